@@ -1,0 +1,1 @@
+"""Names, shapes, families and errors that every layer of the pack shares."""

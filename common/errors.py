@@ -1,0 +1,35 @@
+"""The errors a user can meet. Every message says what was found, what was expected, and what to do next."""
+
+from __future__ import annotations
+
+
+class WanDirectorError(Exception):
+    """Base of every error that is the user's to solve; its text is one clear sentence (or two)."""
+
+
+class InvalidInputError(WanDirectorError, ValueError):
+    """A widget, prompt, image or latent has a value that cannot work."""
+
+
+class CheckpointError(WanDirectorError):
+    """A model file is damaged, unsafe, or not what it should be."""
+
+
+class MissingFileError(WanDirectorError, FileNotFoundError):
+    """A model file or input file is not where it was looked for."""
+
+
+class PairingError(WanDirectorError):
+    """Two model files, or a model and its inputs, do not belong together."""
+
+
+class MissingPackageError(WanDirectorError, ImportError):
+    """An optional package was chosen but is not installed."""
+
+
+class GraphError(WanDirectorError):
+    """A workflow file cannot be run: unknown node, unknown input, missing link."""
+
+
+class DownloadError(WanDirectorError):
+    """A model file could not be downloaded."""
