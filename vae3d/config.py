@@ -1,0 +1,52 @@
+"""What a Wan video autoencoder is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..common.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class VAEConfig:
+    """The sizes of a `CausalVAE`; the defaults are those of the Wan 2.1 autoencoder.
+
+    `channel_multipliers` has one entry per resolution, finest first: level i works on `base_channels *
+    channel_multipliers[i]` channels. Between two levels the encoder halves width and height, and the number of
+    frames too where `temporal_downsample` says so; the decoder does the reverse. `residual_blocks` counts the
+    blocks per level of the encoder (the decoder has one more). `decoder_base_channels` is `base_channels` when None.
+    """
+
+    base_channels: int = 96
+    latent_channels: int = 16
+    channel_multipliers: tuple[int, ...] = (1, 2, 4, 4)
+    residual_blocks: int = 2
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    decoder_base_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        levels, switches = len(self.channel_multipliers), len(self.temporal_downsample)
+        if switches != levels - 1:
+            raise InvalidInputError(
+                f"A VAE with {levels} channel_multipliers has {levels - 1} resamplings, got {switches} "
+                f"temporal_downsample values. Give {levels - 1}."
+            )
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels per latent pixel, along each side."""
+        return 2 ** len(self.temporal_downsample)
+
+    @property
+    def encoder_widths(self) -> tuple[int, ...]:
+        """Channels of the encoder's levels, finest first."""
+        return tuple(self.base_channels * multiplier for multiplier in self.channel_multipliers)
+
+    @property
+    def decoder_widths(self) -> tuple[int, ...]:
+        """Channels of the decoder's levels, coarsest first."""
+        base = self.decoder_base_channels or self.base_channels
+        return tuple(base * multiplier for multiplier in reversed(self.channel_multipliers))
+
+
+WAN_2_1_VAE = VAEConfig()

@@ -1,0 +1,81 @@
+"""The causal video autoencoder of Wan 2.1: video to latent and back, a few frames at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..common.shapes import TEMPORAL_STRIDE, check_frames
+from .config import WAN_2_1_VAE, VAEConfig
+from .decoder import Decoder
+from .encoder import Encoder
+from .stream import FrameStream
+
+
+class CausalVAE(nn.Module):
+    """Wan's video autoencoder. Attribute names equal the keys of the official checkpoint.
+
+    Latents here are raw, not normalised (see `common.families.Family.normalize`). A clip of 1 + 4k frames has 1 + k
+    latent frames. The model computes where its weights are, in their dtype.
+
+    Source: Wan-Video/Wan2.1, wan/modules/vae.py.
+    """
+
+    def __init__(self, config: VAEConfig = WAN_2_1_VAE, operations: Any = nn) -> None:
+        super().__init__()
+        channels = config.latent_channels
+        self.config = config
+        self.encoder = Encoder(config, operations)
+        self.conv1 = operations.Conv3d(2 * channels, 2 * channels, 1)
+        self.conv2 = operations.Conv3d(channels, channels, 1)
+        self.decoder = Decoder(config, operations)
+
+    def encode(self, video: Tensor) -> Tensor:
+        """The mean latent of a clip, raw.
+
+        Args:
+            video: [B, 3, F, H, W], values in [-1, 1], F = 1 + 4k, H and W multiples of 8.
+
+        Returns:
+            [B, C, T, h, w].
+
+        Raises:
+            InvalidInputError: the clip does not have 1 + 4k frames.
+        """
+        return self.encode_distribution(video)[0]
+
+    def encode_distribution(self, video: Tensor, *, whole: bool = False) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the latent; arguments and errors as `encode`.
+
+        Args:
+            whole: take the clip as one chunk: the same result, faster to train, with far more memory.
+        """
+        check_frames(video.shape[2])
+        stream = FrameStream()
+        chunks = (video,) if whole else _encoder_chunks(video)
+        features = torch.cat([self.conv1(self.encoder(chunk, stream)) for chunk in chunks], dim=2)
+        mean, log_variance = features.chunk(2, dim=1)
+        return mean, log_variance
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """The clip of a raw latent [B, C, T, h, w]: [B, 3, F, H, W], about -1..1, not clamped."""
+        return torch.cat(list(self.decode_stream(latent)), dim=2)
+
+    def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
+        """As `decode`, giving the frames as they are done: [B, 3, 1, H, W], then [B, 3, 4, H, W] each time."""
+        stream = FrameStream()
+        for frame in self.conv2(latent).split(1, dim=2):
+            yield self.decoder(frame, stream)
+
+    def decode_whole(self, latent: Tensor) -> Tensor:
+        """As `decode`, taking the clip as one chunk: the same result, faster to train, with far more memory."""
+        return self.decoder(self.conv2(latent), FrameStream())
+
+
+def _encoder_chunks(video: Tensor) -> tuple[Tensor, ...]:
+    """The first frame, then groups of four."""
+    first, rest = video[:, :, :1], video[:, :, 1:]
+    return (first, *rest.split(TEMPORAL_STRIDE, dim=2)) if rest.shape[2] else (first,)
