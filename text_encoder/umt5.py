@@ -1,0 +1,171 @@
+"""The UMT5 encoder that turns prompt tokens into the text embedding of the Wan models."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class UMT5Config:
+    """Size of an encoder. `attention_dim`: heads x head width. `buckets`, `max_distance`: form of the position bias."""
+
+    vocab: int
+    dim: int
+    attention_dim: int
+    ffn_dim: int
+    heads: int
+    layers: int
+    buckets: int = 32
+    max_distance: int = 128
+    eps: float = 1e-6
+
+
+UMT5_XXL = UMT5Config(vocab=256384, dim=4096, attention_dim=4096, ffn_dim=10240, heads=64, layers=24)
+
+
+class UMT5Encoder(nn.Module):
+    """Encodes token ids; attribute names are the keys of the official `models_t5_umt5-xxl-enc-bf16.pth`.
+
+    Linear layers compute in the dtype of the token embedding; norms, attention and the residual stream in float32,
+    which keeps float16 files within range and brings bfloat16 closer to the float32 result.
+
+    Source: Wan-Video/Wan2.1 wan/modules/t5.py (9737cba); Chung et al., UniMax, 2023 (one position bias per layer).
+    """
+
+    def __init__(self, config: UMT5Config, operations=nn):
+        super().__init__()
+        self.config = config
+        self.token_embedding = operations.Embedding(config.vocab, config.dim)
+        self.blocks = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
+        self.norm = RMSNorm(config.dim, config.eps)
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Embeds tokens in their context.
+
+        Args:
+            ids: [B, L], int64.
+            mask: [B, L], true or non-zero for real tokens; None when all are real. Rows of padding come out as
+                meaningless numbers: zero them.
+
+        Returns:
+            [B, L, dim], float32.
+        """
+        x = self.token_embedding(ids)
+        dtype, x = x.dtype, x.float()
+        buckets = distance_buckets(ids.shape[1], self.config.buckets, self.config.max_distance).to(x.device)
+        padding = None if mask is None else (mask == 0)[:, None, None, :]  # [B, 1, 1, L]
+        for block in self.blocks:
+            x = block(x, buckets, padding, dtype)
+        return self.norm(x)
+
+
+class Block(nn.Module):
+    """Self-attention and gated feed-forward, each behind a norm and added to the float32 residual stream."""
+
+    def __init__(self, config: UMT5Config, operations):
+        super().__init__()
+        self.norm1 = RMSNorm(config.dim, config.eps)
+        self.attn = Attention(config, operations)
+        self.norm2 = RMSNorm(config.dim, config.eps)
+        self.ffn = FeedForward(config, operations)
+        self.pos_embedding = PositionBias(config, operations)
+
+    def forward(self, x: Tensor, buckets: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
+        x = x + self.attn(self.norm1(x).to(dtype), self.pos_embedding(buckets), padding).float()
+        return x + self.ffn(self.norm2(x).to(dtype)).float()
+
+
+class Attention(nn.Module):
+    """Multi-head attention without bias and without 1/sqrt(head width): T5 folds the scale into the weights."""
+
+    def __init__(self, config: UMT5Config, operations):
+        super().__init__()
+        self.heads = config.heads
+        self.q = operations.Linear(config.dim, config.attention_dim, bias=False)
+        self.k = operations.Linear(config.dim, config.attention_dim, bias=False)
+        self.v = operations.Linear(config.dim, config.attention_dim, bias=False)
+        self.o = operations.Linear(config.attention_dim, config.dim, bias=False)
+
+    def forward(self, x: Tensor, position_bias: Tensor, padding: Tensor | None) -> Tensor:
+        # Written out in float32: unscaled logits are large, the learned bias needs a gradient, and next to the
+        # linear layers the cost is below one percent at 128 tokens.
+        q, k, v = (
+            linear(x).float().unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, N, L, head width]
+            for linear in (self.q, self.k, self.v)
+        )
+        logits = q @ k.transpose(-1, -2) + position_bias  # [B, N, L, L]
+        if padding is not None:
+            logits = logits.masked_fill(padding, torch.finfo(logits.dtype).min)
+        values = logits.softmax(-1) @ v
+        return self.o(values.transpose(1, 2).flatten(2).to(x.dtype))
+
+
+class FeedForward(nn.Module):
+    """fc2(fc1(x) * gelu(gate(x)))."""
+
+    def __init__(self, config: UMT5Config, operations):
+        super().__init__()
+        self.gate = nn.Sequential(
+            operations.Linear(config.dim, config.ffn_dim, bias=False), nn.GELU(approximate="tanh")
+        )
+        self.fc1 = operations.Linear(config.dim, config.ffn_dim, bias=False)
+        self.fc2 = operations.Linear(config.ffn_dim, config.dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float16:
+            return self.fc2(self.fc1(x) * self.gate(x))
+        # The product and the output of fc2 exceed float16 (65504) in the large T5 models: one factor per token,
+        # taken out before fc2 and put back behind it, keeps both in range.
+        hidden = self.fc1(x).float() * self.gate(x).float()
+        scale = hidden.abs().amax(-1, keepdim=True).clamp(min=1)
+        return self.fc2((hidden / scale).to(x.dtype)).float() * scale
+
+
+class PositionBias(nn.Module):
+    """The learned bias on attention logits by the distance between query and key."""
+
+    def __init__(self, config: UMT5Config, operations):
+        super().__init__()
+        self.embedding = operations.Embedding(config.buckets, config.heads)
+
+    def forward(self, buckets: Tensor) -> Tensor:
+        """Buckets [2L - 1] of the distances 1 - L ... L - 1 -> bias [N, L (query), L (key)], float32."""
+        length = (buckets.shape[0] + 1) // 2
+        by_distance = self.embedding(buckets).float().T  # [N, 2L - 1]
+        # Query i sees key j at distance j - i: its row is the window of L distances that starts at -i.
+        return by_distance.unfold(-1, length, 1).flip(-2)
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm, computed and returned in float32."""
+
+    def __init__(self, dim: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight.float()
+
+
+def distance_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
+    """Bucket of each distance key - query in 1 - length ... length - 1: [2 * length - 1], int64, on the CPU.
+
+    Half of the buckets are for keys to the right. In each half the first half are exact distances, the rest grow
+    logarithmically up to `max_distance`; what is farther shares the last one.
+
+    Source: Raffel et al., T5, 2020, section 2.1; the float32 formula of wan/modules/t5.py, on the CPU so that a
+    distance on a bucket's edge falls on the same side on every device.
+    """
+    distance = torch.arange(1 - length, length)
+    half, exact = buckets // 2, buckets // 4
+    side = (distance > 0).long() * half
+    distance = distance.abs()
+    growth = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
+    far = (exact + (growth * (half - exact)).long()).clamp(max=half - 1)
+    return side + torch.where(distance < exact, distance, far)
