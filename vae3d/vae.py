@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..common.errors import InvalidInputError
 from ..common.shapes import TEMPORAL_STRIDE, check_frames
 from .config import WAN_2_1_VAE, VAEConfig
 from .decoder import Decoder
@@ -43,7 +44,7 @@ class CausalVAE(nn.Module):
             [B, C, T, h, w].
 
         Raises:
-            InvalidInputError: the clip does not have 1 + 4k frames.
+            InvalidInputError: the clip does not have 1 + 4k frames, or a side is no multiple of 8.
         """
         return self.encode_distribution(video)[0]
 
@@ -54,6 +55,7 @@ class CausalVAE(nn.Module):
             whole: take the clip as one chunk: the same result, faster to train, with far more memory.
         """
         check_frames(video.shape[2])
+        self._check_size(*video.shape[-2:])
         stream = FrameStream()
         chunks = (video,) if whole else _encoder_chunks(video)
         features = torch.cat([self.conv1(self.encoder(chunk, stream)) for chunk in chunks], dim=2)
@@ -73,6 +75,14 @@ class CausalVAE(nn.Module):
     def decode_whole(self, latent: Tensor) -> Tensor:
         """As `decode`, taking the clip as one chunk: the same result, faster to train, with far more memory."""
         return self.decoder(self.conv2(latent), FrameStream())
+
+    def _check_size(self, height: int, width: int) -> None:
+        stride = self.config.spatial_stride
+        if height % stride or width % stride:
+            raise InvalidInputError(
+                f"The VAE needs pictures whose width and height are multiples of {stride}, got {width} x {height}. "
+                f"Crop or resize it to {width - width % stride} x {height - height % stride}."
+            )
 
 
 def _encoder_chunks(video: Tensor) -> tuple[Tensor, ...]:
