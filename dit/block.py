@@ -1,0 +1,117 @@
+"""One transformer block: self-attention over the video, cross-attention to text and image, feed-forward."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .attention import Attention
+from .config import DiTConfig
+from .layers import RMSNorm, add_gated, affine_norm, modulated_norm
+from .rope import Rope, rotate
+
+
+class Context(NamedTuple):
+    """What every block of one forward pass sees beside the tokens.
+
+    text [B, text_tokens, D] and image [B, clip tokens, D] or None are in the compute dtype;
+    modulation [B, 6, D] float32 comes from the timestep.
+    """
+
+    modulation: Tensor
+    rope: Rope
+    text: Tensor
+    image: Tensor | None
+
+
+class SelfAttention(nn.Module):
+    """Every token of the video looks at every other."""
+
+    def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> None:
+        super().__init__()
+        dim = config.dim
+        self.heads = config.heads
+        self.attention = attention
+        self.q = operations.Linear(dim, dim)
+        self.k = operations.Linear(dim, dim)
+        self.v = operations.Linear(dim, dim)
+        self.o = operations.Linear(dim, dim)
+        self.norm_q = RMSNorm(dim, config.eps)
+        self.norm_k = RMSNorm(dim, config.eps)
+
+    def forward(self, x: Tensor, rope: Rope) -> Tensor:
+        """[B, L, D] -> [B, L, D]."""
+        q = self._rotated(self.norm_q, self.q(x), rope)
+        k = self._rotated(self.norm_k, self.k(x), rope)
+        v = self.v(x).unflatten(-1, (self.heads, -1))
+        return self.o(self.attention(q, k, v).flatten(2))
+
+    def _rotated(self, norm: RMSNorm, x: Tensor, rope: Rope) -> Tensor:
+        return rotate(norm(x).unflatten(-1, (self.heads, -1)), rope).to(x.dtype)  # [B, L, N, head_dim]
+
+
+class CrossAttention(nn.Module):
+    """Every token of the video looks at the prompt and, in models with a CLIP branch, at the image."""
+
+    def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> None:
+        super().__init__()
+        dim = config.dim
+        self.heads = config.heads
+        self.attention = attention
+        self.q = operations.Linear(dim, dim)
+        self.k = operations.Linear(dim, dim)
+        self.v = operations.Linear(dim, dim)
+        self.o = operations.Linear(dim, dim)
+        self.norm_q = RMSNorm(dim, config.eps)
+        self.norm_k = RMSNorm(dim, config.eps)
+        if config.clip_dim is not None:
+            self.k_img = operations.Linear(dim, dim)
+            self.v_img = operations.Linear(dim, dim)
+            self.norm_k_img = RMSNorm(dim, config.eps)
+
+    def forward(self, x: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
+        """x [B, L, D], text and image [B, tokens, D] -> [B, L, D]."""
+        q = self._normed(self.norm_q, self.q(x))
+        out = self.attention(q, self._normed(self.norm_k, self.k(text)), self._heads(self.v(text)))
+        if image is not None:
+            k_img = self._normed(self.norm_k_img, self.k_img(image))
+            out = out + self.attention(q, k_img, self._heads(self.v_img(image)))
+        return self.o(out.flatten(2))
+
+    def _normed(self, norm: RMSNorm, x: Tensor) -> Tensor:
+        return self._heads(norm(x).to(x.dtype))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1))  # [B, L, N, head_dim]
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and feed-forward, the first and last scaled and gated by the timestep."""
+
+    def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> None:
+        super().__init__()
+        dim = config.dim
+        self.eps = config.eps
+        self.self_attn = SelfAttention(config, operations, attention)
+        self.norm3 = operations.LayerNorm(dim, eps=config.eps)
+        self.cross_attn = CrossAttention(config, operations, attention)
+        self.ffn = nn.Sequential(
+            operations.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), operations.Linear(config.ffn_dim, dim)
+        )
+        self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """x [B, L, D] -> [B, L, D], in x's dtype; matrices are multiplied in the dtype of `context.text`."""
+        dtype = context.text.dtype
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self._modulation(context)
+        y = self.self_attn(modulated_norm(x, scale_1, shift_1, self.eps, dtype), context.rope)
+        x = add_gated(x, y, gate_1)
+        x = x + self.cross_attn(affine_norm(x, self.norm3, dtype), context.text, context.image)
+        y = self.ffn(modulated_norm(x, scale_2, shift_2, self.eps, dtype))
+        return add_gated(x, y, gate_2)
+
+    def _modulation(self, context: Context) -> tuple[Tensor, ...]:
+        return (self.modulation.float() + context.modulation).chunk(6, dim=1)  # 6 x [B, 1, D], float32

@@ -1,0 +1,31 @@
+"""CLIP features of the start image (and end image), for the image branch of Wan 2.1's cross-attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..inputs import DitInputs, expand_batch
+
+
+@dataclass(frozen=True, slots=True)
+class ClipImage:
+    """A conditioning item.
+
+    Attributes:
+        features: [1 or B, 257, 1280], the penultimate hidden states of the CLIP vision encoder.
+        end_features: the same of the last frame, for first-last-frame models; None when there is none.
+    """
+
+    features: Tensor
+    end_features: Tensor | None = None
+
+    def apply(self, inputs: DitInputs) -> DitInputs:
+        """Fills `clip_image` with the start's features, followed by the end's."""
+        features = self.features
+        if self.end_features is not None:
+            features = torch.cat([features, self.end_features], dim=1)
+        latent = inputs.latent
+        return replace(inputs, clip_image=expand_batch(features.to(latent), latent.shape[0]))

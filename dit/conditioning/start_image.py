@@ -1,0 +1,91 @@
+"""Frames given beforehand (first, last, any): as a video with grey gaps, as a mask, as input channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...common.errors import InvalidInputError
+from ...common.shapes import TEMPORAL_STRIDE, check_frames, latent_frames
+from ..inputs import DitInputs, expand_batch
+
+
+@dataclass(frozen=True, slots=True)
+class KeyframeImages:
+    """A conditioning item: the model keeps the given frames.
+
+    Attributes:
+        latent: [1 or B, 16, T, h, w], normalised latent of `keyframe_video`.
+        mask: [1 or B, 4, T, h, w] of `keyframe_mask`, 1 = given.
+    """
+
+    latent: Tensor
+    mask: Tensor
+
+    def apply(self, inputs: DitInputs) -> DitInputs:
+        """Fills `image_channels` with the mask, followed by the latent."""
+        batch = inputs.latent.shape[0]
+        parts = [expand_batch(part.to(inputs.latent), batch) for part in (self.mask, self.latent)]
+        return replace(inputs, image_channels=torch.cat(parts, dim=1))
+
+
+def keyframe_mask(frames_given: Sequence[int], frames: int, height: int, width: int) -> Tensor:
+    """Which frames of a clip are given, as the model reads it.
+
+    Each latent frame has four channels, one per video frame it covers. The first latent frame covers one video
+    frame, whose value stands in all four.
+
+    Args:
+        frames_given: indices of the given frames, 0..frames - 1; negative ones count from the end.
+        frames: length of the clip, 1 + 4k.
+        height, width: size of the latent.
+
+    Returns:
+        [1, 4, T, height, width], float32, 1 = given.
+
+    Raises:
+        InvalidInputError: the clip length is not 1 + 4k, or an index lies outside the clip.
+    """
+    given = torch.zeros(frames)
+    for index in frames_given:
+        given[_checked(index, frames)] = 1
+    given = torch.cat([given[:1].expand(TEMPORAL_STRIDE - 1), given])
+    channels = given.view(latent_frames(frames), TEMPORAL_STRIDE).T  # [4, T]
+    return channels[None, :, :, None, None].expand(-1, -1, -1, height, width).contiguous()
+
+
+def keyframe_video(given: Mapping[int, Tensor], frames: int) -> Tensor:
+    """The clip that the VAE encodes for `KeyframeImages`: given frames in their places, mid-grey elsewhere.
+
+    Args:
+        given: frame index -> [3, H, W], values in [-1, 1]; at least one, all of one size.
+        frames: length of the clip, 1 + 4k.
+
+    Returns:
+        [1, 3, frames, H, W] in the dtype and on the device of the first given frame.
+
+    Raises:
+        InvalidInputError: nothing given, sizes differ, a bad clip length, or an index outside the clip.
+    """
+    check_frames(frames)
+    if not given:
+        raise InvalidInputError("No frame is given. Give at least one image, or use text to video.")
+    images = {_checked(index, frames): image for index, image in given.items()}
+    sizes = {tuple(image.shape) for image in images.values()}
+    if len(sizes) > 1:
+        raise InvalidInputError(f"The given frames have different shapes: {sorted(sizes)}. Bring them to one size.")
+    first = next(iter(images.values()))
+    channels, height, width = first.shape
+    video = first.new_zeros(1, channels, frames, height, width)
+    for index, image in images.items():
+        video[0, :, index] = image
+    return video
+
+
+def _checked(index: int, frames: int) -> int:
+    if not -frames <= index < frames:
+        raise InvalidInputError(f"Frame {index} lies outside a clip of {frames} frames. Use 0..{frames - 1}.")
+    return index % frames

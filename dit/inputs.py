@@ -1,0 +1,69 @@
+"""What one forward pass of the transformer takes, and how conditioning adds its part to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+def ignore_block(index: int) -> None:
+    """The default `on_block`: nobody watches the blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class DitInputs:
+    """One call of the transformer.
+
+    Attributes:
+        latent: [B, C, T, h, w], normalised latent with noise.
+        timestep: [B], float, sigma * 1000, so 0..1000.
+        text: [B, text_tokens, text_dim], zero rows after the prompt's last token.
+        image_channels: [B, 4 + C, T, h, w], mask (1 = given) before image latents; None = nothing given, which
+            equals zeros.
+        clip_image: [B, tokens, clip_dim] CLIP features; None skips the image branch of the cross-attention.
+        on_block: called with the block's index after each block; it may raise to interrupt.
+    """
+
+    latent: Tensor
+    timestep: Tensor
+    text: Tensor
+    image_channels: Tensor | None = None
+    clip_image: Tensor | None = None
+    on_block: Callable[[int], None] = ignore_block
+
+
+class ConditioningItem(Protocol):
+    """One kind of conditioning beside the text, for example a start image."""
+
+    def apply(self, inputs: DitInputs) -> DitInputs:
+        """The inputs with this item's part filled in."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """A prompt and what goes with it: one side (positive or negative) of the guidance.
+
+    Attributes:
+        text: [1 or B, text_tokens, text_dim].
+        items: applied in order.
+    """
+
+    text: Tensor
+    items: tuple[ConditioningItem, ...] = ()
+
+    def inputs(self, latent: Tensor, timestep: Tensor, on_block: Callable[[int], None] = ignore_block) -> DitInputs:
+        """Inputs for `latent` [B, C, T, h, w] at `timestep` [B]; a text or item of batch 1 serves all samples."""
+        text = expand_batch(self.text, latent.shape[0])
+        inputs = DitInputs(latent=latent, timestep=timestep, text=text, on_block=on_block)
+        for item in self.items:
+            inputs = item.apply(inputs)
+        return inputs
+
+
+def expand_batch(tensor: Tensor, batch: int) -> Tensor:
+    """`tensor` [1 or batch, ...] seen as [batch, ...], without a copy."""
+    return tensor if tensor.shape[0] == batch else tensor.expand(batch, *tensor.shape[1:])

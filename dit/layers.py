@@ -1,0 +1,92 @@
+"""The small parts of the transformer: norms, gated residual, time signal, CLIP projection, output head."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import PATCH, DiTConfig
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the whole width (all heads together), computed and returned in float32."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, D] -> [B, L, D] float32."""
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps)
+
+
+def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """LayerNorm(x) * (1 + scale) + shift in float32, given as `dtype`; x [B, L, D], scale and shift [B, 1, D]."""
+    normed = F.layer_norm(x.float(), x.shape[-1:], eps=eps)
+    return torch.addcmul(shift, normed, 1 + scale).to(dtype)
+
+
+def affine_norm(x: Tensor, norm: nn.LayerNorm, dtype: torch.dtype) -> Tensor:
+    """`norm` of x [B, L, D] in float32, given as `dtype`."""
+    return F.layer_norm(x.float(), x.shape[-1:], norm.weight.float(), norm.bias.float(), norm.eps).to(dtype)
+
+
+def add_gated(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+    """x + y * gate, in float32, given in x's dtype; gate [B, 1, D] float32."""
+    return torch.addcmul(x.float(), y.float(), gate).to(x.dtype)
+
+
+def timestep_signal(timestep: Tensor, width: int) -> Tensor:
+    """Sinusoids of the timestep: [B] -> [B, width] float32, the cosines before the sines.
+
+    Source: Wan-Video/Wan2.1 wan/modules/model.py, sinusoidal_embedding_1d.
+    """
+    half = width // 2
+    precise = torch.float32 if timestep.device.type == "mps" else torch.float64
+    steps = torch.arange(half, dtype=precise, device=timestep.device)
+    angles = torch.outer(timestep.to(precise), torch.pow(10000.0, -steps / half))
+    return torch.cat([angles.cos(), angles.sin()], dim=1).float()
+
+
+class ClipProjection(nn.Module):
+    """CLIP image features -> tokens of the transformer's width. `emb_pos` only in first-last-frame models."""
+
+    def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
+        super().__init__()
+        width = config.clip_dim
+        self.proj = nn.Sequential(
+            operations.LayerNorm(width),
+            operations.Linear(width, width),
+            nn.GELU(),
+            operations.Linear(width, config.dim),
+            operations.LayerNorm(config.dim),
+        )
+        if config.clip_tokens is not None:
+            self.emb_pos = nn.Parameter(torch.zeros(1, config.clip_tokens, width))
+        else:
+            self.emb_pos = None
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, tokens, clip_dim] -> [B, tokens, D]."""
+        if self.emb_pos is not None:
+            features = features + self.emb_pos[:, : features.shape[1]].to(features.dtype)
+        return self.proj(features)
+
+
+class Head(nn.Module):
+    """Tokens -> the values of their patches."""
+
+    def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
+        super().__init__()
+        self.eps = config.eps
+        self.head = operations.Linear(config.dim, config.out_channels * PATCH[0] * PATCH[1] * PATCH[2])
+        self.modulation = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
+
+    def forward(self, x: Tensor, time: Tensor, dtype: torch.dtype) -> Tensor:
+        """x [B, L, D], time [B, D] -> [B, L, patch values]."""
+        shift, scale = (self.modulation.float() + time.float().unsqueeze(1)).chunk(2, dim=1)
+        return self.head(modulated_norm(x, scale, shift, self.eps, dtype))
