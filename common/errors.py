@@ -33,3 +33,7 @@ class GraphError(WanDirectorError):
 
 class DownloadError(WanDirectorError):
     """A model file could not be downloaded."""
+
+
+class NumericalError(WanDirectorError):
+    """A computation gave NaN or infinite values."""

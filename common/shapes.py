@@ -47,9 +47,7 @@ def check_frames(frames: int) -> None:
         raise InvalidInputError(f"A clip has 1 + 4k frames, got {frames}. Use at least 1.")
     if (frames - 1) % TEMPORAL_STRIDE:
         below = frames - (frames - 1) % TEMPORAL_STRIDE
-        raise InvalidInputError(
-            f"A clip has 1 + 4k frames, got {frames}. Use {below} or {below + TEMPORAL_STRIDE}."
-        )
+        raise InvalidInputError(f"A clip has 1 + 4k frames, got {frames}. Use {below} or {below + TEMPORAL_STRIDE}.")
 
 
 def check_size(width: int, height: int, multiple: int = 16, minimum: int = 32) -> None:
