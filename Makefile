@@ -1,0 +1,52 @@
+# Every target does its own set-up in .venv, once. Only Python 3.10 or later is needed.
+#
+#   make demo                         a video from a prompt with the bundled tiny model
+#   make demo PROMPT="a blue circle grows on a white background"
+#   make test                         all tests that need no GPU, no download and no ComfyUI
+#   make lint                         ruff
+#   make bench                        side by side with diffusers and transformers on this machine
+#
+# On Linux a plain `pip install torch` brings the CUDA build, several GB that nothing here needs:
+#   make test TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TORCH_INDEX_URL ?=
+PROMPT ?= a red circle moves to the right on a blue background
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+# The tests' tensors are small: more threads than this only wait for each other.
+export OMP_NUM_THREADS ?= 2
+export PROMPT
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.ready-run
+	$(VENV)/bin/wan-director run workflows/tiny_t2v.json --output output --set "positive=$$PROMPT"
+
+test: $(VENV)/.ready-test
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.ready-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+bench: $(VENV)/.ready-test
+	$(VENV)/bin/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) output .pytest_cache .ruff_cache
+
+$(VENV)/.ready-torch:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "$(TORCH)"
+	touch $@
+
+$(VENV)/.ready-run: pyproject.toml $(VENV)/.ready-torch
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.ready-test: pyproject.toml $(VENV)/.ready-torch
+	$(PIP) --editable ".[test]"
+	touch $@ $(VENV)/.ready-run

@@ -1,0 +1,253 @@
+"""The design, checked: who may import whom, how long a file may get, what a ComfyUI pack must never do."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ISLANDS = {"vae3d", "dit", "text_encoder", "memory"}
+MAY_IMPORT = {
+    "common": set(),
+    **{island: {"common"} for island in ISLANDS},
+    "sampling": {"common", "dit"},
+    "model_loading": {"common", "vae3d", "dit", "text_encoder"},
+    "nodes": {"common", "sampling", "model_loading"} | ISLANDS,
+    "__init__.py": {"nodes"},
+    "__main__.py": {"common", "sampling", "model_loading", "nodes"} | ISLANDS,
+}
+# Run from a checkout, never by ComfyUI: they import the installed package and may print.
+DEVELOPER_AREAS = {"training", "benchmarks", "tests"}
+
+FILE_LINES, FUNCTION_LINES, PARAMETERS, NESTING, EXECUTE_LINES = 400, 60, 8, 3, 30
+
+COMFYUI_MODULES = {
+    "comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "latent_preview",
+    "node_helpers", "nodes", "server",
+}  # fmt: skip
+NOT_AT_RUN_TIME = {"diffusers", "transformers", "accelerate", "peft", "sentencepiece"}
+NOT_AT_IMPORT = NOT_AT_RUN_TIME | {
+    "av", "ftfy", "gguf", "huggingface_hub", "imageio", "imageio_ffmpeg", "scipy", "tokenizers",
+}  # fmt: skip
+
+
+def area(path: Path) -> str:
+    """The folder directly under the repository, or the file's own name at the top level."""
+    return path.relative_to(ROOT).parts[0]
+
+
+def python_files() -> list[Path]:
+    folders = [name for name in (*MAY_IMPORT, *DEVELOPER_AREAS) if not name.endswith(".py")]
+    return sorted([*ROOT.glob("*.py"), *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))])
+
+
+FILES = python_files()
+PACK_FILES = [path for path in FILES if area(path) not in DEVELOPER_AREAS]
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def where(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def imports(path: Path) -> Iterator[tuple[ast.AST, str, bool]]:
+    """(statement, dotted module, inside the pack) of every import; relative ones resolved from the pack's root."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node, alias.name, False
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node, node.module, False
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            for name in names:
+                yield node, ".".join([*base, name]), True
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def code_lines(function: ast.FunctionDef) -> int:
+    """Lines of a function without its docstring and decorators."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return function.end_lineno - body[0].lineno + 2 if body else 1
+
+
+def parameter_count(function: ast.FunctionDef) -> int:
+    arguments = function.args
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len([name for name in names if name not in ("self", "cls")])
+
+
+def nesting(statements: list[ast.stmt], depth: int = 0) -> int:
+    """Deepest level of if, for, while, with, try and match below `statements`; an elif stays on its if's level."""
+    deepest = depth
+    for statement in statements:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        blocks = [getattr(statement, name, []) for name in ("body", "orelse", "finalbody")]
+        blocks += [part.body for part in [*getattr(statement, "handlers", []), *getattr(statement, "cases", [])]]
+        for index, block in enumerate(blocks):
+            is_elif = index == 1 and len(block) == 1 and isinstance(block[0], ast.If)
+            if block:
+                deepest = max(deepest, nesting(block, depth if is_elif else depth + 1))
+    return deepest
+
+
+def assert_none(offenders: list[str]) -> None:
+    assert not offenders, "\n" + "\n".join(offenders)
+
+
+def test_layers_import_only_what_lies_below_them():
+    offenders = []
+    for path in PACK_FILES:
+        for node, module, inside in imports(path):
+            target = module.split(".")[0]
+            if inside and target != area(path) and target not in MAY_IMPORT[area(path)]:
+                offenders.append(f"{where(path, node)}: {area(path)} may not import {target}")
+    assert_none(offenders)
+
+
+def test_the_pack_imports_itself_relatively():
+    # ComfyUI loads it from a folder with any name, so `wan_director` does not exist there.
+    own = {"wan_director", *(name for name in MAY_IMPORT if not name.endswith(".py"))} - {"nodes"}
+    assert_none([
+        f"{where(path, node)}: import {module}"
+        for path in PACK_FILES
+        for node, module, inside in imports(path)
+        if not inside and module.split(".")[0] in own
+    ])  # fmt: skip
+
+
+def test_comfyui_is_imported_only_at_the_seam():
+    allowed = {ROOT / "nodes" / "host.py": COMFYUI_MODULES, ROOT / "nodes" / "api.py": {"comfy_api"}}
+    assert_none([
+        f"{where(path, node)}: import {module}"
+        for path in PACK_FILES
+        for node, module, inside in imports(path)
+        if not inside and module.split(".")[0] in COMFYUI_MODULES - allowed.get(path, set())
+    ])  # fmt: skip
+
+
+def test_oracles_are_not_imported_at_run_time():
+    assert_none([
+        f"{where(path, node)}: import {module}"
+        for path in FILES
+        for node, module, _ in imports(path)
+        if module.split(".")[0] in NOT_AT_RUN_TIME and area(path) not in ("tests", "benchmarks")
+    ])  # fmt: skip
+
+
+def test_importing_the_pack_loads_nothing_heavy():
+    code = f"import sys, wan_director; print([name for name in {sorted(NOT_AT_IMPORT)!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert found.stdout.strip() == "[]"
+
+
+def test_files_stay_within_their_budget():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert_none([
+        f"{path.relative_to(ROOT)}: {length} lines, at most {FILE_LINES}"
+        for path, length in lengths.items()
+        if length > FILE_LINES
+    ])  # fmt: skip
+
+
+def test_functions_stay_within_their_budget():
+    offenders = []
+    for path in FILES:
+        for function in functions(tree_of(path)):
+            name = f"{where(path, function)} {function.name}"
+            # ComfyUI calls `execute` with one argument per socket and widget of the node.
+            is_execute = area(path) == "nodes" and function.name == "execute"
+            budget = EXECUTE_LINES if is_execute else FUNCTION_LINES
+            if code_lines(function) > budget:
+                offenders.append(f"{name}: {code_lines(function)} lines, at most {budget}")
+            if parameter_count(function) > PARAMETERS and not is_execute:
+                offenders.append(f"{name}: {parameter_count(function)} parameters, at most {PARAMETERS}")
+            if nesting(function.body) > NESTING:
+                offenders.append(f"{name}: nested {nesting(function.body)} deep, at most {NESTING}")
+    assert_none(offenders)
+
+
+def test_only_the_command_line_prints():
+    allowed = {ROOT / "__main__.py", *(ROOT / "nodes" / "headless").rglob("*.py")}
+    assert_none([
+        f"{where(path, node)}: print"
+        for path in PACK_FILES
+        if path not in allowed
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ])  # fmt: skip
+
+
+def test_every_exception_is_caught_only_at_a_border():
+    """Only where foreign code or hostile bytes can raise anything, and the comment says so."""
+    offenders = []
+    for path in PACK_FILES:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for node in ast.walk(tree_of(path)):
+            if not isinstance(node, ast.ExceptHandler):
+                continue
+            catches_all = node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException")
+            if catches_all and "border" not in lines[node.lineno - 1]:
+                offenders.append(f"{where(path, node)}: catches every exception without '# a border: why'")
+    assert_none(offenders)
+
+
+def test_nothing_is_run_installed_or_put_on_the_path_at_run_time():
+    # The registry refuses eval, exec and pip at run time; our root on sys.path would shadow ComfyUI's `nodes`.
+    pattern = re.compile(r"(?<![\w.])(?:eval|exec)\(|sys\.path\.(?:append|insert)|\bpip\b.*\binstall\b.*subprocess")
+    assert_none([
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in PACK_FILES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if pattern.search(line)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_source_is_what_comfyui_packs_must_be(path):
+    """What `comfy-test lint` refuses: text Windows' cp1252 cannot show, fixed devices, layers not from `operations`."""
+    text = path.read_text(encoding="utf-8")
+    foreign = sorted({character for character in text if not character.encode("cp1252", "ignore")})
+    assert not foreign, f"not in cp1252: {[f'U+{ord(character):04X}' for character in foreign]}"
+    layers = "|".join(("Linear", "Conv[123]d", "ConvTranspose[12]d", "LayerNorm", "GroupNorm", "Embedding"))
+    refused = (
+        rf"(?<![\w.])(?:torch\.)?nn\.(?:{layers})\s*\(",
+        r"\.cuda\s*\(",
+        r"""\.to\s*\(\s*(?:torch\.device\s*\(\s*)?["']cuda""",
+        r"torch\.(?:cuda\.amp\.|amp\.)?autocast\s*\(",
+    )
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    assert_none([line for line in lines if any(re.search(pattern, line) for pattern in refused)])
+
+
+def test_every_package_is_installed():
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 or later")
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT) for path in FILES if path.name == "__init__.py" and area(path) != "tests"}
+    found = {".".join(("wan_director", *folder.parts)) for folder in folders}
+    assert set(setup["packages"]) == found
+
+
+def test_requirements_leave_comfyui_as_it_is():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    names = {line for line in lines if line and not line.startswith("#")}
+    # Unpinned, so that nothing already installed is ever replaced; ComfyUI brings the rest.
+    assert names == {"huggingface_hub", "imageio-ffmpeg"}
