@@ -68,12 +68,14 @@ def keyframe_video(given: Mapping[int, Tensor], frames: int) -> Tensor:
         [1, 3, frames, H, W] in the dtype and on the device of the first given frame.
 
     Raises:
-        InvalidInputError: nothing given, sizes differ, a bad clip length, or an index outside the clip.
+        InvalidInputError: nothing given, one frame given twice, sizes differ, a bad clip length, or an index outside the clip.
     """
     check_frames(frames)
     if not given:
         raise InvalidInputError("No frame is given. Give at least one image, or use text to video.")
     images = {_checked(index, frames): image for index, image in given.items()}
+    if len(images) < len(given):
+        raise InvalidInputError(f"A frame is given twice: {sorted(given)} in a clip of {frames}. Give each frame once.")
     sizes = {tuple(image.shape) for image in images.values()}
     if len(sizes) > 1:
         raise InvalidInputError(f"The given frames have different shapes: {sorted(sizes)}. Bring them to one size.")

@@ -1,0 +1,76 @@
+"""Names and sizes of the published checkpoints, without their weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from wan_director.dit.config import PRESETS
+from wan_director.dit.model import WanDiT
+
+COUNTS = {
+    "t2v-1.3B": (825, 1_418_996_800),
+    "t2v-14B": (1095, 14_288_491_584),
+    "i2v-14B": (1303, 16_394_878_784),
+    "flf2v-14B": (1304, 16_394_878_784 + 514 * 1280),
+}
+
+BLOCK_KEYS = {
+    "modulation",
+    *(f"{part}.{layer}.{kind}" for part in ("self_attn", "cross_attn") for layer in "qkvo" for kind in ("weight", "bias")),
+    *(f"{part}.{norm}.weight" for part in ("self_attn", "cross_attn") for norm in ("norm_q", "norm_k")),
+    *(f"{layer}.{kind}" for layer in ("norm3", "ffn.0", "ffn.2") for kind in ("weight", "bias")),
+}
+CLIP_BLOCK_KEYS = {f"cross_attn.{layer}.{kind}" for layer in ("k_img", "v_img") for kind in ("weight", "bias")} | {
+    "cross_attn.norm_k_img.weight"
+}
+TOP_KEYS = {"head.modulation"} | {
+    f"{layer}.{kind}"
+    for layer in (
+        "patch_embedding", "text_embedding.0", "text_embedding.2", "time_embedding.0", "time_embedding.2",
+        "time_projection.1", "head.head",
+    )
+    for kind in ("weight", "bias")
+}  # fmt: skip
+CLIP_TOP_KEYS = {f"img_emb.proj.{layer}.{kind}" for layer in (0, 1, 3, 4) for kind in ("weight", "bias")}
+
+
+def build(preset: str) -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return WanDiT(PRESETS[preset]).state_dict()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_key_and_parameter_counts_of_the_published_models(preset):
+    state = build(preset)
+    assert (len(state), sum(tensor.numel() for tensor in state.values())) == COUNTS[preset]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_names_are_those_of_the_official_checkpoints(preset):
+    config = PRESETS[preset]
+    block_keys, expected = set(BLOCK_KEYS), set(TOP_KEYS)
+    if config.clip_dim is not None:
+        block_keys |= CLIP_BLOCK_KEYS
+        expected |= CLIP_TOP_KEYS
+    if config.clip_tokens is not None:
+        expected.add("img_emb.emb_pos")
+    expected |= {f"blocks.{index}.{key}" for index in range(config.layers) for key in block_keys}
+    assert set(build(preset)) == expected
+
+
+def test_shapes_of_the_largest_model():
+    shapes = {name: tuple(tensor.shape) for name, tensor in build("flf2v-14B").items()}
+    assert shapes["patch_embedding.weight"] == (5120, 36, 1, 2, 2)
+    assert shapes["time_embedding.0.weight"] == (5120, 256)
+    assert shapes["time_projection.1.weight"] == (6 * 5120, 5120)
+    assert shapes["blocks.39.modulation"] == (1, 6, 5120)
+    assert shapes["blocks.39.ffn.0.weight"] == (13824, 5120)
+    assert shapes["img_emb.emb_pos"] == (1, 514, 1280)
+    assert shapes["img_emb.proj.3.weight"] == (5120, 1280)
+    assert shapes["head.modulation"] == (1, 2, 5120)
+    assert shapes["head.head.weight"] == (64, 5120)
+
+
+def test_published_models_have_heads_of_128():
+    assert {config.head_dim for config in PRESETS.values()} == {128}
