@@ -1,0 +1,57 @@
+"""Seeded noise, always drawn on the CPU so that a seed means the same on every device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..common.shapes import LatentShape
+from .validation import MAX_SEED, check_seed
+
+NoiseSource = Callable[[Tensor], Tensor]
+"""(latent) -> fresh standard normal noise of its shape, dtype and device; each call draws anew."""
+
+
+def seeded_noise(seed: int, shape: LatentShape, batch: int = 1) -> Tensor:
+    """The starting noise of a seed: [batch, C, T, h, w], float32, CPU.
+
+    The same numbers as ComfyUI draws for this seed (comfy/sample.py prepare_noise), without touching the global
+    generator.
+
+    Raises:
+        InvalidInputError: the seed is not in 0 .. 2^64 - 1.
+    """
+    check_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((batch, *shape), generator=generator)
+
+
+def step_noise(seed: int) -> NoiseSource:
+    """The source of noise that a stochastic solver adds at each step of a run with this seed.
+
+    It is seeded with seed + 1, as ComfyUI does on the CPU (comfy/k_diffusion/sampling.py default_noise_sampler): with
+    the same seed the first draw would repeat the starting noise.
+    """
+    check_seed(seed)
+    generator = torch.Generator().manual_seed((seed + 1) & MAX_SEED)
+
+    def draw(latent: Tensor) -> Tensor:
+        return torch.randn(latent.shape, generator=generator).to(latent)
+
+    return draw
+
+
+def add_noise(latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
+    """The noisy latent at `sigma`: sigma * noise + (1 - sigma) * latent."""
+    return sigma * noise + (1.0 - sigma) * latent
+
+
+def remove_signal_weight(latent: Tensor, sigma: float) -> Tensor:
+    """Divides a latent by its signal weight 1 - sigma, so that `add_noise` of zero noise gives it back.
+
+    A run that stops before sigma 0 returns its latent in this form, as native samplers do, and a following run without
+    noise continues it. At sigma 0 the latent is unchanged.
+    """
+    return latent / (1.0 - sigma)

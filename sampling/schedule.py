@@ -1,0 +1,216 @@
+"""Noise schedules: at which noise levels the model is asked, computed in float64 on the CPU.
+
+A schedule named here is a function (steps, shift) -> NoiseSchedule; `SCHEDULES` is the table a user chooses from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..common.errors import MissingPackageError
+from ..common.log import logger
+from .step import NoiseLevel
+from .validation import check_denoise, check_schedule_length, check_shift, check_sigmas, check_steps, find_choice
+
+TRAINING_TIMESTEPS = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseSchedule:
+    """The noise levels of one run.
+
+    Attributes:
+        sigmas: [steps + 1], float64, CPU, falling; begins at most at 1, ends at 0 unless a user's own table does not.
+        timesteps: [steps], float64, CPU: what the model is told at each sigma but the last.
+    """
+
+    sigmas: Tensor
+    timesteps: Tensor
+
+    @property
+    def steps(self) -> int:
+        """Number of steps; 0 means that nothing is sampled."""
+        return len(self.timesteps)
+
+    @property
+    def levels(self) -> tuple[NoiseLevel, ...]:
+        """The `steps` + 1 points of the schedule, noisiest first."""
+        timesteps = [*self.timesteps.tolist(), float(self.sigmas[-1]) * TRAINING_TIMESTEPS]
+        pairs = zip(self.sigmas.tolist(), timesteps)
+        return tuple(NoiseLevel(index, self.steps, *pair) for index, pair in enumerate(pairs))
+
+    def last_steps(self, steps: int) -> NoiseSchedule:
+        """The part of this schedule that its last `steps` steps walk."""
+        first = max(self.steps - steps, 0)
+        return NoiseSchedule(self.sigmas[first:], self.timesteps[first:])
+
+
+def make_schedule(name: str, steps: int, shift: float, denoise: float = 1.0) -> NoiseSchedule:
+    """The schedule `name` for `steps` steps.
+
+    Args:
+        name: a key of `SCHEDULES`.
+        steps: number of steps, 0..1000.
+        shift: how much of the schedule is spent at high noise; sigma -> shift * sigma / (1 + (shift - 1) * sigma).
+        denoise: part of the schedule that is walked, 0..1. Below 1, the schedule of int(steps / denoise) steps is
+            made and its last `steps` steps are kept, so that the run begins at a sigma below 1 (video to video).
+
+    Returns:
+        A schedule with `steps` steps (a `beta` schedule of many steps may have fewer), or with none when `steps`
+        or `denoise` is 0.
+
+    Raises:
+        InvalidInputError: unknown name, or a number out of its range.
+
+    Source: comfyanonymous/ComfyUI comfy/samplers.py, KSampler.set_steps, for the meaning of denoise.
+    """
+    check_steps(steps)
+    check_shift(shift)
+    check_denoise(denoise)
+    schedule = find_choice(SCHEDULES, name, "schedule")
+    if steps == 0 or denoise == 0.0:
+        return from_sigmas(torch.zeros(1, dtype=torch.float64))
+    check_schedule_length(steps, denoise)
+    return schedule(int(steps / denoise), shift).last_steps(steps)
+
+
+def make_sigmas(schedule: str, steps: int, shift: float, denoise: float = 1.0) -> Tensor:
+    """The sigmas of `make_schedule`: [steps + 1], float64, CPU, falling to 0."""
+    return make_schedule(schedule, steps, shift, denoise).sigmas
+
+
+def from_sigmas(sigmas: Tensor) -> NoiseSchedule:
+    """The schedule of a given table of sigmas; the model is told sigma * 1000.
+
+    Args:
+        sigmas: [steps + 1], in 0..1, strictly falling.
+
+    Raises:
+        InvalidInputError: the table is empty, leaves 0..1 or rises somewhere.
+    """
+    sigmas = sigmas.detach().to("cpu", torch.float64)
+    check_sigmas(sigmas)
+    return NoiseSchedule(sigmas, sigmas[:-1] * TRAINING_TIMESTEPS)
+
+
+def shift_sigmas(sigmas: np.ndarray, shift: float) -> np.ndarray:
+    """Moves sigmas in 0..1 towards 1: the noise-to-signal ratio sigma / (1 - sigma) is multiplied by `shift`.
+
+    Source: Esser et al., "Scaling Rectified Flow Transformers", arXiv 2403.03206, equation 23.
+    """
+    # Rounding can lift a sigma of 1 just above it. The formula itself stays as official code writes it: whole timesteps
+    # depend on its last bit.
+    return np.minimum(shift * sigmas / (1 + (shift - 1) * sigmas), 1.0)
+
+
+def simple(steps: int, shift: float) -> NoiseSchedule:
+    """Every (1000 / steps)-th entry of the 1000 shifted training sigmas, from 1 downwards.
+
+    Source: comfyanonymous/ComfyUI comfy/samplers.py simple_scheduler, on the table of
+    comfy/model_sampling.py ModelSamplingDiscreteFlow.
+    """
+    indices = [TRAINING_TIMESTEPS - int(step * (TRAINING_TIMESTEPS / steps)) for step in range(steps)]
+    return _ending_at_zero(shift_sigmas(np.array(indices) / TRAINING_TIMESTEPS, shift))
+
+
+def linear(steps: int, shift: float) -> NoiseSchedule:
+    """Evenly spaced from 1 to 0, then shifted: `official_dpm` with fractional timesteps."""
+    return _ending_at_zero(_linear_from_one(steps, shift))
+
+
+def normal(steps: int, shift: float) -> NoiseSchedule:
+    """Evenly spaced between the first and last shifted training timestep, then shifted (once more).
+
+    Source: comfyanonymous/ComfyUI comfy/samplers.py normal_scheduler; the same table as FlowMatchEulerDiscreteScheduler
+    of huggingface/diffusers.
+    """
+    last = shift_sigmas(np.array(1.0 / TRAINING_TIMESTEPS), shift)
+    return _ending_at_zero(shift_sigmas(np.linspace(1.0, last, steps), shift))
+
+
+def beta(steps: int, shift: float) -> NoiseSchedule:
+    """Training sigmas at the quantiles of the Beta(0.6, 0.6) distribution: denser at both ends.
+
+    Quantiles that fall on the same training sigma count once, so that many steps give a shorter schedule.
+
+    Raises:
+        MissingPackageError: scipy is not installed.
+
+    Source: Lee et al., "Beta Sampling is All You Need", arXiv 2407.12173; rounding as in comfyanonymous/ComfyUI
+    comfy/samplers.py beta_scheduler.
+    """
+    try:
+        from scipy.stats import beta as beta_distribution
+    except ImportError as error:
+        raise MissingPackageError(
+            "scipy is not installed, and the schedule 'beta' needs it. Install it with `pip install scipy`, or choose "
+            "the schedule 'simple'."
+        ) from error
+    quantiles = beta_distribution.ppf(1 - np.linspace(0, 1, steps, endpoint=False), 0.6, 0.6)
+    indices = np.unique(np.rint(quantiles * (TRAINING_TIMESTEPS - 1)))[::-1]
+    if len(indices) < steps:
+        logger.info("The schedule 'beta' has %d different noise levels for %d steps.", len(indices), steps)
+    return _ending_at_zero(shift_sigmas((indices + 1) / TRAINING_TIMESTEPS, shift))
+
+
+def karras(steps: int, shift: float) -> NoiseSchedule:
+    """Karras spacing (rho 7) of the noise-to-signal ratio, from sigma 0.999 to 0.001, then shifted.
+
+    The original spaces the noise level of x = clean + ratio * noise; for flow matching that is sigma / (1 - sigma).
+    (ComfyUI's schedule of this name spaces sigma itself, which leaves few steps at high noise.)
+
+    Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", arXiv 2206.00364,
+    equation 5.
+    """
+    rho = 7.0
+    high, low = 999.0 ** (1 / rho), (1 / 999.0) ** (1 / rho)
+    ratios = np.linspace(high, low, steps) ** rho
+    return _ending_at_zero(shift_sigmas(ratios / (1 + ratios), shift))
+
+
+def official(steps: int, shift: float) -> NoiseSchedule:
+    """The UniPC table of the official code: from 0.999, sigmas rounded to float32, timesteps cut to whole numbers.
+
+    Source: Wan-Video/Wan2.1 wan/utils/fm_solvers_unipc.py, set_timesteps.
+    """
+    first = float(np.float32(1.0 - 1.0 / TRAINING_TIMESTEPS))
+    return _official(shift_sigmas(np.linspace(first, 0, steps + 1)[:-1], shift))
+
+
+def official_dpm(steps: int, shift: float) -> NoiseSchedule:
+    """The DPM++ table of the official code: from 1, sigmas rounded to float32, timesteps cut to whole numbers.
+
+    Source: Wan-Video/Wan2.1 wan/utils/fm_solvers.py, get_sampling_sigmas and set_timesteps.
+    """
+    return _official(_linear_from_one(steps, shift))
+
+
+def _linear_from_one(steps: int, shift: float) -> np.ndarray:
+    return shift_sigmas(np.linspace(1, 0, steps + 1)[:-1], shift)
+
+
+def _official(sigmas: np.ndarray) -> NoiseSchedule:
+    timesteps = np.trunc(sigmas * TRAINING_TIMESTEPS)
+    rounded = np.append(sigmas, 0.0).astype(np.float32).astype(np.float64)
+    return NoiseSchedule(torch.from_numpy(rounded), torch.from_numpy(timesteps))
+
+
+def _ending_at_zero(sigmas: np.ndarray) -> NoiseSchedule:
+    sigmas = torch.from_numpy(np.append(sigmas, 0.0))
+    return NoiseSchedule(sigmas, sigmas[:-1] * TRAINING_TIMESTEPS)
+
+
+SCHEDULES: dict[str, Callable[[int, float], NoiseSchedule]] = {
+    "simple": simple,
+    "linear": linear,
+    "official": official,
+    "official_dpm": official_dpm,
+    "beta": beta,
+    "normal": normal,
+    "karras": karras,
+}

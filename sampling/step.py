@@ -1,0 +1,57 @@
+"""The points of a noise schedule, and the arithmetic of flow matching at one of them.
+
+Flow matching mixes a clean latent and noise linearly: x = (1 - sigma) * clean + sigma * noise, so that the signal
+weight is alpha = 1 - sigma. The model predicts velocity = noise - clean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class NoiseLevel(NamedTuple):
+    """One point of a schedule.
+
+    `index` counts from 0 (the noisiest point) to `steps` (the end); `sigma` is in 0..1; `timestep` is what the model
+    is told, 0..1000.
+    """
+
+    index: int
+    steps: int
+    sigma: float
+    timestep: float
+
+    @property
+    def alpha(self) -> float:
+        """Weight of the clean latent."""
+        return 1.0 - self.sigma
+
+    @property
+    def is_last_step(self) -> bool:
+        """Whether the step that starts here ends the schedule."""
+        return self.index == self.steps - 1
+
+
+Predict = Callable[[Tensor, NoiseLevel], Tensor]
+"""(latent [B, C, T, h, w], level) -> velocity of the same shape, float32."""
+
+
+def half_log_snr(sigma: float) -> float:
+    """lambda = log(alpha / sigma), the time in which the exponential integrators step; infinite at sigma 0 and 1.
+
+    Source: Lu et al., "DPM-Solver++", arXiv 2211.01095, section 2.1, with alpha = 1 - sigma.
+    """
+    if sigma <= 0.0:
+        return math.inf
+    if sigma >= 1.0:
+        return -math.inf
+    return math.log(1.0 - sigma) - math.log(sigma)
+
+
+def predict_denoised(predict: Predict, latent: Tensor, level: NoiseLevel) -> Tensor:
+    """The model's guess of the clean latent: latent - sigma * velocity."""
+    return latent - level.sigma * predict(latent, level)
