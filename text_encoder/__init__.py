@@ -1,0 +1,1 @@
+"""Prompt and picture features: tokenizer, UMT5 text encoder, CLIP vision encoder, prompt emphasis."""

@@ -1,0 +1,194 @@
+"""Cleaning, emphasis and encoding of prompts: any string works, the shape is fixed, the numbers are ComfyUI's."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Engine
+from tokenizers import models, normalizers
+from wan_director.text_encoder.cleaning import clean_prompt
+from wan_director.text_encoder.encode import (
+    encode_prompt,
+    encode_tokens,
+    encode_weighted_prompt,
+    tokenize_prompt,
+    tokenize_weighted_prompt,
+)
+from wan_director.text_encoder.tokenizer import Tokenizer
+from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
+from wan_director.text_encoder.weighting import parse_weights
+
+ROOM = 24
+ANY_TEXT = st.text(alphabet=st.characters(), max_size=60)  # lone surrogates and NUL included
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    """Single characters, so that the position of every token is plain to see."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<s>", 0.0), ("<unk>", 0.0)]
+    engine = Engine(models.Unigram(pieces + [(letter, -2.0) for letter in "abcdefghij():,"], 3))
+    engine.normalizer = normalizers.Replace(" ", "")
+    return Tokenizer(engine, 1)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> UMT5Encoder:
+    torch.manual_seed(0)
+    return UMT5Encoder(UMT5Config(vocab=20, dim=16, attention_dim=16, ffn_dim=32, heads=2, layers=2)).eval()
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("", ""),
+        (" \n\t\u00a0\u3000 ", ""),
+        ("  a\r\n  cat\u2003 runs ", "a cat runs"),
+        ("salt &amp;amp; pepper &lt;3", "salt & pepper <3"),
+        ("a\0cat", "acat"),
+        ("a \ud800 cat", "a \ufffd cat"),
+        ("\ud83d\ude00", "😀"),
+        ("ترقص القطة", "ترقص القطة"),
+        ("色调艳丽", "色调艳丽"),
+    ],
+)
+def test_prompt_is_cleaned(text, cleaned):
+    assert clean_prompt(text) == cleaned
+
+
+def test_broken_encoding_is_mended_when_ftfy_is_there():
+    pytest.importorskip("ftfy")
+    assert clean_prompt("cafÃ©") == "café"
+
+
+def test_cleaning_works_without_ftfy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert clean_prompt(" a \ud800\0 &amp; b ") == "a \ufffd & b"
+
+
+@given(ANY_TEXT)
+def test_cleaned_text_is_valid_and_clean(text):
+    cleaned = clean_prompt(text)
+    assert "\0" not in cleaned
+    assert cleaned == cleaned.strip()
+    cleaned.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "segments"),
+    [
+        ("", []),
+        ("a red ball", [("a red ball", 1.0)]),
+        ("a (red:1.2) ball", [("a ", 1.0), ("red", 1.2), (" ball", 1.0)]),
+        ("a (red) ball", [("a ", 1.0), ("red", 1.1), (" ball", 1.0)]),
+        ("((red))", [("red", 1.1 * 1.1)]),
+        ("(a (b:0.5) c)", [("a ", 1.1), ("b", 0.5), (" c", 1.1)]),
+        ("(a (b) c:2)", [("a ", 2.0), ("b", 2.0 * 1.1), (" c", 2.0)]),
+        ("(red:-1)", [("red", -1.0)]),
+        ("(ratio 4:3:1.5)", [("ratio 4:3", 1.5)]),
+        ("(red:strong)", [("red:strong", 1.1)]),
+        ("(:1.2)", [(":1.2", 1.1)]),
+        ("(red:)", [("red:", 1.1)]),
+        ("(red:nan) (b:inf)", [("red:nan", 1.1), (" ", 1.0), ("b:inf", 1.1)]),
+        ("()", []),
+        (r"a \(red:1.2\) ball", [("a (red:1.2) ball", 1.0)]),
+        (r"(a \(b\):1.3)", [("a (b)", 1.3)]),
+        ("[red] {ball}", [("[red] {ball}", 1.0)]),
+        ("a (b", [("a ", 1.0), ("(b", 1.0)]),
+        ("smile :) (b:2)", [("smile :) (b:2)", 1.0)]),
+        ("（红色:1.2）", [("（红色:1.2）", 1.0)]),
+    ],
+)
+def test_weights_are_read_as_in_comfyui(prompt, segments):
+    assert parse_weights(prompt) == segments
+
+
+@pytest.mark.parametrize("prompt", ["(" * 20_000 + ")" * 20_000, "(" * 50_000, ")" * 50_000, "((a:1.2) " * 9_000])
+def test_deep_nesting_neither_fails_nor_hangs(prompt):
+    assert parse_weights(prompt)
+
+
+def test_embedding_is_that_of_the_real_tokens_and_zeros(encoder, tokenizer):
+    embedding = encode_prompt(encoder, tokenizer, "abc", max_tokens=ROOM)
+    assert embedding.shape == (1, ROOM, 16) and embedding.dtype == torch.float32 and not embedding.requires_grad
+    with torch.no_grad():
+        assert torch.equal(embedding[:, :4], encoder(torch.tensor([[4, 5, 6, 1]])))
+    assert not embedding[:, 4:].any()
+
+
+def test_padding_before_the_encoder_gives_the_same(encoder, tokenizer):
+    ids = tokenizer.encode("abcde")
+    padded = torch.tensor([ids + [0] * (ROOM - len(ids))])
+    mask = torch.arange(ROOM)[None] < len(ids)
+    with torch.no_grad():
+        official = encoder(padded, mask) * mask[..., None]
+    ours = encode_prompt(encoder, tokenizer, "abcde", max_tokens=ROOM)
+    assert (ours - official).abs().max() / official.abs().max() < 3e-6
+
+
+def test_empty_prompt_is_the_end_token_and_zeros(encoder, tokenizer):
+    embedding = encode_prompt(encoder, tokenizer, " \n ", max_tokens=ROOM)
+    assert embedding[0, 0].any() and not embedding[0, 1:].any()
+
+
+def test_long_prompt_keeps_its_beginning_and_says_how_much_was_dropped(encoder, tokenizer, caplog):
+    with caplog.at_level(logging.INFO, logger="wan_director"):
+        tokens = tokenize_prompt(tokenizer, "ab" * 20, max_tokens=ROOM)
+    assert tokens.ids == (*((4, 5) * 20)[: ROOM - 1], 1)
+    assert len(caplog.records) == 1
+    assert "has 41 tokens, the model reads 24: the last 17 are left out" in caplog.text
+    assert encode_tokens(encoder, tokens, max_tokens=ROOM).shape == (1, ROOM, 16)
+
+
+def test_prompt_that_just_fits_is_kept_in_silence(tokenizer, caplog):
+    assert len(tokenize_prompt(tokenizer, "a" * (ROOM - 1), max_tokens=ROOM).ids) == ROOM
+    assert not caplog.records
+
+
+def test_parentheses_are_plain_text_without_weights(tokenizer):
+    tokens = tokenize_prompt(tokenizer, "(a)", max_tokens=ROOM)
+    assert tokens.ids == (14, 4, 15, 1)
+    assert set(tokens.weights) == {1.0}
+
+
+def test_weights_belong_to_the_tokens_of_their_words(tokenizer):
+    tokens = tokenize_weighted_prompt(tokenizer, "ab (cd:1.5) e", max_tokens=ROOM)
+    assert tokens.ids == (4, 5, 6, 7, 8, 1)
+    assert tokens.weights == (1.0, 1.0, 1.5, 1.5, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("prompt", ["", "abc", "a (bc:1.0) d", r"a \(b\)"])
+def test_weight_one_changes_no_bit(encoder, tokenizer, prompt):
+    plain = encode_prompt(encoder, tokenizer, prompt.replace("(bc:1.0)", "bc").replace("\\", ""), max_tokens=ROOM)
+    assert torch.equal(encode_weighted_prompt(encoder, tokenizer, prompt, max_tokens=ROOM), plain)
+
+
+def test_weight_moves_only_its_words_away_from_the_empty_prompt(encoder, tokenizer):
+    plain = encode_prompt(encoder, tokenizer, "abcd", max_tokens=ROOM)
+    empty = encode_prompt(encoder, tokenizer, "", max_tokens=ROOM)
+    inside = encode_weighted_prompt(encoder, tokenizer, "a(bc:1.5)d", max_tokens=ROOM)
+    assert torch.equal(inside[:, [0, 3, 4]], plain[:, [0, 3, 4]])
+    assert torch.allclose(inside[:, 1:3], plain[:, 1:3] * 1.5)  # the empty prompt is zero there
+    first = encode_weighted_prompt(encoder, tokenizer, "(a:1.5)bcd", max_tokens=ROOM)
+    assert torch.equal(first[:, 1:], plain[:, 1:])
+    assert torch.allclose(first[:, 0], empty[:, 0] + 1.5 * (plain[:, 0] - empty[:, 0]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(ANY_TEXT)
+def test_any_string_is_a_prompt(encoder, tokenizer, text):
+    for encode in (encode_prompt, encode_weighted_prompt):
+        embedding = encode(encoder, tokenizer, text, max_tokens=ROOM)
+        assert embedding.shape == (1, ROOM, 16)
+        assert torch.isfinite(embedding).all()
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 100_000, "😀" * 30_000, "(a:1.1)" * 3_000, "<" * 50_000], ids=["a", "emoji", "groups", "<"]
+)
+def test_huge_prompts_keep_the_shape(encoder, tokenizer, text):
+    assert encode_weighted_prompt(encoder, tokenizer, text, max_tokens=ROOM).shape == (1, ROOM, 16)
