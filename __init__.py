@@ -1,0 +1,60 @@
+"""Wan Director: text and images to video with the open Wan models, in ComfyUI and headless."""
+
+if not __package__:  # pytest imports the root of a package a second time, under the bare name `__init__`
+    __package__ = "wan_director"
+
+from .nodes.decode import WanDirectorDecode
+from .nodes.host import register_bundled_models
+from .nodes.image import (
+    WanDirectorEmptyLatent,
+    WanDirectorEncode,
+    WanDirectorImageToVideo,
+    WanDirectorKeyframe,
+)
+from .nodes.loaders import (
+    WanDirectorLoadClipVision,
+    WanDirectorLoadModel,
+    WanDirectorLoadTextEncoder,
+    WanDirectorLoadVAE,
+)
+from .nodes.sampler import WanDirectorSampler
+from .nodes.text import WanDirectorClipVisionEncode, WanDirectorTextEncode
+from .nodes.video import WanDirectorSaveVideo
+
+register_bundled_models()
+
+NODE_CLASS_MAPPINGS = {
+    "WanDirectorLoadModel": WanDirectorLoadModel,
+    "WanDirectorLoadVAE": WanDirectorLoadVAE,
+    "WanDirectorLoadTextEncoder": WanDirectorLoadTextEncoder,
+    "WanDirectorLoadClipVision": WanDirectorLoadClipVision,
+    "WanDirectorTextEncode": WanDirectorTextEncode,
+    "WanDirectorClipVisionEncode": WanDirectorClipVisionEncode,
+    "WanDirectorEmptyLatent": WanDirectorEmptyLatent,
+    "WanDirectorImageToVideo": WanDirectorImageToVideo,
+    "WanDirectorKeyframe": WanDirectorKeyframe,
+    "WanDirectorEncode": WanDirectorEncode,
+    "WanDirectorSampler": WanDirectorSampler,
+    "WanDirectorDecode": WanDirectorDecode,
+    "WanDirectorSaveVideo": WanDirectorSaveVideo,
+}
+
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "WanDirectorLoadModel": "Load Wan Model",
+    "WanDirectorLoadVAE": "Load Wan VAE",
+    "WanDirectorLoadTextEncoder": "Load Wan Text Encoder",
+    "WanDirectorLoadClipVision": "Load Wan CLIP Vision",
+    "WanDirectorTextEncode": "Wan Text Encode",
+    "WanDirectorClipVisionEncode": "Wan CLIP Vision Encode",
+    "WanDirectorEmptyLatent": "Wan Empty Latent",
+    "WanDirectorImageToVideo": "Wan Image To Video",
+    "WanDirectorKeyframe": "Wan Keyframe",
+    "WanDirectorEncode": "Wan Encode Video",
+    "WanDirectorSampler": "Wan Sampler",
+    "WanDirectorDecode": "Wan Decode Video",
+    "WanDirectorSaveVideo": "Wan Save Video",
+}
+
+WEB_DIRECTORY = "./web"
+
+__all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]

@@ -37,3 +37,7 @@ class DownloadError(WanDirectorError):
 
 class NumericalError(WanDirectorError):
     """A computation gave NaN or infinite values."""
+
+
+class OutputError(WanDirectorError):
+    """A result could not be written: folder, disk or encoder."""

@@ -1,0 +1,36 @@
+"""The node that turns a latent into frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .api import io, one_sentence
+from .sockets import decodable
+
+
+class WanDirectorDecode(io.ComfyNode):
+    """Latent to frames."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorDecode",
+            display_name="Wan Decode Video",
+            category="Wan Director/latent",
+            description="Decodes a latent into frames, one latent frame at a time, so that long videos take little "
+            "memory.",
+            search_aliases=["vae decode", "latent to video", "wanvideo decode"],
+            inputs=[
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+                io.Latent.Input("latent", tooltip="The finished latent."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="IMAGE", tooltip="The frames; the videos of a batch follow one another.")
+            ],
+        )
+
+    @classmethod
+    @one_sentence
+    def execute(cls, vae: Any, latent: dict) -> Any:
+        frames = vae.decode(decodable(vae, latent))  # [B, F, H, W, 3]
+        return io.NodeOutput(frames.reshape(-1, *frames.shape[-3:]))

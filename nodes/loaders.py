@@ -1,0 +1,185 @@
+"""The nodes that load the four models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..dit.attention import ATTENTION
+from .api import io, one_sentence
+from .host import host
+from .model_files import find_model, fingerprint, refuse_unusable
+from .models import load_clip_vision, load_model, load_text_encoder, load_vae
+
+CATEGORY = "Wan Director/loaders"
+PRECISIONS = ["auto", "bf16", "fp16", "fp32"]
+PRECISION_TIP = (
+    "Number format of the weights. auto keeps the file's (and avoids fp16 on a CPU, where it is very slow). "
+    "bf16 and fp16 halve the memory of fp32."
+)
+WanModelType = io.Custom("WAN_DIRECTOR_MODEL")
+
+
+class WanDirectorLoadModel(io.ComfyNode):
+    """Loads the video transformer."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorLoadModel",
+            display_name="Load Wan Model",
+            category=CATEGORY,
+            description="Loads a Wan video model (the transformer). What it is, text or image to video and its size, "
+            "is read from the file itself. The 'tiny demo' file is bundled and needs no download.",
+            search_aliases=["wan", "unet loader", "diffusion model", "load diffusion model", "wanvideo model loader"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=host().model_files("diffusion_models"),
+                    tooltip="A file in models/diffusion_models: safetensors (official, ComfyUI or diffusers names) "
+                    "or .pth.",
+                ),
+                io.Combo.Input("precision", options=PRECISIONS, default="auto", tooltip=PRECISION_TIP),
+                io.Combo.Input(
+                    "attention",
+                    options=list(ATTENTION),
+                    default="auto",
+                    tooltip="The attention kernel. auto and sdpa are exact and need nothing; sage (approximate, "
+                    "faster) and flash need their package.",
+                ),
+            ],
+            outputs=[WanModelType.Output(display_name="model", tooltip="The video model, for the Wan Sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name: str | None = None) -> bool | str:
+        return refuse_unusable("diffusion_models", model_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str, **_: Any) -> str:
+        return fingerprint("diffusion_models", model_name)
+
+    @classmethod
+    @one_sentence
+    def execute(cls, model_name: str, precision: str, attention: str) -> Any:
+        path = find_model("diffusion_models", model_name)
+        return io.NodeOutput(load_model(path, precision=precision, attention=attention))
+
+
+class WanDirectorLoadVAE(io.ComfyNode):
+    """Loads the video autoencoder."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorLoadVAE",
+            display_name="Load Wan VAE",
+            category=CATEGORY,
+            description="Loads the Wan video VAE, which turns frames into latents and back. Wan 2.1 and the 14B models "
+            "of Wan 2.2 use wan_2.1_vae; the tiny demo model has its own.",
+            search_aliases=["vae loader", "load vae", "wanvideo vae loader"],
+            inputs=[
+                io.Combo.Input(
+                    "vae_name", options=host().model_files("vae"), tooltip="A file in models/vae that holds a Wan VAE."
+                ),
+                io.Combo.Input("precision", options=PRECISIONS, default="auto", tooltip=PRECISION_TIP),
+            ],
+            outputs=[io.Vae.Output(display_name="VAE", tooltip="The VAE; ComfyUI's own VAE nodes take it too.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, vae_name: str | None = None) -> bool | str:
+        return refuse_unusable("vae", vae_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, vae_name: str, **_: Any) -> str:
+        return fingerprint("vae", vae_name)
+
+    @classmethod
+    @one_sentence
+    def execute(cls, vae_name: str, precision: str) -> Any:
+        return io.NodeOutput(load_vae(find_model("vae", vae_name), precision=precision))
+
+
+class WanDirectorLoadTextEncoder(io.ComfyNode):
+    """Loads the UMT5 text encoder with its tokenizer."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorLoadTextEncoder",
+            display_name="Load Wan Text Encoder",
+            category=CATEGORY,
+            description="Loads the UMT5 text encoder of the Wan models, with the tokenizer that is inside the file or "
+            "beside it. The tiny demo model has its own text encoder.",
+            search_aliases=["clip loader", "load clip", "umt5", "t5", "wanvideo t5 loader"],
+            inputs=[
+                io.Combo.Input(
+                    "text_encoder_name",
+                    options=host().model_files("text_encoders"),
+                    tooltip="A file in models/text_encoders that holds a UMT5 encoder.",
+                ),
+                io.Combo.Input("precision", options=PRECISIONS, default="auto", tooltip=PRECISION_TIP),
+                io.Combo.Input(
+                    "device",
+                    options=["auto", "cpu", "gpu"],
+                    default="auto",
+                    tooltip="Where prompts are encoded. cpu leaves the GPU's memory to the video model and takes some "
+                    "seconds per prompt; auto lets ComfyUI decide.",
+                ),
+            ],
+            outputs=[io.Clip.Output(display_name="CLIP", tooltip="The text encoder; CLIP Text Encode takes it too.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text_encoder_name: str | None = None) -> bool | str:
+        return refuse_unusable("text_encoders", text_encoder_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, text_encoder_name: str, **_: Any) -> str:
+        return fingerprint("text_encoders", text_encoder_name)
+
+    @classmethod
+    @one_sentence
+    def execute(cls, text_encoder_name: str, precision: str, device: str) -> Any:
+        path = find_model("text_encoders", text_encoder_name)
+        return io.NodeOutput(load_text_encoder(path, precision=precision, device=device))
+
+
+class WanDirectorLoadClipVision(io.ComfyNode):
+    """Loads the CLIP vision encoder of the Wan 2.1 image-to-video models."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorLoadClipVision",
+            display_name="Load Wan CLIP Vision",
+            category=CATEGORY,
+            description="Loads the picture encoder (CLIP ViT-H) that the Wan 2.1 image-to-video models also look "
+            "through. Wan 2.2 needs none.",
+            search_aliases=["clip vision loader", "load clip vision", "wanvideo clip vision"],
+            inputs=[
+                io.Combo.Input(
+                    "clip_vision_name",
+                    options=host().model_files("clip_vision"),
+                    tooltip="A file in models/clip_vision, usually clip_vision_h.safetensors.",
+                ),
+            ],
+            outputs=[
+                io.ClipVision.Output(
+                    display_name="CLIP_VISION", tooltip="The encoder; CLIP Vision Encode takes it too."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, clip_vision_name: str | None = None) -> bool | str:
+        return refuse_unusable("clip_vision", clip_vision_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, clip_vision_name: str) -> str:
+        return fingerprint("clip_vision", clip_vision_name)
+
+    @classmethod
+    @one_sentence
+    def execute(cls, clip_vision_name: str) -> Any:
+        return io.NodeOutput(load_clip_vision(find_model("clip_vision", clip_vision_name)))

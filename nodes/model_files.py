@@ -1,0 +1,59 @@
+"""Finding the model file that a dropdown names, and saying what is wrong with it before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..common.errors import MissingFileError, WanDirectorError
+from ..model_loading.checkpoint import human_bytes, open_checkpoint
+from ..model_loading.detect import inspect_checkpoint
+from ..model_loading.known_files import known_file, where_to_get
+from ..model_loading.spec import require_kind
+from .host import host
+
+KINDS = {"diffusion_models": "dit", "vae": "vae", "text_encoders": "text_encoder", "clip_vision": "clip_vision"}
+"""Model folder -> what its files are called in `model_loading`."""
+
+
+def find_model(kind: str, name: str) -> Path:
+    """The path of the model called `name` in the folders of a kind (see `host.MODEL_KINDS`).
+
+    Raises:
+        MissingFileError: it is in none of them; the message says where to get it and where to put it.
+    """
+    path = host().find_model(kind, name)
+    if path is not None:
+        return path
+    folder = host().model_folders(kind)[0]
+    known = known_file(name)
+    if known is None:
+        raise MissingFileError(
+            f"The file {name} is not in {folder}. Put it there, choose another one, or get {where_to_get(KINDS[kind])}."
+        )
+    raise MissingFileError(
+        f"The file {name} is not in {folder}. Get it ({human_bytes(known.size_bytes)}) from the repository "
+        f"{known.repo} on huggingface.co, or with `wan-director download {known.name}`, and put it there."
+    )
+
+
+def refuse_unusable(kind: str, name: str | None) -> bool | str:
+    """What is wrong with a chosen file, from its header alone: a sentence, or True when nothing is.
+
+    `name` is None when it comes over a wire and is not known before the graph runs.
+    """
+    if name is None:
+        return True
+    try:
+        require_kind(inspect_checkpoint(open_checkpoint(find_model(kind, name))), KINDS[kind])
+    except WanDirectorError as error:
+        return str(error)
+    return True
+
+
+def fingerprint(kind: str, name: str) -> str:
+    """Changes when the file does; a node with the same fingerprint is not run again."""
+    path = host().find_model(kind, name)
+    if path is None:
+        return "missing"
+    state = path.stat()
+    return f"{path} {state.st_size} {state.st_mtime_ns}"

@@ -1,0 +1,306 @@
+"""The model objects that travel between nodes, and loading each file only once.
+
+`WanVAE`, `WanTextEncoder` and `WanClipVision` answer the calls that ComfyUI's own nodes make on its VAE, CLIP and
+CLIP_VISION objects; names and argument orders are ComfyUI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+from ..common.families import Family
+from ..common.log import logger
+from ..common.shapes import TEMPORAL_STRIDE, video_frames
+from ..model_loading import build
+from ..model_loading.precision import Precision
+from ..model_loading.spec import ModelSpec
+from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
+from ..text_encoder.encode import PromptTokens, encode_tokens, tokenize_weighted_prompt
+from ..text_encoder.tokenizer import Tokenizer
+from .host import Residence, host
+
+TOKENS_KEY = "umt5xxl"
+"""Under which ComfyUI keeps the tokens of this text encoder."""
+
+
+VAE_TAG = "wan_director_vae"
+TEXT_TAG = "wan_director_text"
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """Which file made a latent or an embedding; it travels inside native dictionaries under the two tags above."""
+
+    spec: ModelSpec
+
+    def __deepcopy__(self, _memo: dict) -> MadeBy:
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class WanModel:
+    """A video transformer, on the socket WAN_DIRECTOR_MODEL."""
+
+    spec: ModelSpec
+    dtype: torch.dtype
+    residence: Residence
+
+    @property
+    def file(self) -> str:
+        """The file's name, for messages."""
+        return self.spec.path.name
+
+
+@dataclass(frozen=True, eq=False)
+class WanVAE:
+    """A video autoencoder, on the socket VAE. Latents are raw; pictures [B, F, H, W, 3] or [F, H, W, 3] in 0..1."""
+
+    spec: ModelSpec
+    dtype: torch.dtype
+    residence: Residence
+
+    latent_dim = 3
+    output_channels = 3
+    not_video = False
+
+    @property
+    def file(self) -> str:
+        """The file's name, for messages."""
+        return self.spec.path.name
+
+    @property
+    def family(self) -> Family:
+        return self.spec.family
+
+    @property
+    def latent_channels(self) -> int:
+        return self.spec.config.latent_channels
+
+    @property
+    def downscale_ratio(self) -> tuple[Callable[[int], int], int, int]:
+        stride = self.spacial_compression_encode()
+        return lambda frames: max(0, (frames + TEMPORAL_STRIDE - 1) // TEMPORAL_STRIDE), stride, stride
+
+    @property
+    def upscale_ratio(self) -> tuple[Callable[[int], int], int, int]:
+        stride = self.spacial_compression_decode()
+        return lambda frames: max(0, frames * TEMPORAL_STRIDE - TEMPORAL_STRIDE + 1), stride, stride
+
+    def spacial_compression_encode(self) -> int:
+        return self.spec.config.spatial_stride
+
+    def spacial_compression_decode(self) -> int:
+        return self.spec.config.spatial_stride
+
+    def temporal_compression_decode(self) -> int:
+        return TEMPORAL_STRIDE
+
+    def throw_exception_if_invalid(self) -> None:
+        """ComfyUI asks this before it uses a VAE; a loaded one of ours is always valid."""
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """Pictures -> raw latent [B, C, T, h, w], float32, CPU; four dimensions are one clip.
+
+        Frames beyond 1 + 4k and pixels beyond a multiple of 8 are left out, as ComfyUI's VAE does; our own nodes
+        refuse them before.
+        """
+        clips = pixel_samples if pixel_samples.ndim == 5 else pixel_samples[None]
+        video = self._cropped(clips[..., :3]).movedim(-1, 1) * 2 - 1  # [B, 3, F, H, W]
+        height, width = video.shape[-2:]
+        working = _vae_bytes(self, height * width, 6000)
+        with self.residence.loaded(working) as vae:
+            host().check_interrupt()
+            return vae.encode(video.to(self.residence.device, self.dtype)).float().cpu()
+
+    def decode(self, samples_in: Tensor, vae_options: dict | None = None) -> Tensor:
+        """Raw latent [B, C, T, h, w] -> pictures [B, F, H, W, 3] in 0..1, float32, CPU.
+
+        Frames are moved to the CPU as they are made, so that the device holds only those of one latent frame.
+        """
+        batch, _, latent_frames, height, width = samples_in.shape
+        stride = self.spacial_compression_encode()
+        pictures = torch.empty(batch, video_frames(latent_frames), height * stride, width * stride, 3)
+        progress = host().progress(latent_frames, "decoding")
+        first = 0
+        with self.residence.loaded(_vae_bytes(self, height * width * stride**2, 7000)) as vae:
+            latent = samples_in.to(self.residence.device, self.dtype)
+            for number, chunk in enumerate(vae.decode_stream(latent), start=1):
+                last = first + chunk.shape[2]
+                pictures[:, first:last] = ((chunk.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu()
+                first = last
+                host().check_interrupt()
+                progress.update(number)
+        return pictures
+
+    def encode_tiled(self, pixel_samples: Tensor, **_tiles: Any) -> Tensor:
+        """As `encode`; tiles are ignored, because chunks of four frames already bound the memory, exactly."""
+        return self.encode(pixel_samples)
+
+    def decode_tiled(self, samples: Tensor, **_tiles: Any) -> Tensor:
+        """As `decode`; tiles are ignored, because decoding frame by frame already bounds the memory, exactly."""
+        return self.decode(samples)
+
+    def _cropped(self, clips: Tensor) -> Tensor:
+        frames, height, width = clips.shape[1:4]
+        stride = self.spacial_compression_encode()
+        kept = frames - (frames - 1) % TEMPORAL_STRIDE
+        top, left = height % stride // 2, width % stride // 2
+        cropped = clips[:, :kept, top : top + height // stride * stride, left : left + width // stride * stride]
+        if cropped.shape != clips.shape:
+            logger.warning(
+                "The VAE takes 1 + 4k frames and sides that are multiples of %d: %d frames of %d x %d are cut to %d of "
+                "%d x %d.", stride, frames, width, height, kept, cropped.shape[3], cropped.shape[2],
+            )  # fmt: skip
+        return cropped
+
+
+@dataclass(frozen=True, eq=False)
+class WanTextEncoder:
+    """A text encoder with its tokenizer, on the socket CLIP."""
+
+    spec: ModelSpec
+    tokenizer: Tokenizer
+    embed: Callable[[PromptTokens], Tensor]
+
+    @property
+    def file(self) -> str:
+        """The file's name, for messages."""
+        return self.spec.path.name
+
+    def tokenize(self, text: str, return_word_ids: bool = False, **_options: Any) -> dict[str, list]:
+        """{name: [[(id, weight), ...]]}, as ComfyUI's tokenizers give."""
+        tokens = tokenize_weighted_prompt(self.tokenizer, text)
+        pairs = list(zip(tokens.ids, tokens.weights))
+        return {TOKENS_KEY: [[(*pair, 0) for pair in pairs] if return_word_ids else pairs]}
+
+    def encode_from_tokens(self, tokens: dict[str, list], return_pooled: Any = False, return_dict: bool = False) -> Any:
+        """The embedding [1, 512, D], float32, CPU; UMT5 has no pooled output."""
+        pairs = tokens[TOKENS_KEY][0]
+        embedding = self.embed(PromptTokens(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)))
+        if return_dict:
+            return {"cond": embedding, "pooled_output": None}
+        return (embedding, None) if return_pooled else embedding
+
+    def encode_from_tokens_scheduled(
+        self, tokens: dict[str, list], unprojected: bool = False, add_dict: dict | None = None, show_pbar: bool = True
+    ) -> list:
+        """A native CONDITIONING: [[embedding, values]]."""
+        return [
+            [
+                self.encode_from_tokens(tokens),
+                {"pooled_output": None, "wan_director_text": self.file, **(add_dict or {})},
+            ]
+        ]
+
+    def encode(self, text: str) -> Tensor:
+        return self.encode_from_tokens(self.tokenize(text))
+
+
+@dataclass(frozen=True, eq=False)
+class WanClipVision:
+    """A picture encoder, on the socket CLIP_VISION."""
+
+    spec: ModelSpec
+    residence: Residence
+
+    def encode_image(self, image: Tensor, crop: bool = True) -> ClipVisionOutput:
+        """Features of pictures [B, H, W, 3] in 0..1, float32, CPU; see `text_encoder.clip_vision.preprocess`."""
+        with self.residence.loaded() as encoder:
+            features = encode_image(encoder, image, crop=crop)
+        return ClipVisionOutput(
+            features.penultimate_hidden_states.cpu(), features.last_hidden_state.cpu(), features.image_embeds.cpu()
+        )
+
+
+_loaded: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+"""The models in memory by file, state of the file and options, for as long as someone (ComfyUI's cache) holds them."""
+
+
+def load_model(path: Path, *, precision: Precision, attention: str) -> WanModel:
+    """The transformer of a file; the same object while it is in use and the file unchanged."""
+
+    def load() -> WanModel:
+        options = _load_options(path, "diffusion_models", "auto", precision)
+        loaded = build.load_dit(path, attention=attention, **options)
+        return WanModel(loaded.spec, loaded.dtype, host().residence(loaded.module, options["device"]))
+
+    return _once(build.model_key(path, precision, "model", attention), load)
+
+
+def load_vae(path: Path, *, precision: Precision) -> WanVAE:
+    """The VAE of a file; see `load_model`."""
+
+    def load() -> WanVAE:
+        options = _load_options(path, "vae", "auto", precision)
+        loaded = build.load_vae(path, **options)
+        return WanVAE(loaded.spec, loaded.dtype, host().residence(loaded.module, options["device"]))
+
+    return _once(build.model_key(path, precision, "vae"), load)
+
+
+def load_text_encoder(path: Path, *, precision: Precision, device: str) -> WanTextEncoder:
+    """The text encoder of a file; see `load_model`."""
+
+    def load() -> WanTextEncoder:
+        options = _load_options(path, "text_encoders", device, precision)
+        loaded = build.load_text_encoder(path, **options)
+        residence = host().residence(loaded.module, options["device"])
+        # One embedding of the Wan encoder is 8 MB; the negative prompt of a session rarely changes.
+        embed = lru_cache(maxsize=8)(partial(_embed, residence))
+        return WanTextEncoder(loaded.spec, loaded.tokenizer, embed)
+
+    return _once(build.model_key(path, precision, "text encoder", device), load)
+
+
+def load_clip_vision(path: Path) -> WanClipVision:
+    """The picture encoder of a file; see `load_model`."""
+
+    def load() -> WanClipVision:
+        options = _load_options(path, "clip_vision", "auto", "auto")
+        loaded = build.load_clip_vision(path, **options)
+        return WanClipVision(loaded.spec, host().residence(loaded.module, options["device"]))
+
+    return _once(build.model_key(path, "auto", "clip vision"), load)
+
+
+def _load_options(path: Path, kind: str, device: str, precision: Precision) -> dict[str, Any]:
+    """Precision, the device the model will run on, and a hook that shows progress and stops when asked to."""
+    progress = None
+
+    def on_tensor(done: int, total: int) -> None:
+        nonlocal progress
+        progress = progress or host().progress(total, f"loading {path.name}")
+        host().check_interrupt()
+        progress.update(done)
+
+    return {"precision": precision, "device": host().device(kind, device), "on_tensor": on_tensor}
+
+
+def _once(key: Hashable, load: Callable[[], Any]) -> Any:
+    loaded = _loaded.get(key)
+    if loaded is None:
+        loaded = _loaded[key] = load()
+    return loaded
+
+
+def _embed(residence: Residence, tokens: PromptTokens) -> Tensor:
+    host().check_interrupt()
+    with residence.loaded() as encoder:
+        return encode_tokens(encoder, tokens).cpu()
+
+
+def _vae_bytes(vae: WanVAE, pixels: int, per_pixel: int) -> int:
+    """Working memory of the VAE: `per_pixel` numbers for each pixel at the width of the true VAE (96 channels).
+
+    Source of the two constants: comfy/sd.py of ComfyUI, measured for the same network.
+    """
+    itemsize = torch.empty(0, dtype=vae.dtype).element_size()
+    return int(pixels * per_pixel * itemsize * vae.spec.config.base_channels / 96)

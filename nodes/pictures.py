@@ -1,0 +1,95 @@
+"""Checking IMAGE inputs, and bringing pictures to the video's size.
+
+An IMAGE is [F, H, W, C], float, in 0..1, with one (grey), three or four channels (the fourth is opacity).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..common.errors import InvalidInputError
+from ..common.log import logger
+
+Fit = Literal["crop", "pad", "stretch"]
+FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
+
+
+def clean_clip(images: Tensor, name: str) -> Tensor:
+    """Pictures as [F, H, W, 3], float32, in 0..1: grey is expanded, transparent parts lie over black.
+
+    Args:
+        images: an IMAGE.
+        name: the input, for messages.
+
+    Raises:
+        InvalidInputError: no pictures, an unknown number of channels, or values that are NaN or infinite.
+    """
+    if images.ndim != 4 or 0 in images.shape:
+        raise InvalidInputError(
+            f"{name} must be pictures [frames, height, width, channels], got {list(images.shape)}. Connect an image."
+        )
+    images = images.detach().cpu().float()
+    bad = int((~torch.isfinite(images)).sum())
+    if bad:
+        raise InvalidInputError(
+            f"{name} holds {bad} values that are NaN or infinite, where a picture has values from 0 to 1. Check the "
+            "node that made it."
+        )
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 1:
+        logger.info("%s has values from %.3g to %.3g; they are cut to 0..1.", name, low, high)
+        images = images.clamp(0, 1)
+    return _rgb(images, name)
+
+
+def clean_image(image: Tensor, name: str) -> Tensor:
+    """As `clean_clip`, for one picture [1, H, W, 3]; of several the first is used, and the log says so."""
+    if image.ndim == 4 and len(image) > 1:
+        logger.info("%s holds %d pictures; the first is used.", name, len(image))
+    return clean_clip(image[:1], name)
+
+
+def fit_pictures(pictures: Tensor, width: int, height: int, fit: Fit) -> Tensor:
+    """Pictures [F, H, W, 3] at another size: [F, height, width, 3].
+
+    crop cuts the centred part that has the new shape, pad resizes the whole picture and adds black bars, stretch
+    distorts. Resizing is bicubic and antialiased, in float32; overshoot is cut to 0..1. Pictures that already have
+    the size are returned as they are.
+    """
+    have_height, have_width = pictures.shape[1:3]
+    if (have_width, have_height) == (width, height):
+        return pictures
+    if fit == "crop":
+        cut_width = min(have_width, max(1, round(have_height * width / height)))
+        cut_height = min(have_height, max(1, round(have_width * height / width)))
+        top, left = (have_height - cut_height) // 2, (have_width - cut_width) // 2
+        pictures = pictures[:, top : top + cut_height, left : left + cut_width]
+    if fit != "pad":
+        return _resize(pictures, width, height)
+    scale = min(width / have_width, height / have_height)
+    inner_width, inner_height = max(1, round(have_width * scale)), max(1, round(have_height * scale))
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    inner = _resize(pictures, inner_width, inner_height)
+    return F.pad(inner, (0, 0, left, width - inner_width - left, top, height - inner_height - top))
+
+
+def _resize(pictures: Tensor, width: int, height: int) -> Tensor:
+    if pictures.shape[1:3] == (height, width):
+        return pictures
+    resized = F.interpolate(pictures.movedim(-1, 1), (height, width), mode="bicubic", antialias=True)
+    return resized.clamp(0, 1).movedim(1, -1)
+
+
+def _rgb(images: Tensor, name: str) -> Tensor:
+    channels = images.shape[-1]
+    if channels == 3:
+        return images
+    if channels == 1:
+        return images.expand(-1, -1, -1, 3)
+    if channels == 4:
+        return images[..., :3] * images[..., 3:]
+    raise InvalidInputError(f"{name} has {channels} channels; a picture has 1 (grey), 3 (RGB) or 4 (RGBA).")

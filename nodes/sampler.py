@@ -1,0 +1,123 @@
+"""The node that makes the video's latent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..sampling.schedule import SCHEDULES
+from ..sampling.solvers import SOLVERS
+from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
+from .api import io, one_sentence
+from .loaders import WanModelType
+from .sampling_run import SamplerSettings, run_sampler
+from .sockets import model_conditioning, model_latent, native_latent
+
+
+class WanDirectorSampler(io.ComfyNode):
+    """Removes the noise step by step."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorSampler",
+            display_name="Wan Sampler",
+            category="Wan Director/sampling",
+            description="Makes the video: starts from noise of the seed and removes it step by step, guided by the "
+            "prompts. Official settings: steps 50 (I2V 40), cfg 5, shift 5 (I2V at 480p: 3; first+last: 16).",
+            search_aliases=["ksampler", "sample", "denoise", "wanvideo sampler"],
+            inputs=[
+                WanModelType.Input("model", tooltip="From Load Wan Model."),
+                io.Conditioning.Input("positive", tooltip="What the video should show."),
+                io.Conditioning.Input("negative", tooltip="What it should not show; not used at cfg 1."),
+                io.Latent.Input(
+                    "latent", tooltip="Size and length of the video, or a video to change (denoise below 1)."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=True,
+                    tooltip="The noise to start from; the same seed and settings give the same video.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=30,
+                    min=1,
+                    max=MAX_STEPS,
+                    tooltip="How often the model is asked; 20 to 50. More is slower and finer.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=5.0,
+                    min=0.0,
+                    max=MAX_CFG,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="How strongly the prompt counts: 3 to 6. At 1 the negative prompt is off and a step takes "
+                    "half the time.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=5.0,
+                    min=0.01,
+                    max=MAX_SHIFT,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="How much time is spent at high noise, where motion and layout arise: 3 to 16.",
+                ),
+                io.Combo.Input(
+                    "solver",
+                    options=list(SOLVERS),
+                    default="unipc",
+                    tooltip="How a step is computed. unipc is the official one; euler is the simplest; lcm is for "
+                    "distilled models.",
+                ),
+                io.Combo.Input(
+                    "schedule",
+                    options=list(SCHEDULES),
+                    default="simple",
+                    tooltip="Where the steps lie between noise and video. official repeats the official code's table "
+                    "for unipc, official_dpm the one for dpmpp_2m.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 makes a new video; below 1 the given latent is changed only that much.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="Noise levels of your own, from 1 to 0. Steps, shift, schedule and denoise then have no "
+                    "effect.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="LATENT", tooltip="The finished video as a latent, for Wan Decode.")
+            ],
+        )
+
+    @classmethod
+    @one_sentence
+    def execute(
+        cls,
+        model: Any,
+        positive: list,
+        negative: list,
+        latent: dict,
+        seed: int,
+        steps: int,
+        cfg: float,
+        shift: float,
+        solver: str,
+        schedule: str,
+        denoise: float,
+        sigmas: Any = None,
+    ) -> Any:
+        settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
+        clean = model_latent(model, latent)
+        sides = [model_conditioning(model, side, latent) for side in (positive, negative)]
+        return io.NodeOutput(native_latent(model, latent, run_sampler(model, *sides, clean, settings)))

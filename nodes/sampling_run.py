@@ -1,0 +1,94 @@
+"""One run of the sampling loop for a node: device, memory, progress, preview and interruption around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..dit.inputs import Conditioning
+from ..sampling.denoiser import Denoiser
+from ..sampling.guidance import CFG
+from ..sampling.loop import SampleResult, sample
+from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
+from ..sampling.solvers import SOLVERS
+from ..sampling.validation import check_seed, find_choice
+from .host import host, interrupt_hook
+from .models import WanModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SamplerSettings:
+    """The widgets of the sampler node; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise."""
+
+    seed: int
+    steps: int
+    cfg: float
+    shift: float
+    solver: str
+    schedule: str
+    denoise: float
+    sigmas: Tensor | None = None
+
+    def noise_schedule(self) -> NoiseSchedule:
+        """The noise levels to walk.
+
+        Raises:
+            InvalidInputError: a value that cannot work.
+        """
+        if self.sigmas is not None:
+            return from_sigmas(self.sigmas)
+        return make_schedule(self.schedule, self.steps, self.shift, self.denoise)
+
+
+def run_sampler(
+    model: WanModel, positive: Conditioning, negative: Conditioning, latent: Tensor, settings: SamplerSettings
+) -> Tensor:
+    """The sampled latent, normalised: [B, C, T, h, w], float32, CPU.
+
+    Everything that can be refused is refused before the weights are moved.
+
+    Args:
+        latent: [B, C, T, h, w], normalised; zeros for a new video.
+    """
+    schedule = settings.noise_schedule()
+    solver = find_choice(SOLVERS, settings.solver, "solver")
+    guidance = CFG(settings.cfg)
+    check_seed(settings.seed)
+    device = model.residence.device
+    progress = host().progress(schedule.steps, "sampling")
+    with model.residence.loaded(_working_bytes(model, latent)) as module:
+        sides = (_on_device(side, device) for side in (positive, negative))
+        denoiser = Denoiser(module, *sides, guidance=guidance, on_block=interrupt_hook())
+        for result in sample(denoiser, solver, schedule, latent.to(device), seed=settings.seed):
+            progress.update(result.step, _preview(model, result))
+            host().check_interrupt()
+        return result.latent.cpu()
+
+
+def _preview(model: WanModel, result: SampleResult) -> Tensor | None:
+    """The middle of the first video, which shows more than the first frame where that one is given."""
+    if not host().wants_previews():
+        return None
+    middle = result.denoised.shape[2] // 2
+    return model.spec.family.preview(result.denoised[:1, :, middle : middle + 1])[0, 0]
+
+
+def _on_device(side: Conditioning, device: torch.device) -> Conditioning:
+    """The conditioning with its tensors on the device, so that no pass copies them again."""
+    return Conditioning(side.text.to(device), tuple(_item_on_device(item, device) for item in side.items))
+
+
+def _item_on_device(item: object, device: torch.device) -> object:
+    tensors = {name: value for name in item.__slots__ if isinstance(value := getattr(item, name), Tensor)}
+    return replace(item, **{name: value.to(device) for name, value in tensors.items()})
+
+
+def _working_bytes(model: WanModel, latent: Tensor) -> int:
+    """Memory of one pass beside the weights: about two feed-forward and eight token buffers."""
+    config = model.spec.config
+    batch, _, frames, height, width = latent.shape
+    tokens = batch * frames * -(-height // 2) * -(-width // 2)
+    itemsize = torch.empty(0, dtype=model.dtype).element_size()
+    return tokens * (2 * config.ffn_dim + 8 * config.dim) * itemsize
