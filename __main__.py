@@ -1,0 +1,167 @@
+"""The command line: `wan-director run | inspect | download | nodes`, also as `python -m wan_director`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .common.errors import WanDirectorError
+from .common.log import logger
+
+OK, FAILED, STOPPED = 0, 1, 130
+"""Exit codes; argparse exits with 2 on a wrong command line."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and gives its exit code; a refusal is one sentence on standard error."""
+    options = _parser().parse_args(arguments)
+    _log_to_terminal(quiet=getattr(options, "quiet", False))
+    from .nodes.headless.host import Interrupted
+
+    try:
+        options.command(options)
+    except WanDirectorError as error:
+        print(f"wan-director: {error}", file=sys.stderr)
+        return FAILED
+    except (Interrupted, KeyboardInterrupt):
+        print("wan-director: stopped.", file=sys.stderr)
+        return STOPPED
+    return OK
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs a workflow and prints the files it saved."""
+    from . import NODE_CLASS_MAPPINGS
+    from .nodes.headless.core_nodes import CORE_NODES
+    from .nodes.headless.graph import read_graph, set_value
+    from .nodes.headless.host import HeadlessHost
+    from .nodes.headless.runner import run_graph
+    from .nodes.host import use_host
+
+    host = HeadlessHost(
+        folders=_model_folders(options),
+        inputs=_input_folders(options),
+        output=options.output,
+        device_name=options.device,
+        show_progress=not options.quiet and sys.stderr.isatty(),
+    )
+    use_host(host)
+    classes = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
+    graph, workflow = read_graph(options.graph, classes)
+    for assignment in options.set:
+        set_value(graph, classes, assignment)
+    with _stopping_at_ctrl_c(host):
+        shown = run_graph(graph, classes, workflow)
+    for each in shown:
+        for saved in each.get("images", []):
+            print(options.output / saved["subfolder"] / saved["filename"])
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """Prints what a model file is."""
+    from .model_loading.checkpoint import open_checkpoint
+    from .model_loading.describe import describe
+    from .model_loading.detect import inspect_checkpoint
+
+    checkpoint = open_checkpoint(options.file)
+    print(describe(inspect_checkpoint(checkpoint), checkpoint))
+
+
+def nodes(options: argparse.Namespace) -> None:
+    """Prints the nodes with their inputs and outputs."""
+    from . import NODE_CLASS_MAPPINGS
+
+    if options.json:
+        print(json.dumps({id: node.GET_NODE_INFO_V1() for id, node in NODE_CLASS_MAPPINGS.items()}, indent=1))
+        return
+    for id, node in NODE_CLASS_MAPPINGS.items():
+        info = node.GET_NODE_INFO_V1()
+        inputs = [name if group == "required" else f"{name}?" for group in ("required", "optional")
+                  for name in info["input_order"].get(group, [])]  # fmt: skip
+        print(f"{id} ({info['display_name']})\n  {', '.join(inputs)} -> {', '.join(info['output_name']) or 'a file'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wan-director", description="Runs the Wan video models without ComfyUI.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    each = commands.add_parser("run", help="run a workflow saved by ComfyUI")
+    each.set_defaults(command=run)
+    each.add_argument("graph", type=Path, metavar="GRAPH.json", help="a workflow, saved by Save or by Export (API)")
+    each.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUE",
+        help="change a value; NODE is an id, a title or a class, for example 3.seed=7; may be repeated",
+    )
+    each.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where results go (output)")
+    each.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: the GPU if there is one)")
+    each.add_argument(
+        "--models", type=Path, metavar="DIR", help="a folder with diffusion_models, vae, text_encoders, ..."
+    )
+    each.add_argument("--comfyui", type=Path, metavar="DIR", help="a ComfyUI folder, for its models and input files")
+    each.add_argument("--extra-model-paths", type=Path, metavar="FILE", help="an extra_model_paths.yaml of ComfyUI")
+    each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+
+    each = commands.add_parser("inspect", help="say what a model file is and what goes with it")
+    each.set_defaults(command=inspect)
+    each.add_argument("file", type=Path, metavar="FILE", help="a model file, or a folder of its parts")
+
+    each = commands.add_parser("nodes", help="list the nodes")
+    each.set_defaults(command=nodes)
+    each.add_argument("--json", action="store_true", help="all that ComfyUI's server tells about them")
+    return parser
+
+
+def _model_folders(options: argparse.Namespace) -> dict[str, list[Path]]:
+    from .nodes.headless.model_paths import extra_model_paths, joined, models_in, models_of_comfyui
+
+    folders = []
+    if options.models:
+        folders.append(models_in(options.models))
+    if options.comfyui:
+        folders.append(models_of_comfyui(options.comfyui))
+    if options.extra_model_paths:
+        folders.append(extra_model_paths(options.extra_model_paths))
+    if not folders and Path("models").is_dir():
+        folders.append(models_in(Path("models")))
+    return joined(*folders)
+
+
+def _input_folders(options: argparse.Namespace) -> tuple[Path, ...]:
+    comfyui = (options.comfyui / "input",) if options.comfyui else ()
+    return (Path("."), options.graph.parent, options.graph.parent / "input", *comfyui)
+
+
+@contextlib.contextmanager
+def _stopping_at_ctrl_c(host) -> Iterator[None]:
+    """The first Ctrl-C stops the run between two blocks, a second one at once."""
+
+    def stop(_signal, _frame) -> None:
+        host.interrupted = True
+        logger.info("Stopping ...")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _log_to_terminal(*, quiet: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""ComfyUI's own nodes that our example workflows use, for the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...common.errors import InvalidInputError, MissingFileError
+from ..api import io
+from ..host import host
+
+
+class LoadImage(io.ComfyNode):
+    """A picture file as IMAGE and MASK; the frames of an animated one as a clip."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="LoadImage",
+            display_name="Load Image",
+            category="image",
+            inputs=[io.String.Input("image", tooltip="Path of a picture, or its name in the input folder.")],
+            outputs=[io.Image.Output(), io.Mask.Output()],
+        )
+
+    @classmethod
+    def validate_inputs(cls, image: str | None = None) -> bool | str:
+        if image is None or host().input_file(image).is_file():
+            return True
+        return (
+            f"There is no picture file {image}. Give a path, or put the file beside the workflow or into ComfyUI's "
+            "input folder."
+        )
+
+    @classmethod
+    def execute(cls, image: str) -> Any:
+        from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+        path = host().input_file(image)
+        try:
+            with Image.open(path) as file:
+                frames = [ImageOps.exif_transpose(frame).copy() for frame in ImageSequence.Iterator(file)]
+        except FileNotFoundError:
+            raise MissingFileError(f"There is no picture file {path}. Check the name.") from None
+        except (UnidentifiedImageError, OSError):
+            raise InvalidInputError(f"{path.name} cannot be read as a picture. Use a PNG, JPEG or WebP file.") from None
+        frames = [frame for frame in frames if frame.size == frames[0].size]
+        pixels = torch.stack([_pixels(frame.convert("RGB")) for frame in frames])
+        if not any("A" in frame.getbands() or "transparency" in frame.info for frame in frames):
+            return io.NodeOutput(pixels, torch.zeros(1, 64, 64))
+        opacity = torch.stack([_pixels(frame.convert("RGBA").getchannel("A")) for frame in frames])
+        return io.NodeOutput(pixels, 1 - opacity)
+
+
+def _pixels(picture: Any) -> torch.Tensor:
+    return torch.from_numpy(np.array(picture)).float() / 255
+
+
+CORE_NODES = {"LoadImage": LoadImage}
