@@ -10,19 +10,20 @@ from torch import Tensor, nn
 
 from .attention import Attention
 from .config import DiTConfig
-from .layers import RMSNorm, add_gated, affine_norm, modulated_norm
-from .rope import Rope, rotate
+from .layers import RMSNorm, add, add_gated, affine_norm, modulated_norm
+from .rope import rotate
+from .tokens import matrix_run, rows_run, update_tokens
 
 
 class Context(NamedTuple):
     """What every block of one forward pass sees beside the tokens.
 
     text [B, text_tokens, D] and image [B, clip tokens, D] or None are in the compute dtype;
-    modulation [B, 6, D] float32 comes from the timestep.
+    modulation [B, 6, D] float32 comes from the timestep, rope [1, L, 1, head_dim / 2] from the tokens' places.
     """
 
     modulation: Tensor
-    rope: Rope
+    rope: Tensor
     text: Tensor
     image: Tensor | None
 
@@ -42,15 +43,21 @@ class SelfAttention(nn.Module):
         self.norm_q = RMSNorm(dim, config.eps)
         self.norm_k = RMSNorm(dim, config.eps)
 
-    def forward(self, x: Tensor, rope: Rope) -> Tensor:
-        """[B, L, D] -> [B, L, D]."""
+    def forward(self, x: Tensor, rope: Tensor) -> Tensor:
+        """x [B, L, D] -> [B, L, D]; with autograd off, x is overwritten."""
         q = self._rotated(self.norm_q, self.q(x), rope)
         k = self._rotated(self.norm_k, self.k(x), rope)
-        v = self.v(x).unflatten(-1, (self.heads, -1))
-        return self.o(self.attention(q, k, v).flatten(2))
+        v = update_tokens(self.v, x, run=matrix_run(x))
+        out = self.attention(*(part.unflatten(-1, (self.heads, -1)) for part in (q, k, v))).flatten(2)
+        del q, k, v
+        return update_tokens(self.o, out, run=matrix_run(out))
 
-    def _rotated(self, norm: RMSNorm, x: Tensor, rope: Rope) -> Tensor:
-        return rotate(norm(x).unflatten(-1, (self.heads, -1)), rope).to(x.dtype)  # [B, L, N, head_dim]
+    def _rotated(self, norm: RMSNorm, x: Tensor, rope: Tensor) -> Tensor:
+        def normed_and_rotated(x: Tensor, rope: Tensor) -> Tensor:
+            heads = norm(x).unflatten(-1, (self.heads, -1))  # [B, L, N, head_dim], float32
+            return rotate(heads, rope).flatten(2).to(x.dtype)
+
+        return update_tokens(normed_and_rotated, x, rope, run=rows_run(x))
 
 
 class CrossAttention(nn.Module):
@@ -78,11 +85,13 @@ class CrossAttention(nn.Module):
         out = self.attention(q, self._normed(self.norm_k, self.k(text)), self._heads(self.v(text)))
         if image is not None:
             k_img = self._normed(self.norm_k_img, self.k_img(image))
-            out = out + self.attention(q, k_img, self._heads(self.v_img(image)))
-        return self.o(out.flatten(2))
+            out = add(out, self.attention(q, k_img, self._heads(self.v_img(image))))
+        del q
+        out = out.flatten(2)
+        return update_tokens(self.o, out, run=matrix_run(out))
 
     def _normed(self, norm: RMSNorm, x: Tensor) -> Tensor:
-        return self._heads(norm(x).to(x.dtype))
+        return self._heads(update_tokens(lambda rows: norm(rows).to(rows.dtype), x, run=rows_run(x)))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))  # [B, L, N, head_dim]
@@ -104,14 +113,17 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """x [B, L, D] -> [B, L, D], in x's dtype; matrices are multiplied in the dtype of `context.text`."""
-        dtype = context.text.dtype
-        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self._modulation(context)
-        y = self.self_attn(modulated_norm(x, scale_1, shift_1, self.eps, dtype), context.rope)
-        x = add_gated(x, y, gate_1)
-        x = x + self.cross_attn(affine_norm(x, self.norm3, dtype), context.text, context.image)
-        y = self.ffn(modulated_norm(x, scale_2, shift_2, self.eps, dtype))
-        return add_gated(x, y, gate_2)
+        """x [B, L, D] -> [B, L, D] in x's dtype; matrices are multiplied in the dtype of `context.text`.
 
-    def _modulation(self, context: Context) -> tuple[Tensor, ...]:
-        return (self.modulation.float() + context.modulation).chunk(6, dim=1)  # 6 x [B, 1, D], float32
+        With autograd off, x is overwritten.
+        """
+        dtype = context.text.dtype
+        modulation = self.modulation.float() + context.modulation
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.chunk(6, dim=1)  # each [B, 1, D]
+
+        y = modulated_norm(x, scale_1, shift_1, self.eps).to(dtype)
+        x = add_gated(x, self.self_attn(y, context.rope), gate_1)
+        y = affine_norm(x, self.norm3).to(dtype)
+        x = add(x, self.cross_attn(y, context.text, context.image))
+        y = modulated_norm(x, scale_2, shift_2, self.eps).to(dtype)
+        return add_gated(x, update_tokens(self.ffn, y, run=matrix_run(y)), gate_2)

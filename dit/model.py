@@ -95,13 +95,13 @@ class WanDiT(nn.Module):
         context = Context(
             modulation=self.time_projection(time).float().unflatten(1, (6, -1)),
             rope=make_rope(self.config.head_dim, grid, tokens.device),
-            text=self.text_embedding(inputs.text.to(dtype)),
+            text=self._text_tokens(inputs),
             image=self._clip_tokens(inputs),
         )
         return Embedded(tokens.float() if self.fp32_residual else tokens, time, grid, context)
 
     def trunk(self, embedded: Embedded, on_block: Callable[[int], None]) -> Tensor:
-        """All blocks in order: tokens [B, L, D] -> [B, L, D]."""
+        """All blocks in order: tokens [B, L, D] -> [B, L, D]. With autograd off, `embedded.tokens` is overwritten."""
         tokens = embedded.tokens
         for index, block in enumerate(self.block_stream(self.blocks)):
             tokens = block(tokens, embedded.context)
@@ -128,6 +128,14 @@ class WanDiT(nn.Module):
                 "model (16) without."
             )
         return torch.cat([latent, image.to(latent.dtype)], dim=1)
+
+    def _text_tokens(self, inputs: DitInputs) -> Tensor:
+        if inputs.text.shape[-1] != self.config.text_dim:
+            raise PairingError(
+                f"The text embedding is {inputs.text.shape[-1]} wide, but this model takes {self.config.text_dim}. "
+                "Load the text encoder that belongs to the model (UMT5-XXL for Wan, the tiny one for the tiny model)."
+            )
+        return self.text_embedding(inputs.text.to(self.dtype))
 
     def _clip_tokens(self, inputs: DitInputs) -> Tensor | None:
         if inputs.clip_image is None:

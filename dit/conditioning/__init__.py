@@ -1,0 +1,1 @@
+"""Conditioning beside the prompt, one file per kind."""

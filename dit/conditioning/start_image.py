@@ -68,7 +68,8 @@ def keyframe_video(given: Mapping[int, Tensor], frames: int) -> Tensor:
         [1, 3, frames, H, W] in the dtype and on the device of the first given frame.
 
     Raises:
-        InvalidInputError: nothing given, one frame given twice, sizes differ, a bad clip length, or an index outside the clip.
+        InvalidInputError: nothing given, one frame given twice, sizes differ, a bad clip length, or an index outside
+            the clip.
     """
     check_frames(frames)
     if not given:

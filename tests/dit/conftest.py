@@ -6,7 +6,6 @@ import re
 
 import pytest
 import torch
-
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT

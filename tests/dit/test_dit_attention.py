@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-
 from wan_director.common.errors import InvalidInputError, MissingPackageError
 from wan_director.dit.attention import ATTENTION, resolve_attention
 from wan_director.dit.config import DiTConfig

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from wan_director.common.errors import InvalidInputError, PairingError
 from wan_director.common.families import WAN_2_1
 from wan_director.dit.conditioning.clip_image import ClipImage

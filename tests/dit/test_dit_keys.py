@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from wan_director.dit.config import PRESETS
 from wan_director.dit.model import WanDiT
 
@@ -17,7 +16,12 @@ COUNTS = {
 
 BLOCK_KEYS = {
     "modulation",
-    *(f"{part}.{layer}.{kind}" for part in ("self_attn", "cross_attn") for layer in "qkvo" for kind in ("weight", "bias")),
+    *(
+        f"{part}.{layer}.{kind}"
+        for part in ("self_attn", "cross_attn")
+        for layer in "qkvo"
+        for kind in ("weight", "bias")
+    ),
     *(f"{part}.{norm}.weight" for part in ("self_attn", "cross_attn") for norm in ("norm_q", "norm_k")),
     *(f"{layer}.{kind}" for layer in ("norm3", "ffn.0", "ffn.2") for kind in ("weight", "bias")),
 }

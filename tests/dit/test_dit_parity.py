@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from wan_director.dit.config import DiTConfig
 
 # Independent implementations agree to 0.5e-6 .. 2.7e-6 (rel max); typical mistakes start at 2e-5 (rel l2).
 MAX_LIMIT = 1e-5
 L2_LIMIT = 5e-6
 
-SIZES = dict(dim=256, ffn_dim=640, heads=2, layers=3, text_dim=96, text_tokens=512)
+SIZES = {"dim": 256, "ffn_dim": 640, "heads": 2, "layers": 3, "text_dim": 96, "text_tokens": 512}
 T2V = DiTConfig(**SIZES)
 I2V = DiTConfig(**SIZES, in_channels=36, clip_dim=80)
 FLF2V = DiTConfig(**SIZES, in_channels=36, clip_dim=80, clip_tokens=34)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from wan_director.dit.rope import axis_dims, make_rope, rotate
 
 

@@ -1,0 +1,202 @@
+"""What the transformer promises beside parity: optional inputs, odd sizes, hooks, precision, thrift with memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from wan_director.common.errors import PairingError
+from wan_director.dit import tokens
+from wan_director.dit.config import DiTConfig
+from wan_director.dit.model import WanDiT
+
+SIZES = {"dim": 64, "ffn_dim": 160, "heads": 2, "layers": 3, "text_dim": 24, "text_tokens": 16}
+T2V = DiTConfig(**SIZES)
+I2V = DiTConfig(**SIZES, in_channels=36, clip_dim=20)
+FLF2V = DiTConfig(**SIZES, in_channels=36, clip_dim=20, clip_tokens=34)
+
+
+def build(config: DiTConfig, **options) -> WanDiT:
+    torch.manual_seed(0)
+    return WanDiT(config, **options).eval().requires_grad_(False)
+
+
+def relative_l2(result: torch.Tensor, reference: torch.Tensor) -> float:
+    return ((result.double() - reference.double()).norm() / reference.double().norm()).item()
+
+
+def test_without_clip_features_the_image_branch_is_absent(make_inputs):
+    with_branch, without_branch = build(I2V), build(replace(I2V, clip_dim=None))
+    state = with_branch.state_dict()
+    without_branch.load_state_dict({key: state[key] for key in without_branch.state_dict()})
+    inputs = replace(make_inputs(I2V), clip_image=None)
+    assert torch.equal(with_branch(inputs), without_branch(inputs))
+
+
+def test_no_image_channels_equal_zero_image_channels(make_inputs):
+    model, inputs = build(I2V), make_inputs(I2V)
+    zeros = replace(inputs, image_channels=torch.zeros_like(inputs.image_channels))
+    assert torch.equal(model(replace(inputs, image_channels=None)), model(zeros))
+
+
+def test_an_image_model_given_nothing_equals_the_text_model_sliced_from_it(make_inputs):
+    config = replace(I2V, clip_dim=None)
+    image_model, text_model = build(config), build(T2V)
+    state = image_model.state_dict()
+    text_model.load_state_dict(state | {"patch_embedding.weight": state["patch_embedding.weight"][:, :16]})
+    inputs = replace(make_inputs(config), image_channels=None)
+    torch.testing.assert_close(image_model(inputs), text_model(inputs), rtol=0, atol=1e-6)
+
+
+def test_first_frame_features_alone_take_the_first_position_embeddings(make_inputs):
+    model, inputs = build(FLF2V), make_inputs(FLF2V)
+    model.img_emb.emb_pos.normal_()
+    half = replace(inputs, clip_image=inputs.clip_image[:, :17])
+    tokens_of_half = model.embed(half).context.image
+    torch.testing.assert_close(tokens_of_half, model.embed(inputs).context.image[:, :17])
+
+
+@pytest.mark.parametrize("size", [(5, 8), (6, 7), (3, 3)], ids=str)
+def test_odd_latent_sizes_are_padded_from_the_other_side_and_cropped(size, make_inputs):
+    model, inputs = build(I2V), make_inputs(I2V, shape=(2, *size))
+    rows = torch.arange(size[0] + size[0] % 2) % size[0]
+    columns = torch.arange(size[1] + size[1] % 2) % size[1]
+    padded = replace(
+        inputs,
+        latent=inputs.latent[..., rows, :][..., columns],
+        image_channels=inputs.image_channels[..., rows, :][..., columns],
+    )
+    velocity = model(inputs)
+    assert velocity.shape == inputs.latent.shape
+    assert torch.equal(velocity, model(padded)[..., : size[0], : size[1]])
+
+
+def test_on_block_sees_every_block_once_and_can_interrupt(make_inputs):
+    seen = []
+    build(T2V)(replace(make_inputs(T2V), on_block=seen.append))
+    assert seen == [0, 1, 2]
+
+    class InterruptError(Exception):
+        pass
+
+    def interrupt(index):
+        if index == 1:
+            raise InterruptError
+
+    with pytest.raises(InterruptError):
+        build(T2V)(replace(make_inputs(T2V), on_block=interrupt))
+
+
+def test_block_stream_can_be_replaced(make_inputs):
+    model, inputs = build(T2V), make_inputs(T2V)
+    expected, lent = model(inputs), []
+
+    def lend(blocks):
+        for block in blocks:
+            lent.append(block)
+            yield block
+
+    model.block_stream = lend
+    assert torch.equal(model(inputs), expected)
+    assert lent == list(model.blocks)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_inputs_are_never_written_into(gradients, make_inputs):
+    model, inputs = build(FLF2V).requires_grad_(gradients), make_inputs(FLF2V)
+    tensors = (inputs.latent, inputs.timestep, inputs.text, inputs.image_channels, inputs.clip_image)
+    copies = [tensor.clone() for tensor in tensors]
+    with torch.set_grad_enabled(gradients):
+        model(inputs)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_velocity_is_the_same_with_and_without_autograd(batch, make_inputs):
+    model, inputs = build(I2V), make_inputs(I2V, batch=batch)
+    with_autograd = model.requires_grad_(True)(inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(model(inputs), with_autograd, rtol=0, atol=1e-6)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(inputs), with_autograd, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("fp32_residual", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_velocity_does_not_depend_on_the_run_length(dtype, fp32_residual, make_inputs, monkeypatch):
+    model, inputs = build(I2V, fp32_residual=fp32_residual).to(dtype), make_inputs(I2V, batch=2)
+    with torch.no_grad():
+        whole = model(inputs)
+        monkeypatch.setattr(tokens, "CPU_ELEMENTS", 64 * 2 * 5)  # 5 tokens at a time, 72 in all
+        monkeypatch.setattr(tokens, "MATRIX_RUN", 7)
+        in_runs = model(inputs)
+    assert relative_l2(in_runs, whole) <= (1e-6 if dtype == torch.float32 else 5e-3)
+
+
+def test_samples_of_a_batch_do_not_see_each_other(make_inputs):
+    model, inputs = build(FLF2V), replace(make_inputs(FLF2V, batch=2), timestep=torch.tensor([900.0, 30.0]))
+    both = model(inputs)
+    for sample in range(2):
+        part = slice(sample, sample + 1)
+        alone = model(
+            replace(
+                inputs,
+                latent=inputs.latent[part],
+                timestep=inputs.timestep[part],
+                text=inputs.text[part],
+                image_channels=inputs.image_channels[part],
+                clip_image=inputs.clip_image[part],
+            )
+        )
+        torch.testing.assert_close(both[part], alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("fp32_residual", "limit"), [(False, 1.3e-2), (True, 5e-3)])
+def test_bf16_distance_to_float32(fp32_residual, limit, make_pair, make_inputs, run_diffusers):
+    config = DiTConfig(dim=256, ffn_dim=768, heads=2, layers=12, text_dim=64)
+    exact, theirs = make_pair(config)
+    model = WanDiT(config, fp32_residual=fp32_residual).eval().requires_grad_(False)
+    model.load_state_dict(exact.state_dict())
+    inputs = make_inputs(config, timestep=700.0)
+    velocity = model.to(torch.bfloat16)(inputs)
+    assert velocity.dtype == torch.float32  # the latent's
+    assert relative_l2(velocity, run_diffusers(theirs, inputs)) <= limit
+
+
+@pytest.mark.parametrize("fp32_residual", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_parameter_gets_a_gradient(dtype, fp32_residual, make_inputs):
+    model = build(FLF2V, fp32_residual=fp32_residual).to(dtype).requires_grad_(True)
+    model(make_inputs(FLF2V, batch=2)).square().mean().backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_training_under_autocast_keeps_float32_tokens(make_inputs):
+    model, inputs = build(I2V).requires_grad_(True), make_inputs(I2V, batch=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        velocity = model(inputs)
+    velocity.square().mean().backward()
+    assert model.blocks[0].self_attn.q.weight.grad.isfinite().all()
+    with torch.no_grad():
+        assert relative_l2(velocity, model(inputs)) <= 1.3e-2
+
+
+def test_wrong_channels_are_refused_with_numbers(make_inputs):
+    image_channels = make_inputs(I2V).image_channels
+    with pytest.raises(PairingError, match="16 channels and the image conditioning 20, but this model takes 16"):
+        build(T2V)(replace(make_inputs(T2V), image_channels=image_channels))
+    with pytest.raises(PairingError, match="48 channels"):
+        build(T2V)(replace(make_inputs(T2V), latent=torch.zeros(1, 48, 3, 8, 12)))
+
+
+def test_clip_features_for_a_model_without_the_branch_are_refused(make_inputs):
+    with pytest.raises(PairingError, match="no branch for CLIP image features"):
+        build(T2V)(replace(make_inputs(T2V), clip_image=torch.zeros(1, 17, 20)))
+
+
+def test_a_text_of_another_width_is_refused(make_inputs):
+    with pytest.raises(PairingError, match="32 wide, but this model takes 24"):
+        build(T2V)(replace(make_inputs(T2V), text=torch.zeros(1, 16, 32)))
