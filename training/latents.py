@@ -1,0 +1,162 @@
+"""Stage 4: the training clips as latents, drawn, encoded once and kept in small files ("shards")."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from wan_director.common.families import TINY
+from wan_director.dit.conditioning.start_image import keyframe_mask
+from wan_director.text_encoder.clip_vision import ClipVisionEncoder, encode_image
+from wan_director.training import clip_stage, lean_vae
+from wan_director.training.clip_stage import start_pictures
+from wan_director.training.parallel import single_thread
+from wan_director.training.scenes import Scene, render, sample_scene
+
+SHARD = 96
+
+
+class Bucket(NamedTuple):
+    """One clip size. `share` is its part of the training steps, `shards` the number of files made of it."""
+
+    frames: int
+    height: int
+    width: int
+    share: float
+    shards: int
+
+    @property
+    def name(self) -> str:
+        """For file names."""
+        return f"{self.frames}x{self.height}x{self.width}"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one clip in the transformer."""
+        return (1 + (self.frames - 1) // 4) * (self.height // 16) * (self.width // 16)
+
+
+BUCKETS = (
+    Bucket(17, 64, 64, 0.50, 48),
+    Bucket(33, 64, 64, 0.12, 8),
+    Bucket(9, 64, 64, 0.04, 4),
+    Bucket(17, 96, 96, 0.10, 8),
+    Bucket(17, 64, 96, 0.05, 4),
+    Bucket(17, 96, 64, 0.05, 4),
+    Bucket(17, 128, 128, 0.09, 7),
+    Bucket(33, 96, 96, 0.05, 4),
+)
+
+
+class Shard(NamedTuple):
+    """Some clips of one size.
+
+    Attributes:
+        latent: [N, 16, T, h, w] normalised, float16.
+        image: [N, 20, T, h, w] mask and latents of the keyframe video, float16.
+        starts: [N] whether the first frame is among the given ones.
+        clip: [N, 17, 64] CLIP features of the first frame, float16.
+        scenes: what each clip shows.
+    """
+
+    latent: Tensor
+    image: Tensor
+    starts: Tensor
+    clip: Tensor
+    scenes: list[Scene]
+
+
+def keyframes(rng: np.random.Generator, frames: int) -> list[int]:
+    """Which frames are given: 55 % first, 27 % first and last, 6 % last, else one to three anywhere."""
+    draw = rng.random()
+    if draw < 0.55:
+        return [0]
+    if draw < 0.82:
+        return [0, frames - 1]
+    if draw < 0.88:
+        return [frames - 1]
+    return sorted(set(rng.integers(0, frames, rng.integers(1, 4)).tolist()))
+
+
+@torch.no_grad()
+def make_shard(
+    vae: dict[str, Tensor], clip: ClipVisionEncoder, bucket: Bucket, seed: int, *, held_out: bool = False
+) -> Shard:
+    """Draws and encodes one shard; `vae` in bfloat16."""
+    rng = np.random.default_rng(seed)
+    size = bucket.frames, bucket.height, bucket.width
+    scenes = [sample_scene(rng, held_out=held_out, aspect=bucket.width / bucket.height) for _ in range(SHARD)]
+    at_once = max(1, 16 * 17 * 64 * 64 // (size[0] * size[1] * size[2]))
+    latents, images, starts = [], [], []
+    for first in range(0, SHARD, at_once):
+        video = render(scenes[first : first + at_once], *size)
+        given = [keyframes(rng, bucket.frames) for _ in video]
+        held = torch.zeros_like(video)
+        for index, frames in enumerate(given):
+            held[index, :, frames] = video[index, :, frames]
+        latents.append(encode_normalised(vae, video))
+        masks = [keyframe_mask(frames, bucket.frames, bucket.height // 8, bucket.width // 8) for frames in given]
+        images.append(torch.cat([torch.cat(masks), encode_normalised(vae, held)], dim=1))
+        starts += [0 in frames for frames in given]
+    features = encode_image(clip, start_pictures(scenes, bucket.height, bucket.width)).penultimate_hidden_states
+    return Shard(torch.cat(latents).half(), torch.cat(images).half(), torch.tensor(starts), features.half(), scenes)
+
+
+def encode_normalised(vae: dict[str, Tensor], video: Tensor) -> Tensor:
+    """Normalised latent of a video [B, 3, F, H, W], float32."""
+    dtype = vae["conv1.weight"].dtype
+    return TINY.normalize(lean_vae.encode(vae, video.to(dtype))[0].float())
+
+
+def make_shards(rank: int, processes: int, runs: Path, limit: int | None = None) -> None:
+    """Makes the missing shards, largest share first; process `rank` of `processes` makes every so many-th.
+
+    Args:
+        limit: make only this many shards in all, the most needed ones.
+    """
+    folder = runs / "latents"
+    folder.mkdir(exist_ok=True)
+    vae = {name: weight.bfloat16() for name, weight in torch.load(runs / "vae.pt", weights_only=True).items()}
+    clip = load_clip(runs)
+    for place, (bucket, number) in enumerate(shard_order()[:limit]):
+        path = folder / f"{bucket.name}_{number:03}.pt"
+        if place % processes == rank and not path.exists():
+            save_shard(make_shard(vae, clip, bucket, 10000 * BUCKETS.index(bucket) + number), path)
+
+
+def make_remaining_shards(runs: Path) -> None:
+    """Makes all missing shards, in a process of its own that yields to the training."""
+    single_thread()
+    os.nice(6)
+    make_shards(0, 1, runs)
+
+
+def shard_order() -> list[tuple[Bucket, int]]:
+    """All shards, such that every size appears early and the shares stay in proportion."""
+    order = [((number + 0.5) / bucket.shards, bucket, number) for bucket in BUCKETS for number in range(bucket.shards)]
+    return [(bucket, number) for _, bucket, number in sorted(order, key=lambda item: item[0])]
+
+
+def save_shard(shard: Shard, path: Path) -> None:
+    """Writes a shard so that a reader never sees half a file."""
+    part = path.with_suffix(".part")
+    torch.save({**shard._asdict(), "scenes": [asdict(scene) for scene in shard.scenes]}, part)
+    part.rename(path)
+
+
+def load_shard(path: Path) -> Shard:
+    """Reads a shard of `save_shard`."""
+    content = torch.load(path, weights_only=True)
+    return Shard(**{**content, "scenes": [Scene(**scene) for scene in content["scenes"]]})
+
+
+def load_clip(runs: Path) -> ClipVisionEncoder:
+    """The encoder that stage 3 left in `runs`."""
+    encoder = ClipVisionEncoder(clip_stage.CONFIG)
+    encoder.load_state_dict(torch.load(runs / "clip.pt", weights_only=True))
+    return encoder.eval().requires_grad_(False)
