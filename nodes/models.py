@@ -193,12 +193,8 @@ class WanTextEncoder:
         self, tokens: dict[str, list], unprojected: bool = False, add_dict: dict | None = None, show_pbar: bool = True
     ) -> list:
         """A native CONDITIONING: [[embedding, values]]."""
-        return [
-            [
-                self.encode_from_tokens(tokens),
-                {"pooled_output": None, "wan_director_text": self.file, **(add_dict or {})},
-            ]
-        ]
+        values = {"pooled_output": None, TEXT_TAG: MadeBy(self.spec), **(add_dict or {})}
+        return [[self.encode_from_tokens(tokens), values]]
 
     def encode(self, text: str) -> Tensor:
         return self.encode_from_tokens(self.tokenize(text))

@@ -21,8 +21,8 @@ from .host import SavePlace, host
 
 # Colours are converted and labelled as BT.709; unlabelled files are guessed differently by every player.
 _BT709 = [
-    "-vf", "scale=out_color_matrix=bt709:out_range=tv",
-    "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+    "-vf", "scale=out_color_matrix=bt709:out_range=tv,"
+    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv",
 ]  # fmt: skip
 _ONE_PALETTE = ["-filter_complex", "split[a][b];[a]palettegen[palette];[b][palette]paletteuse"]
 

@@ -58,4 +58,27 @@ def _pixels(picture: Any) -> torch.Tensor:
     return torch.from_numpy(np.array(picture)).float() / 255
 
 
-CORE_NODES = {"LoadImage": LoadImage}
+class ImageFromBatch(io.ComfyNode):
+    """Some of the frames of a clip."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="ImageFromBatch",
+            display_name="ImageFromBatch",
+            category="image/batch",
+            inputs=[
+                io.Image.Input("image"),
+                io.Int.Input("batch_index", default=0, min=0, max=4095, tooltip="The first frame taken, from 0."),
+                io.Int.Input("length", default=1, min=1, max=4096, tooltip="How many frames are taken."),
+            ],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, batch_index: int, length: int) -> Any:
+        first = min(batch_index, len(image) - 1)
+        return io.NodeOutput(image[first : first + length].clone())
+
+
+CORE_NODES = {"LoadImage": LoadImage, "ImageFromBatch": ImageFromBatch}

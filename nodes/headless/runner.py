@@ -144,8 +144,8 @@ def _check_wire(
         )
     if not types_match(given[link.slot], kind):
         raise GraphError(
-            f"{node.label} takes {kind} at '{name}', but {origin.label} gives {given[link.slot]} there. Connect an output "
-            f"of the type {kind}."
+            f"{node.label} takes {kind} at '{name}', but {origin.label} gives {given[link.slot]} there. Connect an "
+            f"output of the type {kind}."
         )
 
 

@@ -1,0 +1,78 @@
+"""A folder of tiny models with random weights, as ComfyUI keeps models, and a host that runs the nodes on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from wan_director.dit.config import DiTConfig
+from wan_director.dit.model import WanDiT
+from wan_director.nodes.headless.host import HeadlessHost
+from wan_director.nodes.headless.model_paths import models_in
+from wan_director.nodes.host import use_host
+from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
+from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
+from wan_director.vae3d.config import VAEConfig
+from wan_director.vae3d.vae import CausalVAE
+
+torch.set_num_threads(1)
+
+TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
+HEADS = {"wan_director.heads": "4"}
+
+
+def save_model(path: Path, module: nn.Module, metadata: dict[str, str], prefix: str = "", **extra) -> Path:
+    """Writes a module whose weights are small, so that what it makes stays finite."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(len(path.name))
+    weights = {
+        prefix + name: 0.05 * torch.randn(value.shape, generator=generator) + float("norm" in name or "gamma" in name)
+        for name, value in module.state_dict().items()
+    }
+    save_file({**weights, **extra}, path, metadata)
+    return path
+
+
+def dit(**changes) -> WanDiT:
+    sizes = {"dim": 48, "ffn_dim": 64, "heads": 4, "layers": 2, "text_dim": 128, "text_tokens": 512, "freq_dim": 32}
+    return WanDiT(DiTConfig(**{**sizes, **changes}))
+
+
+def tokenizer_json() -> str:
+    """Bytes as pieces: any text can be encoded, one token per byte."""
+    vocab = [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], *([f"<0x{byte:02X}>", 0.0] for byte in range(256))]
+    model = {"type": "Unigram", "unk_id": 2, "vocab": vocab, "byte_fallback": True}
+    return json.dumps({"version": "1.0", "added_tokens": [], "model": model})
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder: t2v, i2v (with CLIP) and wan21_t2v transformers; tiny and wan21 VAEs and text encoders."""
+    folder = tmp_path_factory.mktemp("models")
+    token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
+    vae = VAEConfig(base_channels=8, residual_blocks=1)
+    save_model(folder / "diffusion_models" / "t2v.safetensors", dit(), TINY)
+    save_model(folder / "diffusion_models" / "i2v.safetensors", dit(in_channels=36, clip_dim=64), HEADS | TINY)
+    save_model(folder / "diffusion_models" / "wan21_t2v.safetensors", dit(text_dim=4096), HEADS)
+    save_model(folder / "diffusion_models" / "wan21_i2v.safetensors", dit(text_dim=4096, in_channels=36), HEADS)
+    save_model(folder / "vae" / "vae.safetensors", CausalVAE(vae), TINY)
+    save_model(folder / "vae" / "wan21_vae.safetensors", CausalVAE(vae), {})
+    for name, width, metadata in (("text", 128, TINY), ("wan21_text", 4096, {})):
+        config = UMT5Config(vocab=259, dim=width, attention_dim=32, ffn_dim=32, heads=2, layers=1)
+        path = folder / "text_encoders" / f"{name}.safetensors"
+        save_model(path, UMT5Encoder(config), metadata, tokenizer_json=token_bytes)
+    clip = ClipVisionConfig(image_size=56, dim=64, heads=4, layers=2, mlp_dim=64, embed_dim=32)
+    save_model(folder / "clip_vision" / "clip.safetensors", ClipVisionEncoder(clip), TINY)
+    return folder
+
+
+@pytest.fixture
+def tiny_host(models: Path, tmp_path: Path) -> HeadlessHost:
+    """A host on those models, saving into a fresh folder; the host of the process for the test."""
+    host = HeadlessHost(folders=models_in(models), inputs=(tmp_path,), output=tmp_path / "output", device_name="cpu")
+    use_host(host)
+    return host
