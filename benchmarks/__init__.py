@@ -1,0 +1,1 @@
+"""Speed and memory beside diffusers and transformers: `python -m wan_director.benchmarks`."""
