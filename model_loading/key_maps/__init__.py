@@ -1,0 +1,1 @@
+"""Names of tensors in foreign files -> official names; one module per foreign form."""

@@ -1,0 +1,1 @@
+"""How weights are stored: one module per format, listed in `weight_formats.WEIGHT_FORMATS`."""

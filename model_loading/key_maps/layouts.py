@@ -1,0 +1,101 @@
+"""Every known way to name the tensors of a model: how to recognise it, and the map to official names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal, NamedTuple
+
+from .diffusers_dit import from_diffusers_dit
+from .diffusers_vae import from_diffusers_vae
+from .hf_clip import from_hf_clip
+from .hf_umt5 import from_hf_umt5
+from .renaming import KeyMap, same_names
+
+Kind = Literal["dit", "vae", "text_encoder", "clip_vision"]
+Naming = Literal["official", "diffusers", "hf", "comfy"]
+
+_COMPILED = "_orig_mod."
+
+
+class Layout(NamedTuple):
+    """One naming of one kind of model. A file has it if all `markers` are there behind one of the `prefixes`."""
+
+    kind: Kind
+    naming: Naming
+    prefixes: tuple[str, ...]
+    markers: tuple[str, ...]
+    to_official: KeyMap
+
+
+_DIT_PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.")
+_VAE_PREFIXES = ("", "model.", "vae.", "first_stage_model.")
+_TEXT_PREFIXES = ("", "model.", "umt5xxl.transformer.", "text_encoders.umt5xxl.transformer.")
+_CLIP_PREFIXES = ("", "visual.", "model.visual.", "clip_vision.")
+
+LAYOUTS = (
+    Layout(
+        "dit",
+        "official",
+        _DIT_PREFIXES,
+        ("patch_embedding.weight", "head.modulation", "blocks.0.self_attn.q.weight"),
+        same_names,
+    ),
+    Layout(
+        "dit",
+        "diffusers",
+        _DIT_PREFIXES,
+        ("patch_embedding.weight", "scale_shift_table", "blocks.0.attn1.to_q.weight", "blocks.0.attn2.to_q.weight"),
+        from_diffusers_dit,
+    ),
+    Layout("vae", "official", _VAE_PREFIXES, ("encoder.conv1.weight", "decoder.middle.0.residual.0.gamma"), same_names),
+    Layout(
+        "vae",
+        "diffusers",
+        _VAE_PREFIXES,
+        ("encoder.conv_in.weight", "decoder.mid_block.resnets.0.norm1.gamma", "quant_conv.weight"),
+        from_diffusers_vae,
+    ),
+    Layout(
+        "text_encoder",
+        "official",
+        _TEXT_PREFIXES,
+        ("token_embedding.weight", "blocks.0.attn.q.weight", "blocks.0.pos_embedding.embedding.weight"),
+        same_names,
+    ),
+    Layout(
+        "text_encoder",
+        "hf",
+        _TEXT_PREFIXES,
+        (
+            "encoder.block.0.layer.0.SelfAttention.q.weight",
+            # Every layer of UMT5 has its own position bias; a T5 has one, in layer 0.
+            "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight",
+        ),
+        from_hf_umt5,
+    ),
+    Layout(
+        "clip_vision", "official", _CLIP_PREFIXES, ("cls_embedding", "transformer.0.attn.to_qkv.weight"), same_names
+    ),
+    Layout(
+        "clip_vision",
+        "hf",
+        _CLIP_PREFIXES,
+        ("vision_model.embeddings.class_embedding", "vision_model.encoder.layers.0.self_attn.q_proj.weight"),
+        from_hf_clip,
+    ),
+)
+
+
+def plain_name(key: str) -> str:
+    """`key` without the marks that torch.compile leaves in names."""
+    return key.replace(_COMPILED, "")
+
+
+def find_layout(names: Collection[str]) -> tuple[Layout, str] | None:
+    """The layout that `names` (see `plain_name`) have, and its prefix in front of them; None if none fits."""
+    names = set(names)
+    for layout in LAYOUTS:
+        for prefix in layout.prefixes:
+            if all(prefix + marker in names for marker in layout.markers):
+                return layout, prefix
+    return None

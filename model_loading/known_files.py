@@ -1,0 +1,75 @@
+"""The published files this version runs: where each comes from and where it belongs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .key_maps.layouts import Kind
+
+FOLDERS: dict[Kind, str] = {
+    "dit": "models/diffusion_models",
+    "vae": "models/vae",
+    "text_encoder": "models/text_encoders",
+    "clip_vision": "models/clip_vision",
+}
+"""Where ComfyUI looks for each kind."""
+
+_WAN_2_1 = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
+
+
+class KnownFile(NamedTuple):
+    """One published file. `size_bytes` is that of its weights; `what` says what it is in a user's words."""
+
+    name: str
+    kind: Kind
+    what: str
+    repo: str
+    path_in_repo: str
+    size_bytes: int
+
+    @property
+    def folder(self) -> str:
+        """Folder inside ComfyUI (or the models folder's parent) the file belongs in."""
+        return FOLDERS[self.kind]
+
+
+def _file(name: str, kind: Kind, what: str, size_gb: float) -> KnownFile:
+    folder = FOLDERS[kind].removeprefix("models/")
+    return KnownFile(name, kind, what, _WAN_2_1, f"split_files/{folder}/{name}", round(size_gb * 1e9))
+
+
+# Sizes: parameters x bytes each (see the model table of the Wan reports); the header adds under 0.2 MB.
+KNOWN_FILES = (
+    _file("wan2.1_t2v_1.3B_bf16.safetensors", "dit", "Wan 2.1 text to video, 1.3B", 2.838),
+    _file("wan2.1_t2v_1.3B_fp16.safetensors", "dit", "Wan 2.1 text to video, 1.3B", 2.838),
+    _file("wan2.1_t2v_14B_bf16.safetensors", "dit", "Wan 2.1 text to video, 14B", 28.577),
+    _file("wan2.1_t2v_14B_fp16.safetensors", "dit", "Wan 2.1 text to video, 14B", 28.577),
+    _file("wan2.1_i2v_480p_14B_bf16.safetensors", "dit", "Wan 2.1 image to video at 480p, 14B", 32.790),
+    _file("wan2.1_i2v_480p_14B_fp16.safetensors", "dit", "Wan 2.1 image to video at 480p, 14B", 32.790),
+    _file("wan2.1_i2v_720p_14B_bf16.safetensors", "dit", "Wan 2.1 image to video at 720p, 14B", 32.790),
+    _file("wan2.1_i2v_720p_14B_fp16.safetensors", "dit", "Wan 2.1 image to video at 720p, 14B", 32.790),
+    _file("wan2.1_flf2v_720p_14B_fp16.safetensors", "dit", "Wan 2.1 first and last frame to video, 14B", 32.791),
+    _file("wan_2.1_vae.safetensors", "vae", "the VAE of Wan 2.1 and of Wan 2.2 14B", 0.254),
+    _file("umt5_xxl_fp16.safetensors", "text_encoder", "the text encoder of all Wan models", 11.362),
+    _file("clip_vision_h.safetensors", "clip_vision", "the picture encoder of Wan 2.1 image to video", 1.264),
+)
+
+EXAMPLES: dict[Kind, str] = {
+    "dit": "wan2.1_t2v_1.3B_bf16.safetensors",
+    "vae": "wan_2.1_vae.safetensors",
+    "text_encoder": "umt5_xxl_fp16.safetensors",
+    "clip_vision": "clip_vision_h.safetensors",
+}
+"""A file to name when another is needed."""
+
+
+def known_file(name: str) -> KnownFile | None:
+    """The published file called `name`, in any folder and with either kind of slash."""
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return next((file for file in KNOWN_FILES if file.name == base), None)
+
+
+def where_to_get(kind: Kind) -> str:
+    """'NAME (repository REPO on the Hugging Face Hub) into FOLDER' for the usual file of a kind."""
+    file = known_file(EXAMPLES[kind])
+    return f"{file.name} (repository {file.repo} on the Hugging Face Hub) into {file.folder}"

@@ -1,0 +1,124 @@
+"""Do two model files, or a model and its inputs, belong together? Asked before any work, answered in one sentence."""
+
+from __future__ import annotations
+
+from ..common.errors import PairingError
+from ..common.log import logger
+from ..dit.config import DiTConfig
+from ..text_encoder.clip_vision import ClipVisionConfig
+from ..text_encoder.umt5 import UMT5Config
+from ..vae3d.config import VAEConfig
+from .known_files import EXAMPLES, where_to_get
+from .spec import ModelSpec
+
+
+def check_pair(model: ModelSpec, partner: ModelSpec) -> None:
+    """Checks a transformer against a VAE, text encoder or CLIP vision encoder.
+
+    Raises:
+        PairingError: they do not belong together; the message names both files and the right one.
+    """
+    assert isinstance(model.config, DiTConfig)
+    _CHECKS[partner.kind](model, model.config, partner)
+
+
+def _check_vae(model: ModelSpec, config: DiTConfig, vae: ModelSpec) -> None:
+    assert isinstance(vae.config, VAEConfig)
+    if vae.config.latent_channels != config.out_channels:
+        raise PairingError(
+            f"{vae.path.name} makes latents of {vae.config.latent_channels} channels, but {model.path.name} "
+            f"({model.title}) works on {config.out_channels}. Use {model.family.vae_file}."
+        )
+    if vae.family is not model.family:
+        raise PairingError(
+            f"{vae.path.name} belongs to {vae.family.title}, but {model.path.name} to {model.family.title}. "
+            f"Use {model.family.vae_file}."
+        )
+
+
+def _check_text_encoder(model: ModelSpec, config: DiTConfig, encoder: ModelSpec) -> None:
+    assert isinstance(encoder.config, UMT5Config)
+    if encoder.config.dim != config.text_dim or encoder.family is not model.family:
+        raise PairingError(
+            f"{encoder.path.name} ({encoder.title}) gives text embeddings of width {encoder.config.dim}, but "
+            f"{model.path.name} ({model.title}) needs width {config.text_dim} of {model.family.title}. "
+            f"Use {model.family.text_encoder_file}."
+        )
+
+
+def _check_clip(model: ModelSpec, config: DiTConfig, encoder: ModelSpec) -> None:
+    assert isinstance(encoder.config, ClipVisionConfig)
+    if config.clip_dim is None:
+        raise PairingError(
+            f"{model.path.name} ({model.title}) takes no CLIP vision features, but {encoder.path.name} gives some. "
+            "Remove the CLIP vision input: only Wan 2.1 image-to-video models use it."
+        )
+    if encoder.config.dim != config.clip_dim:
+        raise PairingError(
+            f"{encoder.path.name} gives picture features of width {encoder.config.dim}, but {model.path.name} "
+            f"({model.title}) needs {config.clip_dim}. Use {EXAMPLES['clip_vision']}."
+        )
+
+
+_CHECKS = {"vae": _check_vae, "text_encoder": _check_text_encoder, "clip_vision": _check_clip}
+
+
+def check_inputs(
+    model: ModelSpec,
+    *,
+    latent_channels: int,
+    text_width: int,
+    has_image: bool,
+    clip_width: int | None = None,
+) -> None:
+    """Checks what arrives at the sampler against the transformer.
+
+    Args:
+        latent_channels: channels of the LATENT.
+        text_width: width of the text embedding.
+        has_image: whether start, end or key frames are given.
+        clip_width: width of the CLIP image features; None if there are none.
+
+    Raises:
+        PairingError: the model cannot work with them; the message says what to connect or to choose instead.
+    """
+    config, name = model.config, f"{model.path.name} ({model.title})"
+    assert isinstance(config, DiTConfig)
+    if latent_channels != config.out_channels:
+        raise PairingError(
+            f"The latent has {latent_channels} channels, but {name} works on {config.out_channels}. "
+            f"Make it with {model.family.vae_file}."
+        )
+    if text_width != config.text_dim:
+        raise PairingError(
+            f"The text embedding has the width {text_width}, but {name} needs {config.text_dim}. "
+            f"Encode the prompt with {model.family.text_encoder_file}."
+        )
+    if has_image and model.start_image == "none":
+        raise PairingError(
+            f"{name} is a text-to-video model and cannot take a start image. Choose an image-to-video model such as "
+            "wan2.1_i2v_480p_14B_bf16.safetensors, or remove the image."
+        )
+    if not has_image and model.start_image == "required":
+        raise PairingError(
+            f"{name} is an image-to-video model and needs a start image. Connect Image to Video between the prompt and "
+            f"the sampler, or choose a text-to-video model: get {where_to_get('dit')}."
+        )
+    _check_clip_input(model, config, clip_width, name)
+
+
+def _check_clip_input(model: ModelSpec, config: DiTConfig, clip_width: int | None, name: str) -> None:
+    if clip_width is None:
+        if model.takes_clip and model.start_image == "required":
+            logger.warning("%s was trained with CLIP vision features of its image; without them results differ.", name)
+        return
+    if config.clip_dim is None:
+        raise PairingError(
+            f"{name} takes no CLIP vision features. Remove the CLIP vision input: only Wan 2.1 image-to-video models "
+            "use it."
+        )
+    if clip_width != config.clip_dim:
+        raise PairingError(
+            f"The CLIP vision features have the width {clip_width}, but {name} needs {config.clip_dim}. "
+            f"Encode the image with {EXAMPLES['clip_vision']}."
+        )

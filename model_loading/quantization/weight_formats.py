@@ -1,0 +1,56 @@
+"""The table of weight formats that can be loaded, and names for those that cannot yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Protocol
+
+from ..safetensors_file import TensorInfo
+from .plain import PLAIN
+
+
+class WeightFormat(Protocol):
+    """One way to store weights. A module built from `operations` computes with weights in this format."""
+
+    name: str
+
+    def matches(self, tensors: Mapping[str, TensorInfo]) -> bool:
+        """Whether a file with these tensors is in this format."""
+
+    @property
+    def operations(self) -> ModuleType:
+        """Namespace with the layers (Linear, LayerNorm, Conv3d, ...) the models are built from."""
+
+
+WEIGHT_FORMATS: tuple[WeightFormat, ...] = (PLAIN,)
+
+# Suffixes that published quantised files carry, most specific first.
+_QUANTISED_BY_SUFFIX = (
+    ("nvfp4 (4 bit)", (".weight_scale_2", ".weight_global_scale")),
+    ("GPTQ or AWQ (4 bit)", (".qweight", ".qzeros")),
+    ("bitsandbytes (4 or 8 bit)", (".absmax", ".quant_map", ".SCB")),
+    ("quanto int8", (".weight._data", ".weight._scale")),
+)
+_SCALE_SUFFIXES = (".scale_weight", ".weight_scale", "scaled_fp8")
+_FP8 = ("F8_E4M3", "F8_E5M2")
+
+
+def find_weight_format(tensors: Mapping[str, TensorInfo]) -> WeightFormat | None:
+    """The format of a file's weights, or None if this version cannot load it."""
+    return next((weight_format for weight_format in WEIGHT_FORMATS if weight_format.matches(tensors)), None)
+
+
+def name_quantisation(tensors: Mapping[str, TensorInfo]) -> str:
+    """What an unsupported weight format is called, for the sentence that refuses it."""
+    for name, suffixes in _QUANTISED_BY_SUFFIX:
+        if any(key.endswith(suffixes) for key in tensors):
+            return name
+    dtypes = {info.dtype for info in tensors.values()}
+    fp8 = next((dtype for dtype in _FP8 if dtype in dtypes), None)
+    if fp8 is not None:
+        scaled = any(key.endswith(_SCALE_SUFFIXES) for key in tensors)
+        return f"{'scaled ' if scaled else ''}fp8 ({fp8.removeprefix('F8_').lower()})"
+    if "I8" in dtypes:
+        return "int8"
+    return "an unknown number format (" + ", ".join(sorted(dtypes)) + ")"

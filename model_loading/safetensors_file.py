@@ -1,0 +1,254 @@
+"""Reading .safetensors files: the header by hand (so that damage can be named), the tensors one at a time.
+
+The safetensors package maps a file privately when it makes torch tensors, and a private map of a file larger than
+memory is refused by Linux. Here a tensor is a window into one shared read-only map: no copy, no anonymous memory, and
+the system may drop the pages again. Where mapping is a trap (Windows locks mapped files) tensors are read by offset.
+
+Format: 8 bytes little-endian header length N, N bytes of JSON {name: {dtype, shape, data_offsets}}, then the data.
+Source: huggingface/safetensors, README "Format" and safetensors/src/tensor.rs (limits and checks).
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import sys
+import warnings
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..common.errors import CheckpointError
+from .file_type import describe_content, human_bytes
+
+# The largest real header (fp8-scaled 14B) is 0.25 MB; LoRA metadata can reach a few MB.
+MAX_HEADER_BYTES = 16_000_000
+MAX_TENSORS = 20_000
+MAX_DIMENSIONS = 16
+# Parsing costs time and memory by the number of values, not of bytes: bombs are counted before they are parsed.
+MAX_VALUES = 300_000
+_LENGTH_BYTES = 8
+_READ_BYTES = 1 << 30
+
+# Bits per element of every dtype of the format. Those torch has no plain dtype for can be inspected, not read.
+DTYPE_BITS = MappingProxyType({
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64,
+    "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+})  # fmt: skip
+TORCH_DTYPES = MappingProxyType({
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32,
+    "I64": torch.int64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
+})  # fmt: skip
+
+
+class TensorInfo(NamedTuple):
+    """What the header says of one tensor; `dtype` in the words of the format ("BF16", "F8_E4M3", ...)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the tensor's data."""
+        return self.elements * DTYPE_BITS[self.dtype] // 8
+
+
+class _Place(NamedTuple):
+    start: int
+    stop: int
+
+
+class SafetensorsFile:
+    """One .safetensors file: its tensors by name, read only when asked for.
+
+    Args:
+        path: the file.
+        use_map: serve tensors from a shared read-only map (default: everywhere but on Windows). Such tensors must not
+            be written to.
+
+    Raises:
+        CheckpointError: the file is not a sound, complete safetensors file; the message says what it is instead.
+    """
+
+    def __init__(self, path: Path, use_map: bool = sys.platform != "win32") -> None:
+        self.path = path
+        self.size_bytes = path.stat().st_size
+        self._use_map = use_map
+        header, data_start = _read_header(path, self.size_bytes)
+        metadata = header.pop("__metadata__", None) or {}
+        if not isinstance(metadata, dict):
+            raise _broken(path, "its metadata is not a table of texts")
+        self.metadata: MappingProxyType[str, str] = MappingProxyType({str(k): str(v) for k, v in metadata.items()})
+        infos, places = _read_entries(path, header)
+        _check_layout(path, places, data_start, self.size_bytes)
+        self.tensors: MappingProxyType[str, TensorInfo] = MappingProxyType(infos)
+        self._places = {name: _Place(start + data_start, stop + data_start) for name, (start, stop) in places.items()}
+
+    def read(self, key: str) -> Tensor:
+        """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only.
+
+        Raises:
+            CheckpointError: its dtype is one torch cannot hold.
+        """
+        info, place = self.tensors[key], self._places[key]
+        dtype = TORCH_DTYPES.get(info.dtype)
+        if dtype is None:
+            raise CheckpointError(
+                f"{self.path.name}: tensor {key!r} has the number format {info.dtype}, which this version cannot read. "
+                "Use a bf16, fp16 or fp32 file."
+            )
+        if not info.elements:
+            return torch.empty(info.shape, dtype=dtype)
+        # A header padded by foreign writers can leave data off its natural alignment; such tensors are copied.
+        aligned = place.start % dtype.itemsize == 0
+        if self._use_map and aligned:
+            return self._window(place, dtype, info.elements).view(info.shape)
+        return self._copy(place).view(dtype).view(info.shape)
+
+    @cached_property
+    def _map(self) -> mmap.mmap:
+        with self.path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != self.size_bytes:
+                raise CheckpointError(f"{self.path.name} changed while it was being read: load it again.")
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def _window(self, place: _Place, dtype: torch.dtype, elements: int) -> Tensor:
+        if hasattr(mmap, "MADV_WILLNEED"):  # page faults alone read a cold file in small pieces
+            page = place.start - place.start % mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, page, place.stop - page)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            return torch.frombuffer(self._map, dtype=dtype, count=elements, offset=place.start)
+
+    def _copy(self, place: _Place) -> Tensor:
+        data = torch.empty(place.stop - place.start, dtype=torch.uint8)
+        target = memoryview(data.numpy())
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(place.start)
+            done = 0
+            while done < len(target):
+                got = file.readinto(target[done : done + _READ_BYTES])
+                if not got:
+                    raise CheckpointError(f"{self.path.name} became shorter while it was being read: load it again.")
+                done += got
+        return data
+
+
+def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
+    """The JSON header as a table, and where the data starts."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        first = file.read(1)
+        if length < 2 or first != b"{" or (length > MAX_HEADER_BYTES and describe_content(path)):
+            raise _not_safetensors(path)
+        if length > MAX_HEADER_BYTES:
+            raise _broken(path, f"its header claims {human_bytes(length)} (real ones stay below 1 MB)")
+        if _LENGTH_BYTES + length > size:
+            raise CheckpointError(
+                f"{path.name} is incomplete ({human_bytes(size)}, not even its header of {human_bytes(length)} is "
+                "whole): download it again."
+            )
+        text = first + file.read(length - 1)
+    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+        raise _broken(path, f"its header of {human_bytes(length)} lists more than {MAX_VALUES:,} values")
+    try:
+        header = json.loads(text.decode(), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _broken(path, f"its header is not readable ({_short(error)})") from None
+    if not isinstance(header, dict):
+        raise _broken(path, "its header is not a table")
+    return header, _LENGTH_BYTES + length
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a name appears twice")
+    return table
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no size")
+
+
+def _read_entries(path: Path, header: dict[str, Any]) -> tuple[dict[str, TensorInfo], dict[str, _Place]]:
+    """Checks every entry by itself: known dtype, sane shape, as many bytes as shape and dtype need."""
+    if len(header) > MAX_TENSORS:
+        raise _broken(path, f"its header lists {len(header):,} tensors (real models have at most a few thousand)")
+    infos: dict[str, TensorInfo] = {}
+    places: dict[str, _Place] = {}
+    for name, entry in header.items():
+        try:
+            dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        except (TypeError, KeyError, ValueError):
+            raise _broken(path, f"the entry of tensor {_short(name)} is malformed") from None
+        numbers = (*shape, start, stop)
+        if any(type(number) is not int or not 0 <= number < 2**63 for number in numbers) or len(shape) > MAX_DIMENSIONS:
+            raise _broken(path, f"tensor {_short(name)} has an impossible shape or place")
+        if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+            raise _broken(path, f"tensor {_short(name)} has the unknown number format {_short(dtype)}")
+        infos[name], places[name] = TensorInfo(dtype, shape), _Place(start, stop)
+        bits = prod(shape) * DTYPE_BITS[dtype]
+        if bits % 8 or bits // 8 != stop - start:
+            raise _broken(
+                path, f"tensor {_short(name)} of {dtype} {list(shape)} needs {bits / 8:.0f} bytes, not {stop - start}"
+            )
+    return infos, places
+
+
+def _check_layout(path: Path, places: dict[str, _Place], data_start: int, size: int) -> None:
+    """The tensors must cover the data without gap or overlap, and the file must end where the last one does."""
+    end = 0
+    for name, place in sorted(places.items(), key=lambda item: item[1]):
+        if place.start != end:
+            problem = "overlaps another" if place.start < end else "leaves a gap before it"
+            raise _broken(path, f"tensor {_short(name)} {problem}")
+        end = place.stop
+    expected = data_start + end
+    if size < expected:
+        raise CheckpointError(f"{path.name} is incomplete ({_of(size, expected)}): download it again.")
+    if size > expected:
+        raise CheckpointError(
+            f"{path.name} has {human_bytes(size - expected)} too much at its end "
+            f"({size:,} bytes instead of {expected:,}): download it again."
+        )
+
+
+def _of(size: int, expected: int) -> str:
+    """'3.2 of 14.3 GB', or exact bytes where rounding would show two equal numbers."""
+    have, want = human_bytes(size).split(), human_bytes(expected).split()
+    if have == want:
+        return f"{size:,} of {expected:,} bytes"
+    return f"{have[0] if have[1] == want[1] else ' '.join(have)} of {' '.join(want)}"
+
+
+def _not_safetensors(path: Path) -> CheckpointError:
+    content = describe_content(path)
+    if content is None:
+        return CheckpointError(
+            f"{path.name} is not a safetensors file, and nothing else we know: it may be damaged; download it again."
+        )
+    advice = "" if ":" in content else ": give it its right name ending, or download the safetensors file"
+    return CheckpointError(f"{path.name} is {content}{advice}.")
+
+
+def _broken(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"{path.name} is damaged: {what}. Download it again.")
+
+
+def _short(value: object) -> str:
+    text = repr(value) if not isinstance(value, Exception) else str(value)
+    return text if len(text) <= 100 else text[:97] + "..."

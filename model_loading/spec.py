@@ -1,0 +1,101 @@
+"""What a model file is: the frozen record that travels with a loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..common.errors import CheckpointError
+from ..common.families import Family
+from ..dit.config import DiTConfig
+from ..text_encoder.clip_vision import ClipVisionConfig
+from ..text_encoder.umt5 import UMT5Config
+from ..vae3d.config import VAEConfig
+from .key_maps.layouts import Kind, Naming
+from .key_maps.renaming import Source
+from .known_files import EXAMPLES, FOLDERS
+from .quantization.weight_formats import WeightFormat
+
+ModelConfig = DiTConfig | VAEConfig | UMT5Config | ClipVisionConfig
+
+KIND_TITLES: dict[Kind, str] = {
+    "dit": "diffusion model",
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "clip_vision": "CLIP vision encoder",
+}
+_LOADER_NODES: dict[Kind, str] = {
+    "dit": "Load Wan Model",
+    "vae": "Load Wan VAE",
+    "text_encoder": "Load Wan Text Encoder",
+    "clip_vision": "Load Wan CLIP Vision",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything the header of a model file tells.
+
+    Attributes:
+        path: the file or folder.
+        kind: which part of a video model it is.
+        family: what it belongs with.
+        preset: name in `dit.config.PRESETS`, or None for other sizes and kinds.
+        title: what it is, for people ("Wan 2.1 T2V 14B").
+        naming, prefix: how its tensors are called, and what stands in front of every name.
+        weight_format: how its weights are stored.
+        file_dtype: number format of most of its weights, in the words of safetensors ("BF16").
+        config: sizes to build the module with.
+        parameters: number of weights.
+        size_bytes: size of the file or files.
+        start_image: whether the model takes given frames (36 input channels); "optional" ones also run without.
+        sources: official key -> where it is in the file.
+        extras: names in the file that are no weights of this model and are safe to leave out.
+    """
+
+    path: Path
+    kind: Kind
+    family: Family
+    preset: str | None
+    title: str
+    naming: Naming
+    prefix: str
+    weight_format: WeightFormat
+    file_dtype: str
+    config: ModelConfig
+    parameters: int
+    size_bytes: int
+    start_image: Literal["none", "optional", "required"] = "none"
+    sources: Mapping[str, Source] = field(default_factory=dict, repr=False, compare=False)
+    extras: tuple[str, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def takes_clip(self) -> bool:
+        """Whether the model has a branch for CLIP image features."""
+        return isinstance(self.config, DiTConfig) and self.config.clip_dim is not None
+
+    @property
+    def goes_with(self) -> tuple[str, ...]:
+        """File names of the other parts of its model."""
+        partners = {"vae": self.family.vae_file, "text_encoder": self.family.text_encoder_file}
+        names = [name for kind, name in partners.items() if kind != self.kind]
+        if self.takes_clip and self.family.name != "tiny":
+            names.append(EXAMPLES["clip_vision"])
+        return tuple(names)
+
+
+def require_kind(spec: ModelSpec, kind: Kind) -> None:
+    """Refuses a file that was chosen in the wrong loader.
+
+    Raises:
+        CheckpointError: the file is of another kind; the message says where it belongs.
+    """
+    if spec.kind == kind:
+        return
+    raise CheckpointError(
+        f"{spec.path.name} is a {KIND_TITLES[spec.kind]} ({spec.title}), not a {KIND_TITLES[kind]}: put it into "
+        f"{FOLDERS[spec.kind]} and choose it in {_LOADER_NODES[spec.kind]}. "
+        f"Here choose a file such as {EXAMPLES[kind]}."
+    )

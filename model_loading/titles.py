@@ -1,0 +1,99 @@
+"""Names for people: family, preset and title of a recognised model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from ..common.errors import CheckpointError
+from ..common.families import FAMILIES, TINY, WAN_2_1, Family
+from ..dit.config import PRESETS, DiTConfig
+from ..text_encoder.clip_vision import CLIP_VIT_H
+from ..text_encoder.umt5 import UMT5_XXL, UMT5Config
+from ..vae3d.config import WAN_2_1_VAE, VAEConfig
+from .key_maps.layouts import Kind
+from .known_files import where_to_get
+
+FAMILY_KEY = "wan_director.family"
+
+_PRESET_TITLES = {
+    "t2v-1.3B": "Wan 2.1 T2V 1.3B",
+    # The experts of Wan 2.2 have the same names and shapes; the header cannot tell them apart.
+    "t2v-14B": "Wan 2.1 T2V 14B (or one expert of Wan 2.2 T2V A14B)",
+    "i2v-14B": "Wan 2.1 I2V 14B",
+    "flf2v-14B": "Wan 2.1 FLF2V 14B",
+}
+_TINY_PARTS = {"vae": "the VAE", "text_encoder": "the text encoder", "clip_vision": "the CLIP vision encoder"}
+_I2V_2_2 = replace(PRESETS["i2v-14B"], clip_dim=None)
+_FUN_1_3B = replace(PRESETS["t2v-1.3B"], in_channels=36, clip_dim=1280)
+
+
+def find_family(file_name: str, kind: Kind, config: object, metadata: Mapping[str, str]) -> Family:
+    """The family a model belongs to: as its metadata says, else by the widths it shares with its partners.
+
+    Raises:
+        CheckpointError: it belongs to none that is known here.
+    """
+    written = metadata.get(FAMILY_KEY)
+    if written is not None:
+        if written not in FAMILIES:
+            raise CheckpointError(
+                f"{file_name} belongs to the family {written[:40]!r}, which this version does not know "
+                f"(it knows {', '.join(FAMILIES)}). Update Wan Director."
+            )
+        return FAMILIES[written]
+    found, expected = _shared_width(config)
+    if found != expected:
+        raise CheckpointError(
+            f"{file_name} is built like a part of Wan, but with {found} where Wan 2.1 has {expected}: it is of another "
+            f"model. Get {where_to_get(kind)}."
+        )
+    return WAN_2_1
+
+
+def _shared_width(config: object) -> tuple[str, str]:
+    """The sizes a model shares with its partners, as found and as Wan 2.1 has them."""
+    family = WAN_2_1
+    if isinstance(config, DiTConfig):
+        found = f"{config.out_channels} latent channels and a text width of {config.text_dim}"
+        return found, f"{family.latent_channels} latent channels and a text width of {family.text_width}"
+    if isinstance(config, VAEConfig):
+        found = f"{config.latent_channels} latent channels and pictures {config.spatial_stride} times smaller"
+        return found, f"{family.latent_channels} latent channels and pictures {family.spatial_stride} times smaller"
+    if isinstance(config, UMT5Config):
+        return f"a text width of {config.dim}", f"a text width of {family.text_width}"
+    return f"a width of {config.dim}", f"a width of {CLIP_VIT_H.dim}"
+
+
+def find_preset(config: object) -> str | None:
+    """Name of the published size this is, or None."""
+    return next((name for name, preset in PRESETS.items() if preset == config), None)
+
+
+def title(kind: Kind, config: object, family: Family, preset: str | None) -> str:
+    """What a model is, in a few words, for example 'Wan 2.1 I2V 14B'."""
+    if family is TINY:
+        return f"{_part(kind, config) if kind == 'dit' else _TINY_PARTS[kind]} of {TINY.title}"
+    if preset is not None:
+        return _PRESET_TITLES[preset]
+    if config == _I2V_2_2:
+        return "one expert of Wan 2.2 I2V A14B"
+    if config == _FUN_1_3B:
+        return "Wan 2.1 Fun-InP 1.3B"
+    published = {"vae": WAN_2_1_VAE, "text_encoder": UMT5_XXL, "clip_vision": CLIP_VIT_H}.get(kind)
+    size = "" if config == published else " of another size"
+    return f"{_part(kind, config)}{size}" if kind != "dit" else f"a Wan 2.1 {_part(kind, config)} model{size}"
+
+
+def _part(kind: Kind, config: object) -> str:
+    if isinstance(config, DiTConfig):
+        return "I2V" if config.image_channels else "T2V"
+    return {"vae": "the Wan 2.1 VAE", "text_encoder": "UMT5-XXL", "clip_vision": "CLIP ViT-H"}[kind]
+
+
+def start_image(config: object, family: Family) -> Literal["none", "optional", "required"]:
+    """Whether a model takes given frames. The tiny demo model was trained with and without, on the same weights."""
+    if not isinstance(config, DiTConfig) or not config.image_channels:
+        return "none"
+    return "optional" if family is TINY else "required"

@@ -1,0 +1,76 @@
+"""Where the tokenizer of a text encoder comes from: the file itself, a file beside it, or the Hugging Face cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..common.errors import MissingFileError, PairingError
+from ..common.families import TINY
+from ..common.log import logger
+from ..text_encoder.tokenizer import Tokenizer
+from ..text_encoder.umt5 import UMT5Config
+from .checkpoint import Checkpoint
+from .spec import ModelSpec
+
+EMBEDDED_SPIECE = "spiece_model"
+EMBEDDED_JSON = "tokenizer_json"
+_HUB_REPO = "google/umt5-xxl"
+_NAMES = ("tokenizer.json", "spiece.model")
+# Where the official repositories and diffusers folders keep the tokenizer, seen from the text encoder file.
+_FOLDERS = ("", "google/umt5-xxl", "tokenizer", "../tokenizer")
+
+
+def find_tokenizer(checkpoint: Checkpoint, spec: ModelSpec) -> Tokenizer:
+    """The tokenizer that belongs to a text encoder file.
+
+    Raises:
+        MissingFileError: there is none in the file, beside it, or on the Hub.
+        PairingError: it has more pieces than the encoder has embeddings.
+    """
+    tokenizer = _embedded(checkpoint) or _beside(checkpoint.path) or _from_hub(spec)
+    assert isinstance(spec.config, UMT5Config)
+    if tokenizer.vocab_size > spec.config.vocab:
+        raise PairingError(
+            f"The tokenizer of {spec.path.name} has {tokenizer.vocab_size} pieces, but the encoder knows only "
+            f"{spec.config.vocab}: they do not belong together. Use the tokenizer of {_HUB_REPO}."
+        )
+    return tokenizer
+
+
+def _embedded(checkpoint: Checkpoint) -> Tokenizer | None:
+    for key in checkpoint.tensors:
+        name = key.rsplit(".", 1)[-1]
+        if name == EMBEDDED_SPIECE:
+            return Tokenizer.from_spiece(checkpoint.read(key).numpy().tobytes())
+        if name == EMBEDDED_JSON:
+            return Tokenizer.from_json(checkpoint.read(key).numpy().tobytes().decode("utf-8", "replace"))
+    return None
+
+
+def _beside(path: Path) -> Tokenizer | None:
+    found = next((file for file in _candidates(path) if file.is_file()), None)
+    if found is None:
+        return None
+    logger.info("Tokenizer: %s.", found)
+    return Tokenizer.from_file(found)
+
+
+def _candidates(path: Path) -> Iterator[Path]:
+    """Files named after the text encoder first, then the usual names in the usual folders."""
+    folder = path if path.is_dir() else path.parent
+    for name in _NAMES:
+        yield folder / f"{path.stem}.{name}"
+    for inner in _FOLDERS:
+        for name in _NAMES:
+            yield folder / inner / name
+
+
+def _from_hub(spec: ModelSpec) -> Tokenizer:
+    if spec.family is TINY:
+        raise MissingFileError(
+            f"{spec.path.name} carries no tokenizer, though every text encoder of {TINY.title} does: "
+            "install Wan Director again."
+        )
+    logger.info("Tokenizer: %s from the Hugging Face cache.", _HUB_REPO)
+    return Tokenizer.from_hub(_HUB_REPO)

@@ -1,0 +1,236 @@
+"""Files of other models are named, whichever loader they were put into; nothing but a sentence comes out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from wan_director.common.errors import CheckpointError
+from wan_director.model_loading.checkpoint import open_checkpoint
+from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.key_maps.layouts import LAYOUTS
+
+SD_UNET = ("input_blocks.0.0.weight", "middle_block.0.in_layers.0.weight", "out.2.weight", "time_embed.0.weight")
+SD_VAE = ("encoder.conv_in.weight", "decoder.mid.block_1.conv1.weight", "decoder.conv_out.weight", "quant_conv.weight")
+COMFY = "model.diffusion_model."
+
+
+def _with(prefix: str, *names: str) -> tuple[str, ...]:
+    return tuple(prefix + name for name in names)
+
+
+# Names as in the published files; a handful of each is enough to tell them.
+FAMILIES = {
+    "Stable Diffusion 1.5": (
+        *_with(COMFY, *SD_UNET),
+        *_with("first_stage_model.", *SD_VAE),
+        "cond_stage_model.transformer.text_model.encoder.layers.0.layer_norm1.weight",
+    ),
+    "Stable Diffusion 2": (
+        *_with(COMFY, *SD_UNET),
+        *_with("first_stage_model.", *SD_VAE),
+        "cond_stage_model.model.transformer.resblocks.0.ln_1.weight",
+    ),
+    "Stable Diffusion XL": (
+        *_with(COMFY, *SD_UNET, "label_emb.0.0.weight"),
+        *_with("first_stage_model.", *SD_VAE),
+        "conditioner.embedders.1.model.ln_final.weight",
+    ),
+    "a Stable Diffusion U-Net": SD_UNET,
+    "a Stable Diffusion U-Net (diffusers)": ("conv_in.weight", "down_blocks.0.resnets.0.time_emb_proj.weight"),
+    "a ControlNet": ("control_model.input_hint_block.0.weight", *_with("control_model.", *SD_UNET)),
+    "Stable Diffusion 3": _with(COMFY, "joint_blocks.0.context_block.attn.qkv.weight", "x_embedder.proj.weight"),
+    "Flux": ("img_in.weight", "double_blocks.0.img_attn.norm.key_norm.scale", "single_blocks.0.linear1.weight"),
+    "Flux (diffusers)": (
+        "x_embedder.weight",
+        "transformer_blocks.0.ff_context.net.2.weight",
+        "single_transformer_blocks.0.attn.norm_k.weight",
+    ),
+    "Chroma": (
+        "distilled_guidance_layer.norms.0.scale",
+        "double_blocks.0.img_attn.qkv.weight",
+        "single_blocks.0.linear1.weight",
+    ),
+    "HunyuanVideo": (
+        "txt_in.individual_token_refiner.blocks.0.norm1.weight",
+        "double_blocks.0.img_attn_qkv.weight",
+        "img_in.proj.weight",
+    ),
+    "HunyuanVideo (diffusers)": ("context_embedder.token_refiner.refiner_blocks.0.attn.to_q.weight",),
+    "HunyuanDiT": ("mlp_t5.0.weight", "blocks.0.attn1.Wqkv.weight"),
+    "LTX-Video": (
+        "adaln_single.emb.timestep_embedder.linear_1.bias",
+        "adaln_single.linear.weight",
+        "patchify_proj.weight",
+        "caption_projection.linear_1.weight",
+        "transformer_blocks.0.attn1.to_q.weight",
+    ),
+    "CogVideoX": ("patch_embed.proj.weight", "transformer_blocks.0.norm1.linear.weight"),
+    "Mochi": ("t5_yproj.weight", "blocks.0.attn.qkv_x.weight"),
+    "Cosmos": ("net.blocks.block0.blocks.0.block.attn.to_q.0.weight", "net.x_embedder.proj.1.weight"),
+    "Cosmos Predict2": ("net.blocks.0.mlp.layer1.weight", "net.x_embedder.proj.1.weight"),
+    "PixArt": ("adaln_single.linear.weight", "pos_embed.proj.weight", "transformer_blocks.0.attn1.to_q.weight"),
+    "Lumina 2 or Z-Image": ("cap_embedder.1.weight", "layers.0.attention.qkv.weight"),
+    "Qwen-Image": ("transformer_blocks.0.img_mlp.net.2.weight", "txt_norm.weight", "img_in.weight"),
+    "AuraFlow": ("double_layers.0.attn.w1q.weight", "positional_encoding"),
+    "HiDream": ("caption_projection.0.linear.weight", "double_stream_blocks.0.block.adaLN_modulation.1.weight"),
+    "Stable Cascade": ("clf.1.weight", "clip_txt_mapper.weight"),
+    "ACE-Step": ("genre_embedder.weight", "lyric_embs.weight"),
+    "the Wan 2.2 VAE (48 latent channels)": (
+        "conv1.weight",
+        "encoder.downsamples.0.downsamples.0.residual.0.gamma",
+        "decoder.upsamples.0.upsamples.0.residual.2.weight",
+    ),
+    "the HunyuanVideo VAE": ("decoder.conv_in.conv.weight", "decoder.mid_block.resnets.0.conv1.conv.weight"),
+    "the LTX-Video VAE": ("decoder.up_blocks.0.res_blocks.0.conv1.conv.weight",),
+    "an image VAE (Stable Diffusion or Flux)": SD_VAE,
+    "an image VAE (diffusers)": ("encoder.conv_in.weight", "decoder.mid_block.resnets.0.conv1.weight"),
+    "a tiny preview autoencoder (TAESD or TAEHV)": ("encoder.0.weight", "decoder.1.weight", "decoder.3.conv.0.weight"),
+    "a T5 text encoder": (
+        "shared.weight",
+        "encoder.block.0.layer.0.SelfAttention.q.weight",
+        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        "encoder.block.1.layer.0.SelfAttention.q.weight",
+    ),
+    "a CLIP text encoder": ("text_model.encoder.layers.0.mlp.fc1.weight", "text_model.final_layer_norm.weight"),
+    "a language model (Llama, Qwen or Gemma)": ("model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"),
+    "a SigLIP vision encoder": ("vision_model.embeddings.patch_embedding.bias",),
+    "an upscaling model": ("body.0.rdb1.conv1.weight", "conv_first.weight"),
+}
+LORAS = {
+    "peft": (
+        "diffusion_model.blocks.0.self_attn.q.lora_A.weight",
+        "diffusion_model.blocks.0.self_attn.q.lora_B.weight",
+    ),
+    "kohya": ("lora_unet_blocks_0_self_attn_q.lora_down.weight", "lora_unet_blocks_0_self_attn_q.alpha"),
+    "loha": ("lycoris_blocks_0_self_attn_q.hada_w1_a",),
+    "lokr": ("diffusion_model.blocks.0.self_attn.q.lokr_w1",),
+    "with bias differences": ("diffusion_model.head.head.diff_b", "diffusion_model.head.head.diff"),
+}
+
+
+def _refusal(path) -> str:
+    with pytest.raises(CheckpointError) as error:
+        inspect_checkpoint(open_checkpoint(path))
+    message = str(error.value)
+    assert "\n" not in message
+    assert path.name in message
+    return message
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_are_named(header_file, family: str) -> None:
+    message = _refusal(header_file(dict.fromkeys(FAMILIES[family], ("F16", (4, 4)))))
+    assert f"is {family}, which does not belong to Wan 2.1. Get " in message
+    assert "Comfy-Org/Wan_2.1_ComfyUI_repackaged" in message
+
+
+@pytest.mark.parametrize("kind", LORAS)
+def test_loras_are_named(header_file, kind: str) -> None:
+    assert "is a LoRA, a small addition to a model" in _refusal(
+        header_file(dict.fromkeys(LORAS[kind], ("F16", (4, 4))))
+    )
+
+
+def test_an_unknown_file_tells_its_first_tensor(header_file) -> None:
+    message = _refusal(header_file({"strange.weight": ("F32", (2,)), "other": ("F32", (2,))}))
+    assert "is no Wan model, and nothing else known here (2 tensors, first: 'other')" in message
+    assert "(0 tensors" in _refusal(header_file({}))
+
+
+def _wan(dim: int = 1536, inputs: int = 16, outputs: int = 16, layers: int = 2) -> dict[str, tuple]:
+    """The tensors of a Wan transformer that say what it is."""
+    entries = {
+        "patch_embedding.weight": ("F16", (dim, inputs, 1, 2, 2)),
+        "head.modulation": ("F32", (1, 2, dim)),
+        "head.head.weight": ("F16", (4 * outputs, dim)),
+        "text_embedding.0.weight": ("F16", (dim, 4096)),
+        "time_embedding.0.weight": ("F16", (dim, 256)),
+    }
+    for block in range(layers):
+        entries[f"blocks.{block}.self_attn.q.weight"] = ("F16", (dim, dim))
+        entries[f"blocks.{block}.ffn.0.weight"] = ("F16", (8960, dim))
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("entries", "title"),
+    [
+        (_wan(3072, 48, 48), "Wan 2.2 TI2V-5B (48 input and 48 output channels)"),
+        (_wan(1536, 48), "Wan 2.1 Fun-Control (48 input and 16 output channels)"),
+        (_wan(5120, 52), "Wan 2.2 Fun-Control (52 input and 16 output channels)"),
+        (_wan(3072, 148, 48), "Wan 2.2 Fun 5B (148 input and 48 output channels)"),
+        (_wan(1536, 17), "a variant of Wan not known here (17 input and 16 output channels)"),
+        (_wan(5120, 32) | {"control_adapter.conv.weight": ("F16", (4, 4))}, "Wan Fun-Camera"),
+        (_wan(1536, 48) | {"ref_conv.weight": ("F16", (4, 4))}, "Wan Fun-Control with a reference image"),
+        (_wan() | {"vace_patch_embedding.weight": ("F16", (1536, 96, 1, 2, 2))}, "Wan VACE"),
+        (_wan(5120) | {"casual_audio_encoder.encoder.final_linear.weight": ("F16", (4, 4))}, "Wan 2.2 S2V"),
+        (_wan(5120, 36) | {"face_adapter.fuser_blocks.0.k_norm.weight": ("F16", (4,))}, "Wan 2.2 Animate"),
+        (_wan() | {"audio_proj.audio_proj_glob_1.layer.bias": ("F16", (4,))}, "HuMo"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wan_models_that_do_not_run_yet_are_named(header_file, entries: dict, title: str) -> None:
+    message = _refusal(header_file(entries))
+    assert f"is {title}" in message
+    assert "which this version does not run yet" in message
+
+
+def test_a_vace_module_is_no_whole_model(header_file) -> None:
+    entries = {
+        "vace_blocks.0.after_proj.weight": ("F16", (4, 4)),
+        "vace_patch_embedding.weight": ("F16", (4, 96, 1, 2, 2)),
+    }
+    assert "is a part of Wan VACE, not a whole model" in _refusal(header_file(entries))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "extra", "says"),
+    [
+        ("F8_E4M3", {}, "fp8 (e4m3)"),
+        ("F8_E5M2", {}, "fp8 (e5m2)"),
+        (
+            "F8_E4M3",
+            {"blocks.0.self_attn.q.scale_weight": ("F32", ()), "scaled_fp8": ("F8_E4M3", (2,))},
+            "scaled fp8 (e4m3)",
+        ),
+        ("F8_E4M3", {"blocks.0.self_attn.q.weight_scale": ("F32", (1536, 1))}, "scaled fp8 (e4m3)"),
+        ("I8", {"blocks.0.self_attn.q.weight_scale": ("F32", (1536, 1))}, "int8"),
+        ("U8", {"blocks.0.self_attn.q.weight_scale_2": ("F32", ())}, "nvfp4 (4 bit)"),
+        ("U8", {"blocks.0.self_attn.q.weight.absmax": ("F32", (4,))}, "bitsandbytes (4 or 8 bit)"),
+    ],
+)
+def test_quantised_files_say_what_they_are(header_file, dtype: str, extra: dict, says: str) -> None:
+    entries = _wan(5120) | {"blocks.0.self_attn.q.weight": (dtype, (5120, 5120))} | extra
+    message = _refusal(header_file(entries))
+    assert (
+        f"is a Wan 2.1 T2V model of another size stored as {says}, which is not supported yet by this version"
+        in message
+    )
+    assert "Use the bf16 or fp16 file of the same model" in message
+
+
+def test_a_gguf_file_is_named(tmp_path) -> None:
+    path = tmp_path / "wan2.1-t2v-14b-Q4_K_M.gguf"
+    path.write_bytes(b"GGUF\x03\0\0\0" + b"\0" * 64)
+    assert "is a GGUF file (quantised weights), which is not supported yet by this version" in _refusal(path)
+
+
+_names = st.sampled_from(
+    sorted({prefix + marker for layout in LAYOUTS for prefix in layout.prefixes for marker in layout.markers})
+    + [f"blocks.{n}.ffn.0.weight" for n in (0, 7, 999999)]
+    + ["head.head.weight", "text_embedding.0.weight", "time_embedding.0.weight", "conv2.weight", "decoder.head.0.gamma"]
+    + ["encoder.downsamples.0.residual.6.weight", "pos_embedding", "head", "blocks.0.ffn.fc1.weight", "spiece_model"]
+)
+_shapes = st.lists(st.sampled_from([0, 1, 2, 16, 36, 64, 128]), max_size=5).map(tuple)
+
+
+@given(entries=st.dictionaries(_names | st.text(max_size=20), st.tuples(st.sampled_from(["F16", "U8", "I8"]), _shapes)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+def test_any_header_gives_a_spec_or_a_sentence(header_file, entries: dict) -> None:
+    path = header_file(entries)
+    try:
+        inspect_checkpoint(open_checkpoint(path))
+    except CheckpointError as error:
+        assert path.name in str(error)
+        assert "\n" not in str(error)
