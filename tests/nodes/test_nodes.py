@@ -1,0 +1,407 @@
+"""The nodes on tiny random models: what goes in comes out right, and wrong pairs are refused in a sentence."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import re
+
+import pytest
+import torch
+import wan_director
+from wan_director.common.errors import InvalidInputError, MissingFileError, PairingError
+from wan_director.dit.conditioning.start_image import keyframe_mask
+from wan_director.nodes import host as host_module
+from wan_director.nodes import models as node_models
+from wan_director.nodes.headless.host import Interrupted
+
+NODES = wan_director.NODE_CLASS_MAPPINGS
+SIZE = {"width": 64, "height": 48, "frames": 9}
+SAMPLER = {"seed": 3, "steps": 2, "cfg": 3.0, "shift": 5.0, "solver": "euler", "schedule": "simple", "denoise": 1.0}
+
+
+def call(name: str, **inputs):
+    """The outputs of a node; the output itself when there is one."""
+    results = NODES[f"WanDirector{name}"].execute(**inputs).args
+    return results[0] if len(results) == 1 else results
+
+
+@pytest.fixture(autouse=True)
+def run_like_the_hosts(tiny_host):
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
+def vae():
+    return call("LoadVAE", vae_name="vae.safetensors", precision="auto")
+
+
+@pytest.fixture
+def prompts():
+    return encode("text.safetensors")
+
+
+def encode(file: str):
+    encoder = call("LoadTextEncoder", text_encoder_name=file, precision="auto", device="auto")
+    return call("TextEncode", text_encoder=encoder, positive="a red ball", negative="bad")
+
+
+def load(name: str):
+    return call("LoadModel", model_name=name, precision="auto", attention="auto")
+
+
+def sample(model: str, prompts, latent, **changes):
+    inputs = {"model": load(model), "positive": prompts[0], "negative": prompts[1], "latent": latent}
+    return call("Sampler", **inputs, **{**SAMPLER, **changes})
+
+
+def picture(frames: int = 1, height: int = 48, width: int = 64) -> torch.Tensor:
+    return torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(frames))
+
+
+def image_to_video(prompts, vae, **changes):
+    inputs = {"positive": prompts[0], "negative": prompts[1], "vae": vae, **SIZE, "batch_size": 1, "fit": "crop"}
+    return call("ImageToVideo", **{**inputs, **changes})
+
+
+def test_text_to_video(vae, prompts):
+    latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=2)
+    assert latent["samples"].shape == (2, 16, 3, 6, 8) and not latent["samples"].any()
+    sampled = sample("t2v.safetensors", prompts, latent)
+    assert sampled["samples"].shape == (2, 16, 3, 6, 8) and sampled["samples"].isfinite().all()
+    frames = call("Decode", vae=vae, latent=sampled)
+    assert frames.shape == (18, 48, 64, 3)
+    assert frames.min() >= 0 and frames.max() <= 1
+    again = sample("t2v.safetensors", prompts, latent)
+    assert torch.equal(again["samples"], sampled["samples"])
+    other = sample("t2v.safetensors", prompts, latent, seed=4)
+    assert not torch.equal(other["samples"], sampled["samples"])
+
+
+def test_latents_on_the_socket_are_raw(vae, prompts):
+    """What the sampler gives is de-normalised: the decoder of the native VAE node takes it as it is."""
+    latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
+    sampled = sample("t2v.safetensors", prompts, latent)["samples"]
+    untouched = {"samples": sampled}
+    assert torch.allclose(sample("t2v.safetensors", prompts, untouched, denoise=0.0)["samples"], sampled, atol=1e-5)
+
+
+def test_video_to_video_keeps_what_denoise_leaves(vae, prompts):
+    clip = call("Encode", vae=vae, images=picture(9))
+    assert clip["samples"].shape == (1, 16, 3, 6, 8)
+    near, far = (sample("t2v.safetensors", prompts, clip, denoise=part, steps=4)["samples"] for part in (0.2, 0.9))
+    assert (near - clip["samples"]).abs().mean() < (far - clip["samples"]).abs().mean()
+
+
+def test_sigmas_replace_the_schedule(vae, prompts):
+    latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
+    by_name = sample("t2v.safetensors", prompts, latent, steps=3)
+    sigmas = torch.tensor([1.0, 0.9091, 0.7143, 0.0])
+    from wan_director.sampling.schedule import make_sigmas
+
+    sigmas = make_sigmas("simple", 3, 5.0)
+    by_hand = sample("t2v.safetensors", prompts, latent, steps=30, schedule="beta", sigmas=sigmas.float())
+    assert torch.allclose(by_name["samples"], by_hand["samples"], atol=1e-4)
+
+
+def test_given_frames_use_native_keys(vae, prompts):
+    """concat_latent_image is the raw latent of the frames with mid-grey gaps, concat_mask is 0 where given."""
+    start, end = picture(1), picture(1).flip(1)
+    positive, negative, latent = image_to_video(prompts, vae, start_image=start, end_image=end)
+    grey = torch.full((9, 48, 64, 3), 0.5)
+    grey[0], grey[-1] = start[0], end[0]
+    for side in (positive, negative):
+        assert torch.allclose(side[0][1]["concat_latent_image"], vae.encode(grey), atol=1e-5)
+        assert torch.equal(side[0][1]["concat_mask"], 1 - keyframe_mask([0, 8], 9, 6, 8))
+        assert "concat_mask" not in prompts[0][0][1]
+    assert latent["samples"].shape == (1, 16, 3, 6, 8)
+    assert sample("i2v.safetensors", (positive, negative), latent)["samples"].isfinite().all()
+
+
+def test_clips_and_keyframes_may_stand_anywhere(vae, prompts):
+    keyframes = call("Keyframe", image=picture(3), frame=-3)
+    keyframes = call("Keyframe", image=picture(1, 20, 90), frame=4, keyframes=keyframes)
+    positive, _, _ = image_to_video(prompts, vae, start_image=picture(3), end_image=picture(2), keyframes=keyframes)
+    assert torch.equal(positive[0][1]["concat_mask"], 1 - keyframe_mask([0, 1, 2, 4, 6, 7, 8], 9, 6, 8))
+
+
+def test_without_pictures_nothing_is_added(vae, prompts):
+    positive, negative, _ = image_to_video(prompts, vae)
+    assert positive[0][1].keys() == prompts[0][0][1].keys()
+
+
+def test_clip_vision_features_reach_the_model(vae, prompts):
+    encoder = call("LoadClipVision", clip_vision_name="clip.safetensors")
+    features = call("ClipVisionEncode", clip_vision=encoder, image=picture(1))
+    assert features.penultimate_hidden_states.shape == (1, 17, 64)
+    plain = image_to_video(prompts, vae, start_image=picture(1))
+    seen = image_to_video(prompts, vae, start_image=picture(1), clip_vision_start=features, clip_vision_end=features)
+    assert seen[0][0][1]["clip_vision_output"].penultimate_hidden_states.shape == (1, 34, 64)
+    results = [sample("i2v.safetensors", each[:2], each[2])["samples"] for each in (plain, seen)]
+    assert not torch.equal(*results)
+
+
+def test_native_image_conditioning_is_taken(vae, prompts):
+    """As ComfyUI's WanImageToVideo stores it: one mask channel, whole latent frames."""
+    latent = torch.zeros(1, 16, 3, 6, 8)
+    mask = torch.ones(1, 1, 3, 6, 8)
+    mask[:, :, :1] = 0
+    values = {"concat_latent_image": vae.encode(picture(9)), "concat_mask": mask}
+    sides = [[[embedding, {**entry, **values}] for embedding, entry in side] for side in prompts]
+    assert sample("i2v.safetensors", sides, {"samples": latent})["samples"].isfinite().all()
+
+
+def test_tags_survive_a_deep_copy(vae, prompts):
+    latent = copy.deepcopy(call("EmptyLatent", vae=vae, **SIZE, batch_size=1))
+    sample("t2v.safetensors", copy.deepcopy(prompts), latent)
+
+
+WRONG_PAIRS = {
+    "model needs a picture": ("wan21_i2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors", False,
+                              r"wan21_i2v.safetensors .* needs a start image"),
+    "model takes no picture": ("t2v.safetensors", "text.safetensors", "vae.safetensors", True,
+                               r"t2v.safetensors .* cannot take a start image"),
+    "wrong text encoder": ("t2v.safetensors", "wan21_text.safetensors", "vae.safetensors", False,
+                           r"wan21_text.safetensors .*4096.*t2v.safetensors.*Use wan_director_tiny"),
+    "wrong VAE": ("wan21_t2v.safetensors", "wan21_text.safetensors", "vae.safetensors", False,
+                  r"vae.safetensors .* wan21_t2v.safetensors .*Use wan_2.1_vae.safetensors"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_PAIRS)
+def test_wrong_pairs_are_refused_before_the_model_runs(case):
+    model, text, vae_name, with_picture, words = WRONG_PAIRS[case]
+    prompts, vae = encode(text), call("LoadVAE", vae_name=vae_name, precision="auto")
+    positive, negative, latent = image_to_video(prompts, vae, start_image=picture(1) if with_picture else None)
+    with pytest.raises(PairingError, match=words) as refusal:
+        sample(model, (positive, negative), latent)
+    assert len(refusal.traceback) < 6 and not re.search(r"\n", str(refusal.value))
+
+
+def test_latent_of_another_family_is_not_decoded(vae, prompts):
+    other = call("LoadVAE", vae_name="wan21_vae.safetensors", precision="auto")
+    latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
+    with pytest.raises(PairingError, match=r"made for vae.safetensors .* Use wan_director_tiny_demo_vae"):
+        call("Decode", vae=other, latent=latent)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"frames": 80}, r"1 \+ 4k frames, got 80. Use 77 or 81"),
+        ({"width": 100}, "width must be a multiple of 16 pixels, got 100"),
+        ({"height": 8}, "height must be at least 32"),
+    ],
+)
+def test_sizes_no_model_can_make_are_refused(vae, prompts, inputs, words):
+    for node in ("EmptyLatent", "ImageToVideo"):
+        with pytest.raises(InvalidInputError, match=words):
+            NODES[f"WanDirector{node}"].validate_inputs(**inputs)
+    with pytest.raises(InvalidInputError, match=words):
+        call("EmptyLatent", vae=vae, **{**SIZE, **inputs}, batch_size=1)
+    with pytest.raises(InvalidInputError, match=words):
+        image_to_video(prompts, vae, **inputs)
+
+
+def test_keyframe_mistakes_are_refused(vae, prompts):
+    for frame in (9, -10):
+        with pytest.raises(InvalidInputError, match=f"at frame {frame}, but the video has 9 frames. Use 0 to 8"):
+            image_to_video(prompts, vae, keyframes=call("Keyframe", image=picture(1), frame=frame))
+    with pytest.raises(InvalidInputError, match="Frame 8 is given 2 times"):
+        twice = call("Keyframe", image=picture(1), frame=-1)
+        image_to_video(prompts, vae, end_image=picture(1), keyframes=twice)
+    with pytest.raises(InvalidInputError, match="start_image is a clip of 10 frames"):
+        image_to_video(prompts, vae, start_image=picture(10))
+
+
+def test_wrong_latents_are_refused(vae, prompts):
+    good = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
+    with pytest.raises(InvalidInputError, match="5 dimensions"):
+        sample("t2v.safetensors", prompts, {"samples": torch.zeros(1, 4, 8, 8)})
+    with pytest.raises(PairingError, match="48 channels"):
+        sample("t2v.safetensors", prompts, {"samples": torch.zeros(1, 48, 3, 8, 8)})
+    with pytest.raises(InvalidInputError, match="noise mask"):
+        sample("t2v.safetensors", prompts, {**good, "noise_mask": torch.ones(1)})
+    positive, negative, _ = image_to_video(prompts, vae, start_image=picture(1), width=96)
+    with pytest.raises(PairingError, match="12 x 6, but the latent to sample has .* 8 x 6"):
+        sample("i2v.safetensors", (positive, negative), good)
+    with pytest.raises(InvalidInputError, match="NaN"):
+        call("Decode", vae=vae, latent={"samples": torch.full((1, 16, 1, 4, 4), float("nan"))})
+
+
+def test_combined_prompts_are_refused(vae, prompts):
+    latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
+    with pytest.raises(InvalidInputError, match="a combination of 2"):
+        sample("t2v.safetensors", (prompts[0] * 2, prompts[1]), latent)
+
+
+def test_encode_refuses_lengths_that_do_not_fit(vae):
+    with pytest.raises(InvalidInputError, match="got 10. Use 9 or 13"):
+        call("Encode", vae=vae, images=picture(10))
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        ("LoadModel", "wan2.1_t2v_14B_fp16.safetensors"),
+        ("LoadVAE", "wan_2.1_vae.safetensors"),
+        ("LoadTextEncoder", "umt5_xxl_fp16.safetensors"),
+        ("LoadClipVision", "clip_vision_h.safetensors"),
+    ],
+)
+def test_missing_files_say_where_to_get_them_and_where_to_put_them(node, name, models):
+    sentence = NODES[f"WanDirector{node}"].validate_inputs(name)
+    assert name in sentence and "Comfy-Org/Wan_2.1_ComfyUI_repackaged" in sentence and str(models) in sentence
+    first = next(iter(NODES[f"WanDirector{node}"].INPUT_TYPES()["required"]))
+    rest = dict.fromkeys(("precision", "attention", "device"), "auto")
+    accepted = NODES[f"WanDirector{node}"].INPUT_TYPES()["required"]
+    with pytest.raises(MissingFileError, match=re.escape(name)):
+        call(node, **{first: name}, **{key: value for key, value in rest.items() if key in accepted})
+
+
+def test_damaged_and_foreign_files_are_refused_by_their_header(models, tiny_host, tmp_path):
+    tiny_host.folders = {"diffusion_models": [tmp_path], "vae": [models / "vae"]}
+    whole = (models / "diffusion_models" / "t2v.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "page.safetensors").write_text("<!DOCTYPE html><html>404</html>")
+    (tmp_path / "vae.safetensors").write_bytes((models / "vae" / "vae.safetensors").read_bytes())
+    answers = {
+        name: NODES["WanDirectorLoadModel"].validate_inputs(f"{name}.safetensors") for name in ("cut", "page", "vae")
+    }
+    assert "incomplete" in answers["cut"] and "download it again" in answers["cut"].lower()
+    assert "web page" in answers["page"]
+    assert "not a diffusion model" in answers["vae"]
+    assert NODES["WanDirectorLoadVAE"].validate_inputs("vae.safetensors") is True
+    assert NODES["WanDirectorLoadModel"].validate_inputs() is True
+
+
+def test_a_file_is_loaded_once_while_it_is_in_use(models):
+    first = load("t2v.safetensors")
+    assert load("t2v.safetensors") is first
+    other = call("LoadModel", model_name="t2v.safetensors", precision="bf16", attention="auto")
+    assert other is not first and other.dtype == torch.bfloat16
+    path = models / "diffusion_models" / "t2v.safetensors"
+    before = NODES["WanDirectorLoadModel"].fingerprint_inputs(model_name="t2v.safetensors")
+    path.touch()
+    assert NODES["WanDirectorLoadModel"].fingerprint_inputs(model_name="t2v.safetensors") != before
+    assert load("t2v.safetensors") is not first
+    del first, other
+    gc.collect()
+    assert not any("t2v" in key.path for key in node_models._loaded)
+
+
+def test_the_same_prompt_is_encoded_once(monkeypatch):
+    calls = []
+    original = node_models.encode_tokens
+    monkeypatch.setattr(node_models, "encode_tokens", lambda *args: calls.append(args) or original(*args))
+    encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="fp32", device="cpu")
+    for prompt in ("a ball", "a box", "a ball"):
+        call("TextEncode", text_encoder=encoder, positive=prompt, negative="bad")
+    assert len(calls) == 3  # ball, bad, box
+
+
+def test_long_prompts_are_cut_with_a_note(caplog):
+    encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="auto", device="auto")
+    with caplog.at_level(logging.WARNING, "wan_director"):
+        positive, _ = call("TextEncode", text_encoder=encoder, positive="red " * 300, negative="")
+    assert positive[0][0].shape == (1, 512, 128)
+    assert "the last" in caplog.text and "left out" in caplog.text
+
+
+def test_weights_act_on_their_words():
+    encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="auto", device="auto")
+    plain, weighted = call("TextEncode", text_encoder=encoder, positive="a (red:1) ball", negative="a (red:1.5) ball")
+    changed = (weighted[0][0] - plain[0][0]).abs().amax(-1)[0].nonzero().flatten().tolist()
+    assert changed == [1, 2, 3]  # one token per letter
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+def test_interrupt_stops_between_blocks_and_leaves_no_trace(vae, prompts, tiny_host, stop_at, monkeypatch):
+    latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
+    undisturbed = sample("t2v.safetensors", prompts, latent)["samples"]
+    asked = []
+
+    def check_after() -> None:
+        asked.append(None)
+        if len(asked) == stop_at:
+            raise Interrupted
+
+    model = load("t2v.safetensors")
+    monkeypatch.setattr(tiny_host, "check_interrupt", check_after)
+    with pytest.raises(Interrupted):
+        call("Sampler", model=model, positive=prompts[0], negative=prompts[1], latent=latent, **SAMPLER)
+    assert len(asked) == stop_at
+    monkeypatch.undo()
+    assert torch.equal(sample("t2v.safetensors", prompts, latent)["samples"], undisturbed)
+
+
+def test_progress_counts_the_steps_and_shows_the_middle(vae, prompts, tiny_host, monkeypatch):
+    seen = []
+
+    class Bar:
+        def __init__(self, total: int, title: str) -> None:
+            self.total, self.title = total, title
+
+        def update(self, step: int, preview: torch.Tensor | None = None) -> None:
+            seen.append((self.title, step, self.total, None if preview is None else tuple(preview.shape)))
+
+    monkeypatch.setattr(tiny_host, "progress", Bar)
+    monkeypatch.setattr(tiny_host, "wants_previews", lambda: True)
+    latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
+    sampled = sample("t2v.safetensors", prompts, latent)
+    assert [each for each in seen if each[0] == "sampling"] == [("sampling", n, 2, (6, 8, 3)) for n in (1, 2)]
+    seen.clear()
+    call("Decode", vae=vae, latent=sampled)
+    assert [each[1:3] for each in seen] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_the_vae_answers_native_calls(vae):
+    pixels = picture(9, 50, 70)
+    assert vae.encode(pixels).shape == (1, 16, 3, 6, 8)
+    assert torch.equal(vae.encode_tiled(pixels, tile_x=8, tile_y=8, overlap=2), vae.encode(pixels))
+    latent = vae.encode(pixels[None])
+    assert vae.decode(latent).shape == (1, 9, 48, 64, 3)
+    assert torch.equal(
+        vae.decode_tiled(latent, tile_x=8, tile_y=8, overlap=2, tile_t=4, overlap_t=1), vae.decode(latent)
+    )
+    assert (vae.latent_channels, vae.latent_dim) == (16, 3)
+    assert (vae.spacial_compression_encode(), vae.temporal_compression_decode()) == (8, 4)
+    assert vae.downscale_ratio[0](81) == 21 and vae.upscale_ratio[0](21) == 81
+
+
+def test_the_text_encoder_answers_native_calls():
+    encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="auto", device="auto")
+    tokens = encoder.tokenize("a (red:1.2) ball")
+    assert {weight for _, weight in tokens["umt5xxl"][0]} == {1.0, 1.2}
+    cond, pooled = encoder.encode_from_tokens(tokens, return_pooled=True)
+    assert cond.shape == (1, 512, 128) and pooled is None
+    entry = encoder.encode_from_tokens(tokens, return_dict=True)
+    assert torch.equal(entry["cond"], cond) and entry["pooled_output"] is None
+    scheduled = encoder.encode_from_tokens_scheduled(tokens, add_dict={"start_percent": 0.1})
+    assert torch.equal(scheduled[0][0], cond) and scheduled[0][1]["start_percent"] == 0.1
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(InvalidInputError, match="on the CPU. Choose 'auto' or 'cpu'"):
+        call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="auto", device="gpu")
+
+
+def test_save_video_shows_its_file(tiny_host):
+    output = NODES["WanDirectorSaveVideo"].execute(
+        images=picture(5), fps=8.0, filename_prefix="a/%width%_clip", format="mp4-h264", quality=50
+    )
+    assert output.ui.as_dict() == {
+        "images": [{"filename": "64_clip_00001_.mp4", "subfolder": "a", "type": "output"}],
+        "animated": (True,),
+    }
+    assert (tiny_host.output / "a" / "64_clip_00001_.mp4").is_file()
+    with pytest.raises(InvalidInputError, match="leads out of the output folder"):
+        NODES["WanDirectorSaveVideo"].execute(
+            images=picture(1), fps=8.0, filename_prefix="../clip", format="gif", quality=50
+        )
+
+
+def test_bundled_models_are_in_every_list(tiny_host):
+    assert tiny_host.model_folders("vae")[-1] == host_module.BUNDLED_MODELS / "vae"
