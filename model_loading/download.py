@@ -85,14 +85,14 @@ def download(file: KnownFile, folder: str | Path, *, fetch: Fetch | None = None)
     partial = folder / _PARTIAL_FOLDER / file.name
     with _named_failures(file, folder):
         partial.mkdir(parents=True, exist_ok=True)
-        with _lock(partial / "lock", file):
+        with _lock(partial.with_name(f"{file.name}.lock"), file):
             if target.exists():  # another process was faster
                 return target
             logger.info("Downloading %s (%s) from %s.", file.name, human_bytes(file.size_bytes), file.repo)
             arrived = (fetch or fetch_from_hub)(file.repo, file.path_in_repo, partial)
             _require_whole(file, arrived)
             os.replace(arrived, target)
-        shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)  # the lock stays: others may be waiting for it
     return target
 
 

@@ -1,0 +1,131 @@
+"""Files and inputs that do not belong together are refused in a sentence with both names and the right file."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from wan_director.common.errors import PairingError
+from wan_director.common.families import TINY, WAN_2_1
+from wan_director.dit.config import PRESETS
+from wan_director.model_loading.pairing import check_inputs, check_pair
+from wan_director.model_loading.quantization.plain import PLAIN
+from wan_director.model_loading.spec import ModelSpec
+from wan_director.text_encoder.clip_vision import CLIP_VIT_H
+from wan_director.text_encoder.umt5 import UMT5_XXL
+from wan_director.vae3d.config import WAN_2_1_VAE
+
+
+def _spec(kind: str, config: object, name: str, title: str, **changes: object) -> ModelSpec:
+    values = {
+        "path": Path("models") / name,
+        "kind": kind,
+        "family": WAN_2_1,
+        "preset": None,
+        "title": title,
+        "naming": "official",
+        "prefix": "",
+        "weight_format": PLAIN,
+        "file_dtype": "BF16",
+        "config": config,
+        "parameters": 1,
+        "size_bytes": 2,
+    }
+    return ModelSpec(**{**values, **changes})
+
+
+T2V = _spec("dit", PRESETS["t2v-1.3B"], "t2v.safetensors", "Wan 2.1 T2V 1.3B")
+I2V = _spec("dit", PRESETS["i2v-14B"], "i2v.safetensors", "Wan 2.1 I2V 14B", start_image="required")
+TINY_I2V = replace(
+    I2V, family=TINY, config=replace(PRESETS["i2v-14B"], text_dim=128, clip_dim=64), start_image="optional"
+)
+VAE = _spec("vae", WAN_2_1_VAE, "vae.safetensors", "the Wan 2.1 VAE")
+TEXT = _spec("text_encoder", UMT5_XXL, "t5.safetensors", "UMT5-XXL")
+CLIP = _spec("clip_vision", CLIP_VIT_H, "clip.safetensors", "CLIP ViT-H")
+RIGHT = {"latent_channels": 16, "text_width": 4096, "has_image": False}
+
+
+@pytest.mark.parametrize(("model", "partners"), [(T2V, (VAE, TEXT)), (I2V, (VAE, TEXT, CLIP))])
+def test_files_of_one_model_belong_together(model: ModelSpec, partners: tuple[ModelSpec, ...]) -> None:
+    for partner in partners:
+        check_pair(model, partner)
+
+
+@pytest.mark.parametrize(
+    ("model", "partner", "message"),
+    [
+        (
+            T2V,
+            replace(VAE, config=replace(WAN_2_1_VAE, latent_channels=48)),
+            "vae.safetensors makes latents of 48 channels, but t2v.safetensors (Wan 2.1 T2V 1.3B) works on 16. "
+            "Use wan_2.1_vae.safetensors.",
+        ),
+        (
+            T2V,
+            replace(VAE, family=TINY),
+            "vae.safetensors belongs to the tiny demo model, but t2v.safetensors to Wan 2.1. "
+            "Use wan_2.1_vae.safetensors.",
+        ),
+        (
+            T2V,
+            replace(TEXT, config=replace(UMT5_XXL, dim=128), family=TINY),
+            "t5.safetensors (UMT5-XXL) gives text embeddings of width 128, but t2v.safetensors (Wan 2.1 T2V 1.3B) "
+            "needs width 4096 of Wan 2.1. Use umt5_xxl_fp16.safetensors.",
+        ),
+        (
+            T2V,
+            CLIP,
+            "t2v.safetensors (Wan 2.1 T2V 1.3B) takes no CLIP vision features, but clip.safetensors gives some. Remove "
+            "the CLIP vision input: only Wan 2.1 image-to-video models use it.",
+        ),
+        (
+            I2V,
+            replace(CLIP, config=replace(CLIP_VIT_H, dim=1024)),
+            "clip.safetensors gives picture features of width 1024, but i2v.safetensors (Wan 2.1 I2V 14B) needs 1280. "
+            "Use clip_vision_h.safetensors.",
+        ),
+    ],
+    ids=["vae channels", "vae family", "text width", "clip on t2v", "clip width"],
+)
+def test_wrong_partners_are_refused(model: ModelSpec, partner: ModelSpec, message: str) -> None:
+    with pytest.raises(PairingError) as error:
+        check_pair(model, partner)
+    assert str(error.value) == message
+
+
+def test_right_inputs_pass() -> None:
+    check_inputs(T2V, **RIGHT)
+    check_inputs(I2V, **{**RIGHT, "has_image": True}, clip_width=1280)
+    for has_image in (False, True):
+        for clip_width in (None, 64):
+            check_inputs(TINY_I2V, latent_channels=16, text_width=128, has_image=has_image, clip_width=clip_width)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "says"),
+    [
+        (
+            T2V,
+            {"latent_channels": 48},
+            "The latent has 48 channels, but t2v.safetensors",
+        ),
+        (T2V, {"text_width": 128}, "The text embedding has the width 128, but t2v.safetensors"),
+        (T2V, {"has_image": True}, "is a text-to-video model and cannot take a start image. Choose an image-to-video"),
+        (I2V, {}, "is an image-to-video model and needs a start image. Connect Image to Video"),
+        (T2V, {"clip_width": 1280}, "takes no CLIP vision features. Remove the CLIP vision input"),
+        (I2V, {"has_image": True, "clip_width": 64}, "The CLIP vision features have the width 64, but i2v.safetensors"),
+    ],
+)
+def test_wrong_inputs_are_refused(model: ModelSpec, changes: dict, says: str) -> None:
+    with pytest.raises(PairingError) as error:
+        check_inputs(model, **{**RIGHT, **changes})
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_clip_image_is_told_but_allowed(caplog) -> None:
+    with caplog.at_level(logging.WARNING, "wan_director"):
+        check_inputs(I2V, **{**RIGHT, "has_image": True})
+    assert "without them results differ" in caplog.text
