@@ -8,7 +8,7 @@ from ..dit.config import DiTConfig
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
-from .known_files import EXAMPLES, where_to_get
+from .known_files import where_to_get
 from .spec import ModelSpec
 
 
@@ -56,7 +56,7 @@ def _check_clip(model: ModelSpec, config: DiTConfig, encoder: ModelSpec) -> None
     if encoder.config.dim != config.clip_dim:
         raise PairingError(
             f"{encoder.path.name} gives picture features of width {encoder.config.dim}, but {model.path.name} "
-            f"({model.title}) needs {config.clip_dim}. Use {EXAMPLES['clip_vision']}."
+            f"({model.title}) needs {config.clip_dim}. Use {model.clip_vision_file}."
         )
 
 
@@ -101,8 +101,8 @@ def check_inputs(
         )
     if not has_image and model.start_image == "required":
         raise PairingError(
-            f"{name} is an image-to-video model and needs a start image. Connect Image to Video between the prompt and "
-            f"the sampler, or choose a text-to-video model: get {where_to_get('dit')}."
+            f"{name} is an image-to-video model and needs a start image. Connect Wan Image To Video between the "
+            f"prompt and the sampler, or choose a text-to-video model: get {where_to_get('dit')}."
         )
     _check_clip_input(model, config, clip_width, name)
 
@@ -120,5 +120,5 @@ def _check_clip_input(model: ModelSpec, config: DiTConfig, clip_width: int | Non
     if clip_width != config.clip_dim:
         raise PairingError(
             f"The CLIP vision features have the width {clip_width}, but {name} needs {config.clip_dim}. "
-            f"Encode the image with {EXAMPLES['clip_vision']}."
+            f"Encode the image with {model.clip_vision_file}."
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..common.errors import CheckpointError
-from ..common.families import Family
+from ..common.families import TINY, Family
 from ..dit.config import DiTConfig
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
@@ -26,6 +26,7 @@ KIND_TITLES: dict[Kind, str] = {
     "text_encoder": "text encoder",
     "clip_vision": "CLIP vision encoder",
 }
+_TINY_CLIP_VISION_FILE = "wan_director_tiny_demo_clip_vision.safetensors"
 _LOADER_NODES: dict[Kind, str] = {
     "dit": "Load Wan Model",
     "vae": "Load Wan VAE",
@@ -81,9 +82,14 @@ class ModelSpec:
         """File names of the other parts of its model."""
         partners = {"vae": self.family.vae_file, "text_encoder": self.family.text_encoder_file}
         names = [name for kind, name in partners.items() if kind != self.kind]
-        if self.takes_clip and self.family.name != "tiny":
-            names.append(EXAMPLES["clip_vision"])
+        if self.takes_clip:
+            names.append(self.clip_vision_file)
         return tuple(names)
+
+    @property
+    def clip_vision_file(self) -> str:
+        """File name of the CLIP vision encoder of its family."""
+        return _TINY_CLIP_VISION_FILE if self.family is TINY else EXAMPLES["clip_vision"]
 
 
 def require_kind(spec: ModelSpec, kind: Kind) -> None:

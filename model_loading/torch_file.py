@@ -7,6 +7,7 @@ import pickle
 import pickletools
 import re
 import zipfile
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -107,12 +108,11 @@ def _pickles_of_legacy_file(path: Path) -> list[io.BytesIO]:
 def _check_globals(path: Path, pickles: list[io.BytesIO]) -> None:
     """Reads which Python names a file asks for, without running it, and refuses all but those of plain tensors."""
     try:
-        for data in pickles:
-            for opcode, argument, _ in pickletools.genops(data):
-                if opcode.name in ("GLOBAL", "INST") and not _PLAIN_GLOBAL.fullmatch(argument):
-                    raise _refused(path, f"code ({argument.replace(' ', '.')[:80]})")
-                if opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
-                    raise _refused(path, "more than plain weights")
+        for opcode, argument, _ in chain.from_iterable(pickletools.genops(data) for data in pickles):
+            if opcode.name in ("GLOBAL", "INST") and not _PLAIN_GLOBAL.fullmatch(argument):
+                raise _refused(path, f"code ({argument.replace(' ', '.')[:80]})")
+            if opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
+                raise _refused(path, "more than plain weights")
     except (ValueError, OverflowError, MemoryError):
         raise CheckpointError(f"{path.name} is incomplete or damaged: download it again.") from None
 

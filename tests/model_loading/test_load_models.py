@@ -135,7 +135,7 @@ def _spiece() -> bytes:
         return b"\x0a" + bytes([len(body)]) + body
 
     special = piece("<pad>", 3) + piece("</s>", 3) + piece("<unk>", 2)
-    return special + b"".join(piece(text, 1, b"\0\0\x80\xbf") for text in ("▁", "a", "b", "▁a"))
+    return special + b"".join(piece(text, 1, b"\0\0\x80\xbf") for text in ("\u2581", "a", "b", "\u2581a"))
 
 
 def _hf_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -113,7 +113,7 @@ def test_right_inputs_pass() -> None:
         ),
         (T2V, {"text_width": 128}, "The text embedding has the width 128, but t2v.safetensors"),
         (T2V, {"has_image": True}, "is a text-to-video model and cannot take a start image. Choose an image-to-video"),
-        (I2V, {}, "is an image-to-video model and needs a start image. Connect Image to Video"),
+        (I2V, {}, "is an image-to-video model and needs a start image. Connect Wan Image To Video"),
         (T2V, {"clip_width": 1280}, "takes no CLIP vision features. Remove the CLIP vision input"),
         (I2V, {"has_image": True, "clip_width": 64}, "The CLIP vision features have the width 64, but i2v.safetensors"),
     ],
