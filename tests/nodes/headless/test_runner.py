@@ -1,0 +1,166 @@
+"""Running a graph: every check of ComfyUI's server, the order of nodes, results dropped when nobody needs them."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+from wan_director import NODE_CLASS_MAPPINGS
+from wan_director.common.errors import GraphError, InvalidInputError, PairingError, WanDirectorError
+from wan_director.nodes.api import io
+from wan_director.nodes.headless.core_nodes import CORE_NODES
+from wan_director.nodes.headless.graph import parse_graph
+from wan_director.nodes.headless.runner import check_graph, order, run_graph
+
+CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
+
+
+def check(prompt: dict):
+    return check_graph(parse_graph(prompt, CLASSES), CLASSES)
+
+
+def test_a_graph_runs_to_a_file(prompt, tiny_host):
+    (shown,) = run_graph(parse_graph(prompt, CLASSES), CLASSES)
+    assert shown["images"] == [{"filename": "test_00001_.mp4", "subfolder": "video", "type": "output"}]
+    assert (tiny_host.output / "video" / "test_00001_.mp4").stat().st_size > 1000
+
+
+def test_prompts_are_encoded_before_the_model_is_loaded(prompt):
+    names = [node.class_type for node in order(parse_graph(prompt, CLASSES), CLASSES)]
+    assert names.index("WanDirectorTextEncode") < names.index("WanDirectorLoadModel")
+    assert names.index("WanDirectorLoadVAE") < names.index("WanDirectorEmptyLatent")
+    assert names[-1] == "WanDirectorSaveVideo"
+
+
+def test_nodes_that_lead_to_no_output_are_not_run(prompt, tiny_host):
+    prompt["20"] = {"class_type": "WanDirectorLoadVAE", "inputs": {"vae_name": "nowhere", "precision": "auto"}}
+    assert "20" not in check(prompt)
+
+
+def test_missing_values_get_their_default(prompt, tiny_host):
+    del prompt["6"]["inputs"]["denoise"], prompt["8"]["inputs"]["quality"]
+    checked = check(prompt)
+    assert checked["6"].inputs["denoise"] == 1.0 and checked["8"].inputs["quality"] == 80
+
+
+def test_values_are_brought_to_their_type(prompt, tiny_host):
+    prompt["6"]["inputs"] |= {"steps": "3", "cfg": 4}
+    inputs = check(prompt)["6"].inputs
+    assert inputs["steps"] == 3 and isinstance(inputs["cfg"], float)
+
+
+WRONG = {
+    "no output": ({"8": None}, "it has no output node"),
+    "lost wire": ({"7": {"latent": ["66", 0]}}, r"WanDirectorDecode \(node 7\) has a wire from node 66"),
+    "circle": ({"5": {"width": ["7", 0]}}, "the wires run in a circle"),
+    "unknown input": ({"6": {"speed": 3}}, r"Sampler \(node 6\) has no input 'speed'. It has: model, positive"),
+    "missing input": ({"6": {"model": None}}, "Sampler .* needs its input 'model', and nothing is connected"),
+    "wrong slot": ({"7": {"latent": ["6", 3]}}, "takes output 3 of Sampler .* which has 1"),
+    "wrong type": ({"7": {"latent": ["2", 0]}}, "takes LATENT at 'latent', but WanDirectorLoadVAE .* gives VAE there"),
+    "value for a socket": ({"7": {"latent": 3}}, "takes LATENT at 'latent', which is no value to write down"),
+    "no number": ({"6": {"steps": "many"}}, "steps of Sampler .* must be INT, got 'many'"),
+    "infinite": ({"6": {"steps": float("inf")}}, "steps of Sampler .* must be INT, got inf"),
+    "too small": ({"6": {"steps": 0}}, "steps of Sampler .* must be from 1 to 1000, got 0"),
+    "not a number": ({"6": {"cfg": float("nan")}}, "cfg of Sampler .* must be from 0.0 to 100.0, got nan"),
+    "too large": ({"8": {"fps": 1e9}}, "fps of Save .* must be from 0.1 to 240.0"),
+    "no such choice": ({"6": {"solver": "magic"}}, "solver of Sampler .* cannot be 'magic'. Choose one of: unipc, "),
+    "bad length": ({"5": {"frames": 80}}, r"Size \(node 5\): A clip has 1 \+ 4k frames, got 80. Use 77 or 81"),
+    "bad size": ({"5": {"width": 100}}, "Size .*: The width must be a multiple of 16 pixels, got 100"),
+    "missing file": ({"2": {"vae_name": "wan_2.1_vae.safetensors"}}, "is not in .*vae. Get it .* from the repository"),
+    "wrong kind": ({"1": {"model_name": "../vae/vae.safetensors"}}, "vae.safetensors is .* not a diffusion model"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_mistakes_are_refused_before_anything_runs(case, prompt, tiny_host):
+    changes, words = WRONG[case]
+    for id, inputs in changes.items():
+        if inputs is None:
+            del prompt[id]
+            continue
+        prompt[id]["inputs"] = {k: v for k, v in {**prompt[id]["inputs"], **inputs}.items() if v is not None}
+    with pytest.raises(WanDirectorError, match=words) as refusal:
+        check(prompt)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_shows_only_in_the_run_names_its_node(prompt, tiny_host):
+    prompt["3"]["inputs"]["text_encoder_name"] = "wan21_text.safetensors"
+    with pytest.raises(PairingError, match=r"^Sampler \(node 6\): wan21_text.safetensors .* width 4096"):
+        run_graph(parse_graph(prompt, CLASSES), CLASSES)
+    prompt["6"]["inputs"]["sigmas"] = ["5", 0]
+    with pytest.raises(GraphError, match="takes SIGMAS at 'sigmas'"):
+        check(prompt)
+
+
+class Weight:
+    """Something large that should not stay."""
+
+
+alive: list[weakref.ref] = []
+
+
+class Source(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="Source", outputs=[io.Image.Output()])
+
+    @classmethod
+    def execute(cls):
+        weight = Weight()
+        alive.append(weakref.ref(weight))
+        return io.NodeOutput(weight)
+
+
+class Sink(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Sink",
+            inputs=[io.Image.Input("image"), io.Image.Input("after", optional=True)],
+            outputs=[io.Image.Output()],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, image, after=None):
+        gc.collect()
+        alive.append(sum(reference() is not None for reference in alive if isinstance(reference, weakref.ref)))
+        return io.NodeOutput(None)
+
+
+def test_results_are_dropped_after_their_last_use():
+    classes = {"Source": Source, "Sink": Sink}
+    prompt = {
+        "a": {"class_type": "Source", "inputs": {}},
+        "b": {"class_type": "Sink", "inputs": {"image": ["a", 0]}},
+        "c": {"class_type": "Source", "inputs": {}},
+        "d": {"class_type": "Sink", "inputs": {"image": ["c", 0], "after": ["b", 0]}},
+    }
+    alive.clear()
+    run_graph(parse_graph(prompt, classes), classes)
+    assert [count for count in alive if isinstance(count, int)] == [1, 1]
+
+
+def test_load_image_reads_what_comfyui_reads(tmp_path, tiny_host):
+    from PIL import Image
+
+    load = CORE_NODES["LoadImage"]
+    Image.new("RGBA", (5, 4), (255, 0, 51, 128)).save(tmp_path / "clear.png")
+    pixels, mask = load.execute(image="clear.png").args
+    assert pixels.shape == (1, 4, 5, 3) and pixels[0, 0, 0].tolist() == pytest.approx([1, 0, 0.2])
+    assert mask.shape == (1, 4, 5) and mask[0, 0, 0].item() == pytest.approx(1 - 128 / 255)
+    frames = [Image.new("RGB", (6, 4), (shade, 0, 0)) for shade in (0, 100, 200)]
+    frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
+    pixels, mask = load.execute(image=str(tmp_path / "moving.png")).args
+    assert pixels.shape == (3, 4, 6, 3) and mask.shape == (1, 64, 64)
+    turned = Image.new("RGB", (6, 4))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    assert load.execute(image="turned.jpg").args[0].shape == (1, 6, 4, 3)
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(InvalidInputError, match="text.png cannot be read as a picture"):
+        load.execute(image="text.png")
+    assert "There is no picture file nowhere.png" in load.validate_inputs("nowhere.png")
