@@ -63,7 +63,7 @@ class Tokenizer:
         """
         try:
             engine = _tokenizers().Tokenizer.from_str(text)
-        except Exception as error:  # the package raises nothing more precise
+        except Exception as error:  # a border: the package raises nothing more precise
             raise CheckpointError(
                 f"tokenizer.json cannot be read ({error}). Download it again from google/umt5-xxl."
             ) from error
@@ -126,7 +126,7 @@ def _engine_of(model: SpieceModel) -> tokenizers.Tokenizer:
     """
     from_package = _tokenizers()
     normalizers, regex = from_package.normalizers, from_package.Regex
-    space = "▁" if model.escapes_spaces else " "
+    space = "\u2581" if model.escapes_spaces else " "
     steps = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
     if model.removes_extra_spaces:
         steps += [normalizers.Replace(regex(r"\A +"), ""), normalizers.Replace(regex(" {2,}"), " ")]

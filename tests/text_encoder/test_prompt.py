@@ -24,6 +24,8 @@ from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.text_encoder.weighting import parse_weights
 
 ROOM = 24
+ARABIC = "\u062a\u0631\u0642\u0635 \u0627\u0644\u0642\u0637\u0629"
+CHINESE = "\u8272\u8c03\u8273\u4e3d"
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=60)  # lone surrogates and NUL included
 
 
@@ -51,9 +53,9 @@ def encoder() -> UMT5Encoder:
         ("salt &amp;amp; pepper &lt;3", "salt & pepper <3"),
         ("a\0cat", "acat"),
         ("a \ud800 cat", "a \ufffd cat"),
-        ("\ud83d\ude00", "😀"),
-        ("ترقص القطة", "ترقص القطة"),
-        ("色调艳丽", "色调艳丽"),
+        ("\ud83d\ude00", "\U0001f600"),
+        (ARABIC, ARABIC),
+        (CHINESE, CHINESE),
     ],
 )
 def test_prompt_is_cleaned(text, cleaned):
@@ -70,6 +72,7 @@ def test_cleaning_works_without_ftfy(monkeypatch):
     assert clean_prompt(" a \ud800\0 &amp; b ") == "a \ufffd & b"
 
 
+@settings(deadline=None, max_examples=60)
 @given(ANY_TEXT)
 def test_cleaned_text_is_valid_and_clean(text):
     cleaned = clean_prompt(text)
@@ -100,14 +103,14 @@ def test_cleaned_text_is_valid_and_clean(text):
         ("[red] {ball}", [("[red] {ball}", 1.0)]),
         ("a (b", [("a ", 1.0), ("(b", 1.0)]),
         ("smile :) (b:2)", [("smile :) (b:2)", 1.0)]),
-        ("（红色:1.2）", [("（红色:1.2）", 1.0)]),
+        ("\uff08\u7ea2\u8272:1.2\uff09", [("\uff08\u7ea2\u8272:1.2\uff09", 1.0)]),
     ],
 )
 def test_weights_are_read_as_in_comfyui(prompt, segments):
     assert parse_weights(prompt) == segments
 
 
-@pytest.mark.parametrize("prompt", ["(" * 20_000 + ")" * 20_000, "(" * 50_000, ")" * 50_000, "((a:1.2) " * 9_000])
+@pytest.mark.parametrize("prompt", ["(" * 5_000 + ")" * 5_000, "(" * 50_000, ")" * 50_000, "((a:1.2) " * 9_000])
 def test_deep_nesting_neither_fails_nor_hangs(prompt):
     assert parse_weights(prompt)
 
@@ -178,7 +181,7 @@ def test_weight_moves_only_its_words_away_from_the_empty_prompt(encoder, tokeniz
     assert torch.allclose(first[:, 0], empty[:, 0] + 1.5 * (plain[:, 0] - empty[:, 0]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(ANY_TEXT)
 def test_any_string_is_a_prompt(encoder, tokenizer, text):
     for encode in (encode_prompt, encode_weighted_prompt):
@@ -187,8 +190,9 @@ def test_any_string_is_a_prompt(encoder, tokenizer, text):
         assert torch.isfinite(embedding).all()
 
 
-@pytest.mark.parametrize(
-    "text", ["a" * 100_000, "😀" * 30_000, "(a:1.1)" * 3_000, "<" * 50_000], ids=["a", "emoji", "groups", "<"]
-)
+HUGE = {"letters": "a" * 100_000, "emoji": "\U0001f600" * 30_000, "groups": "(a:1.1)" * 3_000, "tags": "<" * 50_000}
+
+
+@pytest.mark.parametrize("text", HUGE.values(), ids=HUGE)
 def test_huge_prompts_keep_the_shape(encoder, tokenizer, text):
     assert encode_weighted_prompt(encoder, tokenizer, text, max_tokens=ROOM).shape == (1, ROOM, 16)
