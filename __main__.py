@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .common.errors import WanDirectorError
+from .common.errors import MissingFileError, WanDirectorError
 from .common.log import logger
 
 OK, FAILED, STOPPED = 0, 1, 130
@@ -73,6 +73,19 @@ def inspect(options: argparse.Namespace) -> None:
     print(describe(inspect_checkpoint(checkpoint), checkpoint))
 
 
+def download(options: argparse.Namespace) -> None:
+    """Downloads a published model file to where `run` finds it, and prints the path."""
+    from .model_loading.download import download as fetch
+    from .model_loading.known_files import KNOWN_FILES, known_file
+
+    file = known_file(options.name)
+    if file is None:
+        names = "\n  ".join(f"{known.name}  {known.what}" for known in KNOWN_FILES)
+        raise MissingFileError(f"'{options.name}' is not a file known here. The known ones are:\n  {names}")
+    models = options.comfyui / "models" if options.comfyui else options.models
+    print(fetch(file, models / file.folder.removeprefix("models/")))
+
+
 def nodes(options: argparse.Namespace) -> None:
     """Prints the nodes with their inputs and outputs."""
     from . import NODE_CLASS_MAPPINGS
@@ -113,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
     each = commands.add_parser("inspect", help="say what a model file is and what goes with it")
     each.set_defaults(command=inspect)
     each.add_argument("file", type=Path, metavar="FILE", help="a model file, or a folder of its parts")
+
+    each = commands.add_parser("download", help="download a model file to where it belongs")
+    each.set_defaults(command=download)
+    each.add_argument("name", metavar="NAME", help="a file's name, for example wan_2.1_vae.safetensors; ? lists them")
+    each.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="the models folder (models)")
+    each.add_argument("--comfyui", type=Path, metavar="DIR", help="a ComfyUI folder, instead of --models")
 
     each = commands.add_parser("nodes", help="list the nodes")
     each.set_defaults(command=nodes)

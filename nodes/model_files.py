@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..common.errors import MissingFileError, WanDirectorError
-from ..model_loading.checkpoint import human_bytes, open_checkpoint
+from ..model_loading.checkpoint import open_checkpoint
 from ..model_loading.detect import inspect_checkpoint
-from ..model_loading.known_files import known_file, where_to_get
+from ..model_loading.download import missing_file_sentence
 from ..model_loading.spec import require_kind
 from .host import host
 
@@ -24,16 +24,10 @@ def find_model(kind: str, name: str) -> Path:
     path = host().find_model(kind, name)
     if path is not None:
         return path
-    folder = host().model_folders(kind)[0]
-    known = known_file(name)
-    if known is None:
-        raise MissingFileError(
-            f"The file {name} is not in {folder}. Put it there, choose another one, or get {where_to_get(KINDS[kind])}."
-        )
-    raise MissingFileError(
-        f"The file {name} is not in {folder}. Get it ({human_bytes(known.size_bytes)}) from the repository "
-        f"{known.repo} on huggingface.co, or with `wan-director download {known.name}`, and put it there."
-    )
+    folders = host().model_folders(kind)
+    # ComfyUI's first folder for diffusion models still has their old name, `unet`.
+    folder = next((each for each in folders if each.name == kind), folders[0])
+    raise MissingFileError(missing_file_sentence(name, KINDS[kind], [folder]))
 
 
 def refuse_unusable(kind: str, name: str | None) -> bool | str:

@@ -253,7 +253,7 @@ def test_encode_refuses_lengths_that_do_not_fit(vae):
 )
 def test_missing_files_say_where_to_get_them_and_where_to_put_them(node, name, models):
     sentence = NODES[f"WanDirector{node}"].validate_inputs(name)
-    assert name in sentence and "Comfy-Org/Wan_2.1_ComfyUI_repackaged" in sentence and str(models) in sentence
+    assert all(words in sentence for words in (name, "Comfy-Org/Wan_2.1_ComfyUI_repackaged", str(models)))
     first = next(iter(NODES[f"WanDirector{node}"].INPUT_TYPES()["required"]))
     rest = dict.fromkeys(("precision", "attention", "device"), "auto")
     accepted = NODES[f"WanDirector{node}"].INPUT_TYPES()["required"]

@@ -128,6 +128,16 @@ def test_inspect_and_nodes(models, capsys):
     assert "WanDirectorDecode" in json.loads(capsys.readouterr().out)
 
 
+def test_download_knows_the_published_files(capsys, tmp_path):
+    assert main(["download", "?"]) == 1
+    assert "wan_2.1_vae.safetensors  the VAE of" in capsys.readouterr().err
+    there = tmp_path / "models" / "vae" / "wan_2.1_vae.safetensors"
+    there.parent.mkdir(parents=True)
+    there.touch()
+    assert main(["download", "wan_2.1_vae.safetensors", "--comfyui", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{there}\n"
+
+
 def test_model_folders_of_a_comfyui(models, write, prompt, tmp_path, capsys):
     comfyui = tmp_path / "ComfyUI"
     (comfyui / "models" / "unet").mkdir(parents=True)
