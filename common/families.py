@@ -89,6 +89,14 @@ WAN_2_1 = Family(
     text_encoder_file="umt5_xxl_fp16.safetensors",
 )
 
+# Source: training/preview_fit.py.
+_TINY_RGB = (
+    (-0.0644, -0.0228, 0.0411), (-0.0506, -0.0464, 0.0150), (0.1149, 0.0527, 0.1925), (0.1560, 0.0776, 0.0168),
+    (-0.0577, 0.0686, -0.0910), (-0.0581, -0.0427, 0.2033), (0.0092, -0.0221, -0.0155), (0.0185, 0.1220, -0.0286),
+    (0.0193, -0.0043, 0.0756), (0.0843, 0.1078, 0.1176), (-0.0055, -0.0401, -0.0627), (0.3130, 0.0131, -0.0536),
+    (0.0461, -0.2713, -0.1364), (0.0718, 0.0042, 0.0118), (0.0097, 0.0721, -0.0420), (-0.1610, 0.0912, 0.0633),
+)  # fmt: skip
+
 # The bundled demo model. Its VAE was rescaled after training so that its raw latents have the statistics of
 # Wan 2.1, which lets every tool that knows Wan 2.1 latents handle them.
 TINY = Family(
@@ -99,8 +107,8 @@ TINY = Family(
     text_width=128,
     latent_mean=_WAN_2_1_MEAN,
     latent_std=_WAN_2_1_STD,
-    rgb_factors=_WAN_2_1_RGB,
-    rgb_bias=(0.0, 0.0, 0.0),
+    rgb_factors=_TINY_RGB,
+    rgb_bias=(0.0400, -0.1768, 0.0263),
     fps=8,
     vae_file="wan_director_tiny_demo_vae.safetensors",
     text_encoder_file="wan_director_tiny_demo_text_encoder.safetensors",

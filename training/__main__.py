@@ -1,6 +1,6 @@
 """`python -m training [STAGE ...]`: makes the bundled demo model again from nothing, or goes on where it stopped.
 
-Stages: vae, text, clip, latents, dit, export, evaluate; without a name, all in this order. Checkpoints lie in `runs/`.
+Stages: vae, text, clip, dit, export, evaluate; without a name, all in this order. Checkpoints lie in `runs/`.
 On two CPU cores everything takes about two hours.
 """
 
@@ -10,16 +10,13 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import torch.multiprocessing as mp
 from wan_director.common.log import logger
-from wan_director.training import clip_stage, dit_stage, latents, text_stage, vae_stage
+from wan_director.training import clip_stage, dit_stage, text_stage, vae_stage
 from wan_director.training.evaluate import evaluate
 from wan_director.training.export import export
 from wan_director.training.parallel import log_to_console, run_in_parallel, single_thread
 
 ROOT = Path(__file__).resolve().parent.parent
-FIRST_SHARDS = 14
-"""Shards made before the transformer's training starts; the rest are made while it runs."""
 
 
 def make_vae(options: argparse.Namespace) -> None:
@@ -39,17 +36,9 @@ def make_clip(options: argparse.Namespace) -> None:
     clip_stage.train(options.runs)
 
 
-def make_latents(options: argparse.Namespace) -> None:
-    """Stage latents: the first shards."""
-    run_in_parallel(latents.make_shards, options.processes, options.processes, options.runs, FIRST_SHARDS)
-
-
 def make_dit(options: argparse.Namespace) -> None:
-    """Stage dit, with the remaining shards made beside it."""
-    supply = mp.get_context("spawn").Process(target=latents.make_remaining_shards, args=(options.runs,))
-    supply.start()
-    run_in_parallel(dit_stage.train, options.processes, options.runs)
-    supply.join()
+    """Stage dit."""
+    run_in_parallel(dit_stage.train, options.processes, options.processes, options.runs)
 
 
 def make_export(options: argparse.Namespace) -> None:
@@ -59,15 +48,13 @@ def make_export(options: argparse.Namespace) -> None:
 
 def make_evaluation(options: argparse.Namespace) -> None:
     """Stage evaluate."""
-    single_thread()
-    evaluate(options.models)
+    run_in_parallel(evaluate, options.processes, options.processes, options.models)
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "vae": make_vae,
     "text": make_text,
     "clip": make_clip,
-    "latents": make_latents,
     "dit": make_dit,
     "export": make_export,
     "evaluate": make_evaluation,

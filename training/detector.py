@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ BACKGROUND_SHARE = 0.5
 
 PLAIN = 0.16
 """RGB distance within which a pixel counts as having the colour of its region."""
+
+SOLID_SHARE = 0.5
+"""At least this share of the object's pixels must have one colour."""
 
 COLOUR_LIMIT = 0.26
 """RGB distance to a named colour beyond which a colour has no name (half the least contrast, and some)."""
@@ -65,18 +68,19 @@ def detect(video: Tensor) -> Finding:
     background_name = nearest(background, BACKGROUNDS)
     core = distance > 0.30
     if core.flatten(1).sum(1).min() < 9:
-        return Finding(NONE, background_name, NONE, NONE, NONE, NONE, NONE, 0.0, 1.0)
+        return replace(NOTHING, background=background_name)
     colour = torch.stack([channel[core].median() for channel in video])
-    solid = (_distance(video, colour)[core] < PLAIN).float().mean()
+    if (_distance(video, colour)[core] < PLAIN).float().mean() < SOLID_SHARE:
+        return replace(NOTHING, background=background_name)
     axis = (colour - background) / (colour - background).square().sum()
     alpha = torch.einsum("cfhw,c->fhw", video - background[:, None, None, None], axis).clamp(0, 1)
     shape, overlap = _shape(alpha)
     motion, speed, size, jump = _motion(alpha, unit_area(shape) if shape != NONE else math.pi)
     return Finding(
-        nearest(colour, COLOURS) if solid > 0.5 else NONE,
+        nearest(colour, COLOURS),
         background_name,
         shape,
-        _strict_shape(alpha),
+        _strict_shape(alpha) if shape != NONE else NONE,
         motion,
         speed,
         size,

@@ -1,4 +1,4 @@
-"""Stage 5: trains the 36-channel transformer (and the text encoder with it) on the latents of stage 4."""
+"""Stage 4: trains the 36-channel transformer, and the text encoder with it, on clips encoded by the VAE."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wan_director.dit.model import WanDiT
 from wan_director.text_encoder.umt5 import UMT5Encoder
 from wan_director.training import clip_stage, lean_dit, text_stage
 from wan_director.training.captions import Caption, caption, negative_prompt
-from wan_director.training.latents import BUCKETS, Bucket, Shard, load_shard
+from wan_director.training.latents import BUCKETS, Bucket, Shard, ShardMaker, load_shard
 from wan_director.training.optimizer import MuonAdamW, average_weights, cosine
 from wan_director.training.parallel import average_gradients
 from wan_director.training.text_stage import AttributeProbe, attribute_loss, load_tokenizer, mean_embedding, token_batch
@@ -26,7 +26,7 @@ from wan_director.training.text_stage import AttributeProbe, attribute_loss, loa
 CONFIG = DiTConfig(
     dim=192, ffn_dim=416, heads=4, layers=5, in_channels=36, text_dim=TINY.text_width, clip_dim=clip_stage.CONFIG.dim
 )
-STEPS = 6500
+STEPS = 4300
 RATE = 2e-3
 TOKENS = 2560
 """Tokens per process and step: 32 clips of 17x64x64."""
@@ -35,6 +35,10 @@ IMAGE_SHARE = 0.5
 CLIP_SHARE = 0.7
 UNPROMPTED_SHARE = 0.1
 SAVE_EVERY = 250
+FIRST_SHARDS = 14
+"""Shards of clips made before the training starts; two more every `SUPPLY_EVERY` steps until all are made."""
+
+SUPPLY_EVERY = 30
 ADAM_ONLY = ("embedding", "norm", "modulation", "head", "img_emb", "time_", "probe")
 
 
@@ -61,19 +65,22 @@ class Model(NamedTuple):
         return {name[4:]: weight.bfloat16() for name, weight in source.items() if name.startswith("dit.")}
 
 
-def train(rank: int, runs: Path) -> None:
+def train(rank: int, processes: int, runs: Path) -> None:
     """Trains or goes on training; leaves `dit_checkpoint.pt` in `runs`."""
     torch.manual_seed(4)
     model = new_model(runs)
     optimizer = MuonAdamW(*text_stage.muon_split(model.weights, adam_only=ADAM_ONLY))
     average = {name: weight.detach().clone() for name, weight in model.weights.items()}
     done = _resume(runs / "dit_checkpoint.pt", model.weights, optimizer, average)
-    tokenizer, shards = load_tokenizer(runs), ShardFolder(runs / "latents")
+    tokenizer, shards, maker = load_tokenizer(runs), ShardFolder(runs / "latents"), ShardMaker(runs)
     common, own = np.random.default_rng(done), np.random.default_rng(7 + 1000 * done + rank)
     torch.manual_seed(100 * done + rank)
     losses: dict[str, list[float]] = defaultdict(list)
+    for _ in range(FIRST_SHARDS // processes if done == 0 else 0):
+        maker.make_next(rank, processes)
     for step in range(done, STEPS):
-        if (step - done) % 100 == 0:
+        if (step - done) % SUPPLY_EVERY == 0:
+            maker.make_next(rank, processes)
             shards.refresh()
         progress = step / STEPS
         bucket = shards.choose_bucket(common, progress)
@@ -124,15 +131,13 @@ class ShardFolder:
         self.shards: dict[str, dict[str, Shard]] = defaultdict(dict)
 
     def refresh(self) -> None:
-        """Loads what is new; the processes of a group wait for each other so that all see the same sizes."""
+        """Loads what is new; all processes of a group have finished theirs before."""
         if dist.is_initialized():
             dist.barrier()
         for path in sorted(self.folder.glob("*.pt")):
             size = path.stem.split("_")[0]
             if path.stem not in self.shards[size]:
                 self.shards[size][path.stem] = load_shard(path)
-        if dist.is_initialized():
-            dist.barrier()
 
     def choose_bucket(self, rng: np.random.Generator, progress: float) -> Bucket:
         """A size for the next step; at first mostly the first one, which is fast and teaches most."""

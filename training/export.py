@@ -1,4 +1,4 @@
-"""Stage 6: writes the trained weights as the files in `models/`, float16 with the official names."""
+"""Stage 5: writes the trained weights as the files in `models/`, float16 with the official names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from wan_director.common.families import TINY
 from wan_director.common.log import logger
 from wan_director.dit.config import DiTConfig
+from wan_director.training import clip_stage
 
 PREFIX = "wan_director_tiny_demo"
 FILES = {
@@ -32,7 +33,8 @@ def export(runs: Path, models: Path, config: DiTConfig) -> None:
     _save(torch.load(runs / "vae.pt", weights_only=True), models / FILES["vae"])
     _save({**_part(average, "text."), "spiece_model": torch.from_numpy(spiece)}, models / FILES["text_encoder"])
     clip = torch.load(runs / "clip.pt", weights_only=True)
-    _save({f"visual.{name}": weight for name, weight in clip.items()}, models / FILES["clip_vision"])
+    clip_heads = {"wan_director.heads": str(clip_stage.CONFIG.heads)}
+    _save({f"visual.{name}": weight for name, weight in clip.items()}, models / FILES["clip_vision"], **clip_heads)
     _save(transformer, models / FILES["i2v"], **heads)
     _save(text_to_video_part(transformer, config.out_channels), models / FILES["t2v"], **heads)
     logger.info("models: %.2f MB in all", sum(path.stat().st_size for path in models.rglob("*.safetensors")) / 1e6)

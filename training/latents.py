@@ -1,21 +1,20 @@
-"""Stage 4: the training clips as latents, drawn, encoded once and kept in small files ("shards")."""
+"""The transformer's training clips as latents: drawn, encoded once and kept in small files ("shards")."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from wan_director.common.families import TINY
 from wan_director.dit.conditioning.start_image import keyframe_mask
 from wan_director.text_encoder.clip_vision import ClipVisionEncoder, encode_image
 from wan_director.training import clip_stage, lean_vae
 from wan_director.training.clip_stage import start_pictures
-from wan_director.training.parallel import single_thread
 from wan_director.training.scenes import Scene, render, sample_scene
 
 SHARD = 96
@@ -42,14 +41,14 @@ class Bucket(NamedTuple):
 
 
 BUCKETS = (
-    Bucket(17, 64, 64, 0.50, 48),
-    Bucket(33, 64, 64, 0.12, 8),
+    Bucket(17, 64, 64, 0.50, 44),
+    Bucket(33, 64, 64, 0.12, 7),
     Bucket(9, 64, 64, 0.04, 4),
-    Bucket(17, 96, 96, 0.10, 8),
-    Bucket(17, 64, 96, 0.05, 4),
-    Bucket(17, 96, 64, 0.05, 4),
-    Bucket(17, 128, 128, 0.09, 7),
-    Bucket(33, 96, 96, 0.05, 4),
+    Bucket(17, 96, 96, 0.10, 6),
+    Bucket(17, 64, 96, 0.05, 3),
+    Bucket(17, 96, 64, 0.05, 3),
+    Bucket(17, 128, 128, 0.09, 5),
+    Bucket(33, 96, 96, 0.05, 3),
 )
 
 
@@ -113,32 +112,53 @@ def encode_normalised(vae: dict[str, Tensor], video: Tensor) -> Tensor:
     return TINY.normalize(lean_vae.encode(vae, video.to(dtype))[0].float())
 
 
-def make_shards(rank: int, processes: int, runs: Path, limit: int | None = None) -> None:
-    """Makes the missing shards, largest share first; process `rank` of `processes` makes every so many-th.
+class ShardMaker:
+    """Makes the shards that are not there yet, a few at a time."""
 
-    Args:
-        limit: make only this many shards in all, the most needed ones.
-    """
-    folder = runs / "latents"
-    folder.mkdir(exist_ok=True)
-    vae = {name: weight.bfloat16() for name, weight in torch.load(runs / "vae.pt", weights_only=True).items()}
-    clip = load_clip(runs)
-    for place, (bucket, number) in enumerate(shard_order()[:limit]):
-        path = folder / f"{bucket.name}_{number:03}.pt"
-        if place % processes == rank and not path.exists():
-            save_shard(make_shard(vae, clip, bucket, 10000 * BUCKETS.index(bucket) + number), path)
+    def __init__(self, runs: Path):
+        self.folder = runs / "latents"
+        self.folder.mkdir(exist_ok=True)
+        weights = torch.load(runs / "vae.pt", weights_only=True)
+        self.vae = {name: weight.bfloat16() for name, weight in weights.items()}
+        self.clip = load_clip(runs)
+
+    def missing(self) -> list[tuple[Bucket, int]]:
+        """What remains to be made, the most needed first."""
+        return [(bucket, number) for bucket, number in shard_order() if not self._path(bucket, number).exists()]
+
+    def make_next(self, rank: int, processes: int) -> bool:
+        """One more shard by each process, all of one size so that none waits for another; False when all are made.
+
+        The processes must agree on what is missing: they wait for each other first.
+        """
+        _wait()
+        missing = self.missing()
+        _wait()
+        if not missing:
+            return False
+        of_one_size = [number for bucket, number in missing if bucket == missing[0][0]]
+        for number in of_one_size[rank:processes:processes]:
+            bucket = missing[0][0]
+            shard = make_shard(self.vae, self.clip, bucket, 10000 * BUCKETS.index(bucket) + number)
+            save_shard(shard, self._path(bucket, number))
+        return True
+
+    def _path(self, bucket: Bucket, number: int) -> Path:
+        return self.folder / f"{bucket.name}_{number:03}.pt"
 
 
-def make_remaining_shards(runs: Path) -> None:
-    """Makes all missing shards, in a process of its own that yields to the training."""
-    single_thread()
-    os.nice(6)
-    make_shards(0, 1, runs)
+def _wait() -> None:
+    if dist.is_initialized():
+        dist.barrier()
 
 
 def shard_order() -> list[tuple[Bucket, int]]:
-    """All shards, such that every size appears early and the shares stay in proportion."""
-    order = [((number + 0.5) / bucket.shards, bucket, number) for bucket in BUCKETS for number in range(bucket.shards)]
+    """All shards, such that every size appears early and the first size is complete before the others."""
+    order = [
+        ((number + 0.5) / bucket.shards * (0.4 if bucket is BUCKETS[0] else 1), bucket, number)
+        for bucket in BUCKETS
+        for number in range(bucket.shards)
+    ]
     return [(bucket, number) for _, bucket, number in sorted(order, key=lambda item: item[0])]
 
 

@@ -100,7 +100,7 @@ def sample_scene(rng: np.random.Generator, *, held_out: bool = False, aspect: fl
 def place(scene: Scene, rng: np.random.Generator, aspect: float = 1.0) -> Scene:
     """The same attributes with a fresh path and radius that keep the shape inside the frame."""
     radii = _radii(scene, rng)
-    wide, high = (1.0, aspect) if aspect >= 1 else (1 / aspect, 1.0)  # sides in units of the shorter one
+    wide, high = max(1.0, aspect), max(1.0, 1 / aspect)  # sides in units of the shorter one
     left, right, top, bottom = (max(radii) * reach for reach in extents(scene.shape))
     low = np.array([left / wide, top / high]) + 0.015
     high_end = 1 - np.array([right / wide, bottom / high]) - 0.015

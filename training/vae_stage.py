@@ -179,15 +179,15 @@ def _resume(path: Path, weights: dict[str, Tensor], optimizer: MuonAdamW, averag
 
 
 @torch.no_grad()
-def with_family_statistics(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def with_family_statistics(weights: dict[str, Tensor], clips: int = 96) -> dict[str, Tensor]:
     """The same autoencoder with raw latents of the family's per-channel mean and standard deviation.
 
     An affine map per latent channel goes into `conv1` (after the encoder) and its inverse into `conv2` (before the
-    decoder), so reconstructions do not change.
+    decoder), so reconstructions do not change. The statistics are measured on `clips` drawn clips.
     """
     rng = np.random.default_rng(5)
-    clips = render([sample_scene(rng) for _ in range(96)], 17, 64, 64)
-    mean = torch.cat([lean_vae.encode(weights, part)[0] for part in clips.split(8)])
+    video = render([sample_scene(rng) for _ in range(clips)], 17, 64, 64)
+    mean = torch.cat([lean_vae.encode(weights, part)[0] for part in video.split(8)])
     now_mean, now_std = mean.mean((0, 2, 3, 4)), mean.std((0, 2, 3, 4))
     gain = torch.tensor(TINY.latent_std) / now_std
     offset = torch.tensor(TINY.latent_mean) - gain * now_mean
