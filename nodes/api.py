@@ -57,3 +57,12 @@ def one_sentence(execute: Callable) -> Callable:
         raise refusal.with_traceback(None) from None
 
     return wrapper
+
+
+def answer(check: Callable[..., None], *values: Any) -> bool | str:
+    """What `validate_inputs` gives: True when `check` accepts the values, else its sentence."""
+    try:
+        check(*values)
+    except WanDirectorError as error:
+        return str(error)
+    return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..dit.attention import ATTENTION
-from .api import io, one_sentence
+from .api import answer, io, one_sentence
 from .host import host
-from .model_files import find_model, fingerprint, refuse_unusable
+from .model_files import check_model, find_model, fingerprint
 from .models import load_clip_vision, load_model, load_text_encoder, load_vae
 
 CATEGORY = "Wan Director/loaders"
@@ -52,7 +52,7 @@ class WanDirectorLoadModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name: str | None = None) -> bool | str:
-        return refuse_unusable("diffusion_models", model_name)
+        return answer(check_model, "diffusion_models", model_name)
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **_: Any) -> str:
@@ -88,7 +88,7 @@ class WanDirectorLoadVAE(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, vae_name: str | None = None) -> bool | str:
-        return refuse_unusable("vae", vae_name)
+        return answer(check_model, "vae", vae_name)
 
     @classmethod
     def fingerprint_inputs(cls, vae_name: str, **_: Any) -> str:
@@ -132,7 +132,7 @@ class WanDirectorLoadTextEncoder(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, text_encoder_name: str | None = None) -> bool | str:
-        return refuse_unusable("text_encoders", text_encoder_name)
+        return answer(check_model, "text_encoders", text_encoder_name)
 
     @classmethod
     def fingerprint_inputs(cls, text_encoder_name: str, **_: Any) -> str:
@@ -173,7 +173,7 @@ class WanDirectorLoadClipVision(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, clip_vision_name: str | None = None) -> bool | str:
-        return refuse_unusable("clip_vision", clip_vision_name)
+        return answer(check_model, "clip_vision", clip_vision_name)
 
     @classmethod
     def fingerprint_inputs(cls, clip_vision_name: str) -> str:

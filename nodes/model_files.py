@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..common.errors import MissingFileError, WanDirectorError
+from ..common.errors import MissingFileError
 from ..model_loading.checkpoint import open_checkpoint
 from ..model_loading.detect import inspect_checkpoint
 from ..model_loading.download import missing_file_sentence
@@ -30,18 +30,17 @@ def find_model(kind: str, name: str) -> Path:
     raise MissingFileError(missing_file_sentence(name, KINDS[kind], [folder]))
 
 
-def refuse_unusable(kind: str, name: str | None) -> bool | str:
-    """What is wrong with a chosen file, from its header alone: a sentence, or True when nothing is.
+def check_model(kind: str, name: str | None) -> None:
+    """Refuses a file that this loader cannot load, by its header alone.
 
     `name` is None when it comes over a wire and is not known before the graph runs.
+
+    Raises:
+        MissingFileError: see `find_model`.
+        CheckpointError: the file is damaged, no Wan model, or of another kind.
     """
-    if name is None:
-        return True
-    try:
+    if name is not None:
         require_kind(inspect_checkpoint(open_checkpoint(find_model(kind, name))), KINDS[kind])
-    except WanDirectorError as error:
-        return str(error)
-    return True
 
 
 def fingerprint(kind: str, name: str) -> str:

@@ -67,7 +67,7 @@ WRONG = {
     "no such choice": ({"6": {"solver": "magic"}}, "solver of Sampler .* cannot be 'magic'. Choose one of: unipc, "),
     "bad length": ({"5": {"frames": 80}}, r"Size \(node 5\): A clip has 1 \+ 4k frames, got 80. Use 77 or 81"),
     "bad size": ({"5": {"width": 100}}, "Size .*: The width must be a multiple of 16 pixels, got 100"),
-    "missing file": ({"2": {"vae_name": "wan_2.1_vae.safetensors"}}, 
+    "missing file": ({"2": {"vae_name": "wan_2.1_vae.safetensors"}},
                      r"Get split_files/vae/wan_2.1_vae.safetensors from Comfy-Org/.* and put it into .*/vae"),
     "wrong kind": ({"1": {"model_name": "../vae/vae.safetensors"}}, "vae.safetensors is .* not a diffusion model"),
 }  # fmt: skip
