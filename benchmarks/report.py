@@ -73,7 +73,7 @@ def memory_result(row: Row, ours_bytes: int, peer_bytes: int) -> MemoryResult:
 
 def describe_machine() -> dict[str, str | int]:
     """CPU model, cores and operating system."""
-    return {"cpu": _cpu_model(), "cores": os.cpu_count() or 0, "system": platform.platform(terse=True)}
+    return {"cpu": _cpu_model(), "cores": os.cpu_count() or 0, "system": f"{platform.system()} {platform.machine()}"}
 
 
 def describe_versions() -> dict[str, str]:

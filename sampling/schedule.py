@@ -50,6 +50,10 @@ class NoiseSchedule:
         return NoiseSchedule(self.sigmas[first:], self.timesteps[first:])
 
 
+NO_STEPS = NoiseSchedule(torch.zeros(1, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+"""The schedule that leaves a latent as it is."""
+
+
 def make_schedule(name: str, steps: int, shift: float, denoise: float = 1.0) -> NoiseSchedule:
     """The schedule `name` for `steps` steps.
 
@@ -74,7 +78,7 @@ def make_schedule(name: str, steps: int, shift: float, denoise: float = 1.0) -> 
     check_denoise(denoise)
     schedule = find_choice(SCHEDULES, name, "schedule")
     if steps == 0 or denoise == 0.0:
-        return from_sigmas(torch.zeros(1, dtype=torch.float64))
+        return NO_STEPS
     check_schedule_length(steps, denoise)
     return schedule(int(steps / denoise), shift).last_steps(steps)
 
@@ -88,13 +92,17 @@ def from_sigmas(sigmas: Tensor) -> NoiseSchedule:
     """The schedule of a given table of sigmas; the model is told sigma * 1000.
 
     Args:
-        sigmas: [steps + 1], in 0..1, strictly falling.
+        sigmas: [steps + 1], in 0..1, strictly falling; empty (what ComfyUI's schedulers give at denoise 0) and of one
+            value means no steps.
 
     Raises:
-        InvalidInputError: the table is empty, leaves 0..1 or rises somewhere.
+        InvalidInputError: the table leaves 0..1 or rises somewhere.
     """
     sigmas = sigmas.detach().to("cpu", torch.float64)
     check_sigmas(sigmas)
+    if len(sigmas) == 0:
+        return NO_STEPS
+    sigmas = sigmas.clamp(max=1.0)
     return NoiseSchedule(sigmas, sigmas[:-1] * TRAINING_TIMESTEPS)
 
 
