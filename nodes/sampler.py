@@ -13,6 +13,74 @@ from .sampling_run import SamplerSettings, run_sampler
 from .sockets import model_conditioning, model_latent, native_latent
 
 
+def _step_widgets() -> list[Any]:
+    """How many steps, and how each is guided."""
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=MAX_SEED,
+            control_after_generate=True,
+            tooltip="The noise to start from; the same seed and settings give the same video.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=30,
+            min=1,
+            max=MAX_STEPS,
+            tooltip="How often the model is asked; 20 to 50. More is slower and finer.",
+        ),
+        io.Float.Input(
+            "cfg",
+            default=5.0,
+            min=0.0,
+            max=MAX_CFG,
+            step=0.1,
+            round=0.01,
+            tooltip="How strongly the prompt counts: 3 to 6. At 1 the negative prompt is off and a step takes "
+            "half the time.",
+        ),
+        io.Float.Input(
+            "shift",
+            default=5.0,
+            min=0.01,
+            max=MAX_SHIFT,
+            step=0.1,
+            round=0.01,
+            tooltip="How much time is spent at high noise, where motion and layout arise: 3 to 16.",
+        ),
+    ]
+
+
+def _solver_widgets() -> list[Any]:
+    """How the steps are computed, and where they lie."""
+    return [
+        io.Combo.Input(
+            "solver",
+            options=list(SOLVERS),
+            default="unipc",
+            tooltip="How a step is computed. unipc is the official one; euler is the simplest; lcm is for "
+            "distilled models.",
+        ),
+        io.Combo.Input(
+            "schedule",
+            options=list(SCHEDULES),
+            default="simple",
+            tooltip="Where the steps lie between noise and video. official repeats the official code's table "
+            "for unipc, official_dpm the one for dpmpp_2m.",
+        ),
+        io.Float.Input(
+            "denoise",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="1 makes a new video; below 1 the given latent is changed only that much.",
+        ),
+    ]
+
+
 class WanDirectorSampler(io.ComfyNode):
     """Removes the noise step by step."""
 
@@ -32,62 +100,8 @@ class WanDirectorSampler(io.ComfyNode):
                 io.Latent.Input(
                     "latent", tooltip="Size and length of the video, or a video to change (denoise below 1)."
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="The noise to start from; the same seed and settings give the same video.",
-                ),
-                io.Int.Input(
-                    "steps",
-                    default=30,
-                    min=1,
-                    max=MAX_STEPS,
-                    tooltip="How often the model is asked; 20 to 50. More is slower and finer.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=5.0,
-                    min=0.0,
-                    max=MAX_CFG,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="How strongly the prompt counts: 3 to 6. At 1 the negative prompt is off and a step takes "
-                    "half the time.",
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=5.0,
-                    min=0.01,
-                    max=MAX_SHIFT,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="How much time is spent at high noise, where motion and layout arise: 3 to 16.",
-                ),
-                io.Combo.Input(
-                    "solver",
-                    options=list(SOLVERS),
-                    default="unipc",
-                    tooltip="How a step is computed. unipc is the official one; euler is the simplest; lcm is for "
-                    "distilled models.",
-                ),
-                io.Combo.Input(
-                    "schedule",
-                    options=list(SCHEDULES),
-                    default="simple",
-                    tooltip="Where the steps lie between noise and video. official repeats the official code's table "
-                    "for unipc, official_dpm the one for dpmpp_2m.",
-                ),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 makes a new video; below 1 the given latent is changed only that much.",
-                ),
+                *_step_widgets(),
+                *_solver_widgets(),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "model_loading": {"common", "vae3d", "dit", "text_encoder"},
     "nodes": {"common", "sampling", "model_loading"} | ISLANDS,
     "__init__.py": {"nodes"},
-    "__main__.py": {"common", "sampling", "model_loading", "nodes"} | ISLANDS,
+    "__main__.py": {"common", "sampling", "model_loading", "nodes", "NODE_CLASS_MAPPINGS"} | ISLANDS,
 }
 # Run from a checkout, never by ComfyUI: they import the installed package and may print.
 DEVELOPER_AREAS = {"training", "benchmarks", "tests"}

@@ -43,26 +43,47 @@ def run_graph(graph: Graph, node_classes: NodeClasses, workflow: dict | None = N
         WanDirectorError: what a node refuses, with the node's name before the sentence.
     """
     graph = check_graph(graph, node_classes)
-    uses = Counter(value.node for node in graph.values() for value in node.inputs.values() if isinstance(value, Link))
     carried = {"prompt": as_prompt(graph), "extra_pnginfo": {"workflow": workflow} if workflow else None}
-    results: dict[str, tuple] = {}
+    results = _Results(graph)
     shown = []
     with torch.inference_mode():
         for node in graph.values():
             host().check_interrupt()
             logger.debug("%s runs.", node.label)
-            output = _run_node(node, node_classes[node.class_type], results, carried)
+            output = _run_node(node, node_classes[node.class_type], results.inputs(node), carried)
             if output.ui is not None:
                 shown.append(output.ui if isinstance(output.ui, dict) else output.ui.as_dict())
-            if uses[node.id]:
-                results[node.id] = output.args
+            results.replace_inputs(node, output.args)
             del output
-            for value in node.inputs.values():
-                if isinstance(value, Link):
-                    uses[value.node] -= 1
-                    if not uses[value.node]:
-                        del results[value.node]
     return shown
+
+
+class _Results:
+    """What nodes have made and others still need."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._made: dict[str, tuple] = {}
+        self._uses = Counter(link.node for node in graph.values() for link in _links(node))
+
+    def inputs(self, node: GraphNode) -> dict[str, Any]:
+        """A node's inputs, with the values behind its wires."""
+        return {
+            name: self._made[value.node][value.slot] if isinstance(value, Link) else value
+            for name, value in node.inputs.items()
+        }
+
+    def replace_inputs(self, node: GraphNode, made: tuple) -> None:
+        """Keeps what a node has made, if it is needed, and drops what it was the last to need."""
+        if self._uses[node.id]:
+            self._made[node.id] = made
+        for link in _links(node):
+            self._uses[link.node] -= 1
+            if not self._uses[link.node]:
+                del self._made[link.node]
+
+
+def _links(node: GraphNode) -> list[Link]:
+    return [value for value in node.inputs.values() if isinstance(value, Link)]
 
 
 def order(graph: Graph, node_classes: NodeClasses) -> list[GraphNode]:
@@ -104,7 +125,7 @@ def order(graph: Graph, node_classes: NodeClasses) -> list[GraphNode]:
 
 
 def _needs(node: GraphNode, graph: Graph) -> list[str]:
-    ids = [value.node for value in node.inputs.values() if isinstance(value, Link)]
+    ids = [link.node for link in _links(node)]
     lost = next((id for id in ids if id not in graph), None)
     if lost is not None:
         raise GraphError(f"{node.label} has a wire from node {lost}, which is not in the workflow. Connect it again.")
@@ -193,11 +214,7 @@ def _validated_names(node_class: type) -> tuple[str, ...]:
     return () if check is None else tuple(inspect.signature(check.__func__).parameters)[1:]
 
 
-def _run_node(node: GraphNode, node_class: type, results: Mapping[str, tuple], carried: dict[str, Any]) -> Any:
-    inputs = {
-        name: results[value.node][value.slot] if isinstance(value, Link) else value
-        for name, value in node.inputs.items()
-    }
+def _run_node(node: GraphNode, node_class: type, inputs: dict[str, Any], carried: dict[str, Any]) -> Any:
     running = type(node_class.__name__, (node_class,), {"hidden": HiddenHolder(unique_id=node.id, **carried)})
     try:
         return running.execute(**inputs)

@@ -1,0 +1,48 @@
+"""The pack imports fast, from a folder with any name, and under pytest's second name for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import wan_director
+
+ROOT = Path(wan_director.__file__).parent
+
+
+def python(code: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
+
+
+def test_import_takes_little_beside_torch():
+    code = "import time, torch; start = time.process_time(); import wan_director; print(time.process_time() - start)"
+    assert min(float(python(code)) for _ in range(2)) < 0.4
+
+
+def test_comfyui_loads_it_from_a_folder_with_any_name(tmp_path):
+    """As ComfyUI does: the module's name is the folder's path, and the folder may be called wan-director."""
+    folder = tmp_path / "custom_nodes" / "wan-director"
+    folder.parent.mkdir()
+    folder.symlink_to(ROOT, target_is_directory=True)
+    code = (
+        "import importlib.util, sys\n"
+        f"name = {str(folder)!r}.replace('.', '_x_')\n"
+        f"spec = importlib.util.spec_from_file_location(name, {str(folder / '__init__.py')!r})\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "sys.modules[name] = module\n"
+        "spec.loader.exec_module(module)\n"
+        "print(len(module.NODE_CLASS_MAPPINGS), module.WEB_DIRECTORY, 'wan_director' in sys.modules)"
+    )
+    assert python(code) == f"{len(wan_director.NODE_CLASS_MAPPINGS)} ./web False"
+
+
+def test_a_second_import_under_a_bare_name_gives_the_same_nodes():
+    spec = importlib.util.spec_from_file_location("__init__", ROOT / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.NODE_CLASS_MAPPINGS == wan_director.NODE_CLASS_MAPPINGS

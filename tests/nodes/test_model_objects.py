@@ -1,0 +1,151 @@
+"""The model objects on the sockets: found, checked by their header, loaded once, and answering ComfyUI's calls."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+
+import pytest
+import torch
+import wan_director
+from wan_director.common.errors import InvalidInputError, MissingFileError
+from wan_director.nodes import host as host_module
+from wan_director.nodes import models as node_models
+
+NODES = wan_director.NODE_CLASS_MAPPINGS
+
+
+def call(name: str, **inputs):
+    """The outputs of a node; the output itself when there is one."""
+    results = NODES[f"WanDirector{name}"].execute(**inputs).args
+    return results[0] if len(results) == 1 else results
+
+
+@pytest.fixture(autouse=True)
+def run_like_the_hosts(tiny_host):
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
+def vae():
+    return call("LoadVAE", vae_name="vae.safetensors", precision="auto")
+
+
+def load(name: str):
+    return call("LoadModel", model_name=name, precision="auto", attention="auto")
+
+
+def picture(frames: int = 1, height: int = 48, width: int = 64) -> torch.Tensor:
+    return torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(frames))
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        ("LoadModel", "wan2.1_t2v_14B_fp16.safetensors"),
+        ("LoadVAE", "wan_2.1_vae.safetensors"),
+        ("LoadTextEncoder", "umt5_xxl_fp16.safetensors"),
+        ("LoadClipVision", "clip_vision_h.safetensors"),
+    ],
+)
+def test_missing_files_say_where_to_get_them_and_where_to_put_them(node, name, models):
+    sentence = NODES[f"WanDirector{node}"].validate_inputs(name)
+    assert all(words in sentence for words in (name, "Comfy-Org/Wan_2.1_ComfyUI_repackaged", str(models)))
+    first = next(iter(NODES[f"WanDirector{node}"].INPUT_TYPES()["required"]))
+    rest = dict.fromkeys(("precision", "attention", "device"), "auto")
+    accepted = NODES[f"WanDirector{node}"].INPUT_TYPES()["required"]
+    with pytest.raises(MissingFileError, match=re.escape(name)):
+        call(node, **{first: name}, **{key: value for key, value in rest.items() if key in accepted})
+
+
+def test_damaged_and_foreign_files_are_refused_by_their_header(models, tiny_host, tmp_path):
+    tiny_host.folders = {"diffusion_models": [tmp_path], "vae": [models / "vae"]}
+    whole = (models / "diffusion_models" / "t2v.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "page.safetensors").write_text("<!DOCTYPE html><html>404</html>")
+    (tmp_path / "vae.safetensors").write_bytes((models / "vae" / "vae.safetensors").read_bytes())
+    answers = {
+        name: NODES["WanDirectorLoadModel"].validate_inputs(f"{name}.safetensors") for name in ("cut", "page", "vae")
+    }
+    assert "incomplete" in answers["cut"] and "download it again" in answers["cut"].lower()
+    assert "web page" in answers["page"]
+    assert "not a diffusion model" in answers["vae"]
+    assert NODES["WanDirectorLoadVAE"].validate_inputs("vae.safetensors") is True
+    assert NODES["WanDirectorLoadModel"].validate_inputs() is True
+
+
+def test_a_file_is_loaded_once_while_it_is_in_use(models):
+    first = load("t2v.safetensors")
+    assert load("t2v.safetensors") is first
+    other = call("LoadModel", model_name="t2v.safetensors", precision="bf16", attention="auto")
+    assert other is not first and other.dtype == torch.bfloat16
+    path = models / "diffusion_models" / "t2v.safetensors"
+    before = NODES["WanDirectorLoadModel"].fingerprint_inputs(model_name="t2v.safetensors")
+    path.touch()
+    assert NODES["WanDirectorLoadModel"].fingerprint_inputs(model_name="t2v.safetensors") != before
+    assert load("t2v.safetensors") is not first
+    del first, other
+    gc.collect()
+    assert not any("t2v" in key.path for key in node_models._loaded)
+
+
+def test_the_same_prompt_is_encoded_once(monkeypatch):
+    calls = []
+    original = node_models.encode_tokens
+    monkeypatch.setattr(node_models, "encode_tokens", lambda *args: calls.append(args) or original(*args))
+    encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="fp32", device="cpu")
+    for prompt in ("a ball", "a box", "a ball"):
+        call("TextEncode", text_encoder=encoder, positive=prompt, negative="bad")
+    assert len(calls) == 3  # ball, bad, box
+
+
+def test_long_prompts_are_cut_with_a_note(caplog):
+    encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="auto", device="auto")
+    with caplog.at_level(logging.WARNING, "wan_director"):
+        positive, _ = call("TextEncode", text_encoder=encoder, positive="red " * 300, negative="")
+    assert positive[0][0].shape == (1, 512, 128)
+    assert "the last" in caplog.text and "left out" in caplog.text
+
+
+def test_weights_act_on_their_words():
+    encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="auto", device="auto")
+    plain, weighted = call("TextEncode", text_encoder=encoder, positive="a (red:1) ball", negative="a (red:1.5) ball")
+    changed = (weighted[0][0] - plain[0][0]).abs().amax(-1)[0].nonzero().flatten().tolist()
+    assert changed == [1, 2, 3]  # one token per letter
+
+
+def test_the_vae_answers_native_calls(vae):
+    pixels = picture(9, 50, 70)
+    assert vae.encode(pixels).shape == (1, 16, 3, 6, 8)
+    assert torch.equal(vae.encode_tiled(pixels, tile_x=8, tile_y=8, overlap=2), vae.encode(pixels))
+    latent = vae.encode(pixels[None])
+    assert vae.decode(latent).shape == (1, 9, 48, 64, 3)
+    assert torch.equal(
+        vae.decode_tiled(latent, tile_x=8, tile_y=8, overlap=2, tile_t=4, overlap_t=1), vae.decode(latent)
+    )
+    assert (vae.latent_channels, vae.latent_dim) == (16, 3)
+    assert (vae.spacial_compression_encode(), vae.temporal_compression_decode()) == (8, 4)
+    assert vae.downscale_ratio[0](81) == 21 and vae.upscale_ratio[0](21) == 81
+
+
+def test_the_text_encoder_answers_native_calls():
+    encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="auto", device="auto")
+    tokens = encoder.tokenize("a (red:1.2) ball")
+    assert {weight for _, weight in tokens["umt5xxl"][0]} == {1.0, 1.2}
+    cond, pooled = encoder.encode_from_tokens(tokens, return_pooled=True)
+    assert cond.shape == (1, 512, 128) and pooled is None
+    entry = encoder.encode_from_tokens(tokens, return_dict=True)
+    assert torch.equal(entry["cond"], cond) and entry["pooled_output"] is None
+    scheduled = encoder.encode_from_tokens_scheduled(tokens, add_dict={"start_percent": 0.1})
+    assert torch.equal(scheduled[0][0], cond) and scheduled[0][1]["start_percent"] == 0.1
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(InvalidInputError, match="on the CPU. Choose 'auto' or 'cpu'"):
+        call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="auto", device="gpu")
+
+
+def test_bundled_models_are_in_every_list(tiny_host):
+    assert tiny_host.model_folders("vae")[-1] == host_module.BUNDLED_MODELS / "vae"
