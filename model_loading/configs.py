@@ -122,12 +122,15 @@ def _read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
 
 def _read_umt5(tensors: Tensors, metadata: Mapping[str, str]) -> UMT5Config:
     bias = "blocks.0.pos_embedding.embedding.weight"
+    width, heads = tensors.size("blocks.0.attn.q.weight", 0), tensors.size(bias, 1)
+    if width % heads:
+        raise CheckpointError(f"{tensors.file_name} has {heads} heads for a width of {width}: download it again.")
     return UMT5Config(
         vocab=tensors.size("token_embedding.weight", 0),
         dim=tensors.size("token_embedding.weight", 1),
-        attention_dim=tensors.size("blocks.0.attn.q.weight", 0),
+        attention_dim=width,
         ffn_dim=tensors.size("blocks.0.ffn.fc1.weight", 0),
-        heads=tensors.size(bias, 1),
+        heads=heads,
         layers=tensors.count("blocks."),
         buckets=tensors.size(bias, 0),
     )

@@ -23,7 +23,7 @@ from .titles import find_family, find_preset, start_image, title
 _EXTRAS = re.compile(
     r"spiece_model|tokenizer_json|scaled_fp8|log_scale|logit_scale|textual\..+|text_model\..+|text_projection\..+"
     r"|.*position_ids|decoder\.block\..+|decoder\.final_layer_norm\..+|decoder\.embed_tokens\..+|lm_head\.weight"
-    r"|model_type\..+|_metadata.*"
+    r"|model_type\..+"
 )
 
 # (input, output) channels of text to video, and of image to video.

@@ -69,6 +69,21 @@ def test_official_and_comfy_transformers_load_equal(tmp_path, dit_weights, prefi
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_in_the_file_compute_the_same_bits_as_weights_in_memory(tmp_path, dit_weights, dtype) -> None:
+    from wan_director.dit.inputs import DitInputs
+
+    weights = {key: value.to(dtype) for key, value in dit_weights.items()}
+    in_memory = WanDiT(DIT).to(dtype).eval()
+    in_memory.load_state_dict(weights)
+    in_file = load_dit(_save(tmp_path / "x.safetensors", weights)).module
+    generator = torch.Generator().manual_seed(1)
+    latent, text = torch.randn(1, 16, 2, 6, 6, generator=generator), torch.randn(1, 512, 32, generator=generator)
+    inputs = DitInputs(latent, torch.tensor([500.0]), text)
+    with torch.no_grad():
+        assert torch.equal(in_memory(inputs), in_file(inputs))
+
+
 def test_a_diffusers_transformer_loads_and_computes_the_same(tmp_path: Path) -> None:
     from diffusers import WanTransformer3DModel
     from wan_director.dit.inputs import DitInputs
