@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from .config import VAEConfig
-from .layers import AttentionBlock, ChannelNorm, ResidualBlock, Upsample, causal_conv
-from .stream import FrameStream
+from .layers import AttentionBlock, ChannelNorm, ResidualBlock, Upsample, causal_conv, channels_last
+from .stream import FrameStream, Step, run
 
 
 class Decoder(nn.Module):
@@ -35,11 +35,19 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor, stream: FrameStream) -> Tensor:
         """Decodes the next latent frames of a clip: the first gives one frame, each later one four."""
-        x = causal_conv(self.conv1, latent, stream)
-        for layer in (*self.middle, *self.upsamples):
-            x = layer(x, stream)
-        norm, silu, conv = self.head
-        return causal_conv(conv, silu(norm(x)), stream)
+        return run(self.steps(), latent, stream)
+
+    def steps(self) -> tuple[Step, ...]:
+        """The way of a frame through the decoder."""
+        layers = (*self.middle, *self.upsamples)
+        return (self._enter, *(step for layer in layers for step in layer.steps()), self._leave)
+
+    def _enter(self, latent: Tensor, stream: FrameStream) -> Tensor:
+        return causal_conv(self.conv1, channels_last(latent), stream)
+
+    def _leave(self, x: Tensor, stream: FrameStream) -> Tensor:
+        norm, _, conv = self.head
+        return causal_conv(conv, norm.silu(x), stream)
 
 
 def _levels(config: VAEConfig, operations: Any) -> list[nn.Module]:

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from .config import VAEConfig
-from .layers import AttentionBlock, ChannelNorm, Downsample, ResidualBlock, causal_conv
-from .stream import FrameStream
+from .layers import AttentionBlock, ChannelNorm, Downsample, ResidualBlock, causal_conv, channels_last
+from .stream import FrameStream, Step, run
 
 
 class Encoder(nn.Module):
@@ -34,12 +34,20 @@ class Encoder(nn.Module):
         )
 
     def forward(self, video: Tensor, stream: FrameStream) -> Tensor:
-        """Encodes the next frames of a clip: the first frame, or whole groups of four after it."""
-        x = causal_conv(self.conv1, video, stream)
-        for layer in (*self.downsamples, *self.middle):
-            x = layer(x, stream)
-        norm, silu, conv = self.head
-        return causal_conv(conv, silu(norm(x)), stream)
+        """Encodes the next frames of a clip; a latent frame comes with the first frame and each fourth after it."""
+        return run(self.steps(), video, stream)
+
+    def steps(self) -> tuple[Step, ...]:
+        """The way of a frame through the encoder."""
+        layers = (*self.downsamples, *self.middle)
+        return (self._enter, *(step for layer in layers for step in layer.steps()), self._leave)
+
+    def _enter(self, video: Tensor, stream: FrameStream) -> Tensor:
+        return causal_conv(self.conv1, channels_last(video), stream)
+
+    def _leave(self, x: Tensor, stream: FrameStream) -> Tensor:
+        norm, _, conv = self.head
+        return causal_conv(conv, norm.silu(x), stream)
 
 
 def _levels(config: VAEConfig, operations: Any) -> list[nn.Module]:

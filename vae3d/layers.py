@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .stream import FrameStream
+from .stream import FrameStream, Step
+
+# Where torch has no fused kernel for heads this wide, it makes the whole matrix of scores: 0.8 GiB for 720 x 1280.
+_QUERIES_AT_ONCE = 2048
 
 
 def causal_conv(conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
@@ -23,18 +26,22 @@ def causal_conv(conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
         [B, C_out, T, H', W'].
     """
     reach = conv.kernel_size[0] - 1
-    if stream.has_begun(conv):
-        frames_seen = torch.cat((stream.past(conv), frames), dim=2)
-    else:
-        frames_seen = frames
-    stream.keep(conv, frames_seen[:, :, -reach:])
-    missing = reach + frames.shape[2] - frames_seen.shape[2]
-    if frames.shape[2] == 1:
+    seen = stream.extend(conv, frames, keep=reach)
+    missing = reach + frames.shape[2] - seen.shape[2]
+    if missing and frames.shape[2] == 1:
         # The taps that would meet the zeros before the clip are left out.
-        return F.conv3d(frames_seen, conv.weight[:, :, missing:], conv.bias, padding=conv.padding)
+        return F.conv3d(seen, conv.weight[:, :, missing:], conv.bias, padding=conv.padding)
     if missing:
-        frames_seen = F.pad(frames_seen, (0, 0, 0, 0, missing, 0))
-    return conv(frames_seen)
+        seen = F.pad(seen, (0, 0, 0, 0, missing, 0))
+    return conv(seen)
+
+
+def channels_last(frames: Tensor) -> Tensor:
+    """The same values with the channels of a pixel side by side in memory.
+
+    All layers keep this layout. On a CPU it makes the norms 4 to 5 times and the convolutions 1.05 times as fast.
+    """
+    return frames.contiguous(memory_format=torch.channels_last_3d)
 
 
 def fold_frames(frames: Tensor) -> Tensor:
@@ -48,15 +55,23 @@ def unfold_frames(pictures: Tensor, frame_count: int) -> Tensor:
 
 
 class ChannelNorm(nn.Module):
-    """Root-mean-square norm over the channels, dim 1; `dims` counts the dimensions after the channels."""
+    """Root-mean-square norm over the channels, dim 1, in float32; `dims` counts the dimensions after the channels."""
 
     def __init__(self, channels: int, dims: int = 3) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(channels, *(1,) * dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        normalized = F.normalize(x.float(), dim=1).to(x.dtype)
-        return normalized * x.shape[1] ** 0.5 * self.gamma
+        return self._normalized(x).to(x.dtype)
+
+    def silu(self, x: Tensor) -> Tensor:
+        """The norm and then SiLU, rounded once."""
+        return F.silu(self._normalized(x), inplace=True).to(x.dtype)
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+        scale = x.shape[1] ** 0.5 / length.clamp_min(1e-12)
+        return (x * scale).mul_(self.gamma)
 
 
 class ResidualBlock(nn.Module):
@@ -76,11 +91,15 @@ class ResidualBlock(nn.Module):
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else operations.Conv3d(in_channels, out_channels, 1)
 
+    def steps(self) -> tuple[Step, ...]:
+        return (self,)
+
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
-        norm1, silu, conv1, norm2, _, _, conv2 = self.residual
+        norm1, _, conv1, norm2, _, _, conv2 = self.residual
         shortcut = self.shortcut(x)
-        x = causal_conv(conv1, silu(norm1(x)), stream)
-        return causal_conv(conv2, silu(norm2(x)), stream) + shortcut
+        x = causal_conv(conv1, norm1.silu(x), stream)
+        x = norm2.silu(x)
+        return causal_conv(conv2, x, stream).add_(shortcut)
 
 
 class AttentionBlock(nn.Module):
@@ -92,13 +111,17 @@ class AttentionBlock(nn.Module):
         self.to_qkv = operations.Conv2d(channels, channels * 3, 1)
         self.proj = operations.Conv2d(channels, channels, 1)
 
+    def steps(self) -> tuple[Step, ...]:
+        return (self,)
+
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
         height, width = x.shape[-2:]
         pictures = fold_frames(x)
         q, k, v = self.to_qkv(self.norm(pictures)).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, dim=-1)
-        mixed = F.scaled_dot_product_attention(q, k, v)  # [B * T, 1, H * W, C]
+        parts = [F.scaled_dot_product_attention(part, k, v) for part in q.split(_QUERIES_AT_ONCE, dim=2)]
+        mixed = torch.cat(parts, dim=2)  # [B * T, 1, H * W, C]
         mixed = mixed.squeeze(1).transpose(1, 2).unflatten(2, (height, width))
-        return x + unfold_frames(self.proj(mixed), x.shape[2])
+        return unfold_frames(self.proj(mixed), x.shape[2]).add_(x)
 
 
 class Upsample(nn.Module):
@@ -112,22 +135,27 @@ class Upsample(nn.Module):
         )
         self.time_conv = operations.Conv3d(channels, channels * 2, (3, 1, 1)) if temporal else None
 
-    def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
-        if self.time_conv is not None:
-            x = self._double_frames(x, stream)
-        return unfold_frames(self.resample(fold_frames(x)), x.shape[2])
+    def steps(self) -> tuple[Step, ...]:
+        return (self.enlarge,) if self.time_conv is None else (self.double_frames, self.enlarge)
 
-    def _double_frames(self, x: Tensor, stream: FrameStream) -> Tensor:
+    def double_frames(self, x: Tensor, stream: FrameStream) -> Tensor:
         """The clip's first frame stays one, and the convolution never sees it; each later frame becomes two."""
-        if stream.has_begun(self):
+        if stream.has_begun(self.time_conv):
             return self._double(x, stream)
         first, rest = x[:, :, :1], x[:, :, 1:]
-        stream.keep(self, x[:, :, :0])
-        return torch.cat((first, self._double(rest, stream)), dim=2) if rest.shape[2] else first
+        if not rest.shape[2]:
+            stream.extend(self.time_conv, rest, keep=0)
+            return first
+        return torch.cat((first, self._double(rest, stream)), dim=2)
+
+    def enlarge(self, x: Tensor, stream: FrameStream) -> Tensor:
+        """[B, C, T, H, W] -> [B, C / 2, T, 2 * H, 2 * W]."""
+        return unfold_frames(self.resample(fold_frames(x)), x.shape[2])
 
     def _double(self, x: Tensor, stream: FrameStream) -> Tensor:
         pairs = causal_conv(self.time_conv, x, stream).unflatten(1, (2, -1))  # [B, 2, C, T, H, W]
-        return pairs.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
+        frames = pairs.permute(0, 3, 1, 4, 5, 2).flatten(1, 2)  # [B, 2 * T, H, W, C]
+        return frames.permute(0, 4, 1, 2, 3)
 
 
 class Downsample(nn.Module):
@@ -141,16 +169,22 @@ class Downsample(nn.Module):
         )
         self.time_conv = operations.Conv3d(channels, channels, (3, 1, 1), stride=(2, 1, 1)) if temporal else None
 
-    def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
-        x = unfold_frames(self.resample(fold_frames(x)), x.shape[2])
-        return x if self.time_conv is None else self._halve_frames(x, stream)
+    def steps(self) -> tuple[Step, ...]:
+        return (self.shrink,) if self.time_conv is None else (self.shrink, self.halve_frames)
 
-    def _halve_frames(self, x: Tensor, stream: FrameStream) -> Tensor:
-        """The clip's first frame stays; each pair after it becomes one, seen together with the frame before it."""
-        if stream.has_begun(self):
-            seen = torch.cat((stream.past(self), x), dim=2)
-            stream.keep(self, x[:, :, -1:])
-            return self.time_conv(seen)
-        stream.keep(self, x[:, :, -1:])
-        first = x[:, :, :1]
-        return torch.cat((first, self.time_conv(x)), dim=2) if x.shape[2] > 1 else first
+    def shrink(self, x: Tensor, stream: FrameStream) -> Tensor:
+        """[B, C, T, H, W] -> [B, C, T, H / 2, W / 2]."""
+        return unfold_frames(self.resample(fold_frames(x)), x.shape[2])
+
+    def halve_frames(self, x: Tensor, stream: FrameStream) -> Tensor:
+        """The clip's first frame stays; each pair after it becomes one, seen together with the frame before it.
+
+        The first frame of a pair gives nothing until the second one comes: the result may have no frame.
+        """
+        first = x[:, :, : 0 if stream.has_begun(self.time_conv) else 1]
+        count = stream.count(self.time_conv) + x.shape[2]
+        seen = stream.extend(self.time_conv, x, keep=1 if count % 2 else 2)
+        if count < 3:
+            return first
+        halved = self.time_conv(seen)
+        return torch.cat((first, halved), dim=2) if first.shape[2] else halved

@@ -1,29 +1,60 @@
-"""The memory of a causal network that sees a clip piece by piece."""
+"""Running a causal network on a clip piece by piece."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
 from torch import Tensor, nn
 
 
 class FrameStream:
     """The past frames that each layer still needs; one stream lives for one pass over one clip.
 
-    A layer is asked for the frames of a chunk, in order, and finds here what it kept of the chunks before. Any way of
-    cutting a clip into chunks gives the same result; a fresh stream given the whole clip as one chunk computes the
-    plain full-sequence network.
+    A layer is given the frames of a clip in order, some at a time, and finds here those it has to see again. Any way
+    of cutting a clip gives the same result; a fresh stream given the whole clip at once computes the plain
+    full-sequence network.
     """
 
     def __init__(self) -> None:
-        self._past: dict[nn.Module, Tensor] = {}
+        self._past: dict[nn.Module, tuple[Tensor, ...]] = {}
 
     def has_begun(self, layer: nn.Module) -> bool:
-        """True once `layer` has kept something, that is, from its second chunk on."""
+        """True from the second call of `extend` for this layer on."""
         return layer in self._past
 
-    def past(self, layer: nn.Module) -> Tensor:
-        """What `layer` kept: [B, C, n, H, W]."""
-        return self._past[layer]
+    def count(self, layer: nn.Module) -> int:
+        """Number of past frames kept for `layer`."""
+        return len(self._past.get(layer, ()))
 
-    def keep(self, layer: nn.Module, frames: Tensor) -> None:
-        """Remembers `frames` [B, C, n, H, W] for the next chunk of `layer`, in place of what it kept before."""
-        self._past[layer] = frames
+    def extend(self, layer: nn.Module, frames: Tensor, *, keep: int) -> Tensor:
+        """The frames kept for `layer`, then `frames` [B, C, T, H, W]; the last `keep` of them stay kept."""
+        past = self._past.get(layer, ())
+        # Single frames, so that none holds on to the memory of its neighbours.
+        self._past[layer] = (*past, *frames.split(1, dim=2))[-keep:] if frames.shape[2] else past
+        return torch.cat((*past, frames), dim=2) if past else frames
+
+
+Step = Callable[[Tensor, FrameStream], Tensor]
+
+
+def run(steps: Sequence[Step], frames: Tensor, stream: FrameStream) -> Tensor:
+    """Passes all `frames` [B, C, T, H, W] through one step after the other."""
+    for step in steps:
+        frames = step(frames, stream)
+    return frames
+
+
+def run_depth_first(steps: Sequence[Step], frames: Tensor, stream: FrameStream) -> Iterator[Tensor]:
+    """As `run`, giving single frames [B, C, 1, H, W] as they are done.
+
+    Each frame goes as far as it can before the next one starts, so that what is in memory is one frame per step and
+    the past, whatever the length of the clip.
+    """
+    for index, step in enumerate(steps):
+        if frames.shape[2] != 1:
+            for frame in frames.split(1, dim=2) if frames.shape[2] else ():
+                yield from run_depth_first(steps[index:], frame, stream)
+            return
+        frames = step(frames, stream)
+    yield from frames.split(1, dim=2) if frames.shape[2] else ()

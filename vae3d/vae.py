@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError
-from ..common.shapes import TEMPORAL_STRIDE, check_frames
+from ..common.shapes import check_frames, video_frames
 from .config import WAN_2_1_VAE, VAEConfig
 from .decoder import Decoder
 from .encoder import Encoder
-from .stream import FrameStream
+from .stream import FrameStream, run, run_depth_first
 
 
 class CausalVAE(nn.Module):
@@ -56,21 +56,30 @@ class CausalVAE(nn.Module):
         """
         check_frames(video.shape[2])
         self._check_size(*video.shape[-2:])
-        stream = FrameStream()
-        chunks = (video,) if whole else _encoder_chunks(video)
-        features = torch.cat([self.conv1(self.encoder(chunk, stream)) for chunk in chunks], dim=2)
-        mean, log_variance = features.chunk(2, dim=1)
+        steps, stream = self.encoder.steps(), FrameStream()
+        if whole:
+            features = run(steps, video, stream)
+        else:
+            features = torch.cat(list(run_depth_first(steps, video, stream)), dim=2)
+        mean, log_variance = self.conv1(features).chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, latent: Tensor) -> Tensor:
         """The clip of a raw latent [B, C, T, h, w]: [B, 3, F, H, W], about -1..1, not clamped."""
-        return torch.cat(list(self.decode_stream(latent)), dim=2)
+        stride = self.config.spatial_stride
+        batch, _, frames, height, width = latent.shape
+        video = latent.new_empty(batch, 3, video_frames(frames), height * stride, width * stride)
+        done = 0
+        for piece in self.decode_stream(latent):
+            video[:, :, done : done + piece.shape[2]] = piece
+            done += piece.shape[2]
+        return video
 
     def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
         """As `decode`, giving the frames as they are done: [B, 3, 1, H, W], then [B, 3, 4, H, W] each time."""
-        stream = FrameStream()
+        steps, stream = self.decoder.steps(), FrameStream()
         for frame in self.conv2(latent).split(1, dim=2):
-            yield self.decoder(frame, stream)
+            yield torch.cat(list(run_depth_first(steps, frame, stream)), dim=2)
 
     def decode_whole(self, latent: Tensor) -> Tensor:
         """As `decode`, taking the clip as one chunk: the same result, faster to train, with far more memory."""
@@ -83,9 +92,3 @@ class CausalVAE(nn.Module):
                 f"The VAE needs pictures whose width and height are multiples of {stride}, got {width} x {height}. "
                 f"Crop or resize it to {width - width % stride} x {height - height % stride}."
             )
-
-
-def _encoder_chunks(video: Tensor) -> tuple[Tensor, ...]:
-    """The first frame, then groups of four."""
-    first, rest = video[:, :, :1], video[:, :, 1:]
-    return (first, *rest.split(TEMPORAL_STRIDE, dim=2)) if rest.shape[2] else (first,)
