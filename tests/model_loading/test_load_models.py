@@ -69,14 +69,16 @@ def test_official_and_comfy_transformers_load_equal(tmp_path, dit_weights, prefi
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
 
 
+@pytest.mark.parametrize("shift", [0, 8], ids=lambda shift: f"shifted by {shift}")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_weights_in_the_file_compute_the_same_bits_as_weights_in_memory(tmp_path, dit_weights, dtype) -> None:
+def test_weights_in_the_file_compute_the_same_bits_as_weights_in_memory(tmp_path, dit_weights, dtype, shift) -> None:
     from wan_director.dit.inputs import DitInputs
 
     weights = {key: value.to(dtype) for key, value in dit_weights.items()}
     in_memory = WanDiT(DIT).to(dtype).eval()
     in_memory.load_state_dict(weights)
-    in_file = load_dit(_save(tmp_path / "x.safetensors", weights)).module
+    metadata = {**TINY, "padding": " " * shift}  # moves the data by as many bytes
+    in_file = load_dit(_save(tmp_path / "x.safetensors", weights, metadata)).module
     generator = torch.Generator().manual_seed(1)
     latent, text = torch.randn(1, 16, 2, 6, 6, generator=generator), torch.randn(1, 512, 32, generator=generator)
     inputs = DitInputs(latent, torch.tensor([500.0]), text)
