@@ -1,8 +1,8 @@
 """Reading .safetensors files: the header by hand (so that damage can be named), the tensors one at a time.
 
-The safetensors package maps a file privately when it makes torch tensors, and a private map of a file larger than
-memory is refused by Linux. Here a tensor is a window into one shared read-only map: no copy, no anonymous memory, and
-the system may drop the pages again. Where mapping is a trap (Windows locks mapped files) tensors are read by offset.
+The safetensors package maps a file so that Linux refuses one larger than memory. Here a tensor is a window into one map
+for which no memory is reserved: no copy, and the system may drop the pages again. Where mapping is a trap (Windows
+locks mapped files) tensors are read by offset.
 
 Format: 8 bytes little-endian header length N, N bytes of JSON {name: {dtype, shape, data_offsets}}, then the data.
 Source: huggingface/safetensors, README "Format" and safetensors/src/tensor.rs (limits and checks).
@@ -39,6 +39,7 @@ _READ_BYTES = 1 << 30
 # (measured, CPU), so a result would depend on the length of the file's header: such tensors are copied. Products with
 # 16-bit weights do not round differently.
 _WIDE_ALIGNMENT = 16
+_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # missing in Python's module before 3.13
 
 # Bits per element of every dtype of the format. Those torch has no plain dtype for can be inspected, not read.
 DTYPE_BITS = MappingProxyType({
@@ -80,8 +81,7 @@ class SafetensorsFile:
 
     Args:
         path: the file.
-        use_map: serve tensors from a shared read-only map (default: everywhere but on Windows). Such tensors must not
-            be written to.
+        use_map: serve tensors from a map of the file (default: everywhere but on Windows).
 
     Raises:
         CheckpointError: the file is not a sound, complete safetensors file; the message says what it is instead.
@@ -126,7 +126,7 @@ class SafetensorsFile:
         with self.path.open("rb") as file:
             if os.fstat(file.fileno()).st_size != self.size_bytes:
                 raise CheckpointError(f"{self.path.name} changed while it was being read: load it again.")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return _map_file(file.fileno())
 
     def _window(self, place: _Place, dtype: torch.dtype, elements: int) -> Tensor:
         if hasattr(mmap, "MADV_WILLNEED"):  # page faults alone read a cold file in small pieces
@@ -148,6 +148,21 @@ class SafetensorsFile:
                     raise CheckpointError(f"{self.path.name} became shorter while it was being read: load it again.")
                 done += got
         return data
+
+
+def _map_file(descriptor: int) -> mmap.mmap:
+    """Maps a whole file. Writing to a tensor by mistake copies that page: neither a crash nor a changed file.
+
+    Linux reserves memory for the whole of such a map unless told not to. Where it reserves always (strict overcommit)
+    and has too little, the map is read-only.
+    """
+    try:
+        if sys.platform == "linux":
+            flags, protection = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+            return mmap.mmap(descriptor, 0, flags=flags, prot=protection)
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+    except OSError:
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
 
 
 def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
