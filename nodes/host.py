@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..common.errors import InvalidInputError
+from ..common.errors import InvalidInputError, OutputError
 from .api import HOSTED
 
 if HOSTED:
@@ -33,12 +33,32 @@ MODEL_KINDS = ("diffusion_models", "vae", "text_encoders", "clip_vision")
 
 
 class SavePlace(NamedTuple):
-    """Where the next file of a name goes: `folder / f"{name}_{counter:05}_.ext"`."""
+    """Where the next file of a name goes: `folder / f"{name}_{counter:05}_.ext"`.
+
+    `subfolder` leads from the host's output folder to `folder`, with forward slashes.
+    """
 
     folder: Path
     name: str
     counter: int
     subfolder: str
+
+    def subfolder_of(self, file: Path) -> str:
+        """The way from the output folder to the folder of a file in `folder` or below."""
+        way = (Path(self.subfolder) / file.parent.relative_to(self.folder)).as_posix()
+        return "" if way == "." else way
+
+
+def refuse_outside(prefix: str, output: Path) -> None:
+    """Refuses a file name that leads out of the output folder.
+
+    Raises:
+        InvalidInputError: it does.
+    """
+    if not (output / prefix).resolve().is_relative_to(output.resolve()):
+        raise InvalidInputError(
+            f"The file name '{prefix}' leads out of the output folder {output}. Use a name inside it."
+        )
 
 
 class Progress(Protocol):
@@ -149,7 +169,14 @@ class ComfyHost:
 
     def save_place(self, prefix: str, width: int, height: int) -> SavePlace:
         output = folder_paths.get_output_directory()
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
+        refuse_outside(prefix, Path(output))
+        try:
+            folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
+        except OSError as error:
+            raise OutputError(
+                f"The folder for '{prefix}' in {output} cannot be made: {error.strerror}. Allow writing there, or "
+                "choose another output folder."
+            ) from None
         return SavePlace(Path(folder), name, counter, subfolder)
 
     def progress(self, total: int, title: str) -> ComfyProgress:

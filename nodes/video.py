@@ -66,6 +66,6 @@ class WanDirectorSaveVideo(io.ComfyNode):
         place = host().save_place(filename_prefix, frames.shape[2], frames.shape[1])
         metadata = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
         files = save_video(frames, place, format=format, fps=fps, quality=quality, metadata=metadata)
-        saved = [ui.SavedResult(file.name, place.subfolder, io.FolderType.output) for file in files]
+        saved = [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
         shown = ui.SavedImages(saved) if format == "png frames" else ui.PreviewVideo(saved)
         return io.NodeOutput(ui=shown)

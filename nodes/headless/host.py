@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...common.errors import InvalidInputError
-from ..host import BUNDLED_MODELS, SavePlace
+from ..host import BUNDLED_MODELS, SavePlace, refuse_outside
 
 if TYPE_CHECKING:
     import torch
@@ -64,13 +64,9 @@ class HeadlessHost:
 
     def save_place(self, prefix: str, width: int, height: int) -> SavePlace:
         prefix = _fill_in(prefix, width, height)
-        folder = (self.output / Path(prefix).parent).resolve()
-        if not folder.is_relative_to(self.output.resolve()):
-            raise InvalidInputError(
-                f"The file name '{prefix}' leads out of the output folder {self.output}. Use a name inside it."
-            )
-        name = Path(prefix).name
-        return SavePlace(folder, name, _next_counter(folder, name), str(Path(prefix).parent).removeprefix("."))
+        refuse_outside(prefix, self.output)
+        folder, name = self.output / Path(prefix).parent, Path(prefix).name
+        return SavePlace(folder, name, _next_counter(folder, name), Path(prefix).parent.as_posix())
 
     def progress(self, total: int, title: str) -> TerminalProgress:
         return TerminalProgress(total, title, visible=self.show_progress)

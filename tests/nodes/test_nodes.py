@@ -287,6 +287,11 @@ def test_save_video_shows_its_file(tiny_host):
         "animated": (True,),
     }
     assert (tiny_host.output / "a" / "64_clip_00001_.mp4").is_file()
+    output = NODES["WanDirectorSaveVideo"].execute(
+        images=picture(2), fps=8.0, filename_prefix="clip", format="png frames", quality=50
+    )
+    places = [(each["subfolder"], each["filename"]) for each in output.ui.as_dict()["images"]]
+    assert places == [("clip_00001_", "00000.png"), ("clip_00001_", "00001.png")]
     with pytest.raises(InvalidInputError, match="leads out of the output folder"):
         NODES["WanDirectorSaveVideo"].execute(
             images=picture(1), fps=8.0, filename_prefix="../clip", format="gif", quality=50
