@@ -14,7 +14,11 @@ _NAMINGS = {
     "hf": "Hugging Face names",
     "comfy": "ComfyUI names",
 }
-_IMAGE = {"none": "takes no image", "optional": "takes images, also runs without", "required": "needs a start image"}
+_IMAGE = {
+    "none": "takes no image",
+    "optional": "takes images{clip}, also runs without",
+    "required": "needs a start image{clip}",
+}
 
 
 def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
@@ -28,8 +32,8 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
         ("names", _naming(spec, checkpoint)),
     ]
     if isinstance(spec.config, DiTConfig):
-        clip = ", and CLIP vision features of it" if spec.takes_clip else ""
-        lines.append(("image", _IMAGE[spec.start_image] + clip))
+        clip = " and its CLIP vision features" if spec.takes_clip else ""
+        lines.append(("image", _IMAGE[spec.start_image].format(clip=clip)))
     if spec.extras:
         more = f" and {len(spec.extras) - 5} more" if len(spec.extras) > 5 else ""
         lines.append(("beside it", ", ".join(spec.extras[:5]) + more))

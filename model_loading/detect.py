@@ -118,7 +118,7 @@ def _facts(checkpoint: Checkpoint, kind: Kind, config: Any) -> dict[str, Any]:
 
 def _is_comfy(reading: _Reading) -> bool:
     """ComfyUI's files: their own prefix, or Hugging Face names with the tokenizer inside."""
-    return "diffusion_model." in reading.prefix or "spiece_model" in reading.extras
+    return "diffusion_model." in reading.prefix or (reading.layout.naming == "hf" and "spiece_model" in reading.extras)
 
 
 def _main_dtype(weights: Mapping[str, TensorInfo]) -> str:

@@ -242,7 +242,7 @@ def test_description_says_what_it_is_and_what_goes_with_it(header_file) -> None:
         "32.8 GB, 16,394.9 million weights",
         "fp16 (plain)",
         "ComfyUI names behind 'model.diffusion_model.', 1,303 tensors",
-        "needs a start image, and CLIP vision features of it",
+        "needs a start image and its CLIP vision features",
         "models/diffusion_models",
         "wan_2.1_vae.safetensors (Comfy-Org/Wan_2.1_ComfyUI_repackaged)",
         "clip_vision_h.safetensors",
