@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Linear
 from wan_director.common.log import logger
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder, encode_image
 from wan_director.training.optimizer import MuonAdamW, cosine
@@ -29,7 +30,7 @@ def train(runs: Path) -> None:
     """Trains the encoder to name what it sees; leaves `clip.pt` in `runs`."""
     torch.manual_seed(2)
     encoder = ClipVisionEncoder(CONFIG)
-    probe = nn.ModuleDict({name: nn.Linear(CONFIG.embed_dim, len(ATTRIBUTES[name])) for name in SEEN})
+    probe = nn.ModuleDict({name: Linear(CONFIG.embed_dim, len(ATTRIBUTES[name])) for name in SEEN})
     weights = {**dict(encoder.named_parameters()), **{f"probe.{n}": w for n, w in probe.named_parameters()}}
     optimizer = MuonAdamW(*muon_split(weights, adam_only=("embedding", "probe", "norm")))
     rng = np.random.default_rng(21)

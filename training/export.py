@@ -29,14 +29,13 @@ def export(runs: Path, models: Path, config: DiTConfig) -> None:
     average = torch.load(runs / "dit_checkpoint.pt", weights_only=True)["average"]
     transformer = _part(average, "dit.")
     spiece = np.frombuffer((runs / "spiece.model").read_bytes(), dtype=np.uint8).copy()
-    heads = {"wan_director.heads": str(config.heads)}
     _save(torch.load(runs / "vae.pt", weights_only=True), models / FILES["vae"])
     _save({**_part(average, "text."), "spiece_model": torch.from_numpy(spiece)}, models / FILES["text_encoder"])
     clip = torch.load(runs / "clip.pt", weights_only=True)
-    clip_heads = {"wan_director.heads": str(clip_stage.CONFIG.heads)}
-    _save({f"visual.{name}": weight for name, weight in clip.items()}, models / FILES["clip_vision"], **clip_heads)
-    _save(transformer, models / FILES["i2v"], **heads)
-    _save(text_to_video_part(transformer, config.out_channels), models / FILES["t2v"], **heads)
+    clip = {f"visual.{name}": weight for name, weight in clip.items()}
+    _save(clip, models / FILES["clip_vision"], heads=clip_stage.CONFIG.heads)
+    _save(transformer, models / FILES["i2v"], heads=config.heads)
+    _save(text_to_video_part(transformer, config.out_channels), models / FILES["t2v"], heads=config.heads)
     logger.info("models: %.2f MB in all", sum(path.stat().st_size for path in models.rglob("*.safetensors")) / 1e6)
 
 
@@ -55,10 +54,11 @@ def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
-def _save(weights: dict[str, Tensor], path: Path, **metadata: str) -> None:
+def _save(weights: dict[str, Tensor], path: Path, heads: int | None = None) -> None:
+    """Writes one file; `heads` goes into its header where no shape tells the number of attention heads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = {
         name: (weight.half() if weight.is_floating_point() else weight).detach().contiguous().clone()
         for name, weight in weights.items()
     }
-    save_file(stored, path, metadata={**METADATA, **metadata})
+    save_file(stored, path, metadata=METADATA if heads is None else {**METADATA, "wan_director.heads": str(heads)})

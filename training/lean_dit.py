@@ -115,8 +115,28 @@ def _fused(weights: Weights, name: str, parts: tuple[str, ...], x: Tensor) -> li
     return list(F.linear(x, weight, bias).chunk(len(parts), dim=-1))
 
 
+class _RMSNorm(torch.autograd.Function):
+    """F.rms_norm in float32 with a gradient of six passes over the data, where the built-in one takes about twenty."""
+
+    @staticmethod
+    def forward(context, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        x = x.float()
+        inverse = ((torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1]) + eps).rsqrt()
+        normed = x * inverse
+        context.save_for_backward(normed, inverse, weight)
+        return normed * weight
+
+    @staticmethod
+    def backward(context, gradient: Tensor):
+        normed, inverse, weight = context.saved_tensors
+        product = gradient * normed
+        mean = (product @ weight).unsqueeze(-1) / normed.shape[-1]
+        for_x = torch.addcmul(gradient * weight, normed, mean, value=-1).mul_(inverse)
+        return for_x, product.flatten(0, -2).sum(0), None
+
+
 def _rms(weights: Weights, name: str, x: Tensor) -> Tensor:
-    return F.rms_norm(x.float(), x.shape[-1:], weights[f"{name}.weight"].float(), 1e-6)
+    return _RMSNorm.apply(x, weights[f"{name}.weight"].float(), 1e-6)
 
 
 def _self_attention(weights: Weights, name: str, x: Tensor, heads: int, rope: Tensor) -> Tensor:

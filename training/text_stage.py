@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Linear
 from wan_director.common.families import TINY
 from wan_director.common.log import logger
 from wan_director.text_encoder.tokenizer import Tokenizer
@@ -35,7 +36,7 @@ class AttributeProbe(nn.Module):
 
     def __init__(self, width: int = TINY.text_width):
         super().__init__()
-        self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in ATTRIBUTES.items()})
+        self.heads = nn.ModuleDict({name: Linear(width, len(values)) for name, values in ATTRIBUTES.items()})
 
     def forward(self, mean_embedding: Tensor) -> dict[str, Tensor]:
         """[B, D] -> logits [B, values] of each attribute."""

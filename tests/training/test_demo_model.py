@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from wan_director.common.families import TINY
 from wan_director.dit.inputs import DitInputs
+from wan_director.nodes.text import OFFICIAL_NEGATIVE
 from wan_director.text_encoder.tokenizer import Tokenizer
 from wan_director.training.captions import WAN_NEGATIVE
 from wan_director.training.evaluate import DemoModel, Trial, run_trial
@@ -46,6 +47,10 @@ def test_embedded_tokenizer_reads_prompts_without_unknown_pieces():
     assert len(ids) < 20
     assert 2 not in ids
     assert 2 not in tokenizer.encode(WAN_NEGATIVE)
+
+
+def test_negative_prompt_of_the_evaluation_is_that_of_the_nodes():
+    assert WAN_NEGATIVE == OFFICIAL_NEGATIVE
 
 
 def test_raw_latents_have_the_statistics_of_wan(demo):
