@@ -30,10 +30,12 @@ def causal_conv(conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
     missing = reach + frames.shape[2] - seen.shape[2]
     if missing and frames.shape[2] == 1:
         # The taps that would meet the zeros before the clip are left out.
-        return F.conv3d(seen, conv.weight[:, :, missing:], conv.bias, padding=conv.padding)
-    if missing:
-        seen = F.pad(seen, (0, 0, 0, 0, missing, 0))
-    return conv(seen)
+        result = F.conv3d(seen, conv.weight[:, :, missing:], conv.bias, padding=conv.padding)
+    else:
+        result = conv(F.pad(seen, (0, 0, 0, 0, missing, 0)) if missing else seen)
+    del seen
+    # In float32 on a CPU, torch's 3D convolution forgets the layout of its input.
+    return channels_last(result)
 
 
 def channels_last(frames: Tensor) -> Tensor:
@@ -45,13 +47,13 @@ def channels_last(frames: Tensor) -> Tensor:
 
 
 def fold_frames(frames: Tensor) -> Tensor:
-    """[B, C, T, H, W] -> [B * T, C, H, W]: the frames as a batch of pictures."""
-    return frames.transpose(1, 2).flatten(0, 1)
+    """[B, C, T, H, W] -> [B * T, C, H, W]: the frames as a batch of pictures, channels last."""
+    return frames.movedim(1, -1).flatten(0, 1).movedim(-1, 1)
 
 
 def unfold_frames(pictures: Tensor, frame_count: int) -> Tensor:
     """[B * T, C, H, W] -> [B, C, T, H, W], the inverse of `fold_frames`."""
-    return pictures.unflatten(0, (-1, frame_count)).transpose(1, 2)
+    return pictures.movedim(1, -1).unflatten(0, (-1, frame_count)).movedim(-1, 1)
 
 
 class ChannelNorm(nn.Module):
@@ -96,7 +98,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
         norm1, _, conv1, norm2, _, _, conv2 = self.residual
-        shortcut = self.shortcut(x)
+        shortcut = channels_last(self.shortcut(x))
         x = causal_conv(conv1, norm1.silu(x), stream)
         x = norm2.silu(x)
         return causal_conv(conv2, x, stream).add_(shortcut)
@@ -117,10 +119,10 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
         height, width = x.shape[-2:]
         pictures = fold_frames(x)
-        q, k, v = self.to_qkv(self.norm(pictures)).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, dim=-1)
+        tokens = self.to_qkv(self.norm(pictures)).movedim(1, -1).flatten(1, 2).unsqueeze(1)  # [B * T, 1, H * W, 3 * C]
+        q, k, v = tokens.chunk(3, dim=-1)
         parts = [F.scaled_dot_product_attention(part, k, v) for part in q.split(_QUERIES_AT_ONCE, dim=2)]
-        mixed = torch.cat(parts, dim=2)  # [B * T, 1, H * W, C]
-        mixed = mixed.squeeze(1).transpose(1, 2).unflatten(2, (height, width))
+        mixed = torch.cat(parts, dim=2).squeeze(1).unflatten(1, (height, width)).movedim(-1, 1)
         return unfold_frames(self.proj(mixed), x.shape[2]).add_(x)
 
 
@@ -186,5 +188,5 @@ class Downsample(nn.Module):
         seen = stream.extend(self.time_conv, x, keep=1 if count % 2 else 2)
         if count < 3:
             return first
-        halved = self.time_conv(seen)
+        halved = channels_last(self.time_conv(seen))
         return torch.cat((first, halved), dim=2) if first.shape[2] else halved
