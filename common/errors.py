@@ -41,3 +41,7 @@ class NumericalError(WanDirectorError):
 
 class OutputError(WanDirectorError):
     """A result could not be written: folder, disk or encoder."""
+
+
+class OutOfMemory(WanDirectorError):  # noqa: N818  (as torch calls it)
+    """The device or the machine has not enough memory for what was asked."""

@@ -103,7 +103,10 @@ class TerminalProgress:
 
 
 class HeadlessResidence:
-    """Weights wait in RAM and are on the device only while they compute."""
+    """Weights wait in RAM, or in their file, and are copied to the device while they compute.
+
+    The weights in RAM stay as they are, so that nothing is copied back.
+    """
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self.device = device
@@ -111,10 +114,31 @@ class HeadlessResidence:
 
     @contextlib.contextmanager
     def loaded(self, working_bytes: int = 0) -> Iterator[nn.Module]:
+        waiting = _values(self._module) if self.device.type != "cpu" else []
         try:
-            yield self._module.to(self.device)
+            for owner, name, value in waiting:
+                setattr(owner, name, _copy(value, self.device))
+            yield self._module
         finally:
-            self._module.to("cpu")
+            for owner, name, value in waiting:
+                setattr(owner, name, value)
+
+
+def _values(module: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
+    """The parameters and buffers of a module, with the submodule that holds each."""
+    return [
+        (owner, name, value)
+        for owner in module.modules()
+        for named in (owner.named_parameters(recurse=False), owner.named_buffers(recurse=False))
+        for name, value in named
+    ]
+
+
+def _copy(value: Tensor, device: torch.device) -> Tensor:
+    from torch import nn
+
+    moved = value.to(device)
+    return nn.Parameter(moved, requires_grad=False) if isinstance(value, nn.Parameter) else moved
 
 
 def _find_device(chosen: str, wanted: str) -> torch.device:

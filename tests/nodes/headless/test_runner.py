@@ -6,8 +6,15 @@ import gc
 import weakref
 
 import pytest
+import torch
 from wan_director import NODE_CLASS_MAPPINGS
-from wan_director.common.errors import GraphError, InvalidInputError, PairingError, WanDirectorError
+from wan_director.common.errors import (
+    GraphError,
+    InvalidInputError,
+    OutOfMemory,
+    PairingError,
+    WanDirectorError,
+)
 from wan_director.nodes.api import io
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
@@ -142,6 +149,21 @@ def test_results_are_dropped_after_their_last_use():
     alive.clear()
     run_graph(parse_graph(prompt, classes), classes)
     assert [count for count in alive if isinstance(count, int)] == [1, 1]
+
+
+@pytest.mark.parametrize("cause", [MemoryError(), torch.cuda.OutOfMemoryError("CUDA"), None])
+def test_too_little_memory_is_a_sentence(cause):
+    class Greedy(Sink):
+        @classmethod
+        def execute(cls, image, after=None):
+            if cause is not None:
+                raise cause
+            torch.empty(2**60, dtype=torch.uint8)
+
+    classes = {"Source": Source, "Greedy": Greedy}
+    prompt = {"a": {"class_type": "Source", "inputs": {}}, "b": {"class_type": "Greedy", "inputs": {"image": ["a", 0]}}}
+    with pytest.raises(OutOfMemory, match=r"Greedy \(node b\) needs more memory than is free"):
+        run_graph(parse_graph(prompt, classes), classes)
 
 
 def test_load_image_reads_what_comfyui_reads(tmp_path, tiny_host):
