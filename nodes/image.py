@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..common.shapes import VideoShape
-from .api import answer, io, one_sentence
+from .api import io, one_sentence
 from .pictures import FITS, clean_clip, clean_image
 from .sockets import (
     Keyframe,
@@ -81,10 +81,10 @@ class WanDirectorEmptyLatent(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, width: int | None = None, height: int | None = None, frames: int | None = None
-    ) -> bool | str:
-        return answer(check_video_size, width, height, frames)
+    def validate_inputs(cls, width: int | None = None, height: int | None = None, frames: int | None = None) -> bool:
+        # Raised, not answered: ComfyUI shows an answer once for each of the three widgets, an exception only once.
+        check_video_size(width, height, frames)
+        return True
 
     @classmethod
     @one_sentence
@@ -175,10 +175,10 @@ class WanDirectorImageToVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, width: int | None = None, height: int | None = None, frames: int | None = None
-    ) -> bool | str:
-        return answer(check_video_size, width, height, frames)
+    def validate_inputs(cls, width: int | None = None, height: int | None = None, frames: int | None = None) -> bool:
+        # Raised, not answered: ComfyUI shows an answer once for each of the three widgets, an exception only once.
+        check_video_size(width, height, frames)
+        return True
 
     @classmethod
     @one_sentence

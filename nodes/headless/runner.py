@@ -204,7 +204,10 @@ def _ask_node(node: GraphNode, node_class: type) -> None:
     if not names:
         return
     known = {name: value for name, value in node.inputs.items() if name in names and not isinstance(value, Link)}
-    answer = node_class.validate_inputs(**known)
+    try:
+        answer = node_class.validate_inputs(**known)
+    except WanDirectorError as error:
+        raise _named(node, error) from None
     if answer is not True:
         raise GraphError(f"{node.label}: {answer}")
 
