@@ -134,13 +134,13 @@ def write_report(report: Report, folder: Path, name: str) -> Path:
 
 
 def _timing_line(result: TimingResult) -> str:
-    target = _target(result.target, result.holds, "≥ {:.1f}x")
+    target = _target(result.target, result.holds, ">= {:.1f}x")
     times = f"{_spread(result.ours_s)} | {_spread(result.peer_s)}"
     return f"| {result.part} | {result.size} | {times} | {result.speedup:.2f}x | {target} |"
 
 
 def _memory_line(result: MemoryResult) -> str:
-    target = _target(result.target, result.holds, "≤ {:.0%}")
+    target = _target(result.target, result.holds, "<= {:.0%}")
     peaks = f"{result.ours_bytes / GIB:.3f} | {result.peer_bytes / GIB:.3f}"
     return f"| {result.part} | {result.size} | {peaks} | {result.ratio:.1%} | {target} |"
 

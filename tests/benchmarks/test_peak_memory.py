@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn import Linear
 from wan_director.benchmarks.peak_memory import PeakMemory, peak_bytes
 
 N = 1000
@@ -64,7 +65,7 @@ def test_dtype_and_cat_count_their_bytes(x):
 
 
 def test_a_linear_layer_counts_its_output_alone():
-    layer = torch.nn.Linear(30, 50, device="meta")
+    layer = Linear(30, 50, device="meta")
     assert peak_bytes(lambda: layer(torch.empty(7, 30, device="meta"))) == 4 * (7 * 30 + 7 * 50)
 
 
