@@ -23,7 +23,7 @@ export PROMPT
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/.ready-run
-	$(VENV)/bin/wan-director run workflows/tiny_t2v.json --output output --set "positive=$$PROMPT"
+	$(VENV)/bin/wan-director run workflows/tiny_t2v.json --output output --set "WanDirectorTextEncode.positive=$$PROMPT"
 
 test: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest

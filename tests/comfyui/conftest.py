@@ -1,0 +1,188 @@
+"""A real ComfyUI server with only this pack, on a free port of this machine and in a folder of its own.
+
+Where ComfyUI is: `COMFYUI_PATH`, else what `comfy which` says. Its Python: `COMFYUI_PYTHON`, else the `venv` or `.venv`
+in its folder, else the one that runs the tests. Everything here is skipped when there is no ComfyUI.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from wan_director.dit.config import DiTConfig
+from wan_director.dit.model import WanDiT
+from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
+from wan_director.vae3d.config import VAEConfig
+from wan_director.vae3d.vae import CausalVAE
+
+ROOT = Path(__file__).resolve().parents[2]
+PACK_NAME = "wan-director"
+START_SECONDS, RUN_SECONDS = 600, 600
+
+
+@dataclass(frozen=True)
+class ComfyServer:
+    """A running server: its address, its own folder (models, input, output, ...) and its log."""
+
+    url: str
+    folder: Path
+    log_file: Path
+    python: str
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url + path, timeout=60) as response:
+            return response.read()
+
+    def get_json(self, path: str) -> Any:
+        return json.loads(self.get(path))
+
+    def queue(self, prompt: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """Queues a prompt: its id, or None and the server's refusal."""
+        data = json.dumps({"prompt": prompt}).encode()
+        request = urllib.request.Request(self.url + "/prompt", data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                answer = json.loads(response.read())
+                return answer["prompt_id"], answer
+        except urllib.error.HTTPError as error:
+            return None, json.loads(error.read())
+
+    def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
+        """The server's record of a finished run: `status`, `outputs`, ..."""
+        prompt_id, answer = self.queue(prompt)
+        assert prompt_id, answer
+        return self.wait_for(prompt_id)
+
+    def wait_for(self, prompt_id: str) -> dict[str, Any]:
+        """The record of a queued prompt, once it has run."""
+        end = time.monotonic() + RUN_SECONDS
+        while time.monotonic() < end:
+            record = self.get_json(f"/history/{prompt_id}").get(prompt_id)
+            if record:
+                return record
+            time.sleep(0.2)
+        raise TimeoutError(f"ComfyUI did not finish in {RUN_SECONDS} s")
+
+
+def find_comfyui() -> Path:
+    path = os.environ.get("COMFYUI_PATH")
+    if not path and shutil.which("comfy"):
+        found = subprocess.run(["comfy", "--skip-prompt", "which"], capture_output=True, text=True)
+        where = re.search(r"path:\s*(\S.*\S)", found.stdout)
+        path = where.group(1) if found.returncode == 0 and where else None
+    if not path:
+        pytest.skip("needs a ComfyUI: set COMFYUI_PATH to its folder")
+    if not (Path(path) / "main.py").is_file():
+        pytest.skip(f"there is no ComfyUI in {path}: set COMFYUI_PATH to the folder with its main.py")
+    return Path(path).resolve()
+
+
+def find_python(comfyui: Path) -> str:
+    inside = [comfyui / folder / "bin" / "python" for folder in ("venv", ".venv")]
+    return os.environ.get("COMFYUI_PYTHON") or next((str(path) for path in inside if path.exists()), sys.executable)
+
+
+def make_folder(folder: Path) -> None:
+    """What `--base-directory` needs, with this pack as the only custom node and no first-run dialogs."""
+    for name in ("custom_nodes", "models", "input", "output", "temp", "user/default"):
+        (folder / name).mkdir(parents=True)
+    (folder / "custom_nodes" / PACK_NAME).symlink_to(ROOT, target_is_directory=True)
+    settings = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": False}
+    (folder / "user" / "default" / "comfy.settings.json").write_text(json.dumps(settings))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    comfyui_folder = find_comfyui()
+    folder = tmp_path_factory.mktemp("comfyui") / "base"
+    make_folder(folder)
+    example = comfyui_folder / "input" / "example.png"
+    if example.is_file():
+        shutil.copy(example, folder / "input")
+    port = free_port()
+    server = ComfyServer(f"http://127.0.0.1:{port}", folder, folder / "server.log", find_python(comfyui_folder))
+    command = [server.python, "main.py", "--cpu", "--disable-auto-launch", f"--base-directory={folder}"]
+    with server.log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--listen=127.0.0.1", f"--port={port}"], cwd=comfyui_folder, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until_it_answers(server, process)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_until_it_answers(server: ComfyServer, process: subprocess.Popen) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        assert process.poll() is None, f"ComfyUI ended while starting:\n{server.log}"
+        try:
+            server.get("/system_stats")
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError(f"ComfyUI did not answer in {START_SECONDS} s:\n{server.log}")
+
+
+@pytest.fixture(scope="session")
+def odd_models(comfyui: ComfyServer) -> ComfyServer:
+    """The server, with model files that do not go with the bundled ones, or with nothing."""
+    models = comfyui.folder / "models"
+    heads = {"wan_director.heads": "4"}
+    sizes = {"dim": 48, "ffn_dim": 64, "heads": 4, "layers": 1, "text_dim": 4096, "freq_dim": 32}
+    save_model(models / "diffusion_models" / "wan21_i2v.safetensors", WanDiT(DiTConfig(**sizes, in_channels=36)), heads)
+    save_model(models / "vae" / "wan21_vae.safetensors", CausalVAE(VAEConfig(base_channels=8, residual_blocks=1)), {})
+    text = UMT5Encoder(UMT5Config(vocab=259, dim=4096, attention_dim=32, ffn_dim=32, heads=2, layers=1))
+    save_model(models / "text_encoders" / "wan21_text.safetensors", text, {}, tokenizer_json=byte_tokenizer())
+    whole = (models / "diffusion_models" / "wan21_i2v.safetensors").read_bytes()
+    (models / "diffusion_models" / "truncated.safetensors").write_bytes(whole[: len(whole) // 2])
+    (models / "diffusion_models" / "page.safetensors").write_text("<!DOCTYPE html><html>Not found</html>")
+    foreign = {"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": torch.zeros(9216, 3072, dtype=torch.uint8)}
+    save_file(foreign, models / "diffusion_models" / "foreign.safetensors")
+    return comfyui
+
+
+def save_model(path: Path, module: torch.nn.Module, metadata: dict[str, str], **more: torch.Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({**{name: value.contiguous() for name, value in module.state_dict().items()}, **more}, path, metadata)
+
+
+def byte_tokenizer() -> torch.Tensor:
+    """A tokenizer of one token per byte, as the tensor that a text encoder file carries."""
+    vocab = [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], *([f"<0x{byte:02X}>", 0.0] for byte in range(256))]
+    model = {"type": "Unigram", "unk_id": 2, "vocab": vocab, "byte_fallback": True}
+    text = json.dumps({"version": "1.0", "added_tokens": [], "model": model})
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.comfyui)

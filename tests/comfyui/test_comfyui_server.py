@@ -1,0 +1,167 @@
+"""The pack inside a real ComfyUI: it starts, tells about its nodes, runs its workflows and refuses in one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wan_director import NODE_CLASS_MAPPINGS
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
+BUNDLED = [path for path in WORKFLOWS if path.stem.startswith("tiny_")]
+
+
+def prompt_of(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def first(prompt: dict[str, Any], class_type: str) -> dict[str, Any]:
+    """Inputs of the first node of a class, to be changed in place."""
+    return next(node["inputs"] for node in prompt.values() if node["class_type"] == class_type)
+
+
+def test_it_starts_without_an_error(comfyui):
+    log = comfyui.log
+    assert "custom_nodes/wan-director" in log
+    for trouble in ("IMPORT FAILED", "Cannot import", "Traceback"):
+        assert trouble not in log
+
+
+def test_node_information_equals_the_stand_ins(comfyui):
+    told = comfyui.get_json("/object_info")
+    for node_id, node_class in NODE_CLASS_MAPPINGS.items():
+        expected = json.loads(json.dumps(node_class.GET_NODE_INFO_V1())) | {
+            "python_module": "custom_nodes.wan-director"
+        }
+        assert told[node_id] == expected
+
+
+def test_help_pages_and_workflow_templates_are_served(comfyui):
+    for node_id in NODE_CLASS_MAPPINGS:
+        assert comfyui.get(f"/extensions/wan-director/docs/{node_id}.md").startswith(b"# ")
+    assert set(comfyui.get_json("/workflow_templates")["wan-director"]) == {path.stem for path in WORKFLOWS}
+    for path in WORKFLOWS:
+        assert json.loads(comfyui.get(f"/api/workflow_templates/wan-director/{path.name}"))["nodes"]
+        assert comfyui.get(f"/api/workflow_templates/wan-director/{path.stem}.jpg").startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
+def test_bundled_workflows_make_a_video(comfyui, path: Path):
+    prompt = json.loads(path.read_text(encoding="utf-8"))
+    record = comfyui.run(prompt)
+    assert record["status"]["status_str"] == "success", record["status"]["messages"]
+    (shown,) = [each for output in record["outputs"].values() for each in output.get("images", [])]
+    video = comfyui.folder / "output" / shown["subfolder"] / shown["filename"]
+    size = first(prompt, "WanDirectorEmptyLatent")
+    assert properties(video) == ((size["width"], size["height"]), first(prompt, "WanDirectorSaveVideo")["fps"], 17)
+
+
+def properties(video: Path) -> tuple[tuple[int, int], float, int]:
+    """((width, height), fps, frames) of a video file."""
+    import imageio_ffmpeg
+
+    reader = imageio_ffmpeg.read_frames(str(video))
+    meta = next(reader)
+    return meta["source_size"], meta["fps"], sum(1 for _ in reader)
+
+
+def test_another_prompt_loads_and_encodes_only_what_changed(comfyui):
+    prompt = prompt_of("tiny_t2v")
+    comfyui.run(prompt)
+    first(prompt, "WanDirectorTextEncode")["positive"] = "a blue square moves up on a yellow background"
+    record = comfyui.run(prompt)
+    (cached,) = [each["nodes"] for kind, each in record["status"]["messages"] if kind == "execution_cached"]
+    kept = {prompt[node]["class_type"] for node in cached}
+    assert {"WanDirectorLoadModel", "WanDirectorLoadVAE", "WanDirectorLoadTextEncoder"} <= kept
+    assert "WanDirectorTextEncode" not in kept
+
+
+def refusal(server, prompt: dict[str, Any]) -> str:
+    """What the user reads: the server's answer to the queueing, or the error of the run."""
+    prompt_id, answer = server.queue(prompt)
+    if prompt_id is None:
+        (error,) = [error for node in answer["node_errors"].values() for error in node["errors"]]
+        return error["details"]
+    (error,) = [each for kind, each in server.wait_for(prompt_id)["status"]["messages"] if kind == "execution_error"]
+    return error["exception_message"].strip()
+
+
+def changed(name: str, class_type: str, **values: Any) -> dict[str, Any]:
+    """A bundled workflow with some values of the first node of a class changed."""
+    prompt = prompt_of(name)
+    first(prompt, class_type).update(values)
+    return prompt
+
+
+def without_image() -> dict[str, Any]:
+    """Text to video with an image-to-video model of Wan 2.1 and what belongs to it."""
+    prompt = changed("tiny_t2v", "WanDirectorLoadModel", model_name="wan21_i2v.safetensors")
+    first(prompt, "WanDirectorLoadVAE")["vae_name"] = "wan21_vae.safetensors"
+    first(prompt, "WanDirectorLoadTextEncoder")["text_encoder_name"] = "wan21_text.safetensors"
+    return prompt
+
+
+def with_image() -> dict[str, Any]:
+    """Image to video with the text-to-video model in both places."""
+    prompt = prompt_of("tiny_i2v")
+    for node in prompt.values():
+        if node["class_type"] == "WanDirectorLoadModel":
+            node["inputs"]["model_name"] = "wan_director_tiny_demo_t2v.safetensors"
+    return prompt
+
+
+def model_file(name: str) -> dict[str, Any]:
+    return changed("tiny_t2v", "WanDirectorLoadModel", model_name=name)
+
+
+REFUSALS = {
+    "frames": (changed("tiny_t2v", "WanDirectorEmptyLatent", frames=80), "Use 77 or 81."),
+    "width": (changed("tiny_t2v", "WanDirectorEmptyLatent", width=100), "must be a multiple of 16 pixels, got 100"),
+    "no_image": (without_image(), "is an image-to-video model and needs a start image"),
+    "an_image": (with_image(), "is a text-to-video model and cannot take a start image"),
+    "wrong_vae": (changed("tiny_t2v", "WanDirectorLoadVAE", vae_name="wan21_vae.safetensors"), "_demo_vae.safetensors"),
+    "wrong_text_encoder": (
+        changed("tiny_t2v", "WanDirectorLoadTextEncoder", text_encoder_name="wan21_text.safetensors"),
+        "_demo_text_encoder.safetensors",
+    ),
+    "truncated": (model_file("truncated.safetensors"), "truncated.safetensors is incomplete"),
+    "web_page": (model_file("page.safetensors"), "page.safetensors is a web page"),
+    "no_wan_model": (model_file("foreign.safetensors"), "foreign.safetensors"),
+    "missing": (model_file("wan2.1_t2v_1.3B_fp16.safetensors"), "models/diffusion_models, or run: wan-director"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_mistake_is_answered_with_one_sentence(odd_models, name: str):
+    prompt, sentence = REFUSALS[name]
+    told = refusal(odd_models, prompt)
+    assert sentence in told
+    assert "\n" not in told
+
+
+def test_a_long_prompt_is_cut_with_a_note_in_the_log(comfyui):
+    prompt = changed("tiny_t2v", "WanDirectorTextEncode", positive="a red circle moves to the right " * 200)
+    assert comfyui.run(prompt)["status"]["status_str"] == "success"
+    assert "512" in comfyui.log
+
+
+def test_the_queue_works_after_a_refusal(odd_models):
+    refusal(odd_models, REFUSALS["no_image"][0])
+    assert odd_models.run(prompt_of("tiny_t2v"))["status"]["status_str"] == "success"
+
+
+def test_refusals_leave_no_traceback_in_the_log_but_comfyuis_own_frames(odd_models):
+    refusal(odd_models, REFUSALS["an_image"][0])
+    frames = [line for line in odd_models.log.splitlines() if line.lstrip().startswith("File ")]
+    assert [line for line in frames if "wan-director" in line and "nodes/api.py" not in line] == []
+
+
+def test_installing_the_requirements_changes_nothing_else(comfyui):
+    command = [comfyui.python, "-m", "pip", "install", "--dry-run", "--quiet", "--report=-", "-r", "requirements.txt"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    wanted = {package["metadata"]["name"].lower() for package in json.loads(found.stdout)["install"]}
+    assert wanted <= {"huggingface-hub", "huggingface_hub", "imageio-ffmpeg"}
