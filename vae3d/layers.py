@@ -53,7 +53,7 @@ def fold_frames(frames: Tensor) -> Tensor:
 
 def unfold_frames(pictures: Tensor, frame_count: int) -> Tensor:
     """[B * T, C, H, W] -> [B, C, T, H, W], the inverse of `fold_frames`."""
-    return pictures.movedim(1, -1).unflatten(0, (-1, frame_count)).movedim(-1, 1)
+    return channels_last(pictures.movedim(1, -1).unflatten(0, (-1, frame_count)).movedim(-1, 1))
 
 
 class ChannelNorm(nn.Module):

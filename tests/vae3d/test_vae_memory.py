@@ -1,0 +1,55 @@
+"""How much memory a pass needs, counted exactly on the meta device."""
+
+import pytest
+import torch
+from wan_director.benchmarks.peak_memory import peak_bytes
+from wan_director.vae3d import WAN_2_1_VAE, CausalVAE
+
+HEIGHT, WIDTH = 480, 832
+CHANNEL_BYTES = HEIGHT * WIDTH * 2  # of one frame in bfloat16
+LATENT_FRAME_BYTES = 16 * CHANNEL_BYTES // 64
+GIB = 2**30
+
+
+@pytest.fixture(scope="module")
+def vae():
+    with torch.device("meta"):
+        return CausalVAE(WAN_2_1_VAE).to(torch.bfloat16)
+
+
+def latent(frames: int) -> torch.Tensor:
+    return torch.empty(1, 16, frames, HEIGHT // 8, WIDTH // 8, dtype=torch.bfloat16, device="meta")
+
+
+def video(frames: int) -> torch.Tensor:
+    return torch.empty(1, 3, frames, HEIGHT, WIDTH, dtype=torch.bfloat16, device="meta")
+
+
+def bytes_to_stream(vae: CausalVAE, latent: torch.Tensor) -> int:
+    def use_up():
+        for frames in vae.decode_stream(latent):
+            del frames
+
+    return peak_bytes(use_up)
+
+
+def test_streamed_decode_needs_the_same_memory_for_any_length(vae):
+    """Two past frames of each convolution, and about five frames on their way."""
+    short, long = bytes_to_stream(vae, latent(3)), bytes_to_stream(vae, latent(9))
+    assert long - short == 6 * LATENT_FRAME_BYTES
+    assert long <= 2.2 * GIB
+
+
+def test_decode_adds_the_clip_and_the_frames_being_copied_into_it(vae):
+    streamed = bytes_to_stream(vae, latent(3))
+    frames = latent(3)
+    assert peak_bytes(lambda: vae.decode(frames)) - streamed <= (9 + 4) * 3 * CHANNEL_BYTES
+
+
+def test_encode_needs_the_same_memory_for_any_length(vae):
+    def bytes_to_encode(clip: torch.Tensor) -> int:
+        return peak_bytes(lambda: vae.encode(clip))
+
+    short, long = bytes_to_encode(video(9)), bytes_to_encode(video(33))
+    assert long - short <= 6 * 2 * 2 * LATENT_FRAME_BYTES
+    assert long <= 1.45 * GIB
