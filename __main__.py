@@ -26,13 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         options.command(options)
+        return OK
     except WanDirectorError as error:
-        print(f"wan-director: {error}", file=sys.stderr)
-        return FAILED
+        code, sentence = FAILED, str(error)
     except (Interrupted, KeyboardInterrupt):
-        print("wan-director: stopped.", file=sys.stderr)
-        return STOPPED
-    return OK
+        code, sentence = STOPPED, "stopped."
+    # Outside the handlers, so that progress bars, which the traceback kept alive, have ended their lines.
+    print(f"wan-director: {sentence}", file=sys.stderr)
+    return code
 
 
 def run(options: argparse.Namespace) -> None:

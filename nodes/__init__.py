@@ -1,0 +1,1 @@
+"""The nodes, the same in ComfyUI and headless: thin around the core, native data at their sockets."""

@@ -1,0 +1,1 @@
+"""Running workflows of the nodes from the command line, without ComfyUI."""
