@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from ..common.errors import InvalidInputError
 from ..common.families import Family
 from ..common.log import logger
 from ..common.shapes import TEMPORAL_STRIDE, video_frames
@@ -125,6 +126,11 @@ class WanVAE:
 
         Frames are moved to the CPU as they are made, so that the device holds only those of one latent frame.
         """
+        if samples_in.ndim != 5 or samples_in.shape[1] != self.latent_channels:
+            raise InvalidInputError(
+                f"{self.file} decodes video latents [batch, {self.latent_channels}, frames, height, width], got "
+                f"{list(samples_in.shape)}. Use a latent made for {self.family.title}."
+            )
         batch, _, latent_frames, height, width = samples_in.shape
         stride = self.spacial_compression_encode()
         pictures = torch.empty(batch, video_frames(latent_frames), height * stride, width * stride, 3)

@@ -126,6 +126,10 @@ def test_the_vae_answers_native_calls(vae):
         vae.decode_tiled(latent, tile_x=8, tile_y=8, overlap=2, tile_t=4, overlap_t=1), vae.decode(latent)
     )
     assert (vae.latent_channels, vae.latent_dim) == (16, 3)
+    with pytest.raises(
+        InvalidInputError, match=r"decodes video latents \[batch, 16, frames, height, width\], got \[1, 4"
+    ):
+        vae.decode(torch.zeros(1, 4, 8, 8))
     assert (vae.spacial_compression_encode(), vae.temporal_compression_decode()) == (8, 4)
     assert vae.downscale_ratio[0](81) == 21 and vae.upscale_ratio[0](21) == 81
 

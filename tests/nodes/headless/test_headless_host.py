@@ -12,7 +12,7 @@ from wan_director.nodes.headless.host import HeadlessHost, HeadlessResidence
 
 
 def network() -> nn.Module:
-    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU()).requires_grad_(False)
+    module = nn.Sequential(nn.PReLU(3), nn.BatchNorm1d(3), nn.ReLU()).requires_grad_(False)
     module.add_module("twin", module[0])  # a weight under two names
     return module.eval()
 
