@@ -26,8 +26,11 @@ from wan_director.training.text_stage import AttributeProbe, attribute_loss, loa
 CONFIG = DiTConfig(
     dim=192, ffn_dim=416, heads=4, layers=5, in_channels=36, text_dim=TINY.text_width, clip_dim=clip_stage.CONFIG.dim
 )
-STEPS = 4700
+MAIN_STEPS = 4500
+POLISH_STEPS = 660
+STEPS = MAIN_STEPS + POLISH_STEPS
 RATE = 2e-3
+POLISH_RATE = 7e-4
 TOKENS = 2560
 """Tokens per process and step: 32 clips of 17x64x64."""
 
@@ -89,8 +92,8 @@ def train(rank: int, processes: int, runs: Path) -> None:
         loss, flow = _loss(model, tokenizer, batch, progress, own)
         loss.backward()
         average_gradients(model.weights.values())
-        optimizer.step(RATE * cosine(progress) * min(1.0, (step + 1) / 100))
-        average_weights(average, model.weights, 0.998, step)
+        optimizer.step(learning_rate(step))
+        average_weights(average, model.weights, 0.995, step)
         losses[bucket.name].append(flow)
         if rank == 0 and (step + 1) % 50 == 0:
             report = ", ".join(f"{name} {np.mean(values[-50:]):.3f}" for name, values in sorted(losses.items()))
@@ -101,6 +104,14 @@ def train(rank: int, processes: int, runs: Path) -> None:
             (runs / "dit_checkpoint.part").rename(runs / "dit_checkpoint.pt")
     if dist.is_initialized():
         dist.barrier()
+
+
+def learning_rate(step: int) -> float:
+    """A cosine with a warm-up, then a short second descent."""
+    if step < MAIN_STEPS:
+        return RATE * cosine(step / MAIN_STEPS) * min(1.0, (step + 1) / 100)
+    left = (STEPS - step) / POLISH_STEPS
+    return POLISH_RATE * min(left, (step - MAIN_STEPS + 10) / 40)
 
 
 def new_model(runs: Path) -> Model:
