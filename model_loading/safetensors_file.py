@@ -129,9 +129,6 @@ class SafetensorsFile:
             return _map_file(file.fileno())
 
     def _window(self, place: _Place, dtype: torch.dtype, elements: int) -> Tensor:
-        if hasattr(mmap, "MADV_WILLNEED"):  # page faults alone read a cold file in small pieces
-            page = place.start - place.start % mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, page, place.stop - page)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
             return torch.frombuffer(self._map, dtype=dtype, count=elements, offset=place.start)
