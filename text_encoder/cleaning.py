@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 
 _WHITE_SPACE = re.compile(r"\s+")
+# What ftfy writes for other forms of plain characters: full and half width, curly quotes, ligatures. The official
+# negative prompt has full-width commas, so without this it would be encoded differently where ftfy is missing.
+_PLAIN_FORMS = {
+    0x3000: " ",
+    **{code: unicodedata.normalize("NFKC", chr(code)) for code in (*range(0xFB00, 0xFB05), *range(0xFF01, 0xFFF0))},
+    **dict.fromkeys((0x2BC, *range(0x2018, 0x201C)), "'"),
+    **dict.fromkeys(range(0x201C, 0x2020), '"'),
+}
 
 
 def clean_prompt(text: str) -> str:
     """Any string -> text that every tokenizer takes; the empty string and only white space become "".
 
-    Lone surrogates become U+FFFD, NUL is dropped, broken encodings are mended when the package ftfy is installed,
-    HTML entities are unescaped twice, and each run of white space becomes one space.
+    Lone surrogates become U+FFFD, NUL is dropped, full-width characters, curly quotes and ligatures become plain,
+    HTML entities are unescaped twice, and each run of white space becomes one space. Broken encodings are mended when
+    the package ftfy is installed.
 
     Source: Wan-Video/Wan2.1 wan/modules/tokenizers.py (9737cba), mode "whitespace".
     """
@@ -31,5 +41,5 @@ def _mend_encoding(text: str) -> str:
     try:
         import ftfy
     except ImportError:
-        return text
+        return unicodedata.normalize("NFC", text.translate(_PLAIN_FORMS))
     return ftfy.fix_text(text)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Engine
 from tokenizers import models, normalizers
+from wan_director.nodes.text import OFFICIAL_NEGATIVE
 from wan_director.text_encoder.cleaning import clean_prompt
 from wan_director.text_encoder.encode import (
     encode_prompt,
@@ -70,6 +71,21 @@ def test_broken_encoding_is_mended_when_ftfy_is_there():
 def test_cleaning_works_without_ftfy(monkeypatch):
     monkeypatch.setitem(sys.modules, "ftfy", None)
     assert clean_prompt(" a \ud800\0 &amp; b ") == "a \ufffd & b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OFFICIAL_NEGATIVE,
+        "a \u201cred\u201d ball\u2019s shadow, \uff08very:1.2\uff09 big\uff01\u3000\ufb01ne",
+        "cafe\u0301 \uff76\uff80\uff76\uff85",
+    ],
+)
+def test_sound_text_is_cleaned_alike_with_and_without_ftfy(monkeypatch, text):
+    pytest.importorskip("ftfy")
+    with_ftfy = clean_prompt(text)
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert clean_prompt(text) == with_ftfy
 
 
 @settings(deadline=None, max_examples=60)
