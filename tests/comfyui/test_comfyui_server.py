@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from wan_director import NODE_CLASS_MAPPINGS
+from wan_director.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
@@ -78,6 +80,25 @@ def test_another_prompt_loads_and_encodes_only_what_changed(comfyui):
     kept = {prompt[node]["class_type"] for node in cached}
     assert {"WanDirectorLoadModel", "WanDirectorLoadVAE", "WanDirectorLoadTextEncoder"} <= kept
     assert "WanDirectorTextEncode" not in kept
+
+
+def test_the_command_line_makes_the_same_frames(comfyui, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    prompt = changed("tiny_i2v", "WanDirectorSaveVideo", format="png frames", filename_prefix="same")
+    for node in prompt.values():
+        if node["class_type"] == "WanDirectorSampler":
+            node["inputs"]["steps"] = 3
+    comfyui.run(prompt)
+    theirs = sorted((comfyui.folder / "output").glob("same*.png"))
+    graph = tmp_path / "graph.json"
+    graph.write_text(json.dumps(prompt), encoding="utf-8")
+    assert main(["run", str(graph), f"--output={tmp_path}", "--device=cpu", "--quiet"]) == 0
+    ours = sorted(tmp_path.glob("same*.png"))
+    assert len(ours) == len(theirs) == 17
+    assert [pixels(path) for path in ours] == [pixels(path) for path in theirs]
+
+
+def pixels(path: Path) -> bytes:
+    return Image.open(path).tobytes()
 
 
 def refusal(server, prompt: dict[str, Any]) -> str:

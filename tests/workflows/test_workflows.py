@@ -1,0 +1,133 @@
+"""The example workflows: complete, true to the official settings, and running with the bundled model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wan_director import NODE_CLASS_MAPPINGS
+from wan_director.__main__ import main
+from wan_director.model_loading.known_files import known_file
+from wan_director.nodes.headless.core_nodes import CORE_NODES
+from wan_director.nodes.headless.graph import Link, parse_graph
+from wan_director.nodes.headless.runner import as_prompt
+from wan_director.nodes.text import OFFICIAL_NEGATIVE
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+BUNDLED = [path for path in WORKFLOWS if path.stem.startswith("tiny_")]
+DOWNLOADED = [path for path in WORKFLOWS if path not in BUNDLED]
+CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
+LOADER_WIDGETS = {
+    "WanDirectorLoadModel": ("model_name", "diffusion_models"),
+    "WanDirectorLoadVAE": ("vae_name", "vae"),
+    "WanDirectorLoadTextEncoder": ("text_encoder_name", "text_encoders"),
+    "WanDirectorLoadClipVision": ("clip_vision_name", "clip_vision"),
+}
+
+# Source: Wan-Video/Wan2.1 README and generate.py; (steps, cfg, shift, width, height) with unipc, 81 frames, 16 fps.
+OFFICIAL = {
+    "t2v_1.3B": (50, 6.0, 8.0, 832, 480),
+    "t2v_14B": (50, 5.0, 5.0, 1280, 720),
+    "i2v_14B_480p": (40, 5.0, 3.0, 832, 480),
+    "i2v_14B_720p": (40, 5.0, 5.0, 1280, 720),
+    "flf2v_14B": (50, 5.0, 16.0, 1280, 720),
+}
+
+each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+each_bundled = pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
+each_downloaded = pytest.mark.parametrize("path", DOWNLOADED, ids=lambda path: path.stem)
+
+
+def canvas(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def prompt(path: Path) -> dict[str, dict]:
+    return as_prompt(parse_graph(canvas(path), CLASSES))
+
+
+def of_class(path: Path, class_type: str) -> list[dict[str, Any]]:
+    return [node["inputs"] for node in prompt(path).values() if node["class_type"] == class_type]
+
+
+def loaders(path: Path) -> Iterator[tuple[dict, str, str]]:
+    """(canvas node, file name, folder) of every loader."""
+    named = prompt(path)
+    for node in canvas(path)["nodes"]:
+        if node["type"] in LOADER_WIDGETS:
+            widget, folder = LOADER_WIDGETS[node["type"]]
+            yield node, named[str(node["id"])]["inputs"][widget], folder
+
+
+@each_workflow
+def test_the_api_twin_is_the_same_graph(path: Path):
+    assert json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8")) == prompt(path)
+
+
+@each_workflow
+def test_a_picture_of_the_same_name_lies_beside_it(path: Path):
+    picture = path.with_suffix(".jpg")
+    assert picture.read_bytes()[:3] == b"\xff\xd8\xff"
+    assert picture.stat().st_size < 300_000
+
+
+@each_workflow
+def test_a_note_tells_the_user_what_to_do(path: Path):
+    notes = [node["widgets_values"][0] for node in canvas(path)["nodes"] if node["type"] == "MarkdownNote"]
+    text = "\n".join(notes)
+    assert "bundled" in text or all(name in text and f"`{folder}`" in text for _, name, folder in loaders(path))
+
+
+def test_every_node_is_used_by_a_workflow():
+    used = {node["class_type"] for path in WORKFLOWS for node in prompt(path).values()}
+    assert used - set(CORE_NODES) == set(NODE_CLASS_MAPPINGS)
+
+
+@each_bundled
+def test_bundled_workflows_name_files_that_are_bundled(path: Path):
+    for _, name, folder in loaders(path):
+        assert (ROOT / "models" / folder / name).is_file()
+
+
+@each_downloaded
+def test_comfyui_can_offer_the_download_of_every_file(path: Path):
+    for node, name, folder in loaders(path):
+        offered = node["properties"]["models"]
+        known = known_file(name)
+        url = f"https://huggingface.co/{known.repo}/resolve/main/{known.path_in_repo}"
+        assert offered == [{"name": name, "url": url, "directory": folder}]
+
+
+@each_downloaded
+def test_settings_are_the_official_ones(path: Path):
+    steps, cfg, shift, width, height = OFFICIAL[path.stem]
+    (sampler,) = of_class(path, "WanDirectorSampler")
+    (size,) = of_class(path, "WanDirectorEmptyLatent") + of_class(path, "WanDirectorImageToVideo")
+    (text,) = of_class(path, "WanDirectorTextEncode")
+    (video,) = of_class(path, "WanDirectorSaveVideo")
+    assert [sampler[name] for name in ("steps", "cfg", "shift", "denoise")] == [steps, cfg, shift, 1]
+    assert [sampler[name] for name in ("solver", "schedule")] == ["unipc", "official"]
+    assert [size[name] for name in ("width", "height", "frames")] == [width, height, 81]
+    assert text["negative"].endswith(OFFICIAL_NEGATIVE)
+    assert video["fps"] == 16
+
+
+@each_bundled
+def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] == "WanDirectorSampler"]
+    assert main(["run", str(path), f"--output={tmp_path}", "--device=cpu", "--quiet", *steps]) == 0
+    video = Path(capsys.readouterr().out.strip())
+    assert video.parent == tmp_path / "video"
+    assert video.read_bytes()[4:8] == b"ftyp"
+
+
+@each_workflow
+def test_every_wire_leads_somewhere(path: Path):
+    graph = parse_graph(canvas(path), CLASSES)
+    wires = [value for node in graph.values() for value in node.inputs.values() if isinstance(value, Link)]
+    assert len(wires) == len(canvas(path)["links"])
+    assert {wire.node for wire in wires} <= set(graph)
