@@ -7,7 +7,7 @@
 #   make bench                        side by side with diffusers and transformers on this machine
 #
 # On Linux a plain `pip install torch` brings the CUDA build, several GB that nothing here needs:
-#   make test TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+#   make test TORCH_INDEX_URL=...     (the CPU index that pytorch.org names)
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0

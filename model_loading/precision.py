@@ -50,7 +50,7 @@ def choose_dtype(spec: ModelSpec, precision: Precision, device: torch.device | s
             reason = "bf16 instead of the file's fp32: half the memory, and the precision the official code computes in"
     if dtype == torch.float16 and _runs_on_cpu(device):
         dtype = torch.float32 if size_bytes < _BIG_BYTES else torch.bfloat16
-        reason = f"{_NAMES[dtype]} instead of fp16, which is about a thousand times slower on a CPU"
+        reason = f"{_NAMES[dtype]}, because fp16 is about a thousand times slower on a CPU"
     return Choice(dtype, reason)
 
 
