@@ -26,16 +26,19 @@ def causal_conv(conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
         [B, C_out, T, H', W'].
     """
     reach = conv.kernel_size[0] - 1
-    seen = stream.extend(conv, frames, keep=reach)
-    missing = reach + frames.shape[2] - seen.shape[2]
-    if missing and frames.shape[2] == 1:
-        # The taps that would meet the zeros before the clip are left out.
-        result = F.conv3d(seen, conv.weight[:, :, missing:], conv.bias, padding=conv.padding)
-    else:
-        result = conv(F.pad(seen, (0, 0, 0, 0, missing, 0)) if missing else seen)
-    del seen
-    # In float32 on a CPU, torch's 3D convolution forgets the layout of its input.
-    return channels_last(result)
+    if frames.shape[2] > 1:
+        missing = reach - stream.count(conv)
+        seen = torch.cat(stream.extend(conv, frames, keep=reach), dim=2)
+        return channels_last(conv(F.pad(seen, (0, 0, 0, 0, missing, 0)) if missing else seen))
+    # One frame: it and its past, side by side as the channels of one picture, for a 2D convolution. On a CPU this is as
+    # fast as the 3D one where that is fast, and six times as fast in float32 on small pictures, where torch has a slow
+    # one. Near the start of the clip, the taps that would meet the zeros before it are left out.
+    picture = torch.cat(stream.extend(conv, frames, keep=reach), dim=1).squeeze(2)
+    taps = conv.weight[:, :, -(picture.shape[1] // conv.in_channels) :]
+    kernel = taps.permute(0, 3, 4, 2, 1).flatten(3).permute(0, 3, 1, 2)  # [C_out, taps * C, n, n]
+    result = F.conv2d(picture, kernel, conv.bias, padding=conv.padding[1:])
+    del picture
+    return channels_last(result.unsqueeze(2))
 
 
 def channels_last(frames: Tensor) -> Tensor:
@@ -188,5 +191,5 @@ class Downsample(nn.Module):
         seen = stream.extend(self.time_conv, x, keep=1 if count % 2 else 2)
         if count < 3:
             return first
-        halved = channels_last(self.time_conv(seen))
+        halved = channels_last(self.time_conv(torch.cat(seen, dim=2)))
         return torch.cat((first, halved), dim=2) if first.shape[2] else halved

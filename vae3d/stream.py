@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
 from torch import Tensor, nn
 
 
@@ -27,12 +26,11 @@ class FrameStream:
         """Number of past frames kept for `layer`."""
         return len(self._past.get(layer, ()))
 
-    def extend(self, layer: nn.Module, frames: Tensor, *, keep: int) -> Tensor:
-        """The frames kept for `layer`, then `frames` [B, C, T, H, W]; the last `keep` of them stay kept."""
+    def extend(self, layer: nn.Module, frames: Tensor, *, keep: int) -> tuple[Tensor, ...]:
+        """The frames kept for `layer`, one by one, then `frames` [B, C, T, H, W]; the last `keep` of them stay kept."""
         past = self._past.get(layer, ())
-        # Single frames, so that none holds on to the memory of its neighbours.
         self._past[layer] = (*past, *frames.split(1, dim=2))[-keep:] if frames.shape[2] else past
-        return torch.cat((*past, frames), dim=2) if past else frames
+        return (*past, frames)
 
 
 Step = Callable[[Tensor, FrameStream], Tensor]
