@@ -86,9 +86,10 @@ class ComfyServer:
 def find_comfyui() -> Path:
     path = os.environ.get("COMFYUI_PATH")
     if not path and shutil.which("comfy"):
-        found = subprocess.run(["comfy", "--skip-prompt", "which"], capture_output=True, text=True)
-        where = re.search(r"path:\s*(\S.*\S)", found.stdout)
-        path = where.group(1) if found.returncode == 0 and where else None
+        wide = os.environ | {"COLUMNS": "1000"}  # or it breaks long paths into lines
+        found = subprocess.run(["comfy", "--skip-prompt", "which"], capture_output=True, text=True, env=wide)
+        where = re.search(r"""path(?::\s*|":\s*")([^"\n]+)""", found.stdout)  # a sentence, or JSON
+        path = where.group(1).strip() if found.returncode == 0 and where else None
     if not path:
         pytest.skip("needs a ComfyUI: set COMFYUI_PATH to its folder")
     if not (Path(path) / "main.py").is_file():
