@@ -29,11 +29,6 @@ class Family:
     vae_file: str
     text_encoder_file: str
 
-    @property
-    def pixel_multiple(self) -> int:
-        """Width and height of a video must be multiples of this: one transformer patch is 2 x 2 latent pixels."""
-        return 2 * self.spatial_stride
-
     def normalize(self, latent: Tensor) -> Tensor:
         """Raw VAE latent [B, C, T, h, w] -> zero-mean, unit-variance latent of the same shape."""
         mean, std = self._statistics(latent)

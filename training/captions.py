@@ -83,13 +83,6 @@ def caption(scene: Scene, rng: np.random.Generator) -> Caption:
     return Caption(text, frozenset(["shape", *(name for name in kept if kept[name])]))
 
 
-def plain_caption(scene: Scene) -> str:
-    """The sentence a user would try first, with all attributes but the size."""
-    speed = "" if scene.motion == "still" else f" {SPEED_WORDS[scene.speed][0]}"
-    motion = MOTION_PHRASES[scene.motion][0]
-    return f"a {scene.colour} {scene.shape} {motion}{speed} on a {scene.background} background"
-
-
 def full_caption(scene: Scene, rng: np.random.Generator) -> str:
     """A random sentence that names colour, shape, motion and background."""
     noun = _noun(scene, rng, with_colour=True, with_size=rng.random() < 0.5)
