@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,9 @@ from .detect import inspect_checkpoint
 from .key_maps.layouts import Kind
 from .key_maps.renaming import Source
 from .precision import Precision, all_finite, choose_dtype
+from .quantization import layers
+from .quantization.plain import PLAIN
+from .quantization.stored import StoredWeight
 from .spec import KIND_TITLES, ModelSpec, require_kind
 from .tokenizer_source import find_tokenizer
 
@@ -113,7 +117,7 @@ def load_dit(
     checkpoint, spec = _open(path, "dit")
     dtype = _announce(spec, precision, device)
     with torch.device("meta"):
-        module = WanDiT(spec.config, spec.weight_format.operations, attention, fp32_residual)
+        module = WanDiT(spec.config, _operations(spec), attention, fp32_residual)
     return LoadedDiT(fill(module, checkpoint, spec, dtype, on_tensor), spec, dtype)
 
 
@@ -128,7 +132,7 @@ def load_vae(
     checkpoint, spec = _open(path, "vae")
     dtype = _announce(spec, precision, device)
     with torch.device("meta"):
-        module = CausalVAE(spec.config, spec.weight_format.operations)
+        module = CausalVAE(spec.config, _operations(spec))
     return LoadedVAE(fill(module, checkpoint, spec, dtype, on_tensor), spec, dtype)
 
 
@@ -148,7 +152,7 @@ def load_text_encoder(
     tokenizer = find_tokenizer(checkpoint, spec)
     dtype = _announce(spec, precision, device)
     with torch.device("meta"):
-        module = UMT5Encoder(spec.config, spec.weight_format.operations)
+        module = UMT5Encoder(spec.config, _operations(spec))
     return LoadedTextEncoder(fill(module, checkpoint, spec, dtype, on_tensor), tokenizer, spec, dtype)
 
 
@@ -163,7 +167,7 @@ def load_clip_vision(
     checkpoint, spec = _open(path, "clip_vision")
     dtype = _announce(spec, precision, device)
     with torch.device("meta"):
-        module = ClipVisionEncoder(spec.config, spec.weight_format.operations)
+        module = ClipVisionEncoder(spec.config, _operations(spec))
     return LoadedClipVision(fill(module, checkpoint, spec, dtype, on_tensor), spec, dtype)
 
 
@@ -185,17 +189,36 @@ def fill(
     expected = module.state_dict()
     _check_names(expected, spec)
     weights: dict[str, Tensor] = {}
-    for key, place in expected.items():
-        weights[key] = _read(checkpoint, spec, key, tuple(place.shape), dtype)
+    for done, (key, place) in enumerate(expected.items(), start=1):
+        layer = _storing_layer(module, key)
+        weight = _read(checkpoint, spec, key, tuple(place.shape), dtype, keep_stored=layer is not None)
+        if isinstance(weight, StoredWeight):
+            layer.store(weight)
+            layer.output_dtype = dtype
+        else:
+            weights[key] = weight
         if on_tensor is not None:
-            on_tensor(len(weights), len(expected))
-    module.requires_grad_(False).load_state_dict(weights, strict=True, assign=True)
+            on_tensor(done, len(expected))
+    # Stored weights are in their place already; that nothing is missing is checked below.
+    module.requires_grad_(False).load_state_dict(weights, strict=False, assign=True)
     left = [name for name, value in _values(module) if value.is_meta]
     if left:
         raise CheckpointError(
             f"{spec.path.name}: {left[0]!r} was left without a value; report this as a fault of ours."
         )
     return module.eval()
+
+
+def _operations(spec: ModelSpec) -> ModuleType:
+    """The layers to build a model of: torch's own where every weight is plain."""
+    return nn if spec.weight_format is PLAIN else layers
+
+
+def _storing_layer(module: nn.Module, key: str) -> layers.Linear | layers.Embedding | None:
+    """The layer that can take the weight `key` as it is stored, if it is one."""
+    owner, _, leaf = key.rpartition(".")
+    layer = module.get_submodule(owner)
+    return layer if leaf == "weight" and isinstance(layer, (layers.Linear, layers.Embedding)) else None
 
 
 def _open(path: str | Path, kind: Kind) -> tuple[Checkpoint, ModelSpec]:
@@ -233,29 +256,50 @@ def _check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
         logger.debug("%s: left out beside the weights: %s.", spec.path.name, ", ".join(spec.extras[:20]))
 
 
-def _read(checkpoint: Checkpoint, spec: ModelSpec, key: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """One official tensor from its place or places in the file, checked and cast."""
+def _read(
+    checkpoint: Checkpoint,
+    spec: ModelSpec,
+    key: str,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    *,
+    keep_stored: bool,
+) -> Tensor | StoredWeight:
+    """One official tensor from its place or places in the file: checked, and cast unless it stays as it is stored."""
     source = spec.sources[key]
-    weight = _assemble(checkpoint, spec, source)
+    weight = _assemble(checkpoint, spec, source, keep_stored=keep_stored)
     squeezed = tuple(size for size in weight.shape if size != 1)
-    if weight.shape != shape and squeezed != tuple(size for size in shape if size != 1):
+    if tuple(weight.shape) != shape and squeezed != tuple(size for size in shape if size != 1):
         raise CheckpointError(
             f"{spec.path.name}: tensor {source.keys[0]!r} has the shape {list(weight.shape)}, but {spec.title} needs "
             f"{list(shape)}. It is of another model: download it again."
         )
+    if isinstance(weight, StoredWeight):
+        _check_scales(spec, source.keys[0], weight)
+        return weight
     cast = weight.to(dtype).reshape(shape)
     if not all_finite(cast):
         raise _not_finite(spec, source.keys[0], weight, dtype)
     return cast
 
 
-def _assemble(checkpoint: Checkpoint, spec: ModelSpec, source: Source) -> Tensor:
+def _assemble(checkpoint: Checkpoint, spec: ModelSpec, source: Source, *, keep_stored: bool) -> Tensor | StoredWeight:
     lost = [key for key in source.keys if key not in checkpoint.tensors]
     if lost:
         raise CheckpointError(f"{spec.path.name} lacks the tensor {lost[0]!r}: it is incomplete; download it again.")
-    parts = [checkpoint.read(key) for key in source.keys]
+    parts = [spec.weight_format.read(checkpoint, key) for key in source.keys]
+    if keep_stored and len(parts) == 1 and not source.transposed:
+        return parts[0]
+    parts = [part.dense() if isinstance(part, StoredWeight) else part for part in parts]
     weight = torch.cat(parts) if len(parts) > 1 else parts[0]
     return weight.T.contiguous() if source.transposed else weight
+
+
+def _check_scales(spec: ModelSpec, key: str, weight: StoredWeight) -> None:
+    """Floating-point parts must be finite; so must fp8 weights, which have a pattern for NaN."""
+    for part in weight.parts.values():
+        if part.dtype.is_floating_point and not all_finite(part):
+            raise _not_finite(spec, key, part, part.dtype)
 
 
 def _not_finite(spec: ModelSpec, key: str, weight: Tensor, dtype: torch.dtype) -> CheckpointError:

@@ -26,6 +26,9 @@ _EXTRAS = re.compile(
     r"|model_type\..+"
 )
 
+# Those of them that hold no weights at all, and so say nothing about the number format of the weights.
+_PASSENGERS = re.compile(r"(.*\.)?(spiece_model|tokenizer_json|position_ids)")
+
 # (input, output) channels of text to video, and of image to video.
 _SUPPORTED_CHANNELS = ((16, 16), (36, 16))
 
@@ -56,7 +59,9 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
     found = find_layout(names)
     if found is None:
         raise _foreign(name, names)
-    reading = _read(checkpoint, names, *found)
+    numbers = {key: checkpoint.tensors[key] for plain, key in names.items() if not _PASSENGERS.fullmatch(plain)}
+    weight_format = find_weight_format(numbers, checkpoint.metadata)
+    reading = _read(checkpoint, names, *found, companions=weight_format.companions if weight_format else ())
     kind = reading.layout.kind
     if kind == "dit":
         _refuse_variants_by_name(name, names)
@@ -65,7 +70,6 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
         _refuse_variants_by_channels(name, tensors)
     config = read_config(kind, tensors, checkpoint.metadata)
     facts = _facts(checkpoint, kind, config)
-    weight_format = find_weight_format(reading.weights)
     if weight_format is None:
         raise CheckpointError(
             f"{name} is {facts['title']} stored as {name_quantisation(checkpoint.tensors)}, which is not supported yet "
@@ -87,12 +91,14 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
     )
 
 
-def _read(checkpoint: Checkpoint, names: Mapping[str, str], layout: Layout, prefix: str) -> _Reading:
+def _read(
+    checkpoint: Checkpoint, names: Mapping[str, str], layout: Layout, prefix: str, companions: tuple[str, ...]
+) -> _Reading:
     """Splits the file's tensors into weights of the model, under official names, and harmless extras."""
     inside = {plain.removeprefix(prefix): key for plain, key in names.items() if plain.startswith(prefix)}
     weights, extras = {}, [key for plain, key in names.items() if not plain.startswith(prefix)]
     for plain, key in inside.items():
-        if _EXTRAS.fullmatch(plain):
+        if _EXTRAS.fullmatch(plain) or (companions and plain.endswith(companions)):
             extras.append(key)
         else:
             weights[plain] = key

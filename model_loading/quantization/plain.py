@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor
 
 from ..safetensors_file import TensorInfo
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
 
 _FLOATS = frozenset({"BF16", "F16", "F32", "F64"})
 
 
 @dataclass(frozen=True, slots=True)
 class PlainFormat:
-    """Weights as they are; modules are built from torch's own layers."""
+    """Weights as they are."""
 
     name: str = "plain"
+    companions: tuple[str, ...] = ()
 
-    def matches(self, tensors: Mapping[str, TensorInfo]) -> bool:
+    def matches(self, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bool:
         """All tensors are floating-point numbers of 16 bits or more."""
         return all(info.dtype in _FLOATS for info in tensors.values())
 
-    @property
-    def operations(self) -> ModuleType:
-        """torch.nn."""
-        return nn
+    def read(self, checkpoint: Checkpoint, key: str) -> Tensor:
+        """The tensor."""
+        return checkpoint.read(key)
 
 
 PLAIN = PlainFormat()

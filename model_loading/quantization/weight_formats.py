@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
 
 from ..safetensors_file import TensorInfo
 from .plain import PLAIN
+from .stored import StoredWeight
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
 
 
 class WeightFormat(Protocol):
-    """One way to store weights. A module built from `operations` computes with weights in this format."""
+    """One way a file stores its weights.
+
+    Attributes:
+        name: for people ("plain", "fp8 scaled (e4m3fn)").
+        companions: ends of the names of tensors that are no weights but belong to one (".scale_weight"), or whole
+            names that only mark the file ("scaled_fp8").
+    """
 
     name: str
+    companions: tuple[str, ...]
 
-    def matches(self, tensors: Mapping[str, TensorInfo]) -> bool:
-        """Whether a file with these tensors is in this format."""
+    def matches(self, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bool:
+        """Whether a file with this header is in this format."""
+        ...
 
-    @property
-    def operations(self) -> ModuleType:
-        """Namespace with the layers (Linear, LayerNorm, Conv3d, ...) the models are built from."""
+    def read(self, checkpoint: Checkpoint, key: str) -> Tensor | StoredWeight:
+        """The weight called `key` in the file: a `StoredWeight` if it is quantised, else a plain tensor.
+
+        Raises:
+            CheckpointError: its companions are missing or do not fit it.
+        """
+        ...
 
 
 WEIGHT_FORMATS: tuple[WeightFormat, ...] = (PLAIN,)
@@ -36,9 +53,9 @@ _SCALE_SUFFIXES = (".scale_weight", ".weight_scale", "scaled_fp8")
 _FP8 = ("F8_E4M3", "F8_E5M2")
 
 
-def find_weight_format(tensors: Mapping[str, TensorInfo]) -> WeightFormat | None:
+def find_weight_format(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> WeightFormat | None:
     """The format of a file's weights, or None if this version cannot load it."""
-    return next((weight_format for weight_format in WEIGHT_FORMATS if weight_format.matches(tensors)), None)
+    return next((form for form in WEIGHT_FORMATS if form.matches(tensors, metadata)), None)
 
 
 def name_quantisation(tensors: Mapping[str, TensorInfo]) -> str:

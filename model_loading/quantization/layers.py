@@ -1,0 +1,77 @@
+"""The layers of quantised models: an `operations` namespace whose matrices may stay in their stored form.
+
+A layer is a plain torch layer until `store` gives it a `StoredWeight`. From then on its parts are buffers named
+`weight`, `weight_scale`, ... and move with the module; the matrix is made anew for every use and dropped after it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .stored import Codec, StoredWeight
+
+LayerNorm = nn.LayerNorm
+GroupNorm = nn.GroupNorm
+Conv2d = nn.Conv2d
+Conv3d = nn.Conv3d
+
+
+class _Storing(nn.Module):
+    """What Linear and Embedding share."""
+
+    codec: Codec | None = None
+    stored_shape: tuple[int, ...] = ()
+    part_names: tuple[str, ...] = ()
+
+    def store(self, weight: StoredWeight) -> None:
+        """Replaces the weight by a stored one of the same shape."""
+        del self.weight
+        self.codec, self.stored_shape = weight.codec, weight.shape
+        self.part_names = tuple(weight.parts)
+        for name, part in weight.parts.items():
+            self.register_buffer(_buffer_name(name), part)
+
+    def stored(self) -> StoredWeight | None:
+        """The stored weight where it is now, or None for a plain one."""
+        if self.codec is None:
+            return None
+        parts = {name: getattr(self, _buffer_name(name)) for name in self.part_names}
+        return StoredWeight(self.codec, parts, self.stored_shape)
+
+    def dense_weight(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The weight as plain numbers [rows, columns]."""
+        stored = self.stored()
+        return self.weight.to(dtype) if stored is None else stored.dense(dtype)
+
+
+class Linear(_Storing, nn.Linear):
+    """As torch.nn.Linear."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., in_features] -> [..., out_features], in the dtype of x."""
+        if self.codec is None:
+            return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.dense_weight(x.dtype), self.bias)
+
+
+class Embedding(_Storing, nn.Embedding):
+    """As torch.nn.Embedding. A stored table gives rows in `output_dtype`."""
+
+    output_dtype: torch.dtype = torch.float32
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids [...] of int64 -> [..., embedding_dim]; only the rows asked for are dequantised."""
+        stored = self.stored()
+        if stored is None:
+            return F.embedding(ids, self.weight)
+        rows = ids.flatten()
+        count = self.stored_shape[0]
+        parts = {name: part[rows] if part.shape[:1] == (count,) else part for name, part in stored.parts.items()}
+        table = stored.codec.dequantize(parts, (len(rows), *self.stored_shape[1:]), self.output_dtype)
+        return table.unflatten(0, ids.shape)
+
+
+def _buffer_name(part: str) -> str:
+    return part if part == "weight" else f"weight_{part}"
