@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ..common.errors import CheckpointError
-from ..common.families import FAMILIES, TINY, WAN_2_1, Family
+from ..common.families import FAMILIES, TINY, WAN_2_1, WAN_2_2_5B, Family
 from ..dit.config import PRESETS, DiTConfig
 from ..text_encoder.clip_vision import CLIP_VIT_H
 from ..text_encoder.umt5 import UMT5_XXL, UMT5Config
@@ -43,27 +43,41 @@ def find_family(file_name: str, kind: Kind, config: object, metadata: Mapping[st
                 f"(it knows {', '.join(FAMILIES)}). Update Wan Director."
             )
         return FAMILIES[written]
-    found, expected = _shared_width(config)
-    if found != expected:
+    found = _shared_widths(config)
+    family = next((family for family in (WAN_2_1, WAN_2_2_5B) if _widths_of(family, config) == found), None)
+    if family is None:
         raise CheckpointError(
-            f"{file_name} is built like a part of Wan, but with {found} where Wan 2.1 has {expected}: it is of another "
-            f"model. Get {where_to_get(kind)}."
+            f"{file_name} is built like a part of Wan, but with {_in_words(found, config)} where Wan 2.1 has "
+            f"{_in_words(_widths_of(WAN_2_1, config), config)}: it is of another model. Get {where_to_get(kind)}."
         )
-    return WAN_2_1
+    return family
 
 
-def _shared_width(config: object) -> tuple[str, str]:
-    """The sizes a model shares with its partners, as found and as Wan 2.1 has them."""
-    family = WAN_2_1
+def _shared_widths(config: object) -> tuple[int, ...]:
+    """The sizes by which a model fits its partners."""
     if isinstance(config, DiTConfig):
-        found = f"{config.out_channels} latent channels and a text width of {config.text_dim}"
-        return found, f"{family.latent_channels} latent channels and a text width of {family.text_width}"
+        return config.out_channels, config.text_dim
     if isinstance(config, VAEConfig):
-        found = f"{config.latent_channels} latent channels and pictures {config.spatial_stride} times smaller"
-        return found, f"{family.latent_channels} latent channels and pictures {family.spatial_stride} times smaller"
-    if isinstance(config, UMT5Config):
-        return f"a text width of {config.dim}", f"a text width of {family.text_width}"
-    return f"a width of {config.dim}", f"a width of {CLIP_VIT_H.dim}"
+        return config.latent_channels, config.spatial_stride
+    return (config.dim,)
+
+
+def _widths_of(family: Family, config: object) -> tuple[int, ...]:
+    """What `_shared_widths` are for the models of a family."""
+    if isinstance(config, DiTConfig):
+        return family.latent_channels, family.text_width
+    if isinstance(config, VAEConfig):
+        return family.latent_channels, family.spatial_stride
+    return (family.text_width if isinstance(config, UMT5Config) else CLIP_VIT_H.dim,)
+
+
+def _in_words(widths: tuple[int, ...], config: object) -> str:
+    words = {
+        DiTConfig: "{} latent channels and a text width of {}",
+        VAEConfig: "{} latent channels and pictures {} times smaller",
+        UMT5Config: "a text width of {}",
+    }
+    return words.get(type(config), "a width of {}").format(*widths)
 
 
 def find_preset(config: object) -> str | None:
