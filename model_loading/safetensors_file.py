@@ -1,9 +1,5 @@
 """Reading .safetensors files: the header by hand (so that damage can be named), the tensors one at a time.
 
-The safetensors package maps a file so that Linux refuses one larger than memory. Here a tensor is a window into one map
-for which no memory is reserved: no copy, and the system may drop the pages again. Where mapping is a trap (Windows
-locks mapped files) tensors are read by offset.
-
 Format: 8 bytes little-endian header length N, N bytes of JSON {name: {dtype, shape, data_offsets}}, then the data.
 Source: huggingface/safetensors, README "Format" and safetensors/src/tensor.rs (limits and checks).
 """
@@ -11,11 +7,7 @@ Source: huggingface/safetensors, README "Format" and safetensors/src/tensor.rs (
 from __future__ import annotations
 
 import json
-import mmap
-import os
 import sys
-import warnings
-from functools import cached_property
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..common.errors import CheckpointError
-from .file_type import describe_content, human_bytes
+from .file_data import FileData
+from .file_type import damaged, describe_content, human_bytes, incomplete, shorten
 
 # The largest real header (fp8-scaled 14B) is 0.25 MB; LoRA metadata can reach a few MB.
 MAX_HEADER_BYTES = 16_000_000
@@ -34,12 +27,6 @@ MAX_DIMENSIONS = 16
 # Parsing costs time and memory by the number of values, not of bytes: bombs are counted before they are parsed.
 MAX_VALUES = 300_000
 _LENGTH_BYTES = 8
-_READ_BYTES = 1 << 30
-# The format aligns data to 8 bytes at most. torch's float32 matrix-vector product rounds differently off 16 bytes
-# (measured, CPU), so a result would depend on the length of the file's header: such tensors are copied. Products with
-# 16-bit weights do not round differently.
-_WIDE_ALIGNMENT = 16
-_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # missing in Python's module before 3.13
 
 # Bits per element of every dtype of the format. Those torch has no plain dtype for can be inspected, not read.
 DTYPE_BITS = MappingProxyType({
@@ -90,11 +77,11 @@ class SafetensorsFile:
     def __init__(self, path: Path, use_map: bool = sys.platform != "win32") -> None:
         self.path = path
         self.size_bytes = path.stat().st_size
-        self._use_map = use_map
+        self._data = FileData(path, self.size_bytes, use_map)
         header, data_start = _read_header(path, self.size_bytes)
         metadata = header.pop("__metadata__", None) or {}
         if not isinstance(metadata, dict):
-            raise _broken(path, "its metadata is not a table of texts")
+            raise damaged(path, "its metadata is not a table of texts")
         self.metadata: MappingProxyType[str, str] = MappingProxyType({str(k): str(v) for k, v in metadata.items()})
         infos, places = _read_entries(path, header)
         _check_layout(path, places, data_start, self.size_bytes)
@@ -114,52 +101,7 @@ class SafetensorsFile:
                 f"{self.path.name}: tensor {key!r} has the number format {info.dtype}, which this version cannot read. "
                 "Use a bf16, fp16 or fp32 file."
             )
-        if not info.elements:
-            return torch.empty(info.shape, dtype=dtype)
-        aligned = place.start % (dtype.itemsize if dtype.itemsize <= 2 else _WIDE_ALIGNMENT) == 0
-        if self._use_map and aligned:
-            return self._window(place, dtype, info.elements).view(info.shape)
-        return self._copy(place).view(dtype).view(info.shape)
-
-    @cached_property
-    def _map(self) -> mmap.mmap:
-        with self.path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != self.size_bytes:
-                raise CheckpointError(f"{self.path.name} changed while it was being read: load it again.")
-            return _map_file(file.fileno())
-
-    def _window(self, place: _Place, dtype: torch.dtype, elements: int) -> Tensor:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given buffer is not writable")
-            return torch.frombuffer(self._map, dtype=dtype, count=elements, offset=place.start)
-
-    def _copy(self, place: _Place) -> Tensor:
-        data = torch.empty(place.stop - place.start, dtype=torch.uint8)
-        target = memoryview(data.numpy())
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(place.start)
-            done = 0
-            while done < len(target):
-                got = file.readinto(target[done : done + _READ_BYTES])
-                if not got:
-                    raise CheckpointError(f"{self.path.name} became shorter while it was being read: load it again.")
-                done += got
-        return data
-
-
-def _map_file(descriptor: int) -> mmap.mmap:
-    """Maps a whole file. Writing to a tensor by mistake copies that page: neither a crash nor a changed file.
-
-    Linux reserves memory for the whole of such a map unless told not to. Where it reserves always (strict overcommit)
-    and has too little, the map is read-only.
-    """
-    try:
-        if sys.platform == "linux":
-            flags, protection = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-            return mmap.mmap(descriptor, 0, flags=flags, prot=protection)
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
-    except OSError:
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        return self._data.read(place.start, dtype, info.elements).view(info.shape)
 
 
 def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
@@ -170,7 +112,7 @@ def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
         if length < 2 or first != b"{" or (length > MAX_HEADER_BYTES and describe_content(path)):
             raise _not_safetensors(path)
         if length > MAX_HEADER_BYTES:
-            raise _broken(path, f"its header claims {human_bytes(length)} (real ones stay below 1 MB)")
+            raise damaged(path, f"its header claims {human_bytes(length)} (real ones stay below 1 MB)")
         if _LENGTH_BYTES + length > size:
             raise CheckpointError(
                 f"{path.name} is incomplete ({human_bytes(size)}, not even its header of {human_bytes(length)} is "
@@ -178,13 +120,13 @@ def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
             )
         text = first + file.read(length - 1)
     if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
-        raise _broken(path, f"its header of {human_bytes(length)} lists more than {MAX_VALUES:,} values")
+        raise damaged(path, f"its header of {human_bytes(length)} lists more than {MAX_VALUES:,} values")
     try:
         header = json.loads(text.decode(), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise _broken(path, f"its header is not readable ({_short(error)})") from None
+        raise damaged(path, f"its header is not readable ({shorten(error)})") from None
     if not isinstance(header, dict):
-        raise _broken(path, "its header is not a table")
+        raise damaged(path, "its header is not a table")
     return header, _LENGTH_BYTES + length
 
 
@@ -202,24 +144,24 @@ def _refuse_constant(text: str) -> None:
 def _read_entries(path: Path, header: dict[str, Any]) -> tuple[dict[str, TensorInfo], dict[str, _Place]]:
     """Checks every entry by itself: known dtype, sane shape, as many bytes as shape and dtype need."""
     if len(header) > MAX_TENSORS:
-        raise _broken(path, f"its header lists {len(header):,} tensors (real models have at most a few thousand)")
+        raise damaged(path, f"its header lists {len(header):,} tensors (real models have at most a few thousand)")
     infos: dict[str, TensorInfo] = {}
     places: dict[str, _Place] = {}
     for name, entry in header.items():
         try:
             dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         except (TypeError, KeyError, ValueError):
-            raise _broken(path, f"the entry of tensor {_short(name)} is malformed") from None
+            raise damaged(path, f"the entry of tensor {shorten(name)} is malformed") from None
         numbers = (*shape, start, stop)
         if any(type(number) is not int or not 0 <= number < 2**63 for number in numbers) or len(shape) > MAX_DIMENSIONS:
-            raise _broken(path, f"tensor {_short(name)} has an impossible shape or place")
+            raise damaged(path, f"tensor {shorten(name)} has an impossible shape or place")
         if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-            raise _broken(path, f"tensor {_short(name)} has the unknown number format {_short(dtype)}")
+            raise damaged(path, f"tensor {shorten(name)} has the unknown number format {shorten(dtype)}")
         infos[name], places[name] = TensorInfo(dtype, shape), _Place(start, stop)
         bits = prod(shape) * DTYPE_BITS[dtype]
         if bits % 8 or bits // 8 != stop - start:
-            raise _broken(
-                path, f"tensor {_short(name)} of {dtype} {list(shape)} needs {bits / 8:.0f} bytes, not {stop - start}"
+            raise damaged(
+                path, f"tensor {shorten(name)} of {dtype} {list(shape)} needs {bits / 8:.0f} bytes, not {stop - start}"
             )
     return infos, places
 
@@ -230,24 +172,16 @@ def _check_layout(path: Path, places: dict[str, _Place], data_start: int, size: 
     for name, place in sorted(places.items(), key=lambda item: item[1]):
         if place.start != end:
             problem = "overlaps another" if place.start < end else "leaves a gap before it"
-            raise _broken(path, f"tensor {_short(name)} {problem}")
+            raise damaged(path, f"tensor {shorten(name)} {problem}")
         end = place.stop
     expected = data_start + end
     if size < expected:
-        raise CheckpointError(f"{path.name} is incomplete ({_of(size, expected)}): download it again.")
+        raise incomplete(path, size, expected)
     if size > expected:
         raise CheckpointError(
             f"{path.name} has {human_bytes(size - expected)} too much at its end "
             f"({size:,} bytes instead of {expected:,}): download it again."
         )
-
-
-def _of(size: int, expected: int) -> str:
-    """'3.2 of 14.3 GB', or exact bytes where rounding would show two equal numbers."""
-    have, want = human_bytes(size).split(), human_bytes(expected).split()
-    if have == want:
-        return f"{size:,} of {expected:,} bytes"
-    return f"{have[0] if have[1] == want[1] else ' '.join(have)} of {' '.join(want)}"
 
 
 def _not_safetensors(path: Path) -> CheckpointError:
@@ -258,12 +192,3 @@ def _not_safetensors(path: Path) -> CheckpointError:
         )
     advice = "" if ":" in content else ": give it its right name ending, or download the safetensors file"
     return CheckpointError(f"{path.name} is {content}{advice}.")
-
-
-def _broken(path: Path, what: str) -> CheckpointError:
-    return CheckpointError(f"{path.name} is damaged: {what}. Download it again.")
-
-
-def _short(value: object) -> str:
-    text = repr(value) if not isinstance(value, Exception) else str(value)
-    return text if len(text) <= 100 else text[:97] + "..."
