@@ -9,12 +9,15 @@ from ..common.errors import InvalidInputError
 
 @dataclass(frozen=True, slots=True)
 class VAEConfig:
-    """The sizes of a `CausalVAE`; the defaults are those of the Wan 2.1 autoencoder.
+    """The sizes and the form of a `CausalVAE`; the defaults are those of the Wan 2.1 autoencoder.
 
     `channel_multipliers` has one entry per resolution, finest first: level i works on `base_channels *
     channel_multipliers[i]` channels. Between two levels the encoder halves width and height, and the number of
     frames too where `temporal_downsample` says so; the decoder does the reverse. `residual_blocks` counts the
     blocks per level of the encoder (the decoder has one more). `decoder_base_channels` is `base_channels` when None.
+
+    The form of the Wan 2.2 autoencoder: the network sees squares of `patch_size` x `patch_size` pixels as one pixel
+    with more channels, and with `level_shortcuts` each level has a shortcut around it (see `wan22`).
     """
 
     base_channels: int = 96
@@ -23,6 +26,8 @@ class VAEConfig:
     residual_blocks: int = 2
     temporal_downsample: tuple[bool, ...] = (False, True, True)
     decoder_base_channels: int | None = None
+    patch_size: int = 1
+    level_shortcuts: bool = False
 
     def __post_init__(self) -> None:
         levels, switches = len(self.channel_multipliers), len(self.temporal_downsample)
@@ -35,7 +40,12 @@ class VAEConfig:
     @property
     def spatial_stride(self) -> int:
         """Pixels per latent pixel, along each side."""
-        return 2 ** len(self.temporal_downsample)
+        return self.patch_size * 2 ** len(self.temporal_downsample)
+
+    @property
+    def patch_channels(self) -> int:
+        """Channels of the video as the network sees it: those of all pixels of a patch."""
+        return 3 * self.patch_size**2
 
     @property
     def encoder_widths(self) -> tuple[int, ...]:
@@ -50,3 +60,6 @@ class VAEConfig:
 
 
 WAN_2_1_VAE = VAEConfig()
+WAN_2_2_VAE = VAEConfig(
+    base_channels=160, latent_channels=48, decoder_base_channels=256, patch_size=2, level_shortcuts=True
+)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .config import VAEConfig
 from .layers import AttentionBlock, ChannelNorm, ResidualBlock, Upsample, causal_conv, channels_last
 from .stream import FrameStream, Step, run
+from .wan22 import unpatchify, up_levels
 
 
 class Decoder(nn.Module):
@@ -18,6 +19,7 @@ class Decoder(nn.Module):
         super().__init__()
         widths = config.decoder_widths
         first, last = widths[0], widths[-1]
+        self.patch_size = config.patch_size
         self.conv1 = operations.Conv3d(config.latent_channels, first, 3, padding=(0, 1, 1))
         self.middle = nn.ModuleList(
             (
@@ -26,11 +28,12 @@ class Decoder(nn.Module):
                 ResidualBlock(first, first, operations),
             )
         )
-        self.upsamples = nn.ModuleList(_levels(config, operations))
+        levels = up_levels if config.level_shortcuts else _levels
+        self.upsamples = nn.ModuleList(levels(config, operations))
         self.head = nn.Sequential(
             ChannelNorm(last),
             nn.SiLU(),
-            operations.Conv3d(last, 3, 3, padding=(0, 1, 1)),
+            operations.Conv3d(last, config.patch_channels, 3, padding=(0, 1, 1)),
         )
 
     def forward(self, latent: Tensor, stream: FrameStream) -> Tensor:
@@ -47,7 +50,7 @@ class Decoder(nn.Module):
 
     def _leave(self, x: Tensor, stream: FrameStream) -> Tensor:
         norm, _, conv = self.head
-        return causal_conv(conv, norm.silu(x), stream)
+        return unpatchify(causal_conv(conv, norm.silu(x), stream), self.patch_size)
 
 
 def _levels(config: VAEConfig, operations: Any) -> list[nn.Module]:

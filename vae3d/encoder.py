@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .config import VAEConfig
 from .layers import AttentionBlock, ChannelNorm, Downsample, ResidualBlock, causal_conv, channels_last
 from .stream import FrameStream, Step, run
+from .wan22 import down_levels, patchify
 
 
 class Encoder(nn.Module):
@@ -18,8 +19,10 @@ class Encoder(nn.Module):
         super().__init__()
         widths = config.encoder_widths
         last = widths[-1]
-        self.conv1 = operations.Conv3d(3, config.base_channels, 3, padding=(0, 1, 1))
-        self.downsamples = nn.ModuleList(_levels(config, operations))
+        self.patch_size = config.patch_size
+        self.conv1 = operations.Conv3d(config.patch_channels, config.base_channels, 3, padding=(0, 1, 1))
+        levels = down_levels if config.level_shortcuts else _levels
+        self.downsamples = nn.ModuleList(levels(config, operations))
         self.middle = nn.ModuleList(
             (
                 ResidualBlock(last, last, operations),
@@ -43,7 +46,7 @@ class Encoder(nn.Module):
         return (self._enter, *(step for layer in layers for step in layer.steps()), self._leave)
 
     def _enter(self, video: Tensor, stream: FrameStream) -> Tensor:
-        return causal_conv(self.conv1, channels_last(video), stream)
+        return causal_conv(self.conv1, channels_last(patchify(video, self.patch_size)), stream)
 
     def _leave(self, x: Tensor, stream: FrameStream) -> Tensor:
         norm, _, conv = self.head

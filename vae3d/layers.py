@@ -130,13 +130,16 @@ class AttentionBlock(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles height and width, and the number of frames after the first one if `temporal`; halves the channels."""
+    """Doubles height and width, and the number of frames after the first one if `temporal`.
 
-    def __init__(self, channels: int, temporal: bool, operations: Any = nn) -> None:
+    `out_channels` is half of `channels` when None.
+    """
+
+    def __init__(self, channels: int, temporal: bool, operations: Any = nn, *, out_channels: int | None = None) -> None:
         super().__init__()
         self.resample = nn.Sequential(
             nn.Upsample(scale_factor=(2.0, 2.0), mode="nearest-exact"),
-            operations.Conv2d(channels, channels // 2, 3, padding=1),
+            operations.Conv2d(channels, out_channels or channels // 2, 3, padding=1),
         )
         self.time_conv = operations.Conv3d(channels, channels * 2, (3, 1, 1)) if temporal else None
 
@@ -154,7 +157,7 @@ class Upsample(nn.Module):
         return torch.cat((first, self._double(rest, stream)), dim=2)
 
     def enlarge(self, x: Tensor, stream: FrameStream) -> Tensor:
-        """[B, C, T, H, W] -> [B, C / 2, T, 2 * H, 2 * W]."""
+        """[B, C, T, H, W] -> [B, out_channels, T, 2 * H, 2 * W]."""
         return unfold_frames(self.resample(fold_frames(x)), x.shape[2])
 
     def _double(self, x: Tensor, stream: FrameStream) -> Tensor:

@@ -29,7 +29,10 @@ class FrameStream:
     def extend(self, layer: nn.Module, frames: Tensor, *, keep: int) -> tuple[Tensor, ...]:
         """The frames kept for `layer`, one by one, then `frames` [B, C, T, H, W]; the last `keep` of them stay kept."""
         past = self._past.get(layer, ())
-        self._past[layer] = (*past, *frames.split(1, dim=2))[-keep:] if frames.shape[2] else past
+        if frames.shape[2]:
+            self._past[layer] = (*past, *frames.split(1, dim=2))[-keep:] if keep else ()
+        else:
+            self._past[layer] = past
         return (*past, frames)
 
 

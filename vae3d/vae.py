@@ -1,4 +1,4 @@
-"""The causal video autoencoder of Wan 2.1: video to latent and back, a few frames at a time."""
+"""The causal video autoencoders of Wan 2.1 and 2.2: video to latent and back, a few frames at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CausalVAE(nn.Module):
     Latents here are raw, not normalised (see `common.families.Family.normalize`). A clip of 1 + 4k frames has 1 + k
     latent frames. The model computes where its weights are, in their dtype.
 
-    Source: Wan-Video/Wan2.1, wan/modules/vae.py.
+    Source: Wan-Video/Wan2.1, wan/modules/vae.py; Wan-Video/Wan2.2, wan/modules/vae2_2.py.
     """
 
     def __init__(self, config: VAEConfig = WAN_2_1_VAE, operations: Any = nn) -> None:
@@ -38,13 +38,13 @@ class CausalVAE(nn.Module):
         """The mean latent of a clip, raw.
 
         Args:
-            video: [B, 3, F, H, W], values in [-1, 1], F = 1 + 4k, H and W multiples of 8.
+            video: [B, 3, F, H, W], values in [-1, 1], F = 1 + 4k, H and W multiples of `config.spatial_stride`.
 
         Returns:
             [B, C, T, h, w].
 
         Raises:
-            InvalidInputError: the clip does not have 1 + 4k frames, or a side is no multiple of 8.
+            InvalidInputError: the clip does not have 1 + 4k frames, or a side is no multiple of the stride.
         """
         return self.encode_distribution(video)[0]
 

@@ -52,15 +52,22 @@ def diffusers_twin():
                 dim_mult=list(config.channel_multipliers),
                 num_res_blocks=config.residual_blocks,
                 temperal_downsample=list(config.temporal_downsample),
+                is_residual=config.level_shortcuts,
+                in_channels=config.patch_channels,
+                out_channels=config.patch_channels,
+                patch_size=config.patch_size if config.patch_size > 1 else None,
+                scale_factor_spatial=config.spatial_stride,
             )
-        names = {key: _diffusers_name(key, config.residual_blocks) for key in vae.state_dict()}
+        names = {key: _diffusers_name(key, config) for key in vae.state_dict()}
         twin.load_state_dict({names[key]: value for key, value in vae.state_dict().items()}, assign=True)
         return twin.requires_grad_(False).eval()
 
     return make
 
 
-def _diffusers_name(key: str, residual_blocks: int) -> str:
+def _diffusers_name(key: str, config: VAEConfig) -> str:
+    residual_blocks = config.residual_blocks
+
     def up_block(match: re.Match) -> str:
         level, index = divmod(int(match[1]), residual_blocks + 2)
         return f"up_blocks.{level}." + (f"resnets.{index}" if index <= residual_blocks else "upsamplers.0")
@@ -68,6 +75,11 @@ def _diffusers_name(key: str, residual_blocks: int) -> str:
     key = re.sub(r"^conv1", "quant_conv", key)
     key = re.sub(r"^conv2", "post_quant_conv", key)
     key = re.sub(r"^(encoder|decoder)\.conv1", r"\1.conv_in", key)
+    if config.level_shortcuts:
+        key = re.sub(
+            r"(down|up)samples\.(\d+)\.\1samples\.(\d+)\.(?=residual|shortcut)", r"\1_blocks.\2.resnets.\3.", key
+        )
+        key = re.sub(r"(down|up)samples\.(\d+)\.\1samples\.\d+\.", r"\1_blocks.\2.\1sampler.", key)
     key = re.sub(r"upsamples\.(\d+)", up_block, key)
     for ours, theirs in (
         ("downsamples", "down_blocks"),
