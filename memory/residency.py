@@ -1,24 +1,53 @@
-"""Where the blocks of a transformer are while it runs."""
+"""Weights that wait on the CPU and are copied to a device to compute."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Collection
 
+import torch
 from torch import nn
 
-
-class Residency(Protocol):
-    """A way to hand out the blocks of a model, each ready to run when its turn comes."""
-
-    def stream(self, blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
-        """The blocks in order; each may be moved away again once the next one is asked for."""
-        ...
+from .tensors import Held, held_tensors, size_bytes
 
 
-class Resident:
-    """All blocks stay where they are."""
+class Weights:
+    """The weights of a module, which is on the CPU when this is made, and their copies on a device.
 
-    def stream(self, blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
-        """The blocks in order."""
-        return iter(blocks)
+    The tensors on the CPU are kept and put back as they are. So nothing is copied back, and a weight that is a window
+    into its file stays one, instead of becoming memory of its own.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.loaded_bytes = 0
+        self._away: tuple[nn.Module, ...] = ()
+        self._waiting: list[Held] = []
+
+    def size_bytes(self) -> int:
+        """Bytes that `load` brings to the device."""
+        return size_bytes(held_tensors(self.module, self._away)) if not self._waiting else self.loaded_bytes
+
+    def leave_out(self, modules: Collection[nn.Module]) -> None:
+        """From now on the weights inside these modules stay on the CPU; a load of another choice is undone."""
+        if set(modules) != set(self._away):
+            self.unload()
+            self._away = tuple(modules)
+
+    def load(self, device: torch.device) -> None:
+        """Makes the module hold copies on `device`; once is enough. When it fails, the module is as before."""
+        if self._waiting:
+            return
+        try:
+            for held in held_tensors(self.module, self._away):
+                held.replace(held.tensor.to(device))
+                self._waiting.append(held)
+                self.loaded_bytes += held.size_bytes
+        except BaseException:
+            self.unload()
+            raise
+
+    def unload(self) -> None:
+        """Makes the module hold its own tensors again; the copies are dropped."""
+        for held in self._waiting:
+            held.restore()
+        self._waiting, self.loaded_bytes = [], 0

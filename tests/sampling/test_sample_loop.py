@@ -11,7 +11,8 @@ from wan_director.common.shapes import LatentShape
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.memory.residency import Resident
+from wan_director.memory.policy import Resident
+from wan_director.memory.slabs import Slabs
 from wan_director.sampling.cache import NoCache
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.guidance import CFG
@@ -143,7 +144,6 @@ def test_off_objects_equal_the_bare_loop_to_the_bit(model, prompts):
     schedule = make_schedule("simple", 5, 5.0)
     streamed = WanDiT(model.config).eval()
     streamed.load_state_dict(model.state_dict())
-    streamed.block_stream = Resident().stream
     denoiser = Denoiser(streamed, *prompts, guidance=CFG(1.0), cache=NoCache(), windows=WholeClip())
     latent = seeded_noise(SEED, SHAPE) * schedule.levels[0].sigma
     with torch.no_grad():
@@ -151,7 +151,8 @@ def test_off_objects_equal_the_bare_loop_to_the_bit(model, prompts):
             timestep = torch.tensor([level.timestep], dtype=torch.float32)
             velocity = model(DitInputs(latent=latent, timestep=timestep, text=prompts[0].text))
             latent = latent + (following.sigma - level.sigma) * velocity
-    assert torch.equal(run(denoiser, "euler", schedule)[-1].latent, latent)
+    with Resident().streaming(streamed.blocks, latent.device, Slabs()) as streamed.block_stream:
+        assert torch.equal(run(denoiser, "euler", schedule)[-1].latent, latent)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

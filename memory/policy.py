@@ -1,0 +1,141 @@
+"""How much of a model is on the device while it runs: the choice, and what each choice takes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from ..common.errors import InvalidInputError
+from .backend import make_backend
+from .block_swap import SLOTS, slab_blocks, spread, swapping
+from .pinned import default_pinned_bytes
+from .slabs import Slabs, lay_out
+from .staging import BUFFERS
+
+BlockStream = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
+
+
+class Footprint(NamedTuple):
+    """Bytes of a model's blocks under a policy.
+
+    `device_bytes`: on the device, slots included. `pinned_bytes`: of host memory for slabs and staging buffers.
+    `file_bytes`: the blocks that have no slab, which stay in their file's map or in the memory they were loaded to.
+    `copied_bytes`: brought to the device in each pass.
+    """
+
+    device_bytes: int
+    pinned_bytes: int
+    file_bytes: int
+    copied_bytes: int
+
+
+class MemoryPolicy(Protocol):
+    """A choice of where the blocks of a model are while it runs."""
+
+    def swapped(self, blocks: int) -> tuple[int, ...]:
+        """Which of so many blocks are not kept on the device."""
+
+    def footprint(self, block_bytes: Sequence[int], device: torch.device) -> Footprint:
+        """What blocks of these sizes take."""
+
+    def streaming(
+        self, blocks: Sequence[nn.Module], device: torch.device, slabs: Slabs
+    ) -> AbstractContextManager[BlockStream]:
+        """The blocks' stream for one run (see `WanDiT.block_stream`). Inside, only `swapped` ones are on the CPU."""
+
+    def lowered(self, blocks: int) -> MemoryPolicy | None:
+        """The next policy that takes less of the device, None when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """All blocks are on the device."""
+
+    def swapped(self, blocks: int) -> tuple[int, ...]:
+        return ()
+
+    def footprint(self, block_bytes: Sequence[int], device: torch.device) -> Footprint:
+        return Footprint(sum(block_bytes), 0, 0, 0)
+
+    @contextlib.contextmanager
+    def streaming(self, blocks: Sequence[nn.Module], device: torch.device, slabs: Slabs) -> Iterator[BlockStream]:
+        yield iter
+
+    def lowered(self, blocks: int) -> MemoryPolicy | None:
+        return BlockSwap(0).lowered(blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSwap:
+    """Some blocks, evenly between those that stay, come to the device only for their turn (see `block_swap.Ring`).
+
+    Attributes:
+        blocks: how many; more than the model has means all of it. The device then holds the others and two slots of one
+            block each, so 1 and 2 save nothing.
+        pinned_bytes: cap on the pinned memory for the blocks' slabs; None for 45 % of the machine's. Blocks beyond it
+            are read from where they were loaded (the file's map) through two pinned buffers of one block each.
+
+    Raises:
+        InvalidInputError: a negative number.
+    """
+
+    blocks: int
+    pinned_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.blocks < 0 or (self.pinned_bytes or 0) < 0:
+            raise InvalidInputError(
+                f"Blocks to swap and the cap on pinned memory cannot be negative, got {self.blocks} blocks and "
+                f"{self.pinned_bytes} bytes. Use 0 blocks to keep the whole model on the device."
+            )
+
+    def swapped(self, blocks: int) -> tuple[int, ...]:
+        return spread(min(self.blocks, blocks), blocks)
+
+    def footprint(self, block_bytes: Sequence[int], device: torch.device) -> Footprint:
+        swapped = self.swapped(len(block_bytes))
+        sizes = [block_bytes[index] for index in swapped]
+        if not sizes:
+            return Resident().footprint(block_bytes, device)
+        largest = max(sizes)
+        with_slab = sum(sizes[index] for index in slab_blocks(sizes, self._cap(device)))
+        staged = sum(sizes) - with_slab
+        return Footprint(
+            device_bytes=sum(block_bytes) - sum(sizes) + min(SLOTS, len(sizes)) * largest,
+            pinned_bytes=with_slab + (BUFFERS * largest if staged else 0),
+            file_bytes=staged,
+            copied_bytes=sum(sizes) if len(sizes) > SLOTS else 0,
+        )
+
+    @contextlib.contextmanager
+    def streaming(self, blocks: Sequence[nn.Module], device: torch.device, slabs: Slabs) -> Iterator[BlockStream]:
+        chosen = [blocks[index] for index in self.swapped(len(blocks))]
+        if not chosen:
+            yield iter
+            return
+        with swapping(chosen, make_backend(device), slabs, self._cap(device)) as ring:
+            yield ring.stream
+
+    def lowered(self, blocks: int) -> MemoryPolicy | None:
+        """A quarter of the blocks more; below three, swapping saves nothing."""
+        if self.blocks >= blocks:
+            return None
+        quarter = max(-(-blocks // 4), SLOTS + 1)
+        return replace(self, blocks=min(self.blocks + quarter, blocks))
+
+    def _cap(self, device: torch.device) -> int:
+        return default_pinned_bytes(device) if self.pinned_bytes is None else self.pinned_bytes
+
+
+RESIDENT = Resident()
+
+
+def block_bytes(blocks: Iterable[nn.Module]) -> list[int]:
+    """Bytes of each block as the ring lays it out."""
+    return [lay_out(block).size_bytes for block in blocks]
