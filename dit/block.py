@@ -19,7 +19,8 @@ class Context(NamedTuple):
     """What every block of one forward pass sees beside the tokens.
 
     text [B, text_tokens, D] and image [B, clip tokens, D] or None are in the compute dtype;
-    modulation [B, 6, D] float32 comes from the timestep, rope [1, L, 1, head_dim / 2] from the tokens' places.
+    modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
+    number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places.
     """
 
     modulation: Tensor
@@ -119,7 +120,7 @@ class Block(nn.Module):
         """
         dtype = context.text.dtype
         modulation = self.modulation.float() + context.modulation
-        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.chunk(6, dim=1)  # each [B, 1, D]
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.unbind(2)  # each [B, G, D]
 
         y = modulated_norm(x, scale_1, shift_1, self.eps).to(dtype)
         x = add_gated(x, self.self_attn(y, context.rope), gate_1)

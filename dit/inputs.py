@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -13,17 +13,29 @@ def ignore_block(index: int) -> None:
     """The default `on_block`: nobody watches the blocks."""
 
 
+class VaceInput(NamedTuple):
+    """A control video for the VACE blocks.
+
+    `channels` [B, vace_channels, T, h, w]: normalised latents of what to keep and of what to change, and the mask (see
+    `conditioning.vace`); `strength` scales what the blocks add, 1 as in training.
+    """
+
+    channels: Tensor
+    strength: float
+
+
 @dataclass(frozen=True, slots=True)
 class DitInputs:
     """One call of the transformer.
 
     Attributes:
         latent: [B, C, T, h, w], normalised latent with noise.
-        timestep: [B], float, sigma * 1000, so 0..1000.
+        timestep: [B], float, sigma * 1000, so 0..1000; or [B, T] with one for each latent frame.
         text: [B, text_tokens, text_dim], zero rows after the prompt's last token.
         image_channels: [B, 4 + C, T, h, w], mask (1 = given) before image latents; None = nothing given, which
             equals zeros.
         clip_image: [B, tokens, clip_dim] CLIP features; None skips the image branch of the cross-attention.
+        vace: control videos; none skips the VACE blocks.
         on_block: called with the block's index after each block; it may raise to interrupt.
     """
 
@@ -32,6 +44,7 @@ class DitInputs:
     text: Tensor
     image_channels: Tensor | None = None
     clip_image: Tensor | None = None
+    vace: tuple[VaceInput, ...] = ()
     on_block: Callable[[int], None] = ignore_block
 
 
@@ -56,7 +69,7 @@ class Conditioning:
     items: tuple[ConditioningItem, ...] = ()
 
     def inputs(self, latent: Tensor, timestep: Tensor, on_block: Callable[[int], None] = ignore_block) -> DitInputs:
-        """Inputs for `latent` [B, C, T, h, w] at `timestep` [B]; a text or item of batch 1 serves all samples."""
+        """Inputs for `latent` [B, C, T, h, w] at `timestep` [B] or [B, T]; a text or item of batch 1 serves all."""
         text = expand_batch(self.text, latent.shape[0])
         inputs = DitInputs(latent=latent, timestep=timestep, text=text, on_block=on_block)
         for item in self.items:

@@ -31,12 +31,13 @@ def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tenso
 
     Args:
         x: [B, L, D].
-        scale, shift: [B, 1, D], float32.
+        scale, shift: [B, G, D], float32, one row for each of G equal runs of tokens.
     """
-    weights, biases = (1 + scale).to(x.dtype), shift.to(x.dtype)
-    samples = zip(x.split(1), weights, biases)
-    normed = [F.layer_norm(sample, x.shape[-1:], weight[0], bias[0], eps) for sample, weight, bias in samples]
-    return normed[0] if len(normed) == 1 else torch.cat(normed)
+    weights, biases = ((1 + scale).to(x.dtype).flatten(0, 1), shift.to(x.dtype).flatten(0, 1))
+    runs = x.unflatten(1, (scale.shape[1], -1)).flatten(0, 1)  # [B * G, L / G, D]
+    parts = zip(runs.split(1), weights, biases)
+    normed = [F.layer_norm(part, x.shape[-1:], weight, bias, eps) for part, weight, bias in parts]
+    return normed[0] if len(normed) == 1 else torch.cat(normed).view_as(x)
 
 
 def affine_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
@@ -45,9 +46,18 @@ def affine_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
 
 
 def add_gated(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
-    """x + y * gate in x's dtype, in place with autograd off; x and y [B, L, D], gate [B, 1, D]."""
-    gate = gate.to(x.dtype)
-    return torch.addcmul(x, y, gate) if torch.is_grad_enabled() else x.addcmul_(y, gate)
+    """x + y * gate in x's dtype, in place with autograd off.
+
+    Args:
+        x, y: [B, L, D].
+        gate: [B, G, D], one row for each of G equal runs of tokens.
+    """
+    gates = gate.to(x.dtype).unsqueeze(2)
+    into, added = (tokens.unflatten(1, (gate.shape[1], -1)) for tokens in (x, y))  # [B, G, L / G, D]
+    if torch.is_grad_enabled():
+        return torch.addcmul(into, added, gates).flatten(1, 2)
+    into.addcmul_(added, gates)
+    return x
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
@@ -102,6 +112,6 @@ class Head(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
 
     def forward(self, x: Tensor, time: Tensor, dtype: torch.dtype) -> Tensor:
-        """x [B, L, D], time [B, D] -> [B, L, patch values], multiplied in `dtype`."""
-        shift, scale = (self.modulation.float() + time.float().unsqueeze(1)).chunk(2, dim=1)
+        """x [B, L, D], time [B, G, D] for G equal runs of tokens -> [B, L, patch values], multiplied in `dtype`."""
+        shift, scale = (self.modulation.float() + time.float().unsqueeze(2)).unbind(2)  # each [B, G, D]
         return self.head(modulated_norm(x, scale, shift, self.eps).to(dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import ModuleType
 from typing import NamedTuple
 
@@ -10,24 +11,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..common.errors import PairingError
+from ..common.errors import InvalidInputError, PairingError
 from .attention import resolve_attention
 from .block import Block, Context
 from .config import PATCH, DiTConfig
 from .inputs import DitInputs
 from .layers import ClipProjection, Head, timestep_signal
 from .rope import make_rope
+from .vace import Controls, VaceBlock, VaceModule, running_order, vace_blocks, vace_embedding
 
 BlockStream = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
 
 
 class Embedded(NamedTuple):
-    """The inputs as the blocks see them: tokens [B, L, D], time [B, D], the grid of tokens, the blocks' context."""
+    """The inputs as the blocks see them.
+
+    tokens [B, L, D]; time [B, G, D] of G equal runs of tokens; the grid of tokens; the blocks' context; the control
+    videos of VACE, None without.
+    """
 
     tokens: Tensor
     time: Tensor
     grid: tuple[int, int, int]
     context: Context
+    controls: Controls | None = None
 
 
 class WanDiT(nn.Module):
@@ -66,6 +73,16 @@ class WanDiT(nn.Module):
             self.img_emb = ClipProjection(config, operations)
         self.blocks = nn.ModuleList(Block(config, operations, kernel) for _ in range(config.layers))
         self.head = Head(config, operations)
+        if config.vace_blocks:
+            self.vace_patch_embedding = vace_embedding(config, operations)
+            self.vace_blocks = vace_blocks(config, operations, kernel)
+
+    def add_vace(self, module: VaceModule) -> None:
+        """Makes this a VACE model, with the VACE part of another file; `module` is not to be used elsewhere."""
+        blocks, channels = module.config.vace_blocks, module.config.vace_channels
+        self.config = replace(self.config, vace_blocks=blocks, vace_channels=channels)
+        self.vace_patch_embedding = module.vace_patch_embedding
+        self.vace_blocks = module.vace_blocks
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,25 +103,27 @@ class WanDiT(nn.Module):
 
     def embed(self, inputs: DitInputs) -> Embedded:
         """Latent, timestep, text and image as tokens of the transformer's width."""
-        dtype = self.dtype
-        patches = self.patch_embedding(pad_to_patches(self._channels(inputs).to(dtype)))  # [B, D, T, h', w']
-        grid = tuple(patches.shape[2:])
-        tokens = patches.flatten(2).transpose(1, 2).contiguous()
-        signal = timestep_signal(inputs.timestep, self.config.freq_dim)
-        time = self.time_embedding(signal.to(dtype))
+        tokens, grid = self._tokens(self.patch_embedding, self._channels(inputs))
+        timesteps = self._timesteps(inputs)  # [B, G]
+        signal = timestep_signal(timesteps.flatten(), self.config.freq_dim)
+        time = self.time_embedding(signal.to(self.dtype))
+        modulation = self.time_projection(time).float().unflatten(1, (6, -1))
         context = Context(
-            modulation=self.time_projection(time).float().unflatten(1, (6, -1)),
+            modulation=modulation.unflatten(0, timesteps.shape),
             rope=make_rope(self.config.head_dim, grid, tokens.device),
             text=self._text_tokens(inputs),
             image=self._clip_tokens(inputs),
         )
-        return Embedded(tokens.float() if self.fp32_residual else tokens, time, grid, context)
+        return Embedded(tokens, time.unflatten(0, timesteps.shape), grid, context, self._controls(inputs, tokens))
 
     def trunk(self, embedded: Embedded, on_block: Callable[[int], None]) -> Tensor:
         """All blocks in order: tokens [B, L, D] -> [B, L, D]. With autograd off, `embedded.tokens` is overwritten."""
-        tokens = embedded.tokens
-        for index, block in enumerate(self.block_stream(self.blocks)):
-            tokens = block(tokens, embedded.context)
+        tokens, controls, order = embedded.tokens, embedded.controls, self.blocks
+        if controls is not None:
+            order = running_order(self.blocks, self.vace_blocks, self.config.vace_layers)
+        for index, block in enumerate(self.block_stream(order)):
+            is_vace = isinstance(block, VaceBlock)
+            tokens = controls.steer(block, tokens, embedded.context) if is_vace else block(tokens, embedded.context)
             on_block(index)
         return tokens
 
@@ -114,6 +133,39 @@ class WanDiT(nn.Module):
         values = values.unflatten(1, embedded.grid).unflatten(-1, (*PATCH, -1))  # [B, T, h', w', 1, 2, 2, C]
         values = values.permute(0, 7, 1, 4, 2, 5, 3, 6)
         return values.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+    def _tokens(self, embedding: nn.Module, channels: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """channels [B, C, T, h, w] -> tokens [B, L, D] and their grid."""
+        patches = embedding(pad_to_patches(channels.to(self.dtype)))  # [B, D, T, h', w']
+        tokens = patches.flatten(2).transpose(1, 2).contiguous()
+        return tokens.float() if self.fp32_residual else tokens, tuple(patches.shape[2:])
+
+    def _timesteps(self, inputs: DitInputs) -> Tensor:
+        """[B, 1], or [B, T] with a timestep for each latent frame."""
+        timestep = inputs.timestep
+        if timestep.ndim == 2 and timestep.shape[1] != inputs.latent.shape[2]:
+            raise InvalidInputError(
+                f"There are timesteps for {timestep.shape[1]} latent frames, but the latent has "
+                f"{inputs.latent.shape[2]}. Give one timestep for each frame, or one for all."
+            )
+        return timestep if timestep.ndim == 2 else timestep.unsqueeze(1)
+
+    def _controls(self, inputs: DitInputs, tokens: Tensor) -> Controls | None:
+        if not inputs.vace:
+            return None
+        if not self.config.vace_blocks:
+            raise PairingError(
+                "This model has no VACE blocks to follow a control video. Load a VACE model, or add a VACE module."
+            )
+        wanted = (self.config.vace_channels, *inputs.latent.shape[2:])
+        for control in inputs.vace:
+            if tuple(control.channels.shape[1:]) != wanted:
+                raise PairingError(
+                    f"The control video has the shape {list(control.channels.shape[1:])}, but this latent needs "
+                    f"{list(wanted)}. Prepare it for a video of the same size and length."
+                )
+        embedded = [self._tokens(self.vace_patch_embedding, control.channels)[0] for control in inputs.vace]
+        return Controls(embedded, [control.strength for control in inputs.vace], tokens.clone())
 
     def _channels(self, inputs: DitInputs) -> Tensor:
         latent, image = inputs.latent, inputs.image_channels
@@ -125,7 +177,7 @@ class WanDiT(nn.Module):
             raise PairingError(
                 f"The latent has {latent.shape[1]} channels and the image conditioning {image.shape[1]}, but this "
                 f"model takes {wanted} in all. Use an image-to-video model (36) with a start image, a text-to-video "
-                "model (16) without."
+                "model (16, or 48 for TI2V-5B) without."
             )
         return torch.cat([latent, image.to(latent.dtype)], dim=1)
 

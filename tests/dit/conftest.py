@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -37,6 +38,8 @@ RENAMES = (
 
 
 def official_name(name: str) -> str:
+    if name.startswith("vace_blocks."):
+        name = name.replace(".proj_in.", ".before_proj.").replace(".proj_out.", ".after_proj.")
     for theirs, ours in RENAMES:
         name = name.replace(theirs, ours)
     name = re.sub(r"^scale_shift_table", "head.modulation", name)
@@ -44,10 +47,13 @@ def official_name(name: str) -> str:
 
 
 def build_diffusers(config: DiTConfig) -> torch.nn.Module:
-    from diffusers import WanTransformer3DModel
+    from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 
     torch.manual_seed(0)
-    model = WanTransformer3DModel(
+    build = WanTransformer3DModel
+    if config.vace_blocks:
+        build = partial(WanVACETransformer3DModel, vace_layers=list(config.vace_layers))
+    model = build(
         num_attention_heads=config.heads,
         attention_head_dim=config.head_dim,
         in_channels=config.in_channels,

@@ -12,6 +12,11 @@ COUNTS = {
     "t2v-14B": (1095, 14_288_491_584),
     "i2v-14B": (1303, 16_394_878_784),
     "flf2v-14B": (1304, 16_394_878_784 + 514 * 1280),
+    "i2v-A14B": (1095, 14_288_901_184),
+    "ti2v-5B": (825, 4_999_787_712),
+    "fun-inp-1.3B": (983, 1_564_428_608),
+    "vace-1.3B": (1264, 2_153_972_032),
+    "vace-14B": (1331, 17_337_592_896),
 }
 
 BLOCK_KEYS = {
@@ -60,6 +65,11 @@ def test_names_are_those_of_the_official_checkpoints(preset):
     if config.clip_tokens is not None:
         expected.add("img_emb.emb_pos")
     expected |= {f"blocks.{index}.{key}" for index in range(config.layers) for key in block_keys}
+    if config.vace_blocks:
+        vace_keys = block_keys | {"after_proj.weight", "after_proj.bias"}
+        expected |= {f"vace_blocks.{index}.{key}" for index in range(config.vace_blocks) for key in vace_keys}
+        expected |= {f"vace_blocks.0.before_proj.{kind}" for kind in ("weight", "bias")}
+        expected |= {f"vace_patch_embedding.{kind}" for kind in ("weight", "bias")}
     assert set(build(preset)) == expected
 
 

@@ -45,7 +45,7 @@ def test_a_block_holds_four_token_buffers(preset, length, fp32_residual):
     with torch.device("meta"):
         block = Block(config, torch.nn, fused_attention).to(torch.bfloat16)
         context = Context(
-            modulation=torch.empty(1, 6, config.dim),
+            modulation=torch.empty(1, 1, 6, config.dim),
             rope=torch.empty(1, length, 1, config.head_dim // 2, dtype=torch.complex64),
             text=torch.empty(1, 512, config.dim, dtype=torch.bfloat16),
             image=None if config.clip_dim is None else torch.empty(1, 257, config.dim, dtype=torch.bfloat16),
