@@ -17,6 +17,7 @@ from .nodes.loaders import (
     WanDirectorLoadTextEncoder,
     WanDirectorLoadVAE,
 )
+from .nodes.lora import WanDirectorLora
 from .nodes.sampler import WanDirectorSampler
 from .nodes.text import WanDirectorClipVisionEncode, WanDirectorTextEncode
 from .nodes.video import WanDirectorSaveVideo
@@ -25,6 +26,7 @@ register_bundled_models()
 
 NODE_CLASS_MAPPINGS = {
     "WanDirectorLoadModel": WanDirectorLoadModel,
+    "WanDirectorLora": WanDirectorLora,
     "WanDirectorLoadVAE": WanDirectorLoadVAE,
     "WanDirectorLoadTextEncoder": WanDirectorLoadTextEncoder,
     "WanDirectorLoadClipVision": WanDirectorLoadClipVision,
@@ -41,6 +43,7 @@ NODE_CLASS_MAPPINGS = {
 
 NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorLoadModel": "Load Wan Model",
+    "WanDirectorLora": "Wan LoRA",
     "WanDirectorLoadVAE": "Load Wan VAE",
     "WanDirectorLoadTextEncoder": "Load Wan Text Encoder",
     "WanDirectorLoadClipVision": "Load Wan CLIP Vision",

@@ -53,8 +53,8 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
     names = {plain_name(key): key for key in checkpoint.tensors}
     if is_lora(names):
         raise CheckpointError(
-            f"{name} is a LoRA, a small addition to a model and not a model itself, and LoRAs are not supported yet by "
-            f"this version. Choose a full model, for example {EXAMPLES['dit']}."
+            f"{name} is a LoRA, a small addition to a model and not a model itself: put it into models/loras and choose "
+            f"it in Wan LoRA. Here choose a full model, for example {EXAMPLES['dit']}."
         )
     found = find_layout(names)
     if found is None:

@@ -28,8 +28,8 @@ if HOSTED:
 PACK_FOLDER = Path(__file__).resolve().parent.parent
 BUNDLED_MODELS = PACK_FOLDER / "models"
 
-MODEL_KINDS = ("diffusion_models", "vae", "text_encoders", "clip_vision")
-"""Names of the model folders, the same in ComfyUI, headless and in the bundled `models/`."""
+MODEL_KINDS = ("diffusion_models", "vae", "text_encoders", "clip_vision", "loras")
+"""Names of the model folders, the same in ComfyUI, headless and in the bundled `models/` (which has no `loras`)."""
 
 
 class SavePlace(NamedTuple):

@@ -43,6 +43,19 @@ def check_model(kind: str, name: str | None) -> None:
         require_kind(inspect_checkpoint(open_checkpoint(find_model(kind, name))), KINDS[kind])
 
 
+def find_lora(name: str) -> Path:
+    """The path of the LoRA called `name`.
+
+    Raises:
+        MissingFileError: it is in none of the folders.
+    """
+    path = host().find_model("loras", name)
+    if path is None:
+        folder = host().model_folders("loras")[0]
+        raise MissingFileError(f"{name} is not in {folder}. Put the LoRA there, or choose another one.")
+    return path
+
+
 def fingerprint(kind: str, name: str) -> str:
     """Changes when the file does; a node with the same fingerprint is not run again."""
     path = host().find_model(kind, name)

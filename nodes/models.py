@@ -20,6 +20,7 @@ from ..common.errors import InvalidInputError
 from ..common.families import Family
 from ..common.log import logger
 from ..common.shapes import TEMPORAL_STRIDE, video_frames
+from ..dit.adapters import AppliedAdapter, ParameterShapes
 from ..model_loading import build
 from ..model_loading.precision import Precision
 from ..model_loading.spec import ModelSpec
@@ -48,11 +49,16 @@ class MadeBy:
 
 @dataclass(frozen=True, eq=False)
 class WanModel:
-    """A video transformer, on the socket WAN_DIRECTOR_MODEL."""
+    """A video transformer, on the socket WAN_DIRECTOR_MODEL, with the LoRAs of its next run.
+
+    `shapes` are those of its parameters, by which LoRA files are matched.
+    """
 
     spec: ModelSpec
     dtype: torch.dtype
     residence: Residence
+    shapes: ParameterShapes
+    loras: tuple[AppliedAdapter, ...] = ()
 
     @property
     def file(self) -> str:
@@ -232,7 +238,8 @@ def load_model(path: Path, *, precision: Precision, attention: str) -> WanModel:
     def load() -> WanModel:
         options = _load_options(path, "diffusion_models", "auto", precision)
         loaded = build.load_dit(path, attention=attention, **options)
-        return WanModel(loaded.spec, loaded.dtype, host().residence(loaded.module, options["device"]))
+        residence = host().residence(loaded.module, options["device"])
+        return WanModel(loaded.spec, loaded.dtype, residence, ParameterShapes.of(loaded.module))
 
     return _once(build.model_key(path, precision, "model", attention), load)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..dit.adapters import adapted
 from ..dit.inputs import Conditioning
 from ..sampling.denoiser import Denoiser
 from ..sampling.guidance import CFG
@@ -58,10 +59,13 @@ def run_sampler(
     check_seed(settings.seed)
     device = model.residence.device
     progress = host().progress(schedule.steps, "sampling")
-    with model.residence.loaded(_working_bytes(model, latent)) as module:
+    working_bytes = _working_bytes(model, latent) + sum(lora.adapter.size_bytes for lora in model.loras)
+    with model.residence.loaded(working_bytes) as module, adapted(module, model.loras) as loras:
+        loras.begin_step(0, schedule.steps)
         sides = (_on_device(side, device) for side in (positive, negative))
         denoiser = Denoiser(module, *sides, guidance=guidance, on_block=interrupt_hook())
         for result in sample(denoiser, solver, schedule, latent.to(device), seed=settings.seed):
+            loras.begin_step(result.step, schedule.steps)
             progress.update(result.step, _preview(model, result))
             host().check_interrupt()
         return result.latent.cpu()

@@ -11,6 +11,7 @@ ALIASES = {
     "vae": ("vae",),
     "text_encoders": ("text_encoders", "clip"),
     "clip_vision": ("clip_vision",),
+    "loras": ("loras",),
 }
 """Model kind -> the folder names it goes by, today's first."""
 

@@ -1,0 +1,20 @@
+"""Small additions to a transformer (LoRA and its kin): beside the weights for one run, never in them."""
+
+from .attach import AdapterRun, adapted
+from .deltas import Change, Delta, Full, Hadamard, Kronecker, LowRank
+from .stack import Adapter, AppliedAdapter, ParameterShapes, parse_blocks
+
+__all__ = [
+    "Adapter",
+    "AdapterRun",
+    "AppliedAdapter",
+    "Change",
+    "Delta",
+    "Full",
+    "Hadamard",
+    "Kronecker",
+    "LowRank",
+    "ParameterShapes",
+    "adapted",
+    "parse_blocks",
+]

@@ -1,0 +1,106 @@
+"""Putting adapters onto a transformer for one run, and taking them off again whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ...common.errors import InvalidInputError
+from .layers import AdaptedLinear, Dial, Dialled, ShiftedParameters
+from .merging import is_stored
+from .stack import AppliedAdapter
+
+
+class AdapterRun:
+    """The adapters of one run: knows which are active in which step."""
+
+    def __init__(self, dials: Sequence[tuple[AppliedAdapter, Dial]]) -> None:
+        self._dials = dials
+
+    def begin_step(self, index: int, steps: int) -> None:
+        """Sets every adapter's strength for the step `index`, 0..steps - 1."""
+        for applied, dial in self._dials:
+            dial.strength = applied.strength_at(index / max(steps, 1))
+
+
+@contextmanager
+def adapted(model: nn.Module, stack: Sequence[AppliedAdapter]) -> Iterator[AdapterRun]:
+    """Puts a stack of adapters onto a model for the time of the context.
+
+    Matrices get a side path, or are merged as they are used; other parameters are replaced while the part of the model
+    that holds them runs. No weight is written to, and after the context, also after an exception, the model is as it
+    was. Tensors of an adapter go where the layer they belong to has its own.
+
+    Args:
+        model: a `WanDiT`, or any module with the parameters that the adapters name.
+
+    Raises:
+        InvalidInputError: an adapter is to be merged into a weight that is stored quantised.
+    """
+    dials = [(applied, Dial(applied.strength_at(0.0))) for applied in stack]
+    linear: dict[str, dict[str, list[Dialled]]] = {}
+    others: dict[str, list[Dialled]] = {}
+    for applied, dial in dials:
+        for name, changes in applied.changes().items():
+            path, _, leaf = name.rpartition(".")
+            is_linear = isinstance(model.get_submodule(path), nn.Linear)
+            target = linear.setdefault(path, {}).setdefault(leaf, []) if is_linear else others.setdefault(name, [])
+            target.extend(Dialled(change, dial, applied.merge) for change in changes)
+            if is_linear and applied.merge:
+                _check_mergeable(model.get_submodule(path), applied.adapter.name)
+    shifts = _shifts(model, others)
+    wrapped: list[tuple[nn.Module, str, nn.Module]] = []
+    try:
+        for path, leaves in linear.items():
+            parent, name, layer = _place(model, path)
+            wrapper = AdaptedLinear(layer, leaves.get("weight", []), leaves.get("bias", []), _compute_dtype(model))
+            wrapped.append((parent, name, layer))
+            setattr(parent, name, wrapper)
+        yield AdapterRun(dials)
+    finally:
+        for parent, name, layer in wrapped:
+            setattr(parent, name, layer)
+        for shift in shifts:
+            shift.remove()
+
+
+def _shifts(model: nn.Module, others: dict[str, list[Dialled]]) -> list[ShiftedParameters]:
+    """Parameters that are no matrices, grouped by the part of the model that runs them."""
+    units: dict[nn.Module, list[tuple[nn.Module, str, list[Dialled]]]] = {}
+    for name, changes in others.items():
+        path, _, leaf = name.rpartition(".")
+        units.setdefault(_unit(model, path), []).append((model.get_submodule(path), leaf, changes))
+    device = next(model.parameters()).device  # the patch embedding's, which is never swapped out
+    return [ShiftedParameters(unit, parameters, device) for unit, parameters in units.items()]
+
+
+def _unit(model: nn.Module, path: str) -> nn.Module:
+    """The outermost module on the way to `path` that is called as one: a block, the head, an embedding."""
+    unit = model
+    for name in filter(None, path.split(".")):
+        unit = getattr(unit, name)
+        if not isinstance(unit, nn.ModuleList):
+            break
+    return unit
+
+
+def _place(model: nn.Module, path: str) -> tuple[nn.Module, str, nn.Module]:
+    parent, _, name = path.rpartition(".")
+    owner = model.get_submodule(parent)
+    return owner, name, getattr(owner, name)
+
+
+def _compute_dtype(model: nn.Module) -> torch.dtype:
+    dtype = getattr(model, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _check_mergeable(layer: nn.Module, name: str) -> None:
+    if is_stored(layer):
+        raise InvalidInputError(
+            f"{name} cannot be merged into a quantised model: the sum would have to be rounded back to its few bits. "
+            "Switch merge off; beside the weights the LoRA is exact."
+        )

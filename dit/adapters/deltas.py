@@ -1,0 +1,170 @@
+"""What is added to one weight: low-rank, Hadamard and Kronecker products and full differences.
+
+Each can be applied to tokens without being written out (`add_to`), and written out some rows at a time (`rows`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+_PAIRS = 256
+"""Columns of a Hadamard product that are made at a time: enough to fill a matrix unit, little to hold."""
+
+AnyDelta = TypeVar("AnyDelta", bound="Delta")
+
+
+class Delta(Protocol):
+    """A matrix [out, in] in some factored form, whose tensors are its dataclass fields."""
+
+    def add_to(self, y: Tensor, x: Tensor, strength: float) -> None:
+        """y [tokens, out] += strength * x [tokens, in] @ delta.T, in place; the factors are in the dtype of x."""
+        ...
+
+    def rows(self, part: slice) -> Tensor:
+        """Some rows of the delta, float32: [rows, in]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LowRank:
+    """scale * up @ down.
+
+    Attributes:
+        down: [rank, in].
+        up: [out, rank].
+        scale: alpha / rank.
+
+    Source: Hu et al., "LoRA", arXiv 2106.09685.
+    """
+
+    down: Tensor
+    up: Tensor
+    scale: float = 1.0
+
+    def add_to(self, y: Tensor, x: Tensor, strength: float) -> None:
+        """See `Delta`; costs tokens * rank beside the base layer's tokens * out."""
+        y.addmm_(x @ self.down.T, self.up.T, alpha=self.scale * strength)
+
+    def rows(self, part: slice) -> Tensor:
+        return self.scale * (self.up[part].float() @ self.down.float())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hadamard:
+    """scale * (up_1 @ down_1) * (up_2 @ down_2), element by element (LoHa).
+
+    Attributes:
+        down_1, down_2: [rank, in]; the ranks of the two may differ.
+        up_1, up_2: [out, rank].
+
+    Source: Hyeon-Woo et al., "FedPara", arXiv 2108.06098.
+    """
+
+    down_1: Tensor
+    up_1: Tensor
+    down_2: Tensor
+    up_2: Tensor
+    scale: float = 1.0
+
+    def add_to(self, y: Tensor, x: Tensor, strength: float) -> None:
+        """See `Delta`. The product is one of rank r1 * r2: pairs of the ups' columns and the downs' rows."""
+        count = max(1, _PAIRS // len(self.down_2))
+        for start in range(0, len(self.down_1), count):
+            part = slice(start, start + count)
+            down = (self.down_1[part, None] * self.down_2[None]).flatten(0, 1)  # [pairs, in]
+            up = (self.up_1[:, part, None] * self.up_2[:, None]).flatten(1)  # [out, pairs]
+            y.addmm_(x @ down.T, up.T, alpha=self.scale * strength)
+
+    def rows(self, part: slice) -> Tensor:
+        first = self.up_1[part].float() @ self.down_1.float()
+        return self.scale * first * (self.up_2[part].float() @ self.down_2.float())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kronecker:
+    """scale * kron(left, right), each a matrix or a product of two (LoKr).
+
+    Attributes:
+        left: [out_1, in_1], or [out_1, rank] with `left_down` [rank, in_1].
+        right: [out_2, in_2], or [out_2, rank] with `right_down` [rank, in_2]; out = out_1 * out_2, in likewise.
+
+    Source: Yeh et al., "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model Evaluation",
+    arXiv 2309.14859.
+    """
+
+    left: Tensor
+    right: Tensor
+    left_down: Tensor | None = None
+    right_down: Tensor | None = None
+    scale: float = 1.0
+
+    def add_to(self, y: Tensor, x: Tensor, strength: float) -> None:
+        """See `Delta`. kron(L, R) x is R applied to each of in_1 parts of x, then L across the parts."""
+        left = self._left()
+        parts = x.unflatten(-1, (left.shape[1], -1))  # [tokens, in_1, in_2]
+        if self.right_down is not None:
+            parts = parts @ self.right_down.T
+        parts = parts @ self.right.T  # [tokens, in_1, out_2]
+        out = torch.matmul(left, parts)  # [tokens, out_1, out_2]
+        y.add_(out.flatten(-2), alpha=self.scale * strength)
+
+    def rows(self, part: slice) -> Tensor:
+        left, right = self._left().float(), self.right.float()
+        if self.right_down is not None:
+            right = right @ self.right_down.float()
+        numbers = torch.arange(left.shape[0] * right.shape[0], device=left.device)[part]
+        chosen = left[numbers // len(right), :, None] * right[numbers % len(right), None]  # [rows, in_1, in_2]
+        return self.scale * chosen.flatten(1)
+
+    def _left(self) -> Tensor:
+        return self.left if self.left_down is None else self.left @ self.left_down
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Full:
+    """A difference written out: of a matrix [out, in], a bias or norm [out], or of any other parameter in its shape."""
+
+    values: Tensor
+    scale: float = 1.0
+
+    def add_to(self, y: Tensor, x: Tensor, strength: float) -> None:
+        """See `Delta`."""
+        y.addmm_(x, self.values.T, alpha=self.scale * strength)
+
+    def rows(self, part: slice) -> Tensor:
+        return self.scale * self.values[part].float()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """What one adapter does to one parameter W.
+
+    Without magnitude: W + strength * delta. With it (DoRA): every row of W + delta gets the length that `magnitude`
+    [out, 1] says, or every column that of `magnitude` [1, in]; strength blends from W to that.
+
+    Source: Liu et al., "DoRA", arXiv 2402.09353, equation 5.
+    """
+
+    delta: Delta
+    magnitude: Tensor | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its tensors."""
+        tensors = [*tensors_of(self.delta).values(), *([] if self.magnitude is None else [self.magnitude])]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def tensors_of(delta: Delta) -> dict[str, Tensor]:
+    """The factors of a delta by field name."""
+    values = {field.name: getattr(delta, field.name) for field in fields(delta)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def with_tensors(delta: AnyDelta, tensors: dict[str, Tensor]) -> AnyDelta:
+    """The delta with other tensors in the place of its own (moved, cast)."""
+    return replace(delta, **tensors)

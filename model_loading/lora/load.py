@@ -1,0 +1,157 @@
+"""Reading a LoRA file for one model: names, shapes, numbers, and the sentence when they do not fit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from ...common.errors import CheckpointError
+from ...dit.adapters import Adapter, Change, ParameterShapes
+from ..checkpoint import Checkpoint, open_checkpoint
+from ..key_maps.layouts import find_layout
+from ..spec import ModelSpec
+from .build import GroupReader, target_of
+from .misfits import no_match, wrong_size
+from .names import LayerNames
+from .report import LoraReport
+from .roles import Part, find_part
+from .scaling import read_scaling
+
+_CHANNEL_LAYERS = ("patch_embedding", "head.head", "vace_patch_embedding")
+"""Layers whose shape depends on the channels of the video: a LoRA for text to video may be used for image to video."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedLora:
+    """A LoRA ready for one model, and what became of its tensors."""
+
+    adapter: Adapter
+    report: LoraReport
+
+
+@dataclass(slots=True)
+class _Sorting:
+    """The tensors of a file on their way to the report."""
+
+    groups: dict[str, dict[str, str]] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+    unmatched: list[str] = field(default_factory=list)
+
+    def drop(self, layer: str, reason: str | None) -> None:
+        """Takes a layer out again: ignored for a reason, or unmatched."""
+        keys = self.groups.pop(layer).values()
+        if reason is None:
+            self.unmatched.extend(keys)
+        else:
+            self.ignored[reason] += len(keys)
+
+
+def check_lora(path: str | Path) -> None:
+    """Refuses a file that is no LoRA, by its header alone.
+
+    Raises:
+        MissingFileError: there is no such file.
+        CheckpointError: it is damaged, or something else.
+    """
+    _parts(open_checkpoint(path))
+
+
+def read_lora(path: str | Path, shapes: ParameterShapes, model: ModelSpec) -> LoadedLora:
+    """Reads a LoRA for a model.
+
+    Everything is checked by names and shapes before a number is read; then every number is checked to be finite.
+    Tensors stay windows into the file where they can.
+
+    Args:
+        path: a .safetensors file (or .pt, .bin of plain tensors).
+        shapes: the parameters of the model.
+        model: what the model is, for messages.
+
+    Raises:
+        MissingFileError: there is no such file.
+        CheckpointError: the file is no LoRA, is damaged, or its tensors do not fit each other.
+        PairingError: it is for another model.
+    """
+    checkpoint = open_checkpoint(path)
+    parts = _parts(checkpoint)
+    sorting = _sort(checkpoint, parts, shapes)
+    reader = GroupReader(checkpoint, read_scaling(checkpoint))
+    _check_shapes(reader, sorting, shapes, model)
+    if not sorting.groups:
+        raise no_match(checkpoint, sorting.ignored, model)
+    changes: dict[str, list[Change]] = {}
+    for layer, group in sorting.groups.items():
+        for name, change in reader.read(layer, sorting.paths[layer], group, shapes.shapes):
+            changes.setdefault(name, []).append(change)
+    adapter = Adapter(checkpoint.path.name, MappingProxyType({name: tuple(each) for name, each in changes.items()}))
+    matched = sum(len(group) for group in sorting.groups.values())
+    report = LoraReport(
+        checkpoint.path.name, matched, len(changes), MappingProxyType(sorting.ignored), tuple(sorting.unmatched)
+    )
+    return LoadedLora(adapter, report)
+
+
+def _parts(checkpoint: Checkpoint) -> Mapping[str, Part | None]:
+    parts = {key: find_part(key) for key in checkpoint.tensors}
+    if any(parts.values()):
+        return parts
+    name = checkpoint.path.name
+    if find_layout(parts) is not None:
+        raise CheckpointError(
+            f"{name} is a full model and not a LoRA: put it into models/diffusion_models and choose it in Load Wan "
+            "Model. Here choose a LoRA, a small addition to a model."
+        )
+    first = next(iter(parts), "none")
+    raise CheckpointError(
+        f"{name} is no LoRA: none of its {len(parts):,} tensors is named like a LoRA's (first: {first[:80]!r}). "
+        "Choose another file of models/loras."
+    )
+
+
+def _sort(checkpoint: Checkpoint, parts: Mapping[str, Part | None], shapes: ParameterShapes) -> _Sorting:
+    """Tensors by official layer and role; what has no layer in the model is ignored or unmatched."""
+    names = LayerNames(shapes.shapes, (part.path for part in parts.values() if part))
+    sorting = _Sorting()
+    for key, part in parts.items():
+        reason = names.reason_to_ignore(part.path) if part else None
+        layer = _layer(names, part, shapes) if part and reason is None else None
+        if reason is not None:
+            sorting.ignored[reason] += 1
+        elif layer is None:
+            sorting.unmatched.append(key)
+        else:
+            group = sorting.groups.setdefault(layer, {})
+            if part.role in group:
+                raise CheckpointError(
+                    f"{checkpoint.path.name} has the same part of {layer} twice ({group[part.role]!r} and {key!r}): it "
+                    "was put together from several LoRAs; use them one by one."
+                )
+            group[part.role] = key
+            sorting.paths[layer] = part.path
+    return sorting
+
+
+def _layer(names: LayerNames, part: Part, shapes: ParameterShapes) -> str | None:
+    """The official layer of a part, if the model has the parameter that the part changes."""
+    if part.role == "diff_m":
+        return names.find(part.path + ".modulation") or names.find(part.path + ".scale_shift_table")
+    layer = names.find(part.path)
+    return layer if layer and target_of(layer, part.role, shapes.shapes) else None
+
+
+def _check_shapes(reader: GroupReader, sorting: _Sorting, shapes: ParameterShapes, model: ModelSpec) -> None:
+    """Drops what may not fit, and refuses the file if anything else does not."""
+    for layer, group in list(sorting.groups.items()):
+        if not reader.is_complete(group):
+            sorting.drop(layer, None)
+            continue
+        misfit = reader.misfit(layer, group, shapes.shapes)
+        if misfit is None:
+            continue
+        if layer not in _CHANNEL_LAYERS:
+            raise wrong_size(reader.name, model, misfit)
+        sorting.drop(layer, "of a layer for another number of channels")

@@ -1,0 +1,147 @@
+"""The node that puts a LoRA onto a video model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import InvalidInputError
+from ..common.log import logger
+from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes, parse_blocks
+from ..model_loading.build import ModelKey, model_key
+from ..model_loading.lora import check_lora, read_lora
+from ..model_loading.quantization.plain import PLAIN
+from ..model_loading.spec import ModelSpec
+from .api import answer, io, one_sentence
+from .host import host
+from .loaders import WanModelType
+from .model_files import find_lora, fingerprint
+from .models import WanModel
+
+MAX_STRENGTH = 10.0
+
+
+def _setting_widgets() -> list[Any]:
+    """Where, when and how the LoRA works; for most, the defaults."""
+    return [
+        io.String.Input(
+            "blocks",
+            default="all",
+            tooltip="Which blocks of the model it changes: all, or numbers such as 0-9,20. With numbers it changes "
+            "nothing outside these blocks.",
+        ),
+        io.Float.Input(
+            "start_percent",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="From which part of the steps on it is active: 0 the first step, 0.5 the second half.",
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Up to which part of the steps it is active: 1 to the last step, 0.5 the first half.",
+        ),
+        io.Boolean.Input(
+            "merge",
+            default=False,
+            tooltip="Sum it into the weights as they are used, instead of computing it beside them. Same result up to "
+            "rounding; faster with several or large LoRAs on long videos. Not for quantised models.",
+        ),
+    ]
+
+
+class WanDirectorLora(io.ComfyNode):
+    """Puts a LoRA onto a video model."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorLora",
+            display_name="Wan LoRA",
+            category="Wan Director/loaders",
+            description="Puts a LoRA onto a Wan model: a style, a character, fewer steps. Chain several. All common "
+            "file forms work, on every kind of model file; changing the strength loads nothing again.",
+            search_aliases=["lora", "lora loader", "load lora", "lightx2v", "wanvideo lora select"],
+            inputs=[
+                WanModelType.Input("model", tooltip="From Load Wan Model or another Wan LoRA."),
+                io.Combo.Input(
+                    "lora_name",
+                    options=host().model_files("loras"),
+                    tooltip="A file in models/loras, made for this model's size (1.3B, 5B or 14B).",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-MAX_STRENGTH,
+                    max=MAX_STRENGTH,
+                    step=0.01,
+                    round=0.0001,
+                    tooltip="How strongly it works: 1 as trained, 0 off, below 0 the opposite.",
+                ),
+                *_setting_widgets(),
+            ],
+            outputs=[WanModelType.Output(display_name="model", tooltip="The model with the LoRA, for the sampler.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora_name: str | None = None) -> bool | str:
+        return answer(_check, lora_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, lora_name: str, **_: Any) -> str:
+        return fingerprint("loras", lora_name)
+
+    @classmethod
+    @one_sentence
+    def execute(
+        cls,
+        model: WanModel,
+        lora_name: str,
+        strength: float,
+        blocks: str,
+        start_percent: float,
+        end_percent: float,
+        merge: bool,
+    ) -> Any:
+        settings = (strength, parse_blocks(blocks), start_percent, end_percent, merge)
+        applied = AppliedAdapter(_load(model, find_lora(lora_name)), *settings)
+        _check_merge(model, applied)
+        return io.NodeOutput(replace(model, loras=(*model.loras, applied)))
+
+
+def _check(name: str | None) -> None:
+    if name is not None:
+        check_lora(find_lora(name))
+
+
+def _check_merge(model: WanModel, applied: AppliedAdapter) -> None:
+    if applied.merge and model.spec.weight_format is not PLAIN:
+        raise InvalidInputError(
+            f"{applied.adapter.name} cannot be merged into {model.file}, whose weights are stored as "
+            f"{model.spec.weight_format.name}: the sum would have to be rounded back to their few bits. Switch merge "
+            "off; beside the weights the LoRA is exact."
+        )
+
+
+def _load(model: WanModel, path: Path) -> Adapter:
+    return _read(model_key(path), model.shapes, model.spec)
+
+
+@lru_cache(maxsize=8)
+def _read(key: ModelKey, shapes: ParameterShapes, spec: ModelSpec) -> Adapter:
+    """The LoRA of a file for a model; read once, as another strength makes a new node output and not a new adapter.
+
+    Its tensors are windows into the file where the system allows it, so that keeping some costs little.
+    """
+    loaded = read_lora(key.path, shapes, spec)
+    logger.info("LoRA %s", loaded.report.line())
+    if loaded.report.unmatched:
+        logger.debug("LoRA %s: unmatched: %s", loaded.report.name, ", ".join(loaded.report.unmatched))
+    return loaded.adapter
