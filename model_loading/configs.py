@@ -20,6 +20,7 @@ HEADS_KEY = "wan_director.heads"
 _DIT_HEAD_DIM = 128  # in every published Wan transformer
 _CLIP_HEAD_DIM = 80  # in ViT-H
 _MAX_LAYERS = 200
+_LEVELS_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # only the VAE of Wan 2.2 has levels
 
 
 class Tensors:
@@ -95,6 +96,8 @@ def _read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
 
 
 def _read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
+    if _LEVELS_KEY in tensors.keys:
+        return _read_vae_levels(tensors)
     base = tensors.size("encoder.conv1.weight", 0)
     decoder_base = tensors.size("decoder.head.0.gamma", 0)
     levels: list[list[int]] = [[]]  # channels after each residual block, per level
@@ -107,9 +110,7 @@ def _read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
         else:
             levels[-1].append(tensors.size(stem + "residual.6.weight", 0))
     if not all(levels) or any(level[-1] % base for level in levels):
-        raise CheckpointError(
-            f"{tensors.file_name} has the names of the Wan VAE but not its structure: use another file."
-        )
+        raise _wrong_vae(tensors)
     return VAEConfig(
         base_channels=base,
         latent_channels=tensors.size("conv2.weight", 0),
@@ -118,6 +119,33 @@ def _read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
         temporal_downsample=tuple(temporal),
         decoder_base_channels=None if decoder_base == base else decoder_base,
     )
+
+
+def _read_vae_levels(tensors: Tensors) -> VAEConfig:
+    """The form of Wan 2.2: levels of residual blocks, each but the last with a resampling at its end."""
+    base = tensors.size("encoder.conv1.weight", 0)
+    decoder_base = tensors.size("decoder.head.0.gamma", 0)
+    stems = [f"encoder.downsamples.{level}.downsamples." for level in range(tensors.count("encoder.downsamples."))]
+    blocks = tensors.count(stems[-1])
+    widths = [tensors.size(stem + "0.residual.6.weight", 0) for stem in stems]
+    channels = tensors.size("encoder.conv1.weight", 1)
+    patch = math.isqrt(channels // 3)
+    if any(width % base for width in widths) or 3 * patch**2 != channels:
+        raise _wrong_vae(tensors)
+    return VAEConfig(
+        base_channels=base,
+        latent_channels=tensors.size("conv2.weight", 0),
+        channel_multipliers=tuple(width // base for width in widths),
+        residual_blocks=blocks,
+        temporal_downsample=tuple(f"{stem}{blocks}.time_conv.weight" in tensors.keys for stem in stems[:-1]),
+        decoder_base_channels=None if decoder_base == base else decoder_base,
+        patch_size=patch,
+        level_shortcuts=True,
+    )
+
+
+def _wrong_vae(tensors: Tensors) -> CheckpointError:
+    return CheckpointError(f"{tensors.file_name} has the names of the Wan VAE but not its structure: use another file.")
 
 
 def _read_umt5(tensors: Tensors, metadata: Mapping[str, str]) -> UMT5Config:

@@ -11,7 +11,7 @@ from ..common.families import FAMILIES, TINY, WAN_2_1, WAN_2_2_5B, Family
 from ..dit.config import PRESETS, DiTConfig
 from ..text_encoder.clip_vision import CLIP_VIT_H
 from ..text_encoder.umt5 import UMT5_XXL, UMT5Config
-from ..vae3d.config import WAN_2_1_VAE, VAEConfig
+from ..vae3d.config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
 from .key_maps.layouts import Kind
 from .known_files import where_to_get
 
@@ -23,6 +23,11 @@ _PRESET_TITLES = {
     "t2v-14B": "Wan 2.1 T2V 14B (or one expert of Wan 2.2 T2V A14B)",
     "i2v-14B": "Wan 2.1 I2V 14B",
     "flf2v-14B": "Wan 2.1 FLF2V 14B",
+}
+_VAE_TITLES = {
+    WAN_2_1_VAE: "the Wan 2.1 VAE",
+    LIGHT_WAN_2_1_VAE: "the light VAE of Wan 2.1",
+    WAN_2_2_VAE: "the Wan 2.2 VAE",
 }
 _TINY_PARTS = {"vae": "the VAE", "text_encoder": "the text encoder", "clip_vision": "the CLIP vision encoder"}
 _I2V_2_2 = replace(PRESETS["i2v-14B"], clip_dim=None)
@@ -95,7 +100,10 @@ def title(kind: Kind, config: object, family: Family, preset: str | None) -> str
         return "one expert of Wan 2.2 I2V A14B"
     if config == _FUN_1_3B:
         return "Wan 2.1 Fun-InP 1.3B"
-    published = {"vae": WAN_2_1_VAE, "text_encoder": UMT5_XXL, "clip_vision": CLIP_VIT_H}.get(kind)
+    if isinstance(config, VAEConfig):
+        whole = WAN_2_2_VAE if config.level_shortcuts else WAN_2_1_VAE
+        return _VAE_TITLES.get(config, f"{_VAE_TITLES[whole]} of another size")
+    published = {"text_encoder": UMT5_XXL, "clip_vision": CLIP_VIT_H}.get(kind)
     size = "" if config == published else " of another size"
     return f"{_part(kind, config)}{size}" if kind != "dit" else f"a Wan 2.1 {_part(kind, config)} model{size}"
 
@@ -103,7 +111,7 @@ def title(kind: Kind, config: object, family: Family, preset: str | None) -> str
 def _part(kind: Kind, config: object) -> str:
     if isinstance(config, DiTConfig):
         return "I2V" if config.image_channels else "T2V"
-    return {"vae": "the Wan 2.1 VAE", "text_encoder": "UMT5-XXL", "clip_vision": "CLIP ViT-H"}[kind]
+    return {"text_encoder": "UMT5-XXL", "clip_vision": "CLIP ViT-H"}[kind]
 
 
 def start_image(config: object, family: Family) -> Literal["none", "optional", "required"]:

@@ -1,6 +1,6 @@
 """The causal video autoencoder: video to latent and back."""
 
-from .config import WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
+from .config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
 from .vae import CausalVAE
 
-__all__ = ["WAN_2_1_VAE", "WAN_2_2_VAE", "CausalVAE", "VAEConfig"]
+__all__ = ["LIGHT_WAN_2_1_VAE", "WAN_2_1_VAE", "WAN_2_2_VAE", "CausalVAE", "VAEConfig"]

@@ -60,6 +60,8 @@ class VAEConfig:
 
 
 WAN_2_1_VAE = VAEConfig()
+# A quarter of the channels, distilled from the official one. Source: ModelTC/LightX2V, "LightVAE" (lightvaew2_1).
+LIGHT_WAN_2_1_VAE = VAEConfig(base_channels=24)
 WAN_2_2_VAE = VAEConfig(
     base_channels=160, latent_channels=48, decoder_base_channels=256, patch_size=2, level_shortcuts=True
 )

@@ -1,9 +1,9 @@
-"""Names of the Wan 2.1 VAE in diffusers' AutoencoderKLWan -> official names."""
+"""Names of the Wan 2.1 and 2.2 VAEs in diffusers' AutoencoderKLWan -> official names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .renaming import Renaming, Source, Sources
 
@@ -32,24 +32,57 @@ _PARTS = (
 _UP = re.compile(r"decoder\.up_blocks\.(?P<level>\d+)\.(?P<list>resnets|upsamplers)\.(?P<index>\d+)\.(?P<rest>.+)")
 _IN_A_BLOCK = re.compile(r"(?:encoder|decoder)\.(?:downsamples|upsamples|middle)\.\d+\..+")
 
+# A level of the 2.2 VAE: residual blocks, and at its end the resampling, which has no number.
+_LEVEL = re.compile(
+    r"(?P<stage>encoder\.down|decoder\.up)_blocks\.(?P<level>\d+)\."
+    r"(?:resnets\.(?P<index>\d+)|downsampler|upsampler)\.(?P<rest>.+)"
+)
+
 
 def from_diffusers_vae(keys: Iterable[str]) -> Sources:
-    """The official decoder is one flat list where diffusers has levels of residual blocks and an upsampler each."""
+    """2.1: the official sides are flat lists, where diffusers' decoder has levels. 2.2: both sides have levels."""
     keys = list(keys)
-    found = (_UP.fullmatch(key) for key in keys)
-    resnets = 1 + max((int(m["index"]) for m in found if m and m["list"] == "resnets"), default=0)
-    return {_official(key, resnets): Source((key,)) for key in keys}
+    has_levels = any(key.startswith("encoder.down_blocks.0.resnets.") for key in keys)
+    official = _in_levels(keys) if has_levels else _in_flat_lists(keys)
+    return {_official(key, official): Source((key,)) for key in keys}
 
 
-def _official(key: str, resnets: int) -> str:
-    up = _UP.fullmatch(key)
-    if up:
-        first = int(up["level"]) * (resnets + 1)
-        place = first + (int(up["index"]) if up["list"] == "resnets" else resnets)
-        name = f"decoder.upsamples.{place}.{up['rest']}"
-    else:
-        name = _names.official(key)
+def _official(key: str, in_blocks: Callable[[str], str | None]) -> str:
+    name = in_blocks(key) or _names.official(key)
     if _IN_A_BLOCK.fullmatch(name):
         for pattern, replacement in _PARTS:
             name = pattern.sub(replacement, name)
     return name
+
+
+def _in_flat_lists(keys: list[str]) -> Callable[[str], str | None]:
+    """The place of a key in the decoder of 2.1."""
+    found = (_UP.fullmatch(key) for key in keys)
+    resnets = 1 + max((int(m["index"]) for m in found if m and m["list"] == "resnets"), default=0)
+
+    def place(key: str) -> str | None:
+        up = _UP.fullmatch(key)
+        if up is None:
+            return None
+        number = int(up["level"]) * (resnets + 1) + (int(up["index"]) if up["list"] == "resnets" else resnets)
+        return f"decoder.upsamples.{number}.{up['rest']}"
+
+    return place
+
+
+def _in_levels(keys: list[str]) -> Callable[[str], str | None]:
+    """The place of a key in the levels of 2.2."""
+    resnets: dict[tuple[str, str], int] = {}
+    for found in filter(None, (_LEVEL.fullmatch(key) for key in keys)):
+        level = found["stage"], found["level"]
+        resnets[level] = max(resnets.get(level, 0), 1 + int(found["index"] or -1))
+
+    def place(key: str) -> str | None:
+        found = _LEVEL.fullmatch(key)
+        if found is None:
+            return None
+        number = found["index"] or resnets[found["stage"], found["level"]]
+        side = found["stage"].rpartition(".")[2]
+        return f"{found['stage']}samples.{found['level']}.{side}samples.{number}.{found['rest']}"
+
+    return place
