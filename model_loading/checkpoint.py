@@ -38,6 +38,9 @@ class Checkpoint(Protocol):
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
 
 
+    def release(self, key: str) -> None:
+        """Lets go of the memory under the tensor called `key` where it is a map of the file; call it when done."""
+
 class ShardedCheckpoint:
     """Several .safetensors files that together are one model."""
 
@@ -61,6 +64,10 @@ class ShardedCheckpoint:
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
         return self._shard_of[key].read(key)
 
+
+    def release(self, key: str) -> None:
+        """See `Checkpoint.release`."""
+        self._shard_of[key].release(key)
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Opens a model: a .safetensors file, a .pth / .pt / .bin file, a folder of parts or its `.index.json`.

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from ..dit.config import DiTConfig
 from .checkpoint import Checkpoint, human_bytes
+from .footprint import loaded_bytes
 from .known_files import FOLDERS, known_file
+from .precision import NETWORKS, choose_dtype
 from .spec import KIND_TITLES, ModelSpec
 
-_PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64"}
+_PRECISIONS = {
+    "BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64", "F8_E4M3": "fp8_e4m3fn", "F8_E5M2": "fp8_e5m2",
+    "I8": "int8", "U8": "4 bit",
+}  # fmt: skip
+_CAST_PRECISION = "fp8_scaled"
 _NAMINGS = {
     "official": "official names",
     "diffusers": "diffusers names",
@@ -28,7 +34,8 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
         ("model", f"{spec.title} ({KIND_TITLES[spec.kind]})"),
         ("family", spec.family.title),
         ("size", f"{human_bytes(spec.size_bytes)}, {spec.parameters / 1e6:,.1f} million weights"),
-        ("precision", f"{_PRECISIONS[spec.file_dtype]} ({spec.weight_format.name})"),
+        ("precision", f"{_PRECISIONS.get(spec.file_dtype, spec.file_dtype)} ({spec.weight_format.name})"),
+        ("memory", _memory(spec, checkpoint)),
         ("names", _naming(spec, checkpoint)),
     ]
     if isinstance(spec.config, DiTConfig):
@@ -44,6 +51,16 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
 
 
 def _naming(spec: ModelSpec, checkpoint: Checkpoint) -> str:
+def _memory(spec: ModelSpec, checkpoint: Checkpoint) -> str:
+    """What the weights take with precision auto and, where they can be cast, in fp8."""
+    dtype = str(choose_dtype(spec, "auto").dtype).removeprefix("torch.")
+    size = f"{human_bytes(loaded_bytes(checkpoint, spec))}, computed in {dtype}"
+    cast_bytes = loaded_bytes(checkpoint, spec, _CAST_PRECISION) if spec.kind in NETWORKS else 0
+    if not 0 < cast_bytes < 0.95 * loaded_bytes(checkpoint, spec):
+        return size
+    return f"{size}; {human_bytes(cast_bytes)} with precision {_CAST_PRECISION}"
+
+
     prefix = f" behind {spec.prefix!r}" if spec.prefix else ""
     return f"{_NAMINGS[spec.naming]}{prefix}, {len(checkpoint.tensors):,} tensors"
 

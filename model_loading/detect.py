@@ -15,6 +15,7 @@ from .foreign import SIGNATURES, WAN_VARIANTS, WAN_VARIANTS_BY_CHANNELS, is_lora
 from .key_maps.layouts import Kind, Layout, find_layout, plain_name
 from .key_maps.renaming import Source
 from .known_files import EXAMPLES, FOLDERS, where_to_get
+from .quantization.plain import FLOATS
 from .quantization.weight_formats import find_weight_format, name_quantisation
 from .spec import ModelSpec
 from .titles import find_family, find_preset, start_image, title
@@ -82,6 +83,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
         prefix=reading.prefix,
         weight_format=weight_format,
         file_dtype=_main_dtype(reading.weights),
+        plain_dtype=_plain_dtype(reading.weights),
         config=config,
         parameters=sum(info.elements for info in reading.weights.values()),
         size_bytes=checkpoint.size_bytes,
@@ -133,6 +135,15 @@ def _main_dtype(weights: Mapping[str, TensorInfo]) -> str:
     for info in weights.values():
         sizes[info.dtype] += info.size_bytes
     return sizes.most_common(1)[0][0]
+
+
+def _plain_dtype(weights: Mapping[str, TensorInfo]) -> str:
+    """The number format most bytes are stored in; where that is a quantised one, the most used one of 16 bits."""
+    main = _main_dtype(weights)
+    if main in FLOATS:
+        return main
+    halves = Counter(info.dtype for info in weights.values() if info.dtype in ("BF16", "F16"))
+    return halves.most_common(1)[0][0] if halves else "BF16"
 
 
 def _refuse_variants_by_name(name: str, names: Mapping[str, str]) -> None:

@@ -53,6 +53,13 @@ class FileData:
             return self._window(start, dtype, elements)
         return self._copy(start, elements * dtype.itemsize).view(dtype)
 
+    def release(self, start: int, size: int) -> None:
+        """Takes a part of the map out of this process's memory: the system may drop it, and reads it again if asked."""
+        mapped = self.__dict__.get("_map")
+        first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, (start + size) // mmap.PAGESIZE * mmap.PAGESIZE
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED") and first < last:
+            mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+
     @cached_property
     def _map(self) -> mmap.mmap:
         with self._path.open("rb") as file:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
+from .quantization.arithmetic import FP8_DTYPES, largest_number
+from .quantization.casting import CASTINGS, Casting
 from .safetensors_file import TORCH_DTYPES
-from .spec import ModelSpec
+from .spec import KIND_TITLES, ModelSpec
 
-Precision = Literal["auto", "bf16", "fp16", "fp32"]
+Precision = Literal[
+    "auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2", "fp8_scaled", "fp8_scaled_tensor", "fp8_compute"
+]
+"""Of the fp8 ones, which cast while loading, see `quantization.casting.CASTINGS`."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _BIG_BYTES = 1_000_000_000
+
+NETWORKS = frozenset({"dit", "text_encoder"})
+"""Kinds of models that are mostly big matrices, which can be cast to fp8."""
 
 
 class Choice(NamedTuple):
@@ -26,32 +35,49 @@ class Choice(NamedTuple):
 
 
 def choose_dtype(spec: ModelSpec, precision: Precision, device: torch.device | str | None = None) -> Choice:
-    """The dtype to load a model in.
+    """The dtype to compute in, and to load all weights in that are neither stored quantised nor cast to fp8.
 
-    auto keeps the file's, with two exceptions. Big float32 files are loaded in bf16, in which the official code
-    computes. On a CPU fp16 matrices are about a thousand times slower than others, so fp16 is never used there, even
-    when asked for: models under 1 GB become fp32, bigger ones bf16.
+    auto keeps the file's (of a quantised file that of its 16-bit tensors, or bf16), with two exceptions. Big float32
+    files are loaded in bf16, in which the official code computes; so is what fp8 leaves of any float32 file. On a CPU
+    fp16 matrices are about a thousand times slower than others, so fp16 is never used there, even when asked for:
+    models under 1 GB become fp32, bigger ones bf16.
 
     Args:
         device: where the model will run; None for the machine's accelerator, if it has one.
 
     Raises:
-        InvalidInputError: unknown precision.
+        InvalidInputError: unknown precision, or one that this kind of model has not.
     """
     if precision not in get_args(Precision):
         raise InvalidInputError(f"The precision is one of {', '.join(get_args(Precision))}, got {precision!r}.")
-    stored = TORCH_DTYPES[spec.file_dtype]
+    casting = choose_casting(spec, precision)
+    stored = TORCH_DTYPES[spec.plain_dtype]
     dtype, reason = _DTYPES.get(precision, stored), None
     size_bytes = spec.parameters * dtype.itemsize
-    if precision == "auto" and dtype.itemsize > 2:
-        is_network = spec.kind in ("dit", "text_encoder")
-        dtype = torch.bfloat16 if is_network and size_bytes > _BIG_BYTES else torch.float32
-        if dtype == torch.bfloat16:
+    if precision not in _DTYPES and dtype.itemsize > 2:
+        is_network = spec.kind in NETWORKS
+        dtype = torch.bfloat16 if casting or (is_network and size_bytes > _BIG_BYTES) else torch.float32
+        if dtype == torch.bfloat16 and casting is None:
             reason = "bf16 instead of the file's fp32: half the memory, and the precision the official code computes in"
     if dtype == torch.float16 and _runs_on_cpu(device):
         dtype = torch.float32 if size_bytes < _BIG_BYTES else torch.bfloat16
         reason = f"{_NAMES[dtype]}, because fp16 is about a thousand times slower on a CPU"
     return Choice(dtype, reason)
+
+
+def choose_casting(spec: ModelSpec, precision: Precision) -> Casting | None:
+    """How the matrices of a model are cast while it is loaded; None if they are not.
+
+    Raises:
+        InvalidInputError: fp8 for a model that is no network of big matrices.
+    """
+    casting = CASTINGS.get(precision)
+    if casting is not None and spec.kind not in NETWORKS:
+        raise InvalidInputError(
+            f"{precision} is for the diffusion model and the text encoder, not for a {KIND_TITLES[spec.kind]}. "
+            f"Choose {', '.join(('auto', *_DTYPES))}."
+        )
+    return casting
 
 
 def _runs_on_cpu(device: torch.device | str | None) -> bool:
@@ -64,4 +90,6 @@ def all_finite(tensor: Tensor) -> bool:
     """Whether a tensor has neither NaN nor infinity. One pass without temporaries, about 15 GB/s on one core."""
     if not tensor.numel():
         return True
+    if tensor.dtype in FP8_DTYPES:
+        return math.isfinite(largest_number(tensor))
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))  # NaN is passed on as both

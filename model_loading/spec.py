@@ -51,7 +51,8 @@ class ModelSpec:
         config: sizes to build the module with.
         parameters: number of weights.
         size_bytes: size of the file or files.
-        start_image: whether the model takes given frames (36 input channels); "optional" ones also run without.
+        start_image: whether the model takes given frames; "optional" ones also run without.
+        plain_dtype: number format to compute in: the file's, or of quantised files that of their 16-bit tensors.
         sources: official key -> where it is in the file.
         extras: names in the file that are no weights of this model and are safe to leave out.
     """
@@ -71,6 +72,7 @@ class ModelSpec:
     start_image: Literal["none", "optional", "required"] = "none"
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False, compare=False)
     extras: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    plain_dtype: str = "BF16"
 
     @property
     def takes_clip(self) -> bool:

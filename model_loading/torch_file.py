@@ -64,6 +64,9 @@ class TorchFile:
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
         return self._weights[key]
 
+    def release(self, key: str) -> None:
+        """See `Checkpoint.release`; torch owns the map of these files, and it stays."""
+
 
 def _require_safe_torch(path: Path) -> None:
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])

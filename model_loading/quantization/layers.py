@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .fp8_compute import fp8_linear
 from .stored import Codec, StoredWeight
 
 LayerNorm = nn.LayerNorm
@@ -47,13 +48,20 @@ class _Storing(nn.Module):
 
 
 class Linear(_Storing, nn.Linear):
-    """As torch.nn.Linear."""
+    """As torch.nn.Linear. `fp8_compute` lets fp8 matrices be multiplied in fp8, see `casting.use_fp8_compute`."""
+
+    fp8_compute: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in_features] -> [..., out_features], in the dtype of x."""
-        if self.codec is None:
+        stored = self.stored()
+        if stored is None:
             return F.linear(x, self.weight, self.bias)
-        return F.linear(x, self.dense_weight(x.dtype), self.bias)
+        if self.fp8_compute:
+            out = fp8_linear(x, stored.parts, self.bias)
+            if out is not None:
+                return out
+        return F.linear(x, stored.dense(x.dtype), self.bias)
 
 
 class Embedding(_Storing, nn.Embedding):

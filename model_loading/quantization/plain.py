@@ -13,7 +13,7 @@ from ..safetensors_file import TensorInfo
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
 
-_FLOATS = frozenset({"BF16", "F16", "F32", "F64"})
+FLOATS = frozenset({"BF16", "F16", "F32", "F64"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class PlainFormat:
 
     def matches(self, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bool:
         """All tensors are floating-point numbers of 16 bits or more."""
-        return all(info.dtype in _FLOATS for info in tensors.values())
+        return all(info.dtype in FLOATS for info in tensors.values())
 
     def read(self, checkpoint: Checkpoint, key: str) -> Tensor:
         """The tensor."""

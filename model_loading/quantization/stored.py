@@ -19,7 +19,8 @@ class Codec(Protocol):
         """The matrix of `shape` [rows, columns] in `dtype`, on the device of the parts.
 
         Scales are multiplied in float32, so that the only rounding is the last one to `dtype`. Parts whose first
-        dimension counts rows may hold any subset of the rows (an embedding looks up single rows).
+        dimension counts rows may hold any subset of the rows (an embedding looks up single rows). A codec that cannot
+        do that has an attribute `whole` that is true: embeddings are then dequantised when they are loaded.
         """
         ...
 
@@ -31,7 +32,7 @@ class StoredWeight:
     Attributes:
         codec: reads it.
         parts: the stored tensors by name: always "weight", then whatever the codec needs ("scale", ...). They keep
-            the dtype and shape of the file.
+            the dtype and shape of the file, but for scales: those are float32, one number [] or one per row [rows, 1].
         shape: [rows, columns] of the matrix they stand for.
     """
 
@@ -42,6 +43,11 @@ class StoredWeight:
     def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The matrix as plain numbers."""
         return self.codec.dequantize(self.parts, self.shape, dtype)
+
+    @property
+    def needs_all_rows(self) -> bool:
+        """Whether single rows cannot be read by themselves."""
+        return getattr(self.codec, "whole", False)
 
     @property
     def size_bytes(self) -> int:

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 from ..safetensors_file import TensorInfo
+from .comfy_quant import COMFY_QUANT
+from .fp8 import PLAIN_FP8, SCALED_FP8
+from .gguf import GGUF
+from .int8 import INT8_FORMAT
 from .plain import PLAIN
 from .stored import StoredWeight
 
@@ -19,7 +23,7 @@ class WeightFormat(Protocol):
     """One way a file stores its weights.
 
     Attributes:
-        name: for people ("plain", "fp8 scaled (e4m3fn)").
+        name: for people ("plain", "scaled fp8").
         companions: ends of the names of tensors that are no weights but belong to one (".scale_weight"), or whole
             names that only mark the file ("scaled_fp8").
     """
@@ -40,34 +44,30 @@ class WeightFormat(Protocol):
         ...
 
 
-WEIGHT_FORMATS: tuple[WeightFormat, ...] = (PLAIN,)
+WEIGHT_FORMATS: tuple[WeightFormat, ...] = (COMFY_QUANT, INT8_FORMAT, SCALED_FP8, PLAIN_FP8, GGUF, PLAIN)
 
-# Suffixes that published quantised files carry, most specific first.
-_QUANTISED_BY_SUFFIX = (
-    ("nvfp4 (4 bit)", (".weight_scale_2", ".weight_global_scale")),
+# Suffixes by which files in formats this version cannot load are known, most specific first.
+_UNSUPPORTED_BY_SUFFIX = (
+    ("nvfp4 of LightX2V (4 bit)", (".weight_global_scale",)),
     ("GPTQ or AWQ (4 bit)", (".qweight", ".qzeros")),
     ("bitsandbytes (4 or 8 bit)", (".absmax", ".quant_map", ".SCB")),
     ("quanto int8", (".weight._data", ".weight._scale")),
 )
-_SCALE_SUFFIXES = (".scale_weight", ".weight_scale", "scaled_fp8")
-_FP8 = ("F8_E4M3", "F8_E5M2")
 
 
 def find_weight_format(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> WeightFormat | None:
     """The format of a file's weights, or None if this version cannot load it."""
+    if _unsupported(tensors) is not None:
+        return None
     return next((form for form in WEIGHT_FORMATS if form.matches(tensors, metadata)), None)
 
 
 def name_quantisation(tensors: Mapping[str, TensorInfo]) -> str:
     """What an unsupported weight format is called, for the sentence that refuses it."""
-    for name, suffixes in _QUANTISED_BY_SUFFIX:
-        if any(key.endswith(suffixes) for key in tensors):
-            return name
     dtypes = {info.dtype for info in tensors.values()}
-    fp8 = next((dtype for dtype in _FP8 if dtype in dtypes), None)
-    if fp8 is not None:
-        scaled = any(key.endswith(_SCALE_SUFFIXES) for key in tensors)
-        return f"{'scaled ' if scaled else ''}fp8 ({fp8.removeprefix('F8_').lower()})"
-    if "I8" in dtypes:
-        return "int8"
-    return "an unknown number format (" + ", ".join(sorted(dtypes)) + ")"
+    return _unsupported(tensors) or "an unknown number format (" + ", ".join(sorted(dtypes)) + ")"
+
+
+def _unsupported(tensors: Mapping[str, TensorInfo]) -> str | None:
+    names = (name for name, ends in _UNSUPPORTED_BY_SUFFIX if any(key.endswith(ends) for key in tensors))
+    return next(names, None)

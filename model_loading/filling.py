@@ -1,0 +1,172 @@
+"""Filling a module with the weights of a file, strictly and one tensor at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..common.errors import CheckpointError
+from ..common.log import logger
+from .checkpoint import Checkpoint
+from .key_maps.renaming import Source
+from .precision import all_finite
+from .quantization import layers
+from .quantization.casting import Casting, cast_matrix, is_cast
+from .quantization.stored import StoredWeight
+from .spec import KIND_TITLES, ModelSpec
+
+Progress = Callable[[int, int], None]
+"""Called as (tensors done, tensors in all) while a model loads; it may raise to stop."""
+
+
+def fill(
+    module: nn.Module,
+    checkpoint: Checkpoint,
+    spec: ModelSpec,
+    dtype: torch.dtype,
+    on_tensor: Progress | None = None,
+    casting: Casting | None = None,
+) -> Any:
+    """Gives a module on the meta device its weights, and returns it ready for inference.
+
+    Weights already in `dtype`, and quantised matrices, are windows into the file and take no memory of their own;
+    others are cast one at a time. So memory peaks at the final weights plus one tensor. Loaded weights must not be
+    written to.
+
+    Raises:
+        CheckpointError: a weight is missing, has another shape than the module's, or is not finite.
+    """
+    expected = module.state_dict()
+    _check_names(expected, spec)
+    reader = _Reader(checkpoint, spec, dtype, casting)
+    weights: dict[str, Tensor] = {}
+    for done, (key, place) in enumerate(expected.items(), start=1):
+        layer = _storing_layer(module, key)
+        weight = reader.read(key, tuple(place.shape), layer)
+        if isinstance(weight, StoredWeight):
+            layer.store(weight)
+            layer.output_dtype = dtype
+        else:
+            weights[key] = weight
+        if on_tensor is not None:
+            on_tensor(done, len(expected))
+    # Stored weights are in their place already; that nothing is missing is checked below.
+    module.requires_grad_(False).load_state_dict(weights, strict=False, assign=True)
+    left = [name for name, value in (*module.named_parameters(), *module.named_buffers()) if value.is_meta]
+    if left:
+        raise CheckpointError(
+            f"{spec.path.name}: {left[0]!r} was left without a value; report this as a fault of ours."
+        )
+    return module.eval()
+
+
+def _storing_layer(module: nn.Module, key: str) -> layers.Linear | layers.Embedding | None:
+    """The layer that can take the weight `key` as it is stored, if it is one."""
+    owner, _, leaf = key.rpartition(".")
+    layer = module.get_submodule(owner)
+    return layer if leaf == "weight" and isinstance(layer, (layers.Linear, layers.Embedding)) else None
+
+
+def _check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
+    missing = [key for key in expected if key not in spec.sources]
+    unexpected = sorted(key for key in spec.sources if key not in expected)
+    if missing:
+        names = ", ".join(missing[:5])
+        raise CheckpointError(
+            f"{spec.path.name} lacks {len(missing)} of the {len(expected)} tensors of {spec.title} (first: {names}). "
+            "It is incomplete or of another model: download it again."
+        )
+    if unexpected:
+        logger.warning(
+            "%s has %d tensors that %s does not use (first: %s): they are left out.",
+            spec.path.name, len(unexpected), spec.title, ", ".join(unexpected[:5]),
+        )  # fmt: skip
+    if spec.extras:
+        logger.debug("%s: left out beside the weights: %s.", spec.path.name, ", ".join(spec.extras[:20]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads official tensors from their places in a file."""
+
+    checkpoint: Checkpoint
+    spec: ModelSpec
+    dtype: torch.dtype
+    casting: Casting | None
+
+    def read(self, key: str, shape: tuple[int, ...], layer: nn.Module | None) -> Tensor | StoredWeight:
+        """One official tensor: checked, and in `dtype` unless `layer` takes it as it is stored or cast to fp8."""
+        source = self.spec.sources[key]
+        weight = self._assemble(source, keep_stored=layer is not None)
+        self._check_shape(source.keys[0], tuple(weight.shape), shape)
+        if self.casting is not None and isinstance(layer, layers.Linear) and is_cast(key):
+            weight = self._cast_matrix(source, weight)
+        if isinstance(weight, StoredWeight) and not (weight.needs_all_rows and isinstance(layer, layers.Embedding)):
+            return weight
+        weight = weight.dense() if isinstance(weight, StoredWeight) else weight
+        cast = weight.to(self.dtype).reshape(shape)
+        if not all_finite(cast):
+            raise self._not_finite(source.keys[0], weight)
+        if weight.dtype != self.dtype:
+            self._release(source)
+        return cast
+
+    def _assemble(self, source: Source, *, keep_stored: bool) -> Tensor | StoredWeight:
+        lost = [key for key in source.keys if key not in self.checkpoint.tensors]
+        if lost:
+            raise CheckpointError(
+                f"{self.spec.path.name} lacks the tensor {lost[0]!r}: it is incomplete; download it again."
+            )
+        parts = [self._checked(key, self.spec.weight_format.read(self.checkpoint, key)) for key in source.keys]
+        if keep_stored and len(parts) == 1 and not source.transposed:
+            return parts[0]
+        parts = [part.dense() if isinstance(part, StoredWeight) else part for part in parts]
+        weight = torch.cat(parts) if len(parts) > 1 else parts[0]
+        return weight.T.contiguous() if source.transposed else weight
+
+    def _checked(self, key: str, weight: Tensor | StoredWeight) -> Tensor | StoredWeight:
+        """Floating-point parts must be finite; so must fp8 codes, which have a pattern for NaN."""
+        if isinstance(weight, StoredWeight):
+            for part in weight.parts.values():
+                if part.dtype.is_floating_point and not all_finite(part):
+                    raise self._not_finite(key, part)
+        return weight
+
+    def _cast_matrix(self, source: Source, weight: Tensor | StoredWeight) -> StoredWeight:
+        cast = cast_matrix(weight, self.casting)
+        if cast is not weight:
+            self._checked(source.keys[0], cast)
+            self._release(source)
+        return cast
+
+    def _release(self, source: Source) -> None:
+        for key in source.keys:
+            self.checkpoint.release(key)
+
+    def _check_shape(self, key: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        if found == wanted or _without_ones(found) == _without_ones(wanted):
+            return
+        raise CheckpointError(
+            f"{self.spec.path.name}: tensor {key!r} has the shape {list(found)}, but {self.spec.title} needs "
+            f"{list(wanted)}. It is of another model: download it again."
+        )
+
+    def _not_finite(self, key: str, weight: Tensor) -> CheckpointError:
+        name = self.spec.path.name
+        if all_finite(weight):
+            return CheckpointError(
+                f"{name}: tensor {key!r} has values too large for {str(self.dtype).removeprefix('torch.')}. "
+                "Choose the precision bf16 or fp32."
+            )
+        return CheckpointError(
+            f"{name}: tensor {key!r} holds values that are no numbers (NaN or infinite), so every video would be "
+            f"black. The {KIND_TITLES[self.spec.kind]} file is damaged: download it again."
+        )
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)

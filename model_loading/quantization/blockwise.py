@@ -1,0 +1,128 @@
+"""nvfp4 and mxfp8 weights, with a scale for every 16 or 32 neighbours, read by the package comfy-kitchen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...common.errors import CheckpointError, MissingPackageError
+from .arithmetic import FP8_DTYPES
+from .scales import lost_scale
+from .stored import StoredWeight
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
+
+_TILE_ROWS, _TILE_COLUMNS = 128, 4  # block scales lie in tiles of this size, padded, in the order cuBLAS wants
+
+
+@dataclass(frozen=True, slots=True)
+class Nvfp4Codec:
+    """4-bit numbers, two per byte of "weight", times "block_scale" (fp8, in tiles) times "scale"."""
+
+    name: str = "nvfp4"
+    whole: bool = True
+
+    def dequantize(self, parts: Mapping[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """See `Codec.dequantize`."""
+        kitchen = comfy_kitchen(self.name)
+        return kitchen.dequantize_nvfp4(
+            parts["weight"], parts["scale"], parts["block_scale"], torch.float32
+        ).to(dtype)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Mxfp8Codec:
+    """fp8 numbers in "weight" times "block_scale" (bytes that are powers of two, in tiles)."""
+
+    name: str = "mxfp8"
+    whole: bool = True
+
+    def dequantize(self, parts: Mapping[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """See `Codec.dequantize`."""
+        kitchen = comfy_kitchen(self.name)
+        block_scale = parts["block_scale"].view(torch.float8_e8m0fnu)
+        return kitchen.dequantize_mxfp8(parts["weight"], block_scale, torch.float32).to(dtype)
+
+
+NVFP4, MXFP8 = Nvfp4Codec(), Mxfp8Codec()
+
+
+def comfy_kitchen(what: str) -> ModuleType:
+    """The package that reads these formats; ComfyUI brings it along.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        import comfy_kitchen as kitchen
+    except ImportError:
+        raise MissingPackageError(
+            f"Weights stored as {what} are read by the package comfy-kitchen, which is not installed. Install it "
+            "(pip install comfy-kitchen), or use the fp8 or bf16 file of the same model."
+        ) from None
+    return kitchen
+
+
+def read_nvfp4(checkpoint: Checkpoint, key: str) -> StoredWeight:
+    """The nvfp4 matrix called `key`.
+
+    Raises:
+        MissingPackageError: comfy-kitchen is not installed.
+        CheckpointError: a scale is missing or does not fit.
+    """
+    comfy_kitchen(NVFP4.name)
+    weight = _matrix(checkpoint, key, (torch.uint8,))
+    rows, columns = weight.shape[0], 2 * weight.shape[1]
+    scale_name = key + "_scale_2"
+    if scale_name not in checkpoint.tensors:
+        raise lost_scale(checkpoint, key)
+    scale = checkpoint.read(scale_name).float().clone()
+    if scale.numel() != 1 or not bool(torch.isfinite(scale).all()):
+        raise _unfit(checkpoint, scale_name, list(scale.shape), "one finite number")
+    block_scale = _block_scale(checkpoint, key, rows, columns // 16).view(torch.float8_e4m3fn)
+    parts = {"weight": weight, "scale": scale.reshape(()), "block_scale": block_scale}
+    return StoredWeight(NVFP4, parts, (rows, columns))
+
+
+def read_mxfp8(checkpoint: Checkpoint, key: str) -> StoredWeight:
+    """The mxfp8 matrix called `key`; errors as `read_nvfp4`."""
+    comfy_kitchen(MXFP8.name)
+    weight = _matrix(checkpoint, key, (torch.float8_e4m3fn, torch.uint8)).view(torch.float8_e4m3fn)
+    rows, columns = weight.shape
+    block_scale = _block_scale(checkpoint, key, rows, columns // 32)
+    return StoredWeight(MXFP8, {"weight": weight, "block_scale": block_scale}, (rows, columns))
+
+
+def _matrix(checkpoint: Checkpoint, key: str, dtypes: tuple[torch.dtype, ...]) -> Tensor:
+    weight = checkpoint.read(key)
+    if weight.ndim != 2 or weight.dtype not in dtypes:
+        found = f"{str(weight.dtype).removeprefix('torch.')} {list(weight.shape)}"
+        raise _unfit(checkpoint, key, found, "a matrix of bytes")
+    return weight
+
+
+def _block_scale(checkpoint: Checkpoint, key: str, rows: int, blocks: int) -> Tensor:
+    """The tiles of scales as bytes [padded rows, padded blocks]."""
+    name = key + "_scale"
+    if name not in checkpoint.tensors:
+        raise lost_scale(checkpoint, key)
+    scale = checkpoint.read(name)
+    wanted = (-(-rows // _TILE_ROWS) * _TILE_ROWS, -(-blocks // _TILE_COLUMNS) * _TILE_COLUMNS)
+    if scale.numel() != wanted[0] * wanted[1] or scale.element_size() != 1:
+        raise _unfit(checkpoint, name, list(scale.shape), f"{wanted[0]} x {wanted[1]} bytes")
+    if scale.dtype in FP8_DTYPES and not bool(torch.isfinite(scale.float()).all()):
+        raise _unfit(checkpoint, name, "NaN", "finite numbers")
+    return scale.view(torch.uint8).reshape(wanted)
+
+
+def _unfit(checkpoint: Checkpoint, name: str, found: object, wanted: str) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint.path.name}: {name!r} should be {wanted}, but is {found}. The file is damaged or of an unknown "
+        "kind: download it again, or use the fp8 file."
+    )

@@ -1,0 +1,121 @@
+"""int8 weights with a scale per matrix or per row, plain or rotated before they were rounded (ConvRot)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...common.errors import CheckpointError
+from ..safetensors_file import TensorInfo
+from .arithmetic import row_runs, scaled_numbers
+from .fp8 import FP8, read_fp8
+from .plain import FLOATS
+from .scales import SCALE_COMPANIONS, WEIGHT_SCALES, lost_scale, read_scale
+from .stored import StoredWeight
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Codec:
+    """int8 numbers in "weight" times "scale"; groups of `group` neighbours in a row are then rotated back.
+
+    Rounding after a rotation that mixes neighbours spreads outliers. The rotation matrix is its own inverse.
+
+    Source: Huang et al., ConvRot, 2025 (arXiv 2512.03673); Comfy-Org/comfy-kitchen tensor/int8_utils.py (7d86acf).
+    """
+
+    group: int | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "int8" if self.group is None else "int8, rotated"
+
+    def dequantize(self, parts: Mapping[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """See `Codec.dequantize`."""
+        codes, scale = parts["weight"], parts["scale"]
+        if self.group is None:
+            return scaled_numbers(codes, scale, dtype)
+        rotation = rotation_matrix(self.group, codes.device)
+        out = torch.empty(shape, dtype=dtype, device=codes.device)
+        for run in row_runs(*codes.shape, threads=None if codes.device.type == "cpu" else 64):
+            numbers = scaled_numbers(codes[run], scale if scale.ndim == 0 else scale[run], torch.float32)
+            out[run] = (numbers.unflatten(1, (-1, self.group)) @ rotation).flatten(1)
+        return out
+
+
+INT8 = Int8Codec()
+
+
+@lru_cache(maxsize=16)
+def rotation_matrix(size: int, device: torch.device) -> Tensor:
+    """The regular Hadamard matrix [size, size], float32: symmetric, orthogonal, with equal row sums.
+
+    A Kronecker power of the one of size 4; every entry is plus or minus 1/sqrt(size), an exact power of two.
+
+    Args:
+        size: a power of 4.
+    """
+    four = 0.5 - torch.eye(4).flip(0)
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.kron(matrix, four)
+    return matrix.to(device)
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Format:
+    """Files with int8 matrices and a `.weight_scale` for each, as LightX2V publishes them (one scale per row)."""
+
+    name: str = "int8"
+    companions: tuple[str, ...] = SCALE_COMPANIONS
+
+    def matches(self, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bool:
+        """There are int8 tensors and scales, and all others are fp8 or wider numbers."""
+        dtypes = {info.dtype for info in tensors.values()}
+        known = FLOATS | {"I8", "F8_E4M3", "F8_E5M2"}
+        return "I8" in dtypes and dtypes <= known and any(key.endswith(WEIGHT_SCALES) for key in tensors)
+
+    def read(self, checkpoint: Checkpoint, key: str) -> Tensor | StoredWeight:
+        """See `WeightFormat.read`."""
+        if checkpoint.tensors[key].dtype == "I8":
+            return read_int8(checkpoint, key, INT8)
+        return read_fp8(checkpoint, key, FP8)
+
+
+INT8_FORMAT = Int8Format()
+
+
+def read_int8(checkpoint: Checkpoint, key: str, codec: Int8Codec) -> StoredWeight:
+    """The int8 matrix called `key` with its scale.
+
+    Raises:
+        CheckpointError: it is no matrix, its scale is missing or wrong, or its rows cannot be rotated by the codec.
+    """
+    shape, name = checkpoint.tensors[key].shape, checkpoint.path.name
+    if len(shape) != 2 or checkpoint.tensors[key].dtype != "I8":
+        raise CheckpointError(
+            f"{name}: {key!r} should be an int8 matrix, but is {checkpoint.tensors[key].dtype} {list(shape)}. "
+            "Use a file of another publisher."
+        )
+    group = codec.group
+    if group is not None and (not _is_power_of_4(group) or shape[1] % group):
+        raise CheckpointError(
+            f"{name}: {key!r} claims to be rotated in groups of {group}, which must be a power of 4 that divides its "
+            f"{shape[1]} columns. Use a file of another publisher."
+        )
+    scale = read_scale(checkpoint, key)
+    if scale is None:
+        raise lost_scale(checkpoint, key)
+    return StoredWeight(codec, {"weight": checkpoint.read(key), "scale": scale}, shape)
+
+
+def _is_power_of_4(number: int) -> bool:
+    return 4 <= number <= 4**8 and number.bit_count() == 1 and number.bit_length() % 2 == 1
