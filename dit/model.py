@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import NamedTuple
@@ -89,17 +89,34 @@ class WanDiT(nn.Module):
         """The dtype the matrices are multiplied in."""
         return self.patch_embedding.weight.dtype
 
+    @property
+    def streamed_blocks(self) -> list[nn.Module]:
+        """Every block that a pass can run, in order, those of VACE included."""
+        if not self.config.vace_blocks:
+            return list(self.blocks)
+        return running_order(self.blocks, self.vace_blocks, self.config.vace_layers)
+
     def forward(self, inputs: DitInputs) -> Tensor:
         """Velocity [B, out_channels, T, h, w], in the dtype of the latent.
 
         Raises:
             PairingError: the inputs do not fit this model.
         """
-        embedded = self.embed(inputs)
-        tokens = self.trunk(embedded, inputs.on_block)
-        velocity = self.unembed(tokens, embedded)
-        height, width = inputs.latent.shape[-2:]
-        return velocity[..., :height, :width].to(inputs.latent.dtype)
+        return self.forward_together([inputs])[0]
+
+    def forward_together(self, passes: Sequence[DitInputs]) -> list[Tensor]:
+        """The velocities of several passes, to the bit those of `forward`, each block run for all before the next.
+
+        So blocks that are swapped in come once for all passes, at the price of one more buffer of tokens per pass.
+        """
+        embedded = [self.embed(inputs) for inputs in passes]
+        tokens = self.trunk(embedded, passes[0].on_block)
+        velocities = []
+        for inputs in passes:
+            velocity = self.unembed(tokens.pop(0), embedded.pop(0))
+            height, width = inputs.latent.shape[-2:]
+            velocities.append(velocity[..., :height, :width].to(inputs.latent.dtype))
+        return velocities
 
     def embed(self, inputs: DitInputs) -> Embedded:
         """Latent, timestep, text and image as tokens of the transformer's width."""
@@ -116,14 +133,16 @@ class WanDiT(nn.Module):
         )
         return Embedded(tokens, time.unflatten(0, timesteps.shape), grid, context, self._controls(inputs, tokens))
 
-    def trunk(self, embedded: Embedded, on_block: Callable[[int], None]) -> Tensor:
-        """All blocks in order: tokens [B, L, D] -> [B, L, D]. With autograd off, `embedded.tokens` is overwritten."""
-        tokens, controls, order = embedded.tokens, embedded.controls, self.blocks
-        if controls is not None:
-            order = running_order(self.blocks, self.vace_blocks, self.config.vace_layers)
-        for index, block in enumerate(self.block_stream(order)):
-            is_vace = isinstance(block, VaceBlock)
-            tokens = controls.steer(block, tokens, embedded.context) if is_vace else block(tokens, embedded.context)
+    def trunk(self, passes: Sequence[Embedded], on_block: Callable[[int], None]) -> list[Tensor]:
+        """All blocks in order: the tokens [B, L, D] of each pass after the last one.
+
+        With autograd off, `Embedded.tokens` are overwritten.
+        """
+        tokens = [embedded.tokens for embedded in passes]
+        has_controls = any(embedded.controls is not None for embedded in passes)
+        for index, block in enumerate(self.block_stream(self.streamed_blocks if has_controls else self.blocks)):
+            for number, embedded in enumerate(passes):
+                tokens[number] = _run_block(block, tokens[number], embedded)
             on_block(index)
         return tokens
 
@@ -198,6 +217,12 @@ class WanDiT(nn.Module):
                 "Remove the CLIP vision input, or load such a model."
             )
         return self.img_emb(inputs.clip_image.to(self.dtype))
+
+
+def _run_block(block: nn.Module, tokens: Tensor, embedded: Embedded) -> Tensor:
+    if not isinstance(block, VaceBlock):
+        return block(tokens, embedded.context)
+    return tokens if embedded.controls is None else embedded.controls.steer(block, tokens, embedded.context)
 
 
 def pad_to_patches(x: Tensor) -> Tensor:

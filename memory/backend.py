@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from .pinned import plain_bytes
+
 
 class Event(Protocol):
     """A point in the work of a device."""
@@ -42,7 +44,7 @@ class StreamBackend:
         self._stream = self._module.Stream(device=device)
 
     def allocate(self, size_bytes: int) -> Tensor:
-        return torch.empty(size_bytes, dtype=torch.uint8, device=self.device)
+        return plain_bytes(size_bytes, self.device)
 
     def copy(self, target: Tensor, source: Tensor, after: Event) -> Event:
         with self._module.stream(self._stream):
@@ -75,7 +77,7 @@ class DirectBackend:
         self.device = device
 
     def allocate(self, size_bytes: int) -> Tensor:
-        return torch.empty(size_bytes, dtype=torch.uint8, device=self.device)
+        return plain_bytes(size_bytes, self.device)
 
     def copy(self, target: Tensor, source: Tensor, after: Event) -> Event:
         target.copy_(source)

@@ -57,7 +57,15 @@ class Ring:
         self._start_at(0)
 
     def stream(self, blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
-        """The blocks in order, each ready to run until the next one is asked for."""
+        """The blocks in order, each ready to run until the next one is asked for.
+
+        A pass that leaves swapped blocks out (those of VACE, without a control video) makes the ring leave them out.
+        """
+        blocks = list(blocks)
+        order = [self._packed[block] for block in blocks if block in self._packed]
+        if order and order != self._order:
+            self._order = order
+            self._start_at(0)
         for block in blocks:
             packed = self._packed.get(block)
             if packed is None:

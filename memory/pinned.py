@@ -29,13 +29,19 @@ class HostBuffer:
     """
 
     def __init__(self, size_bytes: int, device: torch.device) -> None:
-        self.bytes = torch.empty(size_bytes, dtype=torch.uint8)
+        self.bytes = plain_bytes(size_bytes, torch.device("cpu"))
         self.pinned = device.type == "cuda" and size_bytes > 0 and _register(self.bytes, device)
         if self.pinned:
             weakref.finalize(self, _unregister, self.bytes, device).atexit = False
 
     def __len__(self) -> int:
         return len(self.bytes)
+
+
+def plain_bytes(size_bytes: int, device: torch.device) -> Tensor:
+    """[size_bytes], uint8, not yet written; in inference mode too a tensor that any thread may write to."""
+    with torch.inference_mode(False):
+        return torch.empty(size_bytes, dtype=torch.uint8, device=device)
 
 
 def default_pinned_bytes(device: torch.device) -> int:

@@ -136,6 +136,24 @@ class BlockSwap:
 RESIDENT = Resident()
 
 
+def streamed_blocks(module: nn.Module) -> Sequence[nn.Module]:
+    """The blocks of a model that may be swapped, in the order they run: its own attribute of this name, or none."""
+    return getattr(module, "streamed_blocks", ())
+
+
+def swapped_blocks(policy: MemoryPolicy, module: nn.Module) -> list[nn.Module]:
+    """The blocks of a model that a policy swaps."""
+    blocks = streamed_blocks(module)
+    return [blocks[index] for index in policy.swapped(len(blocks))]
+
+
+def slot_bytes(policy: MemoryPolicy, module: nn.Module, device: torch.device) -> int:
+    """Device memory that the swapped blocks of a model take in slots."""
+    sizes = block_bytes(streamed_blocks(module))
+    swapped = sum(sizes[index] for index in policy.swapped(len(sizes)))
+    return policy.footprint(sizes, device).device_bytes - (sum(sizes) - swapped)
+
+
 def block_bytes(blocks: Iterable[nn.Module]) -> list[int]:
     """Bytes of each block as the ring lays it out."""
     return [lay_out(block).size_bytes for block in blocks]

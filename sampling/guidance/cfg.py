@@ -25,9 +25,14 @@ class CFG:
     def __post_init__(self) -> None:
         check_cfg(self.scale)
 
+    @property
+    def needs_negative(self) -> bool:
+        """Whether the negative prompt is computed at all."""
+        return self.scale != 1.0
+
     def velocity(self, positive: Callable[[], Tensor], negative: Callable[[], Tensor]) -> Tensor:
         """Guided velocity [B, C, T, h, w] from the two passes, each run only when it is needed."""
-        if self.scale == 1.0:
+        if not self.needs_negative:
             return positive()
         conditional = positive()
         unconditional = negative()

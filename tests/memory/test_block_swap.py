@@ -148,6 +148,20 @@ def test_blocks_that_have_a_slot_each_are_copied_once():
 
 
 @pytest.mark.parametrize("pinned", [ALL_PINNED, 0], ids=["slabs", "staged"])
+def test_a_pass_may_leave_blocks_out(pinned):
+    blocks, device = layers(6), LazyDevice()
+    fewer = [blocks[index] for index in (0, 2, 3, 5)]
+    expected = run(fewer), run(blocks)
+    with swapping(list(blocks), device, Slabs(), pinned) as ring:
+        for _ in range(2):
+            assert torch.equal(run(ring.stream(fewer)), expected[0])
+        before = len([entry for entry in device.log if entry[0] == "copy"])
+        run(ring.stream(fewer))
+        assert len([entry for entry in device.log if entry[0] == "copy"]) == before + 4
+        assert torch.equal(run(ring.stream(blocks)), expected[1])
+
+
+@pytest.mark.parametrize("pinned", [ALL_PINNED, 0], ids=["slabs", "staged"])
 @pytest.mark.parametrize("failing", range(5))
 def test_a_pass_that_ends_early_leaves_the_next_one_right(failing, pinned):
     blocks = layers(5)
