@@ -25,11 +25,13 @@ class Scaling:
         alphas: end of a layer's name -> alpha.
         rank_stabilised: alpha is divided by the root of the rank. Only ever true where the file says so: most
             files with PEFT's names (`base_model.model.`) are ordinary ones.
+        unranked: the factor of layers without a rank; PEFT scales a LoKr of two whole matrices too.
     """
 
     alpha: float | None = None
     alphas: Mapping[str, float] = field(default_factory=dict)
     rank_stabilised: bool = False
+    unranked: float = 1.0
 
     def scale(self, path: str, rank: int | None, own_alpha: float | None) -> float:
         """The factor of one layer.
@@ -40,7 +42,7 @@ class Scaling:
             own_alpha: the layer's own alpha tensor, which already is what its rank is to be divided into.
         """
         if rank is None:
-            return 1.0
+            return self.unranked
         if own_alpha is not None:
             return own_alpha / rank
         named = (alpha for end, alpha in self.alphas.items() if path == end or path.endswith("." + end))
@@ -76,12 +78,15 @@ def read_scaling(checkpoint: Checkpoint) -> Scaling:
 
 
 def _scaling(name: str, values: Mapping[str, Any]) -> Scaling:
+    is_lycoris = values.get("peft_type") in ("LOHA", "LOKR")
+    written = values.get("alpha" if is_lycoris else "lora_alpha")
+    alpha = None if written is None else _number(name, written)
     pattern = values.get("alpha_pattern")
-    alphas = pattern.items() if isinstance(pattern, dict) else ()
     return Scaling(
-        None if values.get("lora_alpha") is None else _number(name, values["lora_alpha"]),
-        {str(layer): _number(name, alpha) for layer, alpha in alphas},
+        alpha,
+        {str(end): _number(name, each) for end, each in pattern.items()} if isinstance(pattern, dict) else {},
         str(values.get("use_rslora", False)).lower() == "true",
+        alpha / _number(name, values.get("r")) if is_lycoris and alpha and values.get("r") else 1.0,
     )
 
 
@@ -91,5 +96,7 @@ def _number(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise CheckpointError(f"{name}: its metadata gives {str(value)[:40]!r} as lora_alpha, which is no number.")
+        raise CheckpointError(
+            f"{name}: its metadata gives {str(value)[:40]!r} as alpha or rank of the LoRA, which is no number."
+        )
     return number
