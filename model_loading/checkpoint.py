@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ..common.errors import CheckpointError, MissingFileError
 from .file_type import describe_content, has_magic, human_bytes
+from .gguf_file import GgufFile
 from .safetensors_file import MAX_TENSORS, SafetensorsFile, TensorInfo
 from .torch_file import TorchFile
 
@@ -22,6 +24,7 @@ _TORCH_ENDINGS = frozenset({".pth", ".pt", ".bin", ".ckpt"})
 _MAX_INDEX_BYTES = 16_000_000
 _MAX_SHARDS = 1000
 _SHARD_NAME = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.safetensors")
+_PART_NAME = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\\/:]{1,250}")
 # What a diffusers folder holds beside weights; choosing the whole pipeline is a common mistake.
 _PIPELINE_FILE = "model_index.json"
 
@@ -37,9 +40,9 @@ class Checkpoint(Protocol):
     def read(self, key: str) -> Tensor:
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
 
-
     def release(self, key: str) -> None:
         """Lets go of the memory under the tensor called `key` where it is a map of the file; call it when done."""
+
 
 class ShardedCheckpoint:
     """Several .safetensors files that together are one model."""
@@ -64,13 +67,13 @@ class ShardedCheckpoint:
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
         return self._shard_of[key].read(key)
 
-
     def release(self, key: str) -> None:
         """See `Checkpoint.release`."""
         self._shard_of[key].release(key)
 
+
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Opens a model: a .safetensors file, a .pth / .pt / .bin file, a folder of parts or its `.index.json`.
+    """Opens a model: a .safetensors, GGUF, .pth / .pt / .bin file, a folder of parts or its `.index.json`.
 
     Reads headers only (a PyTorch pickle is unpickled, with its data left on disk).
 
@@ -79,17 +82,14 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: the file is damaged, unsafe or no model file; the message says what it is and what to do.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike the methods of Path, these take a name that no file can have
         return _open_folder(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingFileError(f"There is no file {path}. Check the name, or download the model there.")
     if path.name.endswith(".index.json"):
         return _open_index(path)
     if has_magic(path, b"GGUF"):
-        raise CheckpointError(
-            f"{path.name} is a GGUF file (quantised weights), which is not supported yet by this version. "
-            "Use the bf16 or fp16 .safetensors file of the same model."
-        )
+        return GgufFile(path)
     if path.suffix.lower() in _TORCH_ENDINGS:
         return TorchFile(path)
     if path.suffix.lower() not in (".safetensors", ".sft"):
@@ -138,8 +138,8 @@ def _open_index(index: Path) -> ShardedCheckpoint:
 
 
 def _part_path(index: Path, name: object) -> Path:
-    """A part must lie beside its index: names that lead elsewhere are refused."""
-    if not isinstance(name, str) or name != Path(name).name or "\\" in name or ":" in name or name in ("", ".", ".."):
+    """A part must lie beside its index: names that lead elsewhere, or are no file names at all, are refused."""
+    if not isinstance(name, str) or name != Path(name).name or not _PART_NAME.fullmatch(name):
         raise CheckpointError(f"{index.name} names a part outside its folder ({str(name)[:80]!r}) and was refused.")
     return index.parent / name
 

@@ -11,6 +11,8 @@ from ..common.log import logger
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Config
 from .checkpoint import Checkpoint
+from .gguf_file import GgufFile
+from .gguf_tokenizer import read_gguf_tokenizer
 from .spec import ModelSpec
 
 EMBEDDED_SPIECE = "spiece_model"
@@ -28,8 +30,8 @@ def find_tokenizer(checkpoint: Checkpoint, spec: ModelSpec) -> Tokenizer:
         MissingFileError: there is none in the file, beside it, or on the Hub.
         PairingError: it has more pieces than the encoder has embeddings.
     """
-    tokenizer = _embedded(checkpoint) or _beside(checkpoint.path) or _from_hub(spec)
     assert isinstance(spec.config, UMT5Config)
+    tokenizer = _embedded(checkpoint, spec.config) or _beside(checkpoint.path) or _from_hub(spec)
     if tokenizer.vocab_size > spec.config.vocab:
         raise PairingError(
             f"The tokenizer of {spec.path.name} has {tokenizer.vocab_size} pieces, but the encoder knows only "
@@ -38,7 +40,10 @@ def find_tokenizer(checkpoint: Checkpoint, spec: ModelSpec) -> Tokenizer:
     return tokenizer
 
 
-def _embedded(checkpoint: Checkpoint) -> Tokenizer | None:
+def _embedded(checkpoint: Checkpoint, config: UMT5Config) -> Tokenizer | None:
+    if isinstance(checkpoint, GgufFile):
+        model = read_gguf_tokenizer(checkpoint, config)
+        return Tokenizer.from_model(model) if model is not None else None
     for key in checkpoint.tensors:
         name = key.rsplit(".", 1)[-1]
         if name == EMBEDDED_SPIECE:

@@ -45,7 +45,15 @@ class Tokenizer:
         Raises:
             CheckpointError: see `read_spiece`; or the model has no end piece.
         """
-        model = read_spiece(data)
+        return cls.from_model(read_spiece(data))
+
+    @classmethod
+    def from_model(cls, model: SpieceModel) -> Tokenizer:
+        """From a sentencepiece model that has been read already.
+
+        Raises:
+            CheckpointError: it has no end piece, or the engine refuses its normalisation.
+        """
         texts = [piece.text for piece in model.pieces]
         if model.end_piece not in texts:
             raise CheckpointError(

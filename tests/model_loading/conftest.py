@@ -59,3 +59,30 @@ def build_on_meta() -> Callable[..., nn.Module]:
             return cls(*args, **options)
 
     return build
+
+
+@pytest.fixture
+def write_gguf(tmp_path: Path) -> Callable[..., Path]:
+    """write_gguf(tensors, metadata=None, arch="wan", name="model.gguf"): a file by the gguf package's own writer.
+
+    `tensors` are arrays, or (uint8 array of blocks, name of the ggml type). Metadata are texts, numbers and lists.
+    """
+    import gguf
+    import numpy as np
+
+    def write(tensors: Mapping, metadata: Mapping | None = None, arch: str = "wan", name: str = "model.gguf") -> Path:
+        writer = gguf.GGUFWriter(tmp_path / name, arch)
+        for key, value in (metadata or {}).items():
+            kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+            kinds.get(type(value), writer.add_array)(key, value)
+        for key, value in tensors.items():
+            packed, kind = value if isinstance(value, tuple) else (value, None)
+            raw_dtype = gguf.GGMLQuantizationType[kind] if kind else None
+            writer.add_tensor(key, np.ascontiguousarray(packed), raw_dtype=raw_dtype)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return tmp_path / name
+
+    return write
