@@ -7,7 +7,7 @@ from typing import Any
 from ..dit.attention import ATTENTION
 from .api import answer, io, one_sentence
 from .host import host
-from .model_files import check_model, find_model, fingerprint
+from .model_files import check_model, check_video_model, find_model, fingerprint
 from .models import load_clip_vision, load_model, load_text_encoder, load_vae
 
 CATEGORY = "Wan Director/loaders"
@@ -16,7 +16,14 @@ PRECISION_TIP = (
     "Number format of the weights. auto keeps the file's (and avoids fp16 on a CPU, where it is very slow). "
     "bf16 and fp16 halve the memory of fp32."
 )
+NETWORK_PRECISIONS = [*PRECISIONS, "fp8_e4m3fn", "fp8_e5m2", "fp8_scaled", "fp8_compute"]
+NETWORK_PRECISION_TIP = (
+    f"{PRECISION_TIP} The fp8 ones cast the big matrices while loading, halving the memory again: fp8_scaled is the "
+    "closest to the original; fp8_compute also multiplies in fp8, faster on recent GPUs (RTX 40 and later, H100) at "
+    "some loss; fp8_e4m3fn and fp8_e5m2 have no scales. Quantised files stay as they are with auto."
+)
 WanModelType = io.Custom("WAN_DIRECTOR_MODEL")
+NO_MODULE = "none"
 
 
 class WanDirectorLoadModel(io.ComfyNode):
@@ -38,7 +45,7 @@ class WanDirectorLoadModel(io.ComfyNode):
                     tooltip="A file in models/diffusion_models: safetensors (official, ComfyUI or diffusers names) "
                     "or .pth.",
                 ),
-                io.Combo.Input("precision", options=PRECISIONS, default="auto", tooltip=PRECISION_TIP),
+                io.Combo.Input("precision", options=NETWORK_PRECISIONS, default="auto", tooltip=NETWORK_PRECISION_TIP),
                 io.Combo.Input(
                     "attention",
                     options=list(ATTENTION),
@@ -46,23 +53,34 @@ class WanDirectorLoadModel(io.ComfyNode):
                     tooltip="The attention kernel. auto and sdpa are exact and need nothing; sage (approximate, "
                     "faster) and flash need their package.",
                 ),
+                io.Combo.Input(
+                    "vace_module",
+                    options=[NO_MODULE, *host().model_files("diffusion_models")],
+                    default=NO_MODULE,
+                    optional=True,
+                    tooltip="A VACE module in a file of its own, for a text-to-video model, which Wan VACE then works "
+                    "with. Models that are called VACE need none.",
+                ),
             ],
             outputs=[WanModelType.Output(display_name="model", tooltip="The video model, for the Wan Sampler.")],
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str | None = None) -> bool | str:
-        return answer(check_model, "diffusion_models", model_name)
+    def validate_inputs(cls, model_name: str | None = None, vace_module: str | None = NO_MODULE) -> bool | str:
+        module = None if vace_module == NO_MODULE else vace_module
+        return answer(check_video_model, model_name, module)
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, **_: Any) -> str:
-        return fingerprint("diffusion_models", model_name)
+    def fingerprint_inputs(cls, model_name: str, vace_module: str = NO_MODULE, **_: Any) -> str:
+        names = [model_name] if vace_module == NO_MODULE else [model_name, vace_module]
+        return " ".join(fingerprint("diffusion_models", name) for name in names)
 
     @classmethod
     @one_sentence
-    def execute(cls, model_name: str, precision: str, attention: str) -> Any:
+    def execute(cls, model_name: str, precision: str, attention: str, vace_module: str = NO_MODULE) -> Any:
         path = find_model("diffusion_models", model_name)
-        return io.NodeOutput(load_model(path, precision=precision, attention=attention))
+        module = None if vace_module == NO_MODULE else find_model("diffusion_models", vace_module)
+        return io.NodeOutput(load_model(path, precision=precision, attention=attention, vace_module=module))
 
 
 class WanDirectorLoadVAE(io.ComfyNode):
@@ -118,7 +136,7 @@ class WanDirectorLoadTextEncoder(io.ComfyNode):
                     options=host().model_files("text_encoders"),
                     tooltip="A file in models/text_encoders that holds a UMT5 encoder.",
                 ),
-                io.Combo.Input("precision", options=PRECISIONS, default="auto", tooltip=PRECISION_TIP),
+                io.Combo.Input("precision", options=NETWORK_PRECISIONS, default="auto", tooltip=NETWORK_PRECISION_TIP),
                 io.Combo.Input(
                     "device",
                     options=["auto", "cpu", "gpu"],
