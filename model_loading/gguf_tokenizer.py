@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..common.errors import CheckpointError, PairingError
 from ..text_encoder.spiece import BYTE, UNKNOWN, Piece, SpieceModel
 from ..text_encoder.umt5 import UMT5Config
@@ -40,6 +42,8 @@ def read_gguf_tokenizer(file: GgufFile, config: UMT5Config) -> SpieceModel | Non
         )
     texts = file.array(_TOKENS)
     scores, types = _numbers(file, "scores", count), _numbers(file, "token_type", count)
+    if not all(map(math.isfinite, scores)):
+        raise _damaged(file, "scores that are no numbers")
     pieces = tuple(Piece(str(text), float(s), int(t)) for text, s, t in zip(texts, scores, types, strict=True))
     return SpieceModel(
         pieces=pieces,

@@ -135,7 +135,7 @@ def _engine_of(model: SpieceModel) -> tokenizers.Tokenizer:
     from_package = _tokenizers()
     normalizers, regex = from_package.normalizers, from_package.Regex
     space = "\u2581" if model.escapes_spaces else " "
-    steps = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    steps = [_charsmap_step(model.charsmap)] if model.charsmap else []
     if model.removes_extra_spaces:
         steps += [normalizers.Replace(regex(r"\A +"), ""), normalizers.Replace(regex(" {2,}"), " ")]
     if model.adds_leading_space:
@@ -151,6 +151,15 @@ def _engine_of(model: SpieceModel) -> tokenizers.Tokenizer:
         byte_name = regex(r"(?<=<)0x[0-9A-F]{2}>")
         engine.pre_tokenizer = from_package.pre_tokenizers.Split(byte_name, "merged_with_next")
     return engine
+
+
+def _charsmap_step(charsmap: bytes) -> tokenizers.normalizers.Normalizer:
+    try:
+        return _tokenizers().normalizers.Precompiled(charsmap)
+    except Exception as error:  # a border: the package raises nothing more precise
+        raise CheckpointError(
+            f"The tokenizer model has a damaged charsmap of {len(charsmap)} bytes ({error}). Download it again."
+        ) from error
 
 
 def _scored_pieces(model: SpieceModel) -> list[tuple[str, float]]:
