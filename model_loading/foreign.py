@@ -82,6 +82,8 @@ SIGNATURES = (
     Signature("a T5 text encoder", "text_encoder", ("blocks.0.attn.q.weight", "token_embedding.weight")),
     Signature("a CLIP text encoder", "text_encoder", ("text_model.encoder.layers.0.", "text_model.final_layer_norm")),
     Signature("a CLIP text encoder", "text_encoder", ("transformer.resblocks.0.ln_1.", "token_embedding.weight")),
+    Signature("a T5 text encoder", "text_encoder", ("enc.blk.0.attn_q.weight",)),
+    Signature("a language model (Llama, Qwen or Gemma)", "text_encoder", ("blk.0.attn_q.weight", "token_embd.weight")),
     Signature("a language model (Llama, Qwen or Gemma)", "text_encoder", ("model.layers.0.self_attn.q_proj.weight",)),
     Signature("a language model (Llama, Qwen or Gemma)", "text_encoder", ("layers.0.self_attn.q_proj.weight", "embed")),
     Signature("a SigLIP vision encoder", "clip_vision", ("vision_model.embeddings.patch_embedding.bias",)),

@@ -9,10 +9,11 @@ from .diffusers_dit import from_diffusers_dit
 from .diffusers_vae import from_diffusers_vae
 from .hf_clip import from_hf_clip
 from .hf_umt5 import from_hf_umt5
+from .llama_umt5 import from_llama_umt5
 from .renaming import KeyMap, same_names
 
 Kind = Literal["dit", "vae", "text_encoder", "clip_vision"]
-Naming = Literal["official", "diffusers", "hf", "comfy"]
+Naming = Literal["official", "diffusers", "hf", "comfy", "llama"]
 
 _COMPILED = "_orig_mod."
 
@@ -72,6 +73,9 @@ LAYOUTS = (
             "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight",
         ),
         from_hf_umt5,
+    ),
+    Layout(
+        "text_encoder", "llama", ("",), ("enc.blk.0.attn_q.weight", "enc.blk.1.attn_rel_b.weight"), from_llama_umt5
     ),
     Layout(
         "clip_vision", "official", _CLIP_PREFIXES, ("cls_embedding", "transformer.0.attn.to_qkv.weight"), same_names
