@@ -97,6 +97,7 @@ def _number(name: str, value: Any) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise CheckpointError(
-            f"{name}: its metadata gives {str(value)[:40]!r} as alpha or rank of the LoRA, which is no number."
+            f"{name}: its LoRA settings give {str(value)[:40]!r} as alpha or rank, which is no number: "
+            "download it again."
         )
     return number

@@ -6,9 +6,10 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
-from wan_director.dit.adapters import ParameterShapes, adapted
-from wan_director.dit.adapters.stack import AppliedAdapter
+from wan_director.dit.adapters import AppliedAdapter, ParameterShapes, adapted
+from wan_director.dit.config import DiTConfig
 from wan_director.model_loading.lora import read_lora
 
 peft = pytest.importorskip("peft")
@@ -82,3 +83,27 @@ def test_equals_peft(name, tmp_path):
             found = base(x)
     assert (found - expected).norm() / expected.norm() < LIMIT
     assert (plain - expected).norm() / expected.norm() > 0.05
+
+
+def test_equals_a_lora_loaded_by_diffusers(make_pair, make_inputs, run_diffusers, tmp_path):
+    """A file with diffusers' names, loaded by diffusers into its transformer and by us into ours, same base weights."""
+    config = DiTConfig(
+        dim=48, ffn_dim=64, heads=4, layers=2, in_channels=36, clip_dim=32, clip_tokens=8, text_dim=40, freq_dim=32
+    )  # fmt: skip
+    ours, theirs = make_pair(config)
+    inputs = make_inputs(config)
+    matrices = {name: layer for name, layer in theirs.named_modules() if isinstance(layer, nn.Linear)}
+    tensors = {}
+    for name, layer in matrices.items():
+        tensors[f"transformer.{name}.lora_A.weight"] = 0.2 * torch.randn(4, layer.in_features)
+        tensors[f"transformer.{name}.lora_B.weight"] = 0.2 * torch.randn(layer.out_features, 4)
+    save_file(tensors, tmp_path / "lora.safetensors")
+    plain = run_diffusers(theirs, inputs)
+    theirs.load_lora_adapter(dict(tensors), prefix="transformer")
+    expected = run_diffusers(theirs, inputs)
+    loaded = read_lora(tmp_path / "lora.safetensors", ParameterShapes.of(ours), model=None)
+    assert loaded.report.matched == len(tensors)
+    with torch.inference_mode(), adapted(ours, [AppliedAdapter(loaded.adapter)]):
+        found = ours(inputs)
+    assert (found - expected).norm() / expected.norm() < LIMIT
+    assert (plain - expected).norm() / expected.norm() > 0.1
