@@ -33,7 +33,7 @@ def loaded_bytes(
         infos = [checkpoint.tensors[part] for part in source.keys if part in checkpoint.tensors]
         elements = sum(info.elements for info in infos)
         if casting is not None and is_cast(key):
-            total += elements + _SCALE_BYTES * sum(info.shape[0] for info in infos)
+            total += elements + _SCALE_BYTES * sum(info.shape[0] for info in infos if info.shape)
         elif all(len(info.shape) == 2 and info.dtype not in FLOATS for info in infos):
             total += sum(info.size_bytes for info in infos)
         else:
