@@ -20,6 +20,7 @@ from .nodes.loaders import (
 from .nodes.lora import WanDirectorLora
 from .nodes.sampler import WanDirectorSampler
 from .nodes.text import WanDirectorClipVisionEncode, WanDirectorTextEncode
+from .nodes.vace import WanDirectorVace
 from .nodes.video import WanDirectorSaveVideo
 
 register_bundled_models()
@@ -35,6 +36,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorEmptyLatent": WanDirectorEmptyLatent,
     "WanDirectorImageToVideo": WanDirectorImageToVideo,
     "WanDirectorKeyframe": WanDirectorKeyframe,
+    "WanDirectorVace": WanDirectorVace,
     "WanDirectorEncode": WanDirectorEncode,
     "WanDirectorSampler": WanDirectorSampler,
     "WanDirectorDecode": WanDirectorDecode,
@@ -52,6 +54,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorEmptyLatent": "Wan Empty Latent",
     "WanDirectorImageToVideo": "Wan Image To Video",
     "WanDirectorKeyframe": "Wan Keyframe",
+    "WanDirectorVace": "Wan VACE",
     "WanDirectorEncode": "Wan Encode Video",
     "WanDirectorSampler": "Wan Sampler",
     "WanDirectorDecode": "Wan Decode Video",

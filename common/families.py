@@ -15,6 +15,7 @@ class Family:
     raw latents; the transformer works on normalised ones.
     `rgb_factors` [C, 3] and `rgb_bias` [3] give a rough picture in 0..1 of a normalised latent (see `preview`).
     `size_multiple`: sides of a video are multiples of this many pixels; `trained_frames`: its usual, longest length.
+    `given_in_latent`: given first frames stand in the latent itself, not in input channels beside it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Family:
     fps: int
     vae_file: str
     text_encoder_file: str
+    given_in_latent: bool = False
 
     def normalize(self, latent: Tensor) -> Tensor:
         """Raw VAE latent [B, C, T, h, w] -> zero-mean, unit-variance latent of the same shape."""
@@ -123,7 +125,7 @@ _WAN_2_2_RGB = (
 
 # The 5B model of Wan 2.2. Its 14B models have the latents of Wan 2.1 and belong to that family.
 WAN_2_2_5B = Family(
-    name="wan2.2-5B",
+    name="wan2.2-5b",
     title="Wan 2.2 TI2V-5B",
     latent_channels=48,
     spatial_stride=16,
@@ -137,6 +139,7 @@ WAN_2_2_5B = Family(
     fps=24,
     vae_file="wan2.2_vae.safetensors",
     text_encoder_file="umt5_xxl_fp16.safetensors",
+    given_in_latent=True,
 )
 
 # Source: training/preview_fit.py.

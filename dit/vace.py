@@ -8,7 +8,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from .attention import Attention
+from .attention import Attention, resolve_attention
 from .block import Block, Context
 from .config import PATCH, DiTConfig
 
@@ -73,14 +73,16 @@ class VaceModule(nn.Module):
     """The VACE part of a transformer by itself, as separate files hold it. Attributes equal the official keys.
 
     Args:
-        config: of the transformer it steers, with the number of VACE blocks.
+        config: of the VACE blocks; `layers` does not matter.
+        operations: as for `WanDiT`.
+        attention: name in `attention.ATTENTION`.
     """
 
-    def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> None:
+    def __init__(self, config: DiTConfig, operations: ModuleType = nn, attention: str = "auto") -> None:
         super().__init__()
         self.config = config
         self.vace_patch_embedding = vace_embedding(config, operations)
-        self.vace_blocks = vace_blocks(config, operations, attention)
+        self.vace_blocks = vace_blocks(config, operations, resolve_attention(attention))
 
 
 def vace_embedding(config: DiTConfig, operations: ModuleType) -> nn.Module:

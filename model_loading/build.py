@@ -114,7 +114,7 @@ def load_dit(
     casting = choose_casting(spec, precision)
     dtype = _announce(checkpoint, spec, precision, device)
     with torch.device("meta"):
-        module = WanDiT(spec.config, _operations(spec, casting), attention, fp32_residual)
+        module = WanDiT(spec.config, layers_for(spec, casting), attention, fp32_residual)
     module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
     if casting is not None and casting.multiplies:
         use_fp8_compute(module, True)
@@ -132,7 +132,7 @@ def load_vae(
     checkpoint, spec = _open(path, "vae")
     dtype = _announce(checkpoint, spec, precision, device)
     with torch.device("meta"):
-        module = CausalVAE(spec.config, _operations(spec))
+        module = CausalVAE(spec.config, layers_for(spec))
     return LoadedVAE(fill(module, checkpoint, spec, dtype, on_tensor), spec, dtype)
 
 
@@ -153,7 +153,7 @@ def load_text_encoder(
     casting = choose_casting(spec, precision)
     dtype = _announce(checkpoint, spec, precision, device)
     with torch.device("meta"):
-        module = UMT5Encoder(spec.config, _operations(spec, casting))
+        module = UMT5Encoder(spec.config, layers_for(spec, casting))
     module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
     if casting is not None and casting.multiplies:
         use_fp8_compute(module, True)
@@ -171,11 +171,11 @@ def load_clip_vision(
     checkpoint, spec = _open(path, "clip_vision")
     dtype = _announce(checkpoint, spec, precision, device)
     with torch.device("meta"):
-        module = ClipVisionEncoder(spec.config, _operations(spec))
+        module = ClipVisionEncoder(spec.config, layers_for(spec))
     return LoadedClipVision(fill(module, checkpoint, spec, dtype, on_tensor), spec, dtype)
 
 
-def _operations(spec: ModelSpec, casting: Casting | None = None) -> ModuleType:
+def layers_for(spec: ModelSpec, casting: Casting | None = None) -> ModuleType:
     """The layers to build a model of: torch's own where every weight is plain."""
     return nn if spec.weight_format is PLAIN and casting is None else layers
 

@@ -81,6 +81,7 @@ def _read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
             f"Wan's are {list(PATCH)}. Use the file of another publisher."
         )
     has_clip = "img_emb.proj.1.weight" in tensors.keys
+    has_vace = "vace_patch_embedding.weight" in tensors.keys
     return DiTConfig(
         dim=dim,
         ffn_dim=tensors.size("blocks.0.ffn.0.weight", 0),
@@ -92,7 +93,31 @@ def _read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
         freq_dim=tensors.size("time_embedding.0.weight", 1),
         clip_dim=tensors.size("img_emb.proj.1.weight", 1) if has_clip else None,
         clip_tokens=tensors.size("img_emb.emb_pos", 1) if "img_emb.emb_pos" in tensors.keys else None,
+        **(_read_vace(tensors, tensors.count("blocks.")) if has_vace else {}),
     )
+
+
+def _read_vace_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """VACE blocks by themselves; `layers` are then only they."""
+    dim = tensors.size("vace_patch_embedding.weight", 0)
+    blocks = tensors.count("vace_blocks.")
+    return DiTConfig(
+        dim=dim,
+        ffn_dim=tensors.size("vace_blocks.0.ffn.0.weight", 0),
+        heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
+        layers=blocks,
+        **_read_vace(tensors, blocks),
+    )
+
+
+def _read_vace(tensors: Tensors, layers: int) -> dict[str, int]:
+    blocks = tensors.count("vace_blocks.")
+    if blocks > layers:
+        raise CheckpointError(
+            f"{tensors.file_name} has {blocks} VACE blocks for {layers} blocks, which no Wan model has: it is damaged; "
+            "download it again."
+        )
+    return {"vace_blocks": blocks, "vace_channels": tensors.size("vace_patch_embedding.weight", 1)}
 
 
 def _read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
@@ -184,6 +209,7 @@ _READERS: Mapping[Kind, Callable[[Tensors, Mapping[str, str]], Any]] = {
     "vae": _read_vae,
     "text_encoder": _read_umt5,
     "clip_vision": _read_clip,
+    "vace_module": _read_vace_module,
 }
 
 

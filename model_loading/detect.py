@@ -30,8 +30,8 @@ _EXTRAS = re.compile(
 # Those of them that hold no weights at all, and so say nothing about the number format of the weights.
 _PASSENGERS = re.compile(r"(.*\.)?(spiece_model|tokenizer_json|position_ids)")
 
-# (input, output) channels of text to video, and of image to video.
-_SUPPORTED_CHANNELS = ((16, 16), (36, 16))
+# (input, output) channels of text to video (and VACE), of image to video (and Fun-InP), and of TI2V-5B.
+_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 48))
 
 
 class _Reading(NamedTuple):
@@ -161,8 +161,8 @@ def _refuse_variants_by_channels(name: str, tensors: Tensors) -> None:
 
 def _unsupported_variant(name: str, title: str) -> CheckpointError:
     return CheckpointError(
-        f"{name} is {title}, which this version does not run yet. It runs the Wan 2.1 text-to-video, image-to-video "
-        f"and first-last-frame models: get {where_to_get('dit')}."
+        f"{name} is {title}, which this version does not run yet. It runs the text-to-video, image-to-video, "
+        f"first-last-frame, Fun-InP and VACE models of Wan 2.1 and 2.2: get {where_to_get('dit')}."
     )
 
 

@@ -97,8 +97,6 @@ SIGNATURES = (
 
 # Wan models whose conditioning this version does not have, by the names only they carry.
 WAN_VARIANTS = (
-    Signature("Wan VACE", "dit", ("vace_patch_embedding.weight",)),
-    Signature("Wan VACE", "dit", ("vace_blocks.0.",)),
     Signature("Wan 2.2 S2V (speech to video)", "dit", ("casual_audio_encoder.",)),
     Signature("Wan 2.2 S2V (speech to video)", "dit", ("audio_injector.",)),
     Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
@@ -113,9 +111,8 @@ WAN_VARIANTS = (
 
 # (input channels, output channels) of Wan transformers that need conditioning this version does not have.
 WAN_VARIANTS_BY_CHANNELS = {
-    (48, 48): "Wan 2.2 TI2V-5B",
-    (148, 48): "Wan 2.2 Fun 5B",
-    (100, 48): "Wan 2.2 Fun 5B",
+    (148, 48): "Wan 2.2 Fun-Control 5B",
+    (100, 48): "Wan 2.2 Fun-InP 5B",
     (32, 16): "Wan Fun-Camera",
     (48, 16): "Wan 2.1 Fun-Control",
     (52, 16): "Wan 2.2 Fun-Control",

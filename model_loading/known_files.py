@@ -11,10 +11,13 @@ FOLDERS: dict[Kind, str] = {
     "vae": "models/vae",
     "text_encoder": "models/text_encoders",
     "clip_vision": "models/clip_vision",
+    "vace_module": "models/diffusion_models",
 }
 """Where ComfyUI looks for each kind."""
 
 _WAN_2_1 = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
+_WAN_2_2 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
+_WRAPPER = "Kijai/WanVideo_comfy"
 
 
 class KnownFile(NamedTuple):
@@ -33,9 +36,9 @@ class KnownFile(NamedTuple):
         return FOLDERS[self.kind]
 
 
-def _file(name: str, kind: Kind, what: str, size_gb: float) -> KnownFile:
-    folder = FOLDERS[kind].removeprefix("models/")
-    return KnownFile(name, kind, what, _WAN_2_1, f"split_files/{folder}/{name}", round(size_gb * 1e9))
+def _file(name: str, kind: Kind, what: str, size_gb: float, repo: str = _WAN_2_1) -> KnownFile:
+    folder = "" if repo == _WRAPPER else f"split_files/{FOLDERS[kind].removeprefix('models/')}/"
+    return KnownFile(name, kind, what, repo, folder + name, round(size_gb * 1e9))
 
 
 # Sizes: parameters x bytes each (see the model table of the Wan reports); the header adds under 0.2 MB.
@@ -49,7 +52,17 @@ KNOWN_FILES = (
     _file("wan2.1_i2v_720p_14B_bf16.safetensors", "dit", "Wan 2.1 image to video at 720p, 14B", 32.790),
     _file("wan2.1_i2v_720p_14B_fp16.safetensors", "dit", "Wan 2.1 image to video at 720p, 14B", 32.790),
     _file("wan2.1_flf2v_720p_14B_fp16.safetensors", "dit", "Wan 2.1 first and last frame to video, 14B", 32.791),
+    _file("wan2.1_vace_1.3B_fp16.safetensors", "dit", "Wan 2.1 VACE, 1.3B", 4.308),
+    _file("wan2.1_vace_14B_fp16.safetensors", "dit", "Wan 2.1 VACE, 14B", 34.675),
+    _file("wan2.2_ti2v_5B_fp16.safetensors", "dit", "Wan 2.2 text and image to video, 5B", 10.000, _WAN_2_2),
+    _file("wan2.2_t2v_high_noise_14B_fp16.safetensors", "dit", "Wan 2.2 text to video, expert", 28.577, _WAN_2_2),
+    _file("wan2.2_t2v_low_noise_14B_fp16.safetensors", "dit", "Wan 2.2 text to video, expert", 28.577, _WAN_2_2),
+    _file("wan2.2_i2v_high_noise_14B_fp16.safetensors", "dit", "Wan 2.2 image to video, expert", 28.578, _WAN_2_2),
+    _file("wan2.2_i2v_low_noise_14B_fp16.safetensors", "dit", "Wan 2.2 image to video, expert", 28.578, _WAN_2_2),
+    _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", "vace_module", "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
+    _file("Wan2_1-VACE_module_14B_bf16.safetensors", "vace_module", "VACE for Wan T2V 14B", 6.098, _WRAPPER),
     _file("wan_2.1_vae.safetensors", "vae", "the VAE of Wan 2.1 and of Wan 2.2 14B", 0.254),
+    _file("wan2.2_vae.safetensors", "vae", "the VAE of Wan 2.2 TI2V-5B", 1.409, _WAN_2_2),
     _file("umt5_xxl_fp16.safetensors", "text_encoder", "the text encoder of all Wan models", 11.362),
     _file("clip_vision_h.safetensors", "clip_vision", "the picture encoder of Wan 2.1 image to video", 1.264),
 )
@@ -59,6 +72,7 @@ EXAMPLES: dict[Kind, str] = {
     "vae": "wan_2.1_vae.safetensors",
     "text_encoder": "umt5_xxl_fp16.safetensors",
     "clip_vision": "clip_vision_h.safetensors",
+    "vace_module": "Wan2_1-VACE_module_14B_bf16.safetensors",
 }
 """A file to name when another is needed."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..common.errors import PairingError
+from ..common.families import WAN_2_1, WAN_2_2_5B
 from ..common.log import logger
-from ..dit.config import DiTConfig
+from ..dit.config import PRESETS, DiTConfig
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
@@ -13,7 +14,7 @@ from .spec import ModelSpec
 
 
 def check_pair(model: ModelSpec, partner: ModelSpec) -> None:
-    """Checks a transformer against a VAE, text encoder or CLIP vision encoder.
+    """Checks a transformer against a VAE, text encoder, CLIP vision encoder or VACE module.
 
     Raises:
         PairingError: they do not belong together; the message names both files and the right one.
@@ -27,7 +28,7 @@ def _check_vae(model: ModelSpec, config: DiTConfig, vae: ModelSpec) -> None:
     if vae.config.latent_channels != config.out_channels:
         raise PairingError(
             f"{vae.path.name} makes latents of {vae.config.latent_channels} channels, but {model.path.name} "
-            f"({model.title}) works on {config.out_channels}. Use {model.family.vae_file}."
+            f"({model.title}) works on {config.out_channels}. Use {model.family.vae_file}{_whose_vae(model, vae)}."
         )
     if vae.family is not model.family:
         raise PairingError(
@@ -36,9 +37,17 @@ def _check_vae(model: ModelSpec, config: DiTConfig, vae: ModelSpec) -> None:
         )
 
 
+def _whose_vae(model: ModelSpec, vae: ModelSpec) -> str:
+    """The rule that people trip over, where it was broken: the number in a model's name is not that of its VAE."""
+    if {model.family, vae.family} != {WAN_2_1, WAN_2_2_5B}:
+        return ""
+    return ": of the Wan 2.2 models only TI2V-5B uses the Wan 2.2 VAE, the 14B ones use that of Wan 2.1"
+
+
 def _check_text_encoder(model: ModelSpec, config: DiTConfig, encoder: ModelSpec) -> None:
     assert isinstance(encoder.config, UMT5Config)
-    if encoder.config.dim != config.text_dim or encoder.family is not model.family:
+    is_shared = encoder.family.text_encoder_file == model.family.text_encoder_file
+    if encoder.config.dim != config.text_dim or not is_shared:
         raise PairingError(
             f"{encoder.path.name} ({encoder.title}) gives text embeddings of width {encoder.config.dim}, but "
             f"{model.path.name} ({model.title}) needs width {config.text_dim} of {model.family.title}. "
@@ -60,7 +69,41 @@ def _check_clip(model: ModelSpec, config: DiTConfig, encoder: ModelSpec) -> None
         )
 
 
-_CHECKS = {"vae": _check_vae, "text_encoder": _check_text_encoder, "clip_vision": _check_clip}
+def _check_vace_module(model: ModelSpec, config: DiTConfig, module: ModelSpec) -> None:
+    assert isinstance(module.config, DiTConfig)
+    name = f"{model.path.name} ({model.title})"
+    if config.vace_blocks:
+        raise PairingError(
+            f"{name} has VACE blocks of its own and takes no module. Remove {module.path.name}, or choose a "
+            "text-to-video model."
+        )
+    if config.in_channels != config.out_channels or model.family.given_in_latent or model.family is not module.family:
+        raise PairingError(
+            f"{module.path.name} belongs onto a text-to-video model of {module.family.title}, but {name} is none. Use "
+            f"{where_to_get('dit')}."
+        )
+    if _block_sizes(config) != _block_sizes(module.config) or module.config.vace_blocks > config.layers:
+        raise PairingError(
+            f"{module.path.name} has VACE blocks of width {module.config.dim}, but {name} has {config.layers} blocks "
+            f"of width {config.dim}. Use {_vace_module_file(config)}."
+        )
+
+
+def _block_sizes(config: DiTConfig) -> tuple[int, int, int]:
+    return config.dim, config.ffn_dim, config.heads
+
+
+def _vace_module_file(config: DiTConfig) -> str:
+    size = "1_3B" if config.dim == PRESETS["t2v-1.3B"].dim else "14B"
+    return f"Wan2_1-VACE_module_{size}_bf16.safetensors"
+
+
+_CHECKS = {
+    "vae": _check_vae,
+    "text_encoder": _check_text_encoder,
+    "clip_vision": _check_clip,
+    "vace_module": _check_vace_module,
+}
 
 
 def check_inputs(
@@ -70,14 +113,16 @@ def check_inputs(
     text_width: int,
     has_image: bool,
     clip_width: int | None = None,
+    has_control: bool = False,
 ) -> None:
     """Checks what arrives at the sampler against the transformer.
 
     Args:
         latent_channels: channels of the LATENT.
         text_width: width of the text embedding.
-        has_image: whether start, end or key frames are given.
+        has_image: whether start, end or key frames are given in channels beside the latent.
         clip_width: width of the CLIP image features; None if there are none.
+        has_control: whether a control video for VACE is given.
 
     Raises:
         PairingError: the model cannot work with them; the message says what to connect or to choose instead.
@@ -94,6 +139,21 @@ def check_inputs(
             f"The text embedding has the width {text_width}, but {name} needs {config.text_dim}. "
             f"Encode the prompt with {model.family.text_encoder_file}."
         )
+    _check_image_input(model, has_image, name)
+    _check_clip_input(model, config, clip_width, name)
+    if has_control and not config.vace_blocks:
+        raise PairingError(
+            f"{name} has no VACE blocks and cannot follow a control video. Choose a VACE model such as "
+            f"wan2.1_vace_14B_fp16.safetensors, or a VACE module ({_vace_module_file(config)}) in Load Wan Model."
+        )
+
+
+def _check_image_input(model: ModelSpec, has_image: bool, name: str) -> None:
+    if has_image and model.family.given_in_latent:
+        raise PairingError(
+            f"{name} takes its start image inside the latent, not in channels beside it. Connect Wan Image To Video "
+            f"with {model.family.vae_file}, and its LATENT."
+        )
     if has_image and model.start_image == "none":
         raise PairingError(
             f"{name} is a text-to-video model and cannot take a start image. Choose an image-to-video model such as "
@@ -104,7 +164,6 @@ def check_inputs(
             f"{name} is an image-to-video model and needs a start image. Connect Wan Image To Video between the "
             f"prompt and the sampler, or choose a text-to-video model: get {where_to_get('dit')}."
         )
-    _check_clip_input(model, config, clip_width, name)
 
 
 def _check_clip_input(model: ModelSpec, config: DiTConfig, clip_width: int | None, name: str) -> None:

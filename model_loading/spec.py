@@ -25,6 +25,7 @@ KIND_TITLES: dict[Kind, str] = {
     "vae": "VAE",
     "text_encoder": "text encoder",
     "clip_vision": "CLIP vision encoder",
+    "vace_module": "VACE module",
 }
 _TINY_CLIP_VISION_FILE = "wan_director_tiny_demo_clip_vision.safetensors"
 _LOADER_NODES: dict[Kind, str] = {
@@ -32,6 +33,7 @@ _LOADER_NODES: dict[Kind, str] = {
     "vae": "Load Wan VAE",
     "text_encoder": "Load Wan Text Encoder",
     "clip_vision": "Load Wan CLIP Vision",
+    "vace_module": "Load Wan Model as its vace_module",
 }
 
 

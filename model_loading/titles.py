@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
 from ..common.errors import CheckpointError
@@ -23,15 +22,24 @@ _PRESET_TITLES = {
     "t2v-14B": "Wan 2.1 T2V 14B (or one expert of Wan 2.2 T2V A14B)",
     "i2v-14B": "Wan 2.1 I2V 14B",
     "flf2v-14B": "Wan 2.1 FLF2V 14B",
+    "i2v-A14B": "one expert of Wan 2.2 I2V A14B",
+    "ti2v-5B": "Wan 2.2 TI2V 5B",
+    "fun-inp-1.3B": "Wan 2.1 Fun-InP 1.3B",
+    "vace-1.3B": "Wan 2.1 VACE 1.3B",
+    "vace-14B": "Wan 2.1 VACE 14B",
 }
+_VACE_MODULE_SIZES = {PRESETS[name].dim: name.removeprefix("vace-") for name in ("vace-1.3B", "vace-14B")}
 _VAE_TITLES = {
     WAN_2_1_VAE: "the Wan 2.1 VAE",
     LIGHT_WAN_2_1_VAE: "the light VAE of Wan 2.1",
     WAN_2_2_VAE: "the Wan 2.2 VAE",
 }
-_TINY_PARTS = {"vae": "the VAE", "text_encoder": "the text encoder", "clip_vision": "the CLIP vision encoder"}
-_I2V_2_2 = replace(PRESETS["i2v-14B"], clip_dim=None)
-_FUN_1_3B = replace(PRESETS["t2v-1.3B"], in_channels=36, clip_dim=1280)
+_TINY_PARTS = {
+    "vae": "the VAE",
+    "text_encoder": "the text encoder",
+    "clip_vision": "the CLIP vision encoder",
+    "vace_module": "a VACE module",
+}
 
 
 def find_family(file_name: str, kind: Kind, config: object, metadata: Mapping[str, str]) -> Family:
@@ -93,29 +101,34 @@ def find_preset(config: object) -> str | None:
 def title(kind: Kind, config: object, family: Family, preset: str | None) -> str:
     """What a model is, in a few words, for example 'Wan 2.1 I2V 14B'."""
     if family is TINY:
-        return f"{_part(kind, config) if kind == 'dit' else _TINY_PARTS[kind]} of {TINY.title}"
+        return f"{_model(config) if kind == 'dit' else _TINY_PARTS[kind]} of {TINY.title}"
     if preset is not None:
         return _PRESET_TITLES[preset]
-    if config == _I2V_2_2:
-        return "one expert of Wan 2.2 I2V A14B"
-    if config == _FUN_1_3B:
-        return "Wan 2.1 Fun-InP 1.3B"
+    if kind == "dit":
+        return f"a Wan {'2.2' if family is WAN_2_2_5B else '2.1'} {_model(config)} model of another size"
+    if kind == "vace_module":
+        return f"the VACE module {_VACE_MODULE_SIZES.get(config.dim, 'of another size')}"
     if isinstance(config, VAEConfig):
         whole = WAN_2_2_VAE if config.level_shortcuts else WAN_2_1_VAE
         return _VAE_TITLES.get(config, f"{_VAE_TITLES[whole]} of another size")
     published = {"text_encoder": UMT5_XXL, "clip_vision": CLIP_VIT_H}.get(kind)
-    size = "" if config == published else " of another size"
-    return f"{_part(kind, config)}{size}" if kind != "dit" else f"a Wan 2.1 {_part(kind, config)} model{size}"
+    name = {"text_encoder": "UMT5-XXL", "clip_vision": "CLIP ViT-H"}[kind]
+    return name if config == published else f"{name} of another size"
 
 
-def _part(kind: Kind, config: object) -> str:
-    if isinstance(config, DiTConfig):
-        return "I2V" if config.image_channels else "T2V"
-    return {"text_encoder": "UMT5-XXL", "clip_vision": "CLIP ViT-H"}[kind]
+def _model(config: DiTConfig) -> str:
+    """What a transformer of another size than the published ones does."""
+    if config.vace_blocks:
+        return "VACE"
+    if config.out_channels == WAN_2_2_5B.latent_channels:
+        return "TI2V"
+    return "I2V" if config.image_channels else "T2V"
 
 
 def start_image(config: object, family: Family) -> Literal["none", "optional", "required"]:
     """Whether a model takes given frames. The tiny demo model was trained with and without, on the same weights."""
+    if isinstance(config, DiTConfig) and family.given_in_latent:
+        return "optional"
     if not isinstance(config, DiTConfig) or not config.image_channels:
         return "none"
     return "optional" if family is TINY else "required"

@@ -11,7 +11,9 @@ from .sockets import (
     Keyframe,
     check_video_size,
     empty_latent,
+    family_of,
     given_frames,
+    given_in_latent,
     joined_clip_vision,
     keyframe_values,
     tagged_latent,
@@ -33,7 +35,7 @@ def size_inputs() -> list[Any]:
             min=32,
             max=MAX_SIDE,
             step=16,
-            tooltip="Width of the video in pixels, a multiple of 16.",
+            tooltip="Width of the video in pixels, a multiple of 16 (of 32 for TI2V-5B).",
         ),
         io.Int.Input(
             "height",
@@ -41,7 +43,7 @@ def size_inputs() -> list[Any]:
             min=32,
             max=MAX_SIDE,
             step=16,
-            tooltip="Height of the video in pixels, a multiple of 16.",
+            tooltip="Height of the video in pixels, a multiple of 16 (of 32 for TI2V-5B).",
         ),
         io.Int.Input(
             "frames",
@@ -49,7 +51,8 @@ def size_inputs() -> list[Any]:
             min=1,
             max=MAX_FRAMES,
             step=4,
-            tooltip="Length of the video: 1 + 4k frames (1, 5, 9, ... 81). Wan was trained on 81 frames, 5 seconds.",
+            tooltip="Length of the video: 1 + 4k frames (1, 5, 9, ... 81). Wan was trained on 81 frames, TI2V-5B on "
+            "121; both are 5 seconds.",
         ),
     ]
 
@@ -154,7 +157,8 @@ class WanDirectorImageToVideo(io.ComfyNode):
                 io.Image.Input(
                     "start_image",
                     optional=True,
-                    tooltip="The first frame. A clip of n pictures gives the first n frames, to continue it.",
+                    tooltip="The first frame. A clip of n pictures gives the first n frames, to continue it. The only "
+                    "one that TI2V-5B takes.",
                 ),
                 io.Image.Input(
                     "end_image", optional=True, tooltip="The last frame. A clip of n pictures gives the last n frames."
@@ -198,10 +202,13 @@ class WanDirectorImageToVideo(io.ComfyNode):
         clip_vision_start: Any = None,
         clip_vision_end: Any = None,
     ) -> Any:
-        latent = empty_latent(vae, width, height, frames, batch_size)
+        latent, shape = empty_latent(vae, width, height, frames, batch_size), VideoShape(frames, height, width)
         given = given_frames(frames, start_image, end_image, keyframes)
-        values = keyframe_values(vae, given, VideoShape(frames, height, width), fit)
-        values |= joined_clip_vision(clip_vision_start, clip_vision_end)
+        values = joined_clip_vision(clip_vision_start, clip_vision_end)
+        if family_of(vae).given_in_latent:
+            latent = given_in_latent(vae, given, fit, shape, latent)
+        else:
+            values |= keyframe_values(vae, given, shape, fit)
         return io.NodeOutput(with_values(positive, values), with_values(negative, values), latent)
 
 
@@ -229,5 +236,5 @@ class WanDirectorEncode(io.ComfyNode):
     @one_sentence
     def execute(cls, vae: Any, images: Any) -> Any:
         frames = clean_clip(images, "images")
-        check_video_size(frames.shape[2], frames.shape[1], frames.shape[0])
+        check_video_size(frames.shape[2], frames.shape[1], frames.shape[0], family_of(vae))
         return io.NodeOutput(tagged_latent(vae.encode(frames), vae))

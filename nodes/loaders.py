@@ -24,6 +24,7 @@ NETWORK_PRECISION_TIP = (
 )
 WanModelType = io.Custom("WAN_DIRECTOR_MODEL")
 NO_MODULE = "none"
+NO_MODULE = "none"
 
 
 class WanDirectorLoadModel(io.ComfyNode):

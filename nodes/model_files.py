@@ -9,6 +9,7 @@ from ..model_loading.checkpoint import open_checkpoint
 from ..model_loading.detect import inspect_checkpoint
 from ..model_loading.download import missing_file_sentence
 from ..model_loading.spec import require_kind
+from ..model_loading.vace_module import inspect_vace_module
 from .host import host
 
 KINDS = {"diffusion_models": "dit", "vae": "vae", "text_encoders": "text_encoder", "clip_vision": "clip_vision"}
@@ -41,6 +42,21 @@ def check_model(kind: str, name: str | None) -> None:
     """
     if name is not None:
         require_kind(inspect_checkpoint(open_checkpoint(find_model(kind, name))), KINDS[kind])
+
+
+def check_video_model(name: str | None, vace_module: str | None) -> None:
+    """As `check_model` for a transformer and, if there is one, the VACE module for it; None as in `check_model`.
+
+    Raises:
+        MissingFileError, CheckpointError: see `check_model`.
+        PairingError: the module does not belong onto the model.
+    """
+    if name is None:
+        return
+    spec = inspect_checkpoint(open_checkpoint(find_model("diffusion_models", name)))
+    require_kind(spec, "dit")
+    if vace_module is not None:
+        inspect_vace_module(find_model("diffusion_models", vace_module), spec)
 
 
 def find_lora(name: str) -> Path:

@@ -24,6 +24,7 @@ from ..dit.adapters import AppliedAdapter, ParameterShapes
 from ..model_loading import build
 from ..model_loading.precision import Precision
 from ..model_loading.spec import ModelSpec
+from ..model_loading.vace_module import add_vace_module
 from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
 from ..text_encoder.encode import PromptTokens, encode_tokens, tokenize_weighted_prompt
 from ..text_encoder.tokenizer import Tokenizer
@@ -232,16 +233,22 @@ _loaded: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
 """The models in memory by file, state of the file and options, for as long as someone (ComfyUI's cache) holds them."""
 
 
-def load_model(path: Path, *, precision: Precision, attention: str) -> WanModel:
-    """The transformer of a file; the same object while it is in use and the file unchanged."""
+def load_model(path: Path, *, precision: Precision, attention: str, vace_module: Path | None = None) -> WanModel:
+    """The transformer of a file, with the VACE module of another one if there is one.
+
+    It is the same object while it is in use and the files unchanged.
+    """
 
     def load() -> WanModel:
         options = _load_options(path, "diffusion_models", "auto", precision)
         loaded = build.load_dit(path, attention=attention, **options)
+        if vace_module is not None:
+            loaded = add_vace_module(loaded, vace_module, attention=attention)
         residence = host().residence(loaded.module, options["device"])
         return WanModel(loaded.spec, loaded.dtype, residence, ParameterShapes.of(loaded.module))
 
-    return _once(build.model_key(path, precision, "model", attention), load)
+    module_key = None if vace_module is None else build.model_key(vace_module)
+    return _once(build.model_key(path, precision, "model", attention, module_key), load)
 
 
 def load_vae(path: Path, *, precision: Precision) -> WanVAE:

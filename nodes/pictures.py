@@ -53,12 +53,12 @@ def clean_image(image: Tensor, name: str) -> Tensor:
     return clean_clip(image[:1], name)
 
 
-def fit_pictures(pictures: Tensor, width: int, height: int, fit: Fit) -> Tensor:
-    """Pictures [F, H, W, 3] at another size: [F, height, width, 3].
+def fit_pictures(pictures: Tensor, width: int, height: int, fit: Fit, bars: float = 0.0) -> Tensor:
+    """Pictures [F, H, W, C] at another size: [F, height, width, C].
 
-    crop cuts the centred part that has the new shape, pad resizes the whole picture and adds black bars, stretch
-    distorts. Resizing is bicubic and antialiased, in float32; overshoot is cut to 0..1. Pictures that already have
-    the size are returned as they are.
+    crop cuts the centred part that has the new shape, pad resizes the whole picture and adds bars (0 black, 1 white),
+    stretch distorts. Resizing is bicubic and antialiased, in float32; overshoot is cut to 0..1. Pictures that already
+    have the size are returned as they are.
     """
     have_height, have_width = pictures.shape[1:3]
     if (have_width, have_height) == (width, height):
@@ -74,7 +74,7 @@ def fit_pictures(pictures: Tensor, width: int, height: int, fit: Fit) -> Tensor:
     inner_width, inner_height = max(1, round(have_width * scale)), max(1, round(have_height * scale))
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
     inner = _resize(pictures, inner_width, inner_height)
-    return F.pad(inner, (0, 0, left, width - inner_width - left, top, height - inner_height - top))
+    return F.pad(inner, (0, 0, left, width - inner_width - left, top, height - inner_height - top), value=bars)
 
 
 def _resize(pictures: Tensor, width: int, height: int) -> Tensor:

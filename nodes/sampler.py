@@ -10,7 +10,7 @@ from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
 from .api import io, one_sentence
 from .loaders import WanModelType
 from .sampling_run import SamplerSettings, run_sampler
-from .sockets import model_conditioning, model_latent, native_latent
+from .sockets import given_frames_of, model_conditioning, model_latent, native_latent
 
 
 def _step_widgets() -> list[Any]:
@@ -133,5 +133,6 @@ class WanDirectorSampler(io.ComfyNode):
     ) -> Any:
         settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
         clean = model_latent(model, latent)
+        given = given_frames_of(model, latent, clean)
         sides = [model_conditioning(model, side, latent) for side in (positive, negative)]
-        return io.NodeOutput(native_latent(model, latent, run_sampler(model, *sides, clean, settings)))
+        return io.NodeOutput(native_latent(model, latent, run_sampler(model, *sides, clean, settings, given)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..dit.adapters import adapted
 from ..dit.inputs import Conditioning
 from ..sampling.denoiser import Denoiser
+from ..sampling.given import NOTHING_GIVEN, Given
 from ..sampling.guidance import CFG
 from ..sampling.loop import SampleResult, sample
 from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
@@ -44,7 +46,12 @@ class SamplerSettings:
 
 
 def run_sampler(
-    model: WanModel, positive: Conditioning, negative: Conditioning, latent: Tensor, settings: SamplerSettings
+    model: WanModel,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Tensor,
+    settings: SamplerSettings,
+    given: Given = NOTHING_GIVEN,
 ) -> Tensor:
     """The sampled latent, normalised: [B, C, T, h, w], float32, CPU.
 
@@ -52,6 +59,7 @@ def run_sampler(
 
     Args:
         latent: [B, C, T, h, w], normalised; zeros for a new video.
+        given: latent frames to keep as they are.
     """
     schedule = settings.noise_schedule()
     solver = find_choice(SOLVERS, settings.solver, "solver")
@@ -63,7 +71,8 @@ def run_sampler(
     with model.residence.loaded(working_bytes) as module, adapted(module, model.loras) as loras:
         loras.begin_step(0, schedule.steps)
         sides = (_on_device(side, device) for side in (positive, negative))
-        denoiser = Denoiser(module, *sides, guidance=guidance, on_block=interrupt_hook())
+        given = _on(device, given)
+        denoiser = Denoiser(module, *sides, guidance=guidance, on_block=interrupt_hook(), given=given)
         for result in sample(denoiser, solver, schedule, latent.to(device), seed=settings.seed):
             loras.begin_step(result.step, schedule.steps)
             progress.update(result.step, _preview(model, result))
@@ -81,10 +90,11 @@ def _preview(model: WanModel, result: SampleResult) -> Tensor | None:
 
 def _on_device(side: Conditioning, device: torch.device) -> Conditioning:
     """The conditioning with its tensors on the device, so that no pass copies them again."""
-    return Conditioning(side.text.to(device), tuple(_item_on_device(item, device) for item in side.items))
+    return Conditioning(side.text.to(device), tuple(_on(device, item) for item in side.items))
 
 
-def _item_on_device(item: object, device: torch.device) -> object:
+def _on(device: torch.device, item: Any) -> Any:
+    """A frozen dataclass with its tensors on the device."""
     tensors = {name: value for name in item.__slots__ if isinstance(value := getattr(item, name), Tensor)}
     return replace(item, **{name: value.to(device) for name, value in tensors.items()})
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..dit.inputs import Conditioning, DitInputs, ignore_block
 from .cache import NoCache
+from .given import Given, NothingGiven
 from .guidance import CFG
 from .step import NoiseLevel, Predict
 from .windows import WholeClip
@@ -23,7 +24,8 @@ class Denoiser:
     """Everything that turns (latent, noise level) into a velocity.
 
     The order is Windows(Guidance(Cache(model))), fixed here and nowhere else. `on_block` is called with the number of
-    each transformer block that has run; what it raises ends the run (interrupt).
+    each transformer block that has run; what it raises ends the run (interrupt). `given` latent frames are put into the
+    latent before the model sees it.
     """
 
     model: Forward
@@ -33,6 +35,7 @@ class Denoiser:
     cache: NoCache = field(default_factory=NoCache)
     windows: WholeClip = field(default_factory=WholeClip)
     on_block: Callable[[int], None] = ignore_block
+    given: Given = field(default_factory=NothingGiven)
 
     def start(self) -> Predict:
         """The predictor of one run; what caches remember is born here, apart for each prompt."""
@@ -43,10 +46,10 @@ class Denoiser:
             return self.guidance.velocity(partial(positive, latent, level), partial(negative, latent, level))
 
         def predict(latent: Tensor, level: NoiseLevel) -> Tensor:
-            return self.windows.velocity(partial(guided, level), latent)
+            return self.windows.velocity(partial(guided, level), self.given.impose(latent))
 
         return predict
 
     def _pass(self, forward: Forward, conditioning: Conditioning, latent: Tensor, level: NoiseLevel) -> Tensor:
-        timestep = torch.full((len(latent),), level.timestep, device=latent.device)
+        timestep = self.given.timesteps(torch.full((len(latent),), level.timestep, device=latent.device))
         return forward(conditioning.inputs(latent, timestep, self.on_block)).float()

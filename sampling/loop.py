@@ -59,13 +59,14 @@ def sample(
         return
     levels = schedule.levels
     noise = seeded_noise(seed, LatentShape(*latent.shape[1:]), len(latent)).to(latent.device)
-    state = add_noise(latent.float(), noise, levels[0].sigma)
+    given = denoiser.given
+    state = given.impose(add_noise(latent.float(), noise, levels[0].sigma))
     predict = denoiser.start()
     run = solver.start(step_noise(seed))
     for level, following in pairwise(levels):
         with torch.no_grad():
-            state, denoised = run.advance(predict, state, level, following)
+            state, denoised = (given.impose(part) for part in run.advance(predict, state, level, following))
         check_step_result(state, following.index, schedule.steps, level.sigma)
         is_end = following.index == schedule.steps
-        result = remove_signal_weight(state, following.sigma) if is_end else state
+        result = given.impose(remove_signal_weight(state, following.sigma)) if is_end else state
         yield SampleResult(following.index, schedule.steps, following.sigma, result, denoised)

@@ -8,6 +8,7 @@ _END = r"\.(weight|bias)"
 
 # Source: huggingface/diffusers, scripts/convert_wan_to_diffusers.py. norm2 and norm3 swap their names: diffusers
 # numbers the norms in the order they are applied, the official model puts the one with parameters last.
+# The projections of VACE blocks have the name of the model's own head.
 from_diffusers_dit = Renaming(
     (r"condition_embedder\.time_embedder\.linear_1" + _END, r"time_embedding.0.\1"),
     (r"condition_embedder\.time_embedder\.linear_2" + _END, r"time_embedding.2.\1"),
@@ -21,17 +22,19 @@ from_diffusers_dit = Renaming(
     (r"condition_embedder\.image_embedder\.pos_embed", r"img_emb.emb_pos"),
     (r"scale_shift_table", r"head.modulation"),
     (r"proj_out" + _END, r"head.head.\1"),
-    (r"blocks\.(\d+)\.scale_shift_table", r"blocks.\1.modulation"),
-    (r"blocks\.(\d+)\.attn1\.to_([qkv])" + _END, r"blocks.\1.self_attn.\2.\3"),
-    (r"blocks\.(\d+)\.attn1\.to_out\.0" + _END, r"blocks.\1.self_attn.o.\2"),
-    (r"blocks\.(\d+)\.attn1\.norm_([qk])\.weight", r"blocks.\1.self_attn.norm_\2.weight"),
-    (r"blocks\.(\d+)\.attn2\.to_([qkv])" + _END, r"blocks.\1.cross_attn.\2.\3"),
-    (r"blocks\.(\d+)\.attn2\.to_out\.0" + _END, r"blocks.\1.cross_attn.o.\2"),
-    (r"blocks\.(\d+)\.attn2\.norm_([qk])\.weight", r"blocks.\1.cross_attn.norm_\2.weight"),
-    (r"blocks\.(\d+)\.attn2\.add_([kv])_proj" + _END, r"blocks.\1.cross_attn.\2_img.\3"),
-    (r"blocks\.(\d+)\.attn2\.norm_added_k\.weight", r"blocks.\1.cross_attn.norm_k_img.weight"),
-    (r"blocks\.(\d+)\.norm2" + _END, r"blocks.\1.norm3.\2"),
-    (r"blocks\.(\d+)\.norm3" + _END, r"blocks.\1.norm2.\2"),
-    (r"blocks\.(\d+)\.ffn\.net\.0\.proj" + _END, r"blocks.\1.ffn.0.\2"),
-    (r"blocks\.(\d+)\.ffn\.net\.2" + _END, r"blocks.\1.ffn.2.\2"),
+    (r"((?:vace_)?blocks\.\d+)\.scale_shift_table", r"\1.modulation"),
+    (r"((?:vace_)?blocks\.\d+)\.attn1\.to_([qkv])" + _END, r"\1.self_attn.\2.\3"),
+    (r"((?:vace_)?blocks\.\d+)\.attn1\.to_out\.0" + _END, r"\1.self_attn.o.\2"),
+    (r"((?:vace_)?blocks\.\d+)\.attn1\.norm_([qk])\.weight", r"\1.self_attn.norm_\2.weight"),
+    (r"((?:vace_)?blocks\.\d+)\.attn2\.to_([qkv])" + _END, r"\1.cross_attn.\2.\3"),
+    (r"((?:vace_)?blocks\.\d+)\.attn2\.to_out\.0" + _END, r"\1.cross_attn.o.\2"),
+    (r"((?:vace_)?blocks\.\d+)\.attn2\.norm_([qk])\.weight", r"\1.cross_attn.norm_\2.weight"),
+    (r"((?:vace_)?blocks\.\d+)\.attn2\.add_([kv])_proj" + _END, r"\1.cross_attn.\2_img.\3"),
+    (r"((?:vace_)?blocks\.\d+)\.attn2\.norm_added_k\.weight", r"\1.cross_attn.norm_k_img.weight"),
+    (r"((?:vace_)?blocks\.\d+)\.norm2" + _END, r"\1.norm3.\2"),
+    (r"((?:vace_)?blocks\.\d+)\.norm3" + _END, r"\1.norm2.\2"),
+    (r"((?:vace_)?blocks\.\d+)\.ffn\.net\.0\.proj" + _END, r"\1.ffn.0.\2"),
+    (r"((?:vace_)?blocks\.\d+)\.ffn\.net\.2" + _END, r"\1.ffn.2.\2"),
+    (r"(vace_blocks\.\d+)\.proj_in" + _END, r"\1.before_proj.\2"),
+    (r"(vace_blocks\.\d+)\.proj_out" + _END, r"\1.after_proj.\2"),
 )

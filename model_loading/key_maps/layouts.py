@@ -12,7 +12,7 @@ from .hf_umt5 import from_hf_umt5
 from .llama_umt5 import from_llama_umt5
 from .renaming import KeyMap, same_names
 
-Kind = Literal["dit", "vae", "text_encoder", "clip_vision"]
+Kind = Literal["dit", "vae", "text_encoder", "clip_vision", "vace_module"]
 Naming = Literal["official", "diffusers", "hf", "comfy", "llama"]
 
 _COMPILED = "_orig_mod."
@@ -47,6 +47,14 @@ LAYOUTS = (
         _DIT_PREFIXES,
         ("patch_embedding.weight", "scale_shift_table", "blocks.0.attn1.to_q.weight", "blocks.0.attn2.to_q.weight"),
         from_diffusers_dit,
+    ),
+    # After the transformers: a whole VACE model has these tensors too.
+    Layout(
+        "vace_module",
+        "official",
+        _DIT_PREFIXES,
+        ("vace_patch_embedding.weight", "vace_blocks.0.after_proj.weight"),
+        same_names,
     ),
     Layout("vae", "official", _VAE_PREFIXES, ("encoder.conv1.weight", "decoder.middle.0.residual.0.gamma"), same_names),
     Layout(

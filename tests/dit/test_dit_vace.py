@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 from wan_director.common.errors import PairingError
-from wan_director.dit.attention import sdpa_attention
 from wan_director.dit.config import PRESETS, DiTConfig
 from wan_director.dit.inputs import VaceInput
 from wan_director.dit.model import WanDiT
@@ -108,7 +107,7 @@ def test_a_module_added_to_a_text_model_makes_the_whole_model(make_inputs):
     whole, base = build(VACE), build(T2V)
     state = whole.state_dict()
     base.load_state_dict({key: state[key] for key in base.state_dict()})
-    module = VaceModule(VACE, torch.nn, sdpa_attention).requires_grad_(False)
+    module = VaceModule(VACE).requires_grad_(False)
     module.load_state_dict({key: value for key, value in state.items() if key.startswith("vace_")})
     base.add_vace(module)
     inputs = replace(make_inputs(VACE), vace=(control(),))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
 from wan_director.common.errors import CheckpointError
-from wan_director.common.families import TINY, WAN_2_1
+from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
 from wan_director.dit.config import PRESETS, DiTConfig
 from wan_director.dit.model import WanDiT
+from wan_director.dit.vace import VaceModule
 from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.detect import inspect_checkpoint
@@ -47,6 +49,10 @@ def _inspect(path):
         ("t2v-14B", 1095, 14288.5, "none", False),
         ("i2v-14B", 1303, 16394.9, "required", True),
         ("flf2v-14B", 1304, 16395.5, "required", True),
+        ("i2v-A14B", 1095, 14288.9, "required", False),
+        ("fun-inp-1.3B", 983, 1564.4, "required", True),
+        ("vace-1.3B", 1264, 2154.0, "none", False),
+        ("vace-14B", 1331, 17337.6, "none", False),
     ],
 )
 def test_published_transformers(header_file, preset, keys, parameters, start_image, clip) -> None:
@@ -58,6 +64,32 @@ def test_published_transformers(header_file, preset, keys, parameters, start_ima
     assert (spec.naming, spec.prefix, spec.file_dtype, spec.weight_format.name) == ("official", "", "BF16", "plain")
     assert ("clip_vision_h.safetensors" in spec.goes_with) == clip
     assert {"wan_2.1_vae.safetensors", "umt5_xxl_fp16.safetensors"} <= set(spec.goes_with)
+
+
+def test_ti2v_5b_has_a_family_of_its_own(header_file) -> None:
+    spec = _inspect(header_file(_entries(_dit("ti2v-5B"))))
+    assert (spec.preset, spec.config, spec.family) == ("ti2v-5B", PRESETS["ti2v-5B"], WAN_2_2_5B)
+    assert (len(spec.sources), spec.title, spec.start_image, spec.takes_clip) == (
+        825, "Wan 2.2 TI2V 5B", "optional", False,
+    )  # fmt: skip
+    assert spec.goes_with == ("wan2.2_vae.safetensors", "umt5_xxl_fp16.safetensors")
+
+
+@pytest.mark.parametrize("size", ["1.3B", "14B"])
+@pytest.mark.parametrize("prefix", ["", "diffusion_model."])
+def test_vace_modules_are_parts_to_add_to_a_model(header_file, size: str, prefix: str) -> None:
+    state = {key: value for key, value in _dit(f"vace-{size}").items() if key.startswith("vace_")}
+    spec = _inspect(header_file(_entries(state, "BF16", prefix)))
+    assert (spec.kind, spec.title, spec.family) == ("vace_module", f"the VACE module {size}", WAN_2_1)
+    assert spec.sources.keys() == _state(lambda: VaceModule(spec.config)).keys() == state.keys()
+    with pytest.raises(CheckpointError, match="is a VACE module .*choose it in Load Wan Model as its vace_module"):
+        require_kind(spec, "dit")
+
+
+def test_more_vace_blocks_than_blocks_are_refused(header_file) -> None:
+    state = {key: value for key, value in _dit("vace-1.3B").items() if not re.match(r"blocks\.([4-9]|\d\d)\.", key)}
+    with pytest.raises(CheckpointError, match="15 VACE blocks for 4 blocks"):
+        _inspect(header_file(_entries(state)))
 
 
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", "diffusion_model.", "model.", "_orig_mod."])
@@ -80,21 +112,31 @@ def test_other_published_sizes_are_named(header_file) -> None:
         "required",
         False,
     )
-    fun = _inspect(header_file(_entries(_dit("t2v-1.3B", in_channels=36, clip_dim=1280))))
+    fun = _inspect(header_file(_entries(_dit("fun-inp-1.3B"))))
     assert fun.title == "Wan 2.1 Fun-InP 1.3B"
+    for changes, title in (
+        ({"layers": 4}, "a Wan 2.1 T2V model of another size"),
+        ({"layers": 4, "in_channels": 36}, "a Wan 2.1 I2V model of another size"),
+        ({"layers": 4, "in_channels": 48, "out_channels": 48}, "a Wan 2.2 TI2V model of another size"),
+        ({"layers": 4, "vace_blocks": 2}, "a Wan 2.1 VACE model of another size"),
+    ):
+        assert _inspect(header_file(_entries(_dit("t2v-1.3B", **changes)))).title == title
     assert "Wan 2.2 T2V A14B" in _inspect(header_file(_entries(_dit("t2v-14B")))).title
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_diffusers_transformers(header_file, preset: str) -> None:
-    from diffusers import WanTransformer3DModel
+    from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 
     config = PRESETS[preset]
+    vace = partial(WanVACETransformer3DModel, vace_layers=list(config.vace_layers))
+    build = vace if config.vace_blocks else WanTransformer3DModel
     state = _state(
-        lambda: WanTransformer3DModel(
+        lambda: build(
             num_attention_heads=config.heads,
             attention_head_dim=config.head_dim,
             in_channels=config.in_channels,
+            out_channels=config.out_channels,
             ffn_dim=config.ffn_dim,
             num_layers=config.layers,
             image_dim=config.clip_dim,

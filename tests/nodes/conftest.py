@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
+from wan_director.dit.vace import VaceModule
 from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.host import use_host
@@ -23,6 +25,7 @@ torch.set_num_threads(1)
 
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 HEADS = {"wan_director.heads": "4"}
+CHANNELS_48 = {"in_channels": 48, "out_channels": 48}
 
 
 def save_model(path: Path, module: nn.Module, metadata: dict[str, str], prefix: str = "", **extra) -> Path:
@@ -51,7 +54,9 @@ def tokenizer_json() -> str:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder: t2v, i2v (with CLIP) and wan21_t2v transformers; tiny and wan21 VAEs and text encoders."""
+    """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module (by itself), and of the families of Wan
+    wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP) and ti2v; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders.
+    """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
     vae = VAEConfig(base_channels=8, residual_blocks=1)
@@ -59,6 +64,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "diffusion_models" / "i2v.safetensors", dit(in_channels=36, clip_dim=64), HEADS | TINY)
     save_model(folder / "diffusion_models" / "wan21_t2v.safetensors", dit(text_dim=4096), HEADS)
     save_model(folder / "diffusion_models" / "wan21_i2v.safetensors", dit(text_dim=4096, in_channels=36), HEADS)
+    save_model(folder / "diffusion_models" / "ti2v.safetensors", dit(text_dim=4096, **CHANNELS_48), HEADS)
+    save_model(folder / "diffusion_models" / "vace.safetensors", dit(vace_blocks=2), TINY)
+    module = VaceModule(dit(vace_blocks=2).config)
+    save_model(folder / "diffusion_models" / "vace_module.safetensors", module, TINY)
+    wan22_vae = replace(vae, latent_channels=48, patch_size=2, level_shortcuts=True)
+    save_model(folder / "vae" / "wan22_vae.safetensors", CausalVAE(wan22_vae), {})
     save_model(folder / "vae" / "vae.safetensors", CausalVAE(vae), TINY)
     save_model(folder / "vae" / "wan21_vae.safetensors", CausalVAE(vae), {})
     for name, width, metadata in (("text", 128, TINY), ("wan21_text", 4096, {})):

@@ -1,0 +1,70 @@
+"""A control video for VACE: what to keep, what to change, where, and reference pictures before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...common.shapes import latent_frames
+from ..inputs import DitInputs, VaceInput, expand_batch
+
+
+@dataclass(frozen=True, slots=True)
+class VaceControl:
+    """A conditioning item: the model follows a control video.
+
+    Attributes:
+        channels: [1 or B, 96, T, h, w]: the normalised latents of the kept and of the changed part of the video (see
+            `split_by_mask`), 16 channels each, and 64 of `mask_channels`. Latents of reference pictures come first.
+        strength: 1 as in training, 0 for no influence.
+    """
+
+    channels: Tensor
+    strength: float = 1.0
+
+    def apply(self, inputs: DitInputs) -> DitInputs:
+        """Adds this control video to `vace`."""
+        latent = inputs.latent
+        channels = expand_batch(self.channels.to(latent), latent.shape[0])
+        return replace(inputs, vace=(*inputs.vace, VaceInput(channels, self.strength)))
+
+
+def split_by_mask(video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of a video to keep and the part to change, each with mid-grey where the other is.
+
+    Args:
+        video: [F, H, W, 3], values in 0..1.
+        mask: [F, H, W], 0 = keep, 1 = change; values between are cut at 0.5.
+
+    Returns:
+        Two videos like the first.
+
+    Source: Wan-Video/Wan2.1 wan/vace.py, vace_encode_frames.
+    """
+    changes = (mask > 0.5).unsqueeze(-1)
+    grey = video.new_tensor(0.5)
+    return torch.where(changes, grey, video), torch.where(changes, video, grey)
+
+
+def mask_channels(mask: Tensor, references: int = 0, stride: int = 8) -> Tensor:
+    """The mask as the model reads it: each pixel of a latent pixel's square is a channel, one frame per latent frame.
+
+    Args:
+        mask: [F, H, W], 0 = keep, 1 = change; values between are cut at 0.5.
+        references: latent frames of reference pictures before the video; their mask is 0.
+        stride: pixels of the video along a side of a latent pixel.
+
+    Returns:
+        [1, stride * stride, references + T, h, w], float32.
+
+    Source: Wan-Video/Wan2.1 wan/vace.py, vace_encode_masks.
+    """
+    frames, height, width = mask.shape
+    squares = (mask > 0.5).float().view(1, frames, height // stride, stride, width // stride, stride)
+    channels = squares.permute(0, 3, 5, 1, 2, 4).flatten(1, 2)  # [1, stride * stride, F, h, w]
+    size = (latent_frames(frames), *channels.shape[-2:])
+    channels = F.interpolate(channels, size=size, mode="nearest-exact")
+    return F.pad(channels, (0, 0, 0, 0, references, 0))

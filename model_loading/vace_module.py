@@ -1,0 +1,56 @@
+"""Adding a VACE module from a file of its own to a text-to-video model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..dit.vace import VaceModule
+from .build import LoadedDiT, layers_for
+from .checkpoint import open_checkpoint
+from .detect import inspect_checkpoint
+from .filling import Progress, fill
+from .pairing import check_pair
+from .spec import ModelSpec, require_kind
+
+
+def inspect_vace_module(path: str | Path, model: ModelSpec) -> ModelSpec:
+    """What a file with a VACE module is, checked against the model it is for.
+
+    Raises:
+        CheckpointError: the file is damaged, or no VACE module.
+        PairingError: the module does not belong onto the model.
+    """
+    spec = inspect_checkpoint(open_checkpoint(path))
+    require_kind(spec, "vace_module")
+    check_pair(model, spec)
+    return spec
+
+
+def add_vace_module(
+    loaded: LoadedDiT, path: str | Path, *, attention: str = "auto", on_tensor: Progress | None = None
+) -> LoadedDiT:
+    """The text-to-video model with the VACE module of a file, which computes in the model's dtype.
+
+    Args:
+        loaded: its module is changed and not to be used elsewhere.
+        attention: as for `WanDiT`.
+
+    Raises:
+        MissingFileError, CheckpointError, PairingError: see `inspect_vace_module`.
+    """
+    spec = inspect_vace_module(path, loaded.spec)
+    with torch.device("meta"):
+        module = VaceModule(spec.config, layers_for(spec), attention)
+    loaded.module.add_vace(fill(module, open_checkpoint(path), spec, loaded.dtype, on_tensor))
+    whole = replace(
+        loaded.spec,
+        config=loaded.module.config,
+        preset=None,
+        title=f"{loaded.spec.title} with {spec.title}",
+        parameters=loaded.spec.parameters + spec.parameters,
+        size_bytes=loaded.spec.size_bytes + spec.size_bytes,
+    )
+    return replace(loaded, module=loaded.module, spec=whole)
