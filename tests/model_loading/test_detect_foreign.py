@@ -205,12 +205,6 @@ def test_quantised_files_say_what_they_are(header_file, dtype: str, extra: dict,
     assert "Use the bf16 or fp16 file of the same model" in message
 
 
-def test_a_gguf_file_is_named(tmp_path) -> None:
-    path = tmp_path / "wan2.1-t2v-14b-Q4_K_M.gguf"
-    path.write_bytes(b"GGUF\x03\0\0\0" + b"\0" * 64)
-    assert "is a GGUF file (quantised weights), which is not supported yet by this version" in _refusal(path)
-
-
 _names = st.sampled_from(
     sorted({prefix + marker for layout in LAYOUTS for prefix in layout.prefixes for marker in layout.markers})
     + [f"blocks.{n}.ffn.0.weight" for n in (0, 7, 999999)]
