@@ -159,3 +159,21 @@ def test_names_of_2_2_with_another_structure_are_refused(header_file) -> None:
     entries["encoder.conv1.weight"] = ("BF16", (8, 3 * 5, 3, 3, 3))  # no square of pixels has 5
     with pytest.raises(CheckpointError, match="has the names of the Wan VAE but not its structure"):
         _inspect(header_file(entries))
+
+
+@pytest.mark.parametrize("fp8", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_a_vae_stored_in_fp8_becomes_plain(tmp_path: Path, fp8: torch.dtype) -> None:
+    """Convolutions have no fp8 form: each weight is the number that its 8 bits mean, times its scale if it has one."""
+    weights = _random(_on_meta(SMALL).state_dict().items())
+    stored = {
+        key: value.to(fp8 if value.ndim > 1 and "gamma" not in key else torch.bfloat16)
+        for key, value in weights.items()
+    }
+    scaled = "encoder.conv1.weight"
+    save_file({**stored, scaled.replace("weight", "scale_weight"): torch.tensor(0.5)}, tmp_path / "x.safetensors")
+    loaded = load_vae(tmp_path / "x.safetensors", device="cpu")
+    state = loaded.module.state_dict()
+    assert state.keys() == weights.keys()
+    assert loaded.dtype == torch.bfloat16 and {value.dtype for value in state.values()} == {torch.bfloat16}
+    expected = {key: value.float() * (0.5 if key == scaled else 1) for key, value in stored.items()}
+    assert all(torch.equal(state[key].float(), expected[key]) for key in weights)
