@@ -63,12 +63,6 @@ SIGNATURES = (
     Signature("a Stable Diffusion U-Net (diffusers)", "dit", ("down_blocks.0.resnets.0.time_emb_proj.",)),
     Signature("AnimateDiff", "dit", ("motion_modules.0.temporal_transformer.",)),
     # Autoencoders
-    Signature("the Wan 2.2 VAE (48 latent channels)", "vae", ("decoder.upsamples.0.upsamples.0.residual.2.weight",)),
-    Signature(
-        "the Wan 2.2 VAE (48 latent channels, diffusers)",
-        "vae",
-        ("encoder.down_blocks.0.resnets.0.norm1.gamma", "quant_conv.weight"),
-    ),
     Signature("the HunyuanVideo VAE", "vae", ("decoder.conv_in.conv.weight", "decoder.mid")),
     Signature("the LTX-Video VAE", "vae", ("decoder.up_blocks.0.res_blocks.0.conv1.conv.weight",)),
     Signature("the Cosmos VAE", "vae", ("decoder.unpatcher3d.",)),

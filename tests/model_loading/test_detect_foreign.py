@@ -76,11 +76,6 @@ FAMILIES = {
     "HiDream": ("caption_projection.0.linear.weight", "double_stream_blocks.0.block.adaLN_modulation.1.weight"),
     "Stable Cascade": ("clf.1.weight", "clip_txt_mapper.weight"),
     "ACE-Step": ("genre_embedder.weight", "lyric_embs.weight"),
-    "the Wan 2.2 VAE (48 latent channels)": (
-        "conv1.weight",
-        "encoder.downsamples.0.downsamples.0.residual.0.gamma",
-        "decoder.upsamples.0.upsamples.0.residual.2.weight",
-    ),
     "the HunyuanVideo VAE": ("decoder.conv_in.conv.weight", "decoder.mid_block.resnets.0.conv1.conv.weight"),
     "the LTX-Video VAE": ("decoder.up_blocks.0.res_blocks.0.conv1.conv.weight",),
     "an image VAE (Stable Diffusion or Flux)": SD_VAE,
