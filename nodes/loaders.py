@@ -24,7 +24,6 @@ NETWORK_PRECISION_TIP = (
 )
 WanModelType = io.Custom("WAN_DIRECTOR_MODEL")
 NO_MODULE = "none"
-NO_MODULE = "none"
 
 
 class WanDirectorLoadModel(io.ComfyNode):
