@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError, MissingPackageError
 
@@ -59,6 +60,28 @@ def resolve_attention(name: str) -> Attention:
     if name not in ATTENTION:
         raise InvalidInputError(f"Attention '{name}' is unknown. Choose one of {', '.join(ATTENTION)}.")
     return ATTENTION[name]()
+
+
+def uses_only(model: nn.Module, kernel: Attention) -> bool:
+    """Whether every layer of a model that attends does so with this kernel."""
+    return all(layer.attention is kernel for layer in _attending(model))
+
+
+@contextmanager
+def using_attention(model: nn.Module, kernel: Attention) -> Iterator[None]:
+    """A model whose layers all attend with another kernel, for the time of the context."""
+    kernels = [(layer, layer.attention) for layer in _attending(model)]
+    try:
+        for layer, _ in kernels:
+            layer.attention = kernel
+        yield
+    finally:
+        for layer, own in kernels:
+            layer.attention = own
+
+
+def _attending(model: nn.Module) -> list[nn.Module]:
+    return [layer for layer in model.modules() if hasattr(layer, "attention")]
 
 
 def _missing(module: str) -> MissingPackageError:

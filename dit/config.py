@@ -55,6 +55,12 @@ class DiTConfig:
         """Input channels beside the latent: 0, or 4 mask + 16 image channels."""
         return self.in_channels - self.out_channels
 
+    def block_flops(self, tokens: int) -> int:
+        """Floating-point operations of one block for a video of so many tokens: matrices and attention."""
+        text = self.text_tokens
+        matrices = 12 * tokens * self.dim**2 + 4 * text * self.dim**2 + 4 * tokens * self.dim * self.ffn_dim
+        return matrices + 4 * tokens * (tokens + text) * self.dim
+
 
 _1_3B = DiTConfig(dim=1536, ffn_dim=8960, heads=12, layers=30)
 _5B = DiTConfig(dim=3072, ffn_dim=14336, heads=24, layers=30, in_channels=48, out_channels=48)

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError, OutputError
+from ..memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
+from ..memory.residency import Weights
+from ..memory.slabs import Slabs
 from .api import HOSTED
 
 if HOSTED:
@@ -69,12 +72,25 @@ class Progress(Protocol):
 
 
 class Residence(Protocol):
-    """Where the weights of one model live, and where they go to compute."""
+    """Where the weights of one model live, and where they go to compute.
+
+    Attributes:
+        device: to compute on.
+        module: the model, wherever its weights are.
+        slabs: host memory from which blocks are swapped in (see `memory.policy`), kept as long as the model.
+    """
 
     device: torch.device
+    module: nn.Module
+    slabs: Slabs
 
-    def loaded(self, working_bytes: int = 0) -> AbstractContextManager[nn.Module]:
-        """The model, with its weights on `device` inside the context; `working_bytes`: memory needed beside them."""
+    def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> AbstractContextManager[nn.Module]:
+        """The model, with its weights on `device` inside the context, but for the blocks that `memory` swaps.
+
+        Args:
+            working_bytes: memory needed beside the weights; room for the slots of swapped blocks is asked for too.
+            memory: which blocks stay on the CPU; its `streaming` then brings them in.
+        """
 
 
 class Host(Protocol):
@@ -112,6 +128,12 @@ class Host(Protocol):
 
     def saves_metadata(self) -> bool:
         """Whether saved files carry the workflow."""
+
+    def free_bytes(self, device: torch.device) -> int | None:
+        """Memory of a device that is free now; None where that cannot be asked."""
+
+    def free_memory(self, device: torch.device) -> None:
+        """Takes from a device what nothing uses now: models that do not run, and torch's cache."""
 
 
 _current: Host | None = None
@@ -210,6 +232,13 @@ class ComfyHost:
     def saves_metadata(self) -> bool:
         return not comfy_args.disable_metadata
 
+    def free_bytes(self, device: torch.device) -> int | None:
+        return int(comfy.model_management.get_free_memory(device))
+
+    def free_memory(self, device: torch.device) -> None:
+        comfy.model_management.unload_all_models()
+        comfy.model_management.soft_empty_cache()
+
 
 class ComfyProgress:
     """The bar on the running node, with a preview picture."""
@@ -227,14 +256,57 @@ class ComfyProgress:
         self._bar.update_absolute(step, preview=picture)
 
 
+class ComfyWeights(comfy.model_patcher.ModelPatcher if HOSTED else object):
+    """Our weights as ComfyUI's memory manager knows a model.
+
+    It decides when they are loaded and unloaded, and counts only what is meant to be on the device. That happens our
+    way: whole, and without copying back. For the dynamic offloading of newer versions this is an ordinary model: it
+    pages only layers of its own kind, takes room for this one from the models it pages, and never touches the blocks
+    that we swap.
+    """
+
+    def __init__(self, weights: Weights, device: torch.device) -> None:
+        self._weights = weights
+        super().__init__(weights.module, device, torch.device("cpu"))
+
+    def model_size(self) -> int:
+        return self._weights.size_bytes()
+
+    def loaded_size(self) -> int:
+        return self._weights.loaded_bytes
+
+    def current_loaded_device(self) -> torch.device:
+        return self.load_device if self._weights.loaded_bytes else self.offload_device
+
+    def partially_load(self, device_to: torch.device, *_hints: object, **_options: object) -> int:
+        before = self._weights.loaded_bytes
+        self._weights.load(device_to)
+        return self._weights.loaded_bytes - before
+
+    def partially_unload(self, *_hints: object, **_options: object) -> int:
+        freed = self._weights.loaded_bytes
+        self._weights.unload()
+        return freed
+
+    def detach(self, unpatch_all: bool = True) -> nn.Module:
+        if unpatch_all:
+            self._weights.unload()
+        return self.model
+
+
 class ComfyResidence:
     """A model that ComfyUI's memory manager loads, and unloads when another needs the room."""
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self.device = device
-        self._patcher = comfy.model_patcher.ModelPatcher(module, device, torch.device("cpu"))
+        self.module = module
+        self.slabs = Slabs()
+        self._weights = Weights(module)
+        self._patcher = ComfyWeights(self._weights, device)
 
     @contextlib.contextmanager
-    def loaded(self, working_bytes: int = 0) -> Iterator[nn.Module]:
-        comfy.model_management.load_models_gpu([self._patcher], memory_required=working_bytes, force_full_load=True)
-        yield self._patcher.model
+    def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[nn.Module]:
+        self._weights.leave_out(swapped_blocks(memory, self.module))
+        needed = working_bytes + slot_bytes(memory, self.module, self.device)
+        comfy.model_management.load_models_gpu([self._patcher], memory_required=needed, force_full_load=True)
+        yield self.module

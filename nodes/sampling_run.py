@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..dit.adapters import adapted
 from ..dit.inputs import Conditioning
+from ..memory.policy import RESIDENT, MemoryPolicy
 from ..sampling.denoiser import Denoiser
 from ..sampling.given import NOTHING_GIVEN, Given
 from ..sampling.guidance import CFG
@@ -19,6 +20,7 @@ from ..sampling.solvers import SOLVERS
 from ..sampling.validation import check_seed, find_choice
 from .host import host, interrupt_hook
 from .models import WanModel
+from .stage import Stage, Workload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +53,7 @@ def run_sampler(
     negative: Conditioning,
     latent: Tensor,
     settings: SamplerSettings,
+    memory: MemoryPolicy = RESIDENT,
     given: Given = NOTHING_GIVEN,
 ) -> Tensor:
     """The sampled latent, normalised: [B, C, T, h, w], float32, CPU.
@@ -59,7 +62,12 @@ def run_sampler(
 
     Args:
         latent: [B, C, T, h, w], normalised; zeros for a new video.
+        memory: which blocks of the model stay on the device; when memory runs out, fewer do.
         given: latent frames to keep as they are.
+
+    Raises:
+        OutOfMemory: the video does not fit, even with all blocks swapped.
+        NumericalError: the model gives values that are not finite.
     """
     schedule = settings.noise_schedule()
     solver = find_choice(SOLVERS, settings.solver, "solver")
@@ -67,15 +75,20 @@ def run_sampler(
     check_seed(settings.seed)
     device = model.residence.device
     progress = host().progress(schedule.steps, "sampling")
-    working_bytes = _working_bytes(model, latent) + sum(lora.adapter.size_bytes for lora in model.loras)
-    with model.residence.loaded(working_bytes) as module, adapted(module, model.loras) as loras:
-        loras.begin_step(0, schedule.steps)
+    with Stage(model, memory, _workload(model, latent), schedule.steps) as stage:
         sides = (_on_device(side, device) for side in (positive, negative))
-        given = _on(device, given)
-        denoiser = Denoiser(module, *sides, guidance=guidance, on_block=interrupt_hook(), given=given)
+        denoiser = Denoiser(
+            stage.module,
+            *sides,
+            guidance=guidance,
+            on_block=interrupt_hook(),
+            given=_on(device, given),
+            together=stage.together,
+            around=stage.around,
+        )
         for result in sample(denoiser, solver, schedule, latent.to(device), seed=settings.seed):
-            loras.begin_step(result.step, schedule.steps)
-            progress.update(result.step, _preview(model, result))
+            stage.begin_step(result.step)
+            progress.update(result.step, stage.spared(partial(_preview, model, result)))
             host().check_interrupt()
         return result.latent.cpu()
 
@@ -99,10 +112,10 @@ def _on(device: torch.device, item: Any) -> Any:
     return replace(item, **{name: value.to(device) for name, value in tensors.items()})
 
 
-def _working_bytes(model: WanModel, latent: Tensor) -> int:
-    """Memory of one pass beside the weights: about two feed-forward and eight token buffers."""
+def _workload(model: WanModel, latent: Tensor) -> Workload:
+    """One pass beside the weights: about two feed-forward and eight token buffers, and the LoRAs."""
     config = model.spec.config
     batch, _, frames, height, width = latent.shape
     tokens = batch * frames * -(-height // 2) * -(-width // 2)
-    itemsize = torch.empty(0, dtype=model.dtype).element_size()
-    return tokens * (2 * config.ffn_dim + 8 * config.dim) * itemsize
+    activations = tokens * (2 * config.ffn_dim + 8 * config.dim) * model.dtype.itemsize
+    return Workload(tokens, frames, activations + sum(lora.adapter.size_bytes for lora in model.loras))

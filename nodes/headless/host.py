@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...common.errors import InvalidInputError
+from ...memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
+from ...memory.residency import Weights
+from ...memory.slabs import Slabs
 from ..host import BUNDLED_MODELS, SavePlace, refuse_outside
 
 if TYPE_CHECKING:
@@ -56,7 +60,7 @@ class HeadlessHost:
 
     def find_model(self, kind: str, name: str) -> Path | None:
         candidates = [*(folder / name for folder in self.model_folders(kind)), Path(name)]
-        return next((path for path in candidates if path.exists()), None)
+        return next((path for path in candidates if os.path.exists(path)), None)  # False for names too long
 
     def input_file(self, name: str) -> Path:
         candidates = [folder / name for folder in self.inputs]
@@ -87,6 +91,18 @@ class HeadlessHost:
     def saves_metadata(self) -> bool:
         return True
 
+    def free_bytes(self, device: torch.device) -> int | None:
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+    def free_memory(self, device: torch.device) -> None:
+        import torch
+
+        empty_cache = getattr(getattr(torch, device.type, None), "empty_cache", None)
+        if empty_cache is not None:
+            empty_cache()
+
 
 class TerminalProgress:
     """A tqdm bar on standard error."""
@@ -103,42 +119,23 @@ class TerminalProgress:
 
 
 class HeadlessResidence:
-    """Weights wait in RAM, or in their file, and are copied to the device while they compute.
-
-    The weights in RAM stay as they are, so that nothing is copied back.
-    """
+    """Weights wait in RAM, or in their file, and are copied to the device while they compute."""
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self.device = device
-        self._module = module
+        self.module = module
+        self.slabs = Slabs()
+        self._weights = Weights(module)
 
     @contextlib.contextmanager
-    def loaded(self, working_bytes: int = 0) -> Iterator[nn.Module]:
-        waiting = _values(self._module) if self.device.type != "cpu" else []
+    def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[nn.Module]:
+        self._weights.leave_out(swapped_blocks(memory, self.module))
         try:
-            for owner, name, value in waiting:
-                setattr(owner, name, _copy(value, self.device))
-            yield self._module
+            if self.device.type != "cpu":
+                self._weights.load(self.device)
+            yield self.module
         finally:
-            for owner, name, value in waiting:
-                setattr(owner, name, value)
-
-
-def _values(module: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
-    """The parameters and buffers of a module, with the submodule that holds each."""
-    return [
-        (owner, name, value)
-        for owner in module.modules()
-        for named in (owner.named_parameters(recurse=False), owner.named_buffers(recurse=False))
-        for name, value in named
-    ]
-
-
-def _copy(value: Tensor, device: torch.device) -> Tensor:
-    from torch import nn
-
-    moved = value.to(device)
-    return nn.Parameter(moved, requires_grad=False) if isinstance(value, nn.Parameter) else moved
+            self._weights.unload()
 
 
 def _find_device(chosen: str, wanted: str) -> torch.device:

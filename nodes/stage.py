@@ -1,0 +1,246 @@
+"""A model made ready for one run, and made ready in another way when it runs out of memory or of finite numbers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, NamedTuple, TypeVar
+
+from torch import Tensor, nn
+
+from ..common.errors import NumericalError, OutOfMemory
+from ..common.log import logger
+from ..common.out_of_memory import free_unused, is_out_of_memory
+from ..common.shapes import video_frames
+from ..dit.adapters import adapted
+from ..dit.attention import sdpa_attention, uses_only, using_attention
+from ..dit.guard import NonFiniteError, watch_first_block
+from ..dit.inputs import DitInputs
+from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks
+from ..sampling.step import NoiseLevel, Predict
+from .host import host
+from .models import WanModel
+
+Made = TypeVar("Made")
+
+FLOPS_PER_BYTE = 16_000
+"""What the fastest devices compute in bf16 while one byte of weights arrives (an H200: 790 TFLOP/s, 50 GB/s). Slower
+ones compute less (a 4090: 6,600, a 3060: 2,100), so that copies weigh less for them."""
+
+
+class Workload(NamedTuple):
+    """How much one pass of the model works on: tokens of all samples, latent frames, bytes beside the weights."""
+
+    tokens: int
+    latent_frames: int
+    working_bytes: int
+
+
+class Stage:
+    """Brings weights, adapters and swapped blocks to their places, and back at the end.
+
+    Sampling asks the model through `around(predict)`. When that runs out of memory, more blocks are swapped and the
+    same question is asked again: the answer does not depend on where the weights are. When the first block gives
+    values that are not finite, the kernels that do not compute exactly are switched off, one after the other.
+
+    Args:
+        model: with its LoRAs.
+        memory: to start with.
+        workload: of one pass.
+        steps: of the run.
+    """
+
+    def __init__(self, model: WanModel, memory: MemoryPolicy, workload: Workload, steps: int) -> None:
+        self.module = model.residence.module
+        self.memory = memory
+        self._model = model
+        self._workload = workload
+        self._steps = steps
+        self._step = 0
+        self._stack = ExitStack()
+        self._loras: Any = None
+        self._is_sound = False
+        self._exact: list[_Switch] = []
+        self._may_join = True
+        self._joins = False
+
+    def __enter__(self) -> Stage:
+        self._arrange()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def begin_step(self, index: int) -> None:
+        """Tells the adapters which step comes, 0..steps - 1."""
+        self._step = index
+        self._loras.begin_step(index, self._steps)
+
+    def around(self, predict: Predict) -> Predict:
+        """`predict`, asked again in another arrangement after what can be mended; interrupts pass through."""
+
+        def careful(latent: Tensor, level: NoiseLevel) -> Tensor:
+            while True:
+                try:
+                    return predict(latent, level)
+                except NonFiniteError:
+                    mend = self._compute_exactly
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    mend = self._take_less
+                mend()  # outside the handlers, whose traceback would keep the tensors of the failed pass alive
+                self._arrange()
+
+        return careful
+
+    def together(self, passes: Sequence[DitInputs]) -> Sequence[Tensor]:
+        """The velocities of the passes; block by block where copying weights takes longer than computing with them."""
+        if self._joins:
+            return self.module.forward_together(passes)
+        return [self.module(inputs) for inputs in passes]
+
+    def spared(self, make: Callable[[], Made]) -> Made | None:
+        """What `make` gives, or None when there is no memory for it: for things the run can do without."""
+        try:
+            return make()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        free_unused()
+        logger.warning("There was no memory for a preview; sampling goes on without it.")
+        return None
+
+    def _arrange(self) -> None:
+        while True:
+            try:
+                self._stack = self._enter()
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._take_less()
+
+    def _enter(self) -> ExitStack:
+        residence, module = self._model.residence, self.module
+        with ExitStack() as stack:
+            stack.enter_context(residence.loaded(self._workload.working_bytes, self.memory))
+            self._loras = stack.enter_context(adapted(module, self._model.loras))
+            self.begin_step(self._step)
+            for switch in self._exact:
+                stack.enter_context(switch.off(module))
+            if not self._is_sound:
+                stack.callback(watch_first_block(module.blocks[0], self._note_sound).remove)
+            blocks = streamed_blocks(module)
+            self._joins = self._may_join and self._copies_dominate(blocks)
+            stream = stack.enter_context(self.memory.streaming(blocks, residence.device, residence.slabs))
+            stack.enter_context(_streaming(module, stream))
+            return stack.pop_all()
+
+    def _note_sound(self) -> None:
+        self._is_sound = True
+
+    def _take_less(self) -> None:
+        """Chooses an arrangement with less of the model on the device.
+
+        Raises:
+            OutOfMemory: there is none.
+        """
+        self._stack.close()
+        self._may_join = False
+        blocks = len(streamed_blocks(self.module))
+        lowered = self.memory.lowered(blocks)
+        if lowered is None:
+            raise self._too_large()
+        self.memory = lowered
+        free_unused()
+        host().free_memory(self._model.residence.device)
+        swapped = len(lowered.swapped(blocks))
+        logger.warning(
+            "Out of memory in step %d: %d of %d blocks are swapped in from RAM from now on, and the step is repeated.",
+            self._step + 1, swapped, blocks,
+        )  # fmt: skip
+
+    def _compute_exactly(self) -> None:
+        """Switches off the next kernel that may be to blame.
+
+        Raises:
+            NumericalError: none is left.
+        """
+        self._stack.close()
+        switch = next((one for one in _SWITCHES if one not in self._exact and one.is_on(self.module)), None)
+        if switch is None:
+            raise NumericalError(
+                f"The first block of {self._model.file} gave values that are NaN or infinite, with exact attention and "
+                "without fp8 compute too. Choose precision bf16 or fp32, and check that the model file and the text "
+                "embedding are complete."
+            )
+        self._exact.append(switch)
+        logger.warning("The first block gave values that are NaN or infinite: this run goes on %s.", switch.then)
+
+    def _copies_dominate(self, blocks: Sequence[nn.Module]) -> bool:
+        sizes = block_bytes(blocks)
+        copied = self.memory.footprint(sizes, self._model.residence.device).copied_bytes
+        return copied * FLOPS_PER_BYTE > len(sizes) * self._model.spec.config.block_flops(self._workload.tokens)
+
+    def _too_large(self) -> OutOfMemory:
+        device, needed = self._model.residence.device, self._workload.working_bytes
+        free = host().free_bytes(device)
+        advice = "Make the video smaller or shorter, or close other programs"
+        if free is not None:
+            fitting = self._workload.latent_frames * free // needed
+            if 0 < fitting < self._workload.latent_frames:
+                advice = f"Make the video smaller, or at most {video_frames(fitting)} frames long"
+            free_text = f", and {free / 1e9:.1f} GB are free"
+        else:
+            free_text = ""
+        return OutOfMemory(
+            f"Sampling {video_frames(self._workload.latent_frames)} frames with {self._model.file} does not fit on "
+            f"{device}, even with every block swapped: a step takes about {needed / 1e9:.1f} GB beside the weights"
+            f"{free_text}. {advice}."
+        )
+
+
+class _Switch(NamedTuple):
+    """A way of computing that is fast but not exact: whether a model uses it, how to do without, what follows."""
+
+    is_on: Callable[[nn.Module], bool]
+    off: Callable[[nn.Module], AbstractContextManager[None]]
+    then: str
+
+
+def _multiplies_in_fp8(module: nn.Module) -> bool:
+    return any(getattr(layer, "fp8_compute", False) for layer in module.modules())
+
+
+@contextlib.contextmanager
+def _without_fp8(module: nn.Module) -> Iterator[None]:
+    layers = [layer for layer in module.modules() if getattr(layer, "fp8_compute", False)]
+    try:
+        for layer in layers:
+            layer.fp8_compute = False
+        yield
+    finally:
+        for layer in layers:
+            layer.fp8_compute = True
+
+
+_SWITCHES = (
+    _Switch(
+        lambda module: not uses_only(module, sdpa_attention),
+        lambda module: using_attention(module, sdpa_attention),
+        "with attention 'sdpa'",
+    ),
+    _Switch(_multiplies_in_fp8, _without_fp8, "without fp8 compute"),
+)
+
+
+@contextlib.contextmanager
+def _streaming(module: nn.Module, stream: Any) -> Iterator[None]:
+    own = module.block_stream
+    try:
+        module.block_stream = stream
+        yield
+    finally:
+        module.block_stream = own
