@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from wan_director.vae3d.strips import Shelf
 
 
 class PeakMemory(TorchDispatchMode):
@@ -47,9 +48,28 @@ class PeakMemory(TorchDispatchMode):
         self.live_bytes += storage.nbytes()
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
+    def forget(self, tensor: Tensor) -> None:
+        """Stops counting a tensor's storage, as if it were on another device."""
+        self._release(_address(tensor))
+
     def _release(self, address: int) -> None:
-        _, size = self._alive.pop(address)
+        _, size = self._alive.pop(address, (None, 0))
         self.live_bytes -= size
+
+
+class OtherDevice(Shelf):
+    """A shelf whose frames do not count: what leaves for RAM, with the network on a GPU."""
+
+    def __init__(self, tracker: PeakMemory) -> None:
+        self._tracker = tracker
+
+    def put(self, frame: Tensor) -> Tensor:
+        copy = frame.clone()
+        self._tracker.forget(copy)
+        return copy
+
+    def take(self, frame: Tensor, device: torch.device) -> Tensor:
+        return frame.clone()
 
 
 class FusedAttention(TorchFunctionMode):
@@ -73,7 +93,16 @@ def _attention_output(query: Tensor, key: Tensor, value: Tensor, *_args, **_kwar
 
 def peak_bytes(run: Callable[[], object]) -> int:
     """Largest sum of intermediate tensors alive at once during `run`, its result included."""
+    return _peak(PeakMemory(), run)
+
+
+def peak_bytes_beside_shelf(run: Callable[[Shelf], object]) -> int:
+    """As `peak_bytes`; what `run` puts on the shelf it is given does not count."""
     tracker = PeakMemory()
+    return _peak(tracker, lambda: run(OtherDevice(tracker)))
+
+
+def _peak(tracker: PeakMemory, run: Callable[[], object]) -> int:
     with torch.no_grad(), FusedAttention(), tracker:
         run()
     return tracker.peak_bytes

@@ -43,7 +43,15 @@ class Decoder(nn.Module):
     def steps(self) -> tuple[Step, ...]:
         """The way of a frame through the decoder."""
         layers = (*self.middle, *self.upsamples)
-        return (self._enter, *(step for layer in layers for step in layer.steps()), self._leave)
+        enter = Step(self._enter, above=1, below=1)
+        leave = Step(self._leave, above=self.patch_size, below=self.patch_size, up=self.patch_size)
+        return (enter, *(step for layer in layers for step in layer.steps()), leave)
+
+    def striped(self) -> range:
+        """Which of the steps may be run in strips: those behind the first enlargement. Memory peaks at their end."""
+        steps = self.steps()
+        enlarging = [number for number, step in enumerate(steps) if step.up > step.down]
+        return range(enlarging[0] + 1, len(steps))
 
     def _enter(self, latent: Tensor, stream: FrameStream) -> Tensor:
         return causal_conv(self.conv1, channels_last(latent), stream)

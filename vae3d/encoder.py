@@ -43,7 +43,14 @@ class Encoder(nn.Module):
     def steps(self) -> tuple[Step, ...]:
         """The way of a frame through the encoder."""
         layers = (*self.downsamples, *self.middle)
-        return (self._enter, *(step for layer in layers for step in layer.steps()), self._leave)
+        enter = Step(self._enter, above=1, below=1, down=self.patch_size)
+        leave = Step(self._leave, above=1, below=1)
+        return (enter, *(step for layer in layers for step in layer.steps()), leave)
+
+    def striped(self) -> range:
+        """Which of the steps may be run in strips: up to the last shrinking but one. Memory peaks at their start."""
+        shrinking = [number for number, step in enumerate(self.steps()) if step.down > step.up]
+        return range(shrinking[-2:][0] + 1)
 
     def _enter(self, video: Tensor, stream: FrameStream) -> Tensor:
         return causal_conv(self.conv1, channels_last(patchify(video, self.patch_size)), stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from .stream import FrameStream, Step
 
 # Where torch has no fused kernel for heads this wide, it makes the whole matrix of scores: 0.8 GiB for 720 x 1280.
 _QUERIES_AT_ONCE = 2048
+# A convolution copies a frame and its past, a norm the frame in float32. Larger copies are made of some rows at a time:
+# then the past, which has to be kept, is four fifths of the memory of decoding.
+_ELEMENTS_AT_ONCE = 2**25
 
 
 def causal_conv(conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
@@ -33,12 +37,32 @@ def causal_conv(conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
     # One frame: it and its past, side by side as the channels of one picture, for a 2D convolution. On a CPU this is as
     # fast as the 3D one where that is fast, and six times as fast in float32 on small pictures, where torch has a slow
     # one. Near the start of the clip, the taps that would meet the zeros before it are left out.
-    picture = torch.cat(stream.extend(conv, frames, keep=reach), dim=1).squeeze(2)
-    taps = conv.weight[:, :, -(picture.shape[1] // conv.in_channels) :]
-    kernel = taps.permute(0, 3, 4, 2, 1).flatten(3).permute(0, 3, 1, 2)  # [C_out, taps * C, n, n]
-    result = F.conv2d(picture, kernel, conv.bias, padding=conv.padding[1:])
-    del picture
-    return channels_last(result.unsqueeze(2))
+    seen = stream.extend(conv, frames, keep=reach)
+    kernel = conv.weight[:, :, -len(seen) :].permute(0, 3, 4, 2, 1).flatten(3).permute(0, 3, 1, 2)  # [D, k * C, n, n]
+    height, margin = frames.shape[3], conv.padding[1]
+
+    def convolve(start: int, end: int) -> Tensor:
+        low, high = max(0, start - margin), min(height, end + margin)
+        picture = torch.cat([frame[..., low:high, :] for frame in seen], dim=1).squeeze(2)
+        result = F.conv2d(picture, kernel, conv.bias, padding=conv.padding[1:])
+        return result[..., start - low : end - low, :].unsqueeze(2)
+
+    return _by_rows(convolve, height, len(seen) * frames.numel())
+
+
+def _by_rows(compute: Callable[[int, int], Tensor], height: int, elements: int) -> Tensor:
+    """What `compute(0, height)` gives, some rows at a time if the copies it makes have too many elements."""
+    parts = -(-elements // _ELEMENTS_AT_ONCE)
+    if parts <= 1:
+        return channels_last(compute(0, height))
+    result, step = None, -(-height // parts)
+    for start in range(0, height, step):
+        rows = compute(start, min(height, start + step))
+        if result is None:
+            shape = (*rows.shape[:3], height, rows.shape[4])
+            result = torch.empty(shape, dtype=rows.dtype, device=rows.device, memory_format=torch.channels_last_3d)
+        result[..., start : start + step, :] = rows
+    return result
 
 
 def channels_last(frames: Tensor) -> Tensor:
@@ -71,7 +95,11 @@ class ChannelNorm(nn.Module):
 
     def silu(self, x: Tensor) -> Tensor:
         """The norm and then SiLU, rounded once."""
-        return F.silu(self._normalized(x), inplace=True).to(x.dtype)
+
+        def normalize(start: int, end: int) -> Tensor:
+            return F.silu(self._normalized(x[..., start:end, :]), inplace=True).to(x.dtype)
+
+        return _by_rows(normalize, x.shape[-2], 2 * x.numel())
 
     def _normalized(self, x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
@@ -97,7 +125,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else operations.Conv3d(in_channels, out_channels, 1)
 
     def steps(self) -> tuple[Step, ...]:
-        return (self,)
+        return (Step(self, above=2, below=2),)
 
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
         norm1, _, conv1, norm2, _, _, conv2 = self.residual
@@ -117,7 +145,7 @@ class AttentionBlock(nn.Module):
         self.proj = operations.Conv2d(channels, channels, 1)
 
     def steps(self) -> tuple[Step, ...]:
-        return (self,)
+        return (Step(self),)
 
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
         height, width = x.shape[-2:]
@@ -144,7 +172,8 @@ class Upsample(nn.Module):
         self.time_conv = operations.Conv3d(channels, channels * 2, (3, 1, 1)) if temporal else None
 
     def steps(self) -> tuple[Step, ...]:
-        return (self.enlarge,) if self.time_conv is None else (self.double_frames, self.enlarge)
+        enlarge = Step(self.enlarge, above=1, below=1, up=2)
+        return (enlarge,) if self.time_conv is None else (Step(self.double_frames), enlarge)
 
     def double_frames(self, x: Tensor, stream: FrameStream) -> Tensor:
         """The clip's first frame stays one, and the convolution never sees it; each later frame becomes two."""
@@ -178,7 +207,8 @@ class Downsample(nn.Module):
         self.time_conv = operations.Conv3d(channels, channels, (3, 1, 1), stride=(2, 1, 1)) if temporal else None
 
     def steps(self) -> tuple[Step, ...]:
-        return (self.shrink,) if self.time_conv is None else (self.shrink, self.halve_frames)
+        shrink = Step(self.shrink, below=1, down=2)
+        return (shrink,) if self.time_conv is None else (shrink, Step(self.halve_frames))
 
     def shrink(self, x: Tensor, stream: FrameStream) -> Tensor:
         """[B, C, T, H, W] -> [B, C, T, H / 2, W / 2]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -35,8 +36,53 @@ class FrameStream:
             self._past[layer] = past
         return (*past, frames)
 
+    def mapped(self, change: Callable[[nn.Module, int, Tensor], Tensor]) -> FrameStream:
+        """A new stream of what `change` makes of each layer's n-th kept frame [B, C, 1, H, W]."""
+        result = FrameStream()
+        result._past = {
+            layer: tuple(change(layer, number, frame) for number, frame in enumerate(past))
+            for layer, past in self._past.items()
+        }
+        return result
 
-Step = Callable[[Tensor, FrameStream], Tensor]
+    def copy(self) -> FrameStream:
+        """A stream of the same frames, which goes its own way."""
+        return self.mapped(lambda _layer, _number, frame: frame)
+
+    def past(self, layer: nn.Module) -> tuple[Tensor, ...]:
+        """The frames kept for `layer`."""
+        return self._past[layer]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One station on the way of frames through a network: `step(frames, stream)` gives the frames that are done.
+
+    Attributes:
+        run: [B, C, T, H, W] and the past -> the frames after this station, perhaps none.
+        above, below: the outermost rows of the result that are wrong when the frames are cut from taller ones at that
+            side, because the station needs the rows beyond the cut.
+        up, down: `up` rows of the result for every `down` rows given.
+    """
+
+    run: Callable[[Tensor, FrameStream], Tensor]
+    above: int = 0
+    below: int = 0
+    up: int = 1
+    down: int = 1
+
+    def __call__(self, frames: Tensor, stream: FrameStream) -> Tensor:
+        return self.run(frames, stream)
+
+
+def as_one(module: Callable[[Tensor, FrameStream], Tensor], steps: Sequence[Step]) -> Step:
+    """A module whose forward takes these steps one after the other, as a single step."""
+    above = below = 0
+    up = down = 1
+    for step in steps:
+        above, below = (-(-rows * step.up // step.down) for rows in (above, below))
+        above, below, up, down = above + step.above, below + step.below, up * step.up, down * step.down
+    return Step(module, above, below, up, down)
 
 
 def run(steps: Sequence[Step], frames: Tensor, stream: FrameStream) -> Tensor:
@@ -46,16 +92,52 @@ def run(steps: Sequence[Step], frames: Tensor, stream: FrameStream) -> Tensor:
     return frames
 
 
-def run_depth_first(steps: Sequence[Step], frames: Tensor, stream: FrameStream) -> Iterator[Tensor]:
-    """As `run`, giving single frames [B, C, 1, H, W] as they are done.
+class Passage:
+    """Single frames on their way through steps, each as far as it can go before the next one starts.
 
-    Each frame goes as far as it can before the next one starts, so that what is in memory is one frame per step and
-    the past, whatever the length of the clip.
+    So what is in memory is one frame per step and the past, whatever the length of the clip. A step that fails (for
+    want of memory, or because `check` raises) leaves the passage as it was before: it can go on from there.
+
+    Attributes:
+        steps: the way.
+        streams: the past of each step.
+        waiting: (number of the next step, frame [B, C, 1, H, W]) of the frames on their way; the last one goes first.
     """
-    for index, step in enumerate(steps):
-        if frames.shape[2] != 1:
-            for frame in frames.split(1, dim=2) if frames.shape[2] else ():
-                yield from run_depth_first(steps[index:], frame, stream)
-            return
-        frames = step(frames, stream)
-    yield from frames.split(1, dim=2) if frames.shape[2] else ()
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        streams: Sequence[FrameStream] = (),
+        waiting: Sequence[tuple[int, Tensor]] = (),
+        *,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self.steps = steps
+        self.streams = list(streams) or [FrameStream() for _ in steps]
+        self.waiting = list(waiting)
+        self._check = check
+
+    def enter(self, frames: Tensor) -> None:
+        """Lines up more frames [B, C, T, H, W] behind those on their way, of which none may have begun."""
+        self.waiting[:0] = [(0, frame) for frame in reversed(frames.split(1, dim=2))]
+
+    def frames(self) -> Iterator[Tensor]:
+        """The frames [B, C', 1, H', W'] as they are done, until none is on its way."""
+        while self.waiting:
+            number, frame = self.waiting[-1]
+            if number == len(self.steps):
+                self.waiting.pop()
+                yield frame
+                continue
+            if self._check is not None:
+                self._check()
+            result = self._take(number, frame)
+            self.waiting.pop()
+            singles = result.split(1, dim=2) if result.shape[2] else ()
+            self.waiting += [(number + 1, single) for single in reversed(singles)]
+
+    def _take(self, number: int, frame: Tensor) -> Tensor:
+        stream = self.streams[number].copy()
+        result = self.steps[number](frame, stream)
+        self.streams[number] = stream
+        return result

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..common.errors import InvalidInputError
-from ..common.shapes import check_frames, video_frames
+from ..common.errors import InvalidInputError, OutOfMemory
+from ..common.log import logger
+from ..common.out_of_memory import free_unused, is_out_of_memory
+from ..common.shapes import TEMPORAL_STRIDE, check_frames, video_frames
 from .config import WAN_2_1_VAE, VAEConfig
 from .decoder import Decoder
 from .encoder import Encoder
-from .stream import FrameStream, run, run_depth_first
+from .passes import ClipPass, grouped
+from .stream import FrameStream, run
+from .strips import Shelf
+from .tiles import decode_tiled
+
+TILES = (32, 16, 8)
+"""Sides in latent pixels of the tiles that are tried one after the other when memory runs out even in strips."""
 
 
 class CausalVAE(nn.Module):
@@ -54,15 +62,29 @@ class CausalVAE(nn.Module):
         Args:
             whole: take the clip as one chunk: the same result, faster to train, with far more memory.
         """
-        check_frames(video.shape[2])
-        self._check_size(*video.shape[-2:])
-        steps, stream = self.encoder.steps(), FrameStream()
         if whole:
-            features = run(steps, video, stream)
+            self._check_clip(video)
+            features = self.conv1(run(self.encoder.steps(), video, FrameStream()))
         else:
-            features = torch.cat(list(run_depth_first(steps, video, stream)), dim=2)
-        mean, log_variance = self.conv1(features).chunk(2, dim=1)
+            features = torch.cat(list(self._features(video)), dim=2)
+        mean, log_variance = features.chunk(2, dim=1)
         return mean, log_variance
+
+    def encode_stream(
+        self,
+        video: Tensor,
+        strips: int = 1,
+        *,
+        check: Callable[[], None] | None = None,
+        shelf: Shelf | None = None,
+    ) -> Iterator[Tensor]:
+        """As `encode`, giving each latent frame [B, C, 1, h, w] as it is done; see `decode_stream`.
+
+        Args:
+            video: as for `encode`, on any device: the frames are taken to the weights' as they are needed.
+        """
+        for features in self._features(video, strips, check, shelf):
+            yield features.chunk(2, dim=1)[0]
 
     def decode(self, latent: Tensor) -> Tensor:
         """The clip of a raw latent [B, C, T, h, w]: [B, 3, F, H, W], about -1..1, not clamped."""
@@ -75,17 +97,89 @@ class CausalVAE(nn.Module):
             done += piece.shape[2]
         return video
 
-    def decode_stream(self, latent: Tensor) -> Iterator[Tensor]:
-        """As `decode`, giving the frames as they are done: [B, 3, 1, H, W], then [B, 3, 4, H, W] each time."""
-        steps, stream = self.decoder.steps(), FrameStream()
-        for frame in self.conv2(latent).split(1, dim=2):
-            yield torch.cat(list(run_depth_first(steps, frame, stream)), dim=2)
+    def decode_stream(
+        self,
+        latent: Tensor,
+        strips: int = 1,
+        *,
+        tile: int | None = None,
+        check: Callable[[], None] | None = None,
+        shelf: Shelf | None = None,
+    ) -> Iterator[Tensor]:
+        """As `decode`, giving the frames as they are done: [B, 3, 1, H, W], then [B, 3, 4, H, W] each time.
+
+        When memory runs out, decoding goes on from where it was: in two strips, then twice as many, at last in tiles.
+
+        Args:
+            latent: [B, C, T, h, w], on any device.
+            strips: cut the large frames into so many strips: less memory, the same result (see `strips`). Frames then
+                come some latent frames at a time.
+            tile: decode in tiles of so many latent pixels instead: near the result, not equal (see `tiles`).
+            check: called before each layer; what it raises ends the run.
+            shelf: where the past of the strips waits.
+
+        Raises:
+            OutOfMemory: even the smallest tiles need more memory than there is.
+        """
+        done = 0
+        if tile is None:
+            decoding = ClipPass(self.decoder.steps(), self.decoder.striped(), strips, check=check, shelf=shelf)
+            frames = decoding.run(latent, self._enter_decoder, inputs_per_latent=1)
+            try:
+                for piece in grouped(frames, TEMPORAL_STRIDE):
+                    done += 1
+                    yield piece
+                return
+            except OutOfMemory:
+                del decoding, frames
+            free_unused()
+            logger.warning("Memory ran out in the VAE; it goes on in tiles, which are not exact.")
+        yield from self._decode_tiled(latent, tile, done, check, shelf)
 
     def decode_whole(self, latent: Tensor) -> Tensor:
         """As `decode`, taking the clip as one chunk: the same result, faster to train, with far more memory."""
         return self.decoder(self.conv2(latent), FrameStream())
 
-    def _check_size(self, height: int, width: int) -> None:
+    def _features(
+        self,
+        video: Tensor,
+        strips: int = 1,
+        check: Callable[[], None] | None = None,
+        shelf: Shelf | None = None,
+    ) -> Iterator[Tensor]:
+        """Mean and log-variance of each latent frame: [B, 2 * C, 1, h, w]."""
+        self._check_clip(video)
+        weight = self.conv1.weight
+        encoding = ClipPass(self.encoder.steps(), self.encoder.striped(), strips, check=check, shelf=shelf)
+        for frame in encoding.run(video, lambda piece: piece.to(weight), inputs_per_latent=TEMPORAL_STRIDE):
+            yield self.conv1(frame)
+
+    def _enter_decoder(self, latent: Tensor) -> Tensor:
+        return self.conv2(latent.to(self.conv2.weight))
+
+    def _decode_tiled(
+        self, latent: Tensor, tile: int | None, start: int, check: Callable[[], None] | None, shelf: Shelf | None
+    ) -> Iterator[Tensor]:
+        for size in (tile,) if tile else TILES:
+            try:
+                for piece in decode_tiled(
+                    self.decoder.steps(), latent, self._enter_decoder, size, start=start, check=check, shelf=shelf
+                ):
+                    start += 1
+                    yield piece
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            free_unused()
+            logger.warning("Memory ran out in the VAE; smaller tiles are tried.")
+        raise OutOfMemory(
+            "The VAE needs more memory than is free, even in small tiles. Make a smaller video, or free memory."
+        )
+
+    def _check_clip(self, video: Tensor) -> None:
+        check_frames(video.shape[2])
+        height, width = video.shape[-2:]
         stride = self.config.spatial_stride
         if height % stride or width % stride:
             raise InvalidInputError(

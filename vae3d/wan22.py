@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..common.errors import InvalidInputError
 from .config import VAEConfig
 from .layers import Downsample, ResidualBlock, Upsample
-from .stream import FrameStream, Step, run
+from .stream import FrameStream, Step, as_one, run
 
 
 def patchify(video: Tensor, size: int) -> Tensor:
@@ -71,7 +71,7 @@ class DownLevel(nn.Module):
         self.avg_shortcut = BlockMeans(in_channels, out_channels, 1 + temporal, 1 + spatial)
 
     def steps(self) -> tuple[Step, ...]:
-        return (self,)
+        return (as_one(self, self._inner_steps()),)
 
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
         """[B, C, T, H, W] -> the frames that are complete, perhaps none (see `Downsample.halve_frames`)."""
@@ -128,7 +128,7 @@ class UpLevel(nn.Module):
         self.avg_shortcut = BlockCopies(in_channels, out_channels, 1 + temporal) if spatial else None
 
     def steps(self) -> tuple[Step, ...]:
-        return self._inner_steps() if self.avg_shortcut is None else (self,)
+        return self._inner_steps() if self.avg_shortcut is None else (as_one(self, self._inner_steps()),)
 
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
         """[B, C, T, H, W] -> [B, out_channels, T', 2 * H, 2 * W]."""
