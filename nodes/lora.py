@@ -7,12 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import InvalidInputError
 from ..common.log import logger
 from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes, parse_blocks
 from ..model_loading.build import ModelKey, model_key
 from ..model_loading.lora import check_lora, read_lora
-from ..model_loading.quantization.plain import PLAIN
 from ..model_loading.spec import ModelSpec
 from .api import answer, io, one_sentence
 from .host import host
@@ -112,22 +110,13 @@ class WanDirectorLora(io.ComfyNode):
     ) -> Any:
         settings = (strength, parse_blocks(blocks), start_percent, end_percent, merge)
         applied = AppliedAdapter(_load(model, find_lora(lora_name)), *settings)
-        _check_merge(model, applied)
+        applied.check_mergeable(model.shapes)
         return io.NodeOutput(replace(model, loras=(*model.loras, applied)))
 
 
 def _check(name: str | None) -> None:
     if name is not None:
         check_lora(find_lora(name))
-
-
-def _check_merge(model: WanModel, applied: AppliedAdapter) -> None:
-    if applied.merge and model.spec.weight_format is not PLAIN:
-        raise InvalidInputError(
-            f"{applied.adapter.name} cannot be merged into {model.file}, whose weights are stored as "
-            f"{model.spec.weight_format.name}: the sum would have to be rounded back to their few bits. Switch merge "
-            "off; beside the weights the LoRA is exact."
-        )
 
 
 def _load(model: WanModel, path: Path) -> Adapter:

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ...common.errors import InvalidInputError
 from .layers import AdaptedLinear, Dial, Dialled, ShiftedParameters
-from .merging import is_stored
-from .stack import AppliedAdapter
+from .stack import AppliedAdapter, ParameterShapes
 
 
 class AdapterRun:
@@ -40,6 +38,9 @@ def adapted(model: nn.Module, stack: Sequence[AppliedAdapter]) -> Iterator[Adapt
     Raises:
         InvalidInputError: an adapter is to be merged into a weight that is stored quantised.
     """
+    parameters = ParameterShapes.of(model)
+    for applied in stack:
+        applied.check_mergeable(parameters)
     dials = [(applied, Dial(applied.strength_at(0.0))) for applied in stack]
     linear: dict[str, dict[str, list[Dialled]]] = {}
     others: dict[str, list[Dialled]] = {}
@@ -49,8 +50,6 @@ def adapted(model: nn.Module, stack: Sequence[AppliedAdapter]) -> Iterator[Adapt
             is_linear = isinstance(model.get_submodule(path), nn.Linear)
             target = linear.setdefault(path, {}).setdefault(leaf, []) if is_linear else others.setdefault(name, [])
             target.extend(Dialled(change, dial, applied.merge) for change in changes)
-            if is_linear and applied.merge:
-                _check_mergeable(model.get_submodule(path), applied.adapter.name)
     shifts = _shifts(model, others)
     wrapped: list[tuple[nn.Module, str, nn.Module]] = []
     try:
@@ -96,11 +95,3 @@ def _place(model: nn.Module, path: str) -> tuple[nn.Module, str, nn.Module]:
 def _compute_dtype(model: nn.Module) -> torch.dtype:
     dtype = getattr(model, "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
-
-
-def _check_mergeable(layer: nn.Module, name: str) -> None:
-    if is_stored(layer):
-        raise InvalidInputError(
-            f"{name} cannot be merged into a quantised model: the sum would have to be rounded back to its few bits. "
-            "Switch merge off; beside the weights the LoRA is exact."
-        )

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...common.errors import InvalidInputError
 from .deltas import Change
+from .merging import is_stored
 
 _BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
 
@@ -70,6 +71,19 @@ class AppliedAdapter:
             return self.adapter.changes
         return {name: changes for name, changes in self.adapter.changes.items() if self._chooses(name)}
 
+    def check_mergeable(self, parameters: ParameterShapes) -> None:
+        """Refuses to merge into weights that are stored quantised.
+
+        Raises:
+            InvalidInputError: it is to be merged into such a weight.
+        """
+        into = parameters.quantised.intersection(self.changes()) if self.merge else ()
+        if into:
+            raise InvalidInputError(
+                f"{self.adapter.name} cannot be merged into a quantised model: the sum with {min(into)} would have to "
+                "be rounded back to its few bits. Switch merge off; beside the weights the LoRA is exact."
+            )
+
     def _chooses(self, name: str) -> bool:
         block = _BLOCK.match(name)
         return block is not None and int(block[1]) in self.blocks
@@ -77,18 +91,18 @@ class AppliedAdapter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParameterShapes:
-    """The names and true shapes of a model's parameters, also of those that are stored quantised."""
+    """The names and true shapes of a model's parameters, and which of them are stored quantised."""
 
     shapes: Mapping[str, tuple[int, ...]]
+    quantised: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, model: nn.Module) -> ParameterShapes:
         """Those of a module; one on the meta device will do."""
         shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
-        for path, layer in model.named_modules():
-            if isinstance(layer, nn.Linear):
-                shapes[f"{path}.weight"] = (layer.out_features, layer.in_features)
-        return cls(MappingProxyType(shapes))
+        linear = {f"{path}.weight": layer for path, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+        shapes |= {name: (layer.out_features, layer.in_features) for name, layer in linear.items()}
+        return cls(MappingProxyType(shapes), frozenset(name for name, layer in linear.items() if is_stored(layer)))
 
 
 def parse_blocks(text: str) -> frozenset[int] | None:
