@@ -53,8 +53,8 @@ def run_sampler(
     negative: Conditioning,
     latent: Tensor,
     settings: SamplerSettings,
-    memory: MemoryPolicy = RESIDENT,
     given: Given = NOTHING_GIVEN,
+    memory: MemoryPolicy = RESIDENT,
 ) -> Tensor:
     """The sampled latent, normalised: [B, C, T, h, w], float32, CPU.
 
@@ -62,8 +62,8 @@ def run_sampler(
 
     Args:
         latent: [B, C, T, h, w], normalised; zeros for a new video.
-        memory: which blocks of the model stay on the device; when memory runs out, fewer do.
         given: latent frames to keep as they are.
+        memory: which blocks of the model stay on the device; when memory runs out, fewer do.
 
     Raises:
         OutOfMemory: the video does not fit, even with all blocks swapped.

@@ -47,7 +47,7 @@ def settings(solver: str = "euler") -> SamplerSettings:
 def sample(model: models.WanModel, memory=RESIDENT, solver: str = "euler") -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     sides = [Conditioning(torch.randn(1, 512, 128, generator=generator)) for _ in range(2)]
-    return run_sampler(model, *sides, torch.zeros(1, 16, 3, 6, 8), settings(solver), memory)
+    return run_sampler(model, *sides, torch.zeros(1, 16, 3, 6, 8), settings(solver), memory=memory)
 
 
 class Fault:
