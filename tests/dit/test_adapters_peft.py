@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn import Linear
 from wan_director.dit.adapters import AppliedAdapter, ParameterShapes, adapted
 from wan_director.dit.config import DiTConfig
 from wan_director.model_loading.lora import read_lora
@@ -23,14 +24,14 @@ LIMIT = 1e-5  # relative, float32: two orders of summation
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
-        self.q, self.o = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.q, self.o = Linear(WIDTH, WIDTH), Linear(WIDTH, WIDTH)
 
 
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
         self.self_attn = Attention()
-        self.ffn = nn.Sequential(nn.Linear(WIDTH, INNER), nn.GELU(), nn.Linear(INNER, WIDTH))
+        self.ffn = nn.Sequential(Linear(WIDTH, INNER), nn.GELU(), Linear(INNER, WIDTH))
 
     def forward(self, x):
         return self.ffn(self.self_attn.o(torch.tanh(self.self_attn.q(x))))
@@ -92,7 +93,7 @@ def test_equals_a_lora_loaded_by_diffusers(make_pair, make_inputs, run_diffusers
     )  # fmt: skip
     ours, theirs = make_pair(config)
     inputs = make_inputs(config)
-    matrices = {name: layer for name, layer in theirs.named_modules() if isinstance(layer, nn.Linear)}
+    matrices = {name: layer for name, layer in theirs.named_modules() if isinstance(layer, Linear)}
     tensors = {}
     for name, layer in matrices.items():
         tensors[f"transformer.{name}.lora_A.weight"] = 0.2 * torch.randn(4, layer.in_features)
