@@ -177,7 +177,10 @@ class ComfyHost:
     """See `host.Host`."""
 
     def model_files(self, kind: str) -> list[str]:
-        return folder_paths.get_filename_list(kind)
+        # ComfyUI lists no GGUF files; to register their ending would put them before loaders that cannot read them.
+        found = (folder_paths.recursive_search(str(folder), [".git"])[0] for folder in self.model_folders(kind))
+        quantised = folder_paths.filter_files_extensions(set().union(*found), {".gguf"})
+        return sorted({*folder_paths.get_filename_list(kind), *quantised})
 
     def model_folders(self, kind: str) -> list[Path]:
         return [Path(folder) for folder in folder_paths.get_folder_paths(kind)]

@@ -42,8 +42,8 @@ class WanDirectorLoadModel(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=host().model_files("diffusion_models"),
-                    tooltip="A file in models/diffusion_models: safetensors (official, ComfyUI or diffusers names) "
-                    "or .pth.",
+                    tooltip="A file in models/diffusion_models: safetensors (official, ComfyUI or diffusers names), "
+                    "GGUF or .pth.",
                 ),
                 io.Combo.Input("precision", options=NETWORK_PRECISIONS, default="auto", tooltip=NETWORK_PRECISION_TIP),
                 io.Combo.Input(
