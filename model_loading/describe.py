@@ -19,6 +19,7 @@ _NAMINGS = {
     "diffusers": "diffusers names",
     "hf": "Hugging Face names",
     "comfy": "ComfyUI names",
+    "llama": "llama.cpp names",
 }
 _IMAGE = {
     "none": "takes no image",
@@ -50,7 +51,6 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
 
-def _naming(spec: ModelSpec, checkpoint: Checkpoint) -> str:
 def _memory(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     """What the weights take with precision auto and, where they can be cast, in fp8."""
     dtype = str(choose_dtype(spec, "auto").dtype).removeprefix("torch.")
@@ -61,6 +61,7 @@ def _memory(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     return f"{size}; {human_bytes(cast_bytes)} with precision {_CAST_PRECISION}"
 
 
+def _naming(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     prefix = f" behind {spec.prefix!r}" if spec.prefix else ""
     return f"{_NAMINGS[spec.naming]}{prefix}, {len(checkpoint.tensors):,} tensors"
 
