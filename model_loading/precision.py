@@ -23,7 +23,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _BIG_BYTES = 1_000_000_000
 
-NETWORKS = frozenset({"dit", "text_encoder"})
+NETWORKS = frozenset({"dit", "text_encoder", "vace_module"})
 """Kinds of models that are mostly big matrices, which can be cast to fp8."""
 
 

@@ -13,6 +13,8 @@ from .checkpoint import open_checkpoint
 from .detect import inspect_checkpoint
 from .filling import Progress, fill
 from .pairing import check_pair
+from .precision import Precision, choose_casting
+from .quantization.casting import use_fp8_compute
 from .spec import ModelSpec, require_kind
 
 
@@ -30,21 +32,30 @@ def inspect_vace_module(path: str | Path, model: ModelSpec) -> ModelSpec:
 
 
 def add_vace_module(
-    loaded: LoadedDiT, path: str | Path, *, attention: str = "auto", on_tensor: Progress | None = None
+    loaded: LoadedDiT,
+    path: str | Path,
+    *,
+    precision: Precision = "auto",
+    attention: str = "auto",
+    on_tensor: Progress | None = None,
 ) -> LoadedDiT:
     """The text-to-video model with the VACE module of a file, which computes in the model's dtype.
 
     Args:
         loaded: its module is changed and not to be used elsewhere.
+        precision: the fp8 ones cast the module's matrices too.
         attention: as for `WanDiT`.
 
     Raises:
         MissingFileError, CheckpointError, PairingError: see `inspect_vace_module`.
     """
     spec = inspect_vace_module(path, loaded.spec)
+    casting = choose_casting(spec, precision)
     with torch.device("meta"):
-        module = VaceModule(spec.config, layers_for(spec), attention)
-    loaded.module.add_vace(fill(module, open_checkpoint(path), spec, loaded.dtype, on_tensor))
+        module = VaceModule(spec.config, layers_for(spec, casting), attention)
+    loaded.module.add_vace(fill(module, open_checkpoint(path), spec, loaded.dtype, on_tensor, casting))
+    if casting is not None and casting.multiplies:
+        use_fp8_compute(loaded.module, True)
     whole = replace(
         loaded.spec,
         config=loaded.module.config,
@@ -53,4 +64,4 @@ def add_vace_module(
         parameters=loaded.spec.parameters + spec.parameters,
         size_bytes=loaded.spec.size_bytes + spec.size_bytes,
     )
-    return replace(loaded, module=loaded.module, spec=whole)
+    return replace(loaded, spec=whole)

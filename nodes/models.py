@@ -224,9 +224,8 @@ class WanClipVision:
         """Features of pictures [B, H, W, 3] in 0..1, float32, CPU; see `text_encoder.clip_vision.preprocess`."""
         with self.residence.loaded() as encoder:
             features = encode_image(encoder, image, crop=crop)
-        return ClipVisionOutput(
-            features.penultimate_hidden_states.cpu(), features.last_hidden_state.cpu(), features.image_embeds.cpu()
-        )
+        parts = (features.penultimate_hidden_states, features.last_hidden_state, features.image_embeds)
+        return ClipVisionOutput(*(part.cpu() for part in parts), made_by=MadeBy(self.spec))
 
 
 _loaded: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
@@ -243,7 +242,7 @@ def load_model(path: Path, *, precision: Precision, attention: str, vace_module:
         options = _load_options(path, "diffusion_models", "auto", precision)
         loaded = build.load_dit(path, attention=attention, **options)
         if vace_module is not None:
-            loaded = add_vace_module(loaded, vace_module, attention=attention)
+            loaded = add_vace_module(loaded, vace_module, precision=precision, attention=attention)
         residence = host().residence(loaded.module, options["device"])
         return WanModel(loaded.spec, loaded.dtype, residence, ParameterShapes.of(loaded.module))
 

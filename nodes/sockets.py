@@ -221,7 +221,7 @@ def joined_clip_vision(start: Any | None, end: Any | None) -> dict[str, Any]:
         return {"clip_vision_output": outputs[0]}
     parts = ("penultimate_hidden_states", "last_hidden_state", "image_embeds")
     joined = (torch.cat([getattr(output, part) for output in outputs], dim=-2) for part in parts)
-    return {"clip_vision_output": ClipVisionOutput(*joined)}
+    return {"clip_vision_output": ClipVisionOutput(*joined, made_by=getattr(start, "made_by", None))}
 
 
 def with_values(conditioning: list, values: dict[str, Any]) -> list:
@@ -290,6 +290,8 @@ def model_conditioning(model: WanModel, conditioning: list, latent: dict[str, An
         if tag in values:
             check_pair(model.spec, values[tag].spec)
     samples, given, clip = _video_samples(latent), values.get("concat_latent_image"), values.get("clip_vision_output")
+    if getattr(clip, "made_by", None) is not None:
+        check_pair(model.spec, clip.made_by.spec)
     check_inputs(
         model.spec,
         latent_channels=samples.shape[1],

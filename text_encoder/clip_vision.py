@@ -43,11 +43,13 @@ class ClipVisionOutput:
         penultimate_hidden_states: [B, tokens, dim], after all blocks but the last, not normed: what Wan uses.
         last_hidden_state: [B, tokens, dim], after the last block, not normed.
         image_embeds: [B, embed_dim], the normed class token in the space shared with text.
+        made_by: what tells which file made them, for messages; None where nothing does.
     """
 
     penultimate_hidden_states: Tensor
     last_hidden_state: Tensor
     image_embeds: Tensor
+    made_by: object = None
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.__slots__:

@@ -37,15 +37,20 @@ def fused_attention(q, k, v):
 
 
 @pytest.mark.parametrize(
-    ("preset", "length", "fp32_residual"),
-    [("t2v-14B", 32_760, False), ("i2v-14B", 32_760, True), ("i2v-14B", 75_600, False)],
+    ("preset", "length", "fp32_residual", "timesteps"),
+    [
+        ("t2v-14B", 32_760, False, 1),
+        ("i2v-14B", 32_760, True, 1),
+        ("i2v-14B", 75_600, False, 1),
+        ("ti2v-5B", 27_280, False, 31),  # one for each latent frame
+    ],
 )
-def test_a_block_holds_four_token_buffers(preset, length, fp32_residual):
+def test_a_block_holds_four_token_buffers(preset, length, fp32_residual, timesteps):
     config = PRESETS[preset]
     with torch.device("meta"):
         block = Block(config, torch.nn, fused_attention).to(torch.bfloat16)
         context = Context(
-            modulation=torch.empty(1, 1, 6, config.dim),
+            modulation=torch.empty(1, timesteps, 6, config.dim),
             rope=torch.empty(1, length, 1, config.head_dim // 2, dtype=torch.complex64),
             text=torch.empty(1, 512, config.dim, dtype=torch.bfloat16),
             image=None if config.clip_dim is None else torch.empty(1, 257, config.dim, dtype=torch.bfloat16),

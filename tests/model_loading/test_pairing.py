@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from wan_director.common.errors import PairingError
-from wan_director.common.families import TINY, WAN_2_1
+from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
 from wan_director.dit.config import PRESETS
 from wan_director.model_loading.pairing import check_inputs, check_pair
 from wan_director.model_loading.quantization.plain import PLAIN
 from wan_director.model_loading.spec import ModelSpec
 from wan_director.text_encoder.clip_vision import CLIP_VIT_H
 from wan_director.text_encoder.umt5 import UMT5_XXL
-from wan_director.vae3d.config import WAN_2_1_VAE
+from wan_director.vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE
 
 
 def _spec(kind: str, config: object, name: str, title: str, **changes: object) -> ModelSpec:
@@ -44,10 +44,29 @@ TINY_I2V = replace(
 VAE = _spec("vae", WAN_2_1_VAE, "vae.safetensors", "the Wan 2.1 VAE")
 TEXT = _spec("text_encoder", UMT5_XXL, "t5.safetensors", "UMT5-XXL")
 CLIP = _spec("clip_vision", CLIP_VIT_H, "clip.safetensors", "CLIP ViT-H")
+TI2V = _spec(
+    "dit", PRESETS["ti2v-5B"], "ti2v.safetensors", "Wan 2.2 TI2V 5B", family=WAN_2_2_5B, start_image="optional"
+)
+EXPERT = _spec("dit", PRESETS["i2v-A14B"], "high.safetensors", "one expert of Wan 2.2 I2V A14B", start_image="required")
+VACE = _spec("dit", PRESETS["vace-14B"], "vace.safetensors", "Wan 2.1 VACE 14B")
+T2V_14B = _spec("dit", PRESETS["t2v-14B"], "t2v_14B.safetensors", "Wan 2.1 T2V 14B")
+MODULE = _spec("vace_module", replace(PRESETS["vace-14B"], layers=8), "module.safetensors", "the VACE module 14B")
+VAE_2_2 = _spec("vae", WAN_2_2_VAE, "vae_2_2.safetensors", "the Wan 2.2 VAE", family=WAN_2_2_5B)
+VAE_RULE = "of the Wan 2.2 models only TI2V-5B uses the Wan 2.2 VAE, the 14B ones use that of Wan 2.1"
 RIGHT = {"latent_channels": 16, "text_width": 4096, "has_image": False}
 
 
-@pytest.mark.parametrize(("model", "partners"), [(T2V, (VAE, TEXT)), (I2V, (VAE, TEXT, CLIP))])
+@pytest.mark.parametrize(
+    ("model", "partners"),
+    [
+        (T2V, (VAE, TEXT)),
+        (I2V, (VAE, TEXT, CLIP)),
+        (TI2V, (VAE_2_2, TEXT)),
+        (EXPERT, (VAE, TEXT)),
+        (VACE, (VAE, TEXT)),
+        (T2V_14B, (MODULE,)),
+    ],
+)
 def test_files_of_one_model_belong_together(model: ModelSpec, partners: tuple[ModelSpec, ...]) -> None:
     for partner in partners:
         check_pair(model, partner)
@@ -86,9 +105,42 @@ def test_files_of_one_model_belong_together(model: ModelSpec, partners: tuple[Mo
             "clip.safetensors gives picture features of width 1024, but i2v.safetensors (Wan 2.1 I2V 14B) needs 1280. "
             "Use clip_vision_h.safetensors.",
         ),
+        (
+            EXPERT,
+            VAE_2_2,
+            "vae_2_2.safetensors makes latents of 48 channels, but high.safetensors (one expert of Wan 2.2 I2V A14B) "
+            f"works on 16. Use wan_2.1_vae.safetensors: {VAE_RULE}.",
+        ),
+        (
+            TI2V,
+            VAE,
+            "vae.safetensors makes latents of 16 channels, but ti2v.safetensors (Wan 2.2 TI2V 5B) works on 48. "
+            f"Use wan2.2_vae.safetensors: {VAE_RULE}.",
+        ),
+        (
+            EXPERT,
+            CLIP,
+            "high.safetensors (one expert of Wan 2.2 I2V A14B) takes no CLIP vision features, but clip.safetensors "
+            "gives some. Remove the CLIP vision input: only Wan 2.1 image-to-video models use it.",
+        ),
+        (
+            T2V,
+            MODULE,
+            "module.safetensors has VACE blocks of width 5120, but t2v.safetensors (Wan 2.1 T2V 1.3B) has 30 blocks of "
+            "width 1536. Use Wan2_1-VACE_module_1_3B_bf16.safetensors.",
+        ),
+        (
+            VACE,
+            MODULE,
+            "vace.safetensors (Wan 2.1 VACE 14B) has VACE blocks of its own and takes no module. Remove "
+            "module.safetensors, or choose a text-to-video model.",
+        ),
     ],
-    ids=["vae channels", "vae family", "text width", "clip on t2v", "clip width"],
-)
+    ids=[
+        "vae channels", "vae family", "text width", "clip on t2v", "clip width", "2.2 VAE on 14B", "2.1 VAE on 5B",
+        "clip on 2.2 i2v", "module on 1.3B", "module on vace",
+    ],
+)  # fmt: skip
 def test_wrong_partners_are_refused(model: ModelSpec, partner: ModelSpec, message: str) -> None:
     with pytest.raises(PairingError) as error:
         check_pair(model, partner)
@@ -98,6 +150,8 @@ def test_wrong_partners_are_refused(model: ModelSpec, partner: ModelSpec, messag
 def test_right_inputs_pass() -> None:
     check_inputs(T2V, **RIGHT)
     check_inputs(I2V, **{**RIGHT, "has_image": True}, clip_width=1280)
+    check_inputs(TI2V, **{**RIGHT, "latent_channels": 48})
+    check_inputs(VACE, **RIGHT, has_control=True)
     for has_image in (False, True):
         for clip_width in (None, 64):
             check_inputs(TINY_I2V, latent_channels=16, text_width=128, has_image=has_image, clip_width=clip_width)
@@ -115,6 +169,13 @@ def test_right_inputs_pass() -> None:
         (T2V, {"has_image": True}, "is a text-to-video model and cannot take a start image. Choose an image-to-video"),
         (I2V, {}, "is an image-to-video model and needs a start image. Connect Wan Image To Video"),
         (T2V, {"clip_width": 1280}, "takes no CLIP vision features. Remove the CLIP vision input"),
+        (
+            T2V,
+            {"has_control": True},
+            "has no VACE blocks and cannot follow a control video. Choose a VACE model such as",
+        ),
+        (I2V, {"has_image": True, "latent_channels": 48}, "works on 16. Make it with wan_2.1_vae.safetensors."),
+        (TI2V, {"latent_channels": 48, "has_image": True}, "takes its start image inside the latent"),
         (I2V, {"has_image": True, "clip_width": 64}, "The CLIP vision features have the width 64, but i2v.safetensors"),
     ],
 )

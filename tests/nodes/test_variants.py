@@ -135,7 +135,7 @@ def test_the_image_model_of_wan_2_2_runs_without_clip():
     positive, negative, latent = image_to_video(
         encode("wan21_text"), vae, start_image=picture(), clip_vision_start=features
     )
-    with pytest.raises(PairingError, match=r"wan21_i2v.safetensors .* takes no CLIP vision features. Remove"):
+    with pytest.raises(PairingError, match=r"wan21_i2v.safetensors .* takes no CLIP vision features, but clip.safe"):
         sample(model, (positive, negative), latent)
 
 
@@ -229,6 +229,19 @@ def test_a_module_in_the_loader_makes_a_vace_model():
     free = sample(plain, prompts, latent)["samples"]
     assert not torch.allclose(steered, free, atol=1e-3)
     assert torch.equal(sample(model, prompts, latent)["samples"], free)
+
+
+@pytest.mark.parametrize("precision", ["fp8_scaled", "bf16"])
+def test_a_module_takes_the_precision_of_its_model(precision):
+    inputs = {"precision": precision, "attention": "auto", "vace_module": "vace_module.safetensors"}
+    model = call("LoadModel", model_name="t2v.safetensors", **inputs)
+    with model.residence.loaded() as module:
+        weights = [module.get_submodule(f"{blocks}.1.ffn.0").weight for blocks in ("blocks", "vace_blocks")]
+        assert {weight.dtype for weight in weights} == {
+            torch.float8_e4m3fn if precision == "fp8_scaled" else torch.bfloat16
+        }
+    positive, negative, latent, _ = vace(encode("text"), load_vae("vae"), control_video=picture(9))
+    assert sample(model, (positive, negative), latent)["samples"].isfinite().all()
 
 
 def test_vace_mistakes_are_refused():
