@@ -36,9 +36,32 @@ TOKENS = (1, 512, 20_000)
 LAYER = "blocks.0.ffn.0"
 CONFIG = DiTConfig(dim=WIDTH, ffn_dim=2 * WIDTH, heads=2, layers=1, text_dim=WIDTH, freq_dim=WIDTH)
 METADATA = {"wan_director.family": "tiny", "wan_director.heads": "2"}
-GGUF_TYPES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0", "Q3_K", "Q2_K")
+GGUF_TYPES = (
+    "F16",
+    "BF16",
+    "Q8_0",
+    "Q6_K",
+    "Q5_K",
+    "Q5_1",
+    "Q5_0",
+    "Q4_K",
+    "Q4_1",
+    "Q4_0",
+    "IQ4_XS",
+    "IQ4_NL",
+    "Q3_K",
+    "Q2_K",
+)
 # Where the 16-bit scales of a block lie, for types that the gguf package reads but does not write.
-_SCALES_AT = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+_SCALES_AT = {
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q4_K": (0, 2),
+    "Q5_K": (0, 2),
+    "Q6_K": (208,),
+    "IQ4_XS": (0,),
+    "IQ4_NL": (0,),
+}
 
 Weights = dict[str, Tensor]
 
@@ -193,9 +216,9 @@ def gguf_of(kind: str) -> Callable[[Path, Weights], Weights]:
 
 def _random_blocks(kind: str, weight: Tensor) -> np.ndarray:
     """Blocks of random bits with small scales: any bits are numbers."""
-    _, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    count, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
     rows, columns = weight.shape
-    data = np.random.default_rng(weight.numel()).integers(0, 256, (rows, columns // 256, size), dtype=np.uint8)
+    data = np.random.default_rng(weight.numel()).integers(0, 256, (rows, columns // count, size), dtype=np.uint8)
     for place in _SCALES_AT[kind]:
         data[..., place : place + 2] = np.frombuffer(np.float16(2e-5).tobytes(), dtype=np.uint8)
     return data.reshape(rows, -1)
