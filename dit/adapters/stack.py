@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class AppliedAdapter:
     merge: bool = False
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.strength):
+            raise InvalidInputError(f"The strength of a LoRA is a number, usually 0 to 1, got {self.strength}.")
         if not 0.0 <= self.start <= self.end <= 1.0:
             raise InvalidInputError(
                 f"A LoRA is active from start_percent to end_percent, 0 <= start <= end <= 1, got {self.start:g} and "

@@ -24,7 +24,8 @@ _SIZES = {1536: "Wan 2.1 1.3B", 3072: "Wan 2.2 5B", 5120: "the 14B models of Wan
 # More specific ones first. Layers with dots in PEFT's files, underscores in kohya's.
 _SIGNATURES = (
     Signature("HunyuanVideo", None, ("double_blocks", "txt_in")),
-    Signature("HunyuanVideo", None, ("double_blocks", "img_attn_qkv", "linear1")),
+    Signature("HunyuanVideo", None, ("double_blocks", "img_mlp_fc1")),
+    Signature("HunyuanVideo", None, ("double_blocks", "img_mlp.fc1")),
     Signature("Flux", None, ("double_blocks",)),
     Signature("Flux", None, ("single_transformer_blocks",)),
     Signature("Stable Diffusion (1.5, 2 or XL)", None, ("down_blocks",)),

@@ -23,6 +23,7 @@ from wan_director.dit.adapters import (
 )
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
+from wan_director.dit.tokens import update_tokens
 from wan_director.model_loading.quantization import layers
 from wan_director.model_loading.quantization.gguf import CODECS
 from wan_director.model_loading.quantization.stored import StoredWeight
@@ -361,15 +362,15 @@ def test_strength_follows_the_steps(make_inputs):
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.6, 0.5), (-0.1, 1.0), (0.0, 1.1), (float("nan"), 1.0)])
-def test_wrong_ranges_are_refused(start, end):
+def test_wrong_ranges_and_strengths_are_refused(start, end):
     with pytest.raises(InvalidInputError, match="0 <= start <= end <= 1"):
         AppliedAdapter(Adapter("a", {}), start=start, end=end)
+    with pytest.raises(InvalidInputError, match="strength of a LoRA is a number"):
+        AppliedAdapter(Adapter("a", {}), strength=float("nan"))
 
 
 def test_inputs_may_be_overwritten_by_the_base(make_inputs):
     """With autograd off a layer's input is reused for its output in runs; the side path has read it by then."""
-    from wan_director.dit.tokens import update_tokens
-
     model, weight = linear_in("plain", 64, 64)
     change = Change(random_delta("lora", 64, 64))
     x = rand(1, 100, 64)

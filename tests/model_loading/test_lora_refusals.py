@@ -81,22 +81,32 @@ class FakeSpec:
 
 
 FOREIGN = {
-    "Flux": "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight",
-    "Stable Diffusion (1.5, 2 or XL)": "lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight",
-    "LTX-Video, CogVideoX, Qwen-Image or Stable Diffusion 3":
+    "Flux": (
+        "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight",
+        "lora_unet_double_blocks_0_img_mlp_0.lora_down.weight",
+        "lora_unet_single_blocks_0_linear1.lora_down.weight",
+    ),
+    "HunyuanVideo": (
+        "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight",
+        "lora_unet_double_blocks_0_img_mlp_fc1.lora_down.weight",
+        "lora_unet_single_blocks_0_linear1.lora_down.weight",
+    ),
+    "Stable Diffusion (1.5, 2 or XL)": ("lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight",),
+    "LTX-Video, CogVideoX, Qwen-Image or Stable Diffusion 3": (
         "transformer.transformer_blocks.0.attn1.to_q.lora_A.weight",
-}  # fmt: skip
+    ),
+}
 
 
 @pytest.mark.parametrize("family", FOREIGN)
 def test_of_another_family(header_file, model, family):
-    path = header_file({FOREIGN[family]: ("BF16", (8, 3072))}, name="style.safetensors")
+    path = header_file(dict.fromkeys(FOREIGN[family], ("BF16", (8, 3072))), name="style.safetensors")
     spec, shapes = model("14B")
     with pytest.raises(PairingError) as refusal:
         read_lora(path, shapes, spec)
     assert str(refusal.value) == (
-        f"style.safetensors is a LoRA for {family}: none of its 1 tensors fits wan_14B.safetensors ({spec.title}). Use "
-        "a LoRA for the 14B models of Wan 2.1 and 2.2."
+        f"style.safetensors is a LoRA for {family}: none of its {len(FOREIGN[family])} tensors fits "
+        f"wan_14B.safetensors ({spec.title}). Use a LoRA for the 14B models of Wan 2.1 and 2.2."
     )
 
 
