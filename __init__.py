@@ -21,7 +21,7 @@ from .nodes.lora import WanDirectorLora
 from .nodes.sampler import WanDirectorSampler
 from .nodes.text import WanDirectorClipVisionEncode, WanDirectorTextEncode
 from .nodes.vace import WanDirectorVace
-from .nodes.video import WanDirectorSaveVideo
+from .nodes.video import WanDirectorDecodeToVideo, WanDirectorSaveVideo
 
 register_bundled_models()
 
@@ -41,6 +41,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorSampler": WanDirectorSampler,
     "WanDirectorDecode": WanDirectorDecode,
     "WanDirectorSaveVideo": WanDirectorSaveVideo,
+    "WanDirectorDecodeToVideo": WanDirectorDecodeToVideo,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -59,6 +60,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorSampler": "Wan Sampler",
     "WanDirectorDecode": "Wan Decode Video",
     "WanDirectorSaveVideo": "Wan Save Video",
+    "WanDirectorDecodeToVideo": "Wan Decode To Video",
 }
 
 WEB_DIRECTORY = "./web"

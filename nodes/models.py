@@ -6,7 +6,8 @@ CLIP_VISION objects; names and argument orders are ComfyUI's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import contextlib
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 from ..common.errors import InvalidInputError
 from ..common.families import Family
 from ..common.log import logger
-from ..common.shapes import TEMPORAL_STRIDE, video_frames
+from ..common.shapes import TEMPORAL_STRIDE, latent_frames, video_frames
 from ..dit.adapters import AppliedAdapter, ParameterShapes
 from ..model_loading import build
 from ..model_loading.precision import Precision
@@ -28,6 +29,8 @@ from ..model_loading.vace_module import add_vace_module
 from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
 from ..text_encoder.encode import PromptTokens, encode_tokens, tokenize_weighted_prompt
 from ..text_encoder.tokenizer import Tokenizer
+from ..vae3d.budget import decode_bytes, encode_bytes
+from ..vae3d.vae import STRIP_CHOICES, TILES
 from .host import Residence, host
 
 TOKENS_KEY = "umt5xxl"
@@ -121,37 +124,73 @@ class WanVAE:
         refuse them before.
         """
         clips = pixel_samples if pixel_samples.ndim == 5 else pixel_samples[None]
-        video = self._cropped(clips[..., :3]).movedim(-1, 1) * 2 - 1  # [B, 3, F, H, W]
-        height, width = video.shape[-2:]
-        working = _vae_bytes(self, height * width, 6000)
-        with self.residence.loaded(working) as vae:
-            host().check_interrupt()
-            return vae.encode(video.to(self.residence.device, self.dtype)).float().cpu()
+        return torch.cat([self._encode_clip(clip) for clip in self._cropped(clips[..., :3]).split(1)])
 
     def decode(self, samples_in: Tensor, vae_options: dict | None = None) -> Tensor:
-        """Raw latent [B, C, T, h, w] -> pictures [B, F, H, W, 3] in 0..1, float32, CPU.
+        """Raw latent [B, C, T, h, w] -> pictures [B, F, H, W, 3] in 0..1, float32, CPU."""
+        self._check_latent(samples_in)
+        batch, _, count, height, width = samples_in.shape
+        stride = self.spacial_compression_decode()
+        pictures = torch.empty(batch * video_frames(count), height * stride, width * stride, 3)
+        for number, frame in enumerate(self.decode_frames(samples_in)):
+            pictures[number] = frame
+        return pictures.unflatten(0, (batch, -1))
 
-        Frames are moved to the CPU as they are made, so that the device holds only those of one latent frame.
-        """
-        if samples_in.ndim != 5 or samples_in.shape[1] != self.latent_channels:
+    def decode_frames(self, samples: Tensor) -> Iterator[Tensor]:
+        """As `decode`, giving frame by frame [H, W, 3] as they are made; the videos of a batch follow one another."""
+        self._check_latent(samples)
+        for sample in samples.split(1):
+            with contextlib.closing(self._decode_stream(sample)) as pieces:
+                for piece in pieces:
+                    yield from piece[0]
+
+    def _decode_stream(self, samples: Tensor) -> Iterator[Tensor]:
+        """Pictures [1, 1 or 4, H, W, 3] of each latent frame, moved to the CPU as they are made."""
+        stride = self.spacial_compression_decode()
+        height, width = (side * stride for side in samples.shape[3:])
+        progress = host().progress(samples.shape[2], "decoding")
+        with self.residence.loaded(self._bytes(decode_bytes, height, width)) as vae:
+            strips = self._strips(decode_bytes, height, width)
+            tile = None if strips else TILES[0]
+            stream = vae.decode_stream(samples, strips or 1, tile=tile, check=host().check_interrupt)
+            for number, piece in enumerate(stream, start=1):
+                yield ((piece.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu()
+                progress.update(number)
+
+    def _encode_clip(self, clip: Tensor) -> Tensor:
+        """[1, F, H, W, 3] -> [1, C, T, h, w]."""
+        height, width = clip.shape[2:4]
+        progress = host().progress(latent_frames(clip.shape[1]), "encoding")
+        latent = []
+        with self.residence.loaded(self._bytes(encode_bytes, height, width)) as vae:
+            strips = self._strips(encode_bytes, height, width) or STRIP_CHOICES[-1]
+            stream = vae.encode_stream(
+                clip.movedim(-1, 1), strips, prepare=lambda frames: frames * 2 - 1, check=host().check_interrupt
+            )
+            for frame in stream:
+                latent.append(frame.float().cpu())
+                progress.update(len(latent))
+        return torch.cat(latent, dim=2)
+
+    def _bytes(self, count: Callable[..., int], height: int, width: int, strips: int = 1) -> int:
+        itemsize = torch.empty(0, dtype=self.dtype).element_size()
+        return count(self.spec.config, height, width, strips=strips, itemsize=itemsize)
+
+    def _strips(self, count: Callable[..., int], height: int, width: int) -> int:
+        """The fewest strips that fit into the memory that is free; 0 when not even the thinnest do."""
+        device = self.residence.device
+        free = None if device.type == "cpu" else host().free_bytes(device)
+        if free is None:
+            return 1
+        fitting = (strips for strips in STRIP_CHOICES if self._bytes(count, height, width, strips) <= free)
+        return next(fitting, 0)
+
+    def _check_latent(self, samples: Tensor) -> None:
+        if samples.ndim != 5 or samples.shape[1] != self.latent_channels:
             raise InvalidInputError(
                 f"{self.file} decodes video latents [batch, {self.latent_channels}, frames, height, width], got "
-                f"{list(samples_in.shape)}. Use a latent made for {self.family.title}."
+                f"{list(samples.shape)}. Use a latent made for {self.family.title}."
             )
-        batch, _, latent_frames, height, width = samples_in.shape
-        stride = self.spacial_compression_encode()
-        pictures = torch.empty(batch, video_frames(latent_frames), height * stride, width * stride, 3)
-        progress = host().progress(latent_frames, "decoding")
-        first = 0
-        with self.residence.loaded(_vae_bytes(self, height * width * stride**2, 7000)) as vae:
-            latent = samples_in.to(self.residence.device, self.dtype)
-            for number, chunk in enumerate(vae.decode_stream(latent), start=1):
-                last = first + chunk.shape[2]
-                pictures[:, first:last] = ((chunk.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu()
-                first = last
-                host().check_interrupt()
-                progress.update(number)
-        return pictures
 
     def encode_tiled(self, pixel_samples: Tensor, **_tiles: Any) -> Tensor:
         """As `encode`; tiles are ignored, because chunks of four frames already bound the memory, exactly."""
@@ -310,12 +349,3 @@ def _embed(residence: Residence, tokens: PromptTokens) -> Tensor:
     host().check_interrupt()
     with residence.loaded() as encoder:
         return encode_tokens(encoder, tokens).cpu()
-
-
-def _vae_bytes(vae: WanVAE, pixels: int, per_pixel: int) -> int:
-    """Working memory of the VAE: `per_pixel` numbers for each pixel at the width of the true VAE (96 channels).
-
-    Source of the two constants: comfy/sd.py of ComfyUI, measured for the same network.
-    """
-    itemsize = torch.empty(0, dtype=vae.dtype).element_size()
-    return int(pixels * per_pixel * itemsize * vae.spec.config.base_channels / 96)

@@ -1,13 +1,20 @@
-"""The node that saves frames as a video file."""
+"""The nodes that write video files: from frames, and from a latent."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
+from torch import Tensor
+
+from ..common.errors import InvalidInputError
 from .api import io, one_sentence, ui
 from .host import host
+from .models import WanVAE
 from .pictures import clean_clip
-from .video_file import FORMATS, save_video
+from .sockets import decodable
+from .video_file import FORMATS, PNG_FRAMES, save_video
 
 
 class WanDirectorSaveVideo(io.ComfyNode):
@@ -24,35 +31,7 @@ class WanDirectorSaveVideo(io.ComfyNode):
             search_aliases=["save mp4", "video combine", "export video", "gif", "webm"],
             inputs=[
                 io.Image.Input("images", tooltip="The frames, in order."),
-                io.Float.Input(
-                    "fps",
-                    default=16.0,
-                    min=0.1,
-                    max=240.0,
-                    step=1.0,
-                    round=0.01,
-                    tooltip="Frames per second: 16 for Wan, 8 for the tiny demo model.",
-                ),
-                io.String.Input(
-                    "filename_prefix",
-                    default="video/WanDirector",
-                    tooltip="Name of the file in the output folder; it may begin with a subfolder and hold %width%, "
-                    "%height%, %year%, %month%, %day%, %hour%, %minute%, %second%. A counter is added.",
-                ),
-                io.Combo.Input(
-                    "format",
-                    options=list(FORMATS),
-                    default="mp4-h264",
-                    tooltip="mp4-h264 plays everywhere; mp4-h265 and webm-vp9 are smaller; gif has 256 colours; png "
-                    "frames are exact.",
-                ),
-                io.Int.Input(
-                    "quality",
-                    default=80,
-                    min=1,
-                    max=100,
-                    tooltip="1 to 100: higher is sharper and larger. Not used for gif and png frames.",
-                ),
+                *_file_inputs(),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -63,9 +42,101 @@ class WanDirectorSaveVideo(io.ComfyNode):
     @one_sentence
     def execute(cls, images: Any, fps: float, filename_prefix: str, format: str, quality: int) -> Any:
         frames = clean_clip(images, "images")
-        place = host().save_place(filename_prefix, frames.shape[2], frames.shape[1])
-        metadata = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
-        files = save_video(frames, place, format=format, fps=fps, quality=quality, metadata=metadata)
-        saved = [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
-        shown = ui.SavedImages(saved) if format == "png frames" else ui.PreviewVideo(saved)
-        return io.NodeOutput(ui=shown)
+        options = FileOptions(fps, filename_prefix, format, quality)
+        return _saved(frames, frames.shape[1:3], options, cls.hidden)
+
+
+class WanDirectorDecodeToVideo(io.ComfyNode):
+    """Latent to a file in the output folder, without the frames between."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorDecodeToVideo",
+            display_name="Wan Decode To Video",
+            category="Wan Director/video",
+            description="Decodes a latent straight into a video file: frames go to the encoder as they are made, so "
+            "that a video of any length needs little memory.",
+            search_aliases=["vae decode", "stream decode", "long video", "save mp4", "latent to video"],
+            inputs=[
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model, from Load Wan VAE."),
+                io.Latent.Input("latent", tooltip="The finished latent; the videos of a batch follow one another."),
+                *_file_inputs(),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @one_sentence
+    def execute(cls, vae: Any, latent: dict, fps: float, filename_prefix: str, format: str, quality: int) -> Any:
+        samples = decodable(vae, latent)
+        if not isinstance(vae, WanVAE):
+            raise InvalidInputError(
+                "This VAE was loaded by another node and cannot give its frames one by one. Use Load Wan VAE, or Wan "
+                "Decode Video and Wan Save Video."
+            )
+        stride = vae.spacial_compression_decode()
+        size = (samples.shape[3] * stride, samples.shape[4] * stride)
+        with contextlib.closing(vae.decode_frames(samples)) as frames:
+            return _saved(frames, size, FileOptions(fps, filename_prefix, format, quality), cls.hidden)
+
+
+class FileOptions(NamedTuple):
+    """The widgets about the file."""
+
+    fps: float
+    filename_prefix: str
+    format: str
+    quality: int
+
+
+def _file_inputs() -> list[Any]:
+    return [
+        io.Float.Input(
+            "fps",
+            default=16.0,
+            min=0.1,
+            max=240.0,
+            step=1.0,
+            round=0.01,
+            tooltip="Frames per second: 16 for Wan, 8 for the tiny demo model.",
+        ),
+        io.String.Input(
+            "filename_prefix",
+            default="video/WanDirector",
+            tooltip="Name of the file in the output folder; it may begin with a subfolder and hold %width%, "
+            "%height%, %year%, %month%, %day%, %hour%, %minute%, %second%. A counter is added.",
+        ),
+        io.Combo.Input(
+            "format",
+            options=list(FORMATS),
+            default="mp4-h264",
+            tooltip="mp4-h264 plays everywhere; mp4-h265 and webm-vp9 are smaller; gif has 256 colours; png "
+            "frames are exact.",
+        ),
+        io.Int.Input(
+            "quality",
+            default=80,
+            min=1,
+            max=100,
+            tooltip="1 to 100: higher is sharper and larger. Not used for gif and png frames.",
+        ),
+    ]
+
+
+def _saved(frames: Iterable[Tensor], size: tuple[int, int], options: FileOptions, hidden: Any) -> Any:
+    """Saves frames [H, W, 3] of a size (height, width) and gives the node's output: a preview of the file."""
+    place = host().save_place(options.filename_prefix, size[1], size[0])
+    metadata = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
+    files = save_video(
+        frames,
+        place,
+        format=options.format,
+        fps=options.fps,
+        quality=options.quality,
+        metadata=metadata,
+    )
+    saved = [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
+    return io.NodeOutput(ui=ui.SavedImages(saved) if options.format == PNG_FRAMES else ui.PreviewVideo(saved))

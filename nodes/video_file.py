@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,21 @@ FORMATS = (*_ENCODED, PNG_FRAMES)
 
 
 def save_video(
-    frames: Tensor, place: SavePlace, *, format: str, fps: float, quality: int, metadata: Mapping[str, Any]
+    frames: Iterable[Tensor],
+    place: SavePlace,
+    *,
+    format: str,
+    fps: float,
+    quality: int,
+    metadata: Mapping[str, Any],
 ) -> list[Path]:
     """Writes frames and gives the files made: one video, or one picture per frame in a folder of their own.
 
-    A file is written under another name and renamed when it is whole, so that a stopped or failed run leaves nothing.
+    Frames are taken one at a time, as the encoder takes them: they may still be in the making. A file is written under
+    another name and renamed when it is whole, so that a stopped or failed run leaves nothing.
 
     Args:
-        frames: [F, H, W, 3] in 0..1. Where a format needs even sides, an odd one grows by repeating the edge.
+        frames: each [H, W, 3] in 0..1. Where a format needs even sides, an odd one grows by repeating the edge.
         format: one of FORMATS.
         quality: 1..100; not used for gif and png.
         metadata: name -> JSON data put into the file (gif has no room for it).
@@ -99,15 +107,16 @@ def save_video(
         place.folder.mkdir(parents=True, exist_ok=True)
         if format == PNG_FRAMES:
             return _save_pictures(frames, place, texts)
-        return [_encode(frames, place, _ENCODED[format], fps, quality, texts)]
+        kind = _ENCODED[format]
+        parameters = kind.parameters(quality) + (_metadata_parameters(texts) if kind.metadata else [])
+        return [_encode(iter(frames), place, kind, fps, parameters)]
 
 
-def _encode(frames: Tensor, place: SavePlace, kind: Format, fps: float, quality: int, texts: Mapping[str, str]) -> Path:
+def _encode(frames: Iterator[Tensor], place: SavePlace, kind: Format, fps: float, parameters: list[str]) -> Path:
     writer = _imageio_ffmpeg()
-    pixels = _even(frames) if kind.even_sides else frames
-    height, width = pixels.shape[1:3]
+    first = next(frames)
+    height, width = (side + side % 2 if kind.even_sides else side for side in first.shape[:2])
     target = place.folder / f"{place.name}_{place.counter:05}_.{kind.ending}"
-    parameters = kind.parameters(quality) + (_metadata_parameters(texts) if kind.metadata else [])
     with _made_whole(target) as unfinished:
         stream = writer.write_frames(
             str(unfinished),
@@ -121,19 +130,21 @@ def _encode(frames: Tensor, place: SavePlace, kind: Format, fps: float, quality:
             output_params=parameters,
         )
         stream.send(None)
+        sent = 0
         try:
-            for frame in pixels:
+            for frame in chain((first,), frames):
                 host().check_interrupt()
-                stream.send(_bytes(frame))
+                stream.send(_bytes(_even(frame) if kind.even_sides else frame))
+                sent += 1
         finally:
             stream.close()
         written = _frames_in(unfinished)
-        if written != len(pixels):
-            raise OSError(f"the encoder wrote {written} of {len(pixels)} frames")
+        if written != sent:
+            raise OSError(f"the encoder wrote {written} of {sent} frames")
     return target
 
 
-def _save_pictures(frames: Tensor, place: SavePlace, texts: Mapping[str, str]) -> list[Path]:
+def _save_pictures(frames: Iterable[Tensor], place: SavePlace, texts: Mapping[str, str]) -> list[Path]:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -199,14 +210,14 @@ def _frames_in(path: Path) -> int:
         raise OSError("the encoder did not finish the file") from error
 
 
-def _even(frames: Tensor) -> Tensor:
-    """Frames with one more row or column, like the last, where a side is odd."""
-    height, width = frames.shape[1:3]
+def _even(frame: Tensor) -> Tensor:
+    """The frame with one more row or column, like the last, where a side is odd."""
+    height, width = frame.shape[:2]
     if height % 2:
-        frames = frames[:, [*range(height), height - 1]]
+        frame = frame[[*range(height), height - 1]]
     if width % 2:
-        frames = frames[:, :, [*range(width), width - 1]]
-    return frames
+        frame = frame[:, [*range(width), width - 1]]
+    return frame
 
 
 def _bytes(frame: Tensor) -> np.ndarray:

@@ -15,7 +15,7 @@ from .stream import FrameStream, Step
 _QUERIES_AT_ONCE = 2048
 # A convolution copies a frame and its past, a norm the frame in float32. Larger copies are made of some rows at a time:
 # then the past, which has to be kept, is four fifths of the memory of decoding.
-_ELEMENTS_AT_ONCE = 2**25
+ELEMENTS_AT_ONCE = 2**25
 
 
 def causal_conv(conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
@@ -52,7 +52,7 @@ def causal_conv(conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
 
 def _by_rows(compute: Callable[[int, int], Tensor], height: int, elements: int) -> Tensor:
     """What `compute(0, height)` gives, some rows at a time if the copies it makes have too many elements."""
-    parts = -(-elements // _ELEMENTS_AT_ONCE)
+    parts = -(-elements // ELEMENTS_AT_ONCE)
     if parts <= 1:
         return channels_last(compute(0, height))
     result, step = None, -(-height // parts)

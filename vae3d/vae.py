@@ -20,6 +20,8 @@ from .stream import FrameStream, run
 from .strips import Shelf
 from .tiles import decode_tiled
 
+STRIP_CHOICES = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Numbers of strips worth choosing from: of thinner ones most is halo."""
 TILES = (32, 16, 8)
 """Sides in latent pixels of the tiles that are tried one after the other when memory runs out even in strips."""
 
@@ -75,6 +77,7 @@ class CausalVAE(nn.Module):
         video: Tensor,
         strips: int = 1,
         *,
+        prepare: Callable[[Tensor], Tensor] | None = None,
         check: Callable[[], None] | None = None,
         shelf: Shelf | None = None,
     ) -> Iterator[Tensor]:
@@ -82,8 +85,9 @@ class CausalVAE(nn.Module):
 
         Args:
             video: as for `encode`, on any device: the frames are taken to the weights' as they are needed.
+            prepare: is applied to them there, some at a time: what brings them to -1..1.
         """
-        for features in self._features(video, strips, check, shelf):
+        for features in self._features(video, strips, prepare, check, shelf):
             yield features.chunk(2, dim=1)[0]
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -144,6 +148,7 @@ class CausalVAE(nn.Module):
         self,
         video: Tensor,
         strips: int = 1,
+        prepare: Callable[[Tensor], Tensor] | None = None,
         check: Callable[[], None] | None = None,
         shelf: Shelf | None = None,
     ) -> Iterator[Tensor]:
@@ -151,7 +156,12 @@ class CausalVAE(nn.Module):
         self._check_clip(video)
         weight = self.conv1.weight
         encoding = ClipPass(self.encoder.steps(), self.encoder.striped(), strips, check=check, shelf=shelf)
-        for frame in encoding.run(video, lambda piece: piece.to(weight), inputs_per_latent=TEMPORAL_STRIDE):
+
+        def enter(frames: Tensor) -> Tensor:
+            frames = frames.to(weight.device)
+            return (prepare(frames) if prepare else frames).to(weight.dtype)
+
+        for frame in encoding.run(video, enter, inputs_per_latent=TEMPORAL_STRIDE):
             yield self.conv1(frame)
 
     def _enter_decoder(self, latent: Tensor) -> Tensor:

@@ -1,0 +1,124 @@
+"""Decoding straight into a file gives the file of decode and save, and leaves nothing when it is stopped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import wan_director
+from wan_director.common.errors import InvalidInputError, PairingError
+from wan_director.nodes.headless.host import Interrupted
+
+NODES = wan_director.NODE_CLASS_MAPPINGS
+FILE = {"fps": 8.0, "filename_prefix": "clips/test", "format": "png frames", "quality": 80}
+
+
+@pytest.fixture(autouse=True)
+def run_like_the_hosts(tiny_host):
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
+def vae():
+    return NODES["WanDirectorLoadVAE"].execute(vae_name="vae.safetensors", precision="auto").args[0]
+
+
+def latent(batch: int = 1, frames: int = 3) -> dict:
+    return {"samples": torch.randn(batch, 16, frames, 2, 3, generator=torch.Generator().manual_seed(4))}
+
+
+def files_in(host) -> list:
+    return sorted(path.relative_to(host.output) for path in host.output.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("format", ["png frames", "mp4-h264"])
+def test_the_file_is_that_of_decode_and_save(vae, tiny_host, format):
+    node = NODES["WanDirectorDecodeToVideo"]
+    shown = node.execute(vae=vae, latent=latent(2), **{**FILE, "format": format}).ui.as_dict()
+    frames = NODES["WanDirectorDecode"].execute(vae=vae, latent=latent(2)).args[0]
+    again = NODES["WanDirectorSaveVideo"].execute(images=frames, **{**FILE, "format": format}).ui.as_dict()
+    assert shown.keys() == again.keys()
+    files = files_in(tiny_host)
+    ours, theirs = files[: len(files) // 2], files[len(files) // 2 :]
+    assert len(ours) == len(theirs) == (18 if format == "png frames" else 1)
+    for one, other in zip(ours, theirs, strict=True):
+        assert (tiny_host.output / one).read_bytes() == (tiny_host.output / other).read_bytes()
+
+
+def test_frames_are_written_before_the_next_are_decoded(vae, monkeypatch):
+    """No frame waits: when a latent frame begins, all frames before it have reached the encoder."""
+    from wan_director.nodes import video_file
+
+    events = []
+    decode_stream = type(vae)._decode_stream
+
+    def watched(self, samples):
+        for piece in decode_stream(self, samples):
+            events.extend(["made"] * piece.shape[1])
+            yield piece
+
+    to_bytes = video_file._bytes
+    monkeypatch.setattr(type(vae), "_decode_stream", watched)
+    monkeypatch.setattr(video_file, "_bytes", lambda frame: events.append("written") or to_bytes(frame))
+    NODES["WanDirectorDecodeToVideo"].execute(vae=vae, latent=latent(frames=4), **{**FILE, "format": "mp4-h264"})
+    assert events == ["made", "written"] + (["made"] * 4 + ["written"] * 4) * 3
+
+
+@pytest.mark.parametrize("format", ["png frames", "mp4-h264"])
+@pytest.mark.parametrize("at_call", [1, 40, 90])
+def test_cancel_leaves_no_file_and_a_model_that_works(vae, tiny_host, monkeypatch, format, at_call):
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == at_call:
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny_host, "check_interrupt", check)
+        with pytest.raises(Interrupted):
+            NODES["WanDirectorDecodeToVideo"].execute(vae=vae, latent=latent(), **{**FILE, "format": format})
+    assert len(calls) == at_call
+    assert files_in(tiny_host) == []
+    assert vae.decode(latent()["samples"]).isfinite().all()
+
+
+def test_wrong_latents_and_foreign_vaes_are_refused(vae):
+    node = NODES["WanDirectorDecodeToVideo"]
+    with pytest.raises(PairingError, match="48 channels"):
+        node.execute(vae=vae, latent={"samples": torch.zeros(1, 48, 1, 2, 2)}, **FILE)
+
+    class Foreign:
+        latent_channels = 16
+
+    with pytest.raises(InvalidInputError, match="Use Load Wan VAE"):
+        node.execute(vae=Foreign(), latent=latent(), **FILE)
+
+
+def test_the_workflow_is_in_the_file(vae, tiny_host):
+    from PIL import Image
+    from wan_director.nodes.standin import HiddenHolder
+
+    node = type("Node", (NODES["WanDirectorDecodeToVideo"],), {})
+    node.hidden = HiddenHolder(unique_id="1", prompt={"1": "p"}, extra_pnginfo={"workflow": {"nodes": []}})
+    node.execute(vae=vae, latent=latent(frames=1), **FILE)
+    (file,) = files_in(tiny_host)
+    assert Image.open(tiny_host.output / file).text == {"prompt": '{"1": "p"}', "workflow": '{"nodes": []}'}
+
+
+class Cramped:
+    """A device with `free` bytes: what the choice of strips sees."""
+
+    def __init__(self, monkeypatch, vae, host, free: int):
+        monkeypatch.setattr(vae.residence, "device", torch.device("meta"))
+        monkeypatch.setattr(host, "free_bytes", lambda _device: free)
+
+
+def test_strips_are_chosen_by_the_free_memory(vae, tiny_host, monkeypatch):
+    from wan_director.nodes.models import decode_bytes
+
+    needed = [vae._bytes(decode_bytes, 480, 832, strips) for strips in (1, 2, 4)]
+    assert needed == sorted(needed, reverse=True)
+    for free, strips in ((needed[0], 1), (needed[0] - 1, 2), (needed[1], 2), (needed[2], 4), (1000, 0)):
+        Cramped(monkeypatch, vae, tiny_host, free)
+        assert vae._strips(decode_bytes, 480, 832) == strips
