@@ -135,4 +135,4 @@ class WanDirectorSampler(io.ComfyNode):
         clean = model_latent(model, latent)
         given = given_frames_of(model, latent, clean)
         sides = [model_conditioning(model, side, latent) for side in (positive, negative)]
-        return io.NodeOutput(native_latent(model, latent, run_sampler(model, *sides, clean, settings, given)))
+        return io.NodeOutput(native_latent(model, latent, run_sampler(model, *sides, clean, settings, given=given)))
