@@ -23,6 +23,11 @@ class Weights:
         self._away: tuple[nn.Module, ...] = ()
         self._waiting: list[Held] = []
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the module holds copies on a device."""
+        return bool(self._waiting)
+
     def size_bytes(self) -> int:
         """Bytes that `load` brings to the device."""
         return size_bytes(held_tensors(self.module, self._away)) if not self._waiting else self.loaded_bytes

@@ -92,6 +92,9 @@ class Residence(Protocol):
             memory: which blocks stay on the CPU; its `streaming` then brings them in.
         """
 
+    def reload(self) -> None:
+        """Inside `loaded`: brings back the weights if the host has unloaded them in between; free when it has not."""
+
 
 class Host(Protocol):
     """What the nodes need from whoever runs them."""
@@ -306,10 +309,20 @@ class ComfyResidence:
         self.slabs = Slabs()
         self._weights = Weights(module)
         self._patcher = ComfyWeights(self._weights, device)
+        self._needed_bytes = 0
 
     @contextlib.contextmanager
     def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[nn.Module]:
         self._weights.leave_out(swapped_blocks(memory, self.module))
-        needed = working_bytes + slot_bytes(memory, self.module, self.device)
-        comfy.model_management.load_models_gpu([self._patcher], memory_required=needed, force_full_load=True)
+        self._needed_bytes = working_bytes + slot_bytes(memory, self.module, self.device)
+        self._load()
         yield self.module
+
+    def reload(self) -> None:
+        if not self._weights.is_loaded:
+            self._load()
+
+    def _load(self) -> None:
+        comfy.model_management.load_models_gpu(
+            [self._patcher], memory_required=self._needed_bytes, force_full_load=True
+        )

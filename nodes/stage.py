@@ -73,8 +73,9 @@ class Stage:
         self._stack.close()
 
     def begin_step(self, index: int) -> None:
-        """Tells the adapters which step comes, 0..steps - 1."""
+        """Tells the adapters which step comes, 0..steps - 1; weights that the host took away come back."""
         self._step = index
+        self._model.residence.reload()
         self._loras.begin_step(index, self._steps)
 
     def around(self, predict: Predict) -> Predict:

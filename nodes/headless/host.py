@@ -137,6 +137,9 @@ class HeadlessResidence:
         finally:
             self._weights.unload()
 
+    def reload(self) -> None:
+        """Nobody unloads in between."""
+
 
 def _find_device(chosen: str, wanted: str) -> torch.device:
     import torch

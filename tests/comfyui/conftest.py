@@ -118,6 +118,13 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
+def comfyui_place() -> tuple[Path, str]:
+    """ComfyUI's folder and its Python, for tests that need no server."""
+    folder = find_comfyui()
+    return folder, find_python(folder)
+
+
+@pytest.fixture(scope="session")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     comfyui_folder = find_comfyui()
     folder = tmp_path_factory.mktemp("comfyui") / "base"
