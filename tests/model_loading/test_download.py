@@ -38,7 +38,8 @@ class _Hub:
 def test_known_files_are_consistent() -> None:
     assert len({file.name for file in KNOWN_FILES}) == len(KNOWN_FILES)
     for file in KNOWN_FILES:
-        assert file.path_in_repo == f"split_files/{Path(file.folder).name}/{file.name}"
+        folder = "" if file.kind == "vace_module" else f"split_files/{Path(file.folder).name}/"
+        assert file.path_in_repo == folder + file.name
         assert file.folder == FOLDERS[file.kind]
     for kind in FOLDERS:
         assert known_file(where_to_get(kind).split()[0]).kind == kind
@@ -47,7 +48,11 @@ def test_known_files_are_consistent() -> None:
 
 
 def test_sizes_of_known_files_follow_from_their_shapes() -> None:
-    parameters = {"t2v_1.3B": 1.4190, "t2v_14B": 14.2885, "i2v": 16.3949, "vae": 0.12689, "umt5": 5.681, "clip": 0.6321}
+    parameters = {
+        "wan2.2_t2v": 14.2885, "wan2.2_i2v": 14.2889, "ti2v_5B": 4.9998, "wan2.2_vae": 0.70469,
+        "vace_1.3B": 2.1540, "vace_14B": 17.3376, "module_1_3B": 0.7350, "module_14B": 3.0491,
+        "t2v_1.3B": 1.4190, "t2v_14B": 14.2885, "i2v": 16.3949, "vae": 0.12689, "umt5": 5.681, "clip": 0.6321,
+    }  # fmt: skip
     for file in KNOWN_FILES:
         size = next((count * 2e9 for part, count in parameters.items() if part in file.name), None)
         assert size is None or file.size_bytes == pytest.approx(size, rel=2e-3)
