@@ -30,6 +30,7 @@ from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
 from ..text_encoder.encode import PromptTokens, encode_tokens, tokenize_weighted_prompt
 from ..text_encoder.tokenizer import Tokenizer
 from ..vae3d.budget import decode_bytes, encode_bytes
+from ..vae3d.cudnn import warn_of_slow_conv3d
 from ..vae3d.vae import STRIP_CHOICES, TILES
 from .host import Residence, host
 
@@ -179,6 +180,8 @@ class WanVAE:
     def _strips(self, count: Callable[..., int], height: int, width: int) -> int:
         """The fewest strips that fit into the memory that is free; 0 when not even the thinnest do."""
         device = self.residence.device
+        if device.type == "cuda":
+            warn_of_slow_conv3d()
         free = None if device.type == "cpu" else host().free_bytes(device)
         if free is None:
             return 1

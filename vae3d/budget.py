@@ -94,10 +94,10 @@ def _work(stations: Sequence[_Station], sizes: Sequence[tuple[int, int]]) -> int
 
 
 def _waiting(stations: Sequence[_Station], striped: range, sizes: Sequence[tuple[int, int]], strips: int) -> int:
-    """Whole frames before the strips, and the strips that are done: when memory peaks, about half of them."""
+    """Whole frames before the strips, and of those that are done about a quarter: memory peaks midway."""
     first, last = stations[striped.start], stations[striped.stop - 1]
     before, after = (rows * columns for rows, columns in (sizes[striped.start], sizes[striped.stop]))
-    done = last.made * last.frames_given * last.frames_made * after * (strips - 1) // (2 * strips)
+    done = last.made * last.frames_given * last.frames_made * after * (strips - 1) // (4 * strips)
     return LATENT_FRAMES_AT_ONCE * (first.given * first.frames_given * before + done)
 
 
