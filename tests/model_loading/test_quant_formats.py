@@ -17,7 +17,7 @@ from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_clip_vision, load_dit, load_text_encoder, load_vae
 from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.detect import inspect_checkpoint
-from wan_director.model_loading.quantization import arithmetic, int8
+from wan_director.model_loading.quantization import int8
 from wan_director.model_loading.quantization.casting import use_fp8_compute
 from wan_director.model_loading.quantization.layers import Embedding, Linear
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
@@ -26,13 +26,13 @@ from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 
 from .conftest import random_weights
+from .test_quant_arithmetic import LARGEST, hadamard
 
 # Sides are multiples of 64 where matrices are quantised, so that groups of 16, 32 and 64 fit.
 DIT = DiTConfig(dim=128, ffn_dim=192, heads=4, layers=2, text_dim=64, freq_dim=64)
 UMT5 = UMT5Config(vocab=520, dim=32, attention_dim=48, ffn_dim=64, heads=4, layers=2)
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
-LARGEST = {E4M3: 448.0, E5M2: 57344.0}
 
 State = dict[str, Tensor]
 
@@ -97,16 +97,6 @@ def lightx2v_int8(weights: State) -> tuple[State, State]:
 
 def comfy_marker(config: dict) -> Tensor:
     return torch.frombuffer(bytearray(json.dumps(config).encode()), dtype=torch.uint8)
-
-
-def hadamard(size: int) -> Tensor:
-    """The regular Hadamard matrix, written apart from ours: a product over the base-4 digits of row and column."""
-    four = torch.tensor([[1, 1, 1, -1], [1, 1, -1, 1], [1, -1, 1, 1], [-1, 1, 1, 1]], dtype=torch.float64) / 2
-    index, matrix = torch.arange(size), torch.ones(size, size, dtype=torch.float64)
-    for digit in (4**power for power in range((size.bit_length() - 1) // 2)):
-        at = index // digit % 4
-        matrix *= four[at][:, at]
-    return matrix
 
 
 def convrot(weights: State, group: int) -> tuple[State, State]:
@@ -377,38 +367,3 @@ def test_without_comfy_kitchen_the_sentence_names_it(tmp_path, weights, monkeypa
     assert inspect_checkpoint(open_checkpoint(path)).weight_format.name == "a format per layer"
     with pytest.raises(MissingPackageError, match=f"stored as {form} are read by the package comfy-kitchen"):
         load_dit(path, device="cpu")
-
-
-# -- arithmetic --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("codes", [E4M3, E5M2, torch.int8])
-def test_every_code_times_every_kind_of_scale_is_rounded_once(dtype, codes) -> None:
-    every = torch.arange(256, dtype=torch.uint8).view(codes)
-    every = every[torch.isfinite(every.float())].view(-1, 1)
-    rows = torch.rand(len(every), 1, generator=torch.Generator().manual_seed(0))
-    for scale in (None, rows[0, 0], rows):
-        expected = every.float() if scale is None else every.float() * scale
-        assert torch.equal(arithmetic.scaled_numbers(every, scale, dtype), expected.to(dtype))
-
-
-@pytest.mark.parametrize("codes", [E4M3, E5M2])
-def test_the_largest_number_of_fp8(codes) -> None:
-    every = torch.arange(256, dtype=torch.uint8).view(codes)
-    finite = every[torch.isfinite(every.float())]
-    assert arithmetic.largest_number(finite) == LARGEST[codes]
-    assert arithmetic.largest_number(finite[finite.float().abs() < 1]) == finite.float()[finite.float() < 1].max()
-    negative = torch.tensor([-3.0, 1.0, 0.0]).to(codes)
-    assert arithmetic.largest_number(negative) == 3
-    assert not torch.isfinite(torch.tensor(arithmetic.largest_number(every)))
-    assert arithmetic.largest_number(every[:0]) == 0
-
-
-@pytest.mark.parametrize("size", [4, 16, 64, 256])
-def test_the_rotation_is_the_regular_hadamard_matrix_and_its_own_inverse(size: int) -> None:
-    rotation = int8.rotation_matrix(size, torch.device("cpu"))
-    assert torch.equal(rotation @ rotation, torch.eye(size))
-    assert torch.equal(rotation.sum(1), torch.ones(size))
-    if size <= 64:
-        assert torch.equal(rotation.double(), hadamard(size))
