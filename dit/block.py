@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import NamedTuple
 
@@ -99,12 +101,16 @@ class CrossAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention and feed-forward, the first and last scaled and gated by the timestep."""
+    """Self-attention, cross-attention and feed-forward, the first and last scaled and gated by the timestep.
+
+    `feed_forward_run`: tokens that the feed-forward layers take at a time, see `feeding_forward`; 0 for the usual number.
+    """
 
     def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> None:
         super().__init__()
         dim = config.dim
         self.eps = config.eps
+        self.feed_forward_run = 0
         self.self_attn = SelfAttention(config, operations, attention)
         self.norm3 = operations.LayerNorm(dim, eps=config.eps)
         self.cross_attn = CrossAttention(config, operations, attention)
@@ -127,4 +133,22 @@ class Block(nn.Module):
         y = affine_norm(x, self.norm3).to(dtype)
         x = add(x, self.cross_attn(y, context.text, context.image))
         y = modulated_norm(x, scale_2, shift_2, self.eps).to(dtype)
-        return add_gated(x, update_tokens(self.ffn, y, run=matrix_run(y)), gate_2)
+        run = self.feed_forward_run or matrix_run(y)
+        return add_gated(x, update_tokens(self.ffn, y, run=run), gate_2)
+
+
+@contextmanager
+def feeding_forward(model: nn.Module, run: int) -> Iterator[None]:
+    """A model whose blocks' feed-forward layers take `run` tokens at a time, for the time of the context.
+
+    What lies between those layers is several times as wide as the tokens; shorter runs keep it small. 0 changes nothing.
+    """
+    blocks = [block for block in model.modules() if isinstance(block, Block)]
+    usual = [block.feed_forward_run for block in blocks]
+    try:
+        for block in blocks:
+            block.feed_forward_run = run
+        yield
+    finally:
+        for block, own in zip(blocks, usual):
+            block.feed_forward_run = own

@@ -44,4 +44,9 @@ def rows_run(x: Tensor) -> int:
 
 def matrix_run(x: Tensor) -> int:
     """Tokens of x [B, L, D] at a time for matrices."""
-    return max(MATRIX_RUN, -(-x.shape[1] // 4))
+    return matrix_run_of(x.shape[1])
+
+
+def matrix_run_of(length: int) -> int:
+    """As `matrix_run`, for a sequence of so many tokens."""
+    return max(MATRIX_RUN, -(-length // 4))

@@ -1,16 +1,83 @@
-"""How much memory a model takes once it is loaded, from its header alone."""
+"""How much memory a model takes once it is loaded, from its header alone, or from its size before it is downloaded."""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
 import torch
 
+from ..dit.config import DiTConfig
+from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking, block_weights, other_weights
 from .checkpoint import Checkpoint
 from .precision import Precision, choose_casting, choose_dtype
 from .quantization.casting import is_cast
 from .quantization.plain import FLOATS
+from .safetensors_file import TORCH_DTYPES
 from .spec import ModelSpec
 
 _SCALE_BYTES = 4
+_BLOCK = re.compile(r"(blocks|vace_blocks)\.(\d+)\..+")
+_WHOLE_CODES = frozenset({"F8_E4M3", "F8_E5M2", "I8"})
+
+
+class ModelBytes(NamedTuple):
+    """Bytes of a loaded model's weights.
+
+    `fixed`: outside the blocks; `blocks`: of each block, in the order they run; `itemsize`: of a number of the dtype of
+    computation; `unpacking`: what its quantised matrices take while they are used; `anonymous`: bytes that are memory
+    of their own, because they were converted, instead of windows into the file.
+    """
+
+    fixed: int
+    blocks: tuple[int, ...]
+    itemsize: int
+    unpacking: Unpacking
+    anonymous: int
+
+    @property
+    def total(self) -> int:
+        """All bytes."""
+        return self.fixed + sum(self.blocks)
+
+
+def model_bytes(
+    checkpoint: Checkpoint,
+    spec: ModelSpec,
+    precision: Precision = "auto",
+    device: torch.device | str | None = None,
+) -> ModelBytes:
+    """The weights of a model as `build` loads it with this precision.
+
+    Quantised matrices count as they are stored, those that are cast as fp8 with a scale per row, all others in the
+    dtype of computation.
+
+    Raises:
+        InvalidInputError: see `precision.choose_dtype`.
+    """
+    casting, dtype = choose_casting(spec, precision), choose_dtype(spec, precision, device).dtype
+    sizes: dict[tuple[str, int] | None, int] = defaultdict(int)
+    anonymous, unpacking = 0, PLAIN if casting is None else FP8
+    for key, source in spec.sources.items():
+        infos = [checkpoint.tensors[part] for part in source.keys if part in checkpoint.tensors]
+        elements = sum(info.elements for info in infos)
+        is_stored = all(len(info.shape) == 2 and info.dtype not in FLOATS for info in infos)
+        if casting is not None and is_cast(key):
+            size = elements + _SCALE_BYTES * sum(info.shape[0] for info in infos if info.shape)
+        elif is_stored:
+            size = sum(info.size_bytes for info in infos)
+            unpacking = max(unpacking, FP8 if all(info.dtype in _WHOLE_CODES for info in infos) else BLOCKWISE)
+        else:
+            size = elements * dtype.itemsize
+        match = _BLOCK.fullmatch(key)
+        sizes[(match[1], int(match[2])) if match else None] += size
+        is_window = is_stored or all(TORCH_DTYPES.get(info.dtype) == dtype for info in infos)
+        anonymous += 0 if is_window and not (casting is not None and is_cast(key)) else size
+    fixed = sizes.pop(None, 0)
+    return ModelBytes(fixed, _in_order(spec, sizes), dtype.itemsize, unpacking, anonymous)
 
 
 def loaded_bytes(
@@ -19,23 +86,45 @@ def loaded_bytes(
     precision: Precision = "auto",
     device: torch.device | str | None = None,
 ) -> int:
-    """Bytes of the weights of a model as `build` loads it with this precision.
+    """All bytes of `model_bytes`."""
+    return model_bytes(checkpoint, spec, precision, device).total
 
-    Quantised matrices count as they are stored, those that are cast as fp8 with a scale per row, all others in the
-    dtype of computation. Part of it may be windows into the file instead of memory of its own.
 
-    Raises:
-        InvalidInputError: see `precision.choose_dtype`.
-    """
-    casting, dtype = choose_casting(spec, precision), choose_dtype(spec, precision, device).dtype
-    total = 0
-    for key, source in spec.sources.items():
-        infos = [checkpoint.tensors[part] for part in source.keys if part in checkpoint.tensors]
-        elements = sum(info.elements for info in infos)
-        if casting is not None and is_cast(key):
-            total += elements + _SCALE_BYTES * sum(info.shape[0] for info in infos if info.shape)
-        elif all(len(info.shape) == 2 and info.dtype not in FLOATS for info in infos):
-            total += sum(info.size_bytes for info in infos)
-        else:
-            total += elements * dtype.itemsize
-    return total
+class _Storage(NamedTuple):
+    """Bytes per number of a block's matrices, per row of them beside, and what their use takes."""
+
+    per_number: float
+    per_row: int
+    unpacking: Unpacking
+
+
+STORAGES: Mapping[str, _Storage] = MappingProxyType({
+    "bf16": _Storage(2, 0, PLAIN),
+    "fp8": _Storage(1, _SCALE_BYTES, FP8),
+    "Q8_0": _Storage(34 / 32, 0, BLOCKWISE),
+    # A mixture of Q4_K, Q5_K and Q6_K: what the published 14B files have.
+    "Q4_K_M": _Storage(0.685, 0, BLOCKWISE),
+})  # fmt: skip
+"""How published files of a transformer are stored; what is not in a matrix of a block has 16 bits in all of them."""
+
+
+def bytes_before_download(config: DiTConfig, storage: str) -> ModelBytes:
+    """The weights of a transformer as it will be loaded from a file stored in one of `STORAGES`."""
+    per_number, per_row, unpacking = STORAGES[storage]
+    blocks = tuple(
+        round(weights.matrix * per_number) + weights.rows * per_row + weights.other * 2
+        for weights in block_weights(config)
+    )
+    return ModelBytes(other_weights(config) * 2, blocks, 2, unpacking, 0)
+
+
+def _in_order(spec: ModelSpec, sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
+    """Sizes of the blocks as they run: each VACE block after the one it steers."""
+    layers = spec.config.vace_layers if isinstance(spec.config, DiTConfig) else ()
+    places = {number: layer for number, layer in enumerate(layers)}
+
+    def place(block: tuple[str, int]) -> tuple[int, int]:
+        name, number = block
+        return (number, 0) if name == "blocks" else (places.get(number, number), 1)
+
+    return tuple(sizes[block] for block in sorted(sizes, key=place))

@@ -1,0 +1,132 @@
+"""The arithmetic of memory against what the meta device counts, and against the modules' own weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from wan_director.benchmarks.peak_memory import peak_bytes
+from wan_director.dit.block import feeding_forward
+from wan_director.dit.config import PRESETS
+from wan_director.dit.footprint import (
+    BLOCKWISE,
+    FP8,
+    PLAIN,
+    block_weights,
+    other_weights,
+    pass_bytes,
+    pass_shape,
+)
+from wan_director.dit.inputs import DitInputs, VaceInput
+from wan_director.dit.model import WanDiT
+from wan_director.model_loading.quantization import layers
+from wan_director.model_loading.quantization.fp8 import FP8 as FP8_CODEC
+from wan_director.model_loading.quantization.gguf import CODECS
+from wan_director.model_loading.quantization.stored import StoredWeight
+from wan_director.text_encoder.footprint import block_elements, encode_bytes, other_elements
+from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Encoder
+
+PARTS = {
+    FP8: lambda rows, columns: (
+        FP8_CODEC,
+        {"weight": torch.empty(rows, columns, dtype=torch.float8_e4m3fn), "scale": torch.empty(rows, 1)},
+    ),
+    BLOCKWISE: lambda rows, columns: (
+        CODECS["Q4_K"],
+        {"weight": torch.empty(rows, columns // 256 * 144, dtype=torch.uint8)},
+    ),
+}
+
+
+def store(model: WanDiT, unpacking) -> None:
+    """Gives every matrix of the blocks its stored form."""
+    for layer in nn.ModuleList(model.streamed_blocks).modules():
+        if isinstance(layer, layers.Linear):
+            shape = tuple(layer.weight.shape)
+            codec, parts = PARTS[unpacking](*shape)
+            layer.store(StoredWeight(codec, parts, shape))
+
+
+def counted(preset: str, unpacking, latent: tuple[int, int, int], *, together: int = 1, run: int = 0) -> int:
+    """Peak of a pass through a model with one block (two with VACE), which is that of the whole model."""
+    config = replace(PRESETS[preset], layers=1, vace_blocks=int(PRESETS[preset].vace_blocks > 0))
+    with torch.device("meta"):
+        model = WanDiT(config, nn if unpacking is PLAIN else layers).to(torch.bfloat16)
+        if unpacking is not PLAIN:
+            store(model, unpacking)
+        channels = config.out_channels
+        inputs = DitInputs(
+            torch.empty(1, channels, *latent),
+            torch.empty(1),
+            torch.empty(1, 512, config.text_dim),
+            torch.empty(1, config.image_channels, *latent) if config.image_channels else None,
+            torch.empty(1, 257, config.clip_dim) if config.clip_dim else None,
+            (VaceInput(torch.empty(1, config.vace_channels, *latent), 1.0),) if config.vace_blocks else (),
+        )
+    with feeding_forward(model, run):
+        return peak_bytes(lambda: model.forward_together([inputs] * together))
+
+
+@pytest.mark.parametrize(
+    ("preset", "unpacking", "latent"),
+    [
+        ("t2v-14B", PLAIN, (21, 60, 104)),
+        ("t2v-14B", FP8, (5, 40, 60)),
+        ("t2v-14B", BLOCKWISE, (2, 40, 60)),
+        ("t2v-14B", FP8, (1, 60, 104)),
+        ("i2v-14B", PLAIN, (9, 60, 104)),
+        ("i2v-14B", FP8, (9, 60, 104)),
+        ("vace-14B", PLAIN, (9, 60, 104)),
+        ("t2v-1.3B", PLAIN, (21, 60, 104)),
+        ("t2v-1.3B", PLAIN, (5, 60, 104)),
+        ("t2v-1.3B", FP8, (3, 40, 60)),
+        ("ti2v-5B", PLAIN, (31, 44, 80)),
+    ],
+)
+def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
+    controls = int(PRESETS[preset].vace_blocks > 0)
+    predicted = pass_bytes(PRESETS[preset], pass_shape((1, *latent), controls), unpacking=unpacking)
+    assert predicted == pytest.approx(counted(preset, unpacking, latent), rel=0.1)
+
+
+def test_passes_that_go_together_hold_a_buffer_more_each():
+    predicted = pass_bytes(PRESETS["t2v-1.3B"], pass_shape((1, 3, 60, 104), together=2))
+    assert predicted == pytest.approx(counted("t2v-1.3B", PLAIN, (3, 60, 104), together=2), rel=0.1)
+
+
+def test_shorter_runs_of_feed_forward_take_less():
+    config, latent = PRESETS["t2v-1.3B"], (5, 60, 104)
+    predicted = pass_bytes(config, pass_shape((1, *latent)), run=1024)
+    assert predicted == pytest.approx(counted("t2v-1.3B", PLAIN, latent, run=1024), rel=0.1)
+    assert predicted < 0.65 * pass_bytes(config, pass_shape((1, *latent)))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_weights_are_counted_exactly(preset):
+    with torch.device("meta"):
+        model = WanDiT(PRESETS[preset])
+    blocks = [sum(parameter.numel() for parameter in block.parameters()) for block in model.streamed_blocks]
+    matrices = [
+        sum(layer.weight.numel() for name, layer in block.named_modules() if isinstance(layer, nn.Linear))
+        for block in model.blocks[:1]
+    ]
+    assert [weights.elements for weights in block_weights(PRESETS[preset])] == blocks
+    assert block_weights(PRESETS[preset])[0].matrix == matrices[0]
+    assert sum(blocks) + other_weights(PRESETS[preset]) == sum(each.numel() for each in model.parameters())
+
+
+@pytest.mark.parametrize("tokens", [32, 128, 512])
+def test_encoding_a_prompt_holds_what_the_arithmetic_says(tokens):
+    with torch.device("meta"):
+        model = UMT5Encoder(replace(UMT5_XXL, layers=1, vocab=1000)).bfloat16()
+        ids = torch.empty(1, tokens, dtype=torch.int64)
+    assert encode_bytes(UMT5_XXL, tokens=tokens) == pytest.approx(peak_bytes(lambda: model(ids)), rel=0.1)
+
+
+def test_weights_of_the_text_encoder_are_counted_exactly():
+    with torch.device("meta"):
+        model = UMT5Encoder(UMT5_XXL)
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    assert UMT5_XXL.layers * block_elements(UMT5_XXL) + other_elements(UMT5_XXL) == counted
