@@ -16,8 +16,8 @@ from .stream import Passage, Step
 from .strips import Rows, Shelf
 
 LATENT_FRAMES_AT_ONCE = 4
-# After so many latent frames a fresh decoder has forgotten that it did not see the ones before.
-_WARM_UP = 8
+# The decoder sees no more latent frames back (that of Wan 2.1: 38), so that it may start so many before those wanted.
+_WARM_UP = 40
 
 
 def decode_tiled(
