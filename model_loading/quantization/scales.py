@@ -39,7 +39,8 @@ def read_scale(checkpoint: Checkpoint, key: str) -> Tensor | None:
 
 def shaped_scale(checkpoint: Checkpoint, name: str, key: str) -> Tensor:
     """The scale called `name` of the weight called `key`; form and errors as `read_scale`."""
-    scale, rows = checkpoint.read(name).float().clone(), checkpoint.tensors[key].shape[0]
+    scale, shape = checkpoint.read(name).float().clone(), checkpoint.tensors[key].shape
+    rows = shape[0] if shape else 1
     if scale.numel() not in (1, rows) or (scale.ndim > 1 and scale.shape[0] != scale.numel()):
         raise CheckpointError(
             f"{checkpoint.path.name}: the scale {name!r} has the shape {list(scale.shape)}, but {key!r} needs one "

@@ -88,6 +88,18 @@ def test_the_sound_files_load(tmp_path: Path) -> None:
     assert fuzz.open_all(path, "safetensors") == "loaded"
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (1,)])
+def test_a_scaled_weight_that_is_no_matrix_gives_a_sentence(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """Found by the fuzzer, in one input of 300."""
+    path = tmp_path / "model.safetensors"
+    tensors = fuzz.scaled(torch.float8_e4m3fn)
+    save_file(
+        tensors | {"blocks.0.self_attn.k.weight": torch.zeros(shape).to(torch.float8_e4m3fn)}, path, fuzz.METADATA
+    )
+    with pytest.raises(CheckpointError, match="self_attn.k"):
+        fuzz.open_all(path, "fp8 scaled")
+
+
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
