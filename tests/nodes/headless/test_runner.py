@@ -33,6 +33,16 @@ def test_a_graph_runs_to_a_file(prompt, tiny_host):
     assert (tiny_host.output / "video" / "test_00001_.mp4").stat().st_size > 1000
 
 
+def test_a_latent_goes_straight_to_the_same_file(prompt, tiny_host):
+    save = prompt["8"]["inputs"]
+    direct = {"vae": ["2", 0], "latent": ["6", 0], **{name: save[name] for name in save if name != "images"}}
+    prompt["9"] = {"class_type": "WanDirectorDecodeToVideo", "inputs": {**direct, "filename_prefix": "video/direct"}}
+    run_graph(parse_graph(prompt, CLASSES), CLASSES)
+    one, other = (tiny_host.output / "video" / f"{name}_00001_.mp4" for name in ("test", "direct"))
+    # The graph inside the file is the same too.
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_prompts_are_encoded_before_the_model_is_loaded(prompt):
     names = [node.class_type for node in order(parse_graph(prompt, CLASSES), CLASSES)]
     assert names.index("WanDirectorTextEncode") < names.index("WanDirectorLoadModel")
