@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
 
-from .backend import Backend, Event, Reached
+from .backend import Backend, Event
 from .pinned import HostBuffer
 from .slabs import Packed, Slabs, lay_out
 from .staging import BUFFERS, Staging
@@ -27,8 +27,8 @@ class _Slot:
     def __init__(self, bytes_: Tensor) -> None:
         self.bytes = bytes_
         self.content: Packed | None = None
-        self.ready: Event = Reached()
-        self.free: Event = Reached()
+        self.ready: Event | None = None
+        self.free: Event | None = None
 
 
 class Ring:
@@ -54,6 +54,9 @@ class Ring:
         self._arriving: deque[_Slot] = deque()
         self._present: Packed | None = None
         self._next = 0
+
+    def start(self) -> None:
+        """Fetches the first blocks."""
         self._start_at(0)
 
     def stream(self, blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
@@ -79,7 +82,8 @@ class Ring:
         """Gives every block its own tensors back and drops the slots."""
         self._settle()
         for slot in self._slots:
-            self._backend.wait(slot.ready)  # the allocator may give the memory to the next computation
+            if slot.ready is not None:
+                self._backend.wait(slot.ready)  # the allocator may give the memory to the next computation
         self._slots.clear()
         self._arriving.clear()
 
@@ -149,6 +153,7 @@ def swapping(blocks: Sequence[nn.Module], backend: Backend, slabs: Slabs, pinned
             stack.callback(staging.close)
         ring = Ring(list(zip(blocks, packed)), backend, staging)
         stack.callback(ring.close)
+        ring.start()
         yield ring
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import ExitStack
 
 import torch
 from torch import nn
@@ -42,14 +43,13 @@ class Weights:
         """Makes the module hold copies on `device`; once is enough. When it fails, the module is as before."""
         if self._waiting:
             return
-        try:
+        with ExitStack() as failed:
+            failed.callback(self.unload)
             for held in held_tensors(self.module, self._away):
                 held.replace(held.tensor.to(device))
                 self._waiting.append(held)
                 self.loaded_bytes += held.size_bytes
-        except BaseException:
-            self.unload()
-            raise
+            failed.pop_all()
 
     def unload(self) -> None:
         """Makes the module hold its own tensors again; the copies are dropped."""

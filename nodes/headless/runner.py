@@ -11,6 +11,7 @@ import torch
 
 from ...common.errors import GraphError, OutOfMemory, WanDirectorError
 from ...common.log import logger
+from ...common.out_of_memory import is_out_of_memory
 from ..host import host
 from ..standin import HiddenHolder
 from .graph import Graph, GraphNode, Link
@@ -224,19 +225,13 @@ def _run_node(node: GraphNode, node_class: type, inputs: dict[str, Any], carried
     except WanDirectorError as error:
         refusal = _named(node, error)
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         refusal = OutOfMemory(
             f"{node.label} needs more memory than is free. Make a smaller or shorter video, choose precision bf16, or "
             "close other programs."
         )
     raise refusal from None  # outside the handlers, whose traceback would keep the node's tensors alive
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """torch has an error of its own for GPUs, but only words for RAM."""
-    is_named = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
-    return is_named or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _named(node: GraphNode, error: WanDirectorError) -> WanDirectorError:
