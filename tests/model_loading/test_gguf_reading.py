@@ -60,7 +60,7 @@ def test_metadata_is_text_and_lists_are_read_on_demand(write_gguf) -> None:
         "a.number": 7,
         "a.fraction": 0.5,
         "a.flag": True,
-        "a.words": ["one", "", "▁two"],
+        "a.words": ["one", "", "\u2581two"],
         "a.numbers": [1, -2, 3],
         "a.fractions": [0.5, -1.0],
         "a.long": "x" * 20_000,
