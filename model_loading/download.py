@@ -12,8 +12,7 @@ from pathlib import Path
 from ..common.errors import CheckpointError, DownloadError, MissingFileError, MissingPackageError
 from ..common.log import logger
 from .checkpoint import human_bytes, open_checkpoint
-from .key_maps.layouts import Kind
-from .known_files import FOLDERS, KNOWN_FILES, KnownFile, known_file
+from .known_files import FOLDERS, KNOWN_FILES, FileKind, KnownFile, known_file
 
 Fetch = Callable[[str, str, Path], Path]
 """Fetches (repo, path in repo) into a folder and returns where the file lies; see `fetch_from_hub`."""
@@ -22,7 +21,7 @@ _RESERVE_BYTES = 1_000_000_000
 _PARTIAL_FOLDER = ".wan_director_download"
 
 
-def find_file(name: str, kind: Kind, folders: Iterable[str | Path]) -> Path:
+def find_file(name: str, kind: FileKind, folders: Iterable[str | Path]) -> Path:
     """The model file or folder called `name` in one of `folders`.
 
     Raises:
@@ -35,7 +34,7 @@ def find_file(name: str, kind: Kind, folders: Iterable[str | Path]) -> Path:
     return found
 
 
-def missing_file_sentence(name: str, kind: Kind, folders: Iterable[str | Path] = ()) -> str:
+def missing_file_sentence(name: str, kind: FileKind, folders: Iterable[str | Path] = ()) -> str:
     """Which file is missing, where to get it and where to put it."""
     places = [str(folder) for folder in folders] or [FOLDERS[kind]]
     file = known_file(name)
@@ -48,7 +47,7 @@ def missing_file_sentence(name: str, kind: Kind, folders: Iterable[str | Path] =
     )
 
 
-def find_or_download(name: str, kind: Kind, folders: Iterable[str | Path], *, fetch: Fetch | None = None) -> Path:
+def find_or_download(name: str, kind: FileKind, folders: Iterable[str | Path], *, fetch: Fetch | None = None) -> Path:
     """The file called `name` in one of `folders`; if it is a known file, downloaded into the first one when missing.
 
     Raises:

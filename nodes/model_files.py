@@ -8,6 +8,7 @@ from ..common.errors import MissingFileError
 from ..model_loading.checkpoint import open_checkpoint
 from ..model_loading.detect import inspect_checkpoint
 from ..model_loading.download import missing_file_sentence
+from ..model_loading.known_files import known_file
 from ..model_loading.spec import require_kind
 from ..model_loading.vace_module import inspect_vace_module
 from .host import host
@@ -63,11 +64,13 @@ def find_lora(name: str) -> Path:
     """The path of the LoRA called `name`.
 
     Raises:
-        MissingFileError: it is in none of the folders.
+        MissingFileError: it is in none of the folders; of a published one the message says where to get it.
     """
     path = host().find_model("loras", name)
     if path is None:
         folder = host().model_folders("loras")[0]
+        if known_file(name):
+            raise MissingFileError(missing_file_sentence(name, "lora", [folder]))
         raise MissingFileError(f"{name} is not in {folder}. Put the LoRA there, or choose another one.")
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from ...common.errors import InvalidInputError, MissingFileError
 from ..api import io
 from ..host import host
+from ..video_file import read_video
+
+Video = io.Custom("VIDEO")
 
 
 class LoadImage(io.ComfyNode):
@@ -81,4 +85,54 @@ class ImageFromBatch(io.ComfyNode):
         return io.NodeOutput(image[first : first + length].clone())
 
 
-CORE_NODES = {"LoadImage": LoadImage, "ImageFromBatch": ImageFromBatch}
+class LoadVideo(io.ComfyNode):
+    """A video file; what travels on the wire is its path."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="LoadVideo",
+            display_name="Load Video",
+            category="image/video",
+            inputs=[io.String.Input("file", tooltip="Path of a video, or its name in the input folder.")],
+            outputs=[Video.Output()],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        if file is None or host().input_file(file).is_file():
+            return True
+        return (
+            f"There is no video file {file}. Give a path, or put the file beside the workflow or into ComfyUI's input "
+            "folder."
+        )
+
+    @classmethod
+    def execute(cls, file: str) -> Any:
+        return io.NodeOutput(host().input_file(file))
+
+
+class GetVideoComponents(io.ComfyNode):
+    """The frames of a video and how many there are per second; no sound."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="GetVideoComponents",
+            display_name="Get Video Components",
+            category="image/video",
+            inputs=[Video.Input("video")],
+            outputs=[
+                io.Image.Output(display_name="images"),
+                io.Custom("AUDIO").Output(display_name="audio"),
+                io.Float.Output(display_name="fps"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, video: Path) -> Any:
+        frames, fps = read_video(video)
+        return io.NodeOutput(frames, None, fps)
+
+
+CORE_NODES = {node.__name__: node for node in (LoadImage, ImageFromBatch, LoadVideo, GetVideoComponents)}

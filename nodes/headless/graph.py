@@ -96,7 +96,7 @@ def check_known(id: str, class_type: str, title: str | None, node_classes: Mappi
         called = f" '{title}'" if title and title != class_type else ""
         raise GraphError(
             f"Node {id}{called} is a {class_type}, which the command line does not know. It runs the nodes of Wan "
-            "Director and LoadImage; run this workflow in ComfyUI, or replace the node."
+            "Director and some for loading pictures and videos; run this workflow in ComfyUI, or replace the node."
         )
 
 

@@ -38,7 +38,7 @@ class _Hub:
 def test_known_files_are_consistent() -> None:
     assert len({file.name for file in KNOWN_FILES}) == len(KNOWN_FILES)
     for file in KNOWN_FILES:
-        folder = "" if file.kind == "vace_module" else f"split_files/{Path(file.folder).name}/"
+        folder = {"vace_module": "", "lora": "Lightx2v/"}.get(file.kind, f"split_files/{Path(file.folder).name}/")
         assert file.path_in_repo == folder + file.name
         assert file.folder == FOLDERS[file.kind]
     for kind in FOLDERS:
@@ -54,8 +54,17 @@ def test_sizes_of_known_files_follow_from_their_shapes() -> None:
         "t2v_1.3B": 1.4190, "t2v_14B": 14.2885, "i2v": 16.3949, "vae": 0.12689, "umt5": 5.681, "clip": 0.6321,
     }  # fmt: skip
     for file in KNOWN_FILES:
+        if "fp8" in file.name or file.kind == "lora":
+            continue
         size = next((count * 2e9 for part, count in parameters.items() if part in file.name), None)
         assert size is None or file.size_bytes == pytest.approx(size, rel=2e-3)
+    fp8 = {
+        "wan2.1_t2v_14B_fp8_scaled.safetensors": 14.2885e9,
+        "umt5_xxl_fp8_e4m3fn_scaled.safetensors": 5.681e9 + 1.0505e9,
+    }
+    assert {name: known_file(name).size_bytes for name in fp8} == pytest.approx(fp8, rel=2e-3)
+    block = 8 * (5120 + 5120) + 2 * (5120 + 13824)  # each matrix has a pair of rank 64 in 16 bit
+    assert known_file(where_to_get("lora").split()[0]).size_bytes == pytest.approx(40 * block * 64 * 2, rel=2e-3)
 
 
 def test_a_file_is_found_in_the_second_folder(tmp_path: Path) -> None:

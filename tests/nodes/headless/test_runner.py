@@ -19,6 +19,7 @@ from wan_director.nodes.api import io
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.runner import check_graph, order, run_graph
+from wan_director.nodes.video_file import save_video
 
 CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
 
@@ -197,3 +198,19 @@ def test_load_image_reads_what_comfyui_reads(tmp_path, tiny_host):
     with pytest.raises(InvalidInputError, match="text.png cannot be read as a picture"):
         load.execute(image="text.png")
     assert "There is no picture file nowhere.png" in load.validate_inputs("nowhere.png")
+
+
+def test_a_saved_video_is_loaded_as_it_was(tmp_path, tiny_host):
+    place = tiny_host.save_place("clip", 32, 16)
+    frames = torch.linspace(0, 1, 5).reshape(5, 1, 1, 1).expand(5, 16, 32, 3)
+    (file,) = save_video(frames, place, format="mp4-h264", fps=12.0, quality=100, metadata={})
+    load, parts = CORE_NODES["LoadVideo"], CORE_NODES["GetVideoComponents"]
+    (video,) = load.execute(file=str(file)).args
+    loaded, sound, fps = parts.execute(video=video).args
+    assert loaded.shape == frames.shape and (loaded - frames).abs().max() < 0.03
+    assert fps == 12.0 and sound is None
+    (tmp_path / "page.mp4").write_text("<html>")
+    with pytest.raises(InvalidInputError, match="page.mp4 cannot be read as a video"):
+        parts.execute(video=tmp_path / "page.mp4")
+    assert load.validate_inputs(str(file)) is True
+    assert "There is no video file nowhere.mp4" in load.validate_inputs("nowhere.mp4")
