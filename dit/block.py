@@ -103,7 +103,7 @@ class CrossAttention(nn.Module):
 class Block(nn.Module):
     """Self-attention, cross-attention and feed-forward, the first and last scaled and gated by the timestep.
 
-    `feed_forward_run`: tokens that the feed-forward layers take at a time, see `feeding_forward`; 0 for the usual number.
+    `feed_forward_run`: tokens that the feed-forward layers take at a time, 0 for the usual number.
     """
 
     def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> None:
@@ -141,7 +141,7 @@ class Block(nn.Module):
 def feeding_forward(model: nn.Module, run: int) -> Iterator[None]:
     """A model whose blocks' feed-forward layers take `run` tokens at a time, for the time of the context.
 
-    What lies between those layers is several times as wide as the tokens; shorter runs keep it small. 0 changes nothing.
+    What lies between those layers is several times as wide as the tokens; shorter runs keep it small. 0: the usual run.
     """
     blocks = [block for block in model.modules() if isinstance(block, Block)]
     usual = [block.feed_forward_run for block in blocks]

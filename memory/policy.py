@@ -141,6 +141,22 @@ def streamed_blocks(module: nn.Module) -> Sequence[nn.Module]:
     return getattr(module, "streamed_blocks", ())
 
 
+@contextlib.contextmanager
+def streaming_in(module: nn.Module, policy: MemoryPolicy, device: torch.device, slabs: Slabs) -> Iterator[None]:
+    """A model whose blocks come as a policy says, for the time of the context; one without them is left alone."""
+    blocks = streamed_blocks(module)
+    if not blocks:
+        yield
+        return
+    own = module.block_stream
+    with policy.streaming(blocks, device, slabs) as stream:
+        try:
+            module.block_stream = stream
+            yield
+        finally:
+            module.block_stream = own
+
+
 def swapped_blocks(policy: MemoryPolicy, module: nn.Module) -> list[nn.Module]:
     """The blocks of a model that a policy swaps."""
     blocks = streamed_blocks(module)

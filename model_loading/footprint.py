@@ -121,7 +121,7 @@ def bytes_before_download(config: DiTConfig, storage: str) -> ModelBytes:
 def _in_order(spec: ModelSpec, sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
     """Sizes of the blocks as they run: each VACE block after the one it steers."""
     layers = spec.config.vace_layers if isinstance(spec.config, DiTConfig) else ()
-    places = {number: layer for number, layer in enumerate(layers)}
+    places = dict(enumerate(layers))
 
     def place(block: tuple[str, int]) -> tuple[int, int]:
         name, number = block

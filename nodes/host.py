@@ -92,6 +92,9 @@ class Residence(Protocol):
             memory: which blocks stay on the CPU; its `streaming` then brings them in.
         """
 
+    def unloaded(self) -> AbstractContextManager[nn.Module]:
+        """The model with all its weights on the CPU, to compute there."""
+
     def reload(self) -> None:
         """Inside `loaded`: brings back the weights if the host has unloaded them in between; free when it has not."""
 
@@ -134,6 +137,9 @@ class Host(Protocol):
 
     def free_bytes(self, device: torch.device) -> int | None:
         """Memory of a device that is free now; None where that cannot be asked."""
+
+    def available_bytes(self, device: torch.device) -> int | None:
+        """As `free_bytes`, with what models take that can be unloaded."""
 
     def free_memory(self, device: torch.device) -> None:
         """Takes from a device what nothing uses now: models that do not run, and torch's cache."""
@@ -241,6 +247,10 @@ class ComfyHost:
     def free_bytes(self, device: torch.device) -> int | None:
         return int(comfy.model_management.get_free_memory(device))
 
+    def available_bytes(self, device: torch.device) -> int | None:
+        models = (model for model in comfy.model_management.current_loaded_models if model.model is not None)
+        return self.free_bytes(device) + sum(int(m.model_loaded_memory()) for m in models if m.device == device)
+
     def free_memory(self, device: torch.device) -> None:
         comfy.model_management.unload_all_models()
         comfy.model_management.soft_empty_cache()
@@ -316,6 +326,11 @@ class ComfyResidence:
         self._weights.leave_out(swapped_blocks(memory, self.module))
         self._needed_bytes = working_bytes + slot_bytes(memory, self.module, self.device)
         self._load()
+        yield self.module
+
+    @contextlib.contextmanager
+    def unloaded(self) -> Iterator[nn.Module]:
+        self._weights.unload()
         yield self.module
 
     def reload(self) -> None:

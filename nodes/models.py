@@ -20,8 +20,10 @@ from torch import Tensor
 from ..common.errors import InvalidInputError
 from ..common.families import Family
 from ..common.log import logger
-from ..common.shapes import TEMPORAL_STRIDE, latent_frames, video_frames
+from ..common.shapes import TEMPORAL_STRIDE, VideoShape, latent_frames, video_frames
 from ..dit.adapters import AppliedAdapter, ParameterShapes
+from ..memory.plan import Task, smallest_bytes
+from ..memory.policy import streaming_in
 from ..model_loading import build
 from ..model_loading.precision import Precision
 from ..model_loading.spec import ModelSpec
@@ -29,10 +31,11 @@ from ..model_loading.vace_module import add_vace_module
 from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
 from ..text_encoder.encode import PromptTokens, encode_tokens, tokenize_weighted_prompt
 from ..text_encoder.tokenizer import Tokenizer
-from ..vae3d.budget import decode_bytes, encode_bytes
 from ..vae3d.cudnn import warn_of_slow_conv3d
-from ..vae3d.vae import STRIP_CHOICES, TILES
+from ..vae3d.vae import STRIP_CHOICES, TILES, CausalVAE
 from .host import Residence, host
+from .memory_settings import AUTOMATIC, MemorySettings, check_for_cpu, tell
+from .memory_tasks import bytes_of, decoding_task, encoding_task, smaller_videos, text_task
 
 TOKENS_KEY = "umt5xxl"
 """Under which ComfyUI keeps the tokens of this text encoder."""
@@ -78,6 +81,7 @@ class WanVAE:
     spec: ModelSpec
     dtype: torch.dtype
     residence: Residence
+    memory: MemorySettings = AUTOMATIC
 
     latent_dim = 3
     output_channels = 3
@@ -148,10 +152,10 @@ class WanVAE:
     def _decode_stream(self, samples: Tensor) -> Iterator[Tensor]:
         """Pictures [1, 1 or 4, H, W, 3] of each latent frame, moved to the CPU as they are made."""
         stride = self.spacial_compression_decode()
-        height, width = (side * stride for side in samples.shape[3:])
-        progress = host().progress(samples.shape[2], "decoding")
-        with self.residence.loaded(self._bytes(decode_bytes, height, width)) as vae:
-            strips = self._strips(decode_bytes, height, width)
+        _, _, count, height, width = samples.shape
+        video = VideoShape(video_frames(count), height * stride, width * stride)
+        progress = host().progress(count, "decoding")
+        with self._at_work(decoding_task, video) as (vae, strips):
             tile = None if strips else TILES[0]
             stream = vae.decode_stream(samples, strips or 1, tile=tile, check=host().check_interrupt)
             for number, piece in enumerate(stream, start=1):
@@ -160,33 +164,47 @@ class WanVAE:
 
     def _encode_clip(self, clip: Tensor) -> Tensor:
         """[1, F, H, W, 3] -> [1, C, T, h, w]."""
-        height, width = clip.shape[2:4]
-        progress = host().progress(latent_frames(clip.shape[1]), "encoding")
+        video = VideoShape(*clip.shape[1:4])
+        progress = host().progress(latent_frames(video.frames), "encoding")
         latent = []
-        with self.residence.loaded(self._bytes(encode_bytes, height, width)) as vae:
-            strips = self._strips(encode_bytes, height, width) or STRIP_CHOICES[-1]
+        with self._at_work(encoding_task, video) as (vae, strips):
             stream = vae.encode_stream(
-                clip.movedim(-1, 1), strips, prepare=lambda frames: frames * 2 - 1, check=host().check_interrupt
+                clip.movedim(-1, 1),
+                strips or STRIP_CHOICES[-1],
+                prepare=lambda frames: frames * 2 - 1,
+                check=host().check_interrupt,
             )
             for frame in stream:
                 latent.append(frame.float().cpu())
                 progress.update(len(latent))
         return torch.cat(latent, dim=2)
 
-    def _bytes(self, count: Callable[..., int], height: int, width: int, strips: int = 1) -> int:
-        itemsize = torch.empty(0, dtype=self.dtype).element_size()
-        return count(self.spec.config, height, width, strips=strips, itemsize=itemsize)
-
-    def _strips(self, count: Callable[..., int], height: int, width: int) -> int:
-        """The fewest strips that fit into the memory that is free; 0 when not even the thinnest do."""
-        device = self.residence.device
-        if device.type == "cuda":
+    @contextlib.contextmanager
+    def _at_work(self, make_task: Callable[..., Task], video: VideoShape) -> Iterator[tuple[CausalVAE, int]]:
+        """The network where it is to compute, and the fewest strips that fit there; 0 when not even the thinnest do."""
+        residence, memory = self.residence, self.memory
+        if memory.vae == "cpu":
+            check_for_cpu(self.dtype, self.file, "Load Wan VAE")
+            with residence.unloaded() as vae:
+                yield vae, memory.strips or 1
+            return
+        if residence.device.type == "cuda":
             warn_of_slow_conv3d()
-        free = None if device.type == "cpu" else host().free_bytes(device)
-        if free is None:
-            return 1
-        fitting = (strips for strips in STRIP_CHOICES if self._bytes(count, height, width, strips) <= free)
-        return next(fitting, 0)
+        weights = bytes_of(residence.module, self.dtype)
+
+        def task(video: VideoShape) -> Task:
+            return make_task(weights, self.spec.config, video)
+
+        def what_fits(limit: int) -> Iterator[str]:
+            def fits(video: VideoShape) -> bool:
+                return smallest_bytes(task(video)) <= limit
+
+            return smaller_videos(video._replace(frames=1), self.spec.config.spatial_stride, fits)
+
+        choice = memory.choose(task(video), residence.device, what_fits)
+        with residence.loaded(choice.way.working_bytes) as vae:
+            limit = memory.limit(residence.device)
+            yield vae, memory.strips or (choice.way.number if limit is None or choice.device_bytes <= limit else 0)
 
     def _check_latent(self, samples: Tensor) -> None:
         if samples.ndim != 5 or samples.shape[1] != self.latent_channels:
@@ -223,7 +241,8 @@ class WanTextEncoder:
 
     spec: ModelSpec
     tokenizer: Tokenizer
-    embed: Callable[[PromptTokens], Tensor]
+    embed: Callable[[PromptTokens, MemorySettings], Tensor]
+    memory: MemorySettings = AUTOMATIC
 
     @property
     def file(self) -> str:
@@ -239,7 +258,8 @@ class WanTextEncoder:
     def encode_from_tokens(self, tokens: dict[str, list], return_pooled: Any = False, return_dict: bool = False) -> Any:
         """The embedding [1, 512, D], float32, CPU; UMT5 has no pooled output."""
         pairs = tokens[TOKENS_KEY][0]
-        embedding = self.embed(PromptTokens(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)))
+        prompt = PromptTokens(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+        embedding = self.embed(prompt, self.memory)
         if return_dict:
             return {"cond": embedding, "pooled_output": None}
         return (embedding, None) if return_pooled else embedding
@@ -311,7 +331,7 @@ def load_text_encoder(path: Path, *, precision: Precision, device: str) -> WanTe
         loaded = build.load_text_encoder(path, **options)
         residence = host().residence(loaded.module, options["device"])
         # One embedding of the Wan encoder is 8 MB; the negative prompt of a session rarely changes.
-        embed = lru_cache(maxsize=8)(partial(_embed, residence))
+        embed = lru_cache(maxsize=8)(partial(_embed, loaded.spec, loaded.dtype, residence))
         return WanTextEncoder(loaded.spec, loaded.tokenizer, embed)
 
     return _once(build.model_key(path, precision, "text encoder", device), load)
@@ -348,7 +368,20 @@ def _once(key: Hashable, load: Callable[[], Any]) -> Any:
     return loaded
 
 
-def _embed(residence: Residence, tokens: PromptTokens) -> Tensor:
+def _embed(
+    spec: ModelSpec, dtype: torch.dtype, residence: Residence, prompt: PromptTokens, memory: MemorySettings
+) -> Tensor:
     host().check_interrupt()
-    with residence.loaded() as encoder:
-        return encode_tokens(encoder, tokens).cpu()
+    if memory.text_encoder == "cpu":
+        check_for_cpu(dtype, spec.path.name, "Load Wan Text Encoder")
+        with residence.unloaded() as encoder:
+            return encode_tokens(encoder, prompt)
+    task = text_task(bytes_of(residence.module, dtype), spec.config, len(prompt.ids))
+    choice = memory.choose(task, residence.device, lambda _limit: ("computed on the CPU: choose text_encoder 'cpu'",))
+    policy = memory.policy(choice)
+    tell(choice)
+    with (
+        residence.loaded(choice.way.working_bytes, policy) as encoder,
+        streaming_in(encoder, policy, residence.device, residence.slabs),
+    ):
+        return encode_tokens(encoder, prompt).cpu()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.shapes import LatentShape, VideoShape, video_frames
+from ..dit.block import feeding_forward
+from ..dit.conditioning.vace import VaceControl
 from ..dit.inputs import Conditioning
-from ..memory.policy import RESIDENT, MemoryPolicy
+from ..memory.plan import Choice, Task, smallest_bytes
 from ..sampling.denoiser import Denoiser
 from ..sampling.given import NOTHING_GIVEN, Given
 from ..sampling.guidance import CFG
@@ -19,6 +23,8 @@ from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
 from ..sampling.solvers import SOLVERS
 from ..sampling.validation import check_seed, find_choice
 from .host import host, interrupt_hook
+from .memory_settings import AUTOMATIC, MemorySettings, tell
+from .memory_tasks import bytes_of, latent_shape, sampling_task, smaller_videos
 from .models import WanModel
 from .stage import Stage, Workload
 
@@ -54,7 +60,7 @@ def run_sampler(
     latent: Tensor,
     settings: SamplerSettings,
     given: Given = NOTHING_GIVEN,
-    memory: MemoryPolicy = RESIDENT,
+    memory: MemorySettings = AUTOMATIC,
 ) -> Tensor:
     """The sampled latent, normalised: [B, C, T, h, w], float32, CPU.
 
@@ -63,7 +69,7 @@ def run_sampler(
     Args:
         latent: [B, C, T, h, w], normalised; zeros for a new video.
         given: latent frames to keep as they are.
-        memory: which blocks of the model stay on the device; when memory runs out, fewer do.
+        memory: how much of the device to use; when it runs out all the same, less of the model stays on it.
 
     Raises:
         OutOfMemory: the video does not fit, even with all blocks swapped.
@@ -74,8 +80,14 @@ def run_sampler(
     guidance = CFG(settings.cfg)
     check_seed(settings.seed)
     device = model.residence.device
+    choice = _choose(model, positive, latent, guidance, memory)
+    workload = Workload(_tokens(latent), latent.shape[2], choice.way.working_bytes)
+    tell(choice)
     progress = host().progress(schedule.steps, "sampling")
-    with Stage(model, memory, _workload(model, latent), schedule.steps) as stage:
+    with (
+        feeding_forward(model.residence.module, memory.feed_forward_run),
+        Stage(model, memory.policy(choice), workload, schedule.steps) as stage,
+    ):
         sides = (_on_device(side, device) for side in (positive, negative))
         denoiser = Denoiser(
             stage.module,
@@ -112,10 +124,33 @@ def _on(device: torch.device, item: Any) -> Any:
     return replace(item, **{name: value.to(device) for name, value in tensors.items()})
 
 
-def _workload(model: WanModel, latent: Tensor) -> Workload:
-    """One pass beside the weights: about two feed-forward and eight token buffers, and the LoRAs."""
-    config = model.spec.config
+def _choose(model: WanModel, positive: Conditioning, latent: Tensor, guidance: CFG, memory: MemorySettings) -> Choice:
+    """How much of the model is to be on the device."""
+    weights = bytes_of(model.residence.module, model.dtype)
+    loras = sum(lora.adapter.size_bytes for lora in model.loras)
+    weights = weights._replace(fixed=weights.fixed + loras)
+    controls = sum(isinstance(item, VaceControl) for item in positive.items)
+    family, config = model.spec.family, model.spec.config
+
+    def task(latent: LatentShape, batch: int) -> Task:
+        passes = 1 + guidance.needs_negative
+        return sampling_task(
+            weights, config, batch, latent, passes=passes, controls=controls, run=memory.feed_forward_run
+        )
+
+    def what_fits(limit: int) -> Iterator[str]:
+        def fits(video: VideoShape) -> bool:
+            return smallest_bytes(task(latent_shape(family, video), len(latent))) <= limit
+
+        _, _, frames, height, width = latent.shape
+        stride = family.spatial_stride
+        return smaller_videos(
+            VideoShape(video_frames(frames), height * stride, width * stride), family.size_multiple, fits
+        )
+
+    return memory.choose(task(LatentShape(*latent.shape[1:]), len(latent)), model.residence.device, what_fits)
+
+
+def _tokens(latent: Tensor) -> int:
     batch, _, frames, height, width = latent.shape
-    tokens = batch * frames * -(-height // 2) * -(-width // 2)
-    activations = tokens * (2 * config.ffn_dim + 8 * config.dim) * model.dtype.itemsize
-    return Workload(tokens, frames, activations + sum(lora.adapter.size_bytes for lora in model.loras))
+    return batch * frames * -(-height // 2) * -(-width // 2)

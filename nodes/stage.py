@@ -17,16 +17,13 @@ from ..dit.adapters import adapted
 from ..dit.attention import sdpa_attention, uses_only, using_attention
 from ..dit.guard import NonFiniteError, watch_first_block
 from ..dit.inputs import DitInputs
-from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks
+from ..memory.budget import FLOPS_PER_BYTE
+from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks, streaming_in
 from ..sampling.step import NoiseLevel, Predict
 from .host import host
 from .models import WanModel
 
 Made = TypeVar("Made")
-
-FLOPS_PER_BYTE = 16_000
-"""What the fastest devices compute in bf16 while one byte of weights arrives (an H200: 790 TFLOP/s, 50 GB/s). Slower
-ones compute less (a 4090: 6,600, a 3060: 2,100), so that copies weigh less for them."""
 
 
 class Workload(NamedTuple):
@@ -135,8 +132,7 @@ class Stage:
                 stack.callback(watch_first_block(module.blocks[0], self._note_sound).remove)
             blocks = streamed_blocks(module)
             self._joins = self._may_join and self._copies_dominate(blocks)
-            stream = stack.enter_context(self.memory.streaming(blocks, residence.device, residence.slabs))
-            stack.enter_context(_streaming(module, stream))
+            stack.enter_context(streaming_in(module, self.memory, residence.device, residence.slabs))
             return stack.pop_all()
 
     def _note_sound(self) -> None:
@@ -235,13 +231,3 @@ _SWITCHES = (
     ),
     _Switch(_multiplies_in_fp8, _without_fp8, "without fp8 compute"),
 )
-
-
-@contextlib.contextmanager
-def _streaming(module: nn.Module, stream: Any) -> Iterator[None]:
-    own = module.block_stream
-    try:
-        module.block_stream = stream
-        yield
-    finally:
-        module.block_stream = own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -33,15 +34,23 @@ class UMT5Encoder(nn.Module):
     Linear layers compute in the dtype of the token embedding; norms, attention and the residual stream in float32,
     which keeps float16 files within range and brings bfloat16 closer to the float32 result.
 
+    `block_stream` yields the blocks in order; a residency policy replaces it to bring weights in as they are needed.
+
     Source: Wan-Video/Wan2.1 wan/modules/t5.py (9737cba); Chung et al., UniMax, 2023 (one position bias per layer).
     """
 
     def __init__(self, config: UMT5Config, operations=nn):
         super().__init__()
         self.config = config
+        self.block_stream: Callable[[Iterable[nn.Module]], Iterable[nn.Module]] = iter
         self.token_embedding = operations.Embedding(config.vocab, config.dim)
         self.blocks = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
         self.norm = RMSNorm(config.dim, config.eps)
+
+    @property
+    def streamed_blocks(self) -> list[nn.Module]:
+        """The blocks that a residency policy may bring in, in order."""
+        return list(self.blocks)
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Embeds tokens in their context.
@@ -58,7 +67,7 @@ class UMT5Encoder(nn.Module):
         dtype, x = x.dtype, x.float()
         buckets = distance_buckets(ids.shape[1], self.config.buckets, self.config.max_distance).to(x.device)
         padding = None if mask is None else (mask == 0)[:, None, None, :]  # [B, 1, 1, L]
-        for block in self.blocks:
+        for block in self.block_stream(self.blocks):
             x = block(x, buckets, padding, dtype)
         return self.norm(x)
 

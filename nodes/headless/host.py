@@ -96,6 +96,12 @@ class HeadlessHost:
 
         return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
+    def available_bytes(self, device: torch.device) -> int | None:
+        import torch
+
+        free = self.free_bytes(device)
+        return free and free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
     def free_memory(self, device: torch.device) -> None:
         import torch
 
@@ -136,6 +142,11 @@ class HeadlessResidence:
             yield self.module
         finally:
             self._weights.unload()
+
+    @contextlib.contextmanager
+    def unloaded(self) -> Iterator[nn.Module]:
+        self._weights.unload()
+        yield self.module
 
     def reload(self) -> None:
         """Nobody unloads in between."""

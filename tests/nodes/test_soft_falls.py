@@ -18,7 +18,9 @@ from wan_director.model_loading.quantization import layers
 from wan_director.nodes import models, sampling_run, stage
 from wan_director.nodes.headless.host import HeadlessResidence, Interrupted
 from wan_director.nodes.host import host
+from wan_director.nodes.memory_settings import AUTOMATIC, MemorySettings
 from wan_director.nodes.sampling_run import SamplerSettings, run_sampler
+from wan_director.sampling.guidance import CFG
 
 TOO_MUCH = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 SPELLINGS = [
@@ -47,7 +49,9 @@ def settings(solver: str = "euler") -> SamplerSettings:
 def sample(model: models.WanModel, memory=RESIDENT, solver: str = "euler") -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     sides = [Conditioning(torch.randn(1, 512, 128, generator=generator)) for _ in range(2)]
-    return run_sampler(model, *sides, torch.zeros(1, 16, 3, 6, 8), settings(solver), memory=memory)
+    swaps = (memory.blocks, memory.pinned_bytes) if isinstance(memory, BlockSwap) else (0, None)
+    wanted = MemorySettings(blocks_to_swap=swaps[0], pinned_bytes=swaps[1])
+    return run_sampler(model, *sides, torch.zeros(1, 16, 3, 6, 8), settings(solver), memory=wanted)
 
 
 class Fault:
@@ -156,7 +160,9 @@ def test_a_video_that_never_fits_ends_in_a_sentence(monkeypatch):
 
 def test_what_would_fit_is_named(monkeypatch):
     model = load()
-    needed = sampling_run._workload(model, torch.zeros(1, 16, 3, 6, 8)).working_bytes
+    prompt = Conditioning(torch.zeros(1, 512, 128))
+    latent = torch.zeros(1, 16, 3, 6, 8)
+    needed = sampling_run._choose(model, prompt, latent, CFG(3.0), AUTOMATIC).way.working_bytes
     monkeypatch.setattr(type(host()), "free_bytes", lambda self, device: needed * 2 // 3 + 1)
     handle = model.residence.module.head.register_forward_hook(lambda *_call: (_ for _ in ()).throw(TOO_MUCH))
     with pytest.raises(OutOfMemory, match="at most 5 frames long"):

@@ -1,0 +1,162 @@
+"""Before anything runs: what each stage of a run takes, and the cheapest way to run it within a budget.
+
+A stage is one model at work. It costs least with all its weights on the device; where they do not fit, blocks are
+swapped in, as few as necessary; where a stage can be cut into strips, that is weighed against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+
+from .budget import FILE_BYTES, Card
+from .policy import RESIDENT, BlockSwap, Footprint, MemoryPolicy
+
+_DEVICE = torch.device("cpu")  # the arithmetic of a policy is the same for all, as the cap is given
+
+
+class Way(NamedTuple):
+    """One way to compute a stage: `number` of strips, bytes beside the weights, and time compared with the fastest."""
+
+    number: int
+    working_bytes: int
+    slowdown: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a stage has to do.
+
+    Attributes:
+        name: of the stage ("sample").
+        fixed_bytes: weights that are always on the device.
+        block_bytes: of each block that may be swapped, in the order they run.
+        ways: to compute it, the fastest first.
+        flops: of one pass through the blocks.
+        passes: how often the blocks are run through in one step.
+        joins: whether the passes of a step can go block by block, so that blocks are copied once for all; `ways` then
+            leave room for it.
+        anonymous_bytes: of the weights that are in RAM of their own, because they were converted while loading; others
+            are windows into their file, which the system drops when RAM is short.
+        host_bytes: RAM beside the weights.
+    """
+
+    name: str
+    fixed_bytes: int
+    block_bytes: tuple[int, ...]
+    ways: tuple[Way, ...]
+    flops: float = 0.0
+    passes: int = 1
+    joins: bool = False
+    anonymous_bytes: int = 0
+    host_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A task in the way it is going to run.
+
+    Attributes:
+        task: what is done.
+        way: how.
+        swapped: blocks that are swapped in.
+        footprint: what the blocks take.
+        card: the assumed device.
+    """
+
+    task: Task
+    way: Way
+    swapped: int
+    footprint: Footprint
+    card: Card
+
+    @property
+    def device_bytes(self) -> int:
+        """The most that the device holds."""
+        return self.weight_bytes + self.way.working_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        """On the device, the slots of swapped blocks included."""
+        return self.task.fixed_bytes + self.footprint.device_bytes
+
+    @property
+    def host_bytes(self) -> int:
+        """RAM that is not given back under pressure."""
+        return max(self.task.anonymous_bytes, self.footprint.pinned_bytes) + self.task.host_bytes
+
+    @property
+    def copied_bytes(self) -> int:
+        """Over the bus in one step."""
+        return self.footprint.copied_bytes * (1 if self.task.joins else self.task.passes)
+
+    @cached_property
+    def copy_ratio(self) -> float:
+        """Time of the copies of a step as a part of the time of its computation."""
+        compute_s = self.task.flops * self.task.passes / self.card.flops
+        if not self.copied_bytes or not compute_s:
+            return 0.0
+        total = self.footprint.copied_bytes
+        from_file = self.copied_bytes * min(1.0, self.footprint.file_bytes / total)
+        copy_s = (self.copied_bytes - from_file) / self.card.bus_bytes + from_file / min(
+            FILE_BYTES, self.card.bus_bytes
+        )
+        return copy_s / compute_s
+
+    @property
+    def slowdown(self) -> float:
+        """Expected part of the time that comes on top of that with everything on the device, 0 for none.
+
+        Copies run beside the computation, so that only what takes longer than it costs time.
+        """
+        return (1 + self.way.slowdown) * (1 + max(0.0, self.copy_ratio - 1)) - 1
+
+    @property
+    def policy(self) -> MemoryPolicy:
+        """For the blocks."""
+        return BlockSwap(self.swapped) if self.swapped else RESIDENT
+
+
+def plan(task: Task, limit_bytes: int, card: Card, *, pinned_bytes: int) -> Choice | None:
+    """The cheapest way to run a task with at most so much of the device; None when there is none.
+
+    Cheapest is what is expected to take the least time; of equals, what brings less over the bus.
+
+    Args:
+        pinned_bytes: cap on the host memory that blocks are swapped in from; those beyond come from their file.
+    """
+    fitting = [choice for choice in ways_to_run(task, card, pinned_bytes) if choice.device_bytes <= limit_bytes]
+    return min(fitting, key=lambda choice: (choice.slowdown, choice.copied_bytes, choice.way.number), default=None)
+
+
+def smallest(task: Task, card: Card, *, pinned_bytes: int) -> Choice:
+    """The way to run a task that takes the least of the device."""
+    return min(ways_to_run(task, card, pinned_bytes), key=lambda choice: (choice.device_bytes, choice.slowdown))
+
+
+def smallest_bytes(task: Task) -> int:
+    """The least that a task takes of the device."""
+    ways = min(way.working_bytes for way in task.ways)
+    blocks = (_footprint(task.block_bytes, count, 0).device_bytes for count in (0, len(task.block_bytes)))
+    return task.fixed_bytes + ways + min(blocks)
+
+
+def swap_exactly(task: Task, blocks: int, card: Card, *, pinned_bytes: int) -> Choice:
+    """The task with so many blocks swapped, in its fastest way."""
+    count = min(blocks, len(task.block_bytes))
+    return Choice(task, task.ways[0], count, _footprint(task.block_bytes, count, pinned_bytes), card)
+
+
+def ways_to_run(task: Task, card: Card, pinned_bytes: int) -> list[Choice]:
+    """Every way worth considering, those with fewer swapped blocks first."""
+    counts = range(len(task.block_bytes) + 1)
+    footprints = [(count, _footprint(task.block_bytes, count, pinned_bytes)) for count in counts]
+    return [Choice(task, way, count, footprint, card) for count, footprint in footprints for way in task.ways]
+
+
+def _footprint(block_bytes: Sequence[int], swapped: int, pinned_bytes: int) -> Footprint:
+    return BlockSwap(swapped, pinned_bytes).footprint(block_bytes, _DEVICE)

@@ -1,0 +1,117 @@
+"""What the user wants of memory, and what follows from it on the device at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..common.errors import InvalidInputError, OutOfMemory
+from ..common.log import logger
+from ..memory.budget import Budget, example_card, gigabytes
+from ..memory.pinned import default_pinned_bytes
+from ..memory.plan import Choice, Task, plan, smallest, swap_exactly
+from ..memory.policy import RESIDENT, BlockSwap, MemoryPolicy
+from .host import host
+
+Placement = Literal["auto", "cpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySettings:
+    """The widgets of the memory node, on the socket WAN_DIRECTOR_MEMORY.
+
+    Attributes:
+        budget: device memory to use.
+        blocks_to_swap: of the video model; None for as few as fit into the budget.
+        pinned_bytes: cap on the host memory for swapped blocks; None for the usual one.
+        text_encoder, vae: where they compute: as their loaders say, or on the CPU.
+        strips: that the VAE cuts large frames into; 0 for as few as fit into the budget.
+        feed_forward_run: tokens at a time in the feed-forward layers; 0 for the usual number.
+    """
+
+    budget: Budget = Budget()
+    blocks_to_swap: int | None = None
+    pinned_bytes: int | None = None
+    text_encoder: Placement = "auto"
+    vae: Placement = "auto"
+    strips: int = 0
+    feed_forward_run: int = 0
+
+    def limit(self, device: torch.device) -> int | None:
+        """Bytes of a device that may be used; None for no limit."""
+        is_fixed = self.budget.kind == "use at most"
+        free = host().available_bytes(device) if device.type != "cpu" else None
+        if free is None:
+            return self.budget.size_bytes if is_fixed else None
+        return self.budget.limit(free)
+
+    def choose(self, task: Task, device: torch.device, what_fits: Callable[[int], Iterable[str]]) -> Choice:
+        """How a task is to run.
+
+        Args:
+            what_fits: things that would fit into so many bytes, for the refusal.
+
+        Raises:
+            OutOfMemory: nothing fits into the memory that the user gives.
+        """
+        pinned = default_pinned_bytes(device) if self.pinned_bytes is None else self.pinned_bytes
+        limit = self.limit(device)
+        card = example_card(limit or 0)
+        if self.blocks_to_swap is not None and task.block_bytes and task.name == "sample":
+            return swap_exactly(task, self.blocks_to_swap, card, pinned_bytes=pinned)
+        if limit is None:
+            return swap_exactly(task, 0, card, pinned_bytes=pinned)
+        choice = plan(task, limit, card, pinned_bytes=pinned)
+        if choice is None and self.budget.kind == "use at most":
+            raise OutOfMemory(refusal(smallest(task, card, pinned_bytes=pinned), limit, what_fits(limit)))
+        return choice or smallest(task, card, pinned_bytes=pinned)
+
+    def policy(self, choice: Choice) -> MemoryPolicy:
+        """For the blocks of a model that runs as chosen."""
+        return BlockSwap(choice.swapped, self.pinned_bytes) if choice.swapped else RESIDENT
+
+
+AUTOMATIC = MemorySettings()
+"""What holds without a memory node: all but 1 GB of the device, as few swapped blocks as fit."""
+
+
+def refusal(least: Choice, limit: int, what_fits: Iterable[str]) -> str:
+    """The sentence for a task that does not fit, not even in the way that takes least."""
+    swapped = " with all blocks swapped" if least.swapped else ""
+    swapped = f" in {least.way.number} strips" if least.way.number > 1 else swapped
+    fitting = ", or ".join(what_fits)
+    advice = f"Make it {fitting}" if fitting else "Make a smaller or shorter video, or allow more memory"
+    return (
+        f"It does not fit into {gigabytes(limit)}: to {least.task.name} takes {gigabytes(least.device_bytes)} at "
+        f"least{swapped} ({gigabytes(least.weight_bytes)} of weights, {gigabytes(least.way.working_bytes)} beside "
+        f"them). {advice}."
+    )
+
+
+def tell(choice: Choice) -> None:
+    """One line for the log about blocks that are swapped."""
+    if not choice.swapped:
+        return
+    logger.info(
+        "%d of %d blocks are swapped in: %s on the device, %s per step over the bus.",
+        choice.swapped,
+        len(choice.task.block_bytes),
+        gigabytes(choice.device_bytes),
+        gigabytes(choice.copied_bytes),
+    )
+
+
+def check_for_cpu(dtype: torch.dtype, file: str, loader: str) -> None:
+    """Refuses to compute in fp16 on the CPU, where it is about a thousand times slower than in other formats.
+
+    Raises:
+        InvalidInputError: it is fp16.
+    """
+    if dtype == torch.float16:
+        raise InvalidInputError(
+            f"{file} is loaded in fp16, in which a CPU computes a thousand times slower than in bf16 or fp32. Choose "
+            f"precision bf16 in {loader}, or leave it on the GPU."
+        )

@@ -1,0 +1,154 @@
+"""What each stage of a run has to do, as the planner of memory asks it: from a model's weights and a video's size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import nn
+
+from ..common.families import Family
+from ..common.shapes import LatentShape, VideoShape, latent_frames
+from ..dit.config import DiTConfig
+from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking, pass_bytes, pass_shape
+from ..memory.budget import FLOPS_PER_BYTE
+from ..memory.plan import Task, Way
+from ..memory.policy import block_bytes, streamed_blocks
+from ..memory.tensors import held_tensors, size_bytes
+from ..model_loading.footprint import ModelBytes
+from ..text_encoder import footprint as text_footprint
+from ..text_encoder.encode import MAX_TOKENS
+from ..text_encoder.umt5 import UMT5Config
+from ..vae3d.budget import decode_bytes, encode_bytes
+from ..vae3d.config import VAEConfig
+from ..vae3d.vae import STRIP_CHOICES
+
+_STATE_LATENTS = 8
+"""Latents in float32 that a run holds: the state, the noise, what the solver remembers, and two predictions."""
+_HALO = 0.07
+"""Part of the work that one more strip adds, at a height of 480 pixels."""
+_PICTURE_BYTES = 12
+
+
+def bytes_of(module: nn.Module, dtype: torch.dtype) -> ModelBytes:
+    """The weights of a loaded model."""
+    blocks = tuple(block_bytes(streamed_blocks(module)))
+    total = size_bytes(held_tensors(module))
+    unpacking = max((_unpacking(layer) for layer in module.modules()), default=PLAIN)
+    return ModelBytes(max(0, total - sum(blocks)), blocks, dtype.itemsize, unpacking, 0)
+
+
+def text_task(weights: ModelBytes, config: UMT5Config, tokens: int = MAX_TOKENS) -> Task:
+    """Encoding a prompt."""
+    working = text_footprint.encode_bytes(
+        config, tokens=tokens, itemsize=weights.itemsize, is_unpacked=weights.unpacking.is_made
+    )
+    flops = 2 * tokens * config.layers * text_footprint.block_elements(config)
+    return Task(
+        "encode the prompt", weights.fixed, weights.blocks, (Way(1, working),), flops,
+        anonymous_bytes=weights.anonymous,
+    )  # fmt: skip
+
+
+def clip_task(weights: ModelBytes) -> Task:
+    """Looking at a picture: 257 tokens, whose layers hold little beside the weights."""
+    return Task(
+        "look at the picture", weights.total, (), (Way(1, weights.total // 20),), anonymous_bytes=weights.anonymous
+    )
+
+
+def sampling_task(
+    weights: ModelBytes, config: DiTConfig, batch: int, latent: LatentShape, *, passes: int, controls: int, run: int
+) -> Task:
+    """One step of sampling.
+
+    Args:
+        passes: of the model in a step: 2 with guidance, else 1.
+        controls: control videos of VACE.
+        run: tokens at a time in the feed-forward layers, 0 for the usual number.
+    """
+    shape = pass_shape((batch, *latent[1:]), controls)
+    flops = batch * config.block_flops(shape.length) * len(weights.blocks)
+    joins = passes > 1 and sum(weights.blocks) * FLOPS_PER_BYTE > flops
+    shape = shape._replace(together=passes if joins else 1)
+    working = pass_bytes(config, shape, itemsize=weights.itemsize, unpacking=weights.unpacking, run=run)
+    kept = _kept_bytes(config, batch, latent, passes, controls)
+    return Task(
+        "sample", weights.fixed, weights.blocks, (Way(1, working + kept),), flops, passes, joins,
+        anonymous_bytes=weights.anonymous,
+    )  # fmt: skip
+
+
+def encoding_task(weights: ModelBytes, config: VAEConfig, video: VideoShape) -> Task:
+    """Frames to latent."""
+    pictures = video.frames * video.height * video.width * _PICTURE_BYTES
+    ways = _ways(encode_bytes, weights, config, video)
+    return Task("encode the pictures", weights.total, (), ways, anonymous_bytes=weights.anonymous, host_bytes=pictures)
+
+
+def decoding_task(weights: ModelBytes, config: VAEConfig, video: VideoShape, *, keeps_frames: bool = True) -> Task:
+    """Latent to frames, which stay in RAM unless they go to a file one by one."""
+    pictures = video.frames * video.height * video.width * _PICTURE_BYTES if keeps_frames else 0
+    ways = _ways(decode_bytes, weights, config, video)
+    return Task("decode", weights.total, (), ways, anonymous_bytes=weights.anonymous, host_bytes=pictures)
+
+
+def latent_shape(family: Family, video: VideoShape, references: int = 0) -> LatentShape:
+    """The latent of a video, with reference pictures of VACE before it."""
+    stride = family.spatial_stride
+    frames = latent_frames(video.frames) + references
+    return LatentShape(family.latent_channels, frames, video.height // stride, video.width // stride)
+
+
+def smaller_videos(video: VideoShape, multiple: int, fits: Callable[[VideoShape], bool]) -> Iterator[str]:
+    """What else could be made: the longest video of this size, and the largest of this length, that fit."""
+    frames = _largest(range((video.frames - 1) // 4), lambda count: fits(video._replace(frames=1 + 4 * count)))
+    if frames is not None:
+        yield f"at most {1 + 4 * frames} frames"
+    sizes = [_scaled(video, part / 20, multiple) for part in range(4, 20)]
+    size = _largest(range(len(sizes)), lambda number: fits(sizes[number]))
+    if size is not None:
+        yield f"at most {sizes[size].width} x {sizes[size].height} pixels"
+
+
+def _scaled(video: VideoShape, factor: float, multiple: int) -> VideoShape:
+    height, width = (max(multiple, int(side * factor) // multiple * multiple) for side in video[1:])
+    return VideoShape(video.frames, height, width)
+
+
+def _largest(numbers: Sequence[int], fits: Callable[[int], bool]) -> int | None:
+    """The largest number that fits, where every one below it fits too."""
+    low, high = -1, len(numbers) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(numbers[middle]) else (low, middle - 1)
+    return numbers[low] if low >= 0 else None
+
+
+def _kept_bytes(config: DiTConfig, batch: int, latent: LatentShape, passes: int, controls: int) -> int:
+    """Latents, and what steers the model."""
+    _, frames, height, width = latent
+    pixels = batch * frames * height * width
+    channels = _STATE_LATENTS * config.out_channels + passes * config.image_channels + controls * config.vace_channels
+    clip = 0 if config.clip_dim is None else 257 * config.clip_dim
+    return 4 * (pixels * channels + passes * (config.text_tokens * config.text_dim + clip))
+
+
+def _ways(count: Callable[..., int], weights: ModelBytes, config: VAEConfig, video: VideoShape) -> tuple[Way, ...]:
+    shown = 4 * video.height * video.width * _PICTURE_BYTES * 2  # the frames on their way, in float32, twice
+    halo = _HALO * 480 / max(video.height, 1)
+    return tuple(
+        Way(
+            strips,
+            count(config, video.height, video.width, strips=strips, itemsize=weights.itemsize) + shown,
+            halo * (strips - 1),
+        )
+        for strips in STRIP_CHOICES
+    )
+
+
+def _unpacking(layer: nn.Module) -> Unpacking:
+    if getattr(layer, "codec", None) is None:
+        return PLAIN
+    weight = layer.weight
+    return FP8 if weight.element_size() == 1 and tuple(weight.shape) == tuple(layer.stored_shape) else BLOCKWISE
