@@ -93,7 +93,7 @@ class WanDirectorLoadVAE(io.ComfyNode):
             display_name="Load Wan VAE",
             category=CATEGORY,
             description="Loads the Wan video VAE, which turns frames into latents and back. Wan 2.1 and the 14B models "
-            "of Wan 2.2 use wan_2.1_vae; the tiny demo model has its own.",
+            "of Wan 2.2 use wan_2.1_vae, TI2V-5B uses wan2.2_vae; the tiny demo model has its own.",
             search_aliases=["vae loader", "load vae", "wanvideo vae loader"],
             inputs=[
                 io.Combo.Input(

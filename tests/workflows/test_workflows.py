@@ -26,16 +26,26 @@ LOADER_WIDGETS = {
     "WanDirectorLoadVAE": ("vae_name", "vae"),
     "WanDirectorLoadTextEncoder": ("text_encoder_name", "text_encoders"),
     "WanDirectorLoadClipVision": ("clip_vision_name", "clip_vision"),
+    "WanDirectorLora": ("lora_name", "loras"),
 }
 
-# Source: Wan-Video/Wan2.1 README and generate.py; (steps, cfg, shift, width, height) with unipc, 81 frames, 16 fps.
+# Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs/wan_ti2v_5B.py.
+# (steps, cfg, shift, solver, schedule), (width, height, frames), fps
+UNIPC = ("unipc", "official")
 OFFICIAL = {
-    "t2v_1.3B": (50, 6.0, 8.0, 832, 480),
-    "t2v_14B": (50, 5.0, 5.0, 1280, 720),
-    "i2v_14B_480p": (40, 5.0, 3.0, 832, 480),
-    "i2v_14B_720p": (40, 5.0, 5.0, 1280, 720),
-    "flf2v_14B": (50, 5.0, 16.0, 1280, 720),
+    "t2v_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
+    "t2v_14B": ((50, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
+    "i2v_14B_480p": ((40, 5.0, 3.0, *UNIPC), (832, 480, 81), 16),
+    "i2v_14B_720p": ((40, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
+    "flf2v_14B": ((50, 5.0, 16.0, *UNIPC), (1280, 720, 81), 16),
+    "vace_1.3B": ((50, 5.0, 16.0, *UNIPC), (832, 480, 81), 16),
+    "ti2v_5B": ((50, 5.0, 5.0, *UNIPC), (1280, 704, 121), 24),
+    "ti2v_5B_i2v": ((50, 5.0, 5.0, *UNIPC), (1280, 704, 121), 24),
+    # Those of the LoRA: its page on the Hugging Face Hub.
+    "t2v_14B_lora_4_steps": ((4, 1.0, 5.0, "euler", "simple"), (832, 480, 81), 16),
 }
+SIZES = ("WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace")
+SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 each_bundled = pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
@@ -50,8 +60,8 @@ def prompt(path: Path) -> dict[str, dict]:
     return as_prompt(parse_graph(canvas(path), CLASSES))
 
 
-def of_class(path: Path, class_type: str) -> list[dict[str, Any]]:
-    return [node["inputs"] for node in prompt(path).values() if node["class_type"] == class_type]
+def of_class(path: Path, *class_types: str) -> list[dict[str, Any]]:
+    return [node["inputs"] for node in prompt(path).values() if node["class_type"] in class_types]
 
 
 def loaders(path: Path) -> Iterator[tuple[dict, str, str]]:
@@ -104,16 +114,16 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 
 @each_downloaded
 def test_settings_are_the_official_ones(path: Path):
-    steps, cfg, shift, width, height = OFFICIAL[path.stem]
+    settings, shape, fps = OFFICIAL[path.stem]
     (sampler,) = of_class(path, "WanDirectorSampler")
-    (size,) = of_class(path, "WanDirectorEmptyLatent") + of_class(path, "WanDirectorImageToVideo")
+    (size,) = of_class(path, *SIZES)
     (text,) = of_class(path, "WanDirectorTextEncode")
-    (video,) = of_class(path, "WanDirectorSaveVideo")
-    assert [sampler[name] for name in ("steps", "cfg", "shift", "denoise")] == [steps, cfg, shift, 1]
-    assert [sampler[name] for name in ("solver", "schedule")] == ["unipc", "official"]
-    assert [size[name] for name in ("width", "height", "frames")] == [width, height, 81]
+    (video,) = of_class(path, *SAVERS)
+    assert tuple(sampler[name] for name in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+    assert sampler["denoise"] == 1
+    assert tuple(size[name] for name in ("width", "height", "frames")) == shape
     assert text["negative"].endswith(OFFICIAL_NEGATIVE)
-    assert video["fps"] == 16
+    assert video["fps"] == fps
 
 
 @each_bundled
