@@ -30,9 +30,9 @@ COLOUR_LIMIT = 0.26
 MIN_IOU = 0.6
 SCALE_CHANGE = math.log(1.18)
 WAY = 0.09
-FAST_WAY = 0.33
+FAST_WAY = 0.275
 FAST_SCALE = math.log(1.7)
-BIG_RADIUS = 0.165
+BIG_RADIUS = 0.192
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Trial:
     given: tuple[int, ...] = ()
     negative: str = WAN_NEGATIVE
     steps: int = 20
-    cfg: float = 4.0
+    cfg: float = 3.0
     shift: float = 5.0
     solver: str = "euler"
     clip: bool = True
@@ -50,18 +50,18 @@ class Trial:
 
 TRIALS = (
     Trial("T2V", 96),
-    Trial("I2V", 96, given=(0,), seed=31),
-    Trial("first+last", 96, given=(0, -1), seed=41),
+    Trial("I2V", 96, given=(0,), seed=31, cfg=2.0),
+    Trial("first+last", 96, given=(0, -1), seed=41, cfg=2.0),
     Trial("T2V 128x128", 48, height=128, width=128, seed=51),
     Trial("T2V, other seed", 96, seed=2024),
     Trial("T2V 33 frames", 48, frames=33, seed=52),
     Trial("T2V, empty negative", 48, negative="", seed=5),
     Trial("T2V, unipc", 48, solver="unipc", seed=6),
     Trial("T2V 9 frames", 32, frames=9, seed=53),
-    Trial("I2V, no CLIP", 32, given=(0,), clip=False, seed=32),
+    Trial("I2V, no CLIP", 32, given=(0,), clip=False, seed=32, cfg=2.0),
     Trial("T2V 96x96", 32, height=96, width=96, seed=54),
     Trial("T2V 64x96", 32, height=64, width=96, seed=55),
-    Trial("I2V 128x128", 16, height=128, width=128, given=(0,), seed=57),
+    Trial("I2V 128x128", 16, height=128, width=128, given=(0,), seed=57, cfg=2.0),
     Trial("T2V 33x96x96", 16, frames=33, height=96, width=96, seed=56),
 )
 

@@ -31,13 +31,13 @@ SIZES = ("small", "big")
 MIN_CONTRAST = 0.42
 """Least RGB distance of object and background."""
 
-TRAVEL = {"slow": (0.18, 0.25), "fast": (0.42, 0.52)}
+TRAVEL = {"slow": (0.15, 0.21), "fast": (0.34, 0.42)}
 """Way over the whole clip, as a fraction of the frame's side along the motion."""
 
 GROWTH = {"slow": (1.35, 1.50), "fast": (1.90, 2.10)}
 """Ratio of the radii at the two ends of a growing or shrinking clip."""
 
-RADIUS = {"small": (0.115, 0.145), "big": (0.185, 0.225)}
+RADIUS = {"small": (0.14, 0.17), "big": (0.215, 0.25)}
 """Radius as a fraction of the shorter side; for growing and shrinking clips the geometric mean of both ends."""
 
 TRIANGLE_RADIUS = 1.30
