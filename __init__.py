@@ -18,6 +18,7 @@ from .nodes.loaders import (
     WanDirectorLoadVAE,
 )
 from .nodes.lora import WanDirectorLora
+from .nodes.memory import WanDirectorMemory
 from .nodes.sampler import WanDirectorSampler
 from .nodes.text import WanDirectorClipVisionEncode, WanDirectorTextEncode
 from .nodes.vace import WanDirectorVace
@@ -38,6 +39,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorKeyframe": WanDirectorKeyframe,
     "WanDirectorVace": WanDirectorVace,
     "WanDirectorEncode": WanDirectorEncode,
+    "WanDirectorMemory": WanDirectorMemory,
     "WanDirectorSampler": WanDirectorSampler,
     "WanDirectorDecode": WanDirectorDecode,
     "WanDirectorSaveVideo": WanDirectorSaveVideo,
@@ -57,6 +59,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorKeyframe": "Wan Keyframe",
     "WanDirectorVace": "Wan VACE",
     "WanDirectorEncode": "Wan Encode Video",
+    "WanDirectorMemory": "Wan Memory",
     "WanDirectorSampler": "Wan Sampler",
     "WanDirectorDecode": "Wan Decode Video",
     "WanDirectorSaveVideo": "Wan Save Video",

@@ -1,4 +1,4 @@
-"""The command line: `wan-director run | inspect | download | nodes`, also as `python -m wan_director`."""
+"""The command line: `wan-director run | plan | inspect | download | nodes`, also as `python -m wan_director`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .common.errors import MissingFileError, WanDirectorError
+from .common.errors import InvalidInputError, MissingFileError, WanDirectorError
 from .common.log import logger
 
 OK, FAILED, STOPPED = 0, 1, 130
@@ -64,6 +64,33 @@ def run(options: argparse.Namespace) -> None:
             print(options.output / saved["subfolder"] / saved["filename"])
 
 
+def plan(options: argparse.Namespace) -> None:
+    """Prints what each stage of a workflow takes on a card; refuses what does not fit."""
+    from . import NODE_CLASS_MAPPINGS
+    from .memory.budget import parse_bytes
+    from .nodes.headless.core_nodes import CORE_NODES
+    from .nodes.headless.graph import read_graph, set_value
+    from .nodes.headless.host import HeadlessHost
+    from .nodes.headless.plan import machine, parse_size, plan_graph
+    from .nodes.headless.plan_table import table
+    from .nodes.host import use_host
+
+    if options.table:
+        print(table())
+        return
+    if options.graph is None or options.vram is None:
+        raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")
+    vram, ram = parse_bytes(options.vram), parse_bytes(options.ram) if options.ram else None
+    use_host(HeadlessHost(folders=_model_folders(options), inputs=_input_folders(options)))
+    classes = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
+    graph, _ = read_graph(options.graph, classes)
+    for assignment in options.set:
+        set_value(graph, classes, assignment)
+    made = plan_graph(graph, machine(vram, ram), parse_size(options.size) if options.size else None)
+    print(made.text)
+    made.check()
+
+
 def inspect(options: argparse.Namespace) -> None:
     """Prints what a model file is."""
     from .model_loading.checkpoint import open_checkpoint
@@ -108,21 +135,19 @@ def _parser() -> argparse.ArgumentParser:
     each = commands.add_parser("run", help="run a workflow saved by ComfyUI")
     each.set_defaults(command=run)
     each.add_argument("graph", type=Path, metavar="GRAPH.json", help="a workflow, saved by Save or by Export (API)")
-    each.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NODE.INPUT=VALUE",
-        help="change a value; NODE is an id, a title or a class, for example 3.seed=7; may be repeated",
-    )
+    _add_graph_options(each)
     each.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where results go (output)")
     each.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: the GPU if there is one)")
-    each.add_argument(
-        "--models", type=Path, metavar="DIR", help="a folder with diffusion_models, vae, text_encoders, ..."
-    )
-    each.add_argument("--comfyui", type=Path, metavar="DIR", help="a ComfyUI folder, for its models and input files")
-    each.add_argument("--extra-model-paths", type=Path, metavar="FILE", help="an extra_model_paths.yaml of ComfyUI")
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+
+    each = commands.add_parser("plan", help="say what a workflow takes on a card, before anything is downloaded")
+    each.set_defaults(command=plan)
+    each.add_argument("graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run")
+    each.add_argument("--vram", metavar="SIZE", help="memory of the card, for example 8GB; 1 GB of it is left free")
+    each.add_argument("--ram", metavar="SIZE", help="memory of the machine; without it, RAM is not looked at")
+    each.add_argument("--size", metavar="WxHxF", help="width, height and frames, instead of those of the workflow")
+    each.add_argument("--table", action="store_true", help="what runs on which card, for the published models")
+    _add_graph_options(each)
 
     each = commands.add_parser("inspect", help="say what a model file is and what goes with it")
     each.set_defaults(command=inspect)
@@ -138,6 +163,22 @@ def _parser() -> argparse.ArgumentParser:
     each.set_defaults(command=nodes)
     each.add_argument("--json", action="store_true", help="all that ComfyUI's server tells about them")
     return parser
+
+
+def _add_graph_options(parser: argparse.ArgumentParser) -> None:
+    """What `run` and `plan` have in common: values to change, and where files are."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUE",
+        help="change a value; NODE is an id, a title or a class, for example 3.seed=7; may be repeated",
+    )
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR", help="a folder with diffusion_models, vae, text_encoders, ..."
+    )
+    parser.add_argument("--comfyui", type=Path, metavar="DIR", help="a ComfyUI folder, for its models and input files")
+    parser.add_argument("--extra-model-paths", type=Path, metavar="FILE", help="an extra_model_paths.yaml of ComfyUI")
 
 
 def _model_folders(options: argparse.Namespace) -> dict[str, list[Path]]:

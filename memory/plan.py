@@ -95,17 +95,19 @@ class Choice:
         return self.footprint.copied_bytes * (1 if self.task.joins else self.task.passes)
 
     @cached_property
+    def copied_s(self) -> float:
+        """Seconds that the copies of a step take by themselves."""
+        if not self.copied_bytes:
+            return 0.0
+        from_file = self.copied_bytes * min(1.0, self.footprint.file_bytes / self.footprint.copied_bytes)
+        file_rate = min(FILE_BYTES, self.card.bus_bytes)
+        return (self.copied_bytes - from_file) / self.card.bus_bytes + from_file / file_rate
+
+    @property
     def copy_ratio(self) -> float:
         """Time of the copies of a step as a part of the time of its computation."""
         compute_s = self.task.flops * self.task.passes / self.card.flops
-        if not self.copied_bytes or not compute_s:
-            return 0.0
-        total = self.footprint.copied_bytes
-        from_file = self.copied_bytes * min(1.0, self.footprint.file_bytes / total)
-        copy_s = (self.copied_bytes - from_file) / self.card.bus_bytes + from_file / min(
-            FILE_BYTES, self.card.bus_bytes
-        )
-        return copy_s / compute_s
+        return self.copied_s / compute_s if compute_s else 0.0
 
     @property
     def slowdown(self) -> float:

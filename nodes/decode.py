@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .api import io, one_sentence
+from .memory import memory_input, with_memory
+from .memory_settings import MemorySettings
 from .sockets import decodable
 
 
@@ -23,6 +25,7 @@ class WanDirectorDecode(io.ComfyNode):
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Latent.Input("latent", tooltip="The finished latent."),
+                memory_input("How much of the GPU to use, and how many strips."),
             ],
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="The frames; the videos of a batch follow one another.")
@@ -31,6 +34,7 @@ class WanDirectorDecode(io.ComfyNode):
 
     @classmethod
     @one_sentence
-    def execute(cls, vae: Any, latent: dict) -> Any:
+    def execute(cls, vae: Any, latent: dict, memory: MemorySettings | None = None) -> Any:
+        vae = with_memory(vae, memory)
         frames = vae.decode(decodable(vae, latent))  # [B, F, H, W, 3]
         return io.NodeOutput(frames.reshape(-1, *frames.shape[-3:]))

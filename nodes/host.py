@@ -117,6 +117,9 @@ class Host(Protocol):
     def save_place(self, prefix: str, width: int, height: int) -> SavePlace:
         """The next free name in the output folder; `prefix` may name a subfolder."""
 
+    def preview_folder(self) -> Path | None:
+        """Where pictures lie that only the canvas shows; None where there is no canvas."""
+
     def progress(self, total: int, title: str) -> Progress:
         """A new bar of `total` steps for the node that runs now."""
 
@@ -212,6 +215,9 @@ class ComfyHost:
                 "choose another output folder."
             ) from None
         return SavePlace(Path(folder), name, counter, subfolder)
+
+    def preview_folder(self) -> Path | None:
+        return Path(folder_paths.get_temp_directory())
 
     def progress(self, total: int, title: str) -> ComfyProgress:
         return ComfyProgress(total)

@@ -6,6 +6,8 @@ from typing import Any
 
 from ..common.shapes import VideoShape
 from .api import io, one_sentence
+from .memory import memory_input, with_memory
+from .memory_settings import MemorySettings
 from .pictures import FITS, clean_clip, clean_image
 from .sockets import (
     Keyframe,
@@ -228,13 +230,15 @@ class WanDirectorEncode(io.ComfyNode):
                 io.Image.Input(
                     "images", tooltip="The clip: 1 + 4k frames, width and height multiples of 16; or a single picture."
                 ),
+                memory_input("How much of the GPU to use, and how many strips."),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The clip as a latent.")],
         )
 
     @classmethod
     @one_sentence
-    def execute(cls, vae: Any, images: Any) -> Any:
+    def execute(cls, vae: Any, images: Any, memory: MemorySettings | None = None) -> Any:
+        vae = with_memory(vae, memory)
         frames = clean_clip(images, "images")
         check_video_size(frames.shape[2], frames.shape[1], frames.shape[0], family_of(vae))
         return io.NodeOutput(tagged_latent(vae.encode(frames), vae))

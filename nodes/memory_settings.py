@@ -82,8 +82,8 @@ def refusal(least: Choice, limit: int, what_fits: Iterable[str]) -> str:
     """The sentence for a task that does not fit, not even in the way that takes least."""
     swapped = " with all blocks swapped" if least.swapped else ""
     swapped = f" in {least.way.number} strips" if least.way.number > 1 else swapped
-    fitting = ", or ".join(what_fits)
-    advice = f"Make it {fitting}" if fitting else "Make a smaller or shorter video, or allow more memory"
+    fitting = "; ".join(what_fits)
+    advice = f"What would fit: {fitting}" if fitting else "Nothing smaller would fit either: allow more memory"
     return (
         f"It does not fit into {gigabytes(limit)}: to {least.task.name} takes {gigabytes(least.device_bytes)} at "
         f"least{swapped} ({gigabytes(least.weight_bytes)} of weights, {gigabytes(least.way.working_bytes)} beside "

@@ -9,6 +9,8 @@ from ..sampling.solvers import SOLVERS
 from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
 from .api import io, one_sentence
 from .loaders import WanModelType
+from .memory import memory_input
+from .memory_settings import AUTOMATIC, MemorySettings
 from .sampling_run import SamplerSettings, run_sampler
 from .sockets import given_frames_of, model_conditioning, model_latent, native_latent
 
@@ -108,6 +110,7 @@ class WanDirectorSampler(io.ComfyNode):
                     tooltip="Noise levels of your own, from 1 to 0. Steps, shift, schedule and denoise then have no "
                     "effect.",
                 ),
+                memory_input("How much of the GPU to use, and how many blocks to swap."),
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The finished video as a latent, for Wan Decode.")
@@ -130,9 +133,11 @@ class WanDirectorSampler(io.ComfyNode):
         schedule: str,
         denoise: float,
         sigmas: Any = None,
+        memory: MemorySettings | None = None,
     ) -> Any:
         settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
         clean = model_latent(model, latent)
         given = given_frames_of(model, latent, clean)
         sides = [model_conditioning(model, side, latent) for side in (positive, negative)]
-        return io.NodeOutput(native_latent(model, latent, run_sampler(model, *sides, clean, settings, given=given)))
+        result = run_sampler(model, *sides, clean, settings, given=given, memory=memory or AUTOMATIC)
+        return io.NodeOutput(native_latent(model, latent, result))

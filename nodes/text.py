@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .api import io, one_sentence
+from .memory import memory_input, with_memory
+from .memory_settings import MemorySettings
 from .pictures import clean_image
 
 CATEGORY = "Wan Director/conditioning"
@@ -55,6 +57,7 @@ class WanDirectorTextEncode(io.ComfyNode):
                     dynamic_prompts=True,
                     tooltip="What to avoid; the default is the official list. Not used at cfg 1.",
                 ),
+                memory_input("Where to encode, and how much of the GPU to use."),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The encoded positive prompt."),
@@ -64,7 +67,8 @@ class WanDirectorTextEncode(io.ComfyNode):
 
     @classmethod
     @one_sentence
-    def execute(cls, text_encoder: Any, positive: str, negative: str) -> Any:
+    def execute(cls, text_encoder: Any, positive: str, negative: str, memory: MemorySettings | None = None) -> Any:
+        text_encoder = with_memory(text_encoder, memory)
         encoded = [
             text_encoder.encode_from_tokens_scheduled(text_encoder.tokenize(text)) for text in (positive, negative)
         ]

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..common.errors import InvalidInputError
 from .api import io, one_sentence, ui
 from .host import host
+from .memory import memory_input, with_memory
+from .memory_settings import MemorySettings
 from .models import WanVAE
 from .pictures import clean_clip
 from .sockets import decodable
@@ -62,6 +64,7 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model, from Load Wan VAE."),
                 io.Latent.Input("latent", tooltip="The finished latent; the videos of a batch follow one another."),
                 *_file_inputs(),
+                memory_input("How much of the GPU to use, and how many strips."),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -70,7 +73,17 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
 
     @classmethod
     @one_sentence
-    def execute(cls, vae: Any, latent: dict, fps: float, filename_prefix: str, format: str, quality: int) -> Any:
+    def execute(
+        cls,
+        vae: Any,
+        latent: dict,
+        fps: float,
+        filename_prefix: str,
+        format: str,
+        quality: int,
+        memory: MemorySettings | None = None,
+    ) -> Any:
+        vae = with_memory(vae, memory)
         samples = decodable(vae, latent)
         if not isinstance(vae, WanVAE):
             raise InvalidInputError(

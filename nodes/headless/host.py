@@ -72,6 +72,9 @@ class HeadlessHost:
         folder, name = self.output / Path(prefix).parent, Path(prefix).name
         return SavePlace(folder, name, _next_counter(folder, name), Path(prefix).parent.as_posix())
 
+    def preview_folder(self) -> Path | None:
+        return None
+
     def progress(self, total: int, title: str) -> TerminalProgress:
         return TerminalProgress(total, title, visible=self.show_progress)
 

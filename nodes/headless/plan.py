@@ -1,0 +1,230 @@
+"""`wan-director plan`: what each stage of a graph takes, drawn as bars, before anything is loaded or downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ...common.errors import GraphError, OutOfMemory
+from ...common.shapes import VideoShape, check_frames
+from ...memory.budget import GB, Card, example_card, gigabytes
+from ...memory.pinned import RAM_SHARE, default_pinned_bytes
+from ...memory.plan import Choice, plan, smallest, smallest_bytes, swap_exactly
+from ..host import host
+from ..memory_settings import refusal
+from ..memory_tasks import smaller_videos
+from .graph import Graph, GraphNode, Link
+from .plan_graph import GraphReader, Stage
+
+WIDTH = 40
+"""Characters of a bar."""
+
+
+class Machine(NamedTuple):
+    """What a plan is for: bytes of the card, of RAM (None: not looked at), and of RAM that may be pinned."""
+
+    vram: int
+    ram: int | None
+    pinned: int
+
+    @property
+    def card(self) -> Card:
+        """The card whose speed is assumed."""
+        return example_card(self.vram)
+
+
+def machine(vram: int, ram: int | None = None) -> Machine:
+    """A machine with this much memory; RAM that is not given is that for all that may be swapped."""
+    return Machine(vram, ram, int(RAM_SHARE * ram) if ram is not None else 1 << 50)
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage and how it is going to run; `limit`: bytes of the device it may take."""
+
+    stage: Stage
+    choice: Choice
+    limit: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether it stays within the limit."""
+        return self.stage.is_on_cpu or self.choice.device_bytes <= self.limit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of a run on a machine."""
+
+    stages: tuple[PlannedStage, ...]
+    machine: Machine
+
+    @property
+    def text(self) -> str:
+        """The plan as lines with bars."""
+        card = self.machine.card
+        lines = [
+            f"Memory of the card: {gigabytes(self.machine.vram)}. Speed is estimated for {card.name}: "
+            f"{card.flops / 1e12:.0f} TFLOP/s, {card.bus_bytes / GB:.0f} GB/s from RAM.",
+            f"# weights   = beside them   {'.'} left   | limit",
+            "",
+        ]
+        for planned in self.stages:
+            lines += [_bar_line(planned, self.machine), *(f"    {line}" for line in details(planned))]
+        lines += ["", _ram_line(self)]
+        return "\n".join(lines)
+
+    def check(self) -> None:
+        """Refuses what does not fit.
+
+        Raises:
+            OutOfMemory: a stage does not fit, in no way; the message says what would.
+        """
+        for planned in self.stages:
+            if not planned.fits:
+                fitting = what_fits(planned.stage, planned.limit)
+                sentence = refusal(planned.choice, planned.limit, fitting)
+                raise OutOfMemory(f"{planned.stage.node.label}: {sentence}")
+        ram, needed = self.machine.ram, max(planned.choice.host_bytes for planned in self.stages)
+        if ram is not None and needed > ram:
+            worst = max(self.stages, key=lambda planned: planned.choice.host_bytes)
+            raise OutOfMemory(
+                f"{worst.stage.node.label}: {gigabytes(needed)} of RAM are needed, of {gigabytes(ram)}. Use a file "
+                "that is stored in fp8 or GGUF, decode with Wan Decode To Video, or make a shorter video."
+            )
+
+
+def make_plan(stages: Iterable[Stage], on: Machine) -> Plan:
+    """The cheapest way to run each stage on a machine; where none fits, the one that takes least."""
+    return Plan(tuple(_plan_stage(stage, on) for stage in stages), on)
+
+
+def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
+    """The plan for a graph in the server's form on the device at hand; None when there is no device to plan for.
+
+    Raises:
+        WanDirectorError: the graph or a file in it cannot be read.
+    """
+    device = host().device("diffusion_models")
+    available = host().available_bytes(device)
+    if available is None:
+        return None
+    graph = {
+        id: GraphNode(id, str(node.get("class_type")), str(node.get("class_type")), _inputs(node))
+        for id, node in prompt.items()
+    }
+    on = machine(available)._replace(pinned=default_pinned_bytes(device))
+    return make_plan(GraphReader(graph).stages(), on)
+
+
+def parse_size(text: str) -> VideoShape:
+    """'832x480x81' as a video of 81 frames, 480 high and 832 wide.
+
+    Raises:
+        GraphError: it is no such size.
+        InvalidInputError: there are no videos with so many frames.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdecimal() and 0 < int(part) < 10**6 for part in parts):
+        raise GraphError(f"'{text}' is no size. Write WIDTHxHEIGHTxFRAMES, for example 832x480x81.")
+    width, height, frames = map(int, parts)
+    check_frames(frames)
+    return VideoShape(frames, height, width)
+
+
+def plan_graph(graph: Graph, on: Machine, size: VideoShape | None = None) -> Plan:
+    """The plan for a graph on a machine.
+
+    Raises:
+        WanDirectorError: see `GraphReader.stages`.
+    """
+    return make_plan(GraphReader(graph, size).stages(), on)
+
+
+def what_fits(stage: Stage, limit: int) -> Iterator[str]:
+    """What else of a stage would fit into so many bytes."""
+    task, settings = stage.task(), stage.settings
+    if settings.blocks_to_swap is not None and stage.kind == "sample" and smallest_bytes(task) <= limit:
+        choice = plan(task, limit, example_card(limit), pinned_bytes=1 << 50)
+        yield f"{choice.swapped} blocks_to_swap in Wan Memory, or its mode auto"
+    if stage.video is not None:
+        multiple = stage.facts.family.size_multiple
+        yield from smaller_videos(stage.video, multiple, lambda video: smallest_bytes(stage.task(video)) <= limit)
+    cast = stage.in_fp8()
+    if cast is not None and smallest_bytes(stage.task(facts=cast)) <= limit:
+        yield f"precision fp8_scaled in {stage.loader.title}"
+    if stage.kind == "text":
+        yield f"device cpu in {stage.loader.title}"
+
+
+def details(planned: PlannedStage) -> Iterator[str]:
+    """What there is to say about a stage beside its bar."""
+    stage, choice = planned.stage, planned.choice
+    where = "" if stage.facts.is_here else ", not downloaded yet"
+    yield f"{stage.facts.name} ({gigabytes(stage.facts.weights.total)}{where})" + _size(stage.video)
+    if stage.is_on_cpu:
+        yield "on the CPU: takes nothing of the card"
+    elif not planned.fits:
+        yield "does not fit, this is the least it takes"
+    if stage.is_on_cpu:
+        return
+    if choice.swapped:
+        yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
+    if choice.way.number > 1:
+        yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
+
+
+def _plan_stage(stage: Stage, on: Machine) -> PlannedStage:
+    task, settings, card = stage.task(), stage.settings, on.card
+    limit = settings.budget.limit(on.vram)
+    pinned = on.pinned if settings.pinned_bytes is None else settings.pinned_bytes
+    if settings.blocks_to_swap is not None and stage.kind == "sample":
+        choice = swap_exactly(task, settings.blocks_to_swap, card, pinned_bytes=pinned)
+    else:
+        choice = plan(task, limit, card, pinned_bytes=pinned) or smallest(task, card, pinned_bytes=pinned)
+    return PlannedStage(stage, choice, limit)
+
+
+def _bar_line(planned: PlannedStage, on: Machine) -> str:
+    name, choice = planned.choice.task.name, planned.choice
+    if planned.stage.is_on_cpu:
+        return f"{name:20}[{'':{WIDTH}}]"
+    scale = WIDTH / max(on.vram, choice.device_bytes)
+    weights, taken = round(choice.weight_bytes * scale), round(choice.device_bytes * scale)
+    bar = "#" * weights + "=" * (taken - weights) + "." * (WIDTH - taken)
+    mark = min(WIDTH - 1, round(planned.limit * scale))
+    bar = bar[:mark] + "|" + bar[mark + 1 :]
+    beside = gigabytes(choice.way.working_bytes)
+    return f"{name:20}[{bar}] {gigabytes(choice.device_bytes)}: weights {gigabytes(choice.weight_bytes)} + {beside}"
+
+
+def _cost(choice: Choice) -> str:
+    if not choice.copied_bytes:
+        return ""
+    if choice.task.name != "sample":
+        return f": {gigabytes(choice.copied_bytes)} per prompt, about {choice.copied_s:.1f} s"
+    slower = f"about {choice.slowdown:.0%} slower" if choice.slowdown >= 0.005 else "hidden behind it"
+    return (
+        f": {gigabytes(choice.copied_bytes)} per step, copied in {choice.copy_ratio:.0%} of the time of computing, "
+        f"{slower}"
+    )
+
+
+def _ram_line(made: Plan) -> str:
+    pinned = max(planned.choice.footprint.pinned_bytes for planned in made.stages)
+    needed = max(planned.choice.host_bytes for planned in made.stages)
+    from_file = max(planned.choice.footprint.file_bytes for planned in made.stages)
+    of = "" if made.machine.ram is None else f" of {gigabytes(made.machine.ram)}"
+    line = f"RAM: {gigabytes(needed)}{of} at most, of which {gigabytes(pinned)} pinned for swapped blocks"
+    return line + (f"; {gigabytes(from_file)} more are read from the file in each step." if from_file else ".")
+
+
+def _size(video: VideoShape | None) -> str:
+    return "" if video is None else f", {video.frames} frames of {video.width} x {video.height}"
+
+
+def _inputs(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs of a node in the server's form."""
+    is_link = {name: isinstance(value, list) and len(value) == 2 for name, value in node.get("inputs", {}).items()}
+    return {name: Link(*value) if is_link[name] else value for name, value in node.get("inputs", {}).items()}

@@ -1,0 +1,122 @@
+"""What a model file in a graph takes: from its header, or before it is downloaded from what is known of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import NamedTuple
+
+from ...common.errors import MissingFileError
+from ...common.families import WAN_2_1, WAN_2_2_5B, Family
+from ...dit.config import PRESETS
+from ...dit.footprint import PLAIN
+from ...model_loading.checkpoint import open_checkpoint
+from ...model_loading.detect import inspect_checkpoint
+from ...model_loading.footprint import ModelBytes, bytes_before_download, model_bytes
+from ...model_loading.known_files import KnownFile, known_file
+from ...model_loading.precision import Precision
+from ...model_loading.spec import ModelConfig, ModelSpec, require_kind
+from ...model_loading.vace_module import inspect_vace_module
+from ...text_encoder.clip_vision import CLIP_VIT_H
+from ...text_encoder.footprint import block_elements, other_elements
+from ...text_encoder.umt5 import UMT5_XXL
+from ...vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE
+from ..host import host
+from ..model_files import KINDS, find_model
+
+DEVICE = "cuda"
+"""Plans are for a device that is not a CPU; which one it is does not matter to the number format."""
+
+# Name of a known transformer -> its preset; the first that matches.
+_PRESETS = (
+    (r"wan2\.2_i2v", "i2v-A14B"),
+    (r"ti2v", "ti2v-5B"),
+    (r"vace.*1\.3B", "vace-1.3B"),
+    (r"vace", "vace-14B"),
+    (r"flf2v", "flf2v-14B"),
+    (r"i2v", "i2v-14B"),
+    (r"1\.3B", "t2v-1.3B"),
+    (r".", "t2v-14B"),
+)
+
+
+class Facts(NamedTuple):
+    """One model of a graph: its file's name, its sizes, what its weights take, its family; whether it `is_here`."""
+
+    name: str
+    config: ModelConfig
+    weights: ModelBytes
+    family: Family
+    is_here: bool
+
+
+def model_facts(kind: str, name: str, precision: Precision = "auto", vace_module: str | None = None) -> Facts:
+    """The facts of the model called `name` in the folders of a kind (see `host.MODEL_KINDS`).
+
+    Raises:
+        MissingFileError: it is not there, and not a known published file either.
+        CheckpointError: the file cannot be used.
+    """
+    path = host().find_model(kind, name)
+    if path is None:
+        return facts_before_download(kind, name, precision, vace_module)
+    checkpoint = open_checkpoint(path)
+    spec = inspect_checkpoint(checkpoint)
+    require_kind(spec, KINDS[kind])
+    weights, config = model_bytes(checkpoint, spec, precision, DEVICE), spec.config
+    if vace_module is not None:
+        weights, config = _with_module(weights, spec, vace_module, precision)
+    return Facts(name, config, weights, spec.family, is_here=True)
+
+
+def _with_module(
+    weights: ModelBytes, spec: ModelSpec, name: str, precision: Precision
+) -> tuple[ModelBytes, ModelConfig]:
+    path = find_model("diffusion_models", name)
+    module = inspect_vace_module(path, spec)
+    added = model_bytes(open_checkpoint(path), module, precision, DEVICE)
+    config = replace(spec.config, vace_blocks=module.config.vace_blocks, vace_channels=module.config.vace_channels)
+    blocks = list(weights.blocks)
+    for layer, size in reversed(list(zip(config.vace_layers, added.blocks, strict=False))):
+        blocks.insert(layer + 1, size)
+    return weights._replace(fixed=weights.fixed + added.fixed, blocks=tuple(blocks)), config
+
+
+def facts_before_download(kind: str, name: str, precision: Precision = "auto", vace_module: str | None = None) -> Facts:
+    """As `model_facts`, of a known published file, whether it is here or not."""
+    known = known_file(name)
+    if known is None or known.kind != KINDS[kind] or vace_module is not None:
+        raise MissingFileError(
+            f"{vace_module or name} is not in the models folders, and its size is not known beforehand. Give --models "
+            "or --comfyui, or a file that `wan-director download ?` lists."
+        )
+    if kind == "diffusion_models":
+        preset = next(preset for pattern, preset in _PRESETS if re.search(pattern, known.name))
+        config = PRESETS[preset]
+        storage = "fp8" if "fp8" in known.name or precision.startswith("fp8") else "bf16"
+        weights = bytes_before_download(config, storage)
+        is_cast = precision.startswith("fp8") and "fp8" not in known.name
+        weights = weights._replace(anonymous=weights.total if is_cast else 0)
+        return Facts(name, config, weights, _family(preset), is_here=False)
+    return _known_part(kind, known, precision)
+
+
+def _known_part(kind: str, known: KnownFile, precision: Precision) -> Facts:
+    scale = 2 if precision == "fp32" else 1  # all of these files have 16 bits, or fp8
+    itemsize = 2 * scale
+    is_5b = "2.2" in known.name
+    whole = ModelBytes(known.size_bytes * scale, (), itemsize, PLAIN, 0)
+    if kind == "vae":
+        config, family = (WAN_2_2_VAE, WAN_2_2_5B) if is_5b else (WAN_2_1_VAE, WAN_2_1)
+        return Facts(known.name, config, whole, family, is_here=False)
+    if kind == "clip_vision":
+        return Facts(known.name, CLIP_VIT_H, whole, WAN_2_1, is_here=False)
+    per_number = 1 if "fp8" in known.name or precision.startswith("fp8") else itemsize
+    blocks = (block_elements(UMT5_XXL) * per_number,) * UMT5_XXL.layers
+    other = other_elements(UMT5_XXL) * (1 if "fp8" in known.name else itemsize)
+    weights = ModelBytes(other, blocks, itemsize, PLAIN, 0)
+    return Facts(known.name, UMT5_XXL, weights, WAN_2_1, is_here=False)
+
+
+def _family(preset: str) -> Family:
+    return WAN_2_2_5B if preset == "ti2v-5B" else WAN_2_1

@@ -1,0 +1,247 @@
+"""From a graph to the stages of its run, without loading or running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ...common.errors import GraphError
+from ...common.shapes import VideoShape
+from ...memory.plan import Task
+from ..host import host
+from ..memory_settings import AUTOMATIC, MemorySettings
+from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
+from .graph import Graph, GraphNode, Link
+from .plan_files import Facts, model_facts
+
+SIZED = frozenset({"WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace"})
+_DECODERS = frozenset({"WanDirectorDecode", "WanDirectorDecodeToVideo", "VAEDecode", "VAEDecodeTiled"})
+_MODELS = {
+    "text": (("text_encoder", "clip"), "WanDirectorLoadTextEncoder"),
+    "clip": (("clip_vision",), "WanDirectorLoadClipVision"),
+    "encode": (("vae",), "WanDirectorLoadVAE"),
+    "sample": (("model",), "WanDirectorLoadModel"),
+    "decode": (("vae",), "WanDirectorLoadVAE"),
+}
+"""Kind of stage -> the inputs its model may come over, and the loader it must come from."""
+_LOADERS = frozenset(loader for _, loader in _MODELS.values())
+
+
+Kind = Literal["text", "clip", "encode", "sample", "decode"]
+_ORDER: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a graph's run: a node and the model it runs.
+
+    `video` is None where the stage does not depend on it; `is_on_cpu` ones take nothing of the device. `passes` of the
+    model in a step, `controls` videos, `references` before the video and `batch` are of sampling; `keeps_frames` of
+    decoding: whether all of them are in RAM at once.
+    """
+
+    kind: Kind
+    node: GraphNode
+    loader: GraphNode
+    facts: Facts
+    settings: MemorySettings
+    video: VideoShape | None = None
+    is_on_cpu: bool = False
+    passes: int = 1
+    controls: int = 0
+    references: int = 0
+    batch: int = 1
+    keeps_frames: bool = True
+
+    def task(self, video: VideoShape | None = None, facts: Facts | None = None) -> Task:
+        """What there is to do, for another video or with other weights where given."""
+        facts, video = facts or self.facts, video or self.video
+        weights, config = facts.weights, facts.config
+        if self.kind == "text":
+            return text_task(weights, config)
+        if self.kind == "clip":
+            return clip_task(weights)
+        if self.kind == "encode":
+            return encoding_task(weights, config, video)
+        if self.kind == "decode":
+            return decoding_task(weights, config, video, keeps_frames=self.keeps_frames)
+        latent = latent_shape(facts.family, video, self.references)
+        run = self.settings.feed_forward_run
+        return sampling_task(weights, config, self.batch, latent, passes=self.passes, controls=self.controls, run=run)
+
+    def in_fp8(self) -> Facts | None:
+        """The facts with the weights cast to fp8; None where they are that small already or cannot be cast."""
+        if self.kind not in ("sample", "text"):
+            return None
+        facts = facts_of(self.loader, "fp8_scaled")
+        return facts if facts.weights.total < 0.95 * self.facts.weights.total else None
+
+
+class GraphReader:
+    """Finds what a graph will do; nodes of others are passed over.
+
+    Args:
+        graph: nodes by id.
+        size: overrides what the graph says.
+    """
+
+    def __init__(self, graph: Graph, size: VideoShape | None = None) -> None:
+        self._graph = graph
+        self._size = size
+
+    def stages(self) -> list[Stage]:
+        """The stages in the order they run; the same work at several nodes counts once, as its largest.
+
+        Raises:
+            GraphError: nothing in it takes a model, or a size is not known before it runs.
+            MissingFileError, CheckpointError: see `plan_files.model_facts`.
+        """
+        found = [stage for node in self._graph.values() for stage in self._stages_of(node)]
+        if not found:
+            raise GraphError(
+                "There is nothing to plan in this workflow: it has no node that encodes, samples or decodes. Give one "
+                "that makes a video."
+            )
+        largest: dict[tuple[str, str], Stage] = {}
+        for stage in sorted(found, key=lambda stage: _ORDER.index(stage.kind)):
+            key = (stage.kind, stage.facts.name)
+            if key not in largest or _size_of(stage) > _size_of(largest[key]):
+                largest[key] = stage
+        return list(largest.values())
+
+    def _stages_of(self, node: GraphNode) -> Iterator[Stage]:
+        name = node.class_type
+        if name in ("WanDirectorTextEncode", "CLIPTextEncode"):
+            yield from self._stage("text", node)
+        elif name == "WanDirectorClipVisionEncode":
+            yield from self._stage("clip", node)
+        elif name == "WanDirectorSampler":
+            yield from self._sampling(node)
+        elif name in _DECODERS:
+            source = node.inputs.get("latent", node.inputs.get("samples"))
+            yield from self._stage("decode", node, source, keeps_frames=name != "WanDirectorDecodeToVideo")
+        elif name == "WanDirectorEncode" or (name in SIZED and self._has_pictures(node)):
+            yield from self._stage("encode", node, Link(node.id, 0))
+
+    def _stage(self, kind: Kind, node: GraphNode, sized: Any = None, **details: Any) -> Iterator[Stage]:
+        """The stage of a node; none when its model is of a loader that is not ours."""
+        links, loader = _MODELS[kind]
+        source = next((found for link in links if (found := self._origin(node.inputs.get(link)))), None)
+        if source is None or source.class_type != loader:
+            return
+        settings = self._settings(node)
+        placement = {"text": settings.text_encoder, "encode": settings.vae, "decode": settings.vae}
+        on_cpu = "cpu" in (source.inputs.get("device"), placement.get(kind))
+        video = None if sized is None else self._video(sized, node)
+        yield Stage(kind, node, source, facts_of(source), settings, video, on_cpu, **details)
+
+    def _sampling(self, node: GraphNode) -> Iterator[Stage]:
+        cfg = node.inputs.get("cfg", 5.0)
+        passes = 1 if not isinstance(cfg, Link) and float(cfg) == 1.0 else 2
+        steering = self._upstream(node.inputs.get("positive"))
+        controls = [each for each in steering if each.class_type == "WanDirectorVace"]
+        sized = self._origin(node.inputs.get("latent"), SIZED)
+        batch = sized.inputs.get("batch_size", 1) if sized else 1
+        references = sum(isinstance(each.inputs.get("reference_image"), Link) for each in controls)
+        for stage in self._stage("sample", node, node.inputs.get("latent")):
+            weights = stage.facts.weights
+            weights = weights._replace(fixed=weights.fixed + self._lora_bytes(node))
+            yield replace(
+                stage, facts=stage.facts._replace(weights=weights), passes=passes, controls=len(controls),
+                references=references, batch=1 if isinstance(batch, Link) else int(batch),
+            )  # fmt: skip
+
+    def _lora_bytes(self, node: GraphNode) -> int:
+        names = [
+            each.inputs.get("lora_name")
+            for each in self._upstream(node.inputs.get("model"))
+            if each.class_type == "WanDirectorLora"
+        ]
+        paths = [host().find_model("loras", name) for name in names if isinstance(name, str)]
+        return sum(path.stat().st_size for path in paths if path is not None)
+
+    def _video(self, source: Any, node: GraphNode) -> VideoShape:
+        """The size of the video behind a wire of latents."""
+        if self._size is not None:
+            return self._size
+        for each in self._upstream(source):
+            if each.class_type in SIZED:
+                size = [each.inputs.get(name) for name in ("frames", "height", "width")]
+                if all(isinstance(value, int) for value in size):
+                    return VideoShape(*size)
+            if each.class_type == "WanDirectorEncode":
+                size = self._clip_size(each)
+                if size is not None:
+                    return size
+        raise GraphError(
+            f"The size of the video at {node.label} is not known before the workflow runs. Give it with --size, for "
+            "example --size 832x480x81 (width, height, frames)."
+        )
+
+    def _clip_size(self, node: GraphNode) -> VideoShape | None:
+        """Of a picture file that is encoded."""
+        source = self._origin(node.inputs.get("images"), {"LoadImage"})
+        path = host().input_file(str(source.inputs.get("image"))) if source else Path()
+        if not path.is_file():
+            return None
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(path) as picture:
+                return VideoShape(getattr(picture, "n_frames", 1), picture.height, picture.width)
+        except (UnidentifiedImageError, OSError):
+            return None
+
+    def _has_pictures(self, node: GraphNode) -> bool:
+        return node.class_type == "WanDirectorVace" or any(
+            isinstance(node.inputs.get(name), Link) for name in ("start_image", "end_image", "keyframes")
+        )
+
+    def _settings(self, node: GraphNode) -> MemorySettings:
+        from ..memory import settings_from
+
+        source = self._origin(node.inputs.get("memory"), {"WanDirectorMemory"})
+        if source is None:
+            return AUTOMATIC
+        return settings_from(**{name: value for name, value in source.inputs.items() if not isinstance(value, Link)})
+
+    def _origin(self, source: Any, wanted: Any = None) -> GraphNode | None:
+        """The first node upstream along a wire that is a loader, or one of the wanted classes."""
+        wanted = wanted or _LOADERS
+        return next((node for node in self._upstream(source) if node.class_type in wanted), None)
+
+    def _upstream(self, source: Any) -> Iterator[GraphNode]:
+        """The nodes that a wire comes from, the nearest first."""
+        waiting, seen = [source], set()
+        while waiting:
+            link = waiting.pop(0)
+            if not isinstance(link, Link) or link.node in seen or link.node not in self._graph:
+                continue
+            seen.add(link.node)
+            node = self._graph[link.node]
+            yield node
+            waiting += list(node.inputs.values())
+
+
+def facts_of(loader: GraphNode, precision: str | None = None) -> Facts:
+    """The facts of what a loader loads; with another precision than it says, where given."""
+    names = {
+        "WanDirectorLoadModel": ("diffusion_models", "model_name"),
+        "WanDirectorLoadVAE": ("vae", "vae_name"),
+        "WanDirectorLoadTextEncoder": ("text_encoders", "text_encoder_name"),
+        "WanDirectorLoadClipVision": ("clip_vision", "clip_vision_name"),
+    }
+    kind, widget = names[loader.class_type]
+    name = loader.inputs.get(widget)
+    if not isinstance(name, str):
+        raise GraphError(f"{loader.label} does not say which file it loads. Choose one in it.")
+    module = loader.inputs.get("vace_module", "none")
+    own = str(loader.inputs.get("precision", "auto"))
+    return model_facts(kind, name, precision or own, None if module == "none" else module)
+
+
+def _size_of(stage: Stage) -> int:
+    task = stage.task()
+    return task.fixed_bytes + sum(task.block_bytes) + task.ways[0].working_bytes
