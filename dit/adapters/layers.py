@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .deltas import Change, Full, tensors_of, with_tensors
-from .merging import dora_gain, merged, weight_rows
+from .merging import dora_gain, is_stored, merged, weight_rows
 
 _TOKENS = 4096
 """Tokens that a side path takes at a time, so that what it holds between its factors stays small."""
@@ -63,13 +63,13 @@ class AdaptedLinear(nn.Module):
     Without merging: base(x) + the side paths, in the dtype of x, whatever form the base keeps its weight in. If any
     change is to be merged, all of this layer's are: the weight of every call is the float32 sum of base and changes.
     That costs the same for any number of tokens and LoRAs, needs no second copy of the model, and leaves nothing to
-    restore.
+    restore. A layer with a quantised weight has no sum, so that a change of its bias stays beside it.
     """
 
     def __init__(self, base: nn.Module, weight: Sequence[Dialled], bias: Sequence[Dialled], dtype: torch.dtype) -> None:
         super().__init__()
         self.base = base
-        self.merges = any(dialled.merge for dialled in (*weight, *bias))
+        self.merges = any(dialled.merge for dialled in (*weight, *bias)) and not is_stored(base)
         device = next(iter((*base.parameters(), *base.buffers()))).device
         kept = None if self.merges else dtype
         self.weight_changes = nn.ModuleList(ChangeParts(each, device, kept) for each in weight)
