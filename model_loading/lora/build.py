@@ -117,10 +117,7 @@ class GroupReader:
         rank = form.rank(self._shapes(group)) if form is not None else None
         alpha = None
         if "alpha" in group:
-            tensor = self._tensor(group["alpha"])
-            if tensor.numel() != 1:
-                raise CheckpointError(f"{self.name}: {group['alpha']!r} is no single number: download the file again.")
-            alpha = float(tensor)
+            alpha = self._number(group["alpha"])
         return self._scaling.scale(path, rank, alpha)
 
     def _form(self, layer: str, group: Group) -> Form | None:
@@ -147,6 +144,14 @@ class GroupReader:
             f"{self.name}: the {form.title} of {layer} is incomplete or its parts do not fit each other ({parts}). "
             "The file is damaged: download it again."
         )
+
+    def _number(self, key: str) -> float:
+        """A tensor of one number; kohya's trainers also write whole ones."""
+        tensor = self._checkpoint.read(key)
+        if tensor.numel() != 1:
+            raise CheckpointError(f"{self.name}: {key!r} is no single number: download the file again.")
+        is_whole = tensor.dtype in (torch.int8, torch.int16, torch.int32, torch.int64)
+        return float(tensor) if is_whole else float(self._tensor(key))
 
     def _tensor(self, key: str) -> Tensor:
         tensor = self._checkpoint.read(key)

@@ -309,6 +309,14 @@ def test_number_formats(tmp_path, shapes, dtype):
     assert torch.equal(change.delta.down.float(), down.float()) and torch.equal(change.delta.up.float(), up.float())
 
 
+@pytest.mark.parametrize("alpha", [torch.tensor(2), torch.tensor([2], dtype=torch.int32), torch.tensor([[2.0]])])
+def test_alpha_may_be_a_whole_number(tmp_path, shapes, alpha):
+    """kohya's trainers write an alpha that was given as 2 as an integer."""
+    pair = {f"{LAYER}.lora_down.weight": torch.ones(RANK, 48), f"{LAYER}.lora_up.weight": torch.ones(64, RANK)}
+    loaded = read_lora(save(tmp_path, pair | {f"{LAYER}.alpha": alpha}), shapes, model=None)
+    assert loaded.adapter.changes["blocks.11.ffn.0.weight"][0].delta.scale == 2 / RANK
+
+
 def test_pickled_loras_are_read(tmp_path, shapes):
     tensors = {f"{LAYER}.lora_down.weight": torch.randn(RANK, 48), f"{LAYER}.lora_up.weight": torch.randn(64, RANK)}
     torch.save(tensors, tmp_path / "lora.pt")
