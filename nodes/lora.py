@@ -110,6 +110,7 @@ class WanDirectorLora(io.ComfyNode):
     ) -> Any:
         settings = (strength, parse_blocks(blocks), start_percent, end_percent, merge)
         applied = AppliedAdapter(_load(model, find_lora(lora_name)), *settings)
+        applied.check_blocks()
         applied.check_mergeable(model.shapes)
         return io.NodeOutput(replace(model, loras=(*model.loras, applied)))
 

@@ -87,6 +87,21 @@ class AppliedAdapter:
                 "be rounded back to its few bits. Switch merge off; beside the weights the LoRA is exact."
             )
 
+    def check_blocks(self) -> None:
+        """Refuses a choice of blocks that leaves nothing of the adapter.
+
+        Raises:
+            InvalidInputError: none of the chosen blocks is changed by it.
+        """
+        if self.blocks is None or any(self._chooses(name) for name in self.adapter.changes):
+            return
+        numbers = sorted({int(block[1]) for name in self.adapter.changes if (block := _BLOCK.match(name))})
+        changed = f"the blocks {numbers[0]} to {numbers[-1]}" if numbers else "nothing inside blocks"
+        raise InvalidInputError(
+            f"{self.adapter.name} changes {changed} of this model, but the chosen ones are others, so it would do "
+            "nothing. Choose some of its blocks, or 'all'."
+        )
+
     def _chooses(self, name: str) -> bool:
         block = _BLOCK.match(name)
         return block is not None and int(block[1]) in self.blocks

@@ -157,12 +157,26 @@ def test_the_part_of_the_steps(model, prompts, lora):
     assert torch.equal(never, sample(model, prompts, **one_step))
 
 
+def test_a_part_without_a_step_is_warned_of(caplog, model, prompts, lora):
+    with caplog.at_level(logging.WARNING, "wan_director"):
+        sample(with_lora(model, lora, start_percent=0.5), prompts)
+        sample(with_lora(model, lora, strength=0.0, start_percent=0.5), prompts, steps=1)
+        assert not caplog.text
+        sample(with_lora(model, lora, start_percent=0.5), prompts, steps=1)
+    assert (
+        "style.safetensors does nothing in this run: none of the 1 steps begins in its part from 0.5 to 1"
+        in caplog.text
+    )
+
+
 def test_blocks(model, prompts, lora):
     halves = with_lora(with_lora(model, lora, blocks="0"), lora, blocks="1-39")
     assert_close(sample(halves, prompts), sample(with_lora(model, lora), prompts))
     assert not torch.equal(sample(with_lora(model, lora, blocks="0"), prompts), sample(model, prompts))
     with pytest.raises(InvalidInputError, match="'all' or numbers such as '0-9,20', got 'some'"):
         with_lora(model, lora, blocks="some")
+    with pytest.raises(InvalidInputError, match="style.safetensors changes the blocks 0 to 1 of this model, but the"):
+        with_lora(model, lora, blocks="2-39")
 
 
 def test_an_interrupted_run_leaves_the_model_as_it_was(monkeypatch, tiny_host, model, prompts, lora):
@@ -219,6 +233,18 @@ def test_merging_into_quantised_weights_is_refused_before_any_work(model, lora):
     with pytest.raises(InvalidInputError, match=r"cannot be merged .*blocks.0.ffn.0.weight.* Switch merge off"):
         with_lora(quantised, lora, merge=True)
     with_lora(quantised, lora, merge=True, blocks="1")
+
+
+def test_a_bias_beside_quantised_weights_may_be_marked_for_merging(models, model, prompts, lora):
+    """The sum of biases is exact; the layer's stored weight stays as it is, also with another LoRA on it."""
+    biases = {f"diffusion_model.blocks.{block}.ffn.0.diff_b": torch.full((64,), 0.5) for block in range(2)}
+    save_file(biases, models / "loras" / "biases.safetensors")
+    quantised = call("LoadModel", model_name="t2v.safetensors", precision="fp8_scaled", attention="auto")
+    beside, merged = (with_lora(quantised, "biases.safetensors", merge=merge) for merge in (False, True))
+    expected = sample(beside, prompts)
+    assert not torch.equal(expected, sample(quantised, prompts))
+    assert torch.equal(sample(merged, prompts), expected)
+    assert torch.equal(sample(with_lora(merged, lora), prompts), sample(with_lora(beside, lora), prompts))
 
 
 def test_the_bundled_model_takes_a_lora_headless(models, tiny_host):
