@@ -75,5 +75,5 @@ def parse_bytes(text: str) -> int:
 
 
 def gigabytes(size_bytes: float) -> str:
-    """'7.9 GB'."""
-    return f"{size_bytes / GB:.1f} GB"
+    """'7.9 GB', or '79 MB' below a tenth of one."""
+    return f"{size_bytes / GB:.1f} GB" if size_bytes >= 0.1 * GB else f"{size_bytes / 1e6:.3g} MB"

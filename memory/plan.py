@@ -20,7 +20,11 @@ _DEVICE = torch.device("cpu")  # the arithmetic of a policy is the same for all,
 
 
 class Way(NamedTuple):
-    """One way to compute a stage: `number` of strips, bytes beside the weights, and time compared with the fastest."""
+    """One way to compute a stage: bytes beside the weights, and the part of time it takes more than the fastest.
+
+    `number`: of strips; of a stage with blocks, of passes that go together, block by block, so that blocks that are
+    swapped in cross the bus once for all of them.
+    """
 
     number: int
     working_bytes: int
@@ -38,8 +42,6 @@ class Task:
         ways: to compute it, the fastest first.
         flops: of one pass through the blocks.
         passes: how often the blocks are run through in one step.
-        joins: whether the passes of a step can go block by block, so that blocks are copied once for all; `ways` then
-            leave room for it.
         anonymous_bytes: of the weights that are in RAM of their own, because they were converted while loading; others
             are windows into their file, which the system drops when RAM is short.
         host_bytes: RAM beside the weights.
@@ -51,7 +53,6 @@ class Task:
     ways: tuple[Way, ...]
     flops: float = 0.0
     passes: int = 1
-    joins: bool = False
     anonymous_bytes: int = 0
     host_bytes: int = 0
 
@@ -92,7 +93,7 @@ class Choice:
     @property
     def copied_bytes(self) -> int:
         """Over the bus in one step."""
-        return self.footprint.copied_bytes * (1 if self.task.joins else self.task.passes)
+        return self.footprint.copied_bytes * -(-self.task.passes // self.way.number)
 
     @cached_property
     def copied_s(self) -> float:
@@ -132,7 +133,7 @@ def plan(task: Task, limit_bytes: int, card: Card, *, pinned_bytes: int) -> Choi
         pinned_bytes: cap on the host memory that blocks are swapped in from; those beyond come from their file.
     """
     fitting = [choice for choice in ways_to_run(task, card, pinned_bytes) if choice.device_bytes <= limit_bytes]
-    return min(fitting, key=lambda choice: (choice.slowdown, choice.copied_bytes, choice.way.number), default=None)
+    return min(fitting, key=_cost, default=None)
 
 
 def smallest(task: Task, card: Card, *, pinned_bytes: int) -> Choice:
@@ -143,14 +144,17 @@ def smallest(task: Task, card: Card, *, pinned_bytes: int) -> Choice:
 def smallest_bytes(task: Task) -> int:
     """The least that a task takes of the device."""
     ways = min(way.working_bytes for way in task.ways)
-    blocks = (_footprint(task.block_bytes, count, 0).device_bytes for count in (0, len(task.block_bytes)))
+    sizes = len(task.block_bytes)
+    counts = range(sizes + 1) if len(set(task.block_bytes)) > 1 else (0, sizes)
+    blocks = (_footprint(task.block_bytes, count, 0).device_bytes for count in counts)
     return task.fixed_bytes + ways + min(blocks)
 
 
 def swap_exactly(task: Task, blocks: int, card: Card, *, pinned_bytes: int) -> Choice:
-    """The task with so many blocks swapped, in its fastest way."""
+    """The task with so many blocks swapped, in its cheapest way."""
     count = min(blocks, len(task.block_bytes))
-    return Choice(task, task.ways[0], count, _footprint(task.block_bytes, count, pinned_bytes), card)
+    footprint = _footprint(task.block_bytes, count, pinned_bytes)
+    return min((Choice(task, way, count, footprint, card) for way in task.ways), key=_cost)
 
 
 def ways_to_run(task: Task, card: Card, pinned_bytes: int) -> list[Choice]:
@@ -158,6 +162,10 @@ def ways_to_run(task: Task, card: Card, pinned_bytes: int) -> list[Choice]:
     counts = range(len(task.block_bytes) + 1)
     footprints = [(count, _footprint(task.block_bytes, count, pinned_bytes)) for count in counts]
     return [Choice(task, way, count, footprint, card) for count, footprint in footprints for way in task.ways]
+
+
+def _cost(choice: Choice) -> tuple[float, int, int]:
+    return choice.slowdown, choice.copied_bytes, choice.way.number
 
 
 def _footprint(block_bytes: Sequence[int], swapped: int, pinned_bytes: int) -> Footprint:

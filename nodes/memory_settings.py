@@ -81,7 +81,7 @@ AUTOMATIC = MemorySettings()
 def refusal(least: Choice, limit: int, what_fits: Iterable[str]) -> str:
     """The sentence for a task that does not fit, not even in the way that takes least."""
     swapped = " with all blocks swapped" if least.swapped else ""
-    swapped = f" in {least.way.number} strips" if least.way.number > 1 else swapped
+    swapped = f" in {least.way.number} strips" if least.way.number > 1 and not least.task.block_bytes else swapped
     fitting = "; ".join(what_fits)
     advice = f"What would fit: {fitting}" if fitting else "Nothing smaller would fit either: allow more memory"
     return (

@@ -28,6 +28,8 @@ _STATE_LATENTS = 8
 _HALO = 0.07
 """Part of the work that one more strip adds, at a height of 480 pixels."""
 _PICTURE_BYTES = 12
+"""Of a pixel of the frames in RAM."""
+_LEAST_SIDE = 32
 
 
 def bytes_of(module: nn.Module, dtype: torch.dtype) -> ModelBytes:
@@ -69,14 +71,24 @@ def sampling_task(
     """
     shape = pass_shape((batch, *latent[1:]), controls)
     flops = batch * config.block_flops(shape.length) * len(weights.blocks)
-    joins = passes > 1 and sum(weights.blocks) * FLOPS_PER_BYTE > flops
-    shape = shape._replace(together=passes if joins else 1)
-    working = pass_bytes(config, shape, itemsize=weights.itemsize, unpacking=weights.unpacking, run=run)
     kept = _kept_bytes(config, batch, latent, passes, controls)
-    return Task(
-        "sample", weights.fixed, weights.blocks, (Way(1, working + kept),), flops, passes, joins,
-        anonymous_bytes=weights.anonymous,
-    )  # fmt: skip
+    # Where copies would take longer than computing, the passes can go together, for a buffer more.
+    numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
+    ways = tuple(
+        Way(
+            number,
+            kept
+            + pass_bytes(
+                config,
+                shape._replace(together=number),
+                itemsize=weights.itemsize,
+                unpacking=weights.unpacking,
+                run=run,
+            ),
+        )
+        for number in sorted(numbers)
+    )
+    return Task("sample", weights.fixed, weights.blocks, ways, flops, passes, anonymous_bytes=weights.anonymous)
 
 
 def encoding_task(weights: ModelBytes, config: VAEConfig, video: VideoShape) -> Task:
@@ -112,7 +124,7 @@ def smaller_videos(video: VideoShape, multiple: int, fits: Callable[[VideoShape]
 
 
 def _scaled(video: VideoShape, factor: float, multiple: int) -> VideoShape:
-    height, width = (max(multiple, int(side * factor) // multiple * multiple) for side in video[1:])
+    height, width = (max(multiple, _LEAST_SIDE, int(side * factor) // multiple * multiple) for side in video[1:])
     return VideoShape(video.frames, height, width)
 
 

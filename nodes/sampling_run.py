@@ -81,7 +81,7 @@ def run_sampler(
     check_seed(settings.seed)
     device = model.residence.device
     choice = _choose(model, positive, latent, guidance, memory)
-    workload = Workload(_tokens(latent), latent.shape[2], choice.way.working_bytes)
+    workload = Workload(_tokens(latent), latent.shape[2], choice.way.working_bytes, choice.way.number > 1)
     tell(choice)
     progress = host().progress(schedule.steps, "sampling")
     with (

@@ -27,11 +27,15 @@ Made = TypeVar("Made")
 
 
 class Workload(NamedTuple):
-    """How much one pass of the model works on: tokens of all samples, latent frames, bytes beside the weights."""
+    """How much one pass of the model works on: tokens of all samples, latent frames, bytes beside the weights.
+
+    `may_join`: whether there is room for the passes of a step to go together.
+    """
 
     tokens: int
     latent_frames: int
     working_bytes: int
+    may_join: bool = True
 
 
 class Stage:
@@ -59,7 +63,7 @@ class Stage:
         self._loras: Any = None
         self._is_sound = False
         self._exact: list[_Switch] = []
-        self._may_join = True
+        self._may_join = workload.may_join
         self._joins = False
         _warn_of_idle(model, steps)
 

@@ -171,7 +171,7 @@ def details(planned: PlannedStage) -> Iterator[str]:
         return
     if choice.swapped:
         yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
-    if choice.way.number > 1:
+    if choice.way.number > 1 and not choice.task.block_bytes:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
 
 

@@ -48,7 +48,7 @@ def _draw_stage(pen: Any, planned: PlannedStage, vram: int, *, top: int) -> None
     words = "on the CPU" if planned.stage.is_on_cpu else f"{gigabytes(taken)} of {gigabytes(planned.limit)}"
     if choice.swapped and taken:
         words += f", {choice.swapped} of {len(choice.task.block_bytes)} blocks swapped"
-    if choice.way.number > 1 and taken:
+    if choice.way.number > 1 and taken and not choice.task.block_bytes:
         words += f", {choice.way.number} strips"
     pen.text((8, top), f"{choice.task.name}: {words}", fill=_TEXT)
     bar_top, bar_end = top + 16, top + 34

@@ -1,0 +1,202 @@
+"""`wan-director plan`: every example workflow, files that are not here yet, refusals with what would fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wan_director.__main__ import main
+from wan_director.common.errors import GraphError
+from wan_director.common.families import WAN_2_1
+from wan_director.common.shapes import VideoShape
+from wan_director.dit.config import PRESETS
+from wan_director.memory.budget import GB, example_card
+from wan_director.memory.plan import plan, smallest_bytes
+from wan_director.model_loading.footprint import STORAGES, bytes_before_download
+from wan_director.nodes.headless.host import HeadlessHost
+from wan_director.nodes.headless.plan import parse_size
+from wan_director.nodes.headless.plan_files import facts_before_download
+from wan_director.nodes.host import use_host
+from wan_director.nodes.memory_tasks import decoding_task, encoding_task, latent_shape, sampling_task, smaller_videos
+
+ROOT = Path(__file__).resolve().parents[3]
+WORKFLOWS = sorted((ROOT / "workflows").rglob("*.json"))
+VAE = facts_before_download("vae", "wan_2.1_vae.safetensors")
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Runs `wan-director plan` where no models are; (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(graph: Path | str, *options: str):
+        code = main(["plan", str(graph), *options])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_example_workflow_is_planned_without_its_files(workflow, run):
+    options = ("--size", "128x128x9") if "v2v" in workflow.name else ()
+    code, out, err = run(workflow, "--vram", "24GB", *options)
+    assert (code, err) == (0, "")
+    assert out.count("[") == len([line for line in out.splitlines() if "]" in line]) >= 2
+    assert "sample" in out and "decode" in out
+
+
+def test_both_forms_of_a_workflow_give_one_plan(run):
+    name = "i2v_14B_720p.json"
+    plans = [run(ROOT / "workflows" / folder / name, "--vram", "8GB") for folder in (".", "api")]
+    assert plans[0] == plans[1]
+    assert "wan2.1_i2v_720p_14B_fp16.safetensors (32.8 GB, not downloaded yet), 81 frames of 1280 x 720" in plans[0][1]
+    assert "40 of 40 blocks are swapped in" in plans[0][1]
+    assert "look at the picture" in plans[0][1] and "encode the pictures" in plans[0][1]
+
+
+def test_what_does_not_fit_is_refused_after_the_picture(run):
+    code, out, err = run(ROOT / "workflows" / "i2v_14B_720p.json", "--vram", "5GB")
+    assert code == 1
+    assert "does not fit, this is the least it takes" in out
+    assert err.startswith("wan-director: Wan Sampler (node ") and err.count("\n") == 1
+    assert "does not fit into 4.0 GB" in err and "at most 33 frames" in err and "pixels" in err
+    smaller = ("--set", "Wan Image To Video.frames=33")
+    assert run(ROOT / "workflows" / "i2v_14B_720p.json", "--vram", "5GB", *smaller)[0] == 0
+
+
+def test_fp8_is_named_where_it_helps(run):
+    too_long = ("--vram", "7GB", "--size", "1280x720x81")
+    code, _, err = run(ROOT / "workflows" / "i2v_14B_720p.json", *too_long)
+    assert code == 1 and "precision fp8_scaled in Load Wan Model" in err
+    cast = ("--set", "Load Wan Model.precision=fp8_scaled")
+    assert run(ROOT / "workflows" / "i2v_14B_720p.json", *too_long, *cast)[0] == 0
+
+
+def test_ram_counts_when_it_is_given(run):
+    graph = ROOT / "workflows" / "t2v_14B.json"
+    assert run(graph, "--vram", "8GB", "--ram", "32GB")[0] == 0
+    code, out, _ = run(graph, "--vram", "8GB", "--ram", "8GB")
+    assert code == 0 and "more are read from the file in each step" in out
+    code, _, err = run(graph, "--vram", "8GB", "--ram", "8GB", "--set", "Load Wan Model.precision=fp8_scaled")
+    assert code == 1 and "of RAM are needed, of 8.0 GB" in err
+
+
+def test_wan_memory_in_the_workflow_counts(run, write, prompt, models):
+    prompt["9"] = {
+        "class_type": "WanDirectorMemory",
+        "inputs": {"mode": "manual", "blocks_to_swap": 2, "text_encoder": "cpu", "vae_strips": 0},
+    }
+    for id in ("4", "6"):
+        prompt[id]["inputs"]["memory"] = ["9", 0]
+    code, out, _ = run(write(prompt), "--vram", "8GB", "--models", str(models))
+    assert code == 0
+    assert "2 of 2 blocks are swapped in" in out and "on the CPU: takes nothing of the card" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "needs a workflow and --vram"),
+        (("--vram", "lots"), "'lots' is no amount of memory"),
+        (("--vram", "8GB", "--size", "832x480"), "'832x480' is no size"),
+        (("--vram", "8GB", "--size", "832x480x80"), "A clip has 1 + 4k frames, got 80"),
+        (("--vram", "8GB", "--set", "1.model_name=mine.safetensors"), "mine.safetensors is not in the models folders"),
+        (("--vram", "8GB", "--models", "/nowhere"), "There is no models folder /nowhere"),
+    ],
+)
+def test_a_mistake_is_one_sentence(options, words, run, write, prompt):
+    prompt["1"]["inputs"]["model_name"] = "wan2.1_t2v_1.3B_fp16.safetensors"
+    prompt["2"]["inputs"]["vae_name"] = "wan_2.1_vae.safetensors"
+    prompt["3"]["inputs"]["text_encoder_name"] = "umt5_xxl_fp16.safetensors"
+    code, _, err = run(write(prompt), *options)
+    assert code == 1 and words in err and err.count("\n") == 1
+
+
+def test_a_size_that_is_not_known_is_asked_for(run, write, prompt, models):
+    prompt["0"] = {"class_type": "LoadImage", "inputs": {"image": "nowhere.png"}}
+    prompt["5"] = {"class_type": "WanDirectorEncode", "inputs": {"vae": ["2", 0], "images": ["0", 0]}}
+    options = ("--vram", "8GB", "--models", str(models))
+    code, _, err = run(write(prompt), *options)
+    assert code == 1 and "Give it with --size" in err
+    code, out, _ = run(write(prompt), *options, "--size", "64x48x9")
+    assert code == 0 and "9 frames of 64 x 48" in out
+
+
+def test_a_workflow_without_work_is_refused(run, write):
+    code, _, err = run(write({"1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}}), "--vram", "8GB")
+    assert code == 1 and "nothing to plan" in err
+
+
+def test_sizes():
+    assert parse_size("832x480x81") == VideoShape(81, 480, 832)
+    with pytest.raises(GraphError, match="is no size"):
+        parse_size("832x480x-1")
+
+
+def task(video: VideoShape, preset: str = "t2v-14B", storage: str = "bf16"):
+    weights = bytes_before_download(PRESETS[preset], storage)
+    return sampling_task(weights, PRESETS[preset], 1, latent_shape(WAN_2_1, video), passes=2, controls=0, run=0)
+
+
+videos = st.builds(
+    VideoShape,
+    frames=st.integers(0, 60).map(lambda count: 1 + 4 * count),
+    height=st.integers(2, 60).map(lambda count: 16 * count),
+    width=st.integers(2, 90).map(lambda count: 16 * count),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(videos, st.integers(0, 20), st.sampled_from(sorted(STORAGES)))
+def test_a_longer_or_larger_video_never_takes_less(video, more, storage):
+    longer = video._replace(frames=video.frames + 4 * more)
+    larger = video._replace(height=video.height + 16 * more)
+    small = smallest_bytes(task(video, storage=storage))
+    assert small <= smallest_bytes(task(longer, storage=storage))
+    assert small <= smallest_bytes(task(larger, storage=storage))
+    for make in (decoding_task, encoding_task):
+        whole = [make(VAE.weights, VAE.config, each).ways[0].working_bytes for each in (video, longer, larger)]
+        assert whole[0] <= whole[1] and whole[0] <= whole[2]
+
+
+@settings(max_examples=25, deadline=None)
+@given(videos, st.floats(2, 24), st.floats(0, 12))
+def test_more_memory_never_swaps_more(video, small, more):
+    choices = [
+        plan(task(video), round(size * GB), example_card(8 * GB), pinned_bytes=1 << 50)
+        for size in (small, small + more)
+    ]
+    if choices[0] is not None:
+        assert choices[1].swapped <= choices[0].swapped
+
+
+def test_what_would_fit_fits_and_nothing_more():
+    use_host(HeadlessHost())
+    limit = 5 * GB
+    frames, size = smaller_videos(VideoShape(81, 720, 1280), 16, lambda video: smallest_bytes(task(video)) <= limit)
+    count = int(frames.split()[2])
+    assert (
+        smallest_bytes(task(VideoShape(count, 720, 1280)))
+        <= limit
+        < smallest_bytes(task(VideoShape(count + 4, 720, 1280)))
+    )
+    width, _, height = size.split()[2:5]
+    assert smallest_bytes(task(VideoShape(81, int(height), int(width)))) <= limit
+
+
+def test_weights_before_and_after_the_download_are_the_same(models):
+    """The bytes of a model known only by its preset, and of a file with these weights."""
+    from wan_director.model_loading.checkpoint import open_checkpoint
+    from wan_director.model_loading.detect import inspect_checkpoint
+    from wan_director.model_loading.footprint import model_bytes
+
+    checkpoint = open_checkpoint(models / "diffusion_models" / "vace.safetensors")
+    spec = inspect_checkpoint(checkpoint)
+    for precision, storage in (("bf16", "bf16"), ("fp8_scaled", "fp8")):
+        found = model_bytes(checkpoint, spec, precision, "cuda")
+        known = bytes_before_download(replace(spec.config), storage)
+        assert (found.fixed, found.blocks, found.unpacking) == (known.fixed, known.blocks, known.unpacking)
