@@ -56,7 +56,8 @@ def test_bundled_workflows_make_a_video(comfyui, path: Path):
     prompt = json.loads(path.read_text(encoding="utf-8"))
     record = comfyui.run(prompt)
     assert record["status"]["status_str"] == "success", record["status"]["messages"]
-    (shown,) = [each for output in record["outputs"].values() for each in output.get("images", [])]
+    pictures = [each for output in record["outputs"].values() for each in output.get("images", [])]
+    (shown,) = [each for each in pictures if each["type"] == "output"]  # Wan Memory shows its plan from temp
     video = comfyui.folder / "output" / shown["subfolder"] / shown["filename"]
     size = first(prompt, "WanDirectorEmptyLatent")
     saver = first(prompt, "WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
