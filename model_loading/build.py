@@ -16,7 +16,7 @@ from ..text_encoder.clip_vision import ClipVisionEncoder
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Encoder
 from ..vae3d.vae import CausalVAE
-from .checkpoint import Checkpoint, human_bytes, open_checkpoint
+from .checkpoint import Checkpoint, files_of, human_bytes, open_checkpoint
 from .detect import inspect_checkpoint
 from .filling import Progress, fill
 from .footprint import loaded_bytes
@@ -82,8 +82,7 @@ def model_key(path: str | Path, precision: Precision = "auto", *options: Any) ->
         MissingFileError: a file is not there.
     """
     path = Path(path)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files if file.is_file()]
+    stats = [file.stat() for file in files_of(path)]
     stamp = tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
     return ModelKey(str(path.absolute()), stamp, precision, options)
 

@@ -18,13 +18,14 @@ from .gguf_file import GgufFile
 from .safetensors_file import MAX_TENSORS, SafetensorsFile, TensorInfo
 from .torch_file import TorchFile
 
-__all__ = ["Checkpoint", "TensorInfo", "human_bytes", "open_checkpoint"]
+__all__ = ["Checkpoint", "TensorInfo", "files_of", "human_bytes", "open_checkpoint"]
 
 _TORCH_ENDINGS = frozenset({".pth", ".pt", ".bin", ".ckpt"})
 _MAX_INDEX_BYTES = 16_000_000
 _MAX_SHARDS = 1000
 _SHARD_NAME = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.safetensors")
 _PART_NAME = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\\/:]{1,250}")
+_INDEX_ENDING = ".index.json"
 # What a diffusers folder holds beside weights; choosing the whole pipeline is a common mistake.
 _PIPELINE_FILE = "model_index.json"
 
@@ -86,7 +87,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         return _open_folder(path)
     if not os.path.isfile(path):
         raise MissingFileError(f"There is no file {path}. Check the name, or download the model there.")
-    if path.name.endswith(".index.json"):
+    if path.name.endswith(_INDEX_ENDING):
         return _open_index(path)
     if has_magic(path, b"GGUF"):
         return GgufFile(path)
@@ -98,6 +99,16 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if _SHARD_NAME.fullmatch(path.name):
         return _open_parts_beside(path)
     return SafetensorsFile(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files whose change changes the model at `path`: for a folder, an index or a part of a split model several."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file())
+    if not (path.name.endswith(_INDEX_ENDING) or _SHARD_NAME.fullmatch(path.name)):
+        return [path]
+    parts = (file for file in path.parent.glob("*.safetensors") if _SHARD_NAME.fullmatch(file.name))
+    return sorted({path, *path.parent.glob("*" + _INDEX_ENDING), *parts})
 
 
 def _open_folder(folder: Path) -> Checkpoint:

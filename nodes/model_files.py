@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..common.errors import MissingFileError
+from ..model_loading.build import model_key
 from ..model_loading.checkpoint import open_checkpoint
 from ..model_loading.detect import inspect_checkpoint
 from ..model_loading.download import missing_file_sentence
@@ -80,5 +81,4 @@ def fingerprint(kind: str, name: str) -> str:
     path = host().find_model(kind, name)
     if path is None:
         return "missing"
-    state = path.stat()
-    return f"{path} {state.st_size} {state.st_mtime_ns}"
+    return f"{path} {model_key(path).stamp}"

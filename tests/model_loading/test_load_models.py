@@ -363,3 +363,19 @@ def test_a_model_key_changes_with_the_file_and_the_options(tmp_path: Path) -> No
     folder_key = model_key(tmp_path)
     (tmp_path / "y").write_bytes(b"1")
     assert folder_key != model_key(tmp_path)
+
+
+@pytest.mark.parametrize("chosen", ["model.safetensors.index.json", "model-00001-of-00002.safetensors"])
+def test_a_model_key_changes_with_every_part_of_a_split_model(tmp_path: Path, chosen: str) -> None:
+    """Part 2 was downloaded again: the model of the old one is not to be used further."""
+    for name in (
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ):
+        (tmp_path / name).write_bytes(b"1")
+    key = model_key(tmp_path / chosen)
+    (tmp_path / "other.safetensors").write_bytes(b"1")
+    assert key == model_key(tmp_path / chosen)
+    (tmp_path / "model-00002-of-00002.safetensors").write_bytes(b"12")
+    assert key != model_key(tmp_path / chosen)

@@ -9,6 +9,7 @@ import re
 import pytest
 import torch
 import wan_director
+from safetensors.torch import load_file, save_file
 from wan_director.common.errors import InvalidInputError, MissingFileError
 from wan_director.nodes import host as host_module
 from wan_director.nodes import models as node_models
@@ -74,6 +75,26 @@ def test_damaged_and_foreign_files_are_refused_by_their_header(models, tiny_host
     assert "not a diffusion model" in answers["vae"]
     assert NODES["WanDirectorLoadVAE"].validate_inputs("vae.safetensors") is True
     assert NODES["WanDirectorLoadModel"].validate_inputs() is True
+
+
+def test_another_part_of_a_split_model_is_loaded_anew(models):
+    folder = models / "diffusion_models" / "split"
+    folder.mkdir()
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    weights = load_file(models / "diffusion_models" / "t2v.safetensors")
+    keys = sorted(weights)
+    for name, part in zip(names, (keys[::2], keys[1::2])):
+        save_file(
+            {key: weights[key] for key in part},
+            folder / name,
+            {"wan_director.family": "tiny", "wan_director.heads": "4"},
+        )
+    chosen = f"split/{names[0]}"
+    first = load(chosen)
+    before = NODES["WanDirectorLoadModel"].fingerprint_inputs(model_name=chosen)
+    (folder / names[1]).touch()
+    assert NODES["WanDirectorLoadModel"].fingerprint_inputs(model_name=chosen) != before
+    assert load(chosen) is not first
 
 
 def test_a_file_is_loaded_once_while_it_is_in_use(models):
