@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ..dit.config import DiTConfig
 from .checkpoint import Checkpoint, human_bytes
 from .footprint import loaded_bytes
@@ -35,20 +37,32 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
         ("model", f"{spec.title} ({KIND_TITLES[spec.kind]})"),
         ("family", spec.family.title),
         ("size", f"{human_bytes(spec.size_bytes)}, {spec.parameters / 1e6:,.1f} million weights"),
-        ("precision", f"{_PRECISIONS.get(spec.file_dtype, spec.file_dtype)} ({spec.weight_format.name})"),
+        ("precision", f"{_precision(spec, checkpoint)} ({spec.weight_format.name})"),
         ("memory", _memory(spec, checkpoint)),
         ("names", _naming(spec, checkpoint)),
     ]
     if isinstance(spec.config, DiTConfig):
         clip = " and its CLIP vision features" if spec.takes_clip else ""
         lines.append(("image", _IMAGE[spec.start_image].format(clip=clip)))
-    if spec.extras:
-        more = f" and {len(spec.extras) - 5} more" if len(spec.extras) > 5 else ""
-        lines.append(("beside it", ", ".join(spec.extras[:5]) + more))
+    extras = [name for name in spec.extras if not name.endswith(spec.weight_format.companions)]
+    if extras:
+        more = f" and {len(extras) - 5} more" if len(extras) > 5 else ""
+        lines.append(("beside it", ", ".join(extras[:5]) + more))
     lines.append(("belongs in", FOLDERS[spec.kind]))
     lines.append(("goes with", ", ".join(_with_source(name) for name in spec.goes_with)))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+
+
+def _precision(spec: ModelSpec, checkpoint: Checkpoint) -> str:
+    """The number formats of the matrices, the one of most bytes first: files keep sensitive layers in a wider one."""
+    sizes: Counter[str] = Counter()
+    for source in spec.sources.values():
+        for info in (checkpoint.tensors[key] for key in source.keys if key in checkpoint.tensors):
+            if len(info.shape) > 1:
+                sizes[info.dtype] += info.size_bytes
+    sizes[spec.file_dtype] += 0
+    return ", ".join(_PRECISIONS.get(dtype, dtype) for dtype, _ in sizes.most_common())
 
 
 def _memory(spec: ModelSpec, checkpoint: Checkpoint) -> str:

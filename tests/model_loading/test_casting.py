@@ -269,6 +269,22 @@ def test_inspect_tells_the_memory_in_fp8(dit_file) -> None:
     )
 
 
+def test_inspect_tells_every_number_format_of_the_matrices(tmp_path, dit_file) -> None:
+    checkpoint = open_checkpoint(dit_file)
+    tensors: dict[str, Tensor] = {}
+    for key in checkpoint.tensors:
+        is_matrix = is_cast(key)
+        tensors[key] = checkpoint.read(key).to(E4M3 if is_matrix else torch.bfloat16)
+        if is_matrix:
+            tensors[key.removesuffix(".weight") + ".scale_weight"] = torch.tensor(0.5)
+    path = tmp_path / "scaled.safetensors"
+    save_file(tensors | {"scaled_fp8": torch.zeros(2, dtype=E4M3)}, path, TINY)
+    checkpoint = open_checkpoint(path)
+    text = describe(inspect_checkpoint(checkpoint), checkpoint)
+    assert re.search(r"precision +(fp8_e4m3fn, bf16|bf16, fp8_e4m3fn) \(scaled fp8\)", text)
+    assert "scale_weight" not in text and "beside it" not in text
+
+
 MEASURE = """
 import sys, threading, torch
 from pathlib import Path
