@@ -117,8 +117,9 @@ def _sort(checkpoint: Checkpoint, parts: Mapping[str, Part | None], shapes: Para
     names = LayerNames(shapes.shapes, (part.path for part in parts.values() if part))
     sorting = _Sorting()
     for key, part in parts.items():
-        reason = names.reason_to_ignore(part.path) if part else None
-        layer = _layer(names, part, shapes) if part and reason is None else None
+        layer = _layer(names, part, shapes) if part else None
+        is_known = part is not None and (layer or names.find(part.path)) is not None
+        reason = names.reason_to_ignore(part.path, is_known=is_known) if part else None
         if reason is not None:
             sorting.ignored[reason] += 1
         elif layer is None:

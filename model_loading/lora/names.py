@@ -80,15 +80,15 @@ class LayerNames:
         """The official layer ("blocks.0.self_attn.q") or free parameter ("blocks.0.modulation"), if there is one."""
         return self._official.get(_flat(strip_prefixes(path)))
 
-    def reason_to_ignore(self, path: str) -> str | None:
-        """Why a layer may be missing in the model without harm; None if it may not."""
+    def reason_to_ignore(self, path: str, *, is_known: bool) -> str | None:
+        """Why a layer may be left out without harm; None if it may not. `is_known`: the model has it."""
         if _TEXT_ENCODER.match(path):
             return "of a text encoder"
         if self._has_two_experts and _OTHER_EXPERT.match(path):
             return "of a second expert (transformer_2)"
-        if self.find(path) is None and _IMAGE_BRANCH.search(path):
+        if not is_known and _IMAGE_BRANCH.search(path):
             return "of the CLIP image branch, which this model does not have"
-        if self.find(path) is None and _VACE.search(path):
+        if not is_known and _VACE.search(path):
             return "of VACE, which this model does not have"
         return None
 

@@ -347,6 +347,18 @@ def test_image_branch_is_ignored_and_counted_without_clip(tmp_path, reference, s
     assert f"{report.matched} of {report.total} tensors matched" in report.line()
 
 
+def test_modulation_of_vace_blocks_is_matched_where_there_are_some(tmp_path, shapes):
+    """The name of a `diff_m` is that of its block, which is no layer by itself."""
+    path = save(
+        tmp_path, {f"diffusion_model.{kind}.1.diff_m": torch.ones(1, 6, 48) for kind in ("blocks", "vace_blocks")}
+    )
+    loaded = read_lora(path, ParameterShapes.of(meta_model(in_channels=16, vace_blocks=2)), model=None)
+    assert set(loaded.adapter.changes) == {"blocks.1.modulation", "vace_blocks.1.modulation"}
+    assert loaded.report.ignored == {}
+    report = read_lora(path, shapes, model=None).report
+    assert report.ignored == {"of VACE, which this model does not have": 1} and report.matched == 1
+
+
 def test_text_encoders_and_other_channels_are_ignored_and_counted(tmp_path, shapes):
     tensors = {
         f"{LAYER}.lora_down.weight": torch.randn(RANK, 48),
