@@ -6,7 +6,6 @@ swapped in, as few as necessary; where a stage can be cut into strips, that is w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from .budget import FILE_BYTES, Card
-from .policy import RESIDENT, BlockSwap, Footprint, MemoryPolicy
+from .policy import BlockSwap, Footprint
 
 _DEVICE = torch.device("cpu")  # the arithmetic of a policy is the same for all, as the cap is given
 
@@ -45,6 +44,7 @@ class Task:
         anonymous_bytes: of the weights that are in RAM of their own, because they were converted while loading; others
             are windows into their file, which the system drops when RAM is short.
         host_bytes: RAM beside the weights.
+        runs_once: whether the blocks are run through once and not in many steps: then none are kept in pinned memory.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Task:
     passes: int = 1
     anonymous_bytes: int = 0
     host_bytes: int = 0
+    runs_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,6 @@ class Choice:
         """
         return (1 + self.way.slowdown) * (1 + max(0.0, self.copy_ratio - 1)) - 1
 
-    @property
-    def policy(self) -> MemoryPolicy:
-        """For the blocks."""
-        return BlockSwap(self.swapped) if self.swapped else RESIDENT
-
 
 def plan(task: Task, limit_bytes: int, card: Card, *, pinned_bytes: int) -> Choice | None:
     """The cheapest way to run a task with at most so much of the device; None when there is none.
@@ -146,21 +142,21 @@ def smallest_bytes(task: Task) -> int:
     ways = min(way.working_bytes for way in task.ways)
     sizes = len(task.block_bytes)
     counts = range(sizes + 1) if len(set(task.block_bytes)) > 1 else (0, sizes)
-    blocks = (_footprint(task.block_bytes, count, 0).device_bytes for count in counts)
+    blocks = (_footprint(task, count, 0).device_bytes for count in counts)
     return task.fixed_bytes + ways + min(blocks)
 
 
 def swap_exactly(task: Task, blocks: int, card: Card, *, pinned_bytes: int) -> Choice:
     """The task with so many blocks swapped, in its cheapest way."""
     count = min(blocks, len(task.block_bytes))
-    footprint = _footprint(task.block_bytes, count, pinned_bytes)
+    footprint = _footprint(task, count, pinned_bytes)
     return min((Choice(task, way, count, footprint, card) for way in task.ways), key=_cost)
 
 
 def ways_to_run(task: Task, card: Card, pinned_bytes: int) -> list[Choice]:
     """Every way worth considering, those with fewer swapped blocks first."""
     counts = range(len(task.block_bytes) + 1)
-    footprints = [(count, _footprint(task.block_bytes, count, pinned_bytes)) for count in counts]
+    footprints = [(count, _footprint(task, count, pinned_bytes)) for count in counts]
     return [Choice(task, way, count, footprint, card) for count, footprint in footprints for way in task.ways]
 
 
@@ -168,5 +164,5 @@ def _cost(choice: Choice) -> tuple[float, int, int]:
     return choice.slowdown, choice.copied_bytes, choice.way.number
 
 
-def _footprint(block_bytes: Sequence[int], swapped: int, pinned_bytes: int) -> Footprint:
-    return BlockSwap(swapped, pinned_bytes).footprint(block_bytes, _DEVICE)
+def _footprint(task: Task, swapped: int, pinned_bytes: int) -> Footprint:
+    return BlockSwap(swapped, 0 if task.runs_once else pinned_bytes).footprint(task.block_bytes, _DEVICE)

@@ -65,13 +65,23 @@ class MemorySettings:
         if limit is None:
             return swap_exactly(task, 0, card, pinned_bytes=pinned)
         choice = plan(task, limit, card, pinned_bytes=pinned)
-        if choice is None and self.budget.kind == "use at most":
-            raise OutOfMemory(refusal(smallest(task, card, pinned_bytes=pinned), limit, what_fits(limit)))
-        return choice or smallest(task, card, pinned_bytes=pinned)
+        if choice is not None:
+            return choice
+        least = smallest(task, card, pinned_bytes=pinned)
+        if self.budget.kind == "use at most":
+            raise OutOfMemory(refusal(least, limit, what_fits(limit)))
+        logger.warning(
+            "To %s takes about %s, and %s may be used: it is tried all the same.",
+            task.name,
+            gigabytes(least.device_bytes),
+            gigabytes(limit),
+        )
+        return least
 
     def policy(self, choice: Choice) -> MemoryPolicy:
         """For the blocks of a model that runs as chosen."""
-        return BlockSwap(choice.swapped, self.pinned_bytes) if choice.swapped else RESIDENT
+        pinned = 0 if choice.task.runs_once else self.pinned_bytes
+        return BlockSwap(choice.swapped, pinned) if choice.swapped else RESIDENT
 
 
 AUTOMATIC = MemorySettings()

@@ -48,7 +48,7 @@ def text_task(weights: ModelBytes, config: UMT5Config, tokens: int = MAX_TOKENS)
     flops = 2 * tokens * config.layers * text_footprint.block_elements(config)
     return Task(
         "encode the prompt", weights.fixed, weights.blocks, (Way(1, working),), flops,
-        anonymous_bytes=weights.anonymous,
+        anonymous_bytes=weights.anonymous, runs_once=True,
     )  # fmt: skip
 
 

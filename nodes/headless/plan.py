@@ -61,17 +61,23 @@ class Plan:
     machine: Machine
 
     @property
+    def scale_bytes(self) -> int:
+        """What the whole length of a bar stands for: the card, or the largest need if that is more."""
+        needs = [planned.choice.device_bytes for planned in self.stages if not planned.stage.is_on_cpu]
+        return max(self.machine.vram, *needs)
+
+    @property
     def text(self) -> str:
         """The plan as lines with bars."""
         card = self.machine.card
         lines = [
             f"Memory of the card: {gigabytes(self.machine.vram)}. Speed is estimated for {card.name}: "
             f"{card.flops / 1e12:.0f} TFLOP/s, {card.bus_bytes / GB:.0f} GB/s from RAM.",
-            f"# weights   = beside them   {'.'} left   | limit",
+            "# weights   = beside them   . left   | limit",
             "",
         ]
         for planned in self.stages:
-            lines += [_bar_line(planned, self.machine), *(f"    {line}" for line in details(planned))]
+            lines += [_bar_line(planned, self.scale_bytes), *(f"    {line}" for line in details(planned))]
         lines += ["", _ram_line(self)]
         return "\n".join(lines)
 
@@ -186,11 +192,11 @@ def _plan_stage(stage: Stage, on: Machine) -> PlannedStage:
     return PlannedStage(stage, choice, limit)
 
 
-def _bar_line(planned: PlannedStage, on: Machine) -> str:
+def _bar_line(planned: PlannedStage, scale_bytes: int) -> str:
     name, choice = planned.choice.task.name, planned.choice
     if planned.stage.is_on_cpu:
         return f"{name:20}[{'':{WIDTH}}]"
-    scale = WIDTH / max(on.vram, choice.device_bytes)
+    scale = WIDTH / scale_bytes
     weights, taken = round(choice.weight_bytes * scale), round(choice.device_bytes * scale)
     bar = "#" * weights + "=" * (taken - weights) + "." * (WIDTH - taken)
     mark = min(WIDTH - 1, round(planned.limit * scale))
@@ -214,7 +220,8 @@ def _cost(choice: Choice) -> str:
 def _ram_line(made: Plan) -> str:
     pinned = max(planned.choice.footprint.pinned_bytes for planned in made.stages)
     needed = max(planned.choice.host_bytes for planned in made.stages)
-    from_file = max(planned.choice.footprint.file_bytes for planned in made.stages)
+    repeated = (planned for planned in made.stages if not planned.choice.task.runs_once)
+    from_file = max((planned.choice.footprint.file_bytes for planned in repeated), default=0)
     of = "" if made.machine.ram is None else f" of {gigabytes(made.machine.ram)}"
     line = f"RAM: {gigabytes(needed)}{of} at most, of which {gigabytes(pinned)} pinned for swapped blocks"
     return line + (f"; {gigabytes(from_file)} more are read from the file in each step." if from_file else ".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...memory.budget import gigabytes
 from ..api import io, ui
 from ..host import host
 from .plan import Plan, PlannedStage
@@ -22,7 +23,7 @@ def draw(plan: Plan) -> Any:
     picture = Image.new("RGB", (width, height * len(plan.stages) + 8), _BACKGROUND)
     pen = ImageDraw.Draw(picture)
     for number, planned in enumerate(plan.stages):
-        _draw_stage(pen, planned, plan.machine.vram, top=8 + number * height)
+        _draw_stage(pen, planned, plan.scale_bytes, top=8 + number * height)
     return picture
 
 
@@ -38,13 +39,11 @@ def saved_picture(plan: Plan) -> list[Any]:
     return [ui.SavedResult(name, "", io.FolderType.temp)]
 
 
-def _draw_stage(pen: Any, planned: PlannedStage, vram: int, *, top: int) -> None:
-    from ...memory.budget import gigabytes
-
+def _draw_stage(pen: Any, planned: PlannedStage, scale_bytes: int, *, top: int) -> None:
     width = SIZE[0] - 16
     choice = planned.choice
     taken = 0 if planned.stage.is_on_cpu else choice.device_bytes
-    scale = width / max(vram, taken)
+    scale = width / scale_bytes
     words = "on the CPU" if planned.stage.is_on_cpu else f"{gigabytes(taken)} of {gigabytes(planned.limit)}"
     if choice.swapped and taken:
         words += f", {choice.swapped} of {len(choice.task.block_bytes)} blocks swapped"

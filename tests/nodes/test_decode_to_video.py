@@ -6,7 +6,10 @@ import pytest
 import torch
 import wan_director
 from wan_director.common.errors import InvalidInputError, PairingError
+from wan_director.common.shapes import VideoShape
+from wan_director.memory.budget import GB
 from wan_director.nodes.headless.host import Interrupted
+from wan_director.nodes.memory_tasks import bytes_of, decoding_task
 
 NODES = wan_director.NODE_CLASS_MAPPINGS
 FILE = {"fps": 8.0, "filename_prefix": "clips/test", "format": "png frames", "quality": 80}
@@ -106,19 +109,13 @@ def test_the_workflow_is_in_the_file(vae, tiny_host):
     assert Image.open(tiny_host.output / file).text == {"prompt": '{"1": "p"}', "workflow": '{"nodes": []}'}
 
 
-class Cramped:
-    """A device with `free` bytes: what the choice of strips sees."""
-
-    def __init__(self, monkeypatch, vae, host, free: int):
-        monkeypatch.setattr(vae.residence, "device", torch.device("meta"))
-        monkeypatch.setattr(host, "free_bytes", lambda _device: free)
-
-
 def test_strips_are_chosen_by_the_free_memory(vae, tiny_host, monkeypatch):
-    from wan_director.nodes.models import decode_bytes
-
-    needed = [vae._bytes(decode_bytes, 480, 832, strips) for strips in (1, 2, 4)]
-    assert needed == sorted(needed, reverse=True)
-    for free, strips in ((needed[0], 1), (needed[0] - 1, 2), (needed[1], 2), (needed[2], 4), (1000, 0)):
-        Cramped(monkeypatch, vae, tiny_host, free)
-        assert vae._strips(decode_bytes, 480, 832) == strips
+    """On a device with so many bytes that could be free; 1 GB of them is left alone."""
+    video, weights = VideoShape(81, 480, 832), bytes_of(vae.residence.module, vae.dtype)
+    ways = decoding_task(weights, vae.spec.config, video).ways
+    needed = {way.number: GB + weights.total + way.working_bytes for way in ways}
+    monkeypatch.setattr(vae.residence, "device", torch.device("meta"))
+    for available, strips in ((needed[1], 1), (needed[1] - 1, 2), (needed[2], 2), (needed[4], 4), (1000, 0)):
+        monkeypatch.setattr(tiny_host, "available_bytes", lambda _device, bytes_=available: bytes_)
+        with vae._at_work(decoding_task, video) as (_, found):
+            assert found == strips
