@@ -54,7 +54,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
     names = {plain_name(key): key for key in checkpoint.tensors}
     if is_lora(names):
         raise CheckpointError(
-            f"{name} is a LoRA, a small addition to a model and not a model itself: put it into models/loras and choose "
+            f"{name} is a LoRA, an addition to a model and not a model itself: put it into models/loras and choose "
             f"it in Wan LoRA. Here choose a full model, for example {EXAMPLES['dit']}."
         )
     found = find_layout(names)
