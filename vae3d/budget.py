@@ -130,10 +130,8 @@ def _decoder(config: VAEConfig) -> list[_Station]:
 
 
 def _enlargement(width: int, made: int, frames: int, doubled: bool) -> list[_Station]:
-    # The picture is four times as large before its channels are mixed.
-    enlarge = _Station(
-        Step(_identity, above=1, below=1, up=2), 0, width, made, frames * (1 + doubled), copied=4 * width
-    )
+    # Each pixel becomes four, first as channels.
+    enlarge = _Station(Step(_identity, above=1, below=1, up=2), 0, width, made, frames * (1 + doubled), copied=4 * made)
     if not doubled:
         return [enlarge]
     return [_Station(Step(_identity), width, width, width, frames, 2, copied=3 * width), enlarge]
