@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ import torch
 
 from ..dit.config import DiTConfig
 from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking, block_weights, other_weights
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, TensorInfo
 from .precision import Precision, choose_casting, choose_dtype
-from .quantization.casting import is_cast
+from .quantization.casting import Casting, is_cast
 from .quantization.plain import FLOATS
 from .safetensors_file import TORCH_DTYPES
 from .spec import ModelSpec
@@ -52,8 +52,8 @@ def model_bytes(
 ) -> ModelBytes:
     """The weights of a model as `build` loads it with this precision.
 
-    Quantised matrices count as they are stored, those that are cast as fp8 with a scale per row, all others in the
-    dtype of computation.
+    Quantised matrices count as they are stored, those that are cast as fp8 with their scales, all others in the dtype
+    of computation.
 
     Raises:
         InvalidInputError: see `precision.choose_dtype`.
@@ -66,7 +66,7 @@ def model_bytes(
         elements = sum(info.elements for info in infos)
         is_stored = all(len(info.shape) == 2 and info.dtype not in FLOATS for info in infos)
         if casting is not None and is_cast(key):
-            size = elements + _SCALE_BYTES * sum(info.shape[0] for info in infos if info.shape)
+            size = elements + _SCALE_BYTES * _scales(casting, infos)
         elif is_stored:
             size = sum(info.size_bytes for info in infos)
             unpacking = max(unpacking, FP8 if all(info.dtype in _WHOLE_CODES for info in infos) else BLOCKWISE)
@@ -116,6 +116,11 @@ def bytes_before_download(config: DiTConfig, storage: str) -> ModelBytes:
         for weights in block_weights(config)
     )
     return ModelBytes(other_weights(config) * 2, blocks, 2, unpacking, 0)
+
+
+def _scales(casting: Casting, infos: Sequence[TensorInfo]) -> int:
+    """How many scales a cast matrix gets."""
+    return {"none": 0, "tensor": 1, "row": sum(info.shape[0] for info in infos if info.shape)}[casting.scale]
 
 
 def _in_order(spec: ModelSpec, sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:

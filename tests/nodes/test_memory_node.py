@@ -13,7 +13,11 @@ from wan_director.common.errors import InvalidInputError, OutOfMemory
 from wan_director.common.shapes import LatentShape, VideoShape
 from wan_director.memory.budget import GB, Budget
 from wan_director.memory.plan import smallest_bytes
-from wan_director.model_loading.build import load_text_encoder
+from wan_director.memory.tensors import held_tensors
+from wan_director.model_loading.build import load_dit, load_text_encoder
+from wan_director.model_loading.checkpoint import open_checkpoint
+from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.footprint import model_bytes
 from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.host import host, use_host
@@ -228,3 +232,19 @@ def prompt_of_the_way() -> dict:
         "7": {"class_type": "VAEDecode", "inputs": {"vae": ["2", 0], "samples": ["6", 0]}},
         "8": {"class_type": "PreviewImage", "inputs": {"images": ["7", 0]}},
     }
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp8_scaled", "fp8_e4m3fn"])
+def test_the_header_tells_what_the_loaded_model_takes(precision, models):
+    """To the bytes that align tensors within a slab, of which there are fewer than 256 for each."""
+    path = models / "diffusion_models" / "vace.safetensors"
+    checkpoint = open_checkpoint(path)
+    told = model_bytes(checkpoint, inspect_checkpoint(checkpoint), precision, "cpu")
+    loaded = load_dit(path, precision=precision, device="cpu")
+    found = bytes_of(loaded.module, loaded.dtype)
+    assert (told.itemsize, told.unpacking) == (found.itemsize, found.unpacking)
+    assert told.total == sum(entry.size_bytes for entry in held_tensors(loaded.module))
+    assert len(told.blocks) == len(found.blocks) == 4
+    for block, size, aligned in zip(loaded.module.streamed_blocks, told.blocks, found.blocks):
+        assert size == sum(entry.size_bytes for entry in held_tensors(block))
+        assert 0 <= aligned - size < 256 * len(held_tensors(block))
