@@ -77,7 +77,7 @@ def _check_vace_module(model: ModelSpec, config: DiTConfig, module: ModelSpec) -
             f"{name} has VACE blocks of its own and takes no module. Remove {module.path.name}, or choose a "
             "text-to-video model."
         )
-    if config.in_channels != config.out_channels or model.family.given_in_latent or model.family is not module.family:
+    if not _takes_vace_module(model, config) or model.family is not module.family:
         raise PairingError(
             f"{module.path.name} belongs onto a text-to-video model of {module.family.title}, but {name} is none. Use "
             f"{where_to_get('dit')}."
@@ -87,6 +87,18 @@ def _check_vace_module(model: ModelSpec, config: DiTConfig, module: ModelSpec) -
             f"{module.path.name} has VACE blocks of width {module.config.dim}, but {name} has {config.layers} blocks "
             f"of width {config.dim}. Use {_vace_module_file(config)}."
         )
+
+
+def _takes_vace_module(model: ModelSpec, config: DiTConfig) -> bool:
+    """Whether it is a text-to-video model; TI2V-5B, for which there are no modules, is none."""
+    return config.in_channels == config.out_channels and not model.family.given_in_latent
+
+
+def _or_a_vace_module(model: ModelSpec, config: DiTConfig) -> str:
+    """The other way to VACE, where there is one."""
+    if not _takes_vace_module(model, config):
+        return ""
+    return f", or a VACE module ({_vace_module_file(config)}) in Load Wan Model"
 
 
 def _block_sizes(config: DiTConfig) -> tuple[int, int, int]:
@@ -139,13 +151,13 @@ def check_inputs(
             f"The text embedding has the width {text_width}, but {name} needs {config.text_dim}. "
             f"Encode the prompt with {model.family.text_encoder_file}."
         )
-    _check_image_input(model, has_image, name)
-    _check_clip_input(model, config, clip_width, name)
     if has_control and not config.vace_blocks:
         raise PairingError(
             f"{name} has no VACE blocks and cannot follow a control video. Choose a VACE model such as "
-            f"wan2.1_vace_14B_fp16.safetensors, or a VACE module ({_vace_module_file(config)}) in Load Wan Model."
+            f"wan2.1_vace_14B_fp16.safetensors{_or_a_vace_module(model, config)}."
         )
+    _check_image_input(model, has_image, name)
+    _check_clip_input(model, config, clip_width, name)
 
 
 def _check_image_input(model: ModelSpec, has_image: bool, name: str) -> None:

@@ -28,7 +28,7 @@ KIND_TITLES: dict[Kind, str] = {
     "vace_module": "VACE module",
 }
 _TINY_CLIP_VISION_FILE = "wan_director_tiny_demo_clip_vision.safetensors"
-_LOADER_NODES: dict[Kind, str] = {
+LOADER_NODES: dict[Kind, str] = {
     "dit": "Load Wan Model",
     "vae": "Load Wan VAE",
     "text_encoder": "Load Wan Text Encoder",
@@ -106,6 +106,6 @@ def require_kind(spec: ModelSpec, kind: Kind) -> None:
         return
     raise CheckpointError(
         f"{spec.path.name} is a {KIND_TITLES[spec.kind]} ({spec.title}), not a {KIND_TITLES[kind]}: put it into "
-        f"{FOLDERS[spec.kind]} and choose it in {_LOADER_NODES[spec.kind]}. "
+        f"{FOLDERS[spec.kind]} and choose it in {LOADER_NODES[spec.kind]}. "
         f"Here choose a file such as {EXAMPLES[kind]}."
     )

@@ -12,7 +12,8 @@ from ...common.errors import CheckpointError
 from ...dit.adapters import Adapter, Change, ParameterShapes
 from ..checkpoint import Checkpoint, open_checkpoint
 from ..key_maps.layouts import find_layout
-from ..spec import ModelSpec
+from ..known_files import FOLDERS
+from ..spec import KIND_TITLES, LOADER_NODES, ModelSpec
 from .build import GroupReader, target_of
 from .misfits import no_match, wrong_size
 from .names import LayerNames
@@ -100,10 +101,12 @@ def _parts(checkpoint: Checkpoint) -> Mapping[str, Part | None]:
     if any(parts.values()):
         return parts
     name = checkpoint.path.name
-    if find_layout(parts) is not None:
+    found = find_layout(parts)
+    if found is not None:
+        kind = found[0].kind
         raise CheckpointError(
-            f"{name} is a full model and not a LoRA: put it into models/diffusion_models and choose it in Load Wan "
-            "Model. Here choose a LoRA, a small addition to a model."
+            f"{name} is a {KIND_TITLES[kind]} and not a LoRA: put it into {FOLDERS[kind]} and choose it in "
+            f"{LOADER_NODES[kind]}. Here choose a LoRA, a small addition to a model."
         )
     first = next(iter(parts), "none")
     raise CheckpointError(

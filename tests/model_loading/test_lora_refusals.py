@@ -17,6 +17,7 @@ from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.detect import inspect_checkpoint
 from wan_director.model_loading.lora import check_lora, read_lora
 from wan_director.model_loading.safetensors_file import SafetensorsFile
+from wan_director.vae3d import WAN_2_1_VAE, CausalVAE
 
 torch.set_num_threads(1)
 
@@ -247,8 +248,18 @@ def test_tucker_decompositions_are_reported_not_misread(tmp_path):
 
 def test_a_full_model_in_the_lora_slot(header_file):
     tensors = {name: ("BF16", tuple(value.shape)) for name, value in wan("1.3B").state_dict().items()}
-    with pytest.raises(CheckpointError, match="is a full model and not a LoRA: put it into models/diffusion_models"):
+    with pytest.raises(
+        CheckpointError, match="is a diffusion model and not a LoRA: put it into models/diffusion_models"
+    ):
         check_lora(header_file(tensors))
+
+
+def test_a_vae_in_the_lora_slot_is_not_sent_to_the_diffusion_models(header_file):
+    with torch.device("meta"):
+        state = CausalVAE(WAN_2_1_VAE).state_dict()
+    path = header_file({name: ("BF16", tuple(value.shape)) for name, value in state.items()})
+    with pytest.raises(CheckpointError, match="is a VAE and not a LoRA: put it into models/vae and .* in Load Wan VAE"):
+        check_lora(path)
 
 
 def test_something_else_in_the_lora_slot(header_file):

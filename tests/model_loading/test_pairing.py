@@ -190,3 +190,15 @@ def test_a_missing_clip_image_is_told_but_allowed(caplog) -> None:
     with caplog.at_level(logging.WARNING, "wan_director"):
         check_inputs(I2V, **{**RIGHT, "has_image": True})
     assert "without them results differ" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("model", "channels", "module"),
+    [(T2V_14B, 16, "VACE_module_14B"), (T2V, 16, "VACE_module_1_3B"), (TI2V, 48, None), (I2V, 16, None)],
+)
+def test_a_vace_module_is_named_only_where_it_goes_with_the_model(model: ModelSpec, channels: int, module) -> None:
+    """An image-to-video model is told of VACE, not that it lacks a start image."""
+    with pytest.raises(PairingError, match="has no VACE blocks and cannot follow a control video") as error:
+        check_inputs(model, **{**RIGHT, "latent_channels": channels}, has_control=True)
+    assert ("VACE module" in str(error.value)) == (module is not None)
+    assert module is None or module in str(error.value)

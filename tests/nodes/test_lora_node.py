@@ -220,8 +220,8 @@ def test_wrong_loras_are_refused(models, model):
     assert validate(lora_name="wide.safetensors") is True and validate() is True
     assert "gone.safetensors is not in" in validate(lora_name="gone.safetensors")
     (models / "loras" / "model.safetensors").write_bytes((models / "diffusion_models" / "t2v.safetensors").read_bytes())
-    assert "is a full model and not a LoRA" in validate(lora_name="model.safetensors")
-    with pytest.raises(CheckpointError, match="is a full model"):
+    assert "is a diffusion model and not a LoRA" in validate(lora_name="model.safetensors")
+    with pytest.raises(CheckpointError, match="is a diffusion model"):
         with_lora(model, "model.safetensors")
 
 
