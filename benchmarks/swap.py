@@ -160,8 +160,8 @@ def _copy_speed(size_bytes: int, device: torch.device) -> float:
     """Bytes per second of copies from a slab to a slot, with nothing beside them."""
     block = nn.Module()
     block.register_buffer("weight", torch.ones(size_bytes, dtype=torch.uint8))
-    slab, backend = Slabs().pack(block, device).slab, make_backend(device)
-    slot = backend.allocate(size_bytes)
+    slabs, backend = Slabs(), make_backend(device)  # a slab is pinned as long as `slabs` has it
+    slab, slot = slabs.pack(block, device).slab, backend.allocate(size_bytes)
     backend.copy(slot, slab, backend.record())
     _synchronize(device)
     start = time.perf_counter()
