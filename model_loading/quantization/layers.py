@@ -76,9 +76,14 @@ class Embedding(_Storing, nn.Embedding):
             return F.embedding(ids, self.weight)
         rows = ids.flatten()
         count = self.stored_shape[0]
-        parts = {name: part[rows] if part.shape[:1] == (count,) else part for name, part in stored.parts.items()}
+        parts = {name: _rows(part, rows) if part.shape[:1] == (count,) else part for name, part in stored.parts.items()}
         table = stored.codec.dequantize(parts, (len(rows), *self.stored_shape[1:]), self.output_dtype)
         return table.unflatten(0, ids.shape)
+
+
+def _rows(part: Tensor, rows: Tensor) -> Tensor:
+    """part[rows]; as bytes, since older versions of torch look up no fp8 (pytorch/pytorch issue 133605)."""
+    return part.view(torch.uint8)[rows].view(part.dtype) if part.element_size() == 1 else part[rows]
 
 
 def _buffer_name(part: str) -> str:

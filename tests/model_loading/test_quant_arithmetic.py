@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from wan_director.model_loading.quantization import arithmetic, int8
+from wan_director.model_loading.quantization.fp8 import FP8
+from wan_director.model_loading.quantization.layers import Embedding
+from wan_director.model_loading.quantization.stored import StoredWeight
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 LARGEST = {E4M3: 448.0, E5M2: 57344.0}
@@ -51,3 +55,22 @@ def test_the_rotation_is_the_regular_hadamard_matrix_and_its_own_inverse(size: i
     assert torch.equal(rotation.sum(1), torch.ones(size))
     if size <= 64:
         assert torch.equal(rotation.double(), hadamard(size))
+
+
+class OlderTorch(TorchDispatchMode):
+    """Looks up no rows of fp8, as torch 2.6 and older on a GPU."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.index.Tensor and args[0].dtype in LARGEST:
+            raise NotImplementedError(f"\"index_cuda\" not implemented for '{args[0].dtype}'")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("codes", [E4M3, E5M2])
+def test_rows_of_an_fp8_embedding_are_looked_up_by_any_torch(codes) -> None:
+    table = torch.randn(9, 16, generator=torch.Generator().manual_seed(0)).to(codes)
+    embedding = Embedding(9, 16)
+    embedding.store(StoredWeight(FP8, {"weight": table, "scale": torch.rand(9, 1)}, (9, 16)))
+    ids = torch.tensor([[3, 0, 8], [3, 3, 1]])
+    with OlderTorch():
+        assert torch.equal(embedding(ids), embedding.dense_weight()[ids])
