@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from ...common.log import logger
+from ...common.out_of_memory import is_out_of_memory
 
 _MULTIPLE = 16  # of both sides of a matrix, for the fp8 units
 _RUN_TOKENS = 4096  # quantised at a time: 84 MB of float32 at the width of the 14B models
 _LARGEST = torch.finfo(torch.float8_e4m3fn).max
 _LEAST_SCALE = 1e-12  # a token of zeros
+# Rows of the two examples on which a kernel is tried. There are different ones for small and for large products, and
+# on some devices only those for small ones work (pytorch/ao issue 2904).
+_TRIED_ROWS = (32, 2048)
 # Products of at most 448 are summed over thousands of columns, which overflows float16.
 _OUTPUT = torch.bfloat16
 
@@ -86,15 +90,22 @@ def _by_tensor(tokens: Tensor, weight: Tensor, token_scale: Tensor, scale: Tenso
 
 
 def _works(multiply: Multiply, device: torch.device) -> bool:
-    """Whether the result on a small example is right; devices that cannot do it raise various errors."""
-    numbers = torch.linspace(-2, 2, 32 * 64).view(32, 64)
-    scales = torch.linspace(0.5, 2, 32).view(32, 1)
+    """Whether the results on examples are right; devices that cannot do it raise various errors."""
+    return all(_is_right(multiply, device, rows) for rows in _TRIED_ROWS)
+
+
+def _is_right(multiply: Multiply, device: torch.device, rows: int) -> bool:
+    """Whether the product of two matrices with so many rows is right; a lack of memory is no answer."""
+    numbers = torch.linspace(-2, 2, rows * 64).view(rows, 64)
+    scales = torch.linspace(0.5, 2, rows).view(rows, 1)
     codes = numbers.to(torch.float8_e4m3fn)
     expected = (codes.float() * scales) @ (codes.float() * scales).t()
     try:
         given = [tensor.to(device) for tensor in (codes, codes, scales, scales)]
         out = multiply(*given).float().cpu()
     except (RuntimeError, NotImplementedError, ValueError, AttributeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
         logger.debug("%s on %s: %s", multiply.__name__, device, error)
         return False
     return bool(((out - expected).abs() <= 0.02 * expected.abs().max()).all())

@@ -227,6 +227,40 @@ def test_a_device_without_fp8_says_so_once(monkeypatch, caplog) -> None:
         fp8_compute.find_multiply.cache_clear()
 
 
+def test_a_lack_of_memory_says_nothing_about_a_device(monkeypatch) -> None:
+    multiply, attempts = torch._scaled_mm, []
+
+    def full_at_first(*arguments, **options):
+        attempts.append(arguments)
+        if len(attempts) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 32.00 MiB.")
+        return multiply(*arguments, **options)
+
+    monkeypatch.setattr(torch, "_scaled_mm", full_at_first)
+    fp8_compute.find_multiply.cache_clear()
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            fp8_compute.find_multiply(torch.device("cpu"))
+        assert fp8_compute.find_multiply(torch.device("cpu")) is fp8_compute._by_row
+    finally:
+        fp8_compute.find_multiply.cache_clear()
+
+
+def test_a_kernel_that_is_wrong_for_large_products_is_left_alone(monkeypatch) -> None:
+    multiply = torch._scaled_mm
+
+    def wrong_by_row(*arguments, scale_a, **options):
+        out = multiply(*arguments, scale_a=scale_a, **options)
+        return out.fill_(0) if scale_a.numel() > 1 and len(out) > 1024 else out
+
+    monkeypatch.setattr(torch, "_scaled_mm", wrong_by_row)
+    fp8_compute.find_multiply.cache_clear()
+    try:
+        assert fp8_compute.find_multiply(torch.device("cpu")) is fp8_compute._by_tensor
+    finally:
+        fp8_compute.find_multiply.cache_clear()
+
+
 def test_nan_in_the_input_comes_out_as_nan() -> None:
     x = torch.ones(4, 64).bfloat16()
     x[2, 5] = float("nan")
