@@ -212,7 +212,7 @@ def _cost(choice: Choice) -> str:
         return f": {gigabytes(choice.copied_bytes)} per prompt, about {choice.copied_s:.1f} s"
     slower = f"about {choice.slowdown:.0%} slower" if choice.slowdown >= 0.005 else "hidden behind it"
     return (
-        f": {gigabytes(choice.copied_bytes)} per step, copied in {choice.copy_ratio:.0%} of the time of computing, "
+        f": {gigabytes(choice.copied_bytes)} per step, copied in {choice.copy_ratio:.1%} of the time of computing, "
         f"{slower}"
     )
 
