@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ _FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
 _MARKER = "scaled_fp8"
 # The largest number of a scaled matrix is near the end of the fp8 range (448 or 57,344), that of a true one near 1.
 _MAX_UNSCALED = 64.0
+# Tables of a text encoder: their numbers may be large, and published files never scale them.
+_EMBEDDING = re.compile(r"(token_embedding|embed_tokens|(^|\.)shared)\.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def read_fp8(checkpoint: Checkpoint, key: str, codec: Fp8Codec) -> Tensor | Stor
     weight, scale = checkpoint.read(key), read_scale(checkpoint, key)
     if weight.ndim != 2 or weight.dtype not in FP8_DTYPES:
         return _plain(weight, scale)
-    if scale is None and largest_number(weight) > _MAX_UNSCALED:
+    if scale is None and not _EMBEDDING.search(key) and largest_number(weight) > _MAX_UNSCALED:
         raise lost_scale(checkpoint, key)
     parts = {"weight": weight} if scale is None else {"weight": weight, "scale": scale}
     return StoredWeight(codec, parts, tuple(weight.shape))

@@ -16,6 +16,7 @@ from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit
 from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.quantization.fp8 import PLAIN_FP8
 
 from .conftest import random_weights
 
@@ -201,3 +202,14 @@ def test_a_16_bit_matrix_with_a_scale_is_multiplied_by_it(tmp_path: Path, weight
     save_file({**scaled(weights), KEY: weights[KEY], LAYER + ".scale_weight": torch.tensor(2.0)}, path, metadata=TINY)
     module = load_dit(path, precision="fp32", device="cpu").module
     assert torch.equal(module.blocks[0].ffn[0].weight, weights[KEY] * 2)
+
+
+@pytest.mark.parametrize("key", ["shared.weight", "token_embedding.weight", "encoder.embed_tokens.weight"])
+def test_large_numbers_in_an_embedding_are_no_lost_scale(tmp_path: Path, key: str) -> None:
+    """Those of T5's kin may be large; a matrix with such numbers would have lost its scale."""
+    codes = torch.full((4, 8), 200.0).to(torch.float8_e4m3fn)
+    save_file({key: codes, "blocks.0.ffn.fc1.weight": codes}, tmp_path / "model.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "model.safetensors")
+    assert torch.equal(PLAIN_FP8.read(checkpoint, key).dense(), codes.float())
+    with pytest.raises(CheckpointError, match="'blocks.0.ffn.fc1.weight' is scaled, but neither"):
+        PLAIN_FP8.read(checkpoint, "blocks.0.ffn.fc1.weight")
