@@ -208,7 +208,7 @@ def test_a_16_bit_matrix_with_a_scale_is_multiplied_by_it(tmp_path: Path, weight
 def test_large_numbers_in_an_embedding_are_no_lost_scale(tmp_path: Path, key: str) -> None:
     """Those of T5's kin may be large; a matrix with such numbers would have lost its scale."""
     codes = torch.full((4, 8), 200.0).to(torch.float8_e4m3fn)
-    save_file({key: codes, "blocks.0.ffn.fc1.weight": codes}, tmp_path / "model.safetensors")
+    save_file({key: codes, "blocks.0.ffn.fc1.weight": codes.clone()}, tmp_path / "model.safetensors")
     checkpoint = open_checkpoint(tmp_path / "model.safetensors")
     assert torch.equal(PLAIN_FP8.read(checkpoint, key).dense(), codes.float())
     with pytest.raises(CheckpointError, match="'blocks.0.ffn.fc1.weight' is scaled, but neither"):
