@@ -12,7 +12,7 @@ from wan_director.common.errors import WanDirectorError
 from wan_director.common.log import logger
 
 from .contests import Place, check_peers
-from .peak_memory import peak_bytes
+from .peak_memory import peak_bytes, peak_bytes_beside_shelf
 from .report import (
     MemoryResult,
     Report,
@@ -91,7 +91,9 @@ def _count_all(options: argparse.Namespace) -> tuple[MemoryResult, ...]:
     for row in memory_rows(options.quick):
         logger.info("counting memory of %s, %s", row.part, row.size)
         contest = row.make(place)
-        results.append(memory_result(row, peak_bytes(contest.ours), peak_bytes(contest.peer)))
+        shelved = contest.ours_beside_shelf
+        ours_bytes = peak_bytes(contest.ours) if shelved is None else peak_bytes_beside_shelf(shelved)
+        results.append(memory_result(row, ours_bytes, peak_bytes(contest.peer)))
     return tuple(results)
 
 

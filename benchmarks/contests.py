@@ -16,6 +16,7 @@ from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Config, UMT5Encoder
 from wan_director.vae3d import WAN_2_1_VAE, CausalVAE
+from wan_director.vae3d.strips import Shelf
 
 STRIDE = 8  # pixels per latent pixel
 PADDED_TOKENS = 512
@@ -27,6 +28,8 @@ class Contest:
 
     ours: Callable[[], object]
     peer: Callable[[], object]
+    ours_beside_shelf: Callable[[Shelf], object] | None = None
+    """As `ours`, with a shelf for what may wait outside the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,28 @@ def vae_decode_stream(video: VideoShape, place: Place) -> Contest:
     ours, peer = _autoencoders(place)
     latent = place.randn(1, WAN_2_1_VAE.latent_channels, *_latent_size(video))
     return Contest(lambda: _drain(ours.decode_stream(latent)), lambda: peer.decode(latent, return_dict=False))
+
+
+def vae_decode_strips(video: VideoShape, strips: int, place: Place) -> Contest:
+    """A latent decoded in strips, with the past of those that wait on a shelf, beside the peer's plain decoding."""
+    ours, peer = _autoencoders(place)
+    latent = place.randn(1, WAN_2_1_VAE.latent_channels, *_latent_size(video))
+
+    def decode(shelf: Shelf) -> None:
+        _drain(ours.decode_stream(latent, strips, shelf=shelf))
+
+    return Contest(lambda: decode(Shelf()), lambda: peer.decode(latent, return_dict=False), decode)
+
+
+def vae_encode_strips(video: VideoShape, strips: int, place: Place) -> Contest:
+    """A clip encoded in strips; see `vae_decode_strips`."""
+    ours, peer = _autoencoders(place)
+    clip = place.randn(1, 3, *video).clamp(-1, 1)
+
+    def encode(shelf: Shelf) -> None:
+        _drain(ours.encode_stream(clip, strips, shelf=shelf))
+
+    return Contest(lambda: encode(Shelf()), lambda: peer.encode(clip).latent_dist.mode(), encode)
 
 
 def vae_encode(video: VideoShape, place: Place) -> Contest:

@@ -115,7 +115,8 @@ def to_markdown(report: Report) -> str:
             "",
             "## Memory: peak GiB of intermediate tensors, without weights and inputs",
             "",
-            "Counted on the meta device, attention as a fused kernel.",
+            "Counted on the meta device, attention as a fused kernel. Strips that wait are not counted: with the "
+            "network on a GPU they are in RAM.",
             "",
             "| part | size | ours | peer | ours / peer | target |",
             "|---|---|---|---|---|---|",

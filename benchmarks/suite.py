@@ -24,10 +24,11 @@ class Row:
 
 
 SMALLEST_DIT_SPEEDUP = 1.0
-SMALLEST_DECODE_SPEEDUP = 1.0
+SMALLEST_DECODE_SPEEDUP = 1.3
 SMALLEST_TEXT_SPEEDUP = 4.0
 LARGEST_DIT_MEMORY = 0.60
-LARGEST_DECODE_MEMORY = 0.65
+LARGEST_DECODE_MEMORY = 0.60
+LARGEST_STRIPS_MEMORY = 0.40
 
 MEMORY_SIZES = (VideoShape(81, 480, 832), VideoShape(81, 720, 1280))
 TEXT_TOKENS = 128
@@ -83,7 +84,14 @@ def memory_rows(quick: bool) -> list[Row]:
                 LARGEST_DECODE_MEMORY,
             ),
             Row("VAE decode, one tensor", size, partial(contests.vae_decode, video)),
+            Row(
+                "VAE decode, 2 strips",
+                size,
+                partial(contests.vae_decode_strips, video, 2),
+                LARGEST_STRIPS_MEMORY,
+            ),
             Row("VAE encode", size, partial(contests.vae_encode, video)),
+            Row("VAE encode, 2 strips", size, partial(contests.vae_encode_strips, video, 2)),
         ]
     rows.append(Row("UMT5-XXL", f"{TEXT_TOKENS} tokens", partial(contests.text_encoder, TEXT_TOKENS, 24)))
     return rows

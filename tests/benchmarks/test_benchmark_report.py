@@ -9,7 +9,7 @@ import torch
 from wan_director.benchmarks import contests
 from wan_director.benchmarks.__main__ import main
 from wan_director.benchmarks.contests import Place
-from wan_director.benchmarks.peak_memory import peak_bytes
+from wan_director.benchmarks.peak_memory import peak_bytes, peak_bytes_beside_shelf
 from wan_director.benchmarks.report import Report, memory_result, timing_result, to_markdown, write_report
 from wan_director.benchmarks.suite import Row, memory_rows, timing_rows
 from wan_director.benchmarks.timing import Timing, time_in_turn
@@ -70,7 +70,7 @@ def test_every_row_has_its_own_name():
 
 def test_the_targets_are_promised_at_both_sizes():
     promised = [(row.part, row.size) for row in memory_rows(quick=False) if row.target is not None]
-    assert len(promised) == 6 and len({size for _, size in promised}) == 2
+    assert len(promised) == 8 and len({size for _, size in promised}) == 2
 
 
 @pytest.mark.parametrize(
@@ -79,15 +79,19 @@ def test_the_targets_are_promised_at_both_sizes():
         lambda place: contests.dit(replace(PRESETS["t2v-1.3B"], layers=1), VideoShape(5, 64, 64), place),
         lambda place: contests.vae_decode(VideoShape(5, 32, 32), place),
         lambda place: contests.vae_decode_stream(VideoShape(5, 32, 32), place),
+        lambda place: contests.vae_decode_strips(VideoShape(5, 32, 32), 2, place),
         lambda place: contests.vae_encode(VideoShape(5, 32, 32), place),
+        lambda place: contests.vae_encode_strips(VideoShape(5, 32, 32), 2, place),
         lambda place: contests.text_encoder(8, 1, place),
         lambda place: contests.text_encoder_padding(8, 1, place),
     ],
-    ids=["dit", "decode", "decode-stream", "encode", "text", "text-padding"],
+    ids=["dit", "decode", "decode-stream", "decode-strips", "encode", "encode-strips", "text", "text-padding"],
 )
 def test_both_sides_of_every_contest_run_on_meta(make):
     contest = make(Place("meta", torch.bfloat16))
     assert peak_bytes(contest.ours) > 0 and peak_bytes(contest.peer) > 0
+    if contest.ours_beside_shelf is not None:
+        assert peak_bytes_beside_shelf(contest.ours_beside_shelf) > 0
 
 
 def test_a_missing_peer_is_one_sentence(monkeypatch, caplog):
