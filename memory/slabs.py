@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -73,13 +74,21 @@ class Slabs:
     later run finds the weights in their slab and copies only what is new (the adapters of a LoRA).
     """
 
+    _everyones: WeakSet[Slabs] = WeakSet()
+
     def __init__(self) -> None:
         self._slabs: dict[nn.Module, _Slab] = {}
+        self._everyones.add(self)
 
     @property
     def size_bytes(self) -> int:
         """Host memory of all slabs."""
         return sum(len(slab.buffer) for slab in self._slabs.values())
+
+    @property
+    def others_bytes(self) -> int:
+        """Host memory of the slabs of all other models."""
+        return sum(slabs.size_bytes for slabs in self._everyones if slabs is not self)
 
     @property
     def pinned_bytes(self) -> int:

@@ -254,3 +254,18 @@ def test_the_cap_on_pinned_memory_counts_whole_blocks():
     assert slab_blocks([100] * 4, 250) == (1, 3)
     assert slab_blocks([100] * 4, 99) == ()
     assert slab_blocks([], 99) == ()
+
+
+def test_models_share_the_cap_on_pinned_memory():
+    """Wan 2.2 has two experts of 14B: twice the cap would be nine tenths of the machine's memory."""
+    first, second = layers(4), layers(4)
+    kept, slabs = [Slabs()], Slabs()
+    size_bytes = lay_out(first[0]).size_bytes
+    with swapping(list(first), LazyDevice(), kept[0], 6 * size_bytes):
+        pass
+    resident = run(second)
+    for expected in (2, 4):
+        with swapping(list(second), LazyDevice(), slabs, 6 * size_bytes) as ring:
+            assert torch.equal(run(ring.stream(second)), resident)
+        assert slabs.size_bytes == expected * size_bytes
+        kept.clear()  # the first model goes
