@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
+from contextlib import AbstractContextManager
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -24,11 +26,13 @@ class HostBuffer:
     a power of two: a block of 703 MB would take 1 GB.
 
     Attributes:
+        device: that copies from here.
         bytes: [size_bytes], uint8, CPU.
         pinned: whether the memory is pinned. Copies work without, but slower.
     """
 
     def __init__(self, size_bytes: int, device: torch.device) -> None:
+        self.device = device
         self.bytes = plain_bytes(size_bytes, torch.device("cpu"))
         self.pinned = device.type == "cuda" and size_bytes > 0 and _register(self.bytes, device)
         if self.pinned:
@@ -42,6 +46,14 @@ def plain_bytes(size_bytes: int, device: torch.device) -> Tensor:
     """[size_bytes], uint8, not yet written; in inference mode too a tensor that any thread may write to."""
     with torch.inference_mode(False):
         return torch.empty(size_bytes, dtype=torch.uint8, device=device)
+
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Makes a CUDA device the current one of this thread.
+
+    Calls that name no device would otherwise open the first GPU too, which takes several hundred megabytes of it.
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def default_pinned_bytes(device: torch.device) -> int:
@@ -61,19 +73,27 @@ def _ram_bytes() -> int:
 
 
 def _register(buffer: Tensor, device: torch.device) -> bool:
-    failed = int(torch.cuda.cudart().cudaHostRegister(buffer.data_ptr(), len(buffer), 0))
+    with on_device(device):
+        failed = int(torch.cuda.cudart().cudaHostRegister(buffer.data_ptr(), len(buffer), 0))
     if failed:
-        logger.warning(
-            "%.1f GB of memory could not be pinned: copies to the device will be slower. Close other programs, or "
-            "lower the cap on pinned memory.", len(buffer) / 1e9,
-        )  # fmt: skip
         _forget_error(device)
+        _warn_of_unpinned_memory()
     return not failed
+
+
+@lru_cache(maxsize=1)
+def _warn_of_unpinned_memory() -> None:
+    """Once: with one block all others fail, too."""
+    logger.warning(
+        "The system allows no more pinned memory: copies to the device will be slower. Close other programs, or lower "
+        "the cap on pinned memory."
+    )
 
 
 def _unregister(buffer: Tensor, device: torch.device) -> None:
     torch.cuda.synchronize(device)
-    torch.cuda.cudart().cudaHostUnregister(buffer.data_ptr())
+    with on_device(device):
+        torch.cuda.cudart().cudaHostUnregister(buffer.data_ptr())
 
 
 def _forget_error(device: torch.device) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from .backend import Event, Reached
-from .pinned import HostBuffer
+from .pinned import HostBuffer, on_device
 from .slabs import Packed
 
 BUFFERS = 2
@@ -64,5 +64,6 @@ class Staging:
 
 
 def _pack(packed: Packed, buffer: HostBuffer, free: Event) -> None:
-    free.synchronize()
+    with on_device(buffer.device):
+        free.synchronize()
     packed.pack_into(buffer.bytes)
