@@ -96,8 +96,13 @@ def inspect(options: argparse.Namespace) -> None:
     from .model_loading.checkpoint import open_checkpoint
     from .model_loading.describe import describe
     from .model_loading.detect import inspect_checkpoint
+    from .model_loading.foreign import is_lora
+    from .model_loading.lora import describe_lora
 
     checkpoint = open_checkpoint(options.file)
+    if is_lora(checkpoint.tensors):
+        print(describe_lora(checkpoint))
+        return
     print(describe(inspect_checkpoint(checkpoint), checkpoint))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -34,6 +35,15 @@ _SIGNATURES = (
     Signature("LTX-Video, CogVideoX, Qwen-Image or Stable Diffusion 3", None, ("transformer_blocks",)),
     Signature("Z-Image or Lumina 2", None, ("layers.0.attention",)),
 )
+
+
+def made_for(checkpoint: Checkpoint) -> str | None:
+    """The model a LoRA is for: another family by its names, or the Wan model whose width its shapes have most."""
+    signature = match(_SIGNATURES, checkpoint.tensors)
+    if signature is not None:
+        return f"{signature.title}, not for Wan"
+    sides = Counter(side for info in checkpoint.tensors.values() for side in info.shape if side in _SIZES)
+    return _SIZES[sides.most_common(1)[0][0]] if sides else None
 
 
 def wrong_size(name: str, model: ModelSpec, misfit: Misfit) -> PairingError:

@@ -1,0 +1,48 @@
+"""The text that `wan-director inspect FILE` prints for a LoRA."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..checkpoint import Checkpoint, human_bytes
+from .misfits import made_for
+from .roles import find_part
+
+# Role of one tensor that every layer of a form has -> what the form is called.
+_FORMS = {
+    "down": "LoRA",
+    "magnitude": "DoRA",
+    "hada_w1_a": "LoHa",
+    "lokr_w1": "LoKr",
+    "lokr_w1_a": "LoKr",
+    "diff": "differences of weights",
+    "diff_b": "differences of biases",
+    "diff_m": "differences of modulation",
+}
+_RANKED = frozenset({"down", "hada_w1_b", "lokr_w2_b"})
+
+
+def describe_lora(checkpoint: Checkpoint) -> str:
+    """What a LoRA file is and for which model, by names and shapes alone: a few lines of 'name: value'."""
+    forms: Counter[str] = Counter()
+    ranks: set[int] = set()
+    for key, info in checkpoint.tensors.items():
+        part = find_part(key)
+        if part is None:
+            continue
+        if part.role in _FORMS:
+            forms[_FORMS[part.role]] += 1
+        if part.role in _RANKED and info.shape:
+            ranks.add(info.shape[0])
+    lines = [
+        ("file", str(checkpoint.path)),
+        ("model", "a LoRA, which changes a diffusion model"),
+        ("made for", made_for(checkpoint) or "a model of a size that is not known here"),
+        ("size", f"{human_bytes(checkpoint.size_bytes)}, {len(checkpoint.tensors):,} tensors"),
+        ("changes", ", ".join(f"{count} layers by {form}" for form, count in forms.most_common()) or "nothing known"),
+        ("rank", " to ".join(str(rank) for rank in sorted({min(ranks), max(ranks)})) if ranks else "none"),
+        ("belongs in", "models/loras"),
+        ("goes with", "a model it is made for, in Wan LoRA"),
+    ]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
