@@ -13,6 +13,7 @@ from ...dit.adapters import Adapter, Change, ParameterShapes
 from ..checkpoint import Checkpoint, open_checkpoint
 from ..key_maps.layouts import find_layout
 from ..known_files import FOLDERS
+from ..quantization.scales import WEIGHT_SCALES
 from ..spec import KIND_TITLES, LOADER_NODES, ModelSpec
 from .build import GroupReader, target_of
 from .misfits import no_match, wrong_size
@@ -98,9 +99,15 @@ def read_lora(path: str | Path, shapes: ParameterShapes, model: ModelSpec) -> Lo
 
 def _parts(checkpoint: Checkpoint) -> Mapping[str, Part | None]:
     parts = {key: find_part(key) for key in checkpoint.tensors}
+    name = checkpoint.path.name
+    scale = next((key for key in parts if key.endswith(WEIGHT_SCALES)), None)
+    if scale is not None and any(parts.values()):
+        raise CheckpointError(
+            f"{name} is stored with scales ({scale[:100]!r}), with which LoRAs are not read. Get it in bf16, fp16 or "
+            "fp32."
+        )
     if any(parts.values()):
         return parts
-    name = checkpoint.path.name
     found = find_layout(parts)
     if found is not None:
         kind = found[0].kind

@@ -219,6 +219,13 @@ def test_whole_numbers(tmp_path):
     assert "is stored as I8; LoRAs are read in bf16, fp16, fp32 and fp8" in message
 
 
+@pytest.mark.parametrize("end", ["weight_scale", "scale_weight"])
+def test_scaled_factors_are_not_read_without_their_scale(tmp_path, end):
+    down = torch.ones(4, 48).to(torch.float8_e4m3fn)
+    message = refusal_of(tmp_path, pair(**{"lora_down.weight": down, f"lora_down.{end}": torch.tensor(0.5)}))
+    assert "is stored with scales" in message and "Get it in bf16, fp16 or fp32" in message
+
+
 @pytest.mark.parametrize("settings", ["{", "[1]", '{"lora_alpha": "much"}', '{"lora_alpha": NaN}', "[" * 100_000])
 def test_damaged_settings(tmp_path, settings):
     message = refusal_of(tmp_path, pair(), {"lora_adapter_metadata": settings})
