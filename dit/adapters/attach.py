@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
 
 from .layers import AdaptedLinear, Dial, Dialled, ShiftedParameters
 from .stack import AppliedAdapter, ParameterShapes
+
+
+Shifts = dict[nn.Module, list[tuple[nn.Module, str, list[Dialled]]]]
+"""A part of a model that is called as one -> parameters inside it: owner, name, changes."""
 
 
 class AdapterRun:
@@ -50,30 +54,28 @@ def adapted(model: nn.Module, stack: Sequence[AppliedAdapter]) -> Iterator[Adapt
             is_linear = isinstance(model.get_submodule(path), nn.Linear)
             target = linear.setdefault(path, {}).setdefault(leaf, []) if is_linear else others.setdefault(name, [])
             target.extend(Dialled(change, dial, applied.merge) for change in changes)
-    shifts = _shifts(model, others)
-    wrapped: list[tuple[nn.Module, str, nn.Module]] = []
-    try:
+    with ExitStack() as undo:
+        for unit, parameters in _units(model, others).items():
+            undo.callback(ShiftedParameters(unit, parameters, _resident_device(model)).remove)
         for path, leaves in linear.items():
             parent, name, layer = _place(model, path)
             wrapper = AdaptedLinear(layer, leaves.get("weight", []), leaves.get("bias", []), _compute_dtype(model))
-            wrapped.append((parent, name, layer))
+            undo.callback(setattr, parent, name, layer)
             setattr(parent, name, wrapper)
         yield AdapterRun(dials)
-    finally:
-        for parent, name, layer in wrapped:
-            setattr(parent, name, layer)
-        for shift in shifts:
-            shift.remove()
 
 
-def _shifts(model: nn.Module, others: dict[str, list[Dialled]]) -> list[ShiftedParameters]:
-    """Parameters that are no matrices, grouped by the part of the model that runs them."""
-    units: dict[nn.Module, list[tuple[nn.Module, str, list[Dialled]]]] = {}
+def _units(model: nn.Module, others: dict[str, list[Dialled]]) -> Shifts:
+    """Parameters that are no matrices, with their owners and names, by the part of the model that runs them."""
+    units: Shifts = {}
     for name, changes in others.items():
         path, _, leaf = name.rpartition(".")
         units.setdefault(_unit(model, path), []).append((model.get_submodule(path), leaf, changes))
-    device = next(model.parameters()).device  # the patch embedding's, which is never swapped out
-    return [ShiftedParameters(unit, parameters, device) for unit, parameters in units.items()]
+    return units
+
+
+def _resident_device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device  # the patch embedding's, which is never swapped out
 
 
 def _unit(model: nn.Module, path: str) -> nn.Module:

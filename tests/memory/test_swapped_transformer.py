@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 import torch
 from torch import nn
-from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, adapted
+from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, LowRank, adapted
+from wan_director.dit.adapters.layers import ChangeParts
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT
@@ -65,6 +66,13 @@ def lora(module: WanDiT) -> AppliedAdapter:
     return AppliedAdapter(Adapter("test", changes), 0.8)
 
 
+def shifts(module: WanDiT) -> AppliedAdapter:
+    """A change to a parameter of every block that is no matrix."""
+    names = [f"blocks.{index}.modulation" for index in range(len(module.blocks))]
+    changes = {name: (Change(Full(torch.ones_like(module.get_parameter(name)))),) for name in names}
+    return AppliedAdapter(Adapter("shifts", changes), 0.8)
+
+
 @torch.no_grad()
 def forward(module: WanDiT, policy, slabs: Slabs, given: DitInputs) -> torch.Tensor:
     with policy.streaming(module.streamed_blocks, CPU, slabs) as module.block_stream:
@@ -104,6 +112,26 @@ def test_after_an_exception_or_a_cancel_it_is_as_before(precision, error):
             forward(module, policy, slabs, stopped)
         assert torch.equal(forward(module, policy, slabs, given), resident)
         assert torch.equal(forward(module, RESIDENT, slabs, given), resident)
+
+
+@pytest.mark.parametrize("fitting", range(0, 20, 3))
+def test_adapters_that_do_not_fit_leave_nothing_behind(monkeypatch, fitting):
+    module = model(CONFIG, "bf16")
+    stack, modules, given = [lora(module), shifts(module)], list(module.modules()), inputs(CONFIG)
+    plain = forward(module, RESIDENT, Slabs(), given)
+    prepare, left = ChangeParts.__init__, [fitting]
+
+    def full(*arguments):
+        if not left[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+        left[0] -= 1
+        prepare(*arguments)
+
+    monkeypatch.setattr(ChangeParts, "__init__", full)
+    with pytest.raises(torch.OutOfMemoryError), adapted(module, stack):
+        raise AssertionError("20 changes should not fit")
+    assert list(module.modules()) == modules
+    assert torch.equal(forward(module, RESIDENT, Slabs(), given), plain)
 
 
 def test_in_inference_mode_too():
