@@ -169,6 +169,8 @@ def _find_device(chosen: str, wanted: str) -> torch.device:
         raise InvalidInputError(
             f"The device '{chosen}' cannot be used here ({reason}). Choose 'cpu' or 'auto'."
         ) from None
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what names no device then leaves the other GPUs alone
     if wanted == "gpu" and device.type == "cpu":
         raise InvalidInputError("Device 'gpu' was chosen, but this run is on the CPU. Choose 'auto' or 'cpu'.")
     return device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -52,3 +53,14 @@ def test_names_of_saved_files(tmp_path):
 def test_names_outside_the_output_folder_are_refused(tmp_path, prefix):
     with pytest.raises(InvalidInputError, match="leads out of the output folder"):
         HeadlessHost(output=tmp_path / "output").save_place(prefix, 1, 1)
+
+
+def test_the_chosen_gpu_becomes_the_current_one(monkeypatch):
+    """What names no device would otherwise open the first GPU too, and take memory of it."""
+    chosen = []
+    monkeypatch.setattr(torch, "empty", lambda *_size, device: SimpleNamespace(device=torch.device(device)))
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert HeadlessHost(device_name="cuda:1").device("vae") == torch.device("cuda:1")
+    assert HeadlessHost(device_name="cuda:1").device("vae", "cpu") == torch.device("cpu")
+    assert HeadlessHost(device_name="mps").device("vae") == torch.device("mps")
+    assert chosen == [torch.device("cuda:1")]
