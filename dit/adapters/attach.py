@@ -11,7 +11,6 @@ from torch import nn
 from .layers import AdaptedLinear, Dial, Dialled, ShiftedParameters
 from .stack import AppliedAdapter, ParameterShapes
 
-
 Shifts = dict[nn.Module, list[tuple[nn.Module, str, list[Dialled]]]]
 """A part of a model that is called as one -> parameters inside it: owner, name, changes."""
 
