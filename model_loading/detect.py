@@ -30,6 +30,8 @@ _EXTRAS = re.compile(
 # Those of them that hold no weights at all, and so say nothing about the number format of the weights.
 _PASSENGERS = re.compile(r"(.*\.)?(spiece_model|tokenizer_json|position_ids)")
 
+_WHOLE_NUMBERS = frozenset({"BOOL", "I16", "U16", "I32", "U32", "I64", "U64"})
+
 # (input, output) channels of text to video (and VACE), of image to video (and Fun-InP), and of TI2V-5B.
 _SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 48))
 
@@ -60,8 +62,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
     found = find_layout(names)
     if found is None:
         raise _foreign(name, names)
-    numbers = {key: checkpoint.tensors[key] for plain, key in names.items() if not _PASSENGERS.fullmatch(plain)}
-    weight_format = find_weight_format(numbers, checkpoint.metadata)
+    weight_format = find_weight_format(_numbers(checkpoint, names), checkpoint.metadata)
     reading = _read(checkpoint, names, *found, companions=weight_format.companions if weight_format else ())
     kind = reading.layout.kind
     if kind == "dit":
@@ -91,6 +92,12 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
         extras=reading.extras,
         **facts,
     )
+
+
+def _numbers(checkpoint: Checkpoint, names: Mapping[str, str]) -> dict[str, TensorInfo]:
+    """The tensors that tell the weight format: neither passengers nor marks and counters of one whole number."""
+    tensors = {key: checkpoint.tensors[key] for plain, key in names.items() if not _PASSENGERS.fullmatch(plain)}
+    return {key: info for key, info in tensors.items() if info.elements != 1 or info.dtype not in _WHOLE_NUMBERS}
 
 
 def _read(

@@ -218,6 +218,19 @@ def test_comfy_umt5_carries_its_tokenizer(header_file) -> None:
     assert (spec.naming, spec.config, spec.extras) == ("comfy", UMT5_XXL, ("spiece_model",))
 
 
+@pytest.mark.parametrize(("name", "kind"), [("step", "I64"), ("is_ema", "BOOL"), ("model_type.Wan2_1", "I32")])
+def test_a_mark_or_counter_beside_the_weights_is_no_number_format(header_file, name: str, kind: str) -> None:
+    spec = _inspect(header_file({**_entries(_state(lambda: WanDiT(PRESETS["t2v-1.3B"]))), name: (kind, (1,))}))
+    assert (spec.preset, spec.weight_format.name, spec.file_dtype) == ("t2v-1.3B", "plain", "BF16")
+
+
+def test_whole_numbers_for_weights_are_an_unknown_format(header_file) -> None:
+    entries = _entries(_state(lambda: WanDiT(PRESETS["t2v-1.3B"])))
+    entries["blocks.0.ffn.0.weight"] = ("I32", entries["blocks.0.ffn.0.weight"][1])
+    with pytest.raises(CheckpointError, match="unknown number format .*I32"):
+        _inspect(header_file(entries))
+
+
 @pytest.mark.parametrize("prefix", ["", "visual."])
 def test_official_clip_vision(header_file, prefix: str) -> None:
     extras = {"log_scale": ("F32", ()), "textual.token_embedding.weight": ("F32", (250002, 1024))} if prefix else {}
