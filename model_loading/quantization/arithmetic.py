@@ -26,12 +26,16 @@ def scaled_numbers(codes: Tensor, scale: Tensor | None, dtype: torch.dtype) -> T
         codes: [rows, columns], fp8 or int8, without NaN.
         scale: float32, one number [] or one per row [rows, 1]; None for one that is 1.
     """
-    out = torch.empty(codes.shape, dtype=dtype, device=codes.device)
-    if codes.device.type == "cpu":
-        for run in row_runs(*codes.shape):
-            _fill_run(out[run], codes[run], scale if scale is None or scale.ndim == 0 else scale[run])
-        return out
-    out.copy_(codes)  # exact: fp8 and int8 fit into every floating-point format of 16 bits
+    if codes.device.type != "cpu":
+        return _scaled_at_once(codes, scale, dtype)
+    out = torch.empty(codes.shape, dtype=dtype)
+    for run in row_runs(*codes.shape):
+        _fill_run(out[run], codes[run], scale if scale is None or scale.ndim == 0 else scale[run])
+    return out
+
+
+def _scaled_at_once(codes: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
+    out = codes.to(dtype)  # exact: fp8 and int8 fit into every floating-point format of 16 bits
     # Two dimensions make torch promote the product to float32; it is cast inside the kernel, without a copy.
     return out if scale is None else torch.mul(out, scale.reshape(-1, 1), out=out)
 

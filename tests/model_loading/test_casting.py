@@ -227,6 +227,24 @@ def test_a_device_without_fp8_says_so_once(monkeypatch, caplog) -> None:
         fp8_compute.find_multiply.cache_clear()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("tokens", [1, 257, 5000])
+@pytest.mark.parametrize("scale", ["fp8_scaled", "fp8_scaled_tensor"])
+def test_a_gpu_multiplies_in_fp8_as_the_cpu_does(tokens: int, scale: str) -> None:
+    device = torch.device("cuda")
+    if fp8_compute.find_multiply(device) is None:
+        assert torch.cuda.get_device_capability() < (8, 9) or torch.version.hip
+        return
+    stored = cast_matrix(matrix(2048, 1536), CASTINGS[scale])
+    x = torch.randn(1, tokens, 1536, generator=torch.Generator().manual_seed(4)).bfloat16()
+    codes, token_scale = fp8_compute.quantize_tokens(x[0])
+    expected = codes.float() * token_scale @ stored.dense().T
+    parts = {name: part.to(device) for name, part in stored.parts.items()}
+    out = fp8_compute.fp8_linear(x.to(device), parts, None).float().cpu()[0]
+    # Roundings to bf16 (2**-9 each); a code may fall on the other side of a tie; fp8 units sum in about 14 bits.
+    assert float((out - expected).abs().max() / expected.abs().max()) < 2e-2
+
+
 def test_a_lack_of_memory_says_nothing_about_a_device(monkeypatch) -> None:
     multiply, attempts = torch._scaled_mm, []
 

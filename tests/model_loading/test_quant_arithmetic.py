@@ -13,6 +13,7 @@ from wan_director.model_loading.quantization.stored import StoredWeight
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 LARGEST = {E4M3: 448.0, E5M2: 57344.0}
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def hadamard(size: int) -> Tensor:
@@ -25,15 +26,18 @@ def hadamard(size: int) -> Tensor:
     return matrix
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("way", ["scaled_numbers", "_scaled_at_once"])  # the second is the one of GPUs
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("codes", [E4M3, E5M2, torch.int8])
-def test_every_code_times_every_kind_of_scale_is_rounded_once(dtype, codes) -> None:
+def test_every_code_times_every_kind_of_scale_is_rounded_once(dtype, codes, way, device) -> None:
     every = torch.arange(256, dtype=torch.uint8).view(codes)
     every = every[torch.isfinite(every.float())].view(-1, 1)
     rows = torch.rand(len(every), 1, generator=torch.Generator().manual_seed(0))
     for scale in (None, rows[0, 0], rows):
         expected = every.float() if scale is None else every.float() * scale
-        assert torch.equal(arithmetic.scaled_numbers(every, scale, dtype), expected.to(dtype))
+        given = [None if tensor is None else tensor.to(device) for tensor in (every, scale)]
+        assert torch.equal(getattr(arithmetic, way)(*given, dtype).cpu(), expected.to(dtype))
 
 
 @pytest.mark.parametrize("codes", [E4M3, E5M2])
@@ -67,10 +71,12 @@ class OlderTorch(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("codes", [E4M3, E5M2])
-def test_rows_of_an_fp8_embedding_are_looked_up_by_any_torch(codes) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_rows_of_an_fp8_embedding_are_looked_up_by_any_torch(codes, device) -> None:
     table = torch.randn(9, 16, generator=torch.Generator().manual_seed(0)).to(codes)
     embedding = Embedding(9, 16)
     embedding.store(StoredWeight(FP8, {"weight": table, "scale": torch.rand(9, 1)}, (9, 16)))
-    ids = torch.tensor([[3, 0, 8], [3, 3, 1]])
+    ids = torch.tensor([[3, 0, 8], [3, 3, 1]], device=device)
+    embedding.to(device)
     with OlderTorch():
         assert torch.equal(embedding(ids), embedding.dense_weight()[ids])

@@ -194,3 +194,15 @@ def test_check_stops_between_layers(plain_vae, strips):
     with pytest.raises(KeyboardInterrupt):
         decoded(plain_vae, random_latent(4), strips, check=check)
     assert len(calls) == 20
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_the_past_of_strips_waits_in_ram_while_the_device_computes(make_vae, monkeypatch, device):
+    """On a GPU it really leaves the device and comes back."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    vae, latent = make_vae(CONFIGS["2.1"]), random_latent(5, height=8)
+    whole = decoded(vae, latent)
+    strips = decoded(vae.to(device), latent, 3).cpu()
+    vae.to("cpu")
+    # Another library sums in another order, layer after layer.
+    assert (strips - whole).abs().max() <= (TOLERANCE if device == "cpu" else 1e-4) * whole.abs().max()
