@@ -156,11 +156,17 @@ def check_inputs(
             f"{name} has no VACE blocks and cannot follow a control video. Choose a VACE model such as "
             f"wan2.1_vace_14B_fp16.safetensors{_or_a_vace_module(model, config)}."
         )
-    _check_image_input(model, has_image, name)
+    check_image_input(model, has_image)
     _check_clip_input(model, config, clip_width, name)
 
 
-def _check_image_input(model: ModelSpec, has_image: bool, name: str) -> None:
+def check_image_input(model: ModelSpec, has_image: bool) -> None:
+    """Refuses given frames for a text-to-video model, and none for an image-to-video model.
+
+    Raises:
+        PairingError: the message says what to connect or to choose instead.
+    """
+    name = f"{model.path.name} ({model.title})"
     if has_image and model.family.given_in_latent:
         raise PairingError(
             f"{name} takes its start image inside the latent, not in channels beside it. Connect Wan Image To Video "

@@ -66,9 +66,10 @@ class WanDirectorLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str | None = None, vace_module: str | None = NO_MODULE) -> bool | str:
-        module = None if vace_module == NO_MODULE else vace_module
-        return answer(check_video_model, model_name, module)
+    def validate_inputs(cls, model_name: str | None = None, vace_module: str | None = NO_MODULE) -> bool:
+        # Raised, not answered: ComfyUI shows an answer once for each of the two widgets, an exception only once.
+        check_video_model(model_name, None if vace_module == NO_MODULE else vace_module)
+        return True
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, vace_module: str = NO_MODULE, **_: Any) -> str:

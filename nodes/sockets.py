@@ -25,7 +25,7 @@ from ..dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyfra
 from ..dit.conditioning.text import pad_text
 from ..dit.conditioning.vace import VaceControl
 from ..dit.inputs import Conditioning
-from ..model_loading.pairing import check_inputs, check_pair
+from ..model_loading.pairing import check_image_input, check_inputs, check_pair
 from ..sampling.given import Given, GivenFrames, NothingGiven
 from ..text_encoder.clip_vision import ClipVisionOutput
 from .models import TEXT_TAG, VAE_TAG, MadeBy, WanModel
@@ -291,6 +291,7 @@ def model_conditioning(model: WanModel, conditioning: list, latent: dict[str, An
             check_pair(model.spec, values[tag].spec)
     samples, given, clip = _video_samples(latent), values.get("concat_latent_image"), values.get("clip_vision_output")
     if getattr(clip, "made_by", None) is not None:
+        check_image_input(model.spec, given is not None)  # first: without a start image nobody asks for its features
         check_pair(model.spec, clip.made_by.spec)
     check_inputs(
         model.spec,

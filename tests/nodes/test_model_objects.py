@@ -10,7 +10,7 @@ import pytest
 import torch
 import wan_director
 from safetensors.torch import load_file, save_file
-from wan_director.common.errors import InvalidInputError, MissingFileError
+from wan_director.common.errors import InvalidInputError, MissingFileError, WanDirectorError
 from wan_director.nodes import host as host_module
 from wan_director.nodes import models as node_models
 
@@ -42,6 +42,14 @@ def picture(frames: int = 1, height: int = 48, width: int = 64) -> torch.Tensor:
     return torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(frames))
 
 
+def refusal(node: str, name: str) -> str:
+    """What a loader says of a file before it runs: an answer, or an error."""
+    try:
+        return NODES[f"WanDirector{node}"].validate_inputs(name)
+    except WanDirectorError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize(
     ("node", "name"),
     [
@@ -52,7 +60,7 @@ def picture(frames: int = 1, height: int = 48, width: int = 64) -> torch.Tensor:
     ],
 )
 def test_missing_files_say_where_to_get_them_and_where_to_put_them(node, name, models):
-    sentence = NODES[f"WanDirector{node}"].validate_inputs(name)
+    sentence = refusal(node, name)
     assert all(words in sentence for words in (name, "Comfy-Org/Wan_2.1_ComfyUI_repackaged", str(models)))
     first = next(iter(NODES[f"WanDirector{node}"].INPUT_TYPES()["required"]))
     rest = dict.fromkeys(("precision", "attention", "device"), "auto")
@@ -67,9 +75,7 @@ def test_damaged_and_foreign_files_are_refused_by_their_header(models, tiny_host
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "page.safetensors").write_text("<!DOCTYPE html><html>404</html>")
     (tmp_path / "vae.safetensors").write_bytes((models / "vae" / "vae.safetensors").read_bytes())
-    answers = {
-        name: NODES["WanDirectorLoadModel"].validate_inputs(f"{name}.safetensors") for name in ("cut", "page", "vae")
-    }
+    answers = {name: refusal("LoadModel", f"{name}.safetensors") for name in ("cut", "page", "vae")}
     assert "incomplete" in answers["cut"] and "download it again" in answers["cut"].lower()
     assert "web page" in answers["page"]
     assert "not a diffusion model" in answers["vae"]

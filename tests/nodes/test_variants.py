@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 import wan_director
-from wan_director.common.errors import InvalidInputError, PairingError
+from wan_director.common.errors import InvalidInputError, PairingError, WanDirectorError
 from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
 from wan_director.dit.conditioning.vace import mask_channels
 
@@ -253,7 +253,12 @@ def test_vace_mistakes_are_refused():
         sample(load("vace"), (positive, negative), call("EmptyLatent", vae=vae, **{**SIZE, "frames": 5}))
     with pytest.raises(InvalidInputError, match="control_masks must be masks"):
         vace(prompts, vae, control_masks=torch.zeros(1, 9, 64, 64))
-    check = NODES["WanDirectorLoadModel"].validate_inputs
+
+    def check(*names: str) -> str:
+        with pytest.raises(WanDirectorError) as error:
+            NODES["WanDirectorLoadModel"].validate_inputs(*names)
+        return str(error.value)
+
     assert "vace_module.safetensors is a VACE module" in check("vace_module.safetensors")
     assert "t2v.safetensors is a diffusion model" in check("t2v.safetensors", "t2v.safetensors")
     assert "has VACE blocks of its own" in check("vace.safetensors", "vace_module.safetensors")
