@@ -92,7 +92,8 @@ def plan(options: argparse.Namespace) -> None:
 
 
 def inspect(options: argparse.Namespace) -> None:
-    """Prints what a model file is."""
+    """Prints what a model file is; then refuses one that lacks tensors."""
+    from .model_loading.build import check_complete
     from .model_loading.checkpoint import open_checkpoint
     from .model_loading.describe import describe
     from .model_loading.detect import inspect_checkpoint
@@ -103,7 +104,9 @@ def inspect(options: argparse.Namespace) -> None:
     if is_lora(checkpoint.tensors):
         print(describe_lora(checkpoint))
         return
-    print(describe(inspect_checkpoint(checkpoint), checkpoint))
+    spec = inspect_checkpoint(checkpoint)
+    print(describe(spec, checkpoint))
+    check_complete(spec)
 
 
 def download(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,13 +13,14 @@ from torch import nn
 
 from ..common.log import logger
 from ..dit.model import WanDiT
+from ..dit.vace import VaceModule
 from ..text_encoder.clip_vision import ClipVisionEncoder
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Encoder
 from ..vae3d.vae import CausalVAE
 from .checkpoint import Checkpoint, files_of, human_bytes, open_checkpoint
 from .detect import inspect_checkpoint
-from .filling import Progress, fill
+from .filling import Progress, check_names, fill
 from .footprint import loaded_bytes
 from .key_maps.layouts import Kind
 from .precision import Precision, choose_casting, choose_dtype
@@ -172,6 +174,26 @@ def load_clip_vision(
     with torch.device("meta"):
         module = ClipVisionEncoder(spec.config, layers_for(spec))
     return LoadedClipVision(fill(module, checkpoint, spec, dtype, on_tensor), spec, dtype)
+
+
+def check_complete(spec: ModelSpec) -> None:
+    """Checks by names alone whether a file has every tensor of its model.
+
+    Raises:
+        CheckpointError: some are missing; the message says how many, and the first.
+    """
+    with torch.device("meta"):
+        module = _MODULES[spec.kind](spec.config)
+    check_names(module.state_dict(), spec)
+
+
+_MODULES: dict[Kind, Callable[[Any], nn.Module]] = {
+    "dit": WanDiT,
+    "vae": CausalVAE,
+    "text_encoder": UMT5Encoder,
+    "clip_vision": ClipVisionEncoder,
+    "vace_module": VaceModule,
+}
 
 
 def layers_for(spec: ModelSpec, casting: Casting | None = None) -> ModuleType:

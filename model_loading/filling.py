@@ -41,7 +41,7 @@ def fill(
         CheckpointError: a weight is missing, has another shape than the module's, or is not finite.
     """
     expected = module.state_dict()
-    _check_names(expected, spec)
+    check_names(expected, spec)
     reader = _Reader(checkpoint, spec, dtype, casting)
     weights: dict[str, Tensor] = {}
     for done, (key, place) in enumerate(expected.items(), start=1):
@@ -71,7 +71,12 @@ def _storing_layer(module: nn.Module, key: str) -> layers.Linear | layers.Embedd
     return layer if leaf == "weight" and isinstance(layer, (layers.Linear, layers.Embedding)) else None
 
 
-def _check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
+def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
+    """Compares the names in a file with those of the module; tensors too many are told of in the log.
+
+    Raises:
+        CheckpointError: some are missing.
+    """
     missing = [key for key in expected if key not in spec.sources]
     unexpected = sorted(key for key in spec.sources if key not in expected)
     if missing:

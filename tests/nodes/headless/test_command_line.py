@@ -13,6 +13,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 from wan_director.__main__ import main
 from wan_director.nodes.headless.model_paths import extra_model_paths, models_of_comfyui
 
@@ -117,6 +118,22 @@ def test_wrong_usage_is_exit_code_2(capsys):
             main(arguments)
         assert ended.value.code == 2
     assert "usage: wan-director" in capsys.readouterr().err
+
+
+def test_inspect_refuses_a_file_that_lacks_tensors(models, tmp_path, capsys):
+    weights = load_file(models / "diffusion_models" / "t2v.safetensors")
+    path = tmp_path / "lacking.safetensors"
+    metadata = {"wan_director.family": "tiny", "wan_director.heads": "4"}
+    save_file({key: value for key, value in weights.items() if not key.startswith("blocks.0.ffn.")}, path, metadata)
+    assert main(["inspect", str(path)]) == 1
+    assert "lacking.safetensors" in capsys.readouterr().err
+    save_file({key: value for key, value in weights.items() if "norm_q" not in key}, path, metadata)
+    assert main(["inspect", str(path)]) == 1
+    shown = capsys.readouterr()
+    assert "T2V of the tiny demo model" in shown.out
+    assert (
+        "lacks 4 of the 69 tensors of T2V of the tiny demo model (first: blocks.0.self_attn.norm_q.weight" in shown.err
+    )
 
 
 def test_inspect_and_nodes(models, capsys):
