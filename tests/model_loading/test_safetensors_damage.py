@@ -80,7 +80,6 @@ def test_extra_bytes_at_the_end_are_refused(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "a web page"),
         (b"\n  <html lang='en'>" + b"x" * 100, "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "a git-LFS pointer"),
-        (b"GGUF\x03\0\0\0" + b"\0" * 100, "a GGUF file"),
         (b"PK\x03\x04" + b"\0" * 100, "a zip archive (as PyTorch .pth files are): give it its right name ending"),
         (b"\x80\x02}q\0." + b"\0" * 100, "a Python pickle"),
         (b'{"error": "Invalid credentials"}' + b" " * 100, "a text file (JSON)"),

@@ -117,6 +117,7 @@ def test_sides_of_ti2v_5b_are_multiples_of_32():
 )
 def test_longer_videos_than_trained_are_warned_of(name, frames, words, caplog):
     vae = load_vae(name)
+    caplog.clear()
     with caplog.at_level(logging.WARNING, "wan_director"):
         call("EmptyLatent", vae=vae, **{**SIZE, "frames": frames - 4})
         assert not caplog.text

@@ -45,7 +45,7 @@ def vae(vae_file, models, tiny_host):
 
 @pytest.fixture
 def clip() -> torch.Tensor:
-    return torch.rand(9, 48, 64, 3, generator=torch.Generator().manual_seed(9))
+    return torch.rand(9, 64, 96, 3, generator=torch.Generator().manual_seed(9))
 
 
 def test_the_loader_node_finds_what_it_is(vae):
@@ -67,7 +67,7 @@ def test_nodes_give_what_the_model_gives(vae, vae_file, clip):
     model = load_vae(vae_file, device="cpu").module
     latent = call("Encode", vae=vae, images=clip)
     expected = model.encode(clip.movedim(-1, 0)[None] * 2 - 1)
-    assert expected.shape == (1, 48, 3, 3, 4)
+    assert expected.shape == (1, 48, 3, 4, 6)
     assert torch.equal(latent["samples"], expected)
     pictures = call("Decode", vae=vae, latent=latent)
     assert pictures.shape == clip.shape
@@ -78,17 +78,17 @@ def test_nodes_give_what_the_model_gives(vae, vae_file, clip):
 def test_native_nodes_may_give_any_size(vae, clip):
     """As ComfyUI's VAE, it crops to multiples of its strides."""
     uneven = torch.nn.functional.pad(clip, (0, 0, 3, 4, 2, 1))
-    assert uneven.shape == (9, 51, 71, 3)
-    assert vae.encode(uneven).shape == (1, 48, 3, 3, 4)
-    assert vae.encode(clip[:7]).shape == (1, 48, 2, 3, 4)
+    assert uneven.shape == (9, 67, 103, 3)
+    assert vae.encode(uneven).shape == (1, 48, 3, 4, 6)
+    assert vae.encode(clip[:7]).shape == (1, 48, 2, 4, 6)
     latent = vae.encode(clip[None])
     assert torch.equal(vae.encode_tiled(clip, tile_x=8, tile_y=8, overlap=2), latent)
-    assert vae.decode(latent).shape == (1, 9, 48, 64, 3)
+    assert vae.decode(latent).shape == (1, 9, 64, 96, 3)
 
 
 def test_the_other_vaes_latents_are_refused(vae, clip):
     other = call("LoadVAE", vae_name="wan21_vae.safetensors", precision="auto")
-    with pytest.raises(PairingError, match="The latent has 16 channels, this VAE decodes 48"):
+    with pytest.raises(PairingError, match=f"made for wan21_vae.safetensors .* is {FILE} .* Use wan_2.1_vae"):
         call("Decode", vae=vae, latent=call("Encode", vae=other, images=clip))
-    with pytest.raises(PairingError, match="The latent has 48 channels, this VAE decodes 16"):
+    with pytest.raises(PairingError, match=f"made for {FILE} .* is wan21_vae.safetensors .* Use wan2.2_vae"):
         call("Decode", vae=other, latent=call("Encode", vae=vae, images=clip))
