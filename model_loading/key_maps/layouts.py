@@ -82,9 +82,7 @@ LAYOUTS = (
         ),
         from_hf_umt5,
     ),
-    Layout(
-        "text_encoder", "llama", ("",), ("enc.blk.0.attn_q.weight", "enc.blk.1.attn_rel_b.weight"), from_llama_umt5
-    ),
+    Layout("text_encoder", "llama", ("",), ("enc.blk.0.attn_q.weight", "enc.blk.1.attn_rel_b.weight"), from_llama_umt5),
     Layout(
         "clip_vision", "official", _CLIP_PREFIXES, ("cls_embedding", "transformer.0.attn.to_qkv.weight"), same_names
     ),
