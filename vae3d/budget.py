@@ -7,8 +7,9 @@ strips and without; on a GPU the convolution library adds a workspace of its own
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import accumulate
 
 from torch import Tensor
@@ -30,9 +31,9 @@ class _Station:
         step: how it changes the rows.
         kept: channels before each of its convolutions over time, added up.
         given, made: channels before and after it.
-        frames_given: frames before it per latent frame.
-        frames_made: frames after it for one before it.
+        frames_given, frames_made: frames before and after it per latent frame.
         copied: channels, of the frames before it, of the largest copy it makes: times three for a convolution.
+        inside: channels, of the frames before it, of what its own parts are given.
     """
 
     step: Step
@@ -40,8 +41,9 @@ class _Station:
     given: int
     made: int
     frames_given: int
-    frames_made: int = 1
+    frames_made: int
     copied: int = 0
+    inside: int = 0
 
 
 def decode_bytes(config: VAEConfig, height: int, width: int, *, strips: int = 1, itemsize: int = 2) -> int:
@@ -63,17 +65,27 @@ def _elements(stations: Sequence[_Station], striped: range, size: tuple[int, int
     sizes = list(accumulate(stations, _next_size, initial=size))
     if strips == 1:
         return _past(stations, sizes) + _work(stations, sizes)
-    steps = stations[striped.start : striped.stop]
-    geometry = Geometry([station.step for station in steps])
-    units = sizes[striped.start][0] // geometry.scales[0]
-    length = -(-units // strips)
-    start = length * ((strips - 1) // 2)
-    strip = Rows(start, min(units, start + length))
-    rows = [geometry.rows(place, strip, units) for place in range(len(steps) + 1)]
-    cut = [(rows.end - rows.start, columns) for rows, (_, columns) in zip(rows, sizes[striped.start :], strict=False)]
     outer = [number for number in range(len(stations)) if number not in striped]
-    past = sum(_past([stations[number]], [sizes[number]]) for number in outer) + _past(steps, cut)
-    return past + _work(steps, cut) + _waiting(stations, striped, sizes, strips)
+    past = sum(_past([stations[number]], [sizes[number]]) for number in outer)
+    return past + max(_in_strips(stations[striped.start : striped.stop], sizes[striped.start :], strips))
+
+
+def _in_strips(steps: Sequence[_Station], sizes: Sequence[tuple[int, int]], strips: int) -> Iterator[int]:
+    """What the strips need, one after the other, each at its end.
+
+    Beside their own work there are the frames before them, whole, and what is finished of all frames at once: of each
+    strip so far, the rows that the last step made.
+    """
+    geometry = Geometry([station.step for station in steps])
+    units = sizes[0][0] // geometry.scales[0]
+    waiting = LATENT_FRAMES_AT_ONCE * steps[0].given * steps[0].frames_given * sizes[0][0] * sizes[0][1]
+    for start in range(0, units, -(-units // strips)):
+        strip = Rows(start, min(units, start - (-units // strips)))
+        rows = [geometry.rows(place, strip, units) for place in range(len(steps) + 1)]
+        cut = [(rows.end - rows.start, columns) for rows, (_, columns) in zip(rows, sizes, strict=False)]
+        rows_made, columns = _next_size(cut[-2], steps[-1])
+        waiting += LATENT_FRAMES_AT_ONCE * steps[-1].made * steps[-1].frames_made * rows_made * columns
+        yield _past(steps, cut) + _work(steps, cut) + waiting
 
 
 def _past(stations: Sequence[_Station], sizes: Sequence[tuple[int, int]]) -> int:
@@ -88,17 +100,10 @@ def _work(stations: Sequence[_Station], sizes: Sequence[tuple[int, int]]) -> int
     for number, station in enumerate(stations):
         area, area_after = (rows * columns for rows, columns in sizes[number : number + 2])
         copies = station.copied * area
-        frames = (station.given + station.kept) * area + station.made * station.frames_made * area_after
+        made = max(1, station.frames_made // station.frames_given) * station.made
+        frames = (station.given + station.inside + station.kept) * area + made * area_after
         largest = max(largest, frames + min(copies, ELEMENTS_AT_ONCE + copies // 4))
     return largest
-
-
-def _waiting(stations: Sequence[_Station], striped: range, sizes: Sequence[tuple[int, int]], strips: int) -> int:
-    """Whole frames before the strips, and of those that are done about a quarter: memory peaks midway."""
-    first, last = stations[striped.start], stations[striped.stop - 1]
-    before, after = (rows * columns for rows, columns in (sizes[striped.start], sizes[striped.stop]))
-    done = last.made * last.frames_given * last.frames_made * after * (strips - 1) // (4 * strips)
-    return LATENT_FRAMES_AT_ONCE * (first.given * first.frames_given * before + done)
 
 
 def _next_size(size: tuple[int, int], station: _Station) -> tuple[int, int]:
@@ -107,13 +112,14 @@ def _next_size(size: tuple[int, int], station: _Station) -> tuple[int, int]:
 
 
 def _residual(given: int, made: int, frames: int) -> _Station:
-    return _Station(Step(_identity, above=2, below=2), given + made, given, made, frames, copied=3 * max(given, made))
+    step, copied = Step(_identity, above=2, below=2), 3 * max(given, made)
+    return _Station(step, given + made, given, made, frames, frames, copied=copied)
 
 
 def _decoder(config: VAEConfig) -> list[_Station]:
     first, last = config.decoder_widths[0], config.decoder_widths[-1]
     latent, patch = config.latent_channels, config.patch_size
-    stations = [_Station(_conv_step(), latent, latent, first, 1), *[_residual(first, first, 1)] * 2]
+    stations = [_Station(_conv_step(), latent, latent, first, 1, 1), *[_residual(first, first, 1)] * 2]
     channels, frames = first, 1
     doubles = (*reversed(config.temporal_downsample), None)
     for width, doubled in zip(config.decoder_widths, doubles, strict=True):
@@ -126,20 +132,22 @@ def _decoder(config: VAEConfig) -> list[_Station]:
             channels, frames = made, frames * (1 + doubled)
         stations += [_joined(level)] if config.level_shortcuts and doubled is not None else level
     leave = Step(_identity, above=patch, below=patch, up=patch)
-    return [*stations, _Station(leave, last, last, 3, frames, copied=3 * last)]
+    return [*stations, _Station(leave, last, last, 3, frames, frames, copied=3 * last)]
 
 
 def _enlargement(width: int, made: int, frames: int, doubled: bool) -> list[_Station]:
     # Each pixel becomes four, first as channels.
-    enlarge = _Station(Step(_identity, above=1, below=1, up=2), 0, width, made, frames * (1 + doubled), copied=4 * made)
+    after = frames * (1 + doubled)
+    enlarge = _Station(Step(_identity, above=1, below=1, up=2), 0, width, made, after, after, copied=4 * made)
     if not doubled:
         return [enlarge]
-    return [_Station(Step(_identity), width, width, width, frames, 2, copied=3 * width), enlarge]
+    return [_Station(Step(_identity), width, width, width, frames, after, copied=3 * width), enlarge]
 
 
 def _encoder(config: VAEConfig) -> list[_Station]:
     patch, frames = config.patch_size, 4
-    stations = [_Station(Step(_identity, above=1, below=1, down=patch), 3, 3, config.base_channels, frames, copied=9)]
+    enter = Step(_identity, above=1, below=1, down=patch)
+    stations = [_Station(enter, 3, 3, config.base_channels, frames, frames, copied=9)]
     channels = config.base_channels
     halves = (*config.temporal_downsample, None)
     for width, halved in zip(config.encoder_widths, halves, strict=True):
@@ -147,14 +155,19 @@ def _encoder(config: VAEConfig) -> list[_Station]:
         level += [_residual(width, width, frames)] * (config.residual_blocks - 1)
         channels = width
         if halved is not None:
-            level.append(_Station(Step(_identity, below=1, down=2), 0, width, width, frames, copied=width))
-        if halved:
-            level.append(_Station(Step(_identity), width, width, width, frames, copied=3 * width))
-            frames //= 2
+            level.append(_shrinking(width, frames, halved))
+            frames = level[-1].frames_made
         stations += [_joined(level)] if config.level_shortcuts else level
     last = config.encoder_widths[-1]
     stations += [_residual(last, last, frames)] * 2
-    return [*stations, _Station(_conv_step(), last, last, 2 * config.latent_channels, frames, copied=3 * last)]
+    return [*stations, _Station(_conv_step(), last, last, 2 * config.latent_channels, 1, 1, copied=3 * last)]
+
+
+def _shrinking(width: int, frames: int, halved: bool) -> _Station:
+    shrink = _Station(Step(_identity, below=1, down=2), 0, width, width, frames, frames, copied=width)
+    if not halved:
+        return shrink
+    return _joined([shrink, _Station(Step(_identity), width, width, width, frames, frames // 2, copied=3 * width)])
 
 
 def _conv_step() -> Step:
@@ -162,17 +175,19 @@ def _conv_step() -> Step:
 
 
 def _joined(level: Sequence[_Station]) -> _Station:
-    """A level that is one step: what its parts keep adds up."""
-    frames_made = max(station.frames_made for station in level)
-    last = level[-1]
+    """Stations that are one step: what each keeps and copies counts as channels of the frames before the first."""
+    steps = [station.step for station in level]
+    ways = [as_one(_identity, steps[:number]) for number in range(len(level))]
+    parts = [(Fraction(way.up, way.down) ** 2, station) for way, station in zip(ways, level, strict=True)]
     return _Station(
-        as_one(_identity, [station.step for station in level]),
-        sum(station.kept for station in level),
+        as_one(_identity, steps),
+        int(sum(area * station.kept for area, station in parts)),
         level[0].given,
-        last.made,
+        level[-1].made,
         level[0].frames_given,
-        frames_made,
-        copied=max(station.copied for station in level),
+        level[-1].frames_made,
+        copied=int(max(area * station.copied for area, station in parts)),
+        inside=int(max(area * station.given for area, station in parts[1:])),
     )
 
 

@@ -48,9 +48,18 @@ class Encoder(nn.Module):
         return (enter, *(step for layer in layers for step in layer.steps()), leave)
 
     def striped(self) -> range:
-        """Which of the steps may be run in strips: up to the last shrinking but one. Memory peaks at their start."""
-        shrinking = [number for number, step in enumerate(self.steps()) if step.down > step.up]
-        return range(shrinking[-2:][0] + 1)
+        """Which of the steps may be run in strips: to the end of the last shrinking layer but one.
+
+        Memory peaks at their start. What they have finished waits until all strips are done, so that they end where a
+        layer has also halved the number of frames.
+        """
+        end, shrunk = 1, []
+        for layer in self.downsamples:
+            steps = layer.steps()
+            end += len(steps)
+            if any(step.down > step.up for step in steps):
+                shrunk.append(end)
+        return range(shrunk[-2:][0])
 
     def _enter(self, video: Tensor, stream: FrameStream) -> Tensor:
         return causal_conv(self.conv1, channels_last(patchify(video, self.patch_size)), stream)

@@ -116,10 +116,12 @@ def test_a_small_budget_cuts_strips(monkeypatch):
     asked = watch_strips(monkeypatch)
     vae = call("LoadVAE", vae_name="vae.safetensors", precision="auto")
     task = decoding_task(bytes_of(vae.residence.module, vae.dtype), vae.spec.config, VideoShape(9, 96, 64))
-    small = memory(budget="use at most", gigabytes=(task.fixed_bytes + task.ways[1].working_bytes) / GB)
+    # In a network as narrow as this one the finished frames that wait weigh most, so that two strips may save nothing.
+    thrifty = min(task.ways, key=lambda way: way.working_bytes)
+    small = memory(budget="use at most", gigabytes=(task.fixed_bytes + thrifty.working_bytes) / GB)
     latent = {"samples": torch.randn(1, 16, 3, 12, 8, generator=torch.Generator().manual_seed(0))}
     whole, cut = (call("Decode", vae=vae, latent=latent, memory=each) for each in (None, small))
-    assert asked == [1, 2]
+    assert asked == [1, thrifty.number] and thrifty.number > 1
     torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-5)
 
 
