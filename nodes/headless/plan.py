@@ -22,11 +22,15 @@ WIDTH = 40
 
 
 class Machine(NamedTuple):
-    """What a plan is for: bytes of the card, of RAM (None: not looked at), and of RAM that may be pinned."""
+    """What a plan is for: bytes of the card, of RAM (None: not looked at), and of RAM that may be pinned.
+
+    Without a GPU, the memory of the processor is the card's.
+    """
 
     vram: int
     ram: int | None
     pinned: int
+    has_gpu: bool = True
 
     @property
     def card(self) -> Card:
@@ -69,10 +73,8 @@ class Plan:
     @property
     def text(self) -> str:
         """The plan as lines with bars."""
-        card = self.machine.card
         lines = [
-            f"Memory of the card: {gigabytes(self.machine.vram)}. Speed is estimated for {card.name}: "
-            f"{card.flops / 1e12:.0f} TFLOP/s, {card.bus_bytes / GB:.0f} GB/s from RAM.",
+            self._heading,
             "# weights   = beside them   . left   | limit",
             "",
         ]
@@ -80,6 +82,16 @@ class Plan:
             lines += [_bar_line(planned, self.scale_bytes), *(f"    {line}" for line in details(planned))]
         lines += ["", _ram_line(self)]
         return "\n".join(lines)
+
+    @property
+    def _heading(self) -> str:
+        memory, card = gigabytes(self.machine.vram), self.machine.card
+        if not self.machine.has_gpu:
+            return f"Memory of this machine: {memory}. It has no GPU that can be used, so no speed is estimated."
+        return (
+            f"Memory of the card: {memory}. Speed is estimated for {card.name}: {card.flops / 1e12:.0f} TFLOP/s, "
+            f"{card.bus_bytes / GB:.0f} GB/s from RAM."
+        )
 
     def check(self) -> None:
         """Refuses what does not fit.
@@ -120,7 +132,7 @@ def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
         id: GraphNode(id, str(node.get("class_type")), str(node.get("class_type")), _inputs(node))
         for id, node in prompt.items()
     }
-    on = machine(available)._replace(pinned=default_pinned_bytes(device))
+    on = machine(available)._replace(pinned=default_pinned_bytes(device), has_gpu=device.type != "cpu")
     return make_plan(GraphReader(graph).stages(), on)
 
 

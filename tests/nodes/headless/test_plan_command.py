@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import wan_director
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wan_director.__main__ import main
@@ -16,8 +17,9 @@ from wan_director.dit.config import PRESETS
 from wan_director.memory.budget import GB, example_card
 from wan_director.memory.plan import plan, smallest_bytes
 from wan_director.model_loading.footprint import STORAGES, bytes_before_download
+from wan_director.nodes.headless.graph import read_graph
 from wan_director.nodes.headless.host import HeadlessHost
-from wan_director.nodes.headless.plan import parse_size
+from wan_director.nodes.headless.plan import machine, parse_size, plan_graph
 from wan_director.nodes.headless.plan_files import facts_before_download
 from wan_director.nodes.host import use_host
 from wan_director.nodes.memory_tasks import decoding_task, encoding_task, latent_shape, sampling_task, smaller_videos
@@ -200,3 +202,12 @@ def test_weights_before_and_after_the_download_are_the_same(models):
         found = model_bytes(checkpoint, spec, precision, "cuda")
         known = bytes_before_download(replace(spec.config), storage)
         assert (found.fixed, found.blocks, found.unpacking) == (known.fixed, known.blocks, known.unpacking)
+
+
+def test_without_a_gpu_no_card_is_named():
+    use_host(HeadlessHost(device_name="cpu"))
+    graph, _ = read_graph(ROOT / "workflows" / "api" / "tiny_t2v.json", wan_director.NODE_CLASS_MAPPINGS)
+    text = plan_graph(graph, machine(8 * GB)._replace(has_gpu=False)).text
+    assert text.startswith("Memory of this machine: 8.0 GB. ")
+    assert "RTX" not in text
+    assert "TFLOP/s" not in text
