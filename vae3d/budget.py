@@ -187,7 +187,7 @@ def _joined(level: Sequence[_Station]) -> _Station:
         level[0].frames_given,
         level[-1].frames_made,
         copied=int(max(area * station.copied for area, station in parts)),
-        inside=int(max(area * station.given for area, station in parts[1:])),
+        inside=int(max((area * station.given for area, station in parts[1:]), default=0)),
     )
 
 
