@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from wan_director.memory.slabs import Slabs
 
 DEVICE = torch.device("cuda:1")
 COPY = Tensor.copy_
+AT_WORK = threading.RLock()
+"""The thread that packs blocks waits for events too: work that it has begun must not look finished to the others."""
 
 
 class FakeEvent:
@@ -44,10 +47,11 @@ class FakeStream:
             self.run_to(None)
 
     def run_to(self, event: FakeEvent | None) -> None:
-        while self.work and (event is None or event in self.work):
-            done = self.work.pop(0)
-            if callable(done):
-                done()
+        with AT_WORK:
+            while self.work and (event is None or event in self.work):
+                done = self.work.pop(0)
+                if callable(done):
+                    done()
 
 
 class FakeCuda:
