@@ -338,8 +338,8 @@ def test_inspect_tells_every_number_format_of_the_matrices(tmp_path, dit_file) -
     assert "scale_weight" not in text and "beside it" not in text
 
 
-# What the loader asks for, not what the allocator keeps: huge pages round up to 2 MB, and freed scratch is not given back
-# to the system. Both are a tenth of this small model, a thousandth of a true one.
+# What the loader asks for, not what the allocator keeps: huge pages round up to 2 MB, and freed scratch stays with the
+# process. Both are a tenth of this small model, a thousandth of a true one.
 MEASURE = """
 import ctypes, sys
 PR_SET_THP_DISABLE = 41
