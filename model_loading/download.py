@@ -47,23 +47,6 @@ def missing_file_sentence(name: str, kind: FileKind, folders: Iterable[str | Pat
     )
 
 
-def find_or_download(name: str, kind: FileKind, folders: Iterable[str | Path], *, fetch: Fetch | None = None) -> Path:
-    """The file called `name` in one of `folders`; if it is a known file, downloaded into the first one when missing.
-
-    Raises:
-        MissingFileError: it is not there and not known.
-        DownloadError: it cannot be downloaded; the message says why.
-    """
-    folders = [Path(folder) for folder in folders]
-    file = known_file(name)
-    if file is None:
-        return find_file(name, kind, folders)
-    try:
-        return find_file(name, kind, folders)
-    except MissingFileError:
-        return download(file, folders[0], fetch=fetch)
-
-
 def download(file: KnownFile, folder: str | Path, *, fetch: Fetch | None = None) -> Path:
     """Downloads a known file into `folder`, whole or not at all; resumes an interrupted download.
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from .key_maps.layouts import Kind
 
-LoRA = "a LoRA"
-
 
 class Signature(NamedTuple):
     """A foreign model has every one of `pieces` somewhere in its tensor names. `kind` is the slot it resembles."""

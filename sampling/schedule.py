@@ -83,11 +83,6 @@ def make_schedule(name: str, steps: int, shift: float, denoise: float = 1.0) -> 
     return schedule(int(steps / denoise), shift).last_steps(steps)
 
 
-def make_sigmas(schedule: str, steps: int, shift: float, denoise: float = 1.0) -> Tensor:
-    """The sigmas of `make_schedule`: [steps + 1], float64, CPU, falling to 0."""
-    return make_schedule(schedule, steps, shift, denoise).sigmas
-
-
 def from_sigmas(sigmas: Tensor) -> NoiseSchedule:
     """The schedule of a given table of sigmas; the model is told sigma * 1000.
 

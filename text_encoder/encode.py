@@ -66,14 +66,6 @@ def encode_prompt(encoder: UMT5Encoder, tokenizer: Tokenizer, prompt: str, *, ma
     return encode_tokens(encoder, tokenize_prompt(tokenizer, prompt, max_tokens=max_tokens), max_tokens=max_tokens)
 
 
-def encode_weighted_prompt(
-    encoder: UMT5Encoder, tokenizer: Tokenizer, prompt: str, *, max_tokens: int = MAX_TOKENS
-) -> Tensor:
-    """Like `encode_prompt`, with emphasis as in ComfyUI: `(words:1.2)`."""
-    tokens = tokenize_weighted_prompt(tokenizer, prompt, max_tokens=max_tokens)
-    return encode_tokens(encoder, tokens, max_tokens=max_tokens)
-
-
 def _tokenize(tokenizer: Tokenizer, segments: list[Segment], max_tokens: int) -> PromptTokens:
     ids: list[int] = []
     weights: list[float] = []

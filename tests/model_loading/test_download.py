@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save
 from wan_director.common.errors import DownloadError, MissingFileError, MissingPackageError
-from wan_director.model_loading.download import download, find_file, find_or_download
+from wan_director.model_loading.download import download, find_file
 from wan_director.model_loading.known_files import FOLDERS, KNOWN_FILES, known_file, where_to_get
 
 VAE = known_file("wan_2.1_vae.safetensors")
@@ -85,15 +85,15 @@ def test_a_missing_known_file_tells_where_to_get_it_and_where_to_put_it(tmp_path
 
 def test_a_missing_unknown_file_tells_the_usual_ones(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"mine.safetensors is not in .* the usual ones are wan_2.1_vae"):
-        find_or_download("mine.safetensors", "vae", [tmp_path], fetch=_Hub())
+        find_file("mine.safetensors", "vae", [tmp_path])
 
 
 def test_a_download_lands_whole_and_leaves_only_its_lock(tmp_path: Path) -> None:
     hub = _Hub()
-    target = find_or_download(VAE.name, "vae", [tmp_path / "vae", tmp_path / "other"], fetch=hub)
+    target = download(VAE, tmp_path / "vae", fetch=hub)
     assert target == tmp_path / "vae" / VAE.name
     assert target.read_bytes() == SOUND
-    assert find_or_download(VAE.name, "vae", [tmp_path / "vae"], fetch=hub) == target
+    assert download(VAE, tmp_path / "vae", fetch=hub) == target
     assert hub.fetches == 1
     left = [file.name for file in target.parent.rglob("*") if file.is_file()]
     assert sorted(left) == [VAE.name, f"{VAE.name}.lock"]

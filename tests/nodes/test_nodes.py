@@ -11,6 +11,7 @@ import wan_director
 from wan_director.common.errors import InvalidInputError, PairingError
 from wan_director.dit.conditioning.start_image import keyframe_mask
 from wan_director.nodes.headless.host import Interrupted
+from wan_director.sampling.schedule import make_schedule
 
 NODES = wan_director.NODE_CLASS_MAPPINGS
 SIZE = {"width": 64, "height": 48, "frames": 9}
@@ -94,11 +95,8 @@ def test_video_to_video_keeps_what_denoise_leaves(vae, prompts):
 def test_sigmas_replace_the_schedule(vae, prompts):
     latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
     by_name = sample("t2v.safetensors", prompts, latent, steps=3)
-    sigmas = torch.tensor([1.0, 0.9091, 0.7143, 0.0])
-    from wan_director.sampling.schedule import make_sigmas
-
-    sigmas = make_sigmas("simple", 3, 5.0)
-    by_hand = sample("t2v.safetensors", prompts, latent, steps=30, schedule="beta", sigmas=sigmas.float())
+    sigmas = make_schedule("simple", 3, 5.0).sigmas.float()
+    by_hand = sample("t2v.safetensors", prompts, latent, steps=30, schedule="beta", sigmas=sigmas)
     assert torch.allclose(by_name["samples"], by_hand["samples"], atol=1e-4)
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wan_director.common.errors import InvalidInputError, MissingPackageError
-from wan_director.sampling.schedule import SCHEDULES, from_sigmas, make_schedule, make_sigmas, shift_sigmas
+from wan_director.sampling.schedule import SCHEDULES, from_sigmas, make_schedule, shift_sigmas
 
 # Made by the code of ComfyUI v0.3.64 (comfy/samplers.py, comfy/model_sampling.py; float32) and of Wan2.1
 # (wan/utils/fm_solvers.py, fm_solvers_unipc.py).
@@ -23,7 +23,7 @@ def reference_id(reference):
 
 @pytest.mark.parametrize("reference", REFERENCES, ids=reference_id)
 def test_sigmas_equal_the_reference_table(reference):
-    ours = make_sigmas(reference["schedule"], reference["steps"], reference["shift"], reference["denoise"])
+    ours = make_schedule(reference["schedule"], reference["steps"], reference["shift"], reference["denoise"]).sigmas
     assert ours.dtype == torch.float64 and ours.device.type == "cpu"
     # ComfyUI computes in float32; small sigmas of its `normal` table carry a few roundings.
     torch.testing.assert_close(ours.float(), torch.tensor(reference["sigmas"]), rtol=2e-6, atol=0)
@@ -57,7 +57,8 @@ def test_steps_above_the_expert_boundary(boundary, shift, counts):
 
 
 def test_simple_equals_linear_where_the_steps_divide_the_training_table():
-    torch.testing.assert_close(make_sigmas("simple", 20, 5.0), make_sigmas("linear", 20, 5.0), rtol=1e-12, atol=0)
+    ours, linear = make_schedule("simple", 20, 5.0), make_schedule("linear", 20, 5.0)
+    torch.testing.assert_close(ours.sigmas, linear.sigmas, rtol=1e-12, atol=0)
 
 
 def test_linear_is_the_official_dpm_table_with_fractional_timesteps():
@@ -72,7 +73,7 @@ def test_normal_equals_the_euler_table_of_diffusers():
 
     scheduler = FlowMatchEulerDiscreteScheduler(shift=5.0)
     scheduler.set_timesteps(20)
-    torch.testing.assert_close(make_sigmas("normal", 20, 5.0).float(), scheduler.sigmas, rtol=1e-6, atol=0)
+    torch.testing.assert_close(make_schedule("normal", 20, 5.0).sigmas.float(), scheduler.sigmas, rtol=1e-6, atol=0)
 
 
 def test_karras_spaces_the_noise_to_signal_ratio_as_diffusers_does():
@@ -81,7 +82,7 @@ def test_karras_spaces_the_noise_to_signal_ratio_as_diffusers_does():
     scheduler = UniPCMultistepScheduler(use_karras_sigmas=True, use_flow_sigmas=True, prediction_type="flow_prediction")
     ratios = scheduler._convert_to_karras(torch.tensor([999.0, 1 / 999.0], dtype=torch.float64), 20)
     expected = np.append(shift_sigmas(ratios / (1 + ratios), 3.0), 0.0)
-    np.testing.assert_allclose(make_sigmas("karras", 20, 3.0).numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(make_schedule("karras", 20, 3.0).sigmas.numpy(), expected, rtol=1e-12)
 
 
 @settings(max_examples=200, deadline=None)

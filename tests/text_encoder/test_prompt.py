@@ -16,7 +16,6 @@ from wan_director.text_encoder.cleaning import clean_prompt
 from wan_director.text_encoder.encode import (
     encode_prompt,
     encode_tokens,
-    encode_weighted_prompt,
     tokenize_prompt,
     tokenize_weighted_prompt,
 )
@@ -180,19 +179,23 @@ def test_weights_belong_to_the_tokens_of_their_words(tokenizer):
     assert tokens.weights == (1.0, 1.0, 1.5, 1.5, 1.0, 1.0)
 
 
+def encode_weighted_prompt(encoder, tokenizer, prompt):
+    return encode_tokens(encoder, tokenize_weighted_prompt(tokenizer, prompt, max_tokens=ROOM), max_tokens=ROOM)
+
+
 @pytest.mark.parametrize("prompt", ["", "abc", "a (bc:1.0) d", r"a \(b\)"])
 def test_weight_one_changes_no_bit(encoder, tokenizer, prompt):
     plain = encode_prompt(encoder, tokenizer, prompt.replace("(bc:1.0)", "bc").replace("\\", ""), max_tokens=ROOM)
-    assert torch.equal(encode_weighted_prompt(encoder, tokenizer, prompt, max_tokens=ROOM), plain)
+    assert torch.equal(encode_weighted_prompt(encoder, tokenizer, prompt), plain)
 
 
 def test_weight_moves_only_its_words_away_from_the_empty_prompt(encoder, tokenizer):
     plain = encode_prompt(encoder, tokenizer, "abcd", max_tokens=ROOM)
     empty = encode_prompt(encoder, tokenizer, "", max_tokens=ROOM)
-    inside = encode_weighted_prompt(encoder, tokenizer, "a(bc:1.5)d", max_tokens=ROOM)
+    inside = encode_weighted_prompt(encoder, tokenizer, "a(bc:1.5)d")
     assert torch.equal(inside[:, [0, 3, 4]], plain[:, [0, 3, 4]])
     assert torch.allclose(inside[:, 1:3], plain[:, 1:3] * 1.5)  # the empty prompt is zero there
-    first = encode_weighted_prompt(encoder, tokenizer, "(a:1.5)bcd", max_tokens=ROOM)
+    first = encode_weighted_prompt(encoder, tokenizer, "(a:1.5)bcd")
     assert torch.equal(first[:, 1:], plain[:, 1:])
     assert torch.allclose(first[:, 0], empty[:, 0] + 1.5 * (plain[:, 0] - empty[:, 0]))
 
@@ -200,8 +203,8 @@ def test_weight_moves_only_its_words_away_from_the_empty_prompt(encoder, tokeniz
 @settings(deadline=None, max_examples=40)
 @given(ANY_TEXT)
 def test_any_string_is_a_prompt(encoder, tokenizer, text):
-    for encode in (encode_prompt, encode_weighted_prompt):
-        embedding = encode(encoder, tokenizer, text, max_tokens=ROOM)
+    plain = encode_prompt(encoder, tokenizer, text, max_tokens=ROOM)
+    for embedding in (plain, encode_weighted_prompt(encoder, tokenizer, text)):
         assert embedding.shape == (1, ROOM, 16)
         assert torch.isfinite(embedding).all()
 
@@ -211,4 +214,4 @@ HUGE = {"letters": "a" * 100_000, "emoji": "\U0001f600" * 30_000, "groups": "(a:
 
 @pytest.mark.parametrize("text", HUGE.values(), ids=HUGE)
 def test_huge_prompts_keep_the_shape(encoder, tokenizer, text):
-    assert encode_weighted_prompt(encoder, tokenizer, text, max_tokens=ROOM).shape == (1, ROOM, 16)
+    assert encode_weighted_prompt(encoder, tokenizer, text).shape == (1, ROOM, 16)
