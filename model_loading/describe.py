@@ -68,9 +68,10 @@ def _precision(spec: ModelSpec, checkpoint: Checkpoint) -> str:
 def _memory(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     """What the weights take with precision auto and, where they can be cast, in fp8."""
     dtype = str(choose_dtype(spec, "auto").dtype).removeprefix("torch.")
-    size = f"{human_bytes(loaded_bytes(checkpoint, spec))}, computed in {dtype}"
+    auto_bytes = loaded_bytes(checkpoint, spec)
+    size = f"{human_bytes(auto_bytes)}, computed in {dtype}"
     cast_bytes = loaded_bytes(checkpoint, spec, _CAST_PRECISION) if spec.kind in NETWORKS else 0
-    if not 0 < cast_bytes < 0.95 * loaded_bytes(checkpoint, spec):
+    if not 0 < cast_bytes < 0.95 * auto_bytes:
         return size
     return f"{size}; {human_bytes(cast_bytes)} with precision {_CAST_PRECISION}"
 

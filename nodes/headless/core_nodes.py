@@ -31,12 +31,7 @@ class LoadImage(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, image: str | None = None) -> bool | str:
-        if image is None or host().input_file(image).is_file():
-            return True
-        return (
-            f"There is no picture file {image}. Give a path, or put the file beside the workflow or into ComfyUI's "
-            "input folder."
-        )
+        return _is_there(image, "picture")
 
     @classmethod
     def execute(cls, image: str) -> Any:
@@ -56,6 +51,15 @@ class LoadImage(io.ComfyNode):
             return io.NodeOutput(pixels, torch.zeros(1, 64, 64))
         opacity = torch.stack([_pixels(frame.convert("RGBA").getchannel("A")) for frame in frames])
         return io.NodeOutput(pixels, 1 - opacity)
+
+
+def _is_there(file: str | None, kind: str) -> bool | str:
+    if file is None or host().input_file(file).is_file():
+        return True
+    return (
+        f"There is no {kind} file {file}. Give a path, or put the file beside the workflow or into ComfyUI's input "
+        "folder."
+    )
 
 
 def _pixels(picture: Any) -> torch.Tensor:
@@ -100,12 +104,7 @@ class LoadVideo(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None = None) -> bool | str:
-        if file is None or host().input_file(file).is_file():
-            return True
-        return (
-            f"There is no video file {file}. Give a path, or put the file beside the workflow or into ComfyUI's input "
-            "folder."
-        )
+        return _is_there(file, "video")
 
     @classmethod
     def execute(cls, file: str) -> Any:
