@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples in every run, so that a red run is about the change at hand; `--hypothesis-profile=default` tries
+# fresh ones, as `python -m wan_director.benchmarks.fuzz` does. No deadline: machines differ.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -76,7 +76,7 @@ def test_strips_are_weighed_against_their_work():
     assert plan(task, 59, CARD, pinned_bytes=0) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tasks, st.integers(0, 8000))
 def test_what_is_chosen_fits_and_what_is_refused_cannot(task, limit):
     choice = plan(task, limit, CARD, pinned_bytes=GB)
@@ -88,7 +88,7 @@ def test_what_is_chosen_fits_and_what_is_refused_cannot(task, limit):
     assert plan(task, limit, CARD, pinned_bytes=GB) == choice
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tasks, st.integers(0, 8000), st.integers(0, 2000), st.integers(0, 2000))
 def test_more_memory_never_costs_more(task, limit, more, pinned):
     small, large = (plan(task, size, CARD, pinned_bytes=pinned) for size in (limit, limit + more))
@@ -99,7 +99,7 @@ def test_more_memory_never_costs_more(task, limit, more, pinned):
         assert large.swapped <= small.swapped
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tasks, st.integers(0, 200))
 def test_a_task_that_needs_more_is_never_cheaper(task, more):
     heavier = Task(task.name, task.fixed_bytes + more, task.block_bytes, task.ways, task.flops, task.passes)

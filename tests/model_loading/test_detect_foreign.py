@@ -199,7 +199,7 @@ _shapes = st.lists(st.sampled_from([0, 1, 2, 16, 36, 64, 128]), max_size=5).map(
 
 
 @given(entries=st.dictionaries(_names | st.text(max_size=20), st.tuples(st.sampled_from(["F16", "U8", "I8"]), _shapes)))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 def test_any_header_gives_a_spec_or_a_sentence(header_file, entries: dict) -> None:
     path = header_file(entries)
     try:

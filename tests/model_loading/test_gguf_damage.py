@@ -18,7 +18,7 @@ from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.gguf_header import MAX_FIELDS, MAX_LISTED_TEXTS
 from wan_director.model_loading.safetensors_file import MAX_TENSORS
 
-SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 
 
 def _text(value: str | bytes) -> bytes:
@@ -183,7 +183,7 @@ def test_header_bombs_cost_little_time(tmp_path: Path, bomb) -> None:
     data = bomb()
     start = time.process_time()
     _refusal(tmp_path, data)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 5  # what blows up takes minutes
 
 
 @pytest.mark.parametrize("bomb", [_bomb_of_overlapping_tensors, _bomb_of_fields, _bomb_of_long_texts])
@@ -245,7 +245,7 @@ def test_any_bytes_give_a_sentence_or_readable_tensors(tmp_path: Path, tail: byt
 
 
 def _open_and_read_all(tmp_path: Path, data: bytes) -> None:
-    """Only a CheckpointError may come out, within a second, and the process must not grow by 200 MB."""
+    """Only a CheckpointError may come out, soon, and the process must not grow by 200 MB."""
     path = tmp_path / "model.gguf"
     path.unlink(missing_ok=True)  # a map of the last one may still be alive
     path.write_bytes(data)
@@ -259,5 +259,5 @@ def _open_and_read_all(tmp_path: Path, data: bytes) -> None:
     except CheckpointError as error:
         assert path.name in str(error)
         assert "\n" not in str(error)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 5  # what blows up takes minutes
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 200e6

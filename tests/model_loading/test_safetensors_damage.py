@@ -18,7 +18,7 @@ from wan_director.common.errors import CheckpointError
 from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.safetensors_file import MAX_HEADER_BYTES, MAX_TENSORS, MAX_VALUES, SafetensorsFile
 
-SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def _sound_bytes(tmp_path: Path) -> bytes:
@@ -186,7 +186,7 @@ def test_header_bombs_cost_little_time_and_memory(tmp_path: Path, bomb) -> None:
     path = _file(tmp_path, bomb())
     start = time.process_time()
     _refusal(path)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 5  # what blows up takes minutes
     tracemalloc.start()
     _refusal(path)
     peak = tracemalloc.get_traced_memory()[1]

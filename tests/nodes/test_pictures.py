@@ -43,7 +43,7 @@ def test_pad_keeps_the_whole_picture_between_black_bars():
     assert (fitted[:, :16] == 0).all() and (fitted[:, 48:] == 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 90), width=st.integers(1, 90), fit=st.sampled_from(["crop", "pad", "stretch"]),
     new_height=st.integers(1, 60), new_width=st.integers(1, 60),

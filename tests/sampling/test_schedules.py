@@ -85,7 +85,7 @@ def test_karras_spaces_the_noise_to_signal_ratio_as_diffusers_does():
     np.testing.assert_allclose(make_schedule("karras", 20, 3.0).sigmas.numpy(), expected, rtol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     name=st.sampled_from(sorted(SCHEDULES)),
     steps=st.integers(1, 200),
@@ -101,7 +101,7 @@ def test_every_schedule_falls_from_at_most_one_to_zero(name, steps, shift, denoi
     assert [level.index for level in schedule.levels] == list(range(schedule.steps + 1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sigma=st.floats(1e-6, 1 - 1e-6), shift=st.floats(0.1, 100.0))
 def test_shift_multiplies_the_noise_to_signal_ratio(sigma, shift):
     shifted = shift_sigmas(np.float64(sigma), shift)

@@ -87,7 +87,7 @@ def test_sound_text_is_cleaned_alike_with_and_without_ftfy(monkeypatch, text):
     assert clean_prompt(text) == with_ftfy
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ANY_TEXT)
 def test_cleaned_text_is_valid_and_clean(text):
     cleaned = clean_prompt(text)
@@ -200,7 +200,7 @@ def test_weight_moves_only_its_words_away_from_the_empty_prompt(encoder, tokeniz
     assert torch.allclose(first[:, 0], empty[:, 0] + 1.5 * (plain[:, 0] - empty[:, 0]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(ANY_TEXT)
 def test_any_string_is_a_prompt(encoder, tokenizer, text):
     plain = encode_prompt(encoder, tokenizer, text, max_tokens=ROOM)

@@ -117,7 +117,7 @@ def _inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert (code, captured.out) == (1, "")
     assert captured.err.startswith("wan-director: ") and captured.err.count("\n") == 1
     assert "Traceback" not in captured.err and len(captured.err) < 500
-    assert duration_s < 1
+    assert duration_s < 5  # what blows up takes minutes
     assert not path.with_name("canary").exists()
     tracemalloc.start()
     main(["inspect", str(path)])

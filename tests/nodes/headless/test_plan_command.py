@@ -152,7 +152,7 @@ videos = st.builds(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(videos, st.integers(0, 20), st.sampled_from(sorted(STORAGES)))
 def test_a_longer_or_larger_video_never_takes_less(video, more, storage):
     longer = video._replace(frames=video.frames + 4 * more)
@@ -165,7 +165,7 @@ def test_a_longer_or_larger_video_never_takes_less(video, more, storage):
         assert whole[0] <= whole[1] and whole[0] <= whole[2]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(videos, st.floats(2, 24), st.floats(0, 12))
 def test_more_memory_never_swaps_more(video, small, more):
     choices = [
