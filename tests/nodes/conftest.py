@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import wan_director
 from safetensors.torch import save_file
 from torch import nn
 from wan_director.dit.config import DiTConfig
@@ -26,6 +28,29 @@ torch.set_num_threads(1)
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 HEADS = {"wan_director.heads": "4"}
 CHANNELS_48 = {"in_channels": 48, "out_channels": 48}
+
+
+def call(name: str, **inputs):
+    """The outputs of a node; the output itself when there is one."""
+    results = wan_director.NODE_CLASS_MAPPINGS[f"WanDirector{name}"].execute(**inputs).args
+    return results[0] if len(results) == 1 else results
+
+
+def load(name: str, **inputs):
+    return call("LoadModel", model_name=name, precision="auto", attention="auto", **inputs)
+
+
+def load_vae(name: str):
+    return call("LoadVAE", vae_name=name, precision="auto")
+
+
+def encode(name: str):
+    encoder = call("LoadTextEncoder", text_encoder_name=name, precision="auto", device="auto")
+    return call("TextEncode", text_encoder=encoder, positive="a red ball", negative="bad")
+
+
+def picture(frames: int = 1, height: int = 48, width: int = 64) -> torch.Tensor:
+    return torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(frames))
 
 
 def save_model(path: Path, module: nn.Module, metadata: dict[str, str], prefix: str = "", **extra) -> Path:
@@ -87,3 +112,10 @@ def tiny_host(models: Path, tmp_path: Path) -> HeadlessHost:
     host = HeadlessHost(folders=models_in(models), inputs=(tmp_path,), output=tmp_path / "output", device_name="cpu")
     use_host(host)
     return host
+
+
+@pytest.fixture
+def inference(tiny_host: HeadlessHost) -> Iterator[None]:
+    """As both hosts run the nodes: on those models and without gradients."""
+    with torch.inference_mode():
+        yield

@@ -11,19 +11,16 @@ from wan_director.memory.budget import GB
 from wan_director.nodes.headless.host import Interrupted
 from wan_director.nodes.memory_tasks import bytes_of, decoding_task
 
+from .conftest import load_vae
+
 NODES = wan_director.NODE_CLASS_MAPPINGS
+pytestmark = pytest.mark.usefixtures("inference")
 FILE = {"fps": 8.0, "filename_prefix": "clips/test", "format": "png frames", "quality": 80}
-
-
-@pytest.fixture(autouse=True)
-def run_like_the_hosts(tiny_host):
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture
 def vae():
-    return NODES["WanDirectorLoadVAE"].execute(vae_name="vae.safetensors", precision="auto").args[0]
+    return load_vae("vae.safetensors")
 
 
 def latent(batch: int = 1, frames: int = 3) -> dict:

@@ -19,15 +19,12 @@ from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.runner import run_graph
 
+from .conftest import call
+
 NODES = wan_director.NODE_CLASS_MAPPINGS
 WORKFLOW = Path(wan_director.__file__).parent / "workflows" / "api" / "tiny_t2v.json"
 SAMPLER = {"seed": 3, "steps": 2, "cfg": 1.0, "shift": 5.0, "solver": "euler", "schedule": "simple", "denoise": 1.0}
 DEFAULTS = {"strength": 1.0, "blocks": "all", "start_percent": 0.0, "end_percent": 1.0, "merge": False}
-
-
-def call(name: str, **inputs):
-    results = NODES[f"WanDirector{name}"].execute(**inputs).args
-    return results[0] if len(results) == 1 else results
 
 
 @pytest.fixture(autouse=True)

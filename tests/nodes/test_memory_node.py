@@ -28,9 +28,10 @@ from wan_director.nodes.standin import HiddenHolder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.vae import CausalVAE
 
-from .conftest import TINY, dit, save_model, tokenizer_json
+from .conftest import TINY, call, dit, save_model, tokenizer_json
 
 NODES = wan_director.NODE_CLASS_MAPPINGS
+pytestmark = pytest.mark.usefixtures("inference")
 UNTOUCHED = {
     "mode": "auto", "budget": "leave free", "gigabytes": 1.0, "blocks_to_swap": 0, "pinned_ram": 0.0,
     "text_encoder": "auto", "vae": "auto", "vae_strips": 0, "feed_forward_tokens": 0,
@@ -38,19 +39,8 @@ UNTOUCHED = {
 SAMPLER = {"seed": 3, "steps": 2, "cfg": 3.0, "shift": 5.0, "solver": "euler", "schedule": "simple", "denoise": 1.0}
 
 
-def call(name: str, **inputs):
-    results = NODES[f"WanDirector{name}"].execute(**inputs).args
-    return results[0] if len(results) == 1 else results
-
-
 def memory(**changes):
     return call("Memory", **{**UNTOUCHED, **changes})
-
-
-@pytest.fixture(autouse=True)
-def run_like_the_hosts(tiny_host):
-    with torch.inference_mode():
-        yield
 
 
 def make(memory=None, *, sampler_memory=None, model: str = "t2v.safetensors", frames: int = 9) -> tuple:

@@ -14,32 +14,15 @@ from wan_director.common.errors import InvalidInputError, MissingFileError, WanD
 from wan_director.nodes import host as host_module
 from wan_director.nodes import models as node_models
 
+from .conftest import call, load, load_vae, picture
+
 NODES = wan_director.NODE_CLASS_MAPPINGS
-
-
-def call(name: str, **inputs):
-    """The outputs of a node; the output itself when there is one."""
-    results = NODES[f"WanDirector{name}"].execute(**inputs).args
-    return results[0] if len(results) == 1 else results
-
-
-@pytest.fixture(autouse=True)
-def run_like_the_hosts(tiny_host):
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("inference")
 
 
 @pytest.fixture
 def vae():
-    return call("LoadVAE", vae_name="vae.safetensors", precision="auto")
-
-
-def load(name: str):
-    return call("LoadModel", model_name=name, precision="auto", attention="auto")
-
-
-def picture(frames: int = 1, height: int = 48, width: int = 64) -> torch.Tensor:
-    return torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(frames))
+    return load_vae("vae.safetensors")
 
 
 def refusal(node: str, name: str) -> str:

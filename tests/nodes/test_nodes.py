@@ -13,26 +13,17 @@ from wan_director.dit.conditioning.start_image import keyframe_mask
 from wan_director.nodes.headless.host import Interrupted
 from wan_director.sampling.schedule import make_schedule
 
+from .conftest import call, encode, load, load_vae, picture
+
 NODES = wan_director.NODE_CLASS_MAPPINGS
+pytestmark = pytest.mark.usefixtures("inference")
 SIZE = {"width": 64, "height": 48, "frames": 9}
 SAMPLER = {"seed": 3, "steps": 2, "cfg": 3.0, "shift": 5.0, "solver": "euler", "schedule": "simple", "denoise": 1.0}
 
 
-def call(name: str, **inputs):
-    """The outputs of a node; the output itself when there is one."""
-    results = NODES[f"WanDirector{name}"].execute(**inputs).args
-    return results[0] if len(results) == 1 else results
-
-
-@pytest.fixture(autouse=True)
-def run_like_the_hosts(tiny_host):
-    with torch.inference_mode():
-        yield
-
-
 @pytest.fixture
 def vae():
-    return call("LoadVAE", vae_name="vae.safetensors", precision="auto")
+    return load_vae("vae.safetensors")
 
 
 @pytest.fixture
@@ -40,22 +31,9 @@ def prompts():
     return encode("text.safetensors")
 
 
-def encode(file: str):
-    encoder = call("LoadTextEncoder", text_encoder_name=file, precision="auto", device="auto")
-    return call("TextEncode", text_encoder=encoder, positive="a red ball", negative="bad")
-
-
-def load(name: str):
-    return call("LoadModel", model_name=name, precision="auto", attention="auto")
-
-
 def sample(model: str, prompts, latent, **changes):
     inputs = {"model": load(model), "positive": prompts[0], "negative": prompts[1], "latent": latent}
     return call("Sampler", **inputs, **{**SAMPLER, **changes})
-
-
-def picture(frames: int = 1, height: int = 48, width: int = 64) -> torch.Tensor:
-    return torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(frames))
 
 
 def image_to_video(prompts, vae, **changes):

@@ -13,13 +13,10 @@ from wan_director.common.families import WAN_2_2_5B
 from wan_director.model_loading.build import load_vae
 from wan_director.vae3d import CausalVAE, VAEConfig
 
+from .conftest import call
+
 NODES = wan_director.NODE_CLASS_MAPPINGS
 FILE = "small_wan22.safetensors"
-
-
-def call(name: str, **inputs):
-    """The only output of a node."""
-    return NODES[f"WanDirector{name}"].execute(**inputs).args[0]
 
 
 @pytest.fixture(scope="module")
