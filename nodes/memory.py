@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..common.errors import WanDirectorError
-from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget
+from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES
 from ..vae3d.vae import STRIP_CHOICES
 from .api import io, one_sentence
 from .host import host
-from .memory_settings import MemorySettings
+from .memory_settings import MemorySettings, settings_from
 from .models import WanTextEncoder, WanVAE
 
 MemoryType = io.Custom("WAN_DIRECTOR_MEMORY")
@@ -151,28 +151,6 @@ class WanDirectorMemory(io.ComfyNode):
             feed_forward_tokens=feed_forward_tokens,
         )  # fmt: skip
         return io.NodeOutput(settings, ui=_shown(cls.hidden))
-
-
-def settings_from(
-    mode: str = "auto",
-    budget: str = "leave free",
-    gigabytes: float = LEAVE_FREE_BYTES / GB,
-    blocks_to_swap: int = 0,
-    pinned_ram: float = 0.0,
-    text_encoder: str = "auto",
-    vae: str = "auto",
-    **pieces: int,
-) -> MemorySettings:
-    """The settings of these widgets; `pieces`: vae_strips and feed_forward_tokens."""
-    return MemorySettings(
-        budget=Budget(budget, round(gigabytes * GB)),
-        blocks_to_swap=blocks_to_swap if mode == "manual" else None,
-        pinned_bytes=round(pinned_ram * GB) or None,
-        text_encoder=text_encoder,
-        vae=vae,
-        strips=pieces.get("vae_strips", 0),
-        feed_forward_run=pieces.get("feed_forward_tokens", 0),
-    )
 
 
 def _shown(hidden: Any) -> dict[str, Any] | None:

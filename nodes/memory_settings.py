@@ -10,7 +10,7 @@ import torch
 
 from ..common.errors import InvalidInputError, OutOfMemory
 from ..common.log import logger
-from ..memory.budget import Budget, example_card, gigabytes
+from ..memory.budget import GB, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
 from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, plan, smallest, swap_exactly
 from ..memory.policy import RESIDENT, BlockSwap, MemoryPolicy
@@ -86,6 +86,28 @@ class MemorySettings:
 
 AUTOMATIC = MemorySettings()
 """What holds without a memory node: all but 1 GB of the device, as few swapped blocks as fit."""
+
+
+def settings_from(
+    mode: str = "auto",
+    budget: str = "leave free",
+    gigabytes: float = LEAVE_FREE_BYTES / GB,
+    blocks_to_swap: int = 0,
+    pinned_ram: float = 0.0,
+    text_encoder: str = "auto",
+    vae: str = "auto",
+    **pieces: int,
+) -> MemorySettings:
+    """The settings of these widgets; `pieces`: vae_strips and feed_forward_tokens."""
+    return MemorySettings(
+        budget=Budget(budget, round(gigabytes * GB)),
+        blocks_to_swap=blocks_to_swap if mode == "manual" else None,
+        pinned_bytes=round(pinned_ram * GB) or None,
+        text_encoder=text_encoder,
+        vae=vae,
+        strips=pieces.get("vae_strips", 0),
+        feed_forward_run=pieces.get("feed_forward_tokens", 0),
+    )
 
 
 def refusal(least: Choice, limit: int, what_fits: Iterable[str]) -> str:

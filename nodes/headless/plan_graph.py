@@ -11,7 +11,7 @@ from ...common.errors import GraphError
 from ...common.shapes import VideoShape
 from ...memory.plan import Task
 from ..host import host
-from ..memory_settings import AUTOMATIC, MemorySettings
+from ..memory_settings import AUTOMATIC, MemorySettings, settings_from
 from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
 from .graph import Graph, GraphNode, Link
 from .plan_files import Facts, model_facts
@@ -200,8 +200,6 @@ class GraphReader:
         )
 
     def _settings(self, node: GraphNode) -> MemorySettings:
-        from ..memory import settings_from
-
         source = self._origin(node.inputs.get("memory"), {"WanDirectorMemory"})
         if source is None:
             return AUTOMATIC

@@ -21,8 +21,8 @@ from wan_director.model_loading.footprint import model_bytes
 from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.host import host, use_host
-from wan_director.nodes.memory import settings_from, with_memory
-from wan_director.nodes.memory_settings import AUTOMATIC
+from wan_director.nodes.memory import with_memory
+from wan_director.nodes.memory_settings import AUTOMATIC, settings_from
 from wan_director.nodes.memory_tasks import bytes_of, decoding_task, sampling_task, text_task
 from wan_director.nodes.standin import HiddenHolder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
