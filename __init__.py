@@ -3,8 +3,8 @@
 if not __package__:  # pytest imports the root of a package a second time, under the bare name `__init__`
     __package__ = "wan_director"
 
+from .nodes.api import HOSTED
 from .nodes.decode import WanDirectorDecode
-from .nodes.host import register_bundled_models
 from .nodes.image import (
     WanDirectorEmptyLatent,
     WanDirectorEncode,
@@ -24,7 +24,10 @@ from .nodes.text import WanDirectorClipVisionEncode, WanDirectorTextEncode
 from .nodes.vace import WanDirectorVace
 from .nodes.video import WanDirectorDecodeToVideo, WanDirectorSaveVideo
 
-register_bundled_models()
+if HOSTED:
+    from .nodes.comfy_host import register_bundled_models
+
+    register_bundled_models()
 
 NODE_CLASS_MAPPINGS = {
     "WanDirectorLoadModel": WanDirectorLoadModel,
