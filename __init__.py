@@ -5,6 +5,7 @@ if not __package__:  # pytest imports the root of a package a second time, under
 
 from .nodes.api import HOSTED
 from .nodes.decode import WanDirectorDecode
+from .nodes.experts import WanDirectorExperts
 from .nodes.image import (
     WanDirectorEmptyLatent,
     WanDirectorEncode,
@@ -32,6 +33,7 @@ if HOSTED:
 NODE_CLASS_MAPPINGS = {
     "WanDirectorLoadModel": WanDirectorLoadModel,
     "WanDirectorLora": WanDirectorLora,
+    "WanDirectorExperts": WanDirectorExperts,
     "WanDirectorLoadVAE": WanDirectorLoadVAE,
     "WanDirectorLoadTextEncoder": WanDirectorLoadTextEncoder,
     "WanDirectorLoadClipVision": WanDirectorLoadClipVision,
@@ -52,6 +54,7 @@ NODE_CLASS_MAPPINGS = {
 NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorLoadModel": "Load Wan Model",
     "WanDirectorLora": "Wan LoRA",
+    "WanDirectorExperts": "Wan Two Experts",
     "WanDirectorLoadVAE": "Load Wan VAE",
     "WanDirectorLoadTextEncoder": "Load Wan Text Encoder",
     "WanDirectorLoadClipVision": "Load Wan CLIP Vision",

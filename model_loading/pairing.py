@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from ..common.errors import PairingError
 from ..common.families import WAN_2_1, WAN_2_2_5B
 from ..common.log import logger
@@ -12,6 +15,8 @@ from ..vae3d.config import VAEConfig
 from .known_files import where_to_get
 from .spec import ModelSpec
 
+_EXPERT = re.compile(r"(?<![a-z])((?i:high|low))[-_ .]?(?i:noise)|(?<![A-Za-z])(HIGH|LOW)(?![A-Za-z])")
+
 
 def check_pair(model: ModelSpec, partner: ModelSpec) -> None:
     """Checks a transformer against a VAE, text encoder, CLIP vision encoder or VACE module.
@@ -21,6 +26,34 @@ def check_pair(model: ModelSpec, partner: ModelSpec) -> None:
     """
     assert isinstance(model.config, DiTConfig)
     _CHECKS[partner.kind](model, model.config, partner)
+
+
+def check_experts(high: ModelSpec, low: ModelSpec) -> None:
+    """Checks the high-noise and the low-noise expert of one model.
+
+    Raises:
+        PairingError: they are not of one model, or are connected the wrong way round by their names.
+    """
+    for spec, noise, other in ((high, "high", "low"), (low, "low", "high")):
+        if _expert_by_name(spec.path) == other:
+            raise PairingError(
+                f"{spec.path.name} is the {other}-noise expert by its name, but it is connected as {noise}_noise. "
+                f"Connect it as {other}_noise, and the file of the {noise}-noise expert here."
+            )
+    if high.family is not low.family or high.config != low.config:
+        raise PairingError(
+            f"{high.path.name} ({high.title}) and {low.path.name} ({low.title}) are not two experts of one model. "
+            "Use the two files of the same Wan 2.2 14B model: one has high_noise, the other low_noise in its name."
+        )
+
+
+def _expert_by_name(path: Path) -> str | None:
+    """Which expert a file is, "high" or "low", by its name or else its folder's: nothing inside the file tells."""
+    for name in (path.name, path.parent.name):
+        found = {(match[1] or match[2]).lower() for match in _EXPERT.finditer(name)}
+        if len(found) == 1:
+            return found.pop()
+    return None
 
 
 def _check_vae(model: ModelSpec, config: DiTConfig, vae: ModelSpec) -> None:

@@ -109,10 +109,7 @@ class WanDirectorLora(io.ComfyNode):
         merge: bool,
     ) -> Any:
         settings = (strength, parse_blocks(blocks), start_percent, end_percent, merge)
-        applied = AppliedAdapter(_load(model, find_lora(lora_name)), *settings)
-        applied.check_blocks()
-        applied.check_mergeable(model.shapes)
-        return io.NodeOutput(replace(model, loras=(*model.loras, applied)))
+        return io.NodeOutput(_with_lora(model, find_lora(lora_name), settings))
 
 
 def _check(name: str | None) -> None:
@@ -120,8 +117,15 @@ def _check(name: str | None) -> None:
         check_lora(find_lora(name))
 
 
-def _load(model: WanModel, path: Path) -> Adapter:
-    return _read(model_key(path), model.shapes, model.spec)
+def _with_lora(model: WanModel, path: Path, settings: tuple) -> WanModel:
+    """The model with one more LoRA, on both of its experts if it has two."""
+    applied = AppliedAdapter(_read(model_key(path), model.shapes, model.spec), *settings)
+    applied.check_blocks()
+    applied.check_mergeable(model.shapes)
+    low = model.low_noise
+    if low is not None:
+        low = low._replace(model=_with_lora(low.model, path, settings))
+    return replace(model, loras=(*model.loras, applied), low_noise=low)
 
 
 @lru_cache(maxsize=8)

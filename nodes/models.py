@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import torch
@@ -59,7 +59,8 @@ class MadeBy:
 class WanModel:
     """A video transformer, on the socket WAN_DIRECTOR_MODEL, with the LoRAs of its next run.
 
-    `shapes` are those of its parameters, by which LoRA files are matched.
+    `shapes` are those of its parameters, by which LoRA files are matched. `low_noise` takes over from it in a run; a
+    model that has none makes all steps.
     """
 
     spec: ModelSpec
@@ -67,11 +68,20 @@ class WanModel:
     residence: Residence
     shapes: ParameterShapes
     loras: tuple[AppliedAdapter, ...] = ()
+    low_noise: LowNoiseExpert | None = None
 
     @property
     def file(self) -> str:
         """The file's name, for messages."""
         return self.spec.path.name
+
+
+class LowNoiseExpert(NamedTuple):
+    """The model of the last steps; `cfg`: its own, if any; `high_steps`: how many the other makes, 0 as trained."""
+
+    model: WanModel
+    cfg: float | None
+    high_steps: int
 
 
 @dataclass(frozen=True, eq=False)

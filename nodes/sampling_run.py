@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..common.log import logger
 from ..common.shapes import LatentShape, VideoShape, video_frames
 from ..dit.block import feeding_forward
 from ..dit.conditioning.vace import VaceControl
+from ..dit.experts import expert_boundary
 from ..dit.inputs import Conditioning
 from ..memory.plan import Choice, Task, smallest_bytes
 from ..sampling.denoiser import Denoiser
+from ..sampling.experts import Expert, Handover
 from ..sampling.given import NOTHING_GIVEN, Given
 from ..sampling.guidance import CFG
 from ..sampling.loop import SampleResult, sample
 from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
 from ..sampling.solvers import SOLVERS
+from ..sampling.step import NoiseLevel
 from ..sampling.validation import check_seed, find_choice
 from .host import host, interrupt_hook
 from .memory_settings import AUTOMATIC, MemorySettings, tell
 from .memory_tasks import bytes_of, latent_shape, sampling_task, smaller_videos
 from .models import WanModel
 from .stage import Stage, Workload
+from .turns import AtWork, Turns
+
+
+class _Guided(NamedTuple):
+    model: WanModel
+    guidance: CFG
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,32 +88,70 @@ def run_sampler(
     """
     schedule = settings.noise_schedule()
     solver = find_choice(SOLVERS, settings.solver, "solver")
-    guidance = CFG(settings.cfg)
     check_seed(settings.seed)
+    experts, expert_at = _experts(model, settings.cfg, schedule)
+    choices = {name: _choose(each.model, positive, latent, each.guidance, memory) for name, each in experts.items()}
     device = model.residence.device
-    choice = _choose(model, positive, latent, guidance, memory)
-    workload = Workload(_tokens(latent), latent.shape[2], choice.way.working_bytes, choice.way.number > 1)
-    tell(choice)
+    sides = tuple(_on_device(side, device) for side in (positive, negative))
+    run = _Run(experts, choices, sides, _on(device, given), latent, schedule.steps, memory)
     progress = host().progress(schedule.steps, "sampling")
-    with (
-        feeding_forward(model.residence.module, memory.feed_forward_run),
-        Stage(model, memory.policy(choice), workload, schedule.steps) as stage,
-    ):
-        sides = (_on_device(side, device) for side in (positive, negative))
-        denoiser = Denoiser(
-            stage.module,
-            *sides,
-            guidance=guidance,
-            on_block=interrupt_hook(),
-            given=_on(device, given),
-            together=stage.together,
-            around=stage.around,
-        )
-        for result in sample(denoiser, solver, schedule, latent.to(device), seed=settings.seed):
-            stage.begin_step(result.step)
-            progress.update(result.step, stage.spared(partial(_preview, model, result)))
+    with Turns(run.given, expert_at, run.turn) as turns:
+        for result in sample(turns, solver, schedule, latent.to(device), seed=settings.seed):
+            progress.update(result.step, turns.end_step(result.step, partial(_preview, model, result)))
             host().check_interrupt()
         return result.latent.cpu()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """What the experts of a run have in common, and what each of them needs."""
+
+    experts: dict[Expert, _Guided]
+    choices: dict[Expert, Choice]
+    sides: tuple[Conditioning, ...]
+    given: Given
+    latent: Tensor
+    steps: int
+    memory: MemorySettings
+
+    @contextlib.contextmanager
+    def turn(self, name: Expert, step: int) -> Iterator[AtWork]:
+        """An expert on its device, from the step of this number on."""
+        model, guidance = self.experts[name]
+        choice = self.choices[name]
+        if len(self.experts) > 1:
+            logger.info("%s, the %s-noise expert, works from step %d on.", model.file, name, step + 1)
+        tell(choice)
+        frames = self.latent.shape[2]
+        workload = Workload(_tokens(self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
+        with (
+            feeding_forward(model.residence.module, self.memory.feed_forward_run),
+            Stage(model, self.memory.policy(choice), workload, self.steps, step=step) as stage,
+        ):
+            denoiser = Denoiser(
+                stage.module,
+                *self.sides,
+                guidance=guidance,
+                on_block=interrupt_hook(),
+                given=self.given,
+                together=stage.together,
+                around=stage.around,
+            )
+            yield AtWork(stage, denoiser.start())
+
+
+def _experts(
+    model: WanModel, cfg: float, schedule: NoiseSchedule
+) -> tuple[dict[Expert, _Guided], Callable[[NoiseLevel], Expert]]:
+    """The models of a run with their guidance, and whose step a noise level is."""
+    experts: dict[Expert, _Guided] = {"high": _Guided(model, CFG(cfg))}
+    low = model.low_noise
+    if low is None:
+        return experts, lambda _level: "high"
+    handover = Handover(expert_boundary(model.spec.config), low.high_steps)
+    handover.check(schedule)
+    experts["low"] = _Guided(low.model, CFG(cfg if low.cfg is None else low.cfg))
+    return experts, handover.expert
 
 
 def _preview(model: WanModel, result: SampleResult) -> Tensor | None:

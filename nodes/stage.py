@@ -50,15 +50,16 @@ class Stage:
         memory: to start with.
         workload: of one pass.
         steps: of the run.
+        step: with which this model begins.
     """
 
-    def __init__(self, model: WanModel, memory: MemoryPolicy, workload: Workload, steps: int) -> None:
+    def __init__(self, model: WanModel, memory: MemoryPolicy, workload: Workload, steps: int, *, step: int = 0) -> None:
         self.module = model.residence.module
         self.memory = memory
         self._model = model
         self._workload = workload
         self._steps = steps
-        self._step = 0
+        self._step = step
         self._stack = ExitStack()
         self._loras: Any = None
         self._is_sound = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +19,15 @@ from .windows import WholeClip
 
 Forward = Callable[[DitInputs], Tensor]
 ForwardTogether = Callable[[Sequence[DitInputs]], Sequence[Tensor]]
+
+
+class Denoising(Protocol):
+    """What the sampling loop asks of a `Denoiser`, or of several that take turns."""
+
+    given: Given
+
+    def start(self) -> Predict:
+        """The predictor of one run."""
 
 
 @dataclass(frozen=True, slots=True)

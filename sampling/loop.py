@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..common.shapes import LatentShape
-from .denoiser import Denoiser
+from .denoiser import Denoising
 from .noise import add_noise, remove_signal_weight, seeded_noise, step_noise
 from .schedule import NoiseSchedule
 from .solvers import Solver
@@ -37,7 +37,7 @@ class SampleResult:
 
 
 def sample(
-    denoiser: Denoiser, solver: Solver, schedule: NoiseSchedule, latent: Tensor, *, seed: int
+    denoiser: Denoising, solver: Solver, schedule: NoiseSchedule, latent: Tensor, *, seed: int
 ) -> Iterator[SampleResult]:
     """Noises `latent` to the first sigma of the schedule and walks it down, one result per step.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -71,6 +71,16 @@ class Plan:
         return max(self.machine.vram, *needs)
 
     @property
+    def host_bytes(self) -> int:
+        """RAM that is not given back under pressure."""
+        return self._most(lambda choice: choice.host_bytes)
+
+    @property
+    def pinned_bytes(self) -> int:
+        """The pinned part of it."""
+        return self._most(lambda choice: choice.footprint.pinned_bytes)
+
+    @property
     def text(self) -> str:
         """The plan as lines with bars."""
         lines = [
@@ -93,6 +103,10 @@ class Plan:
             f"{card.bus_bytes / GB:.0f} GB/s from RAM."
         )
 
+    def _most(self, bytes_of: Callable[[Choice], int]) -> int:
+        """The most that any stage takes of something; models that sample keep theirs for the next run."""
+        return max(sum(bytes_of(planned.choice) for planned in stages) for stages in _at_a_time(self.stages))
+
     def check(self) -> None:
         """Refuses what does not fit.
 
@@ -104,7 +118,7 @@ class Plan:
                 fitting = what_fits(planned.stage, planned.limit)
                 sentence = refusal(planned.choice, planned.limit, fitting)
                 raise OutOfMemory(f"{planned.stage.node.label}: {sentence}")
-        ram, needed = self.machine.ram, max(planned.choice.host_bytes for planned in self.stages)
+        ram, needed = self.machine.ram, self.host_bytes
         if ram is not None and needed > ram:
             worst = max(self.stages, key=lambda planned: planned.choice.host_bytes)
             raise OutOfMemory(
@@ -115,7 +129,12 @@ class Plan:
 
 def make_plan(stages: Iterable[Stage], on: Machine) -> Plan:
     """The cheapest way to run each stage on a machine; where none fits, the one that takes least."""
-    return Plan(tuple(_plan_stage(stage, on) for stage in stages), on)
+    planned: list[PlannedStage] = []
+    pinned = 0  # what one model keeps pinned, the next cannot pin
+    for stage in stages:
+        planned.append(_plan_stage(stage, on, pinned))
+        pinned += planned[-1].choice.footprint.pinned_bytes if stage.kind == "sample" else 0
+    return Plan(tuple(planned), on)
 
 
 def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
@@ -193,10 +212,16 @@ def details(planned: PlannedStage) -> Iterator[str]:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
 
 
-def _plan_stage(stage: Stage, on: Machine) -> PlannedStage:
+def _at_a_time(stages: Sequence[PlannedStage]) -> list[list[PlannedStage]]:
+    """Which stages take RAM at the same time: all that sample, and each of the others."""
+    others = [[planned] for planned in stages if planned.stage.kind != "sample"]
+    return [[planned for planned in stages if planned.stage.kind == "sample"], *others]
+
+
+def _plan_stage(stage: Stage, on: Machine, taken: int) -> PlannedStage:
     task, settings, card = stage.task(), stage.settings, on.card
     limit = settings.budget.limit(on.vram)
-    pinned = on.pinned if settings.pinned_bytes is None else settings.pinned_bytes
+    pinned = max(0, (on.pinned if settings.pinned_bytes is None else settings.pinned_bytes) - taken)
     if settings.blocks_to_swap is not None and stage.kind == "sample":
         choice = swap_exactly(task, settings.blocks_to_swap, card, pinned_bytes=pinned)
     else:
@@ -230,8 +255,7 @@ def _cost(choice: Choice) -> str:
 
 
 def _ram_line(made: Plan) -> str:
-    pinned = max(planned.choice.footprint.pinned_bytes for planned in made.stages)
-    needed = max(planned.choice.host_bytes for planned in made.stages)
+    pinned, needed = made.pinned_bytes, made.host_bytes
     repeated = (planned for planned in made.stages if not planned.choice.task.runs_once)
     from_file = max((planned.choice.footprint.file_bytes for planned in repeated), default=0)
     of = "" if made.machine.ram is None else f" of {gigabytes(made.machine.ram)}"

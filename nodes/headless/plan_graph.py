@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -125,10 +125,13 @@ class GraphReader:
         elif name == "WanDirectorEncode" or (name in SIZED and self._has_pictures(node)):
             yield from self._stage("encode", node, Link(node.id, 0))
 
-    def _stage(self, kind: Kind, node: GraphNode, sized: Any = None, **details: Any) -> Iterator[Stage]:
-        """The stage of a node; none when its model is of a loader that is not ours."""
+    def _stage(
+        self, kind: Kind, node: GraphNode, sized: Any = None, model: Any = None, **details: Any
+    ) -> Iterator[Stage]:
+        """The stage of a node; none when its model is of a loader that is not ours. `model`: the wire it comes over."""
         links, loader = _MODELS[kind]
-        source = next((found for link in links if (found := self._origin(node.inputs.get(link)))), None)
+        wires = [node.inputs.get(link) for link in links] if model is None else [model]
+        source = next((found for wire in wires if (found := self._origin(wire))), None)
         if source is None or source.class_type != loader:
             return
         settings = self._settings(node)
@@ -138,29 +141,35 @@ class GraphReader:
         yield Stage(kind, node, source, facts_of(source), settings, video, on_cpu, **details)
 
     def _sampling(self, node: GraphNode) -> Iterator[Stage]:
-        cfg = node.inputs.get("cfg", 5.0)
-        passes = 1 if not isinstance(cfg, Link) and float(cfg) == 1.0 else 2
         steering = self._upstream(node.inputs.get("positive"))
         controls = [each for each in steering if each.class_type == "WanDirectorVace"]
         sized = self._origin(node.inputs.get("latent"), SIZED)
         batch = sized.inputs.get("batch_size", 1) if sized else 1
         references = sum(isinstance(each.inputs.get("reference_image"), Link) for each in controls)
-        for stage in self._stage("sample", node, node.inputs.get("latent")):
-            weights = stage.facts.weights
-            weights = weights._replace(fixed=weights.fixed + self._lora_bytes(node))
-            yield replace(
-                stage, facts=stage.facts._replace(weights=weights), passes=passes, controls=len(controls),
-                references=references, batch=1 if isinstance(batch, Link) else int(batch),
-            )  # fmt: skip
+        for model, cfg, loras in self._experts(node):
+            for stage in self._stage("sample", node, node.inputs.get("latent"), model):
+                weights = stage.facts.weights
+                weights = weights._replace(fixed=weights.fixed + _lora_bytes(loras))
+                yield replace(
+                    stage, facts=stage.facts._replace(weights=weights), controls=len(controls), references=references,
+                    passes=1 if not isinstance(cfg, Link) and float(cfg) == 1.0 else 2,
+                    batch=1 if isinstance(batch, Link) else int(batch),
+                )  # fmt: skip
 
-    def _lora_bytes(self, node: GraphNode) -> int:
-        names = [
-            each.inputs.get("lora_name")
-            for each in self._upstream(node.inputs.get("model"))
-            if each.class_type == "WanDirectorLora"
-        ]
-        paths = [host().find_model("loras", name) for name in names if isinstance(name, str)]
-        return sum(path.stat().st_size for path in paths if path is not None)
+    def _experts(self, node: GraphNode) -> Iterator[tuple[Any, Any, list[GraphNode]]]:
+        """The wire of each model that a sampler runs, its cfg, and the LoRAs on its way."""
+        wire, cfg = node.inputs.get("model"), node.inputs.get("cfg", 5.0)
+        pair = self._origin(wire, {"WanDirectorExperts"})
+        if pair is None:
+            yield wire, cfg, self._loras(wire)
+            return
+        high, low = pair.inputs.get("high_noise"), pair.inputs.get("low_noise")
+        for own, other, own_cfg in ((high, low, cfg), (low, high, pair.inputs.get("low_noise_cfg") or cfg)):
+            of_other = {each.id for each in self._upstream(other)} - {each.id for each in self._upstream(own)}
+            yield own, own_cfg, [each for each in self._loras(wire) if each.id not in of_other]
+
+    def _loras(self, wire: Any) -> list[GraphNode]:
+        return [each for each in self._upstream(wire) if each.class_type == "WanDirectorLora"]
 
     def _video(self, source: Any, node: GraphNode) -> VideoShape:
         """The size of the video behind a wire of latents."""
@@ -238,6 +247,12 @@ def facts_of(loader: GraphNode, precision: str | None = None) -> Facts:
     module = loader.inputs.get("vace_module", "none")
     own = str(loader.inputs.get("precision", "auto"))
     return model_facts(kind, name, precision or own, None if module == "none" else module)
+
+
+def _lora_bytes(loras: Iterable[GraphNode]) -> int:
+    names = [each.inputs.get("lora_name") for each in loras]
+    paths = [host().find_model("loras", name) for name in names if isinstance(name, str)]
+    return sum(path.stat().st_size for path in paths if path is not None)
 
 
 def _size_of(stage: Stage) -> int:

@@ -10,7 +10,7 @@ import pytest
 from wan_director.common.errors import PairingError
 from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
 from wan_director.dit.config import PRESETS
-from wan_director.model_loading.pairing import check_inputs, check_pair
+from wan_director.model_loading.pairing import check_experts, check_inputs, check_pair
 from wan_director.model_loading.quantization.plain import PLAIN
 from wan_director.model_loading.spec import ModelSpec
 from wan_director.text_encoder.clip_vision import CLIP_VIT_H
@@ -202,3 +202,39 @@ def test_a_vace_module_is_named_only_where_it_goes_with_the_model(model: ModelSp
         check_inputs(model, **{**RIGHT, "latent_channels": channels}, has_control=True)
     assert ("VACE module" in str(error.value)) == (module is not None)
     assert module is None or module in str(error.value)
+
+
+PAIRS = [
+    ("wan2.2_t2v_high_noise_14B_fp16.safetensors", "wan2.2_t2v_low_noise_14B_fp16.safetensors"),
+    ("HighNoise/Wan2.2-T2V-A14B-HighNoise-Q4_K_M.gguf", "LowNoise/Wan2.2-T2V-A14B-LowNoise-Q4_K_M.gguf"),
+    ("Wan2_2-I2V-A14B-HIGH_fp8_e4m3fn_scaled_KJ.safetensors", "Wan2_2-I2V-A14B-LOW_fp8_e5m2_scaled_KJ.safetensors"),
+    ("wan2.2_i2v_A14b_high_noise_int8_lightx2v_4step.safetensors", "wan2.2_i2v_A14b_low_noise_lightx2v.safetensors"),
+    ("high_noise_model/diffusion_pytorch_model.safetensors", "low_noise_model/diffusion_pytorch_model.safetensors"),
+    ("lownoise_tests/my high noise.safetensors", "high_noise_tests/my low noise.safetensors"),
+]
+
+
+@pytest.mark.parametrize("names", PAIRS)
+def test_experts_are_told_apart_by_their_published_names(names: tuple[str, str]) -> None:
+    high, low = (replace(T2V_14B, path=Path("models") / name) for name in names)
+    check_experts(high, low)
+    with pytest.raises(PairingError) as refused:
+        check_experts(low, high)
+    assert str(refused.value) == (
+        f"{low.path.name} is the low-noise expert by its name, but it is connected as high_noise. Connect it as "
+        "low_noise, and the file of the high-noise expert here."
+    )
+    with pytest.raises(PairingError, match="is the high-noise expert by its name, but it is connected as low_noise"):
+        check_experts(high, high)
+
+
+@pytest.mark.parametrize("name", ["mine.safetensors", "slow_noise_high.safetensors", "high_low_noise_high_noise.gguf"])
+def test_names_that_say_nothing_are_no_obstacle(name: str) -> None:
+    model = replace(T2V_14B, path=Path("models") / name)
+    check_experts(model, model)
+
+
+@pytest.mark.parametrize("other", [T2V, EXPERT, VACE, TINY_I2V, TI2V])
+def test_two_models_of_other_form_are_no_experts(other: ModelSpec) -> None:
+    with pytest.raises(PairingError, match="t2v_14B.safetensors .* are not two experts of one model. Use the"):
+        check_experts(T2V_14B, other)

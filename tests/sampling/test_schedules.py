@@ -10,6 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wan_director.common.errors import InvalidInputError, MissingPackageError
+from wan_director.dit.config import PRESETS
+from wan_director.dit.experts import expert_boundary
+from wan_director.sampling.experts import Handover
 from wan_director.sampling.schedule import SCHEDULES, from_sigmas, make_schedule, shift_sigmas
 
 # Made by the code of ComfyUI v0.3.64 (comfy/samplers.py, comfy/model_sampling.py; float32) and of Wan2.1
@@ -52,8 +55,16 @@ def test_official_timesteps_of_the_default_run():
     ],
 )
 def test_steps_above_the_expert_boundary(boundary, shift, counts):
-    found = {steps: int((make_schedule("official", steps, shift).timesteps >= boundary).sum()) for steps in counts}
+    handover = Handover(boundary)
+    found = {
+        steps: [handover.expert(level) for level in make_schedule("official", steps, shift).levels[:-1]].count("high")
+        for steps in counts
+    }
     assert found == counts
+
+
+def test_the_boundaries_are_those_of_the_official_configurations():
+    assert expert_boundary(PRESETS["t2v-14B"]) == 875 and expert_boundary(PRESETS["i2v-A14B"]) == 900
 
 
 def test_simple_equals_linear_where_the_steps_divide_the_training_table():

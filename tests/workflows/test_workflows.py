@@ -29,7 +29,7 @@ LOADER_WIDGETS = {
     "WanDirectorLora": ("lora_name", "loras"),
 }
 
-# Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs/wan_ti2v_5B.py.
+# Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs.
 # (steps, cfg, shift, solver, schedule), (width, height, frames), fps
 UNIPC = ("unipc", "official")
 OFFICIAL = {
@@ -41,6 +41,8 @@ OFFICIAL = {
     "vace_1.3B": ((50, 5.0, 16.0, *UNIPC), (832, 480, 81), 16),
     "ti2v_5B": ((50, 5.0, 5.0, *UNIPC), (1280, 704, 121), 24),
     "ti2v_5B_i2v": ((50, 5.0, 5.0, *UNIPC), (1280, 704, 121), 24),
+    "t2v_A14B": ((40, 4.0, 12.0, *UNIPC), (1280, 720, 81), 16),
+    "i2v_A14B": ((40, 3.5, 5.0, *UNIPC), (1280, 720, 81), 16),
     # Those of the LoRA: its page on the Hugging Face Hub.
     "t2v_14B_lora_4_steps": ((4, 1.0, 5.0, "euler", "simple"), (832, 480, 81), 16),
 }

@@ -17,12 +17,15 @@ from wan_director.dit.config import PRESETS
 from wan_director.memory.budget import GB, example_card
 from wan_director.memory.plan import plan, smallest_bytes
 from wan_director.model_loading.footprint import STORAGES, bytes_before_download
-from wan_director.nodes.headless.graph import read_graph
+from wan_director.nodes.headless.graph import parse_graph, read_graph
 from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.plan import machine, parse_size, plan_graph
 from wan_director.nodes.headless.plan_files import facts_before_download
+from wan_director.nodes.headless.plan_graph import GraphReader, facts_of
 from wan_director.nodes.host import use_host
 from wan_director.nodes.memory_tasks import decoding_task, encoding_task, latent_shape, sampling_task, smaller_videos
+
+from .conftest import node
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKFLOWS = sorted((ROOT / "workflows").rglob("*.json"))
@@ -49,6 +52,42 @@ def test_every_example_workflow_is_planned_without_its_files(workflow, run):
     assert (code, err) == (0, "")
     assert out.count("[") == len([line for line in out.splitlines() if "]" in line]) >= 2
     assert "sample" in out and "decode" in out
+
+
+def test_both_experts_are_planned_and_share_the_ram(run):
+    def plan(*options: str) -> list[str]:
+        code, out, err = run(ROOT / "workflows" / "t2v_A14B.json", "--vram", "12GB", *options)
+        assert (code, err) == (0, "")
+        return out.splitlines()
+
+    lines = plan()
+    files = [line.split()[0] for line in lines if "wan2.2_t2v" in line]
+    assert files == [f"wan2.2_t2v_{noise}_noise_14B_fp16.safetensors" for noise in ("high", "low")]
+    assert sum("33 of 40 blocks are swapped in from RAM: 46.4 GB per step" in line for line in lines) == 2
+    assert lines[-1] == "RAM: 46.4 GB at most, of which 46.4 GB pinned for swapped blocks."
+    # 45 % of 64 GB may be pinned: what the first expert takes of it, the second cannot.
+    assert "more are read from the file in each step" in plan("--ram", "64GB")[-1]
+    assert "more are read from the file" not in plan("--ram", "128GB")[-1]
+
+
+def test_each_expert_is_planned_with_its_cfg_and_loras(models, tiny_host, prompt):
+    (models / "loras").mkdir(exist_ok=True)
+    for name, size in (("one", 1000), ("two", 20_000), ("both", 300_000)):
+        (models / "loras" / f"{name}.safetensors").write_bytes(bytes(size))
+    for name in ("one", "two", "both"):
+        prompt[f"lora {name}"] = node("WanDirectorLora", model=["1", 0], lora_name=f"{name}.safetensors")
+    prompt["other"] = node("WanDirectorLoadModel", model_name="wan21_t2v.safetensors", precision="auto")
+    prompt["lora two"]["inputs"]["model"] = ["other", 0]
+    prompt["pair"] = node(
+        "WanDirectorExperts", high_noise=["lora one", 0], low_noise=["lora two", 0], low_noise_cfg=1.0
+    )
+    prompt["lora both"]["inputs"]["model"] = ["pair", 0]
+    prompt["6"]["inputs"]["model"] = ["lora both", 0]
+    graph = parse_graph(prompt, wan_director.NODE_CLASS_MAPPINGS)
+    high, low = [stage for stage in GraphReader(graph).stages() if stage.kind == "sample"]
+    plain = {stage.facts.name: facts_of(stage.loader).weights.fixed for stage in (high, low)}
+    added = [stage.facts.weights.fixed - plain[stage.facts.name] for stage in (high, low)]
+    assert (added, [high.passes, low.passes]) == ([301_000, 320_000], [2, 1])
 
 
 def test_both_forms_of_a_workflow_give_one_plan(run):

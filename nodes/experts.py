@@ -1,0 +1,63 @@
+"""The node that joins the two experts of Wan 2.2 A14B into one model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..model_loading.pairing import check_experts
+from ..sampling.validation import MAX_CFG, MAX_STEPS
+from .api import io, one_sentence
+from .loaders import CATEGORY, WanModelType
+from .models import LowNoiseExpert, WanModel
+
+
+class WanDirectorExperts(io.ComfyNode):
+    """Two models, of which the one makes the noisy steps and the other the rest."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorExperts",
+            display_name="Wan Two Experts",
+            category=CATEGORY,
+            description="Joins the two files of a Wan 2.2 14B model: the high-noise expert lays out the video in the "
+            "first steps, the low-noise expert draws it in the rest. One sampler then runs both, and changes over by "
+            "itself where the model was trained to.",
+            search_aliases=["wan 2.2", "a14b", "high noise", "low noise", "moe", "ksampler advanced"],
+            inputs=[
+                WanModelType.Input("high_noise", tooltip="The file with high_noise in its name."),
+                WanModelType.Input("low_noise", tooltip="The file with low_noise in its name."),
+                io.Float.Input(
+                    "low_noise_cfg",
+                    default=0.0,
+                    min=0.0,
+                    max=MAX_CFG,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="cfg of the low-noise expert; the sampler's cfg is the high-noise expert's. 0: the same. "
+                    "Official: 3 beside 4 for text to video, 3.5 for both with a picture.",
+                ),
+                io.Int.Input(
+                    "high_noise_steps",
+                    default=0,
+                    min=0,
+                    max=MAX_STEPS,
+                    tooltip="How many of the sampler's steps the high-noise expert makes. 0: as trained, which depends "
+                    "on shift and schedule. LoRAs for few steps often say a number.",
+                ),
+            ],
+            outputs=[
+                WanModelType.Output(
+                    display_name="model",
+                    tooltip="Both as one model, for the sampler. A Wan LoRA behind it works on both.",
+                )
+            ],
+        )
+
+    @classmethod
+    @one_sentence
+    def execute(cls, high_noise: WanModel, low_noise: WanModel, low_noise_cfg: float, high_noise_steps: int) -> Any:
+        check_experts(high_noise.spec, low_noise.spec)
+        low = LowNoiseExpert(replace(low_noise, low_noise=None), low_noise_cfg or None, high_noise_steps)
+        return io.NodeOutput(replace(high_noise, low_noise=low))

@@ -1,0 +1,71 @@
+"""The models of one sampling run, each brought to the device when its steps come and taken away after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import NamedTuple, TypeVar
+
+from torch import Tensor
+
+from ..sampling.experts import Expert
+from ..sampling.given import Given
+from ..sampling.step import NoiseLevel, Predict
+from .stage import Stage
+
+Made = TypeVar("Made")
+
+
+class AtWork(NamedTuple):
+    """A model on its device, and the question to it."""
+
+    stage: Stage
+    predict: Predict
+
+
+class Turns:
+    """Asks the expert whose step it is; for the sampling loop the same as a single model.
+
+    Args:
+        given: latent frames to keep as they are.
+        expert_at: whose step a noise level is.
+        open_turn: brings an expert to the device, from the step of this number on.
+    """
+
+    def __init__(
+        self,
+        given: Given,
+        expert_at: Callable[[NoiseLevel], Expert],
+        open_turn: Callable[[Expert, int], AbstractContextManager[AtWork]],
+    ) -> None:
+        self.given = given
+        self._expert_at = expert_at
+        self._open_turn = open_turn
+        self._stack = ExitStack()
+        self._expert: Expert | None = None
+        self._at_work: AtWork | None = None
+
+    def __enter__(self) -> Turns:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def end_step(self, step: int, make: Callable[[], Made]) -> Made | None:
+        """Makes ready for step number `step`; gives what `make` gives, or None where there is no memory for it."""
+        if self._at_work is None:
+            return None  # a run of no steps
+        self._at_work.stage.begin_step(step)
+        return self._at_work.stage.spared(make)
+
+    def start(self) -> Predict:
+        """The predictor of the run."""
+        return self._ask
+
+    def _ask(self, latent: Tensor, level: NoiseLevel) -> Tensor:
+        expert = self._expert_at(level)
+        if expert != self._expert:
+            self._stack.close()
+            self._at_work = self._stack.enter_context(self._open_turn(expert, level.index))
+            self._expert = expert
+        return self._at_work.predict(latent, level)

@@ -1,0 +1,47 @@
+"""Two models that share one run: the high-noise expert makes the first steps, the low-noise expert the rest.
+
+Source: Wan-Video/Wan2.2 wan/text2video.py, `generate`: one solver walks the whole schedule, and each timestep decides
+which expert it asks, with which guidance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..common.errors import InvalidInputError
+from .schedule import NoiseSchedule
+from .step import NoiseLevel
+
+Expert = Literal["high", "low"]
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Who makes which step.
+
+    Attributes:
+        boundary: the high-noise expert is asked at timesteps of at least this, 0..1000.
+        high_steps: how many steps it makes instead, whatever their timesteps; 0 to go by the boundary.
+    """
+
+    boundary: float
+    high_steps: int = 0
+
+    def expert(self, level: NoiseLevel) -> Expert:
+        """The one that is asked at a noise level."""
+        is_high = level.index < self.high_steps if self.high_steps else level.timestep >= self.boundary
+        return "high" if is_high else "low"
+
+    def check(self, schedule: NoiseSchedule) -> None:
+        """Refuses to give more steps to an expert than there are.
+
+        Raises:
+            InvalidInputError: it is so.
+        """
+        if self.high_steps > schedule.steps:
+            raise InvalidInputError(
+                f"Wan Two Experts gives the first {self.high_steps} steps to the high-noise expert, but the run has "
+                f"{schedule.steps}. Choose at most {schedule.steps}, or 0 to change over where the model was trained "
+                "to."
+            )

@@ -1,0 +1,293 @@
+"""Wan Two Experts: two models in one run equal diffusers' pipeline, and only one of them is at work at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from wan_director.common.errors import InvalidInputError, PairingError
+from wan_director.common.shapes import LatentShape
+from wan_director.dit.inputs import Conditioning
+from wan_director.nodes.headless.host import Interrupted
+from wan_director.nodes.sampling_run import run_sampler
+from wan_director.sampling.noise import seeded_noise
+from wan_director.sampling.schedule import NoiseSchedule
+
+from ..dit.conftest import build_diffusers, official_name
+from .conftest import HEADS, TINY, call, dit, encode, load, save_model
+
+pytestmark = pytest.mark.usefixtures("inference")
+SAMPLER = {"seed": 3, "steps": 4, "cfg": 3.0, "shift": 5.0, "solver": "unipc", "schedule": "official", "denoise": 1.0}
+HIGH, LOW = "a14b_high_noise.safetensors", "a14b_low_noise.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def experts(models):
+    """Two files of one form, with other weights in each."""
+    for seed, name in enumerate((HIGH, LOW)):
+        torch.manual_seed(seed)
+        weights = {
+            key: 0.1 * torch.randn_like(value) + float("norm" in key) for key, value in dit().state_dict().items()
+        }
+        save_file(weights, models / "diffusion_models" / name, TINY)
+
+
+@pytest.fixture
+def prompts():
+    return encode("text.safetensors")
+
+
+def pair(high: str = HIGH, low: str = LOW, cfg: float = 0.0, steps: int = 0):
+    models = {"high_noise": load(high), "low_noise": load(low)}
+    return call("Experts", **models, low_noise_cfg=cfg, high_noise_steps=steps)
+
+
+def sample(model, prompts, **changes) -> torch.Tensor:
+    latent = {"samples": torch.zeros(1, 16, 3, 6, 8)}
+    inputs = {"model": model, "positive": prompts[0], "negative": prompts[1], "latent": latent}
+    return call("Sampler", **inputs, **{**SAMPLER, **changes})["samples"]
+
+
+@contextlib.contextmanager
+def counted(model):
+    """Counts the passes through a model's head."""
+    calls = []
+    handle = model.residence.module.head.register_forward_hook(lambda *_call: calls.append(1))
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def both_counted():
+    with counted(load(HIGH)) as high, counted(load(LOW)) as low:
+        yield high, low
+
+
+def schedulers():
+    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+
+    unipc = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=12.0)
+    return {"euler": FlowMatchEulerDiscreteScheduler(shift=12.0), "unipc": unipc}
+
+
+@pytest.mark.parametrize("solver", ["euler", "unipc"])
+def test_two_experts_equal_the_pipeline_of_diffusers(solver, models, tiny_host, tmp_path):
+    """The whole loop of WanPipeline with two transformers, a boundary and two guidance scales, in float32."""
+    from diffusers import AutoencoderKLWan, WanPipeline
+
+    config = dit(text_dim=4096).config
+    transformers = []
+    with torch.inference_mode(False):
+        for seed, name in enumerate((HIGH, LOW)):
+            theirs = build_diffusers(config)
+            torch.manual_seed(seed)
+            for parameter in theirs.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+            transformers.append(theirs)
+            save_file({official_name(key): value for key, value in theirs.state_dict().items()}, tmp_path / name, HEADS)
+        vae = AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+    shape = LatentShape(16, 3, 6, 8)
+    text = torch.randn(2, 1, 512, 4096, generator=torch.Generator().manual_seed(5))
+    pipeline = WanPipeline(None, None, vae, schedulers()[solver], *transformers, boundary_ratio=0.875)
+    expected = pipeline(
+        prompt_embeds=text[0], negative_prompt_embeds=text[1], height=48, width=64, num_frames=9,
+        num_inference_steps=6, guidance_scale=4.0, guidance_scale_2=3.0, latents=seeded_noise(7, shape),
+        output_type="latent",
+    ).frames  # fmt: skip
+
+    scheduler = pipeline.scheduler
+    table = NoiseSchedule(scheduler.sigmas.double(), scheduler.timesteps.double())
+    assert {float(step) >= 875 for step in table.timesteps} == {True, False}
+    tiny_host.folders = {"diffusion_models": [tmp_path]}
+    settings = SimpleNamespace(seed=7, cfg=4.0, solver=solver, noise_schedule=lambda: table)
+    ours = run_sampler(pair(cfg=3.0), *(Conditioning(side) for side in text), torch.zeros(1, *shape), settings)
+    assert (ours - expected).abs().max() / expected.abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "unipc", "dpmpp_2m", "dpmpp_sde", "lcm"])
+@pytest.mark.parametrize("other", ["t2v.safetensors", "copy.safetensors"])
+def test_two_experts_with_the_same_weights_are_one_model(models, prompts, solver, other):
+    """What a solver remembers of earlier steps goes on through the change."""
+    folder = models / "diffusion_models"
+    save_file(load_file(folder / "t2v.safetensors"), folder / "copy.safetensors", TINY)
+    both = sample(pair("t2v.safetensors", other, steps=2), prompts, solver=solver)
+    assert torch.equal(both, sample(load("t2v.safetensors"), prompts, solver=solver))
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes", "passes"),
+    [
+        (0, {"steps": 4, "shift": 12.0}, (6, 2)),  # the official table: 3 of 4 steps above 0.875
+        (0, {"steps": 4, "shift": 5.0}, (4, 4)),
+        (1, {"steps": 4, "shift": 12.0}, (2, 6)),
+        (4, {"steps": 4}, (8, 0)),
+        (0, {"steps": 4, "schedule": "simple", "denoise": 0.3}, (0, 8)),
+        (0, {"steps": 2, "cfg": 1.0}, (1, 1)),
+        (0, {"sigmas": torch.tensor([1.0, 0.9, 0.8, 0.0])}, (4, 2)),
+    ],
+)
+def test_each_expert_makes_its_steps(prompts, steps, changes, passes):
+    with both_counted() as counts:
+        sample(pair(steps=steps), prompts, **changes)
+    assert tuple(map(len, counts)) == passes
+
+
+def test_models_with_a_picture_change_over_at_their_own_boundary(models, prompts):
+    """At 0.9, where text to video has 0.875: a step at 0.89 is the low-noise expert's."""
+    for name in (HIGH, LOW):
+        save_model(models / "diffusion_models" / f"i2v_{name}", dit(in_channels=36), HEADS | TINY)
+    vae = call("LoadVAE", vae_name="vae.safetensors", precision="auto")
+    positive, negative, latent = call(
+        "ImageToVideo", positive=prompts[0], negative=prompts[1], vae=vae, width=64, height=48, frames=9, batch_size=1,
+        fit="crop", start_image=torch.rand(1, 48, 64, 3),
+    )  # fmt: skip
+    with counted(load(f"i2v_{HIGH}")) as high, counted(load(f"i2v_{LOW}")) as low:
+        model = pair(f"i2v_{HIGH}", f"i2v_{LOW}")
+        inputs = {"model": model, "positive": positive, "negative": negative, "latent": latent}
+        call("Sampler", **inputs, **SAMPLER, sigmas=torch.tensor([1.0, 0.89, 0.0]))
+    assert (len(high), len(low)) == (2, 2)
+
+
+def test_each_expert_has_its_cfg(prompts):
+    with both_counted() as (high, low):
+        both = sample(pair(cfg=1.0), prompts)
+    assert (len(high), len(low)) == (4, 2)  # no negative prompt at cfg 1
+    assert torch.equal(sample(pair(), prompts), sample(pair(cfg=3.0), prompts))
+    assert not torch.allclose(both, sample(pair(), prompts), atol=1e-3)
+
+
+class Watched:
+    """A residence that notes when its model comes and goes."""
+
+    def __init__(self, residence, name: str, events: list[str]) -> None:
+        self._residence, self._name, self._events = residence, name, events
+
+    def __getattr__(self, name: str):
+        return getattr(self._residence, name)
+
+    @contextlib.contextmanager
+    def loaded(self, *arguments):
+        self._events.append(f"{self._name} comes")
+        with self._residence.loaded(*arguments) as module:
+            yield module
+        self._events.append(f"{self._name} goes")
+
+
+def watched(model, events: list[str]):
+    low = model.low_noise.model
+    low = replace(low, residence=Watched(low.residence, "low", events))
+    high = replace(model, residence=Watched(model.residence, "high", events))
+    return replace(high, low_noise=model.low_noise._replace(model=low))
+
+
+def test_only_one_expert_is_on_the_device(prompts, caplog):
+    caplog.set_level(logging.INFO)
+    events: list[str] = []
+    sample(watched(pair(), events), prompts)
+    assert events == ["high comes", "high goes", "low comes", "low goes"]
+    lines = [record.getMessage() for record in caplog.records if "works from step" in record.getMessage()]
+    assert lines == [
+        f"{HIGH}, the high-noise expert, works from step 1 on.",
+        f"{LOW}, the low-noise expert, works from step 3 on.",
+    ]
+
+
+def test_an_expert_without_steps_is_not_loaded(prompts):
+    events: list[str] = []
+    sample(watched(pair(steps=4), events), prompts)
+    assert events == ["high comes", "high goes"]
+
+
+def test_out_of_memory_in_the_second_expert_is_mended(prompts, caplog):
+    undisturbed = sample(pair(), prompts)
+    caplog.clear()
+    calls = []
+
+    def fail_once(*_call):
+        calls.append(1)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    model = pair()
+    handle = model.low_noise.model.residence.module.blocks[1].register_forward_hook(fail_once)
+    try:
+        assert torch.equal(sample(model, prompts), undisturbed)
+    finally:
+        handle.remove()
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "Out of memory in step 3: 2 of 2 blocks are swapped" in warning
+    assert torch.equal(sample(pair(), prompts), undisturbed)
+
+
+def test_a_stop_in_the_second_expert_leaves_both_ready(prompts, tiny_host, monkeypatch):
+    undisturbed = sample(pair(), prompts)
+    events: list[str] = []
+
+    def stop() -> None:
+        if "low comes" in events:
+            raise Interrupted("stopped")
+
+    monkeypatch.setattr(tiny_host, "check_interrupt", stop)
+    with pytest.raises(Interrupted):
+        sample(watched(pair(), events), prompts)
+    monkeypatch.undo()
+    assert torch.equal(sample(pair(), prompts), undisturbed)
+
+
+@pytest.fixture
+def lora(models):
+    generator = torch.Generator().manual_seed(4)
+    tensors = {
+        f"diffusion_model.blocks.{block}.ffn.0.lora_{side}.weight": 0.3 * torch.randn(shape, generator=generator)
+        for block in (0, 1)
+        for side, shape in (("A", (4, 48)), ("B", (64, 4)))
+    }
+    (models / "loras").mkdir(exist_ok=True)
+    save_file(tensors, models / "loras" / "both.safetensors")
+    widgets = {"strength": 1.0, "blocks": "all", "start_percent": 0.0, "end_percent": 1.0, "merge": False}
+    return lambda model, **changes: call("Lora", model=model, lora_name="both.safetensors", **{**widgets, **changes})
+
+
+def test_a_lora_behind_the_pair_is_on_both(prompts, lora):
+    before = {"high_noise": lora(load(HIGH)), "low_noise": lora(load(LOW))}
+    each = sample(call("Experts", **before, low_noise_cfg=0.0, high_noise_steps=0), prompts)
+    assert torch.equal(sample(lora(pair()), prompts), each)
+    plain = sample(pair(), prompts)
+    assert not torch.allclose(each, plain, atol=1e-3)
+    before["high_noise"] = load(HIGH)
+    one = sample(call("Experts", **before, low_noise_cfg=0.0, high_noise_steps=0), prompts)
+    assert not torch.allclose(one, plain, atol=1e-3) and not torch.allclose(one, each, atol=1e-3)
+
+
+def test_the_part_of_a_lora_counts_the_steps_of_both(prompts, lora):
+    """The second half of the four steps is the low-noise expert's here."""
+    late = lora(pair(), start_percent=0.5)
+    before = {"high_noise": load(HIGH), "low_noise": lora(load(LOW))}
+    expected = sample(call("Experts", **before, low_noise_cfg=0.0, high_noise_steps=0), prompts)
+    assert torch.equal(sample(late, prompts), expected)
+
+
+def test_experts_that_are_swapped_by_name_are_refused():
+    with pytest.raises(PairingError, match="a14b_low_noise.safetensors is the low-noise expert by its name, but it is"):
+        pair(LOW, HIGH)
+    with pytest.raises(PairingError, match="a14b_high_noise.* connected as low_noise"):
+        pair(HIGH, HIGH)
+
+
+def test_models_of_two_kinds_are_no_pair():
+    with pytest.raises(PairingError, match=r"a14b_high.*wan21_t2v.safetensors \(.*\) are not two experts of one model"):
+        pair(HIGH, "wan21_t2v.safetensors")
+
+
+def test_more_steps_than_there_are_is_refused_before_anything_is_loaded(prompts):
+    events: list[str] = []
+    with pytest.raises(InvalidInputError, match="first 6 steps .* the run has 4. Choose at most 4"):
+        sample(watched(pair(steps=6), events), prompts)
+    assert not events
