@@ -160,7 +160,13 @@ def wait_until_it_answers(server: ComfyServer, process: subprocess.Popen) -> Non
 
 
 @pytest.fixture(scope="session")
-def odd_models(comfyui: ComfyServer) -> ComfyServer:
+def node_information(comfyui: ComfyServer) -> dict:
+    """What the server tells of all nodes while there are only the bundled models."""
+    return comfyui.get_json("/object_info")
+
+
+@pytest.fixture(scope="session")
+def odd_models(comfyui: ComfyServer, node_information: dict) -> ComfyServer:
     """The server, with model files that do not go with the bundled ones, or with nothing."""
     models = comfyui.folder / "models"
     heads = {"wan_director.heads": "4"}

@@ -33,13 +33,12 @@ def test_it_starts_without_an_error(comfyui):
         assert trouble not in log
 
 
-def test_node_information_equals_the_stand_ins(comfyui):
-    told = comfyui.get_json("/object_info")
+def test_node_information_equals_the_stand_ins(node_information):
     for node_id, node_class in NODE_CLASS_MAPPINGS.items():
         expected = json.loads(json.dumps(node_class.GET_NODE_INFO_V1())) | {
             "python_module": "custom_nodes.wan-director"
         }
-        assert told[node_id] == expected
+        assert node_information[node_id] == expected
 
 
 def test_help_pages_and_workflow_templates_are_served(comfyui):
