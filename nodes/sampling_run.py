@@ -17,6 +17,7 @@ from ..dit.block import feeding_forward
 from ..dit.conditioning.vace import VaceControl
 from ..dit.experts import expert_boundary
 from ..dit.inputs import Conditioning
+from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, smallest_bytes
 from ..sampling.denoiser import Denoiser
 from ..sampling.experts import Expert, Handover
@@ -121,6 +122,7 @@ class _Run:
         choice = self.choices[name]
         if len(self.experts) > 1:
             logger.info("%s, the %s-noise expert, works from step %d on.", model.file, name, step + 1)
+        self._make_room(name)
         tell(choice)
         frames = self.latent.shape[2]
         workload = Workload(_tokens(self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
@@ -138,6 +140,15 @@ class _Run:
                 around=stage.around,
             )
             yield AtWork(stage, denoiser.start())
+
+    def _make_room(self, name: Expert) -> None:
+        """Lets the other expert go from pinned memory where there is not enough for both: it has made its steps."""
+        own = self.experts[name].model.residence
+        cap = default_pinned_bytes(own.device) if self.memory.pinned_bytes is None else self.memory.pinned_bytes
+        if self.choices[name].footprint.pinned_bytes + own.slabs.others_bytes > cap:
+            for other, expert in self.experts.items():
+                if other != name:
+                    expert.model.residence.slabs.keep(())
 
 
 def _experts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -45,11 +45,12 @@ def machine(vram: int, ram: int | None = None) -> Machine:
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One stage and how it is going to run; `limit`: bytes of the device it may take."""
+    """One stage and how it is going to run; `limit`, `pinned`: bytes of the device, and of pinned RAM, it may take."""
 
     stage: Stage
     choice: Choice
     limit: int
+    pinned: int
 
     @property
     def fits(self) -> bool:
@@ -73,12 +74,31 @@ class Plan:
     @property
     def host_bytes(self) -> int:
         """RAM that is not given back under pressure."""
-        return self._most(lambda choice: choice.host_bytes)
+        most = max(planned.choice.host_bytes for planned in self.stages)
+        for at_work in self._sampling:
+            kept = [
+                each.choice.task.anonymous_bytes if self._take_turns else each.choice.host_bytes
+                for each in self._sampling
+                if each is not at_work
+            ]
+            most = max(most, at_work.choice.host_bytes + sum(kept))
+        return most
 
     @property
     def pinned_bytes(self) -> int:
         """The pinned part of it."""
-        return self._most(lambda choice: choice.footprint.pinned_bytes)
+        sampling = 0 if self._take_turns else sum(each.choice.footprint.pinned_bytes for each in self._sampling)
+        return max(sampling, *(planned.choice.footprint.pinned_bytes for planned in self.stages))
+
+    @property
+    def _sampling(self) -> list[PlannedStage]:
+        return [planned for planned in self.stages if planned.stage.kind == "sample"]
+
+    @property
+    def _take_turns(self) -> bool:
+        """Whether each model that samples must let go of its pinned memory before the next one, see `sampling_run`."""
+        pinned = sum(each.choice.footprint.pinned_bytes for each in self._sampling)
+        return any(pinned > each.pinned for each in self._sampling)
 
     @property
     def text(self) -> str:
@@ -103,10 +123,6 @@ class Plan:
             f"{card.bus_bytes / GB:.0f} GB/s from RAM."
         )
 
-    def _most(self, bytes_of: Callable[[Choice], int]) -> int:
-        """The most that any stage takes of something; models that sample keep theirs for the next run."""
-        return max(sum(bytes_of(planned.choice) for planned in stages) for stages in _at_a_time(self.stages))
-
     def check(self) -> None:
         """Refuses what does not fit.
 
@@ -129,12 +145,7 @@ class Plan:
 
 def make_plan(stages: Iterable[Stage], on: Machine) -> Plan:
     """The cheapest way to run each stage on a machine; where none fits, the one that takes least."""
-    planned: list[PlannedStage] = []
-    pinned = 0  # what one model keeps pinned, the next cannot pin
-    for stage in stages:
-        planned.append(_plan_stage(stage, on, pinned))
-        pinned += planned[-1].choice.footprint.pinned_bytes if stage.kind == "sample" else 0
-    return Plan(tuple(planned), on)
+    return Plan(tuple(_plan_stage(stage, on) for stage in stages), on)
 
 
 def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
@@ -212,21 +223,15 @@ def details(planned: PlannedStage) -> Iterator[str]:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
 
 
-def _at_a_time(stages: Sequence[PlannedStage]) -> list[list[PlannedStage]]:
-    """Which stages take RAM at the same time: all that sample, and each of the others."""
-    others = [[planned] for planned in stages if planned.stage.kind != "sample"]
-    return [[planned for planned in stages if planned.stage.kind == "sample"], *others]
-
-
-def _plan_stage(stage: Stage, on: Machine, taken: int) -> PlannedStage:
+def _plan_stage(stage: Stage, on: Machine) -> PlannedStage:
     task, settings, card = stage.task(), stage.settings, on.card
     limit = settings.budget.limit(on.vram)
-    pinned = max(0, (on.pinned if settings.pinned_bytes is None else settings.pinned_bytes) - taken)
+    pinned = on.pinned if settings.pinned_bytes is None else settings.pinned_bytes
     if settings.blocks_to_swap is not None and stage.kind == "sample":
         choice = swap_exactly(task, settings.blocks_to_swap, card, pinned_bytes=pinned)
     else:
         choice = plan(task, limit, card, pinned_bytes=pinned) or smallest(task, card, pinned_bytes=pinned)
-    return PlannedStage(stage, choice, limit)
+    return PlannedStage(stage, choice, limit, pinned)
 
 
 def _bar_line(planned: PlannedStage, scale_bytes: int) -> str:

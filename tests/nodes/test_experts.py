@@ -14,6 +14,7 @@ from wan_director.common.errors import InvalidInputError, PairingError
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.inputs import Conditioning
 from wan_director.nodes.headless.host import Interrupted
+from wan_director.nodes.memory_settings import MemorySettings
 from wan_director.nodes.sampling_run import run_sampler
 from wan_director.sampling.noise import seeded_noise
 from wan_director.sampling.schedule import NoiseSchedule
@@ -239,6 +240,21 @@ def test_a_stop_in_the_second_expert_leaves_both_ready(prompts, tiny_host, monke
         sample(watched(pair(), events), prompts)
     monkeypatch.undo()
     assert torch.equal(sample(pair(), prompts), undisturbed)
+
+
+@pytest.mark.parametrize("roomy", [True, False])
+def test_experts_share_pinned_memory_or_take_turns_in_it(prompts, roomy):
+    """The second one would have to read its blocks from the file in each step, if the first one kept its slabs."""
+    model = pair()
+    undisturbed = sample(model, prompts)
+    one = sum(value.nbytes for value in model.residence.module.blocks.state_dict().values()) + 20_000  # alignment
+    cap = 2 * one if roomy else one
+    for _ in range(2):
+        memory = MemorySettings(blocks_to_swap=2, pinned_bytes=cap)
+        assert torch.equal(sample(model, prompts, memory=memory), undisturbed)
+        high, low = (each.residence.slabs.size_bytes for each in (model, model.low_noise.model))
+        assert low > 0.9 * (one - 20_000) and high + low <= cap
+        assert (high > 0) is roomy
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,9 +66,18 @@ def test_both_experts_are_planned_and_share_the_ram(run):
     assert files == [f"wan2.2_t2v_{noise}_noise_14B_fp16.safetensors" for noise in ("high", "low")]
     assert sum("33 of 40 blocks are swapped in from RAM: 46.4 GB per step" in line for line in lines) == 2
     assert lines[-1] == "RAM: 46.4 GB at most, of which 46.4 GB pinned for swapped blocks."
-    # 45 % of 64 GB may be pinned: what the first expert takes of it, the second cannot.
-    assert "more are read from the file in each step" in plan("--ram", "64GB")[-1]
-    assert "more are read from the file" not in plan("--ram", "128GB")[-1]
+    # 45 % of 64 GB may be pinned, enough for one: then they take turns in it.
+    assert plan("--ram", "64GB")[-1] == "RAM: 23.2 GB of 64.0 GB at most, of which 23.2 GB pinned for swapped blocks."
+    assert plan("--ram", "128GB")[-1] == lines[-1].replace("46.4 GB at", "46.4 GB of 128.0 GB at")
+
+
+def test_two_experts_that_are_cast_while_loading_stay_in_ram_both(run, write):
+    graph = json.loads((ROOT / "workflows" / "api" / "t2v_A14B.json").read_text(encoding="utf-8"))
+    for name in ("model_name", "text_encoder_name"):
+        for loader in [each["inputs"] for each in graph.values() if name in each["inputs"]]:
+            loader["precision"] = "fp8_scaled"
+    code, out, err = run(write(graph), "--vram", "12GB", "--ram", "24GB")
+    assert code == 1 and "29.1 GB of RAM are needed, of 24.0 GB. Use a file that is stored in fp8 or GGUF" in err
 
 
 def test_each_expert_is_planned_with_its_cfg_and_loras(models, tiny_host, prompt):
