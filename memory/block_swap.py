@@ -144,8 +144,8 @@ def swapping(blocks: Sequence[nn.Module], backend: Backend, slabs: Slabs, pinned
         blocks: the swapped blocks, in the order of their turns.
         backend: the device to compute on.
         slabs: where the blocks' slabs are kept from run to run.
-        pinned_bytes: cap on the memory for slabs, those that other models keep included; blocks beyond it go through
-            two buffers, which do not count.
+        pinned_bytes: cap on the memory for slabs, those that other models keep included (see `Slabs.claim`); blocks
+            beyond it go through two buffers, which do not count.
     """
     with contextlib.ExitStack() as stack:
         packed = _pack(blocks, backend, slabs, pinned_bytes)
@@ -171,7 +171,7 @@ def slab_blocks(sizes: Sequence[int], pinned_bytes: int) -> tuple[int, ...]:
 
 def _pack(blocks: Sequence[nn.Module], backend: Backend, slabs: Slabs, pinned_bytes: int) -> list[Packed]:
     layouts = [lay_out(block) for block in blocks]
-    room = max(0, pinned_bytes - slabs.others_bytes)
+    room = slabs.claim(min(pinned_bytes, sum(layout.size_bytes for layout in layouts)), pinned_bytes)
     chosen = {blocks[index] for index in slab_blocks([layout.size_bytes for layout in layouts], room)}
     slabs.keep(list(chosen))
     return [slabs.pack(block, backend.device) if block in chosen else layout for block, layout in zip(blocks, layouts)]

@@ -78,9 +78,9 @@ class BlockSwap:
     Attributes:
         blocks: how many; more than the model has means all of it. The device then holds the others and two slots of one
             block each, so 1 and 2 save nothing.
-        pinned_bytes: cap on the pinned memory for slabs, other models' included; None for 45 % of the machine's. Blocks
-            beyond it are read from where they were loaded (the file's map) through two pinned buffers of one block
-            each.
+        pinned_bytes: cap on the pinned memory for slabs, other models' included, which let go of theirs where there is
+            too little for both; None for 45 % of the machine's. Blocks beyond it are read from where they were loaded
+            (the file's map) through two pinned buffers of one block each.
 
     Raises:
         InvalidInputError: a negative number.

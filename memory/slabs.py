@@ -85,10 +85,13 @@ class Slabs:
         """Host memory of all slabs."""
         return sum(len(slab.buffer) for slab in self._slabs.values())
 
-    @property
-    def others_bytes(self) -> int:
-        """Host memory of the slabs of all other models."""
-        return sum(slabs.size_bytes for slabs in self._everyones if slabs is not self)
+    def claim(self, size_bytes: int, cap_bytes: int) -> int:
+        """How much of a cap on all models' slabs is there for this one; others let go of theirs if it is too little."""
+        others = [slabs for slabs in self._everyones if slabs is not self]
+        if size_bytes and size_bytes > cap_bytes - sum(slabs.size_bytes for slabs in others):
+            for slabs in others:
+                slabs.keep(())
+        return max(0, cap_bytes - sum(slabs.size_bytes for slabs in others))
 
     @property
     def pinned_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from ..common.errors import PairingError
@@ -15,7 +16,9 @@ from ..vae3d.config import VAEConfig
 from .known_files import where_to_get
 from .spec import ModelSpec
 
-_EXPERT = re.compile(r"(?<![a-z])((?i:high|low))[-_ .]?(?i:noise)|(?<![A-Za-z])(HIGH|LOW)(?![A-Za-z])")
+# high_noise, HighNoise, HIGH-noise; and as the wrapper's author names his files.
+_NOISE = re.compile(r"((?<![A-Za-z])(?:high|low)|(?:High|Low)|(?<![A-Z])(?:HIGH|LOW))[-_ .]?(?i:noise)")
+_WRAPPER_NOISE = re.compile(r"A14B[-_](HIGH|LOW)(?![A-Za-z])")
 
 
 def check_pair(model: ModelSpec, partner: ModelSpec) -> None:
@@ -40,17 +43,20 @@ def check_experts(high: ModelSpec, low: ModelSpec) -> None:
                 f"{spec.path.name} is the {other}-noise expert by its name, but it is connected as {noise}_noise. "
                 f"Connect it as {other}_noise, and the file of the {noise}-noise expert here."
             )
-    if high.family is not low.family or high.config != low.config:
-        raise PairingError(
-            f"{high.path.name} ({high.title}) and {low.path.name} ({low.title}) are not two experts of one model. "
-            "Use the two files of the same Wan 2.2 14B model: one has high_noise, the other low_noise in its name."
-        )
+    if high.family is low.family and high.config == low.config:
+        return
+    advice = "Use the two files of the same Wan 2.2 14B model: one has high_noise, the other low_noise in its name."
+    if replace(high.config, vace_blocks=0) == replace(low.config, vace_blocks=0):
+        advice = "Only one has VACE: choose the same vace_module in both Load Wan Model nodes, or two files with VACE."
+    raise PairingError(
+        f"{high.path.name} ({high.title}) and {low.path.name} ({low.title}) are not two experts of one model. {advice}"
+    )
 
 
 def _expert_by_name(path: Path) -> str | None:
     """Which expert a file is, "high" or "low", by its name or else its folder's: nothing inside the file tells."""
-    for name in (path.name, path.parent.name):
-        found = {(match[1] or match[2]).lower() for match in _EXPERT.finditer(name)}
+    for name, patterns in ((path.name, (_NOISE, _WRAPPER_NOISE)), (path.parent.name, (_NOISE,))):
+        found = {match[1].lower() for pattern in patterns for match in pattern.finditer(name)}
         if len(found) == 1:
             return found.pop()
     return None

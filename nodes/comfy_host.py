@@ -182,8 +182,11 @@ class ComfyResidence:
 
     @contextlib.contextmanager
     def unloaded(self) -> Iterator[nn.Module]:
-        self._weights.unload()
+        self.unload()
         yield self.module
+
+    def unload(self) -> None:
+        self._weights.unload()
 
     def reload(self) -> None:
         if not self._weights.is_loaded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ..common.errors import PairingError
 from ..model_loading.pairing import check_experts
 from ..sampling.validation import MAX_CFG, MAX_STEPS
 from .api import io, one_sentence
@@ -58,6 +59,12 @@ class WanDirectorExperts(io.ComfyNode):
     @classmethod
     @one_sentence
     def execute(cls, high_noise: WanModel, low_noise: WanModel, low_noise_cfg: float, high_noise_steps: int) -> Any:
+        for name, model in (("high_noise", high_noise), ("low_noise", low_noise)):
+            if model.low_noise is not None:
+                raise PairingError(
+                    f"What is connected as {name} is a pair of experts already ({model.file} and "
+                    f"{model.low_noise.model.file}). Connect one model, from Load Wan Model or Wan LoRA."
+                )
         check_experts(high_noise.spec, low_noise.spec)
-        low = LowNoiseExpert(replace(low_noise, low_noise=None), low_noise_cfg or None, high_noise_steps)
+        low = LowNoiseExpert(low_noise, low_noise_cfg or None, high_noise_steps)
         return io.NodeOutput(replace(high_noise, low_noise=low))

@@ -85,6 +85,9 @@ class Residence(Protocol):
     def unloaded(self) -> AbstractContextManager[nn.Module]:
         """The model with all its weights on the CPU, to compute there."""
 
+    def unload(self) -> None:
+        """Takes all weights to the CPU; outside of `loaded`."""
+
     def reload(self) -> None:
         """Inside `loaded`: brings back the weights if the host has unloaded them in between; free when it has not."""
 

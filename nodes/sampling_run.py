@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..common.log import logger
 from ..common.shapes import LatentShape, VideoShape, video_frames
+from ..dit.adapters import AppliedAdapter
 from ..dit.block import feeding_forward
 from ..dit.conditioning.vace import VaceControl
 from ..dit.experts import expert_boundary
 from ..dit.inputs import Conditioning
-from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, smallest_bytes
 from ..sampling.denoiser import Denoiser
 from ..sampling.experts import Expert, Handover
@@ -90,16 +90,26 @@ def run_sampler(
     schedule = settings.noise_schedule()
     solver = find_choice(SOLVERS, settings.solver, "solver")
     check_seed(settings.seed)
+    steps = schedule.levels[:-1]
     experts, expert_at = _experts(model, settings.cfg, schedule)
-    choices = {name: _choose(each.model, positive, latent, each.guidance, memory) for name, each in experts.items()}
+    makers = [expert_at(level) for level in steps]
+    _warn_of_idle(experts, makers)
+    choices = {
+        name: _choose(expert.model, positive, latent, expert.guidance, memory)
+        for name, expert in experts.items()
+        if name in makers
+    }
     device = model.residence.device
-    sides = tuple(_on_device(side, device) for side in (positive, negative))
-    run = _Run(experts, choices, sides, _on(device, given), latent, schedule.steps, memory)
+    run = _Run(experts, choices, (positive, negative), _on(device, given), latent, schedule.steps, memory)
     progress = host().progress(schedule.steps, "sampling")
     with Turns(run.given, expert_at, run.turn) as turns:
+        if steps:
+            turns.begin_step(steps[0])
         for result in sample(turns, solver, schedule, latent.to(device), seed=settings.seed):
-            progress.update(result.step, turns.end_step(result.step, partial(_preview, model, result)))
+            progress.update(result.step, turns.spared(partial(_preview, model, result)))
             host().check_interrupt()
+            if result.step < schedule.steps:
+                turns.begin_step(steps[result.step])
         return result.latent.cpu()
 
 
@@ -109,7 +119,7 @@ class _Run:
 
     experts: dict[Expert, _Guided]
     choices: dict[Expert, Choice]
-    sides: tuple[Conditioning, ...]
+    sides: tuple[Conditioning, Conditioning]
     given: Given
     latent: Tensor
     steps: int
@@ -122,7 +132,7 @@ class _Run:
         choice = self.choices[name]
         if len(self.experts) > 1:
             logger.info("%s, the %s-noise expert, works from step %d on.", model.file, name, step + 1)
-        self._make_room(name)
+        self._take_away_all_but(name)
         tell(choice)
         frames = self.latent.shape[2]
         workload = Workload(_tokens(self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
@@ -130,9 +140,10 @@ class _Run:
             feeding_forward(model.residence.module, self.memory.feed_forward_run),
             Stage(model, self.memory.policy(choice), workload, self.steps, step=step) as stage,
         ):
+            sides = (_on_device(side, model.residence.device) for side in self.sides)
             denoiser = Denoiser(
                 stage.module,
-                *self.sides,
+                *sides,
                 guidance=guidance,
                 on_block=interrupt_hook(),
                 given=self.given,
@@ -141,14 +152,12 @@ class _Run:
             )
             yield AtWork(stage, denoiser.start())
 
-    def _make_room(self, name: Expert) -> None:
-        """Lets the other expert go from pinned memory where there is not enough for both: it has made its steps."""
+    def _take_away_all_but(self, name: Expert) -> None:
+        """The device is for one expert at a time; a host may have left the other one there for the next run."""
         own = self.experts[name].model.residence
-        cap = default_pinned_bytes(own.device) if self.memory.pinned_bytes is None else self.memory.pinned_bytes
-        if self.choices[name].footprint.pinned_bytes + own.slabs.others_bytes > cap:
-            for other, expert in self.experts.items():
-                if other != name:
-                    expert.model.residence.slabs.keep(())
+        for expert in self.experts.values():
+            if expert.model.residence is not own:
+                expert.model.residence.unload()
 
 
 def _experts(
@@ -163,6 +172,25 @@ def _experts(
     handover.check(schedule)
     experts["low"] = _Guided(low.model, CFG(cfg if low.cfg is None else low.cfg))
     return experts, handover.expert
+
+
+def _warn_of_idle(experts: dict[Expert, _Guided], makers: Sequence[Expert]) -> None:
+    """Tells of LoRAs that are active in none of the steps that their models make; `makers`: who makes each step."""
+    idle: dict[tuple, AppliedAdapter] = {}
+    for name, expert in experts.items():
+        parts = [step / len(makers) for step, maker in enumerate(makers) if maker == name]
+        for lora in expert.model.loras:
+            key = (lora.adapter.name, lora.start, lora.end)
+            if any(lora.strength_at(part) for part in parts):
+                idle[key] = None
+            elif lora.strength and makers:
+                idle.setdefault(key, lora)
+    for lora in idle.values():
+        if lora is not None:
+            logger.warning(
+                "%s does nothing in this run: none of the %d steps begins in its part from %g to %g. Widen it.",
+                lora.adapter.name, len(makers), lora.start, lora.end,
+            )  # fmt: skip
 
 
 def _preview(model: WanModel, result: SampleResult) -> Tensor | None:

@@ -66,7 +66,6 @@ class Stage:
         self._exact: list[_Switch] = []
         self._may_join = workload.may_join
         self._joins = False
-        _warn_of_idle(model, steps)
 
     def __enter__(self) -> Stage:
         self._arrange()
@@ -203,15 +202,6 @@ class Stage:
             f"{device}, even with every block swapped: a step takes about {needed / 1e9:.1f} GB beside the weights"
             f"{free_text}. {advice}."
         )
-
-
-def _warn_of_idle(model: WanModel, steps: int) -> None:
-    for lora in model.loras:
-        if steps and lora.strength and not any(lora.strength_at(step / steps) for step in range(steps)):
-            logger.warning(
-                "%s does nothing in this run: none of the %d steps begins in its part from %g to %g. Widen it.",
-                lora.adapter.name, steps, lora.start, lora.end,
-            )  # fmt: skip
 
 
 class _Switch(NamedTuple):

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple, TypeVar
 
-from torch import Tensor
-
 from ..sampling.experts import Expert
 from ..sampling.given import Given
 from ..sampling.step import NoiseLevel, Predict
@@ -28,7 +26,7 @@ class Turns:
 
     Args:
         given: latent frames to keep as they are.
-        expert_at: whose step a noise level is.
+        expert_at: who makes the step that begins at a noise level.
         open_turn: brings an expert to the device, from the step of this number on.
     """
 
@@ -51,21 +49,20 @@ class Turns:
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
 
-    def end_step(self, step: int, make: Callable[[], Made]) -> Made | None:
-        """Makes ready for step number `step`; gives what `make` gives, or None where there is no memory for it."""
-        if self._at_work is None:
-            return None  # a run of no steps
-        self._at_work.stage.begin_step(step)
-        return self._at_work.stage.spared(make)
+    def begin_step(self, level: NoiseLevel) -> None:
+        """Brings the expert that makes the step from this noise level on, and makes it ready for the step."""
+        expert = self._expert_at(level)
+        if expert == self._expert:
+            self._at_work.stage.begin_step(level.index)
+            return
+        self._stack.close()
+        self._at_work = self._stack.enter_context(self._open_turn(expert, level.index))
+        self._expert = expert
+
+    def spared(self, make: Callable[[], Made]) -> Made | None:
+        """See `Stage.spared`; None, too, in a run of no steps."""
+        return None if self._at_work is None else self._at_work.stage.spared(make)
 
     def start(self) -> Predict:
-        """The predictor of the run."""
-        return self._ask
-
-    def _ask(self, latent: Tensor, level: NoiseLevel) -> Tensor:
-        expert = self._expert_at(level)
-        if expert != self._expert:
-            self._stack.close()
-            self._at_work = self._stack.enter_context(self._open_turn(expert, level.index))
-            self._expert = expert
-        return self._at_work.predict(latent, level)
+        """The predictor of the run: whoever makes the step answers all questions of its solver."""
+        return lambda latent, level: self._at_work.predict(latent, level)

@@ -15,13 +15,15 @@ from .step import NoiseLevel
 
 Expert = Literal["high", "low"]
 
+_ROUNDING = 1e-3
+
 
 @dataclass(frozen=True, slots=True)
 class Handover:
     """Who makes which step.
 
     Attributes:
-        boundary: the high-noise expert is asked at timesteps of at least this, 0..1000.
+        boundary: the high-noise expert makes the steps that begin at a timestep of at least this, 0..1000.
         high_steps: how many steps it makes instead, whatever their timesteps; 0 to go by the boundary.
     """
 
@@ -29,9 +31,10 @@ class Handover:
     high_steps: int = 0
 
     def expert(self, level: NoiseLevel) -> Expert:
-        """The one that is asked at a noise level."""
-        is_high = level.index < self.high_steps if self.high_steps else level.timestep >= self.boundary
-        return "high" if is_high else "low"
+        """The one that makes the step that begins at a noise level, also where the solver looks ahead in it."""
+        # A sigma of 0.9 is 899.99999 in some schedules, by rounding.
+        at_or_above = level.timestep >= self.boundary - _ROUNDING
+        return "high" if (level.index < self.high_steps if self.high_steps else at_or_above) else "low"
 
     def check(self, schedule: NoiseSchedule) -> None:
         """Refuses to give more steps to an expert than there are.
@@ -39,7 +42,7 @@ class Handover:
         Raises:
             InvalidInputError: it is so.
         """
-        if self.high_steps > schedule.steps:
+        if 0 < schedule.steps < self.high_steps:
             raise InvalidInputError(
                 f"Wan Two Experts gives the first {self.high_steps} steps to the high-noise expert, but the run has "
                 f"{schedule.steps}. Choose at most {schedule.steps}, or 0 to change over where the model was trained "

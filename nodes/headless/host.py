@@ -148,8 +148,11 @@ class HeadlessResidence:
 
     @contextlib.contextmanager
     def unloaded(self) -> Iterator[nn.Module]:
-        self._weights.unload()
+        self.unload()
         yield self.module
+
+    def unload(self) -> None:
+        self._weights.unload()
 
     def reload(self) -> None:
         """Nobody unloads in between."""

@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def _take_turns(self) -> bool:
-        """Whether each model that samples must let go of its pinned memory before the next one, see `sampling_run`."""
+        """Whether each model that samples must let go of its pinned memory before the next one, see `Slabs.claim`."""
         pinned = sum(each.choice.footprint.pinned_bytes for each in self._sampling)
         return any(pinned > each.pinned for each in self._sampling)
 

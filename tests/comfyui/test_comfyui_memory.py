@@ -55,6 +55,10 @@ with residence.loaded(0, policy.BlockSwap(3)):
     state()
 with residence.loaded():
     state()
+residence.unload()  # before the other expert comes
+state()
+with residence.loaded():
+    state()
 reference = weakref.ref(module)
 del residence, module
 gc.collect()
@@ -71,11 +75,12 @@ def test_the_memory_manager_loads_only_what_is_resident(comfyui_place):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
-    whole, swapped, again, back, freed, reloaded, last = report["steps"]
+    whole, swapped, again, back, freed, reloaded, last, away, returned = report["steps"]
     assert all(step["counted"] == step["real"] for step in report["steps"])
     assert whole["away"] == 0 and swapped["away"] == 3 and again == swapped and back == whole
     assert 0 < swapped["counted"] < whole["counted"]
     assert freed == {"models": 0, "counted": 0, "real": 0, "away": 4}
     assert report["restored"], "unloading must put the model's own tensors back"
-    assert reloaded == swapped and last == whole
+    assert reloaded == swapped and last == whole == returned
+    assert (away["counted"], away["real"]) == (0, 0)
     assert report["gone"] and report["left"] == 0

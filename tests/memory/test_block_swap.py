@@ -256,16 +256,28 @@ def test_the_cap_on_pinned_memory_counts_whole_blocks():
     assert slab_blocks([], 99) == ()
 
 
-def test_models_share_the_cap_on_pinned_memory():
+@pytest.mark.parametrize(("room", "kept_bytes"), [(8, 4), (6, 0)])
+def test_models_share_the_cap_on_pinned_memory_or_take_turns_in_it(room, kept_bytes):
     """Wan 2.2 has two experts of 14B: twice the cap would be nine tenths of the machine's memory."""
     first, second = layers(4), layers(4)
-    kept, slabs = [Slabs()], Slabs()
+    resident = [run(first), run(second)]
+    slabs = [Slabs(), Slabs()]
     size_bytes = lay_out(first[0]).size_bytes
-    with swapping(list(first), LazyDevice(), kept[0], 6 * size_bytes):
+    for _ in range(2):
+        for model, own, expected in zip((first, second), slabs, resident):
+            with swapping(list(model), LazyDevice(), own, room * size_bytes) as ring:
+                assert torch.equal(run(ring.stream(model)), expected)
+            assert own.size_bytes == 4 * size_bytes
+    assert slabs[0].size_bytes == kept_bytes * size_bytes
+
+
+def test_a_model_without_pinned_memory_takes_none_from_others():
+    """The text encoder runs once per prompt, through the two buffers alone."""
+    first, second = layers(4), layers(4)
+    slabs, none = Slabs(), Slabs()
+    with swapping(list(first), LazyDevice(), slabs, 10**6):
         pass
-    resident = run(second)
-    for expected in (2, 4):
-        with swapping(list(second), LazyDevice(), slabs, 6 * size_bytes) as ring:
-            assert torch.equal(run(ring.stream(second)), resident)
-        assert slabs.size_bytes == expected * size_bytes
-        kept.clear()  # the first model goes
+    kept = slabs.size_bytes
+    with swapping(list(second), LazyDevice(), none, 0):
+        pass
+    assert none.size_bytes == 0 and slabs.size_bytes == kept > 0

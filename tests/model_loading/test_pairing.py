@@ -211,6 +211,8 @@ PAIRS = [
     ("wan2.2_i2v_A14b_high_noise_int8_lightx2v_4step.safetensors", "wan2.2_i2v_A14b_low_noise_lightx2v.safetensors"),
     ("high_noise_model/diffusion_pytorch_model.safetensors", "low_noise_model/diffusion_pytorch_model.safetensors"),
     ("lownoise_tests/my high noise.safetensors", "high_noise_tests/my low noise.safetensors"),
+    ("t2vHighNoise.gguf", "t2vLowNoise.gguf"),
+    ("WAN22-HIGH-NOISE.safetensors", "WAN22_LOW_NOISE.safetensors"),
 ]
 
 
@@ -228,13 +230,22 @@ def test_experts_are_told_apart_by_their_published_names(names: tuple[str, str])
         check_experts(high, high)
 
 
-@pytest.mark.parametrize("name", ["mine.safetensors", "slow_noise_high.safetensors", "high_low_noise_high_noise.gguf"])
+@pytest.mark.parametrize(
+    "name",
+    ["mine.gguf", "slow_noise.gguf", "SLOW_NOISE.gguf", "high_low_noise_high_noise.gguf", "LOW VRAM/t2v_LOW_VRAM.gguf"],
+)
 def test_names_that_say_nothing_are_no_obstacle(name: str) -> None:
     model = replace(T2V_14B, path=Path("models") / name)
     check_experts(model, model)
 
 
-@pytest.mark.parametrize("other", [T2V, EXPERT, VACE, TINY_I2V, TI2V])
+@pytest.mark.parametrize("other", [T2V, EXPERT, TINY_I2V, TI2V])
 def test_two_models_of_other_form_are_no_experts(other: ModelSpec) -> None:
     with pytest.raises(PairingError, match="t2v_14B.safetensors .* are not two experts of one model. Use the"):
         check_experts(T2V_14B, other)
+
+
+def test_a_vace_module_goes_with_both_experts_or_none() -> None:
+    with pytest.raises(PairingError, match="Only one has VACE: choose the same vace_module in both"):
+        check_experts(T2V_14B, VACE)
+    check_experts(VACE, VACE)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from wan_director.common.errors import InvalidInputError, PairingError
+from wan_director.common.errors import InvalidInputError, OutOfMemory, PairingError
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.inputs import Conditioning
+from wan_director.memory.budget import Budget
 from wan_director.nodes.headless.host import Interrupted
 from wan_director.nodes.memory_settings import MemorySettings
 from wan_director.nodes.sampling_run import run_sampler
@@ -140,8 +142,36 @@ def test_each_expert_makes_its_steps(prompts, steps, changes, passes):
     assert tuple(map(len, counts)) == passes
 
 
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        (
+            {"schedule": "linear", "shift": 3.0, "steps": 10},
+            (4, 6),
+        ),  # the fourth begins at 0.87499...
+        ({"sigmas": torch.tensor([1.0, 0.875, 0.5, 0.0])}, (2, 1)),
+        ({"sigmas": torch.tensor([1.0, 0.8745, 0.5, 0.0])}, (1, 2)),
+    ],
+)
+def test_a_step_at_the_boundary_is_the_high_noise_experts(prompts, changes, passes):
+    with both_counted() as counts:
+        sample(pair(), prompts, cfg=1.0, **changes)
+    assert tuple(map(len, counts)) == passes
+
+
+@pytest.mark.parametrize(("solver", "passes"), [("heun", (4, 3)), ("dpmpp_sde", (2, 2))])
+def test_an_expert_answers_all_questions_of_its_steps(prompts, solver, passes):
+    """Heun asks twice in a step, the second time at the noise level of the next one."""
+    with both_counted() as counts:
+        sample(pair(steps=2), prompts, solver=solver, cfg=1.0)
+    assert tuple(map(len, counts)) == passes
+    with both_counted() as counts:
+        sample(pair(steps=3), prompts, solver=solver, cfg=1.0, sigmas=torch.tensor([1.0, 0.9, 0.8, 0.5]))
+    assert len(counts[1]) == 0
+
+
 def test_models_with_a_picture_change_over_at_their_own_boundary(models, prompts):
-    """At 0.9, where text to video has 0.875: a step at 0.89 is the low-noise expert's."""
+    """At 0.9, where text to video has 0.875."""
     for name in (HIGH, LOW):
         save_model(models / "diffusion_models" / f"i2v_{name}", dit(in_channels=36), HEADS | TINY)
     vae = call("LoadVAE", vae_name="vae.safetensors", precision="auto")
@@ -152,8 +182,8 @@ def test_models_with_a_picture_change_over_at_their_own_boundary(models, prompts
     with counted(load(f"i2v_{HIGH}")) as high, counted(load(f"i2v_{LOW}")) as low:
         model = pair(f"i2v_{HIGH}", f"i2v_{LOW}")
         inputs = {"model": model, "positive": positive, "negative": negative, "latent": latent}
-        call("Sampler", **inputs, **SAMPLER, sigmas=torch.tensor([1.0, 0.89, 0.0]))
-    assert (len(high), len(low)) == (2, 2)
+        call("Sampler", **inputs, **{**SAMPLER, "cfg": 1.0}, sigmas=torch.tensor([1.0, 0.9, 0.89, 0.0]))
+    assert (len(high), len(low)) == (2, 1)
 
 
 def test_each_expert_has_its_cfg(prompts):
@@ -180,6 +210,10 @@ class Watched:
             yield module
         self._events.append(f"{self._name} goes")
 
+    def unload(self) -> None:
+        self._events.append(f"{self._name} is away")
+        self._residence.unload()
+
 
 def watched(model, events: list[str]):
     low = model.low_noise.model
@@ -192,7 +226,8 @@ def test_only_one_expert_is_on_the_device(prompts, caplog):
     caplog.set_level(logging.INFO)
     events: list[str] = []
     sample(watched(pair(), events), prompts)
-    assert events == ["high comes", "high goes", "low comes", "low goes"]
+    # A host may keep a model on the device when it goes: so it is sent away before the other one comes.
+    assert events == ["low is away", "high comes", "high goes", "high is away", "low comes", "low goes"]
     lines = [record.getMessage() for record in caplog.records if "works from step" in record.getMessage()]
     assert lines == [
         f"{HIGH}, the high-noise expert, works from step 1 on.",
@@ -203,7 +238,7 @@ def test_only_one_expert_is_on_the_device(prompts, caplog):
 def test_an_expert_without_steps_is_not_loaded(prompts):
     events: list[str] = []
     sample(watched(pair(steps=4), events), prompts)
-    assert events == ["high comes", "high goes"]
+    assert "low comes" not in events and events.count("high comes") == 1
 
 
 def test_out_of_memory_in_the_second_expert_is_mended(prompts, caplog):
@@ -282,6 +317,32 @@ def test_a_lora_behind_the_pair_is_on_both(prompts, lora):
     assert not torch.allclose(one, plain, atol=1e-3) and not torch.allclose(one, each, atol=1e-3)
 
 
+def idle_loras(caplog) -> list[str]:
+    return [line for record in caplog.records if "does nothing" in (line := record.getMessage())]
+
+
+def test_a_lora_is_told_to_be_idle_by_the_steps_of_its_expert(prompts, lora, caplog):
+    """Two of four steps are each expert's."""
+    before = {"high_noise": lora(load(HIGH), start_percent=0.5), "low_noise": load(LOW)}
+    late = sample(call("Experts", **before, low_noise_cfg=0.0, high_noise_steps=2), prompts)
+    assert idle_loras(caplog) == [
+        "both.safetensors does nothing in this run: none of the 4 steps begins in its part from 0.5 to 1. Widen it."
+    ]
+    caplog.clear()
+    assert torch.equal(late, sample(pair(steps=2), prompts))
+    sample(lora(pair(steps=2), start_percent=0.5), prompts)
+    assert idle_loras(caplog) == []  # it is active on the other one
+    sample(lora(pair(steps=2), start_percent=0.9), prompts)
+    assert len(idle_loras(caplog)) == 1
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "dpmpp_sde"])
+def test_a_lora_on_both_is_active_in_the_same_steps_as_on_one_model(prompts, lora, solver):
+    late = {"start_percent": 0.5}
+    both = sample(lora(pair("t2v.safetensors", "t2v.safetensors", steps=2), **late), prompts, solver=solver)
+    assert torch.equal(both, sample(lora(load("t2v.safetensors"), **late), prompts, solver=solver))
+
+
 def test_the_part_of_a_lora_counts_the_steps_of_both(prompts, lora):
     """The second half of the four steps is the low-noise expert's here."""
     late = lora(pair(), start_percent=0.5)
@@ -307,3 +368,36 @@ def test_more_steps_than_there_are_is_refused_before_anything_is_loaded(prompts)
     with pytest.raises(InvalidInputError, match="first 6 steps .* the run has 4. Choose at most 4"):
         sample(watched(pair(steps=6), events), prompts)
     assert not events
+
+
+def test_a_run_of_no_steps_gives_the_latent_itself(prompts):
+    for changes in ({"denoise": 0.0}, {"sigmas": torch.empty(0)}):
+        assert torch.equal(sample(pair(steps=2), prompts, **changes), sample(load(LOW), prompts, **changes))
+
+
+def test_a_pair_in_a_pair_is_refused():
+    for high, low in ((pair(), load(LOW)), (load(HIGH), pair())):
+        with pytest.raises(PairingError, match="is a pair of experts already .* Connect one model, from Load"):
+            call("Experts", high_noise=high, low_noise=low, low_noise_cfg=0.0, high_noise_steps=0)
+
+
+def test_memory_is_planned_for_each_expert_before_one_is_loaded(prompts):
+    """Here the second one, in another precision, is the larger one."""
+    low = call("LoadModel", model_name=LOW, precision="fp32", attention="auto")
+    high = call("LoadModel", model_name=HIGH, precision="bf16", attention="auto")
+    model = call("Experts", high_noise=high, low_noise=low, low_noise_cfg=0.0, high_noise_steps=2)
+
+    def limit(size_bytes: int) -> MemorySettings:
+        return MemorySettings(Budget("use at most", size_bytes))
+
+    least = {}
+    for name, single in (("high", high), ("low", low)):
+        with pytest.raises(OutOfMemory) as refused:
+            sample(single, prompts, memory=limit(1))
+        least[name] = float(re.search(r"takes ([\d.]+) MB at least", str(refused.value))[1])
+    between = limit(round((least["high"] + least["low"]) / 2 * 1e6))
+    sample(high, prompts, memory=between)
+    events: list[str] = []
+    with pytest.raises(OutOfMemory, match="It does not fit into"):
+        sample(watched(model, events), prompts, memory=between)
+    assert events == []
