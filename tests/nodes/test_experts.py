@@ -145,10 +145,7 @@ def test_each_expert_makes_its_steps(prompts, steps, changes, passes):
 @pytest.mark.parametrize(
     ("changes", "passes"),
     [
-        (
-            {"schedule": "linear", "shift": 3.0, "steps": 10},
-            (4, 6),
-        ),  # the fourth begins at 0.87499...
+        ({"schedule": "linear", "shift": 3.0, "steps": 10}, (4, 6)),  # the fourth: 874.999...
         ({"sigmas": torch.tensor([1.0, 0.875, 0.5, 0.0])}, (2, 1)),
         ({"sigmas": torch.tensor([1.0, 0.8745, 0.5, 0.0])}, (1, 2)),
     ],
