@@ -18,6 +18,7 @@ class FrameStream:
 
     def __init__(self) -> None:
         self._past: dict[nn.Module, tuple[Tensor, ...]] = {}
+        self._kernels: dict[nn.Module, Tensor] = {}  # shared by all copies
 
     def has_begun(self, layer: nn.Module) -> bool:
         """True from the second call of `extend` for this layer on."""
@@ -36,9 +37,18 @@ class FrameStream:
             self._past[layer] = past
         return (*past, frames)
 
+    def kernel(self, layer: nn.Module, make: Callable[[], Tensor]) -> Tensor:
+        """A layer's weights in another order, as `make` gives them; on a CPU, which has the memory, made once."""
+        if layer.weight.device.type != "cpu":
+            return make()
+        if layer not in self._kernels:
+            self._kernels[layer] = make()
+        return self._kernels[layer]
+
     def mapped(self, change: Callable[[nn.Module, int, Tensor], Tensor]) -> FrameStream:
         """A new stream of what `change` makes of each layer's n-th kept frame [B, C, 1, H, W]."""
         result = FrameStream()
+        result._kernels = self._kernels
         result._past = {
             layer: tuple(change(layer, number, frame) for number, frame in enumerate(past))
             for layer, past in self._past.items()
