@@ -38,7 +38,7 @@ def timing_rows(quick: bool) -> list[Row]:
     """What is timed on the CPU: a few seconds per run, less when `quick`."""
     layers = 1 if quick else 2
     dit_video = VideoShape(9 if quick else 21, 240, 416)
-    vae_video = VideoShape(9, 64, 96) if quick else VideoShape(17, 96, 160)
+    vae_videos = (VideoShape(9, 64, 96),) if quick else (VideoShape(17, 96, 160), VideoShape(5, 240, 416))
     config = replace(PRESETS["t2v-1.3B"], layers=layers)
     text_size = f"{TEXT_TOKENS} tokens, {layers} of 24 layers"
     return [
@@ -48,8 +48,11 @@ def timing_rows(quick: bool) -> list[Row]:
             partial(contests.dit, config, dit_video),
             SMALLEST_DIT_SPEEDUP,
         ),
-        Row("VAE decode", _video_size(vae_video), partial(contests.vae_decode, vae_video), SMALLEST_DECODE_SPEEDUP),
-        Row("VAE encode", _video_size(vae_video), partial(contests.vae_encode, vae_video)),
+        *(
+            Row("VAE decode", _video_size(video), partial(contests.vae_decode, video), SMALLEST_DECODE_SPEEDUP)
+            for video in vae_videos
+        ),
+        *(Row("VAE encode", _video_size(video), partial(contests.vae_encode, video)) for video in vae_videos),
         Row(
             "UMT5-XXL beside transformers padded to 512",
             text_size,

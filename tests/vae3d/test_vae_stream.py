@@ -153,3 +153,18 @@ def test_encode_refuses_a_clip_that_is_not_one_plus_four_k(vae):
 def test_encode_refuses_a_size_that_is_not_a_multiple_of_the_stride(vae):
     with pytest.raises(InvalidInputError, match="multiples of 8, got 24 x 20. Crop or resize it to 24 x 16."):
         vae.encode(random_video(1, height=20, width=24))
+
+
+@pytest.mark.parametrize(("device", "times"), [("cpu", 1), ("meta", 3)])
+def test_a_pass_puts_a_kernel_in_order_once_on_a_cpu(device, times):
+    """Elsewhere it would take memory that is short, to spare a copy that costs nothing."""
+    layer = torch.nn.Conv3d(2, 2, 1, device=device)
+    stream, made = FrameStream(), []
+    for each in (stream, stream.copy(), stream.copy().copy()):
+        kernel = each.kernel(layer, lambda: made.append(1) or layer.weight.flatten())
+        assert torch.equal(kernel, layer.weight.flatten()) if device == "cpu" else kernel.is_meta
+    assert len(made) == times
+    if device == "cpu":
+        with torch.no_grad():
+            layer.weight.add_(1)
+        assert torch.equal(FrameStream().kernel(layer, layer.weight.flatten), layer.weight.flatten())
