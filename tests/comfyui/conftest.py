@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
@@ -186,6 +186,38 @@ def odd_models(comfyui: ComfyServer, node_information: dict) -> ComfyServer:
 def save_model(path: Path, module: torch.nn.Module, metadata: dict[str, str], **more: torch.Tensor) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({**{name: value.contiguous() for name, value in module.state_dict().items()}, **more}, path, metadata)
+
+
+def save_random_dit(path: Path, seed: int, **changes: int) -> None:
+    """A model that ComfyUI's own loader takes too: its heads are 128 wide."""
+    config = DiTConfig(dim=128, ffn_dim=128, heads=1, layers=2, text_dim=4096, freq_dim=256, **changes)
+    generator = torch.Generator().manual_seed(seed)
+    weights = {
+        name: torch.randn(value.shape, generator=generator) * 0.05 + float("norm" in name and "weight" in name)
+        for name, value in WanDiT(config).state_dict().items()
+    }
+    save_file(weights, path)
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def finished_latent(server: ComfyServer, nodes: dict[str, Any], name: str) -> torch.Tensor:
+    """What the node "sampler" makes, with prompts ("positive", "negative") and a VAE ("vae") of the odd models."""
+    record = server.run({
+        "text": node(
+            "WanDirectorLoadTextEncoder", text_encoder_name="wan21_text.safetensors", precision="fp32", device="cpu"
+        ),
+        "vae": node("WanDirectorLoadVAE", vae_name="wan21_vae.safetensors", precision="fp32"),
+        "positive": node("CLIPTextEncode", clip=["text", 0], text="a cat dances"),
+        "negative": node("CLIPTextEncode", clip=["text", 0], text="blurry"),
+        **nodes,
+        "save": node("SaveLatent", samples=["sampler", 0], filename_prefix=name),
+    })  # fmt: skip
+    assert record["status"]["status_str"] == "success", record["status"]["messages"]
+    (saved,) = record["outputs"]["save"]["latents"]
+    return load_file(server.folder / "output" / saved["subfolder"] / saved["filename"])["latent_tensor"]
 
 
 def byte_tokenizer() -> torch.Tensor:

@@ -5,30 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
-from wan_director.dit.config import DiTConfig
-from wan_director.dit.model import WanDiT
+
+from .conftest import finished_latent, node, save_random_dit
 
 NAMES = {noise: f"wan22_{noise}_noise.safetensors" for noise in ("high", "low")}
 STEPS, HIGH_STEPS, CFG, LOW_CFG = 5, 2, 4.0, 3.0
 
 
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
-
-
 @pytest.fixture(scope="module")
 def experts(odd_models):
-    """The server with two random models that ComfyUI's own loader takes too: their heads are 128 wide."""
-    config = DiTConfig(dim=128, ffn_dim=128, heads=1, layers=2, text_dim=4096, freq_dim=256)
+    """The server with two random models."""
     for seed, name in enumerate(NAMES.values()):
-        generator = torch.Generator().manual_seed(seed)
-        weights = {
-            key: torch.randn(value.shape, generator=generator) * 0.05 + float("norm" in key and "weight" in key)
-            for key, value in WanDiT(config).state_dict().items()
-        }
-        save_file(weights, odd_models.folder / "models" / "diffusion_models" / name)
+        save_random_dit(odd_models.folder / "models" / "diffusion_models" / name, seed)
     return odd_models
 
 
@@ -69,26 +57,12 @@ ONE_SAMPLER = {
 }  # fmt: skip
 
 
-def latent(server, name: str, sampling: dict[str, Any]) -> torch.Tensor:
-    prompt = {
-        "clip": node(
-            "WanDirectorLoadTextEncoder", text_encoder_name="wan21_text.safetensors", precision="fp32", device="cpu"
-        ),
-        "vae": node("WanDirectorLoadVAE", vae_name="wan21_vae.safetensors", precision="fp32"),
-        "positive": node("CLIPTextEncode", clip=["clip", 0], text="a cat dances"),
-        "negative": node("CLIPTextEncode", clip=["clip", 0], text="blurry"),
-        "size": node("WanDirectorEmptyLatent", vae=["vae", 0], width=64, height=64, frames=9, batch_size=1),
-        **sampling,
-        "save": node("SaveLatent", samples=["sampler", 0], filename_prefix=f"experts/{name}"),
-    }
-    record = server.run(prompt)
-    assert record["status"]["status_str"] == "success", record["status"]["messages"]
-    (saved,) = record["outputs"]["save"]["latents"]
-    return load_file(server.folder / "output" / saved["subfolder"] / saved["filename"])["latent_tensor"]
+SIZE = {"size": node("WanDirectorEmptyLatent", vae=["vae", 0], width=64, height=64, frames=9, batch_size=1)}
 
 
 def test_one_sampler_with_both_experts_equals_two_native_samplers(experts):
-    expected = latent(experts, "two", TWO_SAMPLERS)
+    expected = finished_latent(experts, SIZE | TWO_SAMPLERS, "experts/two")
     assert expected.shape == (1, 16, 3, 8, 8) and expected.std() > 0.1
     # Both compute in float32; the sums of five steps differ by its rounding.
-    assert (latent(experts, "one", ONE_SAMPLER) - expected).abs().max() < 1e-4 * expected.abs().max()
+    ours = finished_latent(experts, SIZE | ONE_SAMPLER, "experts/one")
+    assert (ours - expected).abs().max() < 1e-4 * expected.abs().max()

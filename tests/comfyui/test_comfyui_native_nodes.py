@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from .conftest import node
+
 TINY = "wan_director_tiny_demo_"
 Prompt = dict[str, dict[str, Any]]
-
-
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def graph(model: str, **changes: Any) -> Prompt:

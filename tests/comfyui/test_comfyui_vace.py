@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from wan_director.dit.config import DiTConfig
-from wan_director.dit.model import WanDiT
+
+from .conftest import finished_latent, node, save_random_dit
 
 NAME = "wan21_vace.safetensors"
 SIZE = {"vae": ["vae", 0], "width": 64, "height": 64, "batch_size": 1, "strength": 0.8}
@@ -16,20 +13,10 @@ SIDES = {"positive": ["positive", 0], "negative": ["negative", 0]}
 PICTURES = {"control_video": ["clip", 0], "reference_image": ["small", 0]}
 
 
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
-
-
 @pytest.fixture(scope="module")
 def vace_server(odd_models):
-    """The server with a random VACE model that ComfyUI's own loader takes too: its heads are 128 wide."""
-    config = DiTConfig(dim=128, ffn_dim=128, heads=1, layers=2, text_dim=4096, freq_dim=256, vace_blocks=2)
-    generator = torch.Generator().manual_seed(0)
-    weights = {
-        name: torch.randn(value.shape, generator=generator) * 0.05 + float("norm" in name and "weight" in name)
-        for name, value in WanDiT(config).state_dict().items()
-    }
-    save_file(weights, odd_models.folder / "models" / "diffusion_models" / NAME)
+    """The server with a random VACE model."""
+    save_random_dit(odd_models.folder / "models" / "diffusion_models" / NAME, seed=0, vace_blocks=2)
     return odd_models
 
 
@@ -58,24 +45,14 @@ SAMPLERS = {
 
 def latent(server, conditioning: str, sampler: str) -> torch.Tensor:
     """The finished latent [1, 16, 1 + 3, 8, 8], the reference's frame first."""
-    prompt = {
-        "clip_encoder": node(
-            "WanDirectorLoadTextEncoder", text_encoder_name="wan21_text.safetensors", precision="fp32", device="cpu"
-        ),
-        "vae": node("WanDirectorLoadVAE", vae_name="wan21_vae.safetensors", precision="fp32"),
-        "positive": node("CLIPTextEncode", clip=["clip_encoder", 0], text="a cat dances"),
-        "negative": node("CLIPTextEncode", clip=["clip_encoder", 0], text="blurry"),
+    nodes = {
         "picture": node("LoadImage", image="example.png"),
         "small": node("ImageScale", image=["picture", 0], upscale_method="area", width=64, height=64, crop="center"),
         "clip": node("RepeatImageBatch", image=["small", 0], amount=9),
         "vace": CONDITIONING[conditioning],
         **SAMPLERS[sampler],
-        "save": node("SaveLatent", samples=["sampler", 0], filename_prefix=f"vace/{conditioning}_{sampler}"),
     }
-    record = server.run(prompt)
-    assert record["status"]["status_str"] == "success", record["status"]["messages"]
-    (saved,) = record["outputs"]["save"]["latents"]
-    return load_file(server.folder / "output" / saved["subfolder"] / saved["filename"])["latent_tensor"]
+    return finished_latent(server, nodes, f"vace/{conditioning}_{sampler}")
 
 
 def test_either_conditioning_gives_the_same_in_either_sampler(vace_server):
