@@ -21,6 +21,8 @@ from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.runner import run_graph
 from wan_director.nodes.host import use_host
 
+from .load_14b import anonymous_bytes
+
 GRAPH = Path(__file__).resolve().parent.parent / "workflows" / "api" / "tiny_low_memory.json"
 WARM_UP = 3
 """Runs after which the allocator has seen every size."""
@@ -57,12 +59,6 @@ def run_once(path: Path, seed: int) -> None:
     }
     run_graph(nodes, classes, workflow)
     gc.collect()
-
-
-def anonymous_bytes() -> int:
-    """Memory of this process that is no window into a file."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from ..dit.config import DiTConfig
 from .checkpoint import Checkpoint, human_bytes
@@ -50,6 +51,11 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
         lines.append(("beside it", ", ".join(extras[:5]) + more))
     lines.append(("belongs in", FOLDERS[spec.kind]))
     lines.append(("goes with", ", ".join(_with_source(name) for name in spec.goes_with)))
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[tuple[str, str]]) -> str:
+    """'name  value' a line, the values below one another."""
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 

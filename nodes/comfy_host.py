@@ -180,11 +180,6 @@ class ComfyResidence:
         self._load()
         yield self.module
 
-    @contextlib.contextmanager
-    def unloaded(self) -> Iterator[nn.Module]:
-        self.unload()
-        yield self.module
-
     def unload(self) -> None:
         self._weights.unload()
 

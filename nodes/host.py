@@ -82,11 +82,8 @@ class Residence(Protocol):
             memory: which blocks stay on the CPU; its `streaming` then brings them in.
         """
 
-    def unloaded(self) -> AbstractContextManager[nn.Module]:
-        """The model with all its weights on the CPU, to compute there."""
-
     def unload(self) -> None:
-        """Takes all weights to the CPU; outside of `loaded`."""
+        """Takes all weights to the CPU, outside of `loaded`: to compute there, or to leave the device to others."""
 
     def reload(self) -> None:
         """Inside `loaded`: brings back the weights if the host has unloaded them in between; free when it has not."""

@@ -195,8 +195,8 @@ class WanVAE:
         residence, memory = self.residence, self.memory
         if memory.vae == "cpu":
             check_for_cpu(self.dtype, self.file, "Load Wan VAE")
-            with residence.unloaded() as vae:
-                yield vae, memory.strips or 1
+            residence.unload()
+            yield residence.module, memory.strips or 1
             return
         if residence.device.type == "cuda":
             warn_of_slow_conv3d()
@@ -384,8 +384,8 @@ def _embed(
     host().check_interrupt()
     if memory.text_encoder == "cpu":
         check_for_cpu(dtype, spec.path.name, "Load Wan Text Encoder")
-        with residence.unloaded() as encoder:
-            return encode_tokens(encoder, prompt)
+        residence.unload()
+        return encode_tokens(residence.module, prompt)
     task = text_task(bytes_of(residence.module, dtype), spec.config, len(prompt.ids))
     choice = memory.choose(task, residence.device, lambda _limit: ("computed on the CPU: choose text_encoder 'cpu'",))
     policy = memory.policy(choice)

@@ -176,21 +176,19 @@ def _experts(
 
 def _warn_of_idle(experts: dict[Expert, _Guided], makers: Sequence[Expert]) -> None:
     """Tells of LoRAs that are active in none of the steps that their models make; `makers`: who makes each step."""
-    idle: dict[tuple, AppliedAdapter] = {}
-    for name, expert in experts.items():
-        parts = [step / len(makers) for step, maker in enumerate(makers) if maker == name]
-        for lora in expert.model.loras:
-            key = (lora.adapter.name, lora.start, lora.end)
-            if any(lora.strength_at(part) for part in parts):
-                idle[key] = None
-            elif lora.strength and makers:
-                idle.setdefault(key, lora)
-    for lora in idle.values():
-        if lora is not None:
+    parts = {name: [step / len(makers) for step, maker in enumerate(makers) if maker == name] for name in experts}
+    loras = [(lora, parts[name]) for name, expert in experts.items() for lora in expert.model.loras if lora.strength]
+    active = {_part(lora) for lora, own in loras if any(lora.strength_at(part) for part in own)}
+    for name, start, end in dict.fromkeys(_part(lora) for lora, _ in loras):
+        if makers and (name, start, end) not in active:
             logger.warning(
                 "%s does nothing in this run: none of the %d steps begins in its part from %g to %g. Widen it.",
-                lora.adapter.name, len(makers), lora.start, lora.end,
+                name, len(makers), start, end,
             )  # fmt: skip
+
+
+def _part(lora: AppliedAdapter) -> tuple[str, float, float]:
+    return lora.adapter.name, lora.start, lora.end
 
 
 def _preview(model: WanModel, result: SampleResult) -> Tensor | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ..checkpoint import Checkpoint, human_bytes
+from ..describe import aligned
 from .misfits import made_for
 from .roles import find_part
 
@@ -44,5 +45,4 @@ def describe_lora(checkpoint: Checkpoint) -> str:
         ("belongs in", "models/loras"),
         ("goes with", "a model it is made for, in Wan LoRA"),
     ]
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+    return aligned(lines)

@@ -146,11 +146,6 @@ class HeadlessResidence:
         finally:
             self._weights.unload()
 
-    @contextlib.contextmanager
-    def unloaded(self) -> Iterator[nn.Module]:
-        self.unload()
-        yield self.module
-
     def unload(self) -> None:
         self._weights.unload()
 

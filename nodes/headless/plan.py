@@ -74,15 +74,10 @@ class Plan:
     @property
     def host_bytes(self) -> int:
         """RAM that is not given back under pressure."""
-        most = max(planned.choice.host_bytes for planned in self.stages)
-        for at_work in self._sampling:
-            kept = [
-                each.choice.task.anonymous_bytes if self._take_turns else each.choice.host_bytes
-                for each in self._sampling
-                if each is not at_work
-            ]
-            most = max(most, at_work.choice.host_bytes + sum(kept))
-        return most
+        choices = [planned.choice for planned in self._sampling]
+        kept = [choice.task.anonymous_bytes if self._take_turns else choice.host_bytes for choice in choices]
+        sampling = [sum(kept) - own + choice.host_bytes for choice, own in zip(choices, kept)]
+        return max(*sampling, *(planned.choice.host_bytes for planned in self.stages))
 
     @property
     def pinned_bytes(self) -> int:

@@ -29,7 +29,7 @@ SAMPLER = {"seed": 3, "steps": 4, "cfg": 3.0, "shift": 5.0, "solver": "unipc", "
 HIGH, LOW = "a14b_high_noise.safetensors", "a14b_low_noise.safetensors"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def experts(models):
     """Two files of one form, with other weights in each."""
     for seed, name in enumerate((HIGH, LOW)):
