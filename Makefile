@@ -18,6 +18,8 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 # The tests' tensors are small: more threads than this only wait for each other.
 export OMP_NUM_THREADS ?= 2
+# And waiting ones shall sleep, not spin, where other work wants the processor too.
+export OMP_WAIT_POLICY ?= passive
 export PROMPT
 
 .PHONY: demo test lint bench clean

@@ -3,6 +3,7 @@
 if not __package__:  # pytest imports the root of a package a second time, under the bare name `__init__`
     __package__ = "wan_director"
 
+from .common import threads  # noqa: F401  (first: before anything imports torch)
 from .nodes.api import HOSTED
 from .nodes.decode import WanDirectorDecode
 from .nodes.experts import WanDirectorExperts

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
+from ..common.initial import scaled_normal
 from .attention import Attention
 from .config import DiTConfig
 from .layers import RMSNorm, add, add_gated, affine_norm, modulated_norm
@@ -117,7 +117,7 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(
             operations.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), operations.Linear(config.ffn_dim, dim)
         )
-        self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+        self.modulation = nn.Parameter(scaled_normal(1, 6, dim, width=dim))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x [B, L, D] -> [B, L, D] in x's dtype; matrices are multiplied in the dtype of `context.text`.

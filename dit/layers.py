@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..common.initial import scaled_normal
 from .config import PATCH, DiTConfig
 
 
@@ -109,7 +110,7 @@ class Head(nn.Module):
         super().__init__()
         self.eps = config.eps
         self.head = operations.Linear(config.dim, config.out_channels * PATCH[0] * PATCH[1] * PATCH[2])
-        self.modulation = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
+        self.modulation = nn.Parameter(scaled_normal(1, 2, config.dim, width=config.dim))
 
     def forward(self, x: Tensor, time: Tensor, dtype: torch.dtype) -> Tensor:
         """x [B, L, D], time [B, G, D] for G equal runs of tokens -> [B, L, patch values], multiplied in `dtype`."""

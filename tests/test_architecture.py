@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "sampling": {"common", "dit"},
     "model_loading": {"common", "vae3d", "dit", "text_encoder"},
     "nodes": {"common", "sampling", "model_loading"} | ISLANDS,
-    "__init__.py": {"nodes"},
+    "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "sampling", "model_loading", "nodes", "NODE_CLASS_MAPPINGS"} | ISLANDS,
 }
 # Run from a checkout, never by ComfyUI: they import the installed package and may print.

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..common.initial import scaled_normal
+
 # Source: Radford et al., CLIP, 2021; the published preprocessing of every CLIP model.
 _PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -68,13 +70,13 @@ class ClipVisionEncoder(nn.Module):
     def __init__(self, config: ClipVisionConfig, operations=nn):
         super().__init__()
         self.config = config
-        self.cls_embedding = nn.Parameter(torch.randn(1, 1, config.dim) / config.dim**0.5)
-        self.pos_embedding = nn.Parameter(torch.randn(1, config.tokens, config.dim) / config.dim**0.5)
+        self.cls_embedding = nn.Parameter(scaled_normal(1, 1, config.dim, width=config.dim))
+        self.pos_embedding = nn.Parameter(scaled_normal(1, config.tokens, config.dim, width=config.dim))
         self.patch_embedding = operations.Conv2d(3, config.dim, config.patch, stride=config.patch, bias=False)
         self.pre_norm = LayerNorm(config.dim, config.eps)
         self.transformer = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
         self.post_norm = LayerNorm(config.dim, config.eps)
-        self.head = nn.Parameter(torch.randn(config.dim, config.embed_dim) / config.dim**0.5)
+        self.head = nn.Parameter(scaled_normal(config.dim, config.embed_dim, width=config.dim))
 
     def forward(self, pixels: Tensor) -> ClipVisionOutput:
         """Features of normalised pictures [B, 3, image_size, image_size] (see `preprocess`); float32."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..common.initial import scaled_normal
+
 
 @dataclass(frozen=True, slots=True)
 class UMT5Config:
@@ -43,7 +45,7 @@ class UMT5Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.block_stream: Callable[[Iterable[nn.Module]], Iterable[nn.Module]] = iter
-        self.token_embedding = operations.Embedding(config.vocab, config.dim)
+        self.token_embedding = _embedding(config.vocab, config.dim, operations)
         self.blocks = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
         self.norm = RMSNorm(config.dim, config.eps)
 
@@ -139,7 +141,7 @@ class PositionBias(nn.Module):
 
     def __init__(self, config: UMT5Config, operations):
         super().__init__()
-        self.embedding = operations.Embedding(config.buckets, config.heads)
+        self.embedding = _embedding(config.buckets, config.heads, operations)
 
     def forward(self, buckets: Tensor) -> Tensor:
         """Buckets [2L - 1] of the distances 1 - L ... L - 1 -> bias [N, L (query), L (key)], float32."""
@@ -178,3 +180,7 @@ def distance_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
     growth = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
     far = (exact + (growth * (half - exact)).long()).clamp(max=half - 1)
     return side + torch.where(distance < exact, distance, far)
+
+
+def _embedding(rows: int, width: int, operations) -> nn.Module:
+    return operations.Embedding(rows, width, _weight=scaled_normal(rows, width, width=1))

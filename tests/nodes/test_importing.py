@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import wan_director
 
 ROOT = Path(wan_director.__file__).parent
@@ -53,3 +54,26 @@ def test_a_second_import_under_a_bare_name_gives_the_same_nodes():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.NODE_CLASS_MAPPINGS == wan_director.NODE_CLASS_MAPPINGS
+
+
+def test_a_run_never_imports_the_compiler(tmp_path):
+    """torch._dynamo costs 1.7 s of processor time; random initial values on the meta device used to bring it in."""
+    arguments = ["run", str(ROOT / "workflows" / "api" / "tiny_t2v.json"), "--quiet", "--output", str(tmp_path)]
+    code = (
+        "import sys\n"
+        "from wan_director.__main__ import main\n"
+        f"code = main({[*arguments, '--set', 'WanDirectorSampler.steps=1']!r})\n"
+        "print(code, 'torch._dynamo' in sys.modules)"
+    )
+    assert python(code).splitlines()[-1] == "0 False"
+
+
+@pytest.mark.parametrize(("own", "seen"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_idle_threads_sleep_unless_the_user_says_otherwise(own, seen, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    assert python("import os, wan_director; print(os.environ['OMP_WAIT_POLICY'])") == seen
+    assert python("import os, torch, wan_director; print(os.environ.get('OMP_WAIT_POLICY'))") == str(
+        own.get("OMP_WAIT_POLICY")
+    )
