@@ -20,7 +20,11 @@ class Signature(NamedTuple):
     pieces: tuple[str, ...]
 
 
-_LORA_PIECES = (".lora_A.", ".lora_down.", "lora_unet_", ".hada_w1_a", ".lokr_w", ".lora_A_", ".diff_b\n")
+_LORA_PIECES = (
+    ".lora_A.", ".lora_down.", "lora_unet_", ".hada_w1_a", ".lokr_w", ".lora_A_", ".diff_b\n",
+    # Kin of LoRA that cannot be applied belongs in the same folder, where the loader names it.
+    "lycoris_", ".oft_blocks", ".oft_R", ".boft_R", ".ia3_l", ".vera_lambda_", ".hra_u", ".lora_E",
+)  # fmt: skip
 
 # More specific signatures come first: the first match names the file.
 SIGNATURES = (

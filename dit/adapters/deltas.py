@@ -144,13 +144,15 @@ class Change:
     """What one adapter does to one parameter W.
 
     Without magnitude: W + strength * delta. With it (DoRA): every row of W + delta gets the length that `magnitude`
-    [out, 1] says, or every column that of `magnitude` [1, in]; strength blends from W to that.
+    [out, 1] says, or every column that of `magnitude` [1, in]; strength blends from W to that. One that `replaces`
+    holds the trained parameter itself in its delta; strength blends from W to it.
 
     Source: Liu et al., "DoRA", arXiv 2402.09353, equation 5.
     """
 
     delta: Delta
     magnitude: Tensor | None = None
+    replaces: bool = False
 
     @property
     def size_bytes(self) -> int:

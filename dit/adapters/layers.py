@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -49,12 +49,17 @@ class ChangeParts(nn.Module):
         """The strength at this moment."""
         return self._dial.strength
 
+    @property
+    def replaces(self) -> bool:
+        """Whether the change holds the whole parameter."""
+        return self._template.replaces
+
     def change(self, device: torch.device, dtype: torch.dtype | None = None) -> Change:
         """The change on `device`, its factors in `dtype` (None: as in the file)."""
         delta = self._template.delta
         factors = {name: getattr(self, name).to(device, dtype) for name in tensors_of(delta)}
         magnitude = None if self.magnitude is None else self.magnitude.to(device)
-        return Change(with_tensors(delta, factors), magnitude)
+        return replace(self._template, delta=with_tensors(delta, factors), magnitude=magnitude)
 
 
 class AdaptedLinear(nn.Module):
@@ -92,7 +97,10 @@ class AdaptedLinear(nn.Module):
             for parts in weights:
                 self._add(parts, rows[part], tokens[part])
         for parts in biases:
-            rows.add_(parts.change(x.device, x.dtype).delta.values, alpha=_full_scale(parts))
+            change = parts.change(x.device, x.dtype)
+            rows.add_(change.delta.values, alpha=_full_scale(parts))
+            if change.replaces:
+                rows.sub_(self.base.bias.to(rows.dtype), alpha=parts.strength)
         return rows.view(y.shape)
 
     def _add(self, parts: ChangeParts, y: Tensor, x: Tensor) -> None:
@@ -113,12 +121,18 @@ class AdaptedLinear(nn.Module):
             y.sub_(self.base.bias.to(y.dtype), alpha=parts.strength)
 
     def _rescale(self, y: Tensor, weights: Sequence[ChangeParts]) -> None:
-        """DoRA's gain on the base's own rows: y = x W' + b -> x W' * gain + b, before anything else is added to y."""
+        """Gain on the base's own rows, DoRA's or 0 for a replaced weight: y = x W' + b -> x W' * gain + b, before
+        anything else is added to y."""
         extra = None
         for parts in weights:
-            if parts.magnitude is not None and parts.magnitude.shape[1] == 1:
+            if parts.replaces:
+                more = torch.full((y.shape[1],), -parts.strength, device=y.device)
+            elif parts.magnitude is not None and parts.magnitude.shape[1] == 1:
                 gain = self._gain(parts, parts.change(y.device, y.dtype))
                 more = parts.strength * (gain[:, 0] - 1)
+            else:
+                more = None
+            if more is not None:
                 extra = more if extra is None else extra + more
         if extra is None:
             return

@@ -61,7 +61,9 @@ def merged(weight: Tensor, changes: Sequence[tuple[Change, float]]) -> Tensor:
         total = base.clone()
         for (change, strength), gain in zip(changes, gains):
             delta = change.delta.rows(part).reshape(base.shape)
-            if gain is None:
+            if change.replaces:
+                total.add_(delta - base, alpha=strength)
+            elif gain is None:
                 total.add_(delta, alpha=strength)
             else:
                 scaled = (base + delta) * (gain[part] if gain.shape[1] == 1 else gain)

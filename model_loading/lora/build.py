@@ -21,7 +21,7 @@ Group = Mapping[str, str]
 
 Sizes = Mapping[str, tuple[int, ...]]
 
-_BIASES = ("diff_b", "up_bias")
+_BIASES = ("diff_b", "up_bias", "whole_bias")
 
 
 def target_of(layer: str, role: str, sizes: Sizes) -> str | None:
@@ -34,7 +34,13 @@ def target_of(layer: str, role: str, sizes: Sizes) -> str | None:
 
 def _is_plain_difference(layer: str, group: Group, sizes: Sizes) -> bool:
     """Whether a group holds the difference of a norm or a free parameter, for which only its numbers count."""
-    return "diff" in group and (layer in sizes or len(sizes[f"{layer}.weight"]) == 1)
+    role = plain_role(group)
+    return role is not None and (layer in sizes or len(sizes[f"{layer}.weight"]) == 1)
+
+
+def plain_role(group: Group) -> str | None:
+    """The role of a group that is one tensor in the place of the parameter: its difference, or the whole of it."""
+    return next((role for role in ("diff", "whole") if role in group), None)
 
 
 class GroupReader:
@@ -59,7 +65,7 @@ class GroupReader:
         weight = sizes[target_of(layer, "diff", sizes)] if form or "diff_m" in group else ()
         if form is not None:
             if _is_plain_difference(layer, group, sizes):
-                return self._free_misfit(layer, group["diff"], weight)
+                return self._free_misfit(layer, group[plain_role(group)], weight)
             found = form.shape(self._shapes(group))
             if found is None:
                 raise self._unfit(layer, group, form)
@@ -84,15 +90,17 @@ class GroupReader:
         weight = target_of(layer, "diff", sizes)
         if form is not None:
             if _is_plain_difference(layer, group, sizes):
-                yield weight, Change(Full(self._tensor(group["diff"]).reshape(sizes[weight])))
+                role = plain_role(group)
+                values = Full(self._tensor(group[role]).reshape(sizes[weight]))
+                yield weight, Change(values, replaces=role == "whole")
             else:
                 yield weight, self._weight_change(layer, group, form, scale, sizes[weight])
         if "diff_m" in group:
             yield weight, Change(Full(self._tensor(group["diff_m"]).reshape(sizes[weight])))
         for role in _BIASES:
             if role in group:
-                factor = scale if role == "up_bias" else 1.0
-                yield f"{layer}.bias", Change(Full(self._tensor(group[role]).flatten(), factor))
+                values = Full(self._tensor(group[role]).flatten(), scale if role == "up_bias" else 1.0)
+                yield f"{layer}.bias", Change(values, replaces=role == "whole_bias")
 
     def _weight_change(self, layer: str, group: Group, form: Form, scale: float, size: tuple[int, ...]) -> Change:
         tensors = {role: self._tensor(group[role]) for role in form.parts if role in group}
@@ -100,7 +108,7 @@ class GroupReader:
         out, inner = size[0], prod(size[1:])
         if magnitude is not None:
             magnitude = self._magnitude(layer, magnitude, out, inner)
-        return Change(form.make(tensors, scale), magnitude)
+        return Change(form.make(tensors, scale), magnitude, replaces="whole" in group)
 
     def _magnitude(self, layer: str, magnitude: Tensor, out: int, inner: int) -> Tensor:
         """DoRA's lengths: of the rows [out, 1], unless they are written as those of the columns, [1, in]."""
@@ -108,6 +116,12 @@ class GroupReader:
             return magnitude
         if magnitude.numel() == out:
             return magnitude.reshape(out, 1)
+        if magnitude.ndim > 2 and magnitude.shape[0] == 1:
+            raise CheckpointError(
+                f"{self.name} holds DoRA lengths of {layer} for each input channel of a convolution "
+                f"({list(magnitude.shape)}), which are not supported. Train it without that layer, or with lengths of "
+                "the output channels (LyCORIS: wd_on_output)."
+            )
         raise CheckpointError(
             f"{self.name}: the DoRA lengths of {layer} have the shape {list(magnitude.shape)}, but its weight has "
             f"{out} rows and {inner} columns. The file is damaged: download it again."

@@ -6,6 +6,7 @@ from collections import Counter
 
 from ..checkpoint import Checkpoint, human_bytes
 from ..describe import aligned
+from .kin import other_adapter
 from .misfits import made_for
 from .roles import find_part
 
@@ -35,6 +36,9 @@ def describe_lora(checkpoint: Checkpoint) -> str:
             forms[_FORMS[part.role]] += 1
         if part.role in _RANKED and info.shape:
             ranks.add(info.shape[0])
+    other = other_adapter(checkpoint.tensors)
+    if other is not None:
+        forms = Counter({f"{other[0]}, which is not applied here": len(checkpoint.tensors)})
     lines = [
         ("file", str(checkpoint.path)),
         ("model", "a LoRA, which changes a diffusion model"),

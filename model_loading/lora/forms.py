@@ -40,11 +40,17 @@ def _product(left: tuple[int, ...] | None, right: tuple[int, ...] | None) -> Mat
 
 
 def _low_rank_shape(shapes: Shapes) -> Matrix | None:
+    if "gate" in shapes and (not shapes.get("down") or prod(shapes["gate"]) != shapes["down"][0]):
+        return None
     return _product(shapes.get("up"), shapes.get("down"))
 
 
 def _make_low_rank(parts: Mapping[str, Tensor], scale: float) -> LowRank:
-    return LowRank(parts["down"].flatten(1), parts["up"].flatten(1), scale)
+    """up @ down; AdaLoRA (Zhang et al., arXiv 2303.10512) has a factor for each rank between the two."""
+    down = parts["down"].flatten(1)
+    if "gate" in parts:
+        down = down * parts["gate"].reshape(-1, 1)
+    return LowRank(down, parts["up"].flatten(1), scale)
 
 
 def _hadamard_shape(shapes: Shapes) -> Matrix | None:
@@ -89,8 +95,12 @@ def _make_full(parts: Mapping[str, Tensor], scale: float) -> Full:
     return Full(parts["diff"].flatten(1), scale)
 
 
+def _make_whole(parts: Mapping[str, Tensor], scale: float) -> Full:
+    return Full(parts["whole"].flatten(1))
+
+
 FORMS = (
-    Form("LoRA", ("down", "up"), _low_rank_shape, lambda shapes: shapes["down"][0], _make_low_rank),
+    Form("LoRA", ("down", "up", "gate"), _low_rank_shape, lambda shapes: shapes["down"][0], _make_low_rank),
     Form(
         "LoHa",
         ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
@@ -105,5 +115,6 @@ FORMS = (
         _kronecker_rank,
         _make_kronecker,
     ),
+    Form("whole weight", ("whole",), lambda shapes: _matrix(shapes["whole"]), lambda shapes: None, _make_whole),
     Form("difference", ("diff",), lambda shapes: _matrix(shapes["diff"]), lambda shapes: None, _make_full),
 )

@@ -16,6 +16,7 @@ from ..known_files import FOLDERS
 from ..quantization.scales import WEIGHT_SCALES
 from ..spec import KIND_TITLES, LOADER_NODES, ModelSpec
 from .build import GroupReader, target_of
+from .kin import refuse_other
 from .misfits import no_match, wrong_size
 from .names import LayerNames
 from .report import LoraReport
@@ -28,10 +29,11 @@ _CHANNEL_LAYERS = ("patch_embedding", "head.head", "vace_patch_embedding")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedLora:
-    """A LoRA ready for one model, and what became of its tensors."""
+    """A LoRA ready for one model, what became of its tensors, and whether the file holds parts for two experts."""
 
     adapter: Adapter
     report: LoraReport
+    holds_two_experts: bool = False
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class _Sorting:
     paths: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     unmatched: list[str] = field(default_factory=list)
+    holds_two_experts: bool = False
 
     def drop(self, layer: str, reason: str | None) -> None:
         """Takes a layer out again: ignored for a reason, or unmatched."""
@@ -62,7 +65,9 @@ def check_lora(path: str | Path) -> None:
     _parts(open_checkpoint(path))
 
 
-def read_lora(path: str | Path, shapes: ParameterShapes, model: ModelSpec) -> LoadedLora:
+def read_lora(
+    path: str | Path, shapes: ParameterShapes, model: ModelSpec, *, is_second_expert: bool = False
+) -> LoadedLora:
     """Reads a LoRA for a model.
 
     Everything is checked by names and shapes before a number is read; then every number is checked to be finite.
@@ -72,6 +77,7 @@ def read_lora(path: str | Path, shapes: ParameterShapes, model: ModelSpec) -> Lo
         path: a .safetensors file (or .pt, .bin of plain tensors).
         shapes: the parameters of the model.
         model: what the model is, for messages.
+        is_second_expert: which part of a file for both experts of a Wan 2.2 pair is taken: that of the low-noise one.
 
     Raises:
         MissingFileError: there is no such file.
@@ -80,7 +86,7 @@ def read_lora(path: str | Path, shapes: ParameterShapes, model: ModelSpec) -> Lo
     """
     checkpoint = open_checkpoint(path)
     parts = _parts(checkpoint)
-    sorting = _sort(checkpoint, parts, shapes)
+    sorting = _sort(checkpoint, parts, shapes, is_second_expert=is_second_expert)
     reader = GroupReader(checkpoint, read_scaling(checkpoint))
     _check_shapes(reader, sorting, shapes, model)
     if not sorting.groups:
@@ -94,12 +100,13 @@ def read_lora(path: str | Path, shapes: ParameterShapes, model: ModelSpec) -> Lo
     report = LoraReport(
         checkpoint.path.name, matched, len(changes), MappingProxyType(sorting.ignored), tuple(sorting.unmatched)
     )
-    return LoadedLora(adapter, report)
+    return LoadedLora(adapter, report, sorting.holds_two_experts)
 
 
 def _parts(checkpoint: Checkpoint) -> Mapping[str, Part | None]:
     parts = {key: find_part(key) for key in checkpoint.tensors}
     name = checkpoint.path.name
+    refuse_other(name, parts)
     scale = next((key for key in parts if key.endswith(WEIGHT_SCALES)), None)
     if scale is not None and any(parts.values()):
         raise CheckpointError(
@@ -122,10 +129,13 @@ def _parts(checkpoint: Checkpoint) -> Mapping[str, Part | None]:
     )
 
 
-def _sort(checkpoint: Checkpoint, parts: Mapping[str, Part | None], shapes: ParameterShapes) -> _Sorting:
+def _sort(
+    checkpoint: Checkpoint, parts: Mapping[str, Part | None], shapes: ParameterShapes, *, is_second_expert: bool
+) -> _Sorting:
     """Tensors by official layer and role; what has no layer in the model is ignored or unmatched."""
-    names = LayerNames(shapes.shapes, (part.path for part in parts.values() if part))
-    sorting = _Sorting()
+    paths = (part.path for part in parts.values() if part)
+    names = LayerNames(shapes.shapes, paths, is_second_expert=is_second_expert)
+    sorting = _Sorting(holds_two_experts=names.holds_two_experts)
     for key, part in parts.items():
         layer = _layer(names, part, shapes) if part else None
         is_known = part is not None and (layer or names.find(part.path)) is not None

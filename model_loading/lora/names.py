@@ -42,13 +42,15 @@ _TO_DIFFUSERS = Renaming(
 _DIFFUSERS_MARKS = re.compile(r"[._]attn[12][._]|[._]ffn[._]net[._]|condition_embedder|scale_shift_table")
 
 _PREFIX = re.compile(
-    r"(?:base_model\.model\.|(?:model\.)?diffusion_model[._]|transformer(?:_2)?\.|unet\.|pipe\.dit\.|dit\.|model\."
+    r"(?:base_model\.model\.|(?:model\.)?diffusion_model[._]|transformer(?:_2)?\.|unet\.|pipe\.dit2?\.|dit2?\.|model\."
     r"|module\.|lora_unet_+|lora_transformer_+|lycoris_+)"
 )
 _TEXT_ENCODER = re.compile(r"(?:base_model\.model\.)?(?:lora_te\d?_|text_encoders?(?:_\d)?[._]|te\d?\.|text_model\.)")
 _IMAGE_BRANCH = re.compile(r"[kv]_img|img_emb|add_[kv]_proj|norm_added_k|image_embedder")
 _VACE = re.compile(r"vace_(?:blocks|patch_embedding)")
-_OTHER_EXPERT = re.compile(r"transformer_2\.")
+# Of a pair of experts in one file, as diffusers and DiffSynth name their two transformers.
+_FIRST_EXPERT = re.compile(r"transformer\.|(?:pipe\.)?dit\.")
+_SECOND_EXPERT = re.compile(r"transformer_2\.|(?:pipe\.)?dit2\.")
 _MARKS_IN_NAMES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
@@ -62,9 +64,10 @@ class LayerNames:
         parameters: names of the model's parameters.
         paths: all spellings in the file; they tell whether it uses diffusers' names, which could otherwise be
             mistaken (`norm2`), and whether it holds the second expert of a Wan 2.2 pair beside the first.
+        is_second_expert: which part of such a file the model takes.
     """
 
-    def __init__(self, parameters: Iterable[str], paths: Iterable[str]) -> None:
+    def __init__(self, parameters: Iterable[str], paths: Iterable[str], *, is_second_expert: bool = False) -> None:
         layers = {layer_of(name) for name in parameters}
         paths = list(paths)
         if any(_DIFFUSERS_MARKS.search(path) for path in paths):
@@ -74,7 +77,10 @@ class LayerNames:
             self._official: Mapping[str, str] = spelled | short
         else:
             self._official = {_flat(layer): layer for layer in layers}
-        self._has_two_experts = any(path.startswith("transformer.") for path in paths)
+        self.holds_two_experts = all(
+            any(expert.match(path) for path in paths) for expert in (_FIRST_EXPERT, _SECOND_EXPERT)
+        )
+        self._other_expert = _FIRST_EXPERT if is_second_expert else _SECOND_EXPERT
 
     def find(self, path: str) -> str | None:
         """The official layer ("blocks.0.self_attn.q") or free parameter ("blocks.0.modulation"), if there is one."""
@@ -84,8 +90,9 @@ class LayerNames:
         """Why a layer may be left out without harm; None if it may not. `is_known`: the model has it."""
         if _TEXT_ENCODER.match(path):
             return "of a text encoder"
-        if self._has_two_experts and _OTHER_EXPERT.match(path):
-            return "of a second expert (transformer_2)"
+        if self.holds_two_experts and self._other_expert.match(path):
+            second = self._other_expert is _SECOND_EXPERT
+            return "of a second expert (transformer_2)" if second else "of the first expert (transformer)"
         if not is_known and _IMAGE_BRANCH.search(path):
             return "of the CLIP image branch, which this model does not have"
         if not is_known and _VACE.search(path):

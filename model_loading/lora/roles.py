@@ -11,6 +11,7 @@ _NAMED = r"(?:\.(?!weight$)[\w-]+)?"
 # (end of the name, role); the whole name is matched, so the order only matters where two ends overlap.
 _ENDS = (
     (rf"\.lora_A{_NAMED}(?:\.weight)?", "down"),
+    (rf"\.lora_E{_NAMED}", "gate"),
     (rf"\.lora_B{_NAMED}\.bias", "up_bias"),
     (rf"\.lora_B{_NAMED}(?:\.weight)?", "up"),
     (r"[._]lora[._]down(?:\.default)?\.weight", "down"),
@@ -27,7 +28,11 @@ _ENDS = (
     (r"\.(?:diff|w_norm)(?:\.weight)?", "diff"),
     (r"\.(?:diff_b|b_norm)", "diff_b"),
     (r"\.diff_m", "diff_m"),
+    # What PEFT trained whole beside the LoRA (modules_to_save, bias); only under its own prefix, see below.
+    (r"(?:\.base_layer)?\.weight", "whole"),
+    (r"(?:\.base_layer)?\.bias", "whole_bias"),
 )
+_PEFT_PREFIX = "base_model.model."
 _PATTERNS = tuple((re.compile(r"(?P<path>.+?)" + end), role) for end, role in _ENDS)
 
 
@@ -37,7 +42,8 @@ class Part(NamedTuple):
     Attributes:
         path: the name of its layer, as the file spells it.
         role: down, up, up_bias, alpha, magnitude, core (of a Tucker decomposition), diff, diff_b, diff_m (of a
-            modulation), hada_w1_a, ..., lokr_w2_b.
+            modulation), hada_w1_a, ..., lokr_w2_b, gate (AdaLoRA's factor of each rank), whole and whole_bias (the
+            trained parameter itself).
     """
 
     path: str
@@ -48,6 +54,6 @@ def find_part(key: str) -> Part | None:
     """Reads a tensor's name; None if it is none of a LoRA's."""
     for pattern, role in _PATTERNS:
         found = pattern.fullmatch(key)
-        if found:
+        if found and (key.startswith(_PEFT_PREFIX) or role not in ("whole", "whole_bias")):
             return Part(found["path"], role or found[2])
     return None

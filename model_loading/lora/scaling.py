@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ...common.errors import CheckpointError
+from ...common.log import logger
 from ..checkpoint import Checkpoint
+from .kin import refuse_settings
+from .names import strip_prefixes
+from .patterns import layer_matcher
 
 _DIFFUSERS_KEY = "lora_adapter_metadata"
-_PEFT_CONFIG = "adapter_config.json"
+_PEFT_CONFIG, _PEFT_PREFIX = "adapter_config.json", "base_model.model."
 _MAX_CONFIG_BYTES = 1_000_000
 
 
@@ -22,16 +26,18 @@ class Scaling:
 
     Attributes:
         alpha: for all layers, unless a layer has its own; None: alpha = rank.
-        alphas: end of a layer's name -> alpha.
+        alphas: (whether a layer's name is meant, its alpha); the first that means it counts.
         rank_stabilised: alpha is divided by the root of the rank. Only ever true where the file says so: most
             files with PEFT's names (`base_model.model.`) are ordinary ones.
         unranked: the factor of layers without a rank; PEFT scales a LoKr of two whole matrices too.
+        rank_offset: added to the rank that alpha is divided by; AdaLoRA's is 1e-5.
     """
 
     alpha: float | None = None
-    alphas: Mapping[str, float] = field(default_factory=dict)
+    alphas: tuple[tuple[Callable[[str], bool], float], ...] = ()
     rank_stabilised: bool = False
     unranked: float = 1.0
+    rank_offset: float = 0.0
 
     def scale(self, path: str, rank: int | None, own_alpha: float | None) -> float:
         """The factor of one layer.
@@ -45,10 +51,10 @@ class Scaling:
             return self.unranked
         if own_alpha is not None:
             return own_alpha / rank
-        named = (alpha for end, alpha in self.alphas.items() if path == end or path.endswith("." + end))
-        alpha = next(named, self.alpha)
+        name = strip_prefixes(path)
+        alpha = next((alpha for means, alpha in self.alphas if means(name)), self.alpha)
         alpha = float(rank) if alpha is None else alpha
-        return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
+        return alpha / (math.sqrt(rank) if self.rank_stabilised else rank + self.rank_offset)
 
 
 def read_scaling(checkpoint: Checkpoint) -> Scaling:
@@ -57,7 +63,7 @@ def read_scaling(checkpoint: Checkpoint) -> Scaling:
     Source: huggingface/diffusers loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY; huggingface/peft LoraConfig.
 
     Raises:
-        CheckpointError: it is there but cannot be read.
+        CheckpointError: it is there but cannot be read, or says that the adapter is of a kind that is not applied.
     """
     name = checkpoint.path.name
     written = checkpoint.metadata.get(_DIFFUSERS_KEY)
@@ -67,6 +73,7 @@ def read_scaling(checkpoint: Checkpoint) -> Scaling:
             raise CheckpointError(f"{_PEFT_CONFIG} beside {name} is far too big for a table of settings: remove it.")
         written = beside.read_text(encoding="utf-8", errors="replace")
     if written is None:
+        _tell_of_assumption(checkpoint)
         return _scaling(name, checkpoint.metadata)
     try:
         values = json.loads(written)
@@ -77,17 +84,45 @@ def read_scaling(checkpoint: Checkpoint) -> Scaling:
     return _scaling(name, {str(key).removeprefix("transformer."): value for key, value in values.items()})
 
 
+def _tell_of_assumption(checkpoint: Checkpoint) -> None:
+    """PEFT writes alpha beside the file only, so that one that was renamed has lost it."""
+    keys = checkpoint.tensors
+    if any(key.startswith(_PEFT_PREFIX) and ".lora_A" in key for key in keys) and not any(
+        key.endswith(".alpha") for key in keys
+    ):
+        logger.info(
+            "%s says nothing of alpha: it is taken to be the rank (scale 1). If it was trained with another, keep it "
+            "under the name adapter_model.safetensors with PEFT's %s beside it.",
+            checkpoint.path.name, _PEFT_CONFIG,
+        )  # fmt: skip
+
+
 def _scaling(name: str, values: Mapping[str, Any]) -> Scaling:
+    refuse_settings(name, values)
     is_lycoris = values.get("peft_type") in ("LOHA", "LOKR")
     written = values.get("alpha" if is_lycoris else "lora_alpha")
     alpha = None if written is None else _number(name, written)
     pattern = values.get("alpha_pattern")
     return Scaling(
         alpha,
-        {str(end): _number(name, each) for end, each in pattern.items()} if isinstance(pattern, dict) else {},
+        _alphas(name, pattern) if isinstance(pattern, dict) else (),
         str(values.get("use_rslora", False)).lower() == "true",
         alpha / _number(name, values.get("r")) if is_lycoris and alpha and values.get("r") else 1.0,
+        1e-5 if values.get("peft_type") == "ADALORA" else 0.0,
     )
+
+
+def _alphas(name: str, patterns: Mapping[str, Any]) -> tuple[tuple[Callable[[str], bool], float], ...]:
+    alphas = []
+    for pattern, alpha in patterns.items():
+        matcher = layer_matcher(pattern.removeprefix("transformer."))
+        if matcher is None:
+            raise CheckpointError(
+                f"{name}: its LoRA settings give an alpha for the layers {pattern[:80]!r}, which is no pattern that is "
+                "tried here: at most 200 characters, three repetitions, no look-around. Write out the layers' names."
+            )
+        alphas.append((matcher, _number(name, alpha)))
+    return tuple(alphas)
 
 
 def _number(name: str, value: Any) -> float:

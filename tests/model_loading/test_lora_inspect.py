@@ -33,6 +33,12 @@ def test_inspect_tells_what_a_lora_is_for(header_file, capsys, width, ffn, made_
     assert re.search(r"rank +32\n", text) and re.search("belongs in +models/loras", text)
 
 
+def test_inspect_names_other_adapters(header_file, capsys) -> None:
+    path = header_file({f"lycoris_blocks_{block}_ffn_0.oft_blocks": ("F32", (4, 12, 12)) for block in range(3)})
+    assert main(["inspect", str(path)]) == 0
+    assert re.search("changes +3 layers by OFT or BOFT, which is not applied here", capsys.readouterr().out)
+
+
 def test_inspect_names_the_family_of_a_foreign_lora(header_file, capsys) -> None:
     layer = "lora_unet_double_blocks_0_img_attn_proj.lora_{}.weight"
     shapes = {layer.format("down"): ("BF16", (16, 3072)), layer.format("up"): ("BF16", (3072, 16))}

@@ -232,6 +232,46 @@ def test_damaged_settings(tmp_path, settings):
     assert "settings" in message
 
 
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "a*a*a*a*b", "(?=a)b", r"(a)\\1", "(", "a*" + "b" * 200])
+def test_patterns_without_a_bound_are_not_tried(tmp_path, pattern):
+    settings = f'{{"lora_alpha": 4, "alpha_pattern": {{"{pattern}": 2}}}}'
+    message = refusal_of(tmp_path, pair(), {"lora_adapter_metadata": settings})
+    assert "which is no pattern that is tried here: at most 200 characters, three repetitions" in message
+
+
+def test_lengths_of_the_input_channels_of_a_convolution(tmp_path):
+    layer = "diffusion_model.patch_embedding"
+    tensors = {
+        f"{layer}.lora_down.weight": torch.ones(4, 16, 1, 2, 2),
+        f"{layer}.lora_up.weight": torch.ones(48, 4, 1, 1, 1),
+        f"{layer}.dora_scale": torch.ones(1, 16, 1, 1, 1),
+    }
+    message = refusal_of(tmp_path, tensors)
+    assert "holds DoRA lengths of patch_embedding for each input channel of a convolution ([1, 16, 1, 1, 1])" in message
+    assert "not supported" in message
+
+
+LYCORIS = {
+    "BOFT": {"boft_R.default": (1, 12, 4, 4), "boft_s.default": (48, 1)},
+    "OFT or BOFT": {"oft_blocks": (4, 12, 12), "alpha": ()},
+    "GLoRA": {f"{part}.weight": (4, 48) for part in ("a1", "a2", "b1", "b2")} | {"alpha": ()},
+    "T-LoRA": {"q_layer.weight": (4, 48), "p_layer.weight": (48, 4), "lambda_layer": (1, 4), "alpha": ()},
+    "(IA)\N{SUPERSCRIPT THREE}": {"weight": (48, 1), "on_input": ()},
+}
+
+
+@pytest.mark.parametrize("title", LYCORIS)
+def test_other_adapters_of_lycoris_are_refused_by_name(tmp_path, title):
+    """Names and shapes as LyCORIS 4.1.3 (and PEFT, BOFT) write them."""
+    named = {f"lycoris_blocks_0_self_attn_q.{part}": torch.ones(shape) for part, shape in LYCORIS[title].items()}
+    assert f" is a {title} adapter (" in refusal_of(tmp_path, named)
+
+
+def test_part_of_another_adapter_beside_a_lora(tmp_path):
+    """To leave it out in silence would give another result than the trainer saw."""
+    assert "is a OFT or BOFT adapter" in refusal_of(tmp_path, pair(oft_blocks=torch.ones(4, 12, 12)))
+
+
 def test_cut_files(tmp_path):
     path = tmp_path / "style.safetensors"
     save_file(pair(), path)

@@ -385,3 +385,4 @@ def test_of_two_experts_in_one_file_the_first_is_taken(tmp_path, shapes):
     loaded = read_lora(save(tmp_path, tensors), shapes, model=None)
     assert loaded.adapter.changes["blocks.0.self_attn.q.weight"][0].delta.down[0, 0] == 1.0
     assert loaded.report.ignored == {"of a second expert (transformer_2)": 2}
+    assert loaded.holds_two_experts

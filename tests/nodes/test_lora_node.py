@@ -126,7 +126,7 @@ def test_zero_is_bitwise_absent(model, prompts, lora):
 def test_another_strength_loads_nothing_again(monkeypatch, model, prompts, lora):
     reads, builds = [], []
     read, build = lora_node.read_lora, model_objects.build.load_dit
-    monkeypatch.setattr(lora_node, "read_lora", lambda *args: reads.append(args) or read(*args))
+    monkeypatch.setattr(lora_node, "read_lora", lambda *args, **how: reads.append(args) or read(*args, **how))
     monkeypatch.setattr(model_objects.build, "load_dit", lambda *a, **k: builds.append(a) or build(*a, **k))
     results = [sample(with_lora(model, lora, strength=strength), prompts) for strength in (1.0, 0.5, -1.0)]
     assert len(reads) == 1 and not builds
