@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..common.errors import InvalidInputError
+from ..common.errors import InvalidInputError, WanDirectorError
+from ..common.log import logger
 from .api import io, one_sentence, ui
-from .host import host
+from .host import SavePlace, host
 from .memory import memory_input, with_memory
 from .memory_settings import MemorySettings
 from .models import WanVAE
 from .pictures import clean_clip
+from .saving.names import NodeValues
+from .saving.place import check_place
+from .saving.rescue import keep_frames, keep_latent
 from .sockets import decodable
-from .video_file import FORMATS, PNG_FRAMES, save_video
+from .video_file import FORMATS, GIF, PNG_FRAMES, check_format, save_video
 
 
 class WanDirectorSaveVideo(io.ComfyNode):
@@ -41,11 +47,17 @@ class WanDirectorSaveVideo(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None, format: str | None = None) -> bool:
+        # Raised, not answered: ComfyUI shows an answer once for each of the two widgets, an exception only once.
+        _check_file(filename_prefix, format)
+        return True
+
+    @classmethod
     @one_sentence
     def execute(cls, images: Any, fps: float, filename_prefix: str, format: str, quality: int) -> Any:
         frames = clean_clip(images, "images")
         options = FileOptions(fps, filename_prefix, format, quality)
-        return _saved(frames, frames.shape[1:3], options, cls.hidden)
+        return _saved(frames, frames.shape[1:3], options, cls.hidden, functools.partial(keep_frames, frames))
 
 
 class WanDirectorDecodeToVideo(io.ComfyNode):
@@ -72,6 +84,11 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None, format: str | None = None) -> bool:
+        _check_file(filename_prefix, format)  # raised, not answered, as in Wan Save Video
+        return True
+
+    @classmethod
     @one_sentence
     def execute(
         cls,
@@ -93,7 +110,8 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
         stride = vae.spacial_compression_decode()
         size = (samples.shape[3] * stride, samples.shape[4] * stride)
         with contextlib.closing(vae.decode_frames(samples)) as frames:
-            return _saved(frames, size, FileOptions(fps, filename_prefix, format, quality), cls.hidden)
+            options = FileOptions(fps, filename_prefix, format, quality)
+            return _saved(frames, size, options, cls.hidden, functools.partial(keep_latent, samples))
 
 
 class FileOptions(NamedTuple):
@@ -119,15 +137,17 @@ def _file_inputs() -> list[Any]:
         io.String.Input(
             "filename_prefix",
             default="video/WanDirector",
-            tooltip="Name of the file in the output folder; it may begin with a subfolder and hold %width%, "
-            "%height%, %year%, %month%, %day%, %hour%, %minute%, %second%. A counter is added.",
+            tooltip="Name of the file in the output folder; it may begin with a subfolder and hold %date:yyyy-MM-dd% "
+            "(yyyy yy MM M dd d hh h mm m ss s), %width%, %height%, %year%, %month%, %day%, %hour%, %minute%, %second% "
+            "and values of other nodes as %Node.widget%, by the node's class or title. What some file systems cannot "
+            "hold, such as : ? *, becomes _. A counter is added.",
         ),
         io.Combo.Input(
             "format",
             options=list(FORMATS),
             default="mp4-h264",
-            tooltip="mp4-h264 plays everywhere; mp4-h265 and webm-vp9 are smaller; gif has 256 colours; png "
-            "frames are exact.",
+            tooltip="mp4-h264 plays everywhere; mp4-h265 and webm-vp9 are smaller, but mp4-h265 stays blank in browsers "
+            "without a decoder for it; gif has 256 colours and no room for the workflow; png frames are exact.",
         ),
         io.Int.Input(
             "quality",
@@ -139,10 +159,41 @@ def _file_inputs() -> list[Any]:
     ]
 
 
-def _saved(frames: Iterable[Tensor], size: tuple[int, int], options: FileOptions, hidden: Any) -> Any:
-    """Saves frames [H, W, 3] of a size (height, width) and gives the node's output: a preview of the file."""
-    place = host().save_place(options.filename_prefix, size[1], size[0])
+def _check_file(filename_prefix: str | None, format: str | None) -> None:
+    """Asks, before anything runs, whether the file can be written; what comes over a wire is None."""
+    if format is not None:
+        check_format(format)
+    if filename_prefix is not None:
+        check_place(filename_prefix, host().output_folder())
+
+
+def _saved(
+    frames: Iterable[Tensor],
+    size: tuple[int, int],
+    options: FileOptions,
+    hidden: Any,
+    keep: Callable[[dict[str, Any]], str],
+) -> Any:
+    """Saves frames [H, W, 3] of a size (height, width) and gives the node's output: a preview of the file.
+
+    When that fails, `keep` saves what would be lost, with the metadata, and its sentence follows that of the failure.
+    """
     metadata = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
+    try:
+        return _shown(_written(frames, size, options, hidden, metadata), options.format)
+    except WanDirectorError as error:
+        refusal = type(error)(f"{error} {keep(metadata)}")
+    except (RuntimeError, MemoryError):  # out of memory while frames were made
+        logger.warning("%s", keep(metadata))
+        raise
+    raise refusal
+
+
+def _written(
+    frames: Iterable[Tensor], size: tuple[int, int], options: FileOptions, hidden: Any, metadata: dict[str, Any]
+) -> tuple[SavePlace, list[Path]]:
+    values = NodeValues(hidden.prompt, (hidden.extra_pnginfo or {}).get("workflow"))
+    place = host().save_place(options.filename_prefix, size[1], size[0], values)
     files = save_video(
         frames,
         place,
@@ -151,5 +202,11 @@ def _saved(frames: Iterable[Tensor], size: tuple[int, int], options: FileOptions
         quality=options.quality,
         metadata=metadata,
     )
+    return place, files
+
+
+def _shown(written: tuple[SavePlace, list[Path]], format: str) -> Any:
+    """The canvas plays what is called animated as a video; a GIF is a picture to it."""
+    place, files = written
     saved = [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
-    return io.NodeOutput(ui=ui.SavedImages(saved) if options.format == PNG_FRAMES else ui.PreviewVideo(saved))
+    return io.NodeOutput(ui=ui.SavedImages(saved) if format in (PNG_FRAMES, GIF) else ui.PreviewVideo(saved))
