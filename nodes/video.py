@@ -146,8 +146,8 @@ def _file_inputs() -> list[Any]:
             "format",
             options=list(FORMATS),
             default="mp4-h264",
-            tooltip="mp4-h264 plays everywhere; mp4-h265 and webm-vp9 are smaller, but mp4-h265 stays blank in browsers "
-            "without a decoder for it; gif has 256 colours and no room for the workflow; png frames are exact.",
+            tooltip="mp4-h264 plays everywhere; mp4-h265 and webm-vp9 are smaller, but mp4-h265 stays blank where a "
+            "browser has no decoder for it; gif has 256 colours and no room for the workflow; png frames are exact.",
         ),
         io.Int.Input(
             "quality",

@@ -103,15 +103,13 @@ def _started(program: str) -> Iterator[None]:
         reason = error.strerror or str(error)
     else:
         return
-    by_name = " It is named by the environment variable IMAGEIO_FFMPEG_EXE." if _is_named(program) else ""
+    if os.environ.get("IMAGEIO_FFMPEG_EXE") == program:
+        remedy = "Correct or remove the environment variable IMAGEIO_FFMPEG_EXE, which names it"
+    else:
+        remedy = "Make it executable, install it again with `pip install --force-reinstall imageio-ffmpeg`"
     raise MissingPackageError(
-        f"The ffmpeg at {program}, which encodes videos, cannot be started: {reason}.{by_name} Make it executable, "
-        f"install it again with `pip install --force-reinstall imageio-ffmpeg`, {_ELSE}"
+        f"The ffmpeg at {program}, which encodes videos, cannot be started: {reason}. {remedy}, {_ELSE}"
     )
-
-
-def _is_named(program: str) -> bool:
-    return os.environ.get("IMAGEIO_FFMPEG_EXE") == program
 
 
 def _command(program: str, size: tuple[int, int], fps: float, codec: Codec) -> list[str]:

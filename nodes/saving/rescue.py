@@ -74,4 +74,5 @@ def _places() -> Iterator[Path]:
     yield host().output_folder() / "kept"
     with contextlib.suppress(FileNotFoundError):  # no folder for temporary files can be written
         yield Path(tempfile.gettempdir()) / _SUBFOLDER
-    yield Path.home() / _SUBFOLDER
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        yield Path.home() / _SUBFOLDER
