@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from torch import Tensor
-
-from ..common.errors import InvalidInputError, WanDirectorError
-from ..common.log import logger
-from .api import io, one_sentence, ui
-from .host import SavePlace, host
+from ..common.errors import InvalidInputError
+from .api import io, one_sentence
 from .memory import memory_input, with_memory
 from .memory_settings import MemorySettings
 from .models import WanVAE
 from .pictures import clean_clip
-from .saving.names import NodeValues
-from .saving.place import check_place
 from .saving.rescue import keep_frames, keep_latent
+from .saving.result import FileOptions, check_file, saved_result
 from .sockets import decodable
-from .video_file import FORMATS, GIF, PNG_FRAMES, check_format, save_video
+from .video_file import FORMATS
 
 
 class WanDirectorSaveVideo(io.ComfyNode):
@@ -49,7 +42,7 @@ class WanDirectorSaveVideo(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, filename_prefix: str | None = None, format: str | None = None) -> bool:
         # Raised, not answered: ComfyUI shows an answer once for each of the two widgets, an exception only once.
-        _check_file(filename_prefix, format)
+        check_file(filename_prefix, format)
         return True
 
     @classmethod
@@ -57,7 +50,8 @@ class WanDirectorSaveVideo(io.ComfyNode):
     def execute(cls, images: Any, fps: float, filename_prefix: str, format: str, quality: int) -> Any:
         frames = clean_clip(images, "images")
         options = FileOptions(fps, filename_prefix, format, quality)
-        return _saved(frames, frames.shape[1:3], options, cls.hidden, functools.partial(keep_frames, frames))
+        keep = functools.partial(keep_frames, frames)
+        return io.NodeOutput(ui=saved_result(frames, frames.shape[1:3], options, cls.hidden, keep))
 
 
 class WanDirectorDecodeToVideo(io.ComfyNode):
@@ -85,7 +79,7 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, filename_prefix: str | None = None, format: str | None = None) -> bool:
-        _check_file(filename_prefix, format)  # raised, not answered, as in Wan Save Video
+        check_file(filename_prefix, format)  # raised, not answered, as in Wan Save Video
         return True
 
     @classmethod
@@ -111,16 +105,8 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
         size = (samples.shape[3] * stride, samples.shape[4] * stride)
         with contextlib.closing(vae.decode_frames(samples)) as frames:
             options = FileOptions(fps, filename_prefix, format, quality)
-            return _saved(frames, size, options, cls.hidden, functools.partial(keep_latent, samples))
-
-
-class FileOptions(NamedTuple):
-    """The widgets about the file."""
-
-    fps: float
-    filename_prefix: str
-    format: str
-    quality: int
+            keep = functools.partial(keep_latent, samples)
+            return io.NodeOutput(ui=saved_result(frames, size, options, cls.hidden, keep))
 
 
 def _file_inputs() -> list[Any]:
@@ -157,56 +143,3 @@ def _file_inputs() -> list[Any]:
             tooltip="1 to 100: higher is sharper and larger. Not used for gif and png frames.",
         ),
     ]
-
-
-def _check_file(filename_prefix: str | None, format: str | None) -> None:
-    """Asks, before anything runs, whether the file can be written; what comes over a wire is None."""
-    if format is not None:
-        check_format(format)
-    if filename_prefix is not None:
-        check_place(filename_prefix, host().output_folder())
-
-
-def _saved(
-    frames: Iterable[Tensor],
-    size: tuple[int, int],
-    options: FileOptions,
-    hidden: Any,
-    keep: Callable[[dict[str, Any]], str],
-) -> Any:
-    """Saves frames [H, W, 3] of a size (height, width) and gives the node's output: a preview of the file.
-
-    When that fails, `keep` saves what would be lost, with the metadata, and its sentence follows that of the failure.
-    """
-    metadata = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
-    try:
-        return _shown(_written(frames, size, options, hidden, metadata), options.format)
-    except WanDirectorError as error:
-        refusal = type(error)(f"{error} {keep(metadata)}")
-    except (RuntimeError, MemoryError):  # out of memory while frames were made
-        logger.warning("%s", keep(metadata))
-        raise
-    raise refusal
-
-
-def _written(
-    frames: Iterable[Tensor], size: tuple[int, int], options: FileOptions, hidden: Any, metadata: dict[str, Any]
-) -> tuple[SavePlace, list[Path]]:
-    values = NodeValues(hidden.prompt, (hidden.extra_pnginfo or {}).get("workflow"))
-    place = host().save_place(options.filename_prefix, size[1], size[0], values)
-    files = save_video(
-        frames,
-        place,
-        format=options.format,
-        fps=options.fps,
-        quality=options.quality,
-        metadata=metadata,
-    )
-    return place, files
-
-
-def _shown(written: tuple[SavePlace, list[Path]], format: str) -> Any:
-    """The canvas plays what is called animated as a video; a GIF is a picture to it."""
-    place, files = written
-    saved = [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
-    return io.NodeOutput(ui=ui.SavedImages(saved) if format in (PNG_FRAMES, GIF) else ui.PreviewVideo(saved))

@@ -14,7 +14,8 @@ import torch
 import wan_director
 from PIL import Image
 from safetensors import safe_open
-from wan_director.common.errors import InvalidInputError, MissingPackageError, OutputError
+from safetensors.torch import save_file
+from wan_director.common.errors import InvalidInputError, MissingFileError, MissingPackageError, OutputError
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import read_graph
 from wan_director.nodes.headless.runner import run_graph
@@ -142,3 +143,43 @@ def test_the_canvas_gets_a_gif_as_a_picture_and_videos_as_videos(tiny_host):
     shown = {kind: show(images=picture(3), **{**FILE, "format": kind}).ui.as_dict() for kind in ("gif", "webm-vp9")}
     assert shown["gif"] == {"images": [{"filename": "test_00001_.gif", "subfolder": "clips", "type": "output"}]}
     assert shown["webm-vp9"]["animated"] == (True,)
+
+
+def test_the_latent_that_was_kept_is_decoded_from_the_command_line(broken_encoder, tiny_host, monkeypatch, tmp_path):
+    samples = latent()
+    with pytest.raises(OutputError) as error:
+        node("WanDirectorDecodeToVideo").execute(vae=load_vae("vae.safetensors"), latent=samples, **FILE)
+    kept = place_in(str(error.value), "latent")
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
+    graph = {
+        "1": {"class_type": "WanDirectorLoadVAE", "inputs": {"vae_name": "vae.safetensors", "precision": "auto"}},
+        "2": {"class_type": "LoadLatent", "inputs": {"latent": str(kept)}},
+        "3": {"class_type": "WanDirectorDecodeToVideo", "inputs": {"vae": ["1", 0], "latent": ["2", 0], **FILE}},
+    }
+    (tmp_path / "again.json").write_text(json.dumps(graph))
+    classes = {**CORE_NODES, **NODES}
+    (shown,) = run_graph(*read_graph(tmp_path / "again.json", classes)[:1], classes)
+    again = tiny_host.output / shown["images"][0]["subfolder"] / shown["images"][0]["filename"]
+    direct = NODES["WanDirectorDecodeToVideo"].execute(vae=load_vae("vae.safetensors"), latent=samples, **FILE)
+    name = direct.ui.as_dict()["images"][0]["filename"]
+    assert frames_of(again) == frames_of(tiny_host.output / "clips" / name)
+
+
+def frames_of(file: Path) -> list[bytes]:
+    import imageio_ffmpeg
+
+    return list(imageio_ffmpeg.read_frames(str(file)))[1:]
+
+
+def test_load_latent_says_what_is_wrong(tiny_host, tmp_path):
+    load = CORE_NODES["LoadLatent"]
+    assert "There is no latent file nowhere.latent. Give a path" in load.validate_inputs("nowhere.latent")
+    with pytest.raises(MissingFileError, match="Check the name"):
+        load.execute("nowhere.latent")
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.latent")
+    (tmp_path / "text.latent").write_text("no latent")
+    for name in ("other.latent", "text.latent"):
+        with pytest.raises(InvalidInputError, match=f"{name} cannot be read as a latent. Use a file that Save Latent"):
+            load.execute(name)
+    save_file({"latent_tensor": torch.ones(1)}, tmp_path / "old.latent")
+    assert load.execute("old.latent").args[0]["samples"].item() == pytest.approx(1 / 0.18215)
