@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from ...common.errors import OutputError
@@ -20,7 +19,6 @@ from .faults import writing_to
 from .whole import publish, unfinished_file
 
 _NAME = "WanDirector"
-_SUBFOLDER = "wan_director"
 
 
 def keep_frames(frames: Tensor, metadata: Mapping[str, Any]) -> str:
@@ -38,6 +36,8 @@ def keep_latent(samples: Tensor, metadata: Mapping[str, Any]) -> str:
 
     Source: ComfyUI, nodes.py, SaveLatent.save
     """
+    from safetensors.torch import save
+
     texts = {name: json.dumps(value) for name, value in metadata.items() if value is not None}
 
     def write(place: SavePlace) -> Path:
@@ -64,6 +64,8 @@ def _kept(write: Callable[[SavePlace], Path], what: str, how: str) -> str:
             kept = write(SavePlace(folder, _NAME, 1, ""))
         except OutputError:
             refused.append(str(folder))
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # if it is empty
         else:
             return f"The {what} {'are' if what.endswith('s') else 'is'} kept in {kept}: {how}"
     return f"The {what} could not be kept anywhere else either ({', '.join(refused)})."
@@ -72,7 +74,8 @@ def _kept(write: Callable[[SavePlace], Path], what: str, how: str) -> str:
 def _places() -> Iterator[Path]:
     """The output folder may work where a subfolder or the encoder did not; else other disks."""
     yield host().output_folder() / "kept"
-    with contextlib.suppress(FileNotFoundError):  # no folder for temporary files can be written
-        yield Path(tempfile.gettempdir()) / _SUBFOLDER
+    with contextlib.suppress(OSError):
+        # Of this user alone: others may write to the folder for temporary files too.
+        yield Path(tempfile.mkdtemp(prefix="wan_director-"))
     with contextlib.suppress(RuntimeError):  # a user without a home
-        yield Path.home() / _SUBFOLDER
+        yield Path.home() / "wan_director"

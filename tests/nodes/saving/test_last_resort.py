@@ -19,6 +19,7 @@ from wan_director.common.errors import InvalidInputError, MissingFileError, Miss
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import read_graph
 from wan_director.nodes.headless.runner import run_graph
+from wan_director.nodes.saving import rescue
 from wan_director.nodes.standin import HiddenHolder
 
 from ..conftest import load_vae, picture
@@ -96,7 +97,7 @@ def test_another_folder_is_taken_when_nothing_can_be_written_to_the_output(name,
     with pytest.raises(OutputError, match="output is no folder") as error:
         node(name).execute(**what, **FILE)
     kept = place_in(str(error.value), "frames" if "Save" in name else "latent")
-    assert kept.exists() and kept.is_relative_to(other_folders / "wan_director")
+    assert kept.exists() and kept.parent.parent == other_folders and kept.parent.name.startswith("wan_director-")
 
 
 def test_a_place_that_is_only_known_late_loses_nothing(tiny_host):
@@ -105,10 +106,21 @@ def test_a_place_that_is_only_known_late_loses_nothing(tiny_host):
     assert len(list(place_in(str(error.value), "frames").iterdir())) == 2
 
 
+def test_a_place_that_did_not_work_either_is_left_as_it_was(tiny_host, other_folders):
+    def full(place):
+        place.folder.mkdir(parents=True, exist_ok=True)
+        if place.folder == tiny_host.output / "kept":
+            raise OutputError("full")
+        return place.folder
+
+    assert str(other_folders) in rescue._kept(full, "frames", "go on.")
+    assert list(tiny_host.output.iterdir()) == []
+
+
 def test_nowhere_is_said_too(tiny_host, other_folders):
     tiny_host.output.write_text("in the way")
-    (other_folders / "wan_director").write_text("in the way")
     (other_folders / "home").write_text("in the way")
+    tempfile.tempdir = str(other_folders / "home")
     with pytest.raises(OutputError, match=r"The frames could not be kept anywhere else either \(.*kept, .*home"):
         node("WanDirectorSaveVideo").execute(images=picture(2), **FILE)
 
