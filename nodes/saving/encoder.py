@@ -20,6 +20,7 @@ import numpy as np
 
 from ...common.errors import MissingPackageError, OutputError
 
+TRIAL_LIMIT_S = 60
 _ELSE = "or choose the format 'png frames', which needs no encoder."
 _SYSTEM_ERRORS = {
     "No space left on device": errno.ENOSPC,
@@ -83,13 +84,21 @@ def check_codec(codec: Codec) -> None:
 def _try_codec(program: str, codec: Codec) -> None:
     side = 64
     command = [*_command(program, (side, side), 16.0, codec), "-f", "null", "-"]
-    with _started(program):
-        done = subprocess.run(command, input=bytes(side * side * 3), capture_output=True, check=False)
-    if done.returncode == 0:
-        return
-    said = done.stderr.decode(errors="replace").strip().splitlines()
+    frame = bytes(side * side * 3)
+    try:
+        with _started(program):
+            done = subprocess.run(
+                command, input=frame, capture_output=True, check=False, timeout=TRIAL_LIMIT_S, **_apart()
+            )
+    except subprocess.TimeoutExpired:
+        reason = f"it took longer than {TRIAL_LIMIT_S} s for one small frame"
+    else:
+        if done.returncode == 0:
+            return
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = said[0] if said else _ended(done.returncode)
     raise MissingPackageError(
-        f"The ffmpeg at {program} cannot encode with {codec.name}: {said[0] if said else _ended(done.returncode)}. "
+        f"The ffmpeg at {program} cannot encode with {codec.name}: {reason}. "
         f"Install a full one with `pip install --force-reinstall imageio-ffmpeg`, choose another format, {_ELSE}"
     )
 
@@ -186,7 +195,7 @@ class Encoder:
             if any(words in line for line in said):
                 return OSError(number, os.strerror(number))
         code = self._process.returncode
-        if code == -getattr(signal, "SIGXFSZ", 0):
+        if hasattr(signal, "SIGXFSZ") and code == -signal.SIGXFSZ:
             return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         reason = next(filter(None, said), _ended(code))
         return OutputError(

@@ -43,6 +43,8 @@ def not_written(folder: Path, error: OSError) -> OutputError:
     elif error.errno in _IN_THE_WAY:
         reason = f"{_obstacle(folder)} is no folder"
         remedy = "Move that file away, or choose another name."
+    elif error.errno == errno.ENAMETOOLONG:
+        remedy = "Use a shorter name."
     else:
         remedy = "Check that disk, or choose another output folder."
     return OutputError(f"The result could not be written to {folder}: {reason} ({_free(folder)}). {remedy}")

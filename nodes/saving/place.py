@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ...common.errors import InvalidInputError, OutputError
-from ..host import refuse_outside
+from ..host import SavePlace, refuse_outside
 from .faults import writing_to
 from .names import file_prefix
 from .whole import unfinished_file
@@ -34,6 +34,17 @@ def check_place(prefix: str, output: Path) -> None:
     _check_lengths(folder.relative_to(base).parts, name, base)
     with writing_to(folder), unfinished_file(base, "test") as file:
         _fill(file)
+
+
+def check_found(place: SavePlace) -> None:
+    """Checks a place once all values of its name are known.
+
+    Raises:
+        InvalidInputError: the name is too long.
+        OutputError: a file is in the way.
+    """
+    base = _existing(place.folder)
+    _check_lengths(place.folder.relative_to(base).parts, place.name, base)
 
 
 def folder_and_name(prefix: str, output: Path) -> tuple[Path, str]:

@@ -14,7 +14,7 @@ from ..api import io, ui
 from ..host import SavePlace, host
 from ..video_file import GIF, PNG_FRAMES, check_format, save_video
 from .names import NodeValues
-from .place import check_place
+from .place import check_found, check_place
 
 
 class FileOptions(NamedTuple):
@@ -72,6 +72,7 @@ def _written(
 ) -> tuple[SavePlace, list[Path]]:
     values = NodeValues(hidden.prompt, (hidden.extra_pnginfo or {}).get("workflow"))
     place = host().save_place(options.filename_prefix, size[1], size[0], values)
+    check_found(place)
     files = save_video(
         frames,
         place,

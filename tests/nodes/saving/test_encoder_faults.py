@@ -11,6 +11,7 @@ import torch
 from wan_director.common.errors import MissingPackageError, OutputError
 from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.host import SavePlace, use_host
+from wan_director.nodes.saving import encoder
 from wan_director.nodes.video_file import check_format, save_video
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stands in for ffmpeg by shell scripts")
@@ -95,6 +96,12 @@ def test_a_missing_codec_is_named(stand_in):
     assert "free" not in sentence
     stand_in("exit 7")
     assert "cannot encode with libx264: it ended with code 7" in refused()
+
+
+def test_an_encoder_that_does_not_end_is_named(stand_in, monkeypatch):
+    monkeypatch.setattr(encoder, "TRIAL_LIMIT_S", 0.2)
+    stand_in("exec sleep 20")
+    assert "cannot encode with gif: it took longer than 0.2 s for one small frame" in refused("gif")
 
 
 def test_a_codec_that_works_is_asked_once(stand_in, tmp_path):

@@ -117,6 +117,16 @@ def test_a_place_that_did_not_work_either_is_left_as_it_was(tiny_host, other_fol
     assert list(tiny_host.output.iterdir()) == []
 
 
+def test_values_that_make_a_name_too_long_are_refused_before_frames_are_made(tiny_host, monkeypatch):
+    vae = load_vae("vae.safetensors")
+    monkeypatch.setattr(type(vae), "_decode_stream", None)
+    running = node("WanDirectorDecodeToVideo")
+    running.hidden = HiddenHolder(prompt={"2": {"class_type": "Text", "inputs": {"text": "many words " * 20}}})
+    with pytest.raises(InvalidInputError, match=r"a name of 320 bytes, .*The latent is kept in"):
+        running.execute(vae=vae, latent=latent(), **{**FILE, "filename_prefix": "%Text.text%" * 4})
+    assert {path.name for path in tiny_host.output.iterdir()} == {"kept"}
+
+
 def test_nowhere_is_said_too(tiny_host, other_folders):
     tiny_host.output.write_text("in the way")
     (other_folders / "home").write_text("in the way")
