@@ -18,11 +18,13 @@ from comfy.cli_args import LatentPreviewMethod
 from comfy.cli_args import args as comfy_args
 from torch import Tensor, nn
 
-from ..common.errors import InvalidInputError, OutputError
+from ..common.errors import InvalidInputError
 from ..memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
 from ..memory.residency import Weights
 from ..memory.slabs import Slabs
 from .host import BUNDLED_MODELS, MODEL_KINDS, SavePlace, refuse_outside
+from .saving.faults import writing_to
+from .saving.names import NO_VALUES, NodeValues, file_prefix
 
 
 def register_bundled_models() -> None:
@@ -50,16 +52,15 @@ class ComfyHost:
     def input_file(self, name: str) -> Path:
         return Path(folder_paths.get_annotated_filepath(name))
 
-    def save_place(self, prefix: str, width: int, height: int) -> SavePlace:
+    def output_folder(self) -> Path:
+        return Path(folder_paths.get_output_directory())
+
+    def save_place(self, prefix: str, width: int, height: int, values: NodeValues = NO_VALUES) -> SavePlace:
         output = folder_paths.get_output_directory()
+        prefix = file_prefix(prefix, width, height, values)
         refuse_outside(prefix, Path(output))
-        try:
+        with writing_to(Path(output, prefix).parent):
             folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
-        except OSError as error:
-            raise OutputError(
-                f"The folder for '{prefix}' in {output} cannot be made: {error.strerror}. Allow writing there, or "
-                "choose another output folder."
-            ) from None
         return SavePlace(Path(folder), name, counter, subfolder)
 
     def preview_folder(self) -> Path | None:

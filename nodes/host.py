@@ -5,6 +5,7 @@ Nodes ask `host()`. What a host does: `comfy_host` and `headless.host`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..common.errors import InvalidInputError
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from .api import HOSTED
+from .saving.names import NO_VALUES, NodeValues
 
 PACK_FOLDER = Path(__file__).resolve().parent.parent
 BUNDLED_MODELS = PACK_FOLDER / "models"
@@ -26,7 +28,7 @@ MODEL_KINDS = ("diffusion_models", "vae", "text_encoders", "clip_vision", "loras
 
 
 class SavePlace(NamedTuple):
-    """Where the next file of a name goes: `folder / f"{name}_{counter:05}_.ext"`.
+    """Where the next file of a name goes: `folder / f"{name}_{counter:05}_.ext"`, if no other run is faster.
 
     `subfolder` leads from the host's output folder to `folder`, with forward slashes.
     """
@@ -48,7 +50,14 @@ def refuse_outside(prefix: str, output: Path) -> None:
     Raises:
         InvalidInputError: it does.
     """
-    if not (output / prefix).resolve().is_relative_to(output.resolve()):
+    try:
+        # A drive is absolute on Windows only, but nowhere meant as a folder's name.
+        is_inside = not re.match(r"[A-Za-z]:[\\/]", prefix) and (output / prefix).resolve().is_relative_to(
+            output.resolve()
+        )
+    except (OSError, RuntimeError):  # links in a circle
+        is_inside = False
+    if not is_inside:
         raise InvalidInputError(
             f"The file name '{prefix}' leads out of the output folder {output}. Use a name inside it."
         )
@@ -104,8 +113,11 @@ class Host(Protocol):
     def input_file(self, name: str) -> Path:
         """Where the input file called `name` lies; it may not exist."""
 
-    def save_place(self, prefix: str, width: int, height: int) -> SavePlace:
-        """The next free name in the output folder; `prefix` may name a subfolder."""
+    def output_folder(self) -> Path:
+        """Where results go; it may not exist yet."""
+
+    def save_place(self, prefix: str, width: int, height: int, values: NodeValues = NO_VALUES) -> SavePlace:
+        """The next free name in the output folder; `prefix` may name a subfolder and hold placeholders."""
 
     def preview_folder(self) -> Path | None:
         """Where pictures lie that only the canvas shows; None where there is no canvas."""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
-from typing import Any, NamedTuple
-
-from torch import Tensor
+import functools
+from typing import Any
 
 from ..common.errors import InvalidInputError
-from .api import io, one_sentence, ui
-from .host import host
+from .api import io, one_sentence
 from .memory import memory_input, with_memory
 from .memory_settings import MemorySettings
 from .models import WanVAE
 from .pictures import clean_clip
+from .saving.rescue import keep_frames, keep_latent
+from .saving.result import FileOptions, check_file, saved_result
 from .sockets import decodable
-from .video_file import FORMATS, PNG_FRAMES, save_video
+from .video_file import FORMATS
 
 
 class WanDirectorSaveVideo(io.ComfyNode):
@@ -41,11 +40,18 @@ class WanDirectorSaveVideo(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None, format: str | None = None) -> bool:
+        # Raised, not answered: ComfyUI shows an answer once for each of the two widgets, an exception only once.
+        check_file(filename_prefix, format)
+        return True
+
+    @classmethod
     @one_sentence
     def execute(cls, images: Any, fps: float, filename_prefix: str, format: str, quality: int) -> Any:
         frames = clean_clip(images, "images")
         options = FileOptions(fps, filename_prefix, format, quality)
-        return _saved(frames, frames.shape[1:3], options, cls.hidden)
+        keep = functools.partial(keep_frames, frames)
+        return io.NodeOutput(ui=saved_result(frames, frames.shape[1:3], options, cls.hidden, keep))
 
 
 class WanDirectorDecodeToVideo(io.ComfyNode):
@@ -72,6 +78,11 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None, format: str | None = None) -> bool:
+        check_file(filename_prefix, format)  # raised, not answered, as in Wan Save Video
+        return True
+
+    @classmethod
     @one_sentence
     def execute(
         cls,
@@ -93,16 +104,9 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
         stride = vae.spacial_compression_decode()
         size = (samples.shape[3] * stride, samples.shape[4] * stride)
         with contextlib.closing(vae.decode_frames(samples)) as frames:
-            return _saved(frames, size, FileOptions(fps, filename_prefix, format, quality), cls.hidden)
-
-
-class FileOptions(NamedTuple):
-    """The widgets about the file."""
-
-    fps: float
-    filename_prefix: str
-    format: str
-    quality: int
+            options = FileOptions(fps, filename_prefix, format, quality)
+            keep = functools.partial(keep_latent, samples)
+            return io.NodeOutput(ui=saved_result(frames, size, options, cls.hidden, keep))
 
 
 def _file_inputs() -> list[Any]:
@@ -119,15 +123,17 @@ def _file_inputs() -> list[Any]:
         io.String.Input(
             "filename_prefix",
             default="video/WanDirector",
-            tooltip="Name of the file in the output folder; it may begin with a subfolder and hold %width%, "
-            "%height%, %year%, %month%, %day%, %hour%, %minute%, %second%. A counter is added.",
+            tooltip="Name of the file in the output folder; it may begin with a subfolder and hold %date:yyyy-MM-dd% "
+            "(yyyy yy MM M dd d hh h mm m ss s), %width%, %height%, %year%, %month%, %day%, %hour%, %minute%, %second% "
+            "and values of other nodes as %Node.widget%, by the node's class or title. What some file systems cannot "
+            "hold, such as : ? *, becomes _. A counter is added.",
         ),
         io.Combo.Input(
             "format",
             options=list(FORMATS),
             default="mp4-h264",
-            tooltip="mp4-h264 plays everywhere; mp4-h265 and webm-vp9 are smaller; gif has 256 colours; png "
-            "frames are exact.",
+            tooltip="mp4-h264 plays everywhere; mp4-h265 and webm-vp9 are smaller, but mp4-h265 stays blank where a "
+            "browser has no decoder for it; gif has 256 colours and no room for the workflow; png frames are exact.",
         ),
         io.Int.Input(
             "quality",
@@ -137,19 +143,3 @@ def _file_inputs() -> list[Any]:
             tooltip="1 to 100: higher is sharper and larger. Not used for gif and png frames.",
         ),
     ]
-
-
-def _saved(frames: Iterable[Tensor], size: tuple[int, int], options: FileOptions, hidden: Any) -> Any:
-    """Saves frames [H, W, 3] of a size (height, width) and gives the node's output: a preview of the file."""
-    place = host().save_place(options.filename_prefix, size[1], size[0])
-    metadata = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
-    files = save_video(
-        frames,
-        place,
-        format=options.format,
-        fps=options.fps,
-        quality=options.quality,
-        metadata=metadata,
-    )
-    saved = [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
-    return io.NodeOutput(ui=ui.SavedImages(saved) if options.format == PNG_FRAMES else ui.PreviewVideo(saved))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,9 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..common.errors import InvalidInputError, MissingPackageError, OutputError
+from ..common.errors import InvalidInputError
 from ..common.log import logger
 from .host import SavePlace, host
+from .saving.encoder import Codec, Encoder, check_codec, count_frames, imageio_ffmpeg
+from .saving.faults import writing_to
+from .saving.whole import files_to_disk, publish, remove_leftovers, unfinished_file, unfinished_folder
 
 # Colours are converted and labelled as BT.709; unlabelled files are guessed differently by every player.
 _BT709 = [
@@ -31,14 +32,26 @@ _ONE_PALETTE = ["-filter_complex", "split[a][b];[a]palettegen[palette];[b][palet
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one kind of file is encoded: `parameters` gives ffmpeg's options for a quality of 1..100."""
+    """How one kind of file is encoded: `parameters` gives ffmpeg's options for a quality of 1..100.
+
+    Attributes:
+        container: ffmpeg's options about the file around the pictures.
+        metadata: whether the file has room for texts.
+    """
 
     ending: str
     codec: str
     pixels: str
     parameters: Callable[[int], list[str]]
+    container: tuple[str, ...] = ()
     even_sides: bool = True
     metadata: bool = True
+
+    def coding(self, quality: int) -> Codec:
+        return Codec(self.codec, self.pixels, tuple(self.parameters(quality)))
+
+
+_TAGS = ("-movflags", "+faststart+use_metadata_tags")
 
 
 def _crf(quality: int, worst: float, best: float) -> list[str]:
@@ -46,12 +59,12 @@ def _crf(quality: int, worst: float, best: float) -> list[str]:
 
 
 def _h264(quality: int) -> list[str]:
-    return [*_crf(quality, 45, 10), *_BT709, "-movflags", "+faststart+use_metadata_tags"]
+    return [*_crf(quality, 45, 10), *_BT709]
 
 
 def _h265(quality: int) -> list[str]:
     quiet = ["-x265-params", "log-level=error", "-tag:v", "hvc1"]
-    return [*_crf(quality, 48, 12), *quiet, *_BT709, "-movflags", "+faststart+use_metadata_tags"]
+    return [*_crf(quality, 48, 12), *quiet, *_BT709]
 
 
 def _vp9(quality: int) -> list[str]:
@@ -59,17 +72,31 @@ def _vp9(quality: int) -> list[str]:
 
 
 def _gif(_quality: int) -> list[str]:
-    return [*_ONE_PALETTE, "-loop", "0"]
+    return _ONE_PALETTE
 
 
-PNG_FRAMES = "png frames"
+PNG_FRAMES, GIF = "png frames", "gif"
 _ENCODED = {
-    "mp4-h264": Format("mp4", "libx264", "yuv420p", _h264),
-    "mp4-h265": Format("mp4", "libx265", "yuv420p", _h265),
+    "mp4-h264": Format("mp4", "libx264", "yuv420p", _h264, _TAGS),
+    "mp4-h265": Format("mp4", "libx265", "yuv420p", _h265, _TAGS),
     "webm-vp9": Format("webm", "libvpx-vp9", "yuv420p", _vp9),
-    "gif": Format("gif", "gif", "pal8", _gif, even_sides=False, metadata=False),
+    GIF: Format("gif", "gif", "pal8", _gif, ("-loop", "0"), even_sides=False, metadata=False),
 }
 FORMATS = (*_ENCODED, PNG_FRAMES)
+_USUAL_QUALITY = 80
+
+
+def check_format(format: str) -> None:
+    """Checks that a format is known and that its encoder works here; asked once per process and format.
+
+    Raises:
+        InvalidInputError: there is no such format.
+        MissingPackageError: ffmpeg, or the encoder in it, is missing or cannot be started.
+    """
+    if format not in FORMATS:
+        raise InvalidInputError(f"There is no format '{format}'. Choose one of: {', '.join(FORMATS)}.")
+    if format != PNG_FRAMES:
+        check_codec(_ENCODED[format].coding(_USUAL_QUALITY))
 
 
 def save_video(
@@ -84,7 +111,8 @@ def save_video(
     """Writes frames and gives the files made: one video, or one picture per frame in a folder of their own.
 
     Frames are taken one at a time, as the encoder takes them: they may still be in the making. A file is written under
-    another name and renamed when it is whole, so that a stopped or failed run leaves nothing.
+    another name, brought to disk and renamed when it is whole, so that a stopped or failed run leaves nothing and runs
+    at the same time do not meet.
 
     Args:
         frames: each [H, W, 3] in 0..1. Where a format needs even sides, an odd one grows by repeating the edge.
@@ -94,102 +122,95 @@ def save_video(
 
     Raises:
         InvalidInputError: an unknown format, or fps or quality out of range.
-        MissingPackageError: imageio-ffmpeg is not installed.
+        MissingPackageError: imageio-ffmpeg, its ffmpeg or the encoder is missing.
         OutputError: the folder cannot be written, the disk is full, or the encoder failed.
     """
-    if format not in FORMATS:
-        raise InvalidInputError(f"There is no format '{format}'. Choose one of: {', '.join(FORMATS)}.")
+    check_format(format)
     if not 0 < fps <= 1000:
         raise InvalidInputError(f"fps must be above 0 and at most 1000, got {fps}. Usual is 16 for Wan.")
     if not 1 <= quality <= 100:
         raise InvalidInputError(f"quality must be from 1 to 100, got {quality}. Usual is 80.")
-    texts = {name: json.dumps(value) for name, value in metadata.items() if value is not None}
-    with _writing_to(place.folder):
+    texts = _texts(metadata)
+    with writing_to(place.folder):
         place.folder.mkdir(parents=True, exist_ok=True)
-        if format == PNG_FRAMES:
-            return _save_pictures(frames, place, texts)
-        kind = _ENCODED[format]
-        parameters = kind.parameters(quality) + (_metadata_parameters(texts) if kind.metadata else [])
-        return [_encode(iter(frames), place, kind, fps, parameters)]
+    remove_leftovers(place.folder)
+    if format == PNG_FRAMES:
+        return save_pictures(frames, place, texts)
+    kind = _ENCODED[format]
+    container = [*kind.container, *(_metadata_parameters(texts) if kind.metadata else [])]
+    return [_encode(iter(frames), place, kind, fps, kind.coding(quality), container)]
 
 
-def _encode(frames: Iterator[Tensor], place: SavePlace, kind: Format, fps: float, parameters: list[str]) -> Path:
-    writer = _imageio_ffmpeg()
+def _encode(
+    frames: Iterator[Tensor], place: SavePlace, kind: Format, fps: float, coding: Codec, container: list[str]
+) -> Path:
     first = next(frames)
     height, width = (side + side % 2 if kind.even_sides else side for side in first.shape[:2])
-    target = place.folder / f"{place.name}_{place.counter:05}_.{kind.ending}"
-    with _made_whole(target) as unfinished:
-        stream = writer.write_frames(
-            str(unfinished),
-            (width, height),
-            fps=float(fps),
-            codec=kind.codec,
-            pix_fmt_out=kind.pixels,
-            quality=None,
-            macro_block_size=1,
-            ffmpeg_log_level="error",
-            output_params=parameters,
-        )
-        stream.send(None)
+    # Only writing is inside of `writing_to`: what goes wrong in the making of a frame is no matter of the folder.
+    with contextlib.ExitStack() as ended:
+        with writing_to(place.folder):
+            unfinished = ended.enter_context(unfinished_file(place.folder, kind.ending))
+            encoder = Encoder(unfinished, (width, height), float(fps), coding, container)
+        ended.callback(encoder.stop)
         sent = 0
-        try:
-            for frame in chain((first,), frames):
-                host().check_interrupt()
-                stream.send(_bytes(_even(frame) if kind.even_sides else frame))
-                sent += 1
-        finally:
-            stream.close()
-        written = _frames_in(unfinished)
-        if written != sent:
-            raise OSError(f"the encoder wrote {written} of {sent} frames")
-    return target
+        for frame in chain((first,), frames):
+            host().check_interrupt()
+            pixels = _bytes(_even(frame) if kind.even_sides else frame)
+            with writing_to(place.folder):
+                encoder.write(pixels)
+            sent += 1
+        with writing_to(place.folder):
+            encoder.finish()
+            _check_whole(unfinished, sent)
+            return publish(unfinished, place, kind.ending)
 
 
-def _save_pictures(frames: Iterable[Tensor], place: SavePlace, texts: Mapping[str, str]) -> list[Path]:
+def _check_whole(file: Path, sent: int) -> None:
+    written = count_frames(file)
+    if written != sent:
+        raise OSError(f"the encoder wrote {written} of {sent} frames")
+
+
+def save_pictures(frames: Iterable[Tensor], place: SavePlace, texts: Mapping[str, str]) -> list[Path]:
+    """Writes numbered PNG files into a new folder; the first carries the texts.
+
+    Raises:
+        OutputError: as `save_video`.
+    """
     from PIL import Image
+
+    info = _png_texts(texts)
+    with contextlib.ExitStack() as ended:
+        with writing_to(place.folder):
+            unfinished = ended.enter_context(unfinished_folder(place.folder))
+        for number, frame in enumerate(frames):
+            host().check_interrupt()
+            picture = Image.fromarray(_bytes(frame))
+            with writing_to(place.folder):
+                picture.save(unfinished / f"{number:05}.png", pnginfo=info if number == 0 else None, compress_level=4)
+        with writing_to(place.folder):
+            files_to_disk(unfinished)
+            return sorted(publish(unfinished, place, "").iterdir())
+
+
+def _png_texts(texts: Mapping[str, str]) -> Any:
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     for name, text in texts.items():
         info.add_text(name, text)
-    with _made_whole(place.folder / f"{place.name}_{place.counter:05}_") as unfinished:
-        unfinished.mkdir()
-        for number, frame in enumerate(frames):
-            host().check_interrupt()
-            picture = Image.fromarray(_bytes(frame))
-            picture.save(unfinished / f"{number:05}.png", pnginfo=info if number == 0 else None, compress_level=4)
-    return sorted((place.folder / f"{place.name}_{place.counter:05}_").iterdir())
+    return info
 
 
-@contextmanager
-def _made_whole(target: Path) -> Iterator[Path]:
-    """A name to write to that becomes `target` at the end, or disappears."""
-    unfinished = target.with_name(f".{target.stem}.part{target.suffix}")
-    try:
-        yield unfinished
-        os.replace(unfinished, target)
-    finally:
-        if unfinished.is_dir():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        else:
-            unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
-    """Turns the system's complaints into a sentence about the folder."""
-    try:
-        yield
-    except OSError as error:
-        reason = str(error.strerror or error).splitlines()[0]
-    else:
-        return
-    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free_mb = shutil.disk_usage(place).free / 1e6
-    raise OutputError(
-        f"The result could not be written to {folder}: {reason} ({free_mb:,.0f} MB free). Free some room there, allow "
-        "writing, or choose another output folder."
-    )
+def _texts(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """What can be put into a file: PNG names a text with 1 to 79 Latin letters, ffmpeg ends the name at `=`."""
+    texts = {}
+    for name, value in metadata.items():
+        if not (0 < len(name) < 80 and name.isascii() and name.isprintable() and "=" not in name):
+            logger.info("The text called '%s' cannot be put into the file and is left out.", name[:80])
+        elif value is not None:
+            texts[name] = json.dumps(value)
+    return texts
 
 
 def _metadata_parameters(texts: Mapping[str, str]) -> list[str]:
@@ -204,13 +225,6 @@ def _metadata_parameters(texts: Mapping[str, str]) -> list[str]:
     return parameters
 
 
-def _frames_in(path: Path) -> int:
-    try:
-        return _imageio_ffmpeg().count_frames_and_secs(str(path))[0]
-    except (RuntimeError, OSError) as error:
-        raise OSError("the encoder did not finish the file") from error
-
-
 def read_video(path: Path) -> tuple[Tensor, float]:
     """All frames of a video file [F, H, W, 3], float, in 0..1, and how many there are per second.
 
@@ -218,7 +232,7 @@ def read_video(path: Path) -> tuple[Tensor, float]:
         InvalidInputError: it is no video.
         MissingPackageError: imageio-ffmpeg is not installed.
     """
-    reader = _imageio_ffmpeg().read_frames(str(path))
+    reader = imageio_ffmpeg().read_frames(str(path))
     try:
         about = next(reader)
         width, height = about["size"]
@@ -242,14 +256,3 @@ def _even(frame: Tensor) -> Tensor:
 
 def _bytes(frame: Tensor) -> np.ndarray:
     return np.ascontiguousarray((frame.numpy() * 255).round().astype(np.uint8))
-
-
-def _imageio_ffmpeg() -> Any:
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise MissingPackageError(
-            "imageio-ffmpeg is not installed, which videos are written and read with. Install it with `pip install "
-            "imageio-ffmpeg`, or choose the format 'png frames'."
-        ) from None
-    return imageio_ffmpeg

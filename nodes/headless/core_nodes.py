@@ -12,6 +12,7 @@ from ...common.errors import InvalidInputError, MissingFileError
 from ..api import io
 from ..host import host
 from ..video_file import read_video
+from .load_latent import LoadLatent
 
 Video = io.Custom("VIDEO")
 
@@ -134,4 +135,4 @@ class GetVideoComponents(io.ComfyNode):
         return io.NodeOutput(frames, None, fps)
 
 
-CORE_NODES = {node.__name__: node for node in (LoadImage, ImageFromBatch, LoadVideo, GetVideoComponents)}
+CORE_NODES = {node.__name__: node for node in (LoadImage, ImageFromBatch, LoadVideo, GetVideoComponents, LoadLatent)}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,10 @@ from ...memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
 from ...memory.residency import Weights
 from ...memory.slabs import Slabs
 from ..host import BUNDLED_MODELS, SavePlace, refuse_outside
+from ..saving.faults import writing_to
+from ..saving.names import NO_VALUES, NodeValues, file_prefix
+from ..saving.place import folder_and_name
+from ..saving.whole import next_number
 
 if TYPE_CHECKING:
     import torch
@@ -66,11 +68,15 @@ class HeadlessHost:
         candidates = [folder / name for folder in self.inputs]
         return next((path for path in candidates if path.is_file()), candidates[0])
 
-    def save_place(self, prefix: str, width: int, height: int) -> SavePlace:
-        prefix = _fill_in(prefix, width, height)
+    def output_folder(self) -> Path:
+        return self.output
+
+    def save_place(self, prefix: str, width: int, height: int, values: NodeValues = NO_VALUES) -> SavePlace:
+        prefix = file_prefix(prefix, width, height, values)
         refuse_outside(prefix, self.output)
-        folder, name = self.output / Path(prefix).parent, Path(prefix).name
-        return SavePlace(folder, name, _next_counter(folder, name), Path(prefix).parent.as_posix())
+        folder, name = folder_and_name(prefix, self.output)
+        with writing_to(folder):
+            return SavePlace(folder, name, next_number(folder, name), Path(prefix).parent.as_posix())
 
     def preview_folder(self) -> Path | None:
         return None
@@ -172,19 +178,3 @@ def _find_device(chosen: str, wanted: str) -> torch.device:
     if wanted == "gpu" and device.type == "cpu":
         raise InvalidInputError("Device 'gpu' was chosen, but this run is on the CPU. Choose 'auto' or 'cpu'.")
     return device
-
-
-def _fill_in(prefix: str, width: int, height: int) -> str:
-    """Fills the placeholders that ComfyUI's save nodes know: %width%, %height%, %year%, %month%, ..."""
-    now = time.localtime()
-    values = {"width": str(width), "height": str(height), "year": str(now.tm_year)}
-    parts = {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour, "minute": now.tm_min, "second": now.tm_sec}
-    values |= {name: f"{value:02}" for name, value in parts.items()}
-    return re.sub(r"%(\w+)%", lambda match: values.get(match[1], match[0]), prefix)
-
-
-def _next_counter(folder: Path, name: str) -> int:
-    """One more than the highest counter of the files `name_00001_...` in the folder."""
-    pattern = re.compile(re.escape(name) + r"_(\d+)_", re.IGNORECASE)
-    matches = (pattern.match(file.name) for file in folder.iterdir()) if folder.is_dir() else ()
-    return max((int(match[1]) for match in matches if match), default=0) + 1

@@ -1,0 +1,227 @@
+"""The encoder of videos, ffmpeg, as a process: asked once whether it can do a format, fed with frames, and heard."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from ...common.errors import MissingPackageError, OutputError
+
+TRIAL_LIMIT_S = 60
+_ELSE = "or choose the format 'png frames', which needs no encoder."
+_SYSTEM_ERRORS = {
+    "No space left on device": errno.ENOSPC,
+    "Disk quota exceeded": getattr(errno, "EDQUOT", errno.ENOSPC),
+    "File too large": errno.EFBIG,
+    "Permission denied": errno.EACCES,
+    "Read-only file system": errno.EROFS,
+    "Input/output error": errno.EIO,
+}
+
+
+class Codec(NamedTuple):
+    """What ffmpeg is told about the coding: the encoder, its pixel format and its options."""
+
+    name: str
+    pixels: str
+    parameters: tuple[str, ...]
+
+
+def imageio_ffmpeg() -> ModuleType:
+    """The package that brings ffmpeg.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        import imageio_ffmpeg as package
+    except ImportError:
+        raise MissingPackageError(
+            "imageio-ffmpeg is not installed, which videos are written and read with. Install it with `pip install "
+            "imageio-ffmpeg`, or choose the format 'png frames'."
+        ) from None
+    return package
+
+
+def ffmpeg_program() -> str:
+    """The ffmpeg that imageio-ffmpeg has, or has found.
+
+    Raises:
+        MissingPackageError: neither the package nor a program is there.
+    """
+    try:
+        return imageio_ffmpeg().get_ffmpeg_exe()
+    except RuntimeError:
+        raise MissingPackageError(
+            "imageio-ffmpeg is installed, but without its ffmpeg program, which encodes videos. Install it again with "
+            f"`pip install --force-reinstall imageio-ffmpeg`, install ffmpeg on this system, {_ELSE}"
+        ) from None
+
+
+def check_codec(codec: Codec) -> None:
+    """Encodes one small frame to nowhere, once in a process for each codec that works.
+
+    Raises:
+        MissingPackageError: there is no ffmpeg, it cannot be started, or it lacks the encoder or a filter.
+    """
+    _try_codec(ffmpeg_program(), codec)
+
+
+@functools.lru_cache
+def _try_codec(program: str, codec: Codec) -> None:
+    side = 64
+    command = [*_command(program, (side, side), 16.0, codec), "-f", "null", "-"]
+    frame = bytes(side * side * 3)
+    try:
+        with _started(program):
+            done = subprocess.run(
+                command, input=frame, capture_output=True, check=False, timeout=TRIAL_LIMIT_S, **_apart()
+            )
+    except subprocess.TimeoutExpired:
+        reason = f"it took longer than {TRIAL_LIMIT_S} s for one small frame"
+    else:
+        if done.returncode == 0:
+            return
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = said[0] if said else _ended(done.returncode)
+    raise MissingPackageError(
+        f"The ffmpeg at {program} cannot encode with {codec.name}: {reason}. "
+        f"Install a full one with `pip install --force-reinstall imageio-ffmpeg`, choose another format, {_ELSE}"
+    )
+
+
+@contextlib.contextmanager
+def _started(program: str) -> Iterator[None]:
+    """Says what is wrong with a program that cannot be started."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+    else:
+        return
+    if os.environ.get("IMAGEIO_FFMPEG_EXE") == program:
+        remedy = "Correct or remove the environment variable IMAGEIO_FFMPEG_EXE, which names it"
+    else:
+        remedy = "Make it executable, install it again with `pip install --force-reinstall imageio-ffmpeg`"
+    raise MissingPackageError(
+        f"The ffmpeg at {program}, which encodes videos, cannot be started: {reason}. {remedy}, {_ELSE}"
+    )
+
+
+def _command(program: str, size: tuple[int, int], fps: float, codec: Codec) -> list[str]:
+    """Raw frames in, one video stream out; size: width, height."""
+    rate = str(Fraction(fps).limit_denominator())
+    source = ["-f", "rawvideo", "-vcodec", "rawvideo", "-s", "{}x{}".format(*size), "-pix_fmt", "rgb24", "-r", rate]
+    target = ["-an", "-vcodec", codec.name, "-pix_fmt", codec.pixels, "-v", "error", *codec.parameters]
+    return [program, "-y", *source, "-i", "-", *target]
+
+
+class Encoder:
+    """A running ffmpeg that writes one file. Leave it by `finish`, or by `stop` when something went wrong."""
+
+    def __init__(self, file: Path, size: tuple[int, int], fps: float, codec: Codec, container: Sequence[str]) -> None:
+        """Starts it.
+
+        Args:
+            file: existing; it is written over. Its ending names the container.
+            size: width, height.
+            container: ffmpeg's options about the container: metadata, order.
+        """
+        program = ffmpeg_program()
+        # Absolute: ffmpeg takes what stands before a colon for a protocol.
+        command = [*_command(program, size, fps, codec), *container, str(file.absolute())]
+        with _started(program):
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **_apart()
+            )
+        self._said: deque[bytes] = deque(maxlen=50)
+        # Read all the time: a full pipe would stop ffmpeg.
+        self._listener = threading.Thread(target=self._said.extend, args=(self._process.stderr,), daemon=True)
+        self._listener.start()
+
+    def write(self, frame: np.ndarray) -> None:
+        """Hands over a frame [H, W, 3], uint8.
+
+        Raises:
+            OSError: ffmpeg could not write; OutputError: it failed otherwise.
+        """
+        try:
+            self._process.stdin.write(frame)
+        except OSError:  # the pipe is broken, since ffmpeg has ended
+            self._end()
+            raise self._failure() from None
+
+    def finish(self) -> None:
+        """Waits until the file is whole.
+
+        Raises:
+            OSError: ffmpeg could not write; OutputError: it failed otherwise.
+        """
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._end()
+        if self._process.returncode:
+            raise self._failure()
+
+    def stop(self) -> None:
+        """Ends it at once, if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._end()
+
+    def _end(self) -> None:
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()
+        self._listener.join()
+        self._process.stderr.close()
+
+    def _failure(self) -> Exception:
+        said = [line.decode(errors="replace").strip() for line in self._said]
+        for words, number in _SYSTEM_ERRORS.items():
+            if any(words in line for line in said):
+                return OSError(number, os.strerror(number))
+        code = self._process.returncode
+        if hasattr(signal, "SIGXFSZ") and code == -signal.SIGXFSZ:
+            return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        reason = next(filter(None, said), _ended(code))
+        return OutputError(
+            f"The encoder failed, which was to write the video: {reason}. Choose another format; 'png frames' needs no "
+            "encoder."
+        )
+
+
+def _ended(code: int) -> str:
+    return f"it was ended by signal {-code}" if code < 0 else f"it ended with code {code}"
+
+
+def _apart() -> dict[str, object]:
+    """Ctrl-C in the terminal is for us: ffmpeg ends when we end it. On Windows no window opens."""
+    if os.name == "nt":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    return {"start_new_session": True}
+
+
+def count_frames(file: Path) -> int:
+    """How many frames a video file holds.
+
+    Raises:
+        OSError: it cannot be read as a video.
+    """
+    try:
+        return imageio_ffmpeg().count_frames_and_secs(str(file.absolute()))[0]
+    except RuntimeError as error:
+        raise OSError(errno.EIO, "the encoder did not finish the file") from error

@@ -1,0 +1,84 @@
+"""The result of a node that saves: asked for beforehand, written, shown on the canvas, or kept elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ...common.errors import WanDirectorError
+from ...common.log import logger
+from ..api import io, ui
+from ..host import SavePlace, host
+from ..video_file import GIF, PNG_FRAMES, check_format, save_video
+from .names import NodeValues
+from .place import check_found, check_place
+
+
+class FileOptions(NamedTuple):
+    """The widgets about the file."""
+
+    fps: float
+    filename_prefix: str
+    format: str
+    quality: int
+
+
+def check_file(filename_prefix: str | None, format: str | None) -> None:
+    """Asks, before anything runs, whether a file can be written; what comes over a wire is None.
+
+    Raises:
+        WanDirectorError: name, folder, disk or encoder will not do.
+    """
+    if format is not None:
+        check_format(format)
+    if filename_prefix is not None:
+        check_place(filename_prefix, host().output_folder())
+
+
+def saved_result(
+    frames: Iterable[Tensor],
+    size: tuple[int, int],
+    options: FileOptions,
+    hidden: Any,
+    keep: Callable[[dict[str, Any]], str],
+) -> Any:
+    """Saves frames [H, W, 3] of a size (height, width), and gives what the canvas shows.
+
+    When that fails, `keep` saves what would be lost, with the metadata, and its sentence follows that of the failure.
+
+    Args:
+        hidden: the node's hidden values: prompt and extra_pnginfo.
+    """
+    metadata = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
+    try:
+        place, files = _written(frames, size, options, hidden, metadata)
+    except WanDirectorError as error:
+        refusal = type(error)(f"{error} {keep(metadata)}")
+    except (RuntimeError, MemoryError):  # out of memory while frames were made
+        logger.warning("%s", keep(metadata))
+        raise
+    else:
+        saved = [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
+        # The canvas plays what is called animated as a video; a GIF is a picture to it.
+        return ui.SavedImages(saved) if options.format in (PNG_FRAMES, GIF) else ui.PreviewVideo(saved)
+    raise refusal
+
+
+def _written(
+    frames: Iterable[Tensor], size: tuple[int, int], options: FileOptions, hidden: Any, metadata: dict[str, Any]
+) -> tuple[SavePlace, list[Path]]:
+    values = NodeValues(hidden.prompt, (hidden.extra_pnginfo or {}).get("workflow"))
+    place = host().save_place(options.filename_prefix, size[1], size[0], values)
+    check_found(place)
+    files = save_video(
+        frames,
+        place,
+        format=options.format,
+        fps=options.fps,
+        quality=options.quality,
+        metadata=metadata,
+    )
+    return place, files
