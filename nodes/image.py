@@ -6,21 +6,13 @@ from typing import Any
 
 from ..common.shapes import VideoShape
 from .api import io, one_sentence
+from .conditioning.clip_image import joined_clip_vision
+from .conditioning.entries import with_values
+from .conditioning.keyframes import Keyframe, given_frames, given_in_latent, keyframe_values
 from .memory import memory_input, with_memory
 from .memory_settings import MemorySettings
 from .pictures import FITS, clean_clip, clean_image
-from .sockets import (
-    Keyframe,
-    check_video_size,
-    empty_latent,
-    family_of,
-    given_frames,
-    given_in_latent,
-    joined_clip_vision,
-    keyframe_values,
-    tagged_latent,
-    with_values,
-)
+from .sockets import check_video_size, empty_latent, family_of, tagged_latent
 
 CATEGORY = "Wan Director/latent"
 Keyframes = io.Custom("WAN_DIRECTOR_KEYFRAMES")

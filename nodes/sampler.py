@@ -8,11 +8,13 @@ from ..sampling.schedule import SCHEDULES
 from ..sampling.solvers import SOLVERS
 from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
 from .api import io, one_sentence
+from .conditioning.entries import model_conditioning
 from .loaders import WanModelType
 from .memory import memory_input
 from .memory_settings import AUTOMATIC, MemorySettings
+from .noise_masks import given_frames_of
 from .sampling_run import SamplerSettings, run_sampler
-from .sockets import given_frames_of, model_conditioning, model_latent, native_latent
+from .sockets import model_latent, native_latent
 
 
 def _step_widgets() -> list[Any]:
