@@ -12,7 +12,7 @@ from .conditioning.entries import model_conditioning
 from .loaders import WanModelType
 from .memory import memory_input
 from .memory_settings import AUTOMATIC, MemorySettings
-from .noise_masks import given_frames_of
+from .noise_masks import given_of, starting_noise
 from .sampling_run import SamplerSettings, run_sampler
 from .sockets import model_latent, native_latent
 
@@ -139,7 +139,8 @@ class WanDirectorSampler(io.ComfyNode):
     ) -> Any:
         settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
         clean = model_latent(model, latent)
-        given = given_frames_of(model, latent, clean)
+        noise = starting_noise(latent, clean, seed)
+        given = given_of(model, latent, clean, noise)
         sides = [model_conditioning(model, side, latent) for side in (positive, negative)]
-        result = run_sampler(model, *sides, clean, settings, given=given, memory=memory or AUTOMATIC)
+        result = run_sampler(model, *sides, clean, settings, noise=noise, given=given, memory=memory or AUTOMATIC)
         return io.NodeOutput(native_latent(model, latent, result))

@@ -71,6 +71,7 @@ def run_sampler(
     negative: Conditioning,
     latent: Tensor,
     settings: SamplerSettings,
+    noise: Tensor | None = None,
     given: Given = NOTHING_GIVEN,
     memory: MemorySettings = AUTOMATIC,
 ) -> Tensor:
@@ -80,7 +81,8 @@ def run_sampler(
 
     Args:
         latent: [B, C, T, h, w], normalised; zeros for a new video.
-        given: latent frames to keep as they are.
+        noise: [B, C, T, h, w] to start from; drawn from the seed when not given.
+        given: what of the latent to keep as it is.
         memory: how much of the device to use; when it runs out all the same, less of the model stays on it.
 
     Raises:
@@ -105,7 +107,7 @@ def run_sampler(
     with Turns(run.given, expert_at, run.turn) as turns:
         if steps:
             turns.begin_step(steps[0])
-        for result in sample(turns, solver, schedule, latent.to(device), seed=settings.seed):
+        for result in sample(turns, solver, schedule, latent.to(device), seed=settings.seed, noise=noise):
             progress.update(result.step, turns.spared(partial(_preview, model, result)))
             host().check_interrupt()
             if result.step < schedule.steps:

@@ -35,7 +35,7 @@ class Denoiser:
     """Everything that turns (latent, noise level) into a velocity.
 
     The order is Windows(Guidance(Cache(model))), fixed here and nowhere else. `on_block` is called with the number of
-    each transformer block that has run; what it raises ends the run (interrupt). `given` latent frames are put into the
+    each transformer block that has run; what it raises ends the run (interrupt). What is `given` is put into the
     latent before the model sees it.
 
     `together` runs the passes of both prompts at once, block by block, with the same result (see
@@ -68,7 +68,9 @@ class Denoiser:
             return self.guidance.velocity(lambda: velocities[0], lambda: velocities[1])
 
         def predict(latent: Tensor, level: NoiseLevel) -> Tensor:
-            return self.windows.velocity(partial(guided, level), self.given.impose(latent))
+            shown = self.given.shown(latent, level.sigma)
+            velocity = self.windows.velocity(partial(guided, level), shown)
+            return self.given.velocity(velocity, latent, shown, level.sigma)
 
         return self.around(predict)
 
