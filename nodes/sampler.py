@@ -8,7 +8,7 @@ from ..sampling.schedule import SCHEDULES
 from ..sampling.solvers import SOLVERS
 from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
 from .api import io, one_sentence
-from .conditioning.entries import model_conditioning
+from .conditioning.entries import prompts_of
 from .loaders import WanModelType
 from .memory import memory_input
 from .memory_settings import AUTOMATIC, MemorySettings
@@ -141,6 +141,7 @@ class WanDirectorSampler(io.ComfyNode):
         clean = model_latent(model, latent)
         noise = starting_noise(latent, clean, seed)
         given = given_of(model, latent, clean, noise)
-        sides = [model_conditioning(model, side, latent) for side in (positive, negative)]
+        named = {"positive": positive, "negative": negative}
+        sides = [prompts_of(model, side, latent, name, shift) for name, side in named.items()]
         result = run_sampler(model, *sides, clean, settings, noise=noise, given=given, memory=memory or AUTOMATIC)
         return io.NodeOutput(native_latent(model, latent, result))

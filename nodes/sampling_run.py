@@ -24,6 +24,7 @@ from ..sampling.experts import Expert, Handover
 from ..sampling.given import NOTHING_GIVEN, Given
 from ..sampling.guidance import CFG
 from ..sampling.loop import SampleResult, sample
+from ..sampling.prompts import PromptPart, Prompts, as_prompts
 from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
 from ..sampling.solvers import SOLVERS
 from ..sampling.step import NoiseLevel
@@ -67,8 +68,8 @@ class SamplerSettings:
 
 def run_sampler(
     model: WanModel,
-    positive: Conditioning,
-    negative: Conditioning,
+    positive: Conditioning | Prompts,
+    negative: Conditioning | Prompts,
     latent: Tensor,
     settings: SamplerSettings,
     noise: Tensor | None = None,
@@ -95,14 +96,17 @@ def run_sampler(
     steps = schedule.levels[:-1]
     experts, expert_at = _experts(model, settings.cfg, schedule)
     makers = [expert_at(level) for level in steps]
+    sides = (as_prompts(positive), as_prompts(negative))
+    sides[0].check("positive", steps)
+    sides[1].check("negative", [level for level, maker in zip(steps, makers) if experts[maker].guidance.needs_negative])
     _warn_of_idle(experts, makers)
     choices = {
-        name: _choose(expert.model, positive, latent, expert.guidance, memory)
+        name: _choose(expert.model, sides, latent, expert.guidance, memory)
         for name, expert in experts.items()
         if name in makers
     }
     device = model.residence.device
-    run = _Run(experts, choices, (positive, negative), _on(device, given), latent, schedule.steps, memory)
+    run = _Run(experts, choices, sides, _on(device, given), latent, schedule.steps, memory)
     progress = host().progress(schedule.steps, "sampling")
     with Turns(run.given, expert_at, run.turn) as turns:
         if steps:
@@ -121,7 +125,7 @@ class _Run:
 
     experts: dict[Expert, _Guided]
     choices: dict[Expert, Choice]
-    sides: tuple[Conditioning, Conditioning]
+    sides: tuple[Prompts, Prompts]
     given: Given
     latent: Tensor
     steps: int
@@ -201,9 +205,15 @@ def _preview(model: WanModel, result: SampleResult) -> Tensor | None:
     return model.spec.family.preview(result.denoised[:1, :, middle : middle + 1])[0, 0]
 
 
-def _on_device(side: Conditioning, device: torch.device) -> Conditioning:
-    """The conditioning with its tensors on the device, so that no pass copies them again."""
-    return Conditioning(side.text.to(device), tuple(_on(device, item) for item in side.items))
+def _on_device(side: Prompts, device: torch.device) -> Prompts:
+    """The prompts with their tensors on the device, so that no pass copies them again."""
+
+    def moved(part: PromptPart) -> PromptPart:
+        prompt = part.conditioning
+        prompt = Conditioning(prompt.text.to(device), tuple(_on(device, item) for item in prompt.items))
+        return replace(part, conditioning=prompt, weight=part.weight.to(device))
+
+    return Prompts(tuple(moved(part) for part in side.parts))
 
 
 def _on(device: torch.device, item: Any) -> Any:
@@ -212,18 +222,20 @@ def _on(device: torch.device, item: Any) -> Any:
     return replace(item, **{name: value.to(device) for name, value in tensors.items()})
 
 
-def _choose(model: WanModel, positive: Conditioning, latent: Tensor, guidance: CFG, memory: MemorySettings) -> Choice:
+def _choose(
+    model: WanModel, sides: tuple[Prompts, Prompts], latent: Tensor, guidance: CFG, memory: MemorySettings
+) -> Choice:
     """How much of the model is to be on the device."""
+    asked = [part.conditioning for side in sides[: 1 + guidance.needs_negative] for part in side.parts]
     weights = bytes_of(model.residence.module, model.dtype)
     loras = sum(lora.adapter.size_bytes for lora in model.loras)
     weights = weights._replace(fixed=weights.fixed + loras)
-    controls = sum(isinstance(item, VaceControl) for item in positive.items)
+    controls = max(sum(isinstance(item, VaceControl) for item in prompt.items) for prompt in asked)
     family, config = model.spec.family, model.spec.config
 
     def task(latent: LatentShape, batch: int) -> Task:
-        passes = 1 + guidance.needs_negative
         return sampling_task(
-            weights, config, batch, latent, passes=passes, controls=controls, run=memory.feed_forward_run
+            weights, config, batch, latent, passes=len(asked), controls=controls, run=memory.feed_forward_run
         )
 
     def what_fits(limit: int) -> Iterator[str]:

@@ -11,9 +11,11 @@ from torch import Tensor
 from ...common.errors import InvalidInputError, PairingError
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape
 from ...dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
+from ..checking import tensor_of
 from ..models import WanModel
+from ..noise_masks import latent_mask
 from ..pictures import Fit, clean_clip, fit_pictures
-from ..sockets import family_of, made_by, size_text
+from ..sockets import family_of, made_by, size_text, video_samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,26 +97,68 @@ def given_in_latent(
     return {**latent, "samples": samples, "noise_mask": mask}
 
 
-def keyframe_item(model: WanModel, given: Tensor, native_mask: Tensor | None, samples: Tensor) -> KeyframeImages:
-    """Given frames for the model: `given` is the raw latent [1 or B, C, T, h, w], `native_mask` has 0 where it counts.
+def given_latent(model: WanModel, values: dict[str, Any], side: str) -> Tensor | None:
+    """The raw latent of given frames [1 or B, C, T, h, w] among the values of an entry, if there is one.
 
     Raises:
-        PairingError: they were prepared for a latent of another size than `samples`.
+        InvalidInputError: it is none.
+        PairingError: it is that of a Fun Control model.
     """
+    if values.get("concat_latent_image") is None:
+        return None
+    name, advice = f"The given frames of the {side} conditioning", "Make them with Wan Image To Video."
+    given = tensor_of(values["concat_latent_image"], name, "a latent [batch, channels, frames, height, width]", advice)
+    if given.ndim != 5 or 0 in given.shape or not torch.isfinite(given).all():
+        raise InvalidInputError(
+            f"{name} must be a latent [batch, channels, frames, height, width] of finite numbers, got "
+            f"{list(given.shape)}. {advice}"
+        )
+    channels = model.spec.family.latent_channels
+    if given.shape[1] == 2 * channels:
+        raise PairingError(
+            f"The {side} conditioning carries a control video and a start image for a Fun Control model "
+            f"({2 * channels} channels, from WanFunControlToVideo), but {model.file} ({model.spec.title}) is none. Use "
+            "Wan VACE to follow a control video, or Wan Image To Video for a start image."
+        )
+    return given
+
+
+def keyframe_item(model: WanModel, given: Tensor, values: dict[str, Any], latent: dict[str, Any]) -> KeyframeImages:
+    """Given frames for the model.
+
+    Args:
+        given: the `given_latent` of the values of an entry.
+        latent: the LATENT to sample; its noise mask stands in for a missing `concat_mask`, as in ComfyUI.
+
+    Raises:
+        PairingError: they were prepared for a latent of another size.
+    """
+    samples = video_samples(latent)
     if given.shape[1:] != samples.shape[1:]:
         raise PairingError(
             f"The given frames were prepared for a latent of {size_text(given)}, but the latent to sample has "
             f"{size_text(samples)}. Connect the LATENT of the same node that prepared the frames."
         )
-    mask = torch.zeros_like(given[:, :4]) if native_mask is None else 1 - native_mask.float()
-    if mask.shape[1] == 1:
+    return KeyframeImages(model.spec.family.normalize(given.float()), _given_mask(given, values, latent))
+
+
+def _given_mask(given: Tensor, values: dict[str, Any], latent: dict[str, Any]) -> Tensor:
+    """Which of the given frames count: [1 or B, 4, T, h, w], 1 = given."""
+    native = values.get("concat_mask")
+    if native is None and latent.get("noise_mask") is None:
+        return torch.zeros_like(given[:, :4], dtype=torch.float32)
+    if native is None:
+        native = latent_mask(latent["noise_mask"], latent["samples"]).mean(dim=1, keepdim=True)
+    native = tensor_of(native, "The mask of the given frames", "a mask", "Make both with Wan Image To Video.")
+    mask = 1 - native.float()
+    if mask.ndim == 5 and mask.shape[1] == 1:
         mask = mask.expand(-1, 4, -1, -1, -1)
-    if mask.shape[1:] != (4, *given.shape[2:]):
+    if mask.shape[1:] != (4, *given.shape[2:]) or len(mask) not in (1, len(given), len(latent["samples"])):
         raise PairingError(
             f"The mask of the given frames has the shape {list(mask.shape)}, the frames have {list(given.shape)}. Make "
             "both with the same node."
         )
-    return KeyframeImages(model.spec.family.normalize(given.float()), mask)
+    return mask
 
 
 def _clip_of_at_most(frames: int, images: Tensor, name: str) -> Tensor:

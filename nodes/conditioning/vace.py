@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...common.errors import PairingError
+from ...common.errors import InvalidInputError, PairingError
 from ...dit.conditioning.vace import VaceControl
+from ..checking import kind_of, tensor_of
 from ..models import WanModel
 from ..sockets import made_by, size_text
 
@@ -28,19 +29,55 @@ def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tupl
     Raises:
         PairingError: they were prepared for another size.
     """
-    frames = values.get("vace_frames", ())
-    masks, strengths = values.get("vace_mask"), values.get("vace_strength") or [1.0] * len(frames)
-    channels = model.spec.family.latent_channels
+    frames = control_frames(values)
+    masks = _tensors(values.get("vace_mask"), "masks")
+    strengths = values.get("vace_strength") or [1.0] * len(frames)
+    if (masks and len(masks) != len(frames)) or len(strengths) != len(frames):
+        raise PairingError(
+            f"There are {len(frames)} control videos with {len(masks)} masks and {len(strengths)} strengths, where "
+            "each has one. Make them with Wan VACE or WanVaceToVideo."
+        )
+    channels, size = model.spec.family.latent_channels, samples.shape[2:]
+    rest = model.spec.config.vace_channels - 2 * channels
     items = []
     for index, control in enumerate(frames):
-        if control.shape[2:] != samples.shape[2:] or control.shape[1] != 2 * channels:
+        if control.shape[2:] != size or control.shape[1] != 2 * channels or len(control) not in (1, len(samples)):
             raise PairingError(
                 f"The control video was prepared for a latent of {size_text(control)}, but the latent to sample has "
                 f"{size_text(samples)}. Connect the LATENT of the same Wan VACE, and give chained ones the same size "
                 "and number of references."
             )
         parts = [model.spec.family.normalize(part) for part in control.float().split(channels, dim=1)]
-        rest = model.spec.config.vace_channels - 2 * channels
-        mask = masks[index] if masks else control.new_ones(1, rest, *control.shape[2:])
-        items.append(VaceControl(torch.cat([*parts, mask.float()], dim=1), float(strengths[index])))
+        mask = masks[index].float() if masks else control.new_ones(1, rest, *size, dtype=torch.float32)
+        if mask.shape[1:] != (rest, *size) or len(mask) not in (1, len(control)):
+            raise PairingError(
+                f"The mask of a control video has the shape {list(mask.shape)}, expected is "
+                f"{[len(control), rest, *size]}. Make both with the same node."
+            )
+        mask = mask.expand(len(control), -1, -1, -1, -1)
+        items.append(VaceControl(torch.cat([*parts, mask], dim=1), float(strengths[index])))
     return tuple(items)
+
+
+def control_frames(values: dict[str, Any]) -> list[Tensor]:
+    """The raw latents [1 or B, 32, T, h, w] of the control videos among the values of an entry.
+
+    Raises:
+        InvalidInputError: they are none.
+    """
+    return _tensors(values.get("vace_frames"), "frames")
+
+
+def _tensors(values: Any, what: str) -> list[Tensor]:
+    """A list of tensors [1 or B, C, T, h, w]; none for None."""
+    advice = "Make it with Wan VACE or WanVaceToVideo."
+    if values is not None and not isinstance(values, list | tuple):
+        raise InvalidInputError(f"The {what} of control videos must be a list, got {kind_of(values)}. {advice}")
+    for value in values or ():
+        tensor = tensor_of(value, f"The {what} of a control video", "a latent of 5 dimensions", advice)
+        if tensor.ndim != 5 or not torch.isfinite(tensor).all():
+            raise InvalidInputError(
+                f"The {what} of a control video must be a latent of 5 dimensions and finite numbers, got "
+                f"{list(tensor.shape)}. {advice}"
+            )
+    return list(values or ())
