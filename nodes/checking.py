@@ -29,6 +29,37 @@ def tensor_of(value: Any, name: str, expected: str, advice: str) -> Tensor:
     return value
 
 
+def instance_of(value: Any, kind: type, name: str, source: str) -> None:
+    """Refuses what is not of a type of ours; `source`: what belongs there, and the node that gives it.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    if not isinstance(value, kind):
+        raise InvalidInputError(f"{name} must be {source}, got {kind_of(value)}. Connect that node.")
+
+
+def object_with(value: Any, method: str, name: str, advice: str) -> Any:
+    """`value`, if it has the method that its socket is for.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    if not callable(getattr(value, method, None)):
+        raise InvalidInputError(f"{name}, got {kind_of(value)}. {advice}")
+    return value
+
+
+def check_number(value: Any, name: str) -> None:
+    """Refuses what is no plain number; the range is for others to check.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInputError(f"{name} must be a number, got {kind_of(value)}. Give one.")
+
+
 def kind_of(value: Any) -> str:
     """What a value is, in a word or two: "a list", "nothing", "an object of the type ModelPatcher"."""
     if value is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.shapes import VideoShape
+from ..common.shapes import MAX_BATCH, MAX_FRAMES, MAX_SIDE, VideoShape
 from .api import io, one_sentence
 from .conditioning.clip_image import joined_clip_vision
 from .conditioning.entries import with_values
@@ -16,8 +16,6 @@ from .sockets import check_video_size, empty_latent, family_of, tagged_latent
 
 CATEGORY = "Wan Director/latent"
 Keyframes = io.Custom("WAN_DIRECTOR_KEYFRAMES")
-MAX_SIDE = 8192
-MAX_FRAMES = 8193
 
 
 def size_inputs() -> list[Any]:
@@ -54,7 +52,11 @@ def size_inputs() -> list[Any]:
 def batch_input() -> Any:
     """The widget batch_size."""
     return io.Int.Input(
-        "batch_size", default=1, min=1, max=64, tooltip="How many videos to make at once; each takes its own memory."
+        "batch_size",
+        default=1,
+        min=1,
+        max=MAX_BATCH,
+        tooltip="How many videos to make at once; each takes its own memory.",
     )
 
 

@@ -29,6 +29,7 @@ from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
 from ..sampling.solvers import SOLVERS
 from ..sampling.step import NoiseLevel
 from ..sampling.validation import check_seed, find_choice
+from .checking import check_number, instance_of, tensor_of
 from .host import host, interrupt_hook
 from .memory_settings import AUTOMATIC, MemorySettings, tell
 from .memory_tasks import bytes_of, latent_shape, sampling_task, smaller_videos
@@ -44,7 +45,11 @@ class _Guided(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplerSettings:
-    """The widgets of the sampler node; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise."""
+    """The widgets of the sampler node; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise.
+
+    Raises:
+        InvalidInputError: a value that is of another kind.
+    """
 
     seed: int
     steps: int
@@ -54,6 +59,13 @@ class SamplerSettings:
     schedule: str
     denoise: float
     sigmas: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seed", "steps", "cfg", "shift", "denoise"):
+            check_number(getattr(self, name), name)
+        if self.sigmas is not None:
+            advice = "Connect BasicScheduler or another node that makes SIGMAS."
+            tensor_of(self.sigmas, "sigmas", "a list of noise levels", advice)
 
     def noise_schedule(self) -> NoiseSchedule:
         """The noise levels to walk.
@@ -90,6 +102,7 @@ def run_sampler(
         OutOfMemory: the video does not fit, even with all blocks swapped.
         NumericalError: the model gives values that are not finite.
     """
+    instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
     schedule = settings.noise_schedule()
     solver = find_choice(SOLVERS, settings.solver, "solver")
     check_seed(settings.seed)

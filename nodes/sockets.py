@@ -16,8 +16,9 @@ from torch import Tensor
 from ..common.errors import InvalidInputError, PairingError
 from ..common.families import WAN_2_1, WAN_2_2_5B, Family
 from ..common.log import logger
-from ..common.shapes import check_frames, check_size, latent_frames
+from ..common.shapes import check_bounds, check_frames, check_size, latent_frames
 from ..model_loading.pairing import check_pair
+from .checking import instance_of, kind_of, tensor_of
 from .models import VAE_TAG, MadeBy, WanModel
 
 REFERENCES_TAG = "wan_director_references"
@@ -30,22 +31,44 @@ class References(NamedTuple):
     latent_frames: int
 
 
+_BY_CHANNELS = {family.latent_channels: family for family in (WAN_2_1, WAN_2_2_5B)}
+_STRIDE_KEY = "downscale_ratio_spacial"
+"""Under which newer ComfyUI says for which stride an empty latent was made; its samplers take it away."""
+_RATIO_KEYS = (_STRIDE_KEY, "downscale_ratio_temporal")
+
+
 def family_of(vae: Any) -> Family:
-    """The family of a VAE, ours or native; a native one is known by its channels."""
+    """The family of a VAE, ours or native; a native one is known by its channels.
+
+    Raises:
+        InvalidInputError: it is no VAE.
+        PairingError: it is that of another kind of model.
+    """
     own = getattr(vae, "family", None)
-    if own is not None:
+    if isinstance(own, Family):
         return own
-    return WAN_2_2_5B if vae.latent_channels == WAN_2_2_5B.latent_channels else WAN_2_1
+    channels = getattr(vae, "latent_channels", None)
+    if not isinstance(channels, int):
+        raise InvalidInputError(f"The VAE must be one for Wan, got {kind_of(vae)}. Connect Load Wan VAE.")
+    family = _BY_CHANNELS.get(channels)
+    if family is None or getattr(vae, "latent_dim", 3) != 3:
+        raise PairingError(
+            f"The VAE makes latents of {channels} channels for another kind of model; Wan's make 16 or 48 for videos. "
+            f"Load {WAN_2_1.vae_file}, or {WAN_2_2_5B.vae_file} for TI2V-5B."
+        )
+    return family
 
 
 def check_video_size(width: int | None, height: int | None, frames: int | None, family: Family = WAN_2_1) -> None:
     """Refuses sizes that the models of a family cannot make; None stands for a value that is not known yet.
 
     Raises:
-        InvalidInputError: a side is no multiple of 16 (32 for TI2V-5B) or too small, or the length is not 1 + 4k.
+        InvalidInputError: a side is no multiple of 16 (32 for TI2V-5B), too small or too large, or the length is not
+            1 + 4k or too long.
     """
-    multiple = family.size_multiple
-    check_size(width if width is not None else 1024, height if height is not None else 1024, multiple)
+    width, height = (1024 if side is None else side for side in (width, height))
+    check_bounds(width, height, 1 if frames is None else frames)
+    check_size(width, height, family.size_multiple)
     if frames is not None:
         check_frames(frames)
 
@@ -54,10 +77,11 @@ def empty_latent(vae: Any, width: int, height: int, frames: int, batch_size: int
     """A native LATENT of zeros for `batch_size` videos.
 
     Raises:
-        InvalidInputError: see `check_video_size`.
+        InvalidInputError: see `check_video_size`; or too many videos.
     """
     family = family_of(vae)
     check_video_size(width, height, frames, family)
+    check_bounds(width, height, frames, batch_size)
     if frames > family.trained_frames:
         logger.warning(
             "%d frames: %s was trained on %d; longer videos tend to repeat themselves or to drift.",
@@ -81,6 +105,7 @@ def decodable(vae: Any, latent: dict[str, Any]) -> Tensor:
         PairingError: it is the latent of another VAE.
     """
     samples = video_samples(latent)
+    family_of(vae)
     maker, own = latent.get(VAE_TAG), getattr(vae, "spec", None)
     if maker is not None and own is not None and maker.spec.family != own.family:
         raise PairingError(
@@ -88,10 +113,10 @@ def decodable(vae: Any, latent: dict[str, Any]) -> Tensor:
             f"decode it is {own.path.name} ({own.family.title}). Use {maker.spec.family.vae_file}."
         )
     if samples.shape[1] != vae.latent_channels:
-        right = {family.latent_channels: family.vae_file for family in (WAN_2_1, WAN_2_2_5B)}.get(samples.shape[1])
+        right = _BY_CHANNELS.get(samples.shape[1])
         raise PairingError(
             f"The latent has {samples.shape[1]} channels, this VAE decodes {vae.latent_channels}. Load "
-            f"{right or 'the VAE that belongs to the model'}."
+            f"{right.vae_file if right else 'the VAE that belongs to the model'}."
         )
     if not torch.isfinite(samples).all():
         raise InvalidInputError("The latent holds NaN or infinite values and would decode to black. Sample it again.")
@@ -119,10 +144,17 @@ def model_latent(model: WanModel, latent: dict[str, Any]) -> Tensor:
         InvalidInputError: it is no video latent.
         PairingError: its VAE belongs to another model.
     """
+    instance_of(model, WanModel, "model", "the model of Load Wan Model")
     samples = video_samples(latent)
     if VAE_TAG in latent:
         check_pair(model.spec, latent[VAE_TAG].spec)
     blank = not samples.any()  # zeros mean "nothing" in raw and in normalised units
+    made_for, stride = latent.get(_STRIDE_KEY), model.spec.family.spatial_stride
+    if blank and made_for not in (None, stride):
+        raise PairingError(
+            f"The empty latent was made for a model with {made_for} pixels to a latent pixel, but {model.file} has "
+            f"{stride}: its video would have another size. Make it with Wan Empty Latent."
+        )
     return (
         samples
         if blank or samples.shape[1] != model.spec.family.latent_channels
@@ -132,7 +164,8 @@ def model_latent(model: WanModel, latent: dict[str, Any]) -> Tensor:
 
 def native_latent(model: WanModel, latent: dict[str, Any], sampled: Tensor) -> dict[str, Any]:
     """The LATENT of a sampled, normalised latent; `latent` is the one it came from, whose other entries it keeps."""
-    return {**latent, "samples": model.spec.family.denormalize(sampled)}
+    kept = {key: value for key, value in latent.items() if key not in _RATIO_KEYS}
+    return {**kept, "samples": model.spec.family.denormalize(sampled)}
 
 
 def video_samples(latent: dict[str, Any]) -> Tensor:
@@ -141,11 +174,15 @@ def video_samples(latent: dict[str, Any]) -> Tensor:
     Raises:
         InvalidInputError: it is no video latent.
     """
-    samples = latent["samples"]
-    if samples.ndim != 5:
+    advice = "Make it with Wan Empty Latent, Wan Image To Video or Wan Encode Video."
+    if not isinstance(latent, dict) or "samples" not in latent:
+        got = "a dict without them" if isinstance(latent, dict) else kind_of(latent)
+        raise InvalidInputError(f"A latent must be a dict with 'samples', got {got}. {advice}")
+    samples = tensor_of(latent["samples"], "A video latent", "a tensor of 5 dimensions", advice)
+    if samples.ndim != 5 or 0 in samples.shape:
         raise InvalidInputError(
             "A video latent has 5 dimensions [batch, channels, frames, height, width], got "
-            f"{list(samples.shape)}. Make it with Wan Empty Latent, Wan Image To Video or Wan Encode Video."
+            f"{list(samples.shape)}. {advice}"
         )
     return samples.float()
 
