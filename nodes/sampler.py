@@ -102,15 +102,16 @@ class WanDirectorSampler(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="What the video should show."),
                 io.Conditioning.Input("negative", tooltip="What it should not show; not used at cfg 1."),
                 io.Latent.Input(
-                    "latent", tooltip="Size and length of the video, or a video to change (denoise below 1)."
+                    "latent",
+                    tooltip="Size and length of the video, or a video to change (denoise below 1, or a noise mask).",
                 ),
                 *_step_widgets(),
                 *_solver_widgets(),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="Noise levels of your own, from 1 to 0. Steps, shift, schedule and denoise then have no "
-                    "effect.",
+                    tooltip="Noise levels of your own, from 1 to 0. Steps, schedule and denoise then have no effect, "
+                    "and shift only on timestep ranges.",
                 ),
                 memory_input("How much of the GPU to use, and how many blocks to swap."),
             ],

@@ -38,7 +38,7 @@ def _same(keys: str, refused: _Refused) -> dict[str, _Refused]:
     return dict.fromkeys(keys.split(), refused)
 
 
-_REFUSED = {
+REFUSED = {
     "area": _Refused(
         "an area of the picture", "Conditioning (Set Area)", "Use Conditioning (Set Mask), which is honoured"
     ),
@@ -120,7 +120,7 @@ def check_keys(values: dict[str, Any], side: str) -> None:
     for key, value in values.items():
         if value is None or key in READ or key in OF_THE_EMBEDDING or str(key).startswith(OWN):
             continue
-        refused = _REFUSED.get(key, _UNKNOWN)
+        refused = REFUSED.get(key, _UNKNOWN)
         raise InvalidInputError(
             f"The {side} conditioning carries {refused.what} ('{key}', from {refused.source}), and Wan Sampler cannot "
             f"use that. {refused.advice}."

@@ -141,7 +141,7 @@ def test_a_part_of_the_picture_without_a_prompt_is_refused(values):
         sample(prompt(RED, **values))
 
 
-@pytest.mark.parametrize("key", [*keys._REFUSED, "another_packs_key"])
+@pytest.mark.parametrize("key", [*keys.REFUSED, "another_packs_key"])
 def test_a_value_that_has_no_effect_is_refused_by_its_name(key):
     with pytest.raises(
         InvalidInputError, match=rf"^The negative conditioning carries .*\('{key}', from .+\), and .*\. .+\.$"
