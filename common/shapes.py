@@ -8,6 +8,12 @@ from .errors import InvalidInputError
 
 TEMPORAL_STRIDE = 4
 
+MAX_SIDE = 8192
+MAX_FRAMES = 8193
+MAX_BATCH = 64
+MAX_LATENT_PIXELS = 2**26
+"""Of a whole batch, latent frames times height times width: 45 times a minute of 480p."""
+
 
 class VideoShape(NamedTuple):
     """Size of a clip in pixels."""
@@ -65,3 +71,30 @@ def check_size(width: int, height: int, multiple: int = 16, minimum: int = 32) -
                 f"The {name} must be a multiple of {multiple} pixels, got {value}. "
                 f"Use {max(below, minimum)} or {below + multiple}."
             )
+
+
+def check_bounds(width: int, height: int, frames: int, batch: int = 1) -> None:
+    """Refuses a size that is no whole number, or beyond what any model could ever make.
+
+    Raises:
+        InvalidInputError: it is so.
+    """
+    limits = (
+        ("width", width, MAX_SIDE, "pixels", "Make the video smaller, and upscale it afterwards"),
+        ("height", height, MAX_SIDE, "pixels", "Make the video smaller, and upscale it afterwards"),
+        ("length", frames, MAX_FRAMES, "frames", "Make the video in parts"),
+        ("batch_size", batch, MAX_BATCH, "videos", "Make them in several runs"),
+    )
+    for name, value, most, unit, advice in limits:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InvalidInputError(f"The {name} must be a whole number of {unit}, got {value!r}. Give one.")
+        if value > most:
+            raise InvalidInputError(f"The {name} must be at most {most} {unit}, got {value}. {advice}.")
+    if batch < 1:
+        raise InvalidInputError(f"The batch_size must be at least 1, got {batch}. Use 1 to make one video.")
+    pixels = batch * (max(frames, 1) // TEMPORAL_STRIDE + 1) * (width // 8) * (height // 8)
+    if pixels > MAX_LATENT_PIXELS:
+        raise InvalidInputError(
+            f"{batch} x {frames} frames of {width} x {height} pixels are {pixels / MAX_LATENT_PIXELS:.1f} times what "
+            "any model could sample. Make the video smaller or shorter, or fewer at once."
+        )

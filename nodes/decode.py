@@ -36,5 +36,6 @@ class WanDirectorDecode(io.ComfyNode):
     @one_sentence
     def execute(cls, vae: Any, latent: dict, memory: MemorySettings | None = None) -> Any:
         vae = with_memory(vae, memory)
-        frames = vae.decode(decodable(vae, latent))  # [B, F, H, W, 3]
+        samples = decodable(vae, latent)
+        frames = vae.decode(samples)  # [B, F, H, W, 3]
         return io.NodeOutput(frames.reshape(-1, *frames.shape[-3:]))

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.shapes import VideoShape
+from ..common.shapes import MAX_BATCH, MAX_FRAMES, MAX_SIDE, VideoShape
 from .api import io, one_sentence
+from .conditioning.clip_image import joined_clip_vision
+from .conditioning.entries import with_values
+from .conditioning.keyframes import Keyframe, given_frames, given_in_latent, keyframe_values
 from .memory import memory_input, with_memory
 from .memory_settings import MemorySettings
 from .pictures import FITS, clean_clip, clean_image
-from .sockets import (
-    Keyframe,
-    check_video_size,
-    empty_latent,
-    family_of,
-    given_frames,
-    given_in_latent,
-    joined_clip_vision,
-    keyframe_values,
-    tagged_latent,
-    with_values,
-)
+from .sockets import check_video_size, empty_latent, family_of, tagged_latent
 
 CATEGORY = "Wan Director/latent"
 Keyframes = io.Custom("WAN_DIRECTOR_KEYFRAMES")
-MAX_SIDE = 8192
-MAX_FRAMES = 8193
 
 
 def size_inputs() -> list[Any]:
@@ -62,7 +52,11 @@ def size_inputs() -> list[Any]:
 def batch_input() -> Any:
     """The widget batch_size."""
     return io.Int.Input(
-        "batch_size", default=1, min=1, max=64, tooltip="How many videos to make at once; each takes its own memory."
+        "batch_size",
+        default=1,
+        min=1,
+        max=MAX_BATCH,
+        tooltip="How many videos to make at once; each takes its own memory.",
     )
 
 

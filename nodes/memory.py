@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..common.errors import WanDirectorError
+from ..common.log import logger
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES
 from ..vae3d.vae import STRIP_CHOICES
 from .api import io, one_sentence
+from .checking import instance_of
 from .host import host
 from .memory_settings import MemorySettings, settings_from
 from .models import WanTextEncoder, WanVAE
@@ -26,7 +28,11 @@ def memory_input(tooltip: str) -> Any:
 
 def with_memory(model: Any, memory: MemorySettings | None) -> Any:
     """A VAE or text encoder of ours under these settings; anything else as it is."""
-    if memory is None or not isinstance(model, (WanVAE, WanTextEncoder)):
+    if memory is None:
+        return model
+    instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
+    if not isinstance(model, (WanVAE, WanTextEncoder)):
+        logger.warning("Wan Memory has no effect on models that ComfyUI loaded: it manages their memory itself.")
         return model
     return replace(model, memory=memory)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..common.errors import InvalidInputError
 from ..common.log import logger
+from .checking import tensor_of
 
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
@@ -28,6 +29,7 @@ def clean_clip(images: Tensor, name: str) -> Tensor:
     Raises:
         InvalidInputError: no pictures, an unknown number of channels, or values that are NaN or infinite.
     """
+    images = tensor_of(images, name, "pictures [frames, height, width, channels]", "Connect an image.")
     if images.ndim != 4 or 0 in images.shape:
         raise InvalidInputError(
             f"{name} must be pictures [frames, height, width, channels], got {list(images.shape)}. Connect an image."
@@ -48,6 +50,7 @@ def clean_clip(images: Tensor, name: str) -> Tensor:
 
 def clean_image(image: Tensor, name: str) -> Tensor:
     """As `clean_clip`, for one picture [1, H, W, 3]; of several the first is used, and the log says so."""
+    image = tensor_of(image, name, "pictures [frames, height, width, channels]", "Connect an image.")
     if image.ndim == 4 and len(image) > 1:
         logger.info("%s holds %d pictures; the first is used.", name, len(image))
     return clean_clip(image[:1], name)

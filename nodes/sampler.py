@@ -8,11 +8,13 @@ from ..sampling.schedule import SCHEDULES
 from ..sampling.solvers import SOLVERS
 from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
 from .api import io, one_sentence
+from .conditioning.entries import prompts_of
 from .loaders import WanModelType
 from .memory import memory_input
 from .memory_settings import AUTOMATIC, MemorySettings
+from .noise_masks import given_of, starting_noise
 from .sampling_run import SamplerSettings, run_sampler
-from .sockets import given_frames_of, model_conditioning, model_latent, native_latent
+from .sockets import model_latent, native_latent
 
 
 def _step_widgets() -> list[Any]:
@@ -100,15 +102,16 @@ class WanDirectorSampler(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="What the video should show."),
                 io.Conditioning.Input("negative", tooltip="What it should not show; not used at cfg 1."),
                 io.Latent.Input(
-                    "latent", tooltip="Size and length of the video, or a video to change (denoise below 1)."
+                    "latent",
+                    tooltip="Size and length of the video, or a video to change (denoise below 1, or a noise mask).",
                 ),
                 *_step_widgets(),
                 *_solver_widgets(),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="Noise levels of your own, from 1 to 0. Steps, shift, schedule and denoise then have no "
-                    "effect.",
+                    tooltip="Noise levels of your own, from 1 to 0. Steps, schedule and denoise then have no effect, "
+                    "and shift only on timestep ranges.",
                 ),
                 memory_input("How much of the GPU to use, and how many blocks to swap."),
             ],
@@ -137,7 +140,9 @@ class WanDirectorSampler(io.ComfyNode):
     ) -> Any:
         settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
         clean = model_latent(model, latent)
-        given = given_frames_of(model, latent, clean)
-        sides = [model_conditioning(model, side, latent) for side in (positive, negative)]
-        result = run_sampler(model, *sides, clean, settings, given=given, memory=memory or AUTOMATIC)
+        noise = starting_noise(latent, clean, seed)
+        given = given_of(model, latent, clean, noise)
+        named = {"positive": positive, "negative": negative}
+        sides = [prompts_of(model, side, latent, name, shift) for name, side in named.items()]
+        result = run_sampler(model, *sides, clean, settings, noise=noise, given=given, memory=memory or AUTOMATIC)
         return io.NodeOutput(native_latent(model, latent, result))

@@ -24,10 +24,12 @@ from ..sampling.experts import Expert, Handover
 from ..sampling.given import NOTHING_GIVEN, Given
 from ..sampling.guidance import CFG
 from ..sampling.loop import SampleResult, sample
+from ..sampling.prompts import PromptPart, Prompts, as_prompts
 from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
 from ..sampling.solvers import SOLVERS
 from ..sampling.step import NoiseLevel
 from ..sampling.validation import check_seed, find_choice
+from .checking import check_number, instance_of, tensor_of
 from .host import host, interrupt_hook
 from .memory_settings import AUTOMATIC, MemorySettings, tell
 from .memory_tasks import bytes_of, latent_shape, sampling_task, smaller_videos
@@ -43,7 +45,11 @@ class _Guided(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplerSettings:
-    """The widgets of the sampler node; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise."""
+    """The widgets of the sampler node; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise.
+
+    Raises:
+        InvalidInputError: a value that is of another kind.
+    """
 
     seed: int
     steps: int
@@ -53,6 +59,13 @@ class SamplerSettings:
     schedule: str
     denoise: float
     sigmas: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seed", "steps", "cfg", "shift", "denoise"):
+            check_number(getattr(self, name), name)
+        if self.sigmas is not None:
+            advice = "Connect BasicScheduler or another node that makes SIGMAS."
+            tensor_of(self.sigmas, "sigmas", "a list of noise levels", advice)
 
     def noise_schedule(self) -> NoiseSchedule:
         """The noise levels to walk.
@@ -67,10 +80,11 @@ class SamplerSettings:
 
 def run_sampler(
     model: WanModel,
-    positive: Conditioning,
-    negative: Conditioning,
+    positive: Conditioning | Prompts,
+    negative: Conditioning | Prompts,
     latent: Tensor,
     settings: SamplerSettings,
+    noise: Tensor | None = None,
     given: Given = NOTHING_GIVEN,
     memory: MemorySettings = AUTOMATIC,
 ) -> Tensor:
@@ -80,32 +94,37 @@ def run_sampler(
 
     Args:
         latent: [B, C, T, h, w], normalised; zeros for a new video.
-        given: latent frames to keep as they are.
+        noise: [B, C, T, h, w] to start from; drawn from the seed when not given.
+        given: what of the latent to keep as it is.
         memory: how much of the device to use; when it runs out all the same, less of the model stays on it.
 
     Raises:
         OutOfMemory: the video does not fit, even with all blocks swapped.
         NumericalError: the model gives values that are not finite.
     """
+    instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
     schedule = settings.noise_schedule()
     solver = find_choice(SOLVERS, settings.solver, "solver")
     check_seed(settings.seed)
     steps = schedule.levels[:-1]
     experts, expert_at = _experts(model, settings.cfg, schedule)
     makers = [expert_at(level) for level in steps]
+    sides = (as_prompts(positive), as_prompts(negative))
+    sides[0].check("positive", steps)
+    sides[1].check("negative", [level for level, maker in zip(steps, makers) if experts[maker].guidance.needs_negative])
     _warn_of_idle(experts, makers)
     choices = {
-        name: _choose(expert.model, positive, latent, expert.guidance, memory)
+        name: _choose(expert.model, sides, latent, expert.guidance, memory)
         for name, expert in experts.items()
         if name in makers
     }
     device = model.residence.device
-    run = _Run(experts, choices, (positive, negative), _on(device, given), latent, schedule.steps, memory)
+    run = _Run(experts, choices, sides, _on(device, given), latent, schedule.steps, memory)
     progress = host().progress(schedule.steps, "sampling")
     with Turns(run.given, expert_at, run.turn) as turns:
         if steps:
             turns.begin_step(steps[0])
-        for result in sample(turns, solver, schedule, latent.to(device), seed=settings.seed):
+        for result in sample(turns, solver, schedule, latent.to(device), seed=settings.seed, noise=noise):
             progress.update(result.step, turns.spared(partial(_preview, model, result)))
             host().check_interrupt()
             if result.step < schedule.steps:
@@ -119,7 +138,7 @@ class _Run:
 
     experts: dict[Expert, _Guided]
     choices: dict[Expert, Choice]
-    sides: tuple[Conditioning, Conditioning]
+    sides: tuple[Prompts, Prompts]
     given: Given
     latent: Tensor
     steps: int
@@ -199,9 +218,15 @@ def _preview(model: WanModel, result: SampleResult) -> Tensor | None:
     return model.spec.family.preview(result.denoised[:1, :, middle : middle + 1])[0, 0]
 
 
-def _on_device(side: Conditioning, device: torch.device) -> Conditioning:
-    """The conditioning with its tensors on the device, so that no pass copies them again."""
-    return Conditioning(side.text.to(device), tuple(_on(device, item) for item in side.items))
+def _on_device(side: Prompts, device: torch.device) -> Prompts:
+    """The prompts with their tensors on the device, so that no pass copies them again."""
+
+    def moved(part: PromptPart) -> PromptPart:
+        prompt = part.conditioning
+        prompt = Conditioning(prompt.text.to(device), tuple(_on(device, item) for item in prompt.items))
+        return replace(part, conditioning=prompt, weight=part.weight.to(device))
+
+    return Prompts(tuple(moved(part) for part in side.parts))
 
 
 def _on(device: torch.device, item: Any) -> Any:
@@ -210,18 +235,20 @@ def _on(device: torch.device, item: Any) -> Any:
     return replace(item, **{name: value.to(device) for name, value in tensors.items()})
 
 
-def _choose(model: WanModel, positive: Conditioning, latent: Tensor, guidance: CFG, memory: MemorySettings) -> Choice:
+def _choose(
+    model: WanModel, sides: tuple[Prompts, Prompts], latent: Tensor, guidance: CFG, memory: MemorySettings
+) -> Choice:
     """How much of the model is to be on the device."""
+    asked = [part.conditioning for side in sides[: 1 + guidance.needs_negative] for part in side.parts]
     weights = bytes_of(model.residence.module, model.dtype)
     loras = sum(lora.adapter.size_bytes for lora in model.loras)
     weights = weights._replace(fixed=weights.fixed + loras)
-    controls = sum(isinstance(item, VaceControl) for item in positive.items)
+    controls = max(sum(isinstance(item, VaceControl) for item in prompt.items) for prompt in asked)
     family, config = model.spec.family, model.spec.config
 
     def task(latent: LatentShape, batch: int) -> Task:
-        passes = 1 + guidance.needs_negative
         return sampling_task(
-            weights, config, batch, latent, passes=passes, controls=controls, run=memory.feed_forward_run
+            weights, config, batch, latent, passes=len(asked), controls=controls, run=memory.feed_forward_run
         )
 
     def what_fits(limit: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .api import io, one_sentence
+from .checking import object_with
 from .memory import memory_input, with_memory
 from .memory_settings import MemorySettings
 from .pictures import clean_image
@@ -68,6 +69,8 @@ class WanDirectorTextEncode(io.ComfyNode):
     @classmethod
     @one_sentence
     def execute(cls, text_encoder: Any, positive: str, negative: str, memory: MemorySettings | None = None) -> Any:
+        wanted = "The text encoder must be one with UMT5"
+        object_with(text_encoder, "encode_from_tokens_scheduled", wanted, "Connect Load Wan Text Encoder.")
         text_encoder = with_memory(text_encoder, memory)
         encoded = [
             text_encoder.encode_from_tokens_scheduled(text_encoder.tokenize(text)) for text in (positive, negative)
@@ -102,4 +105,5 @@ class WanDirectorClipVisionEncode(io.ComfyNode):
     @classmethod
     @one_sentence
     def execute(cls, clip_vision: Any, image: Any) -> Any:
+        object_with(clip_vision, "encode_image", "The CLIP vision must be an encoder", "Connect Load Wan CLIP Vision.")
         return io.NodeOutput(clip_vision.encode_image(clean_image(image, "image"), crop=False))

@@ -12,9 +12,11 @@ from ..common.log import logger
 from ..common.shapes import VideoShape
 from ..dit.conditioning.vace import mask_channels, split_by_mask
 from .api import io, one_sentence
+from .checking import tensor_of
+from .conditioning.vace import with_vace
 from .image import batch_input, size_inputs
 from .pictures import clean_clip, fit_pictures
-from .sockets import check_video_size, empty_latent, family_of, with_references, with_vace
+from .sockets import check_video_size, empty_latent, family_of, with_references
 
 MAX_STRENGTH = 10.0
 
@@ -145,13 +147,18 @@ def encode_references(vae: Any, pictures: Tensor | None, shape: VideoShape) -> l
 
 def _clean_masks(masks: Tensor) -> Tensor:
     """A MASK as pictures [F, H, W, 1]."""
+    masks = tensor_of(masks, "control_masks", "masks [frames, height, width]", "Connect a mask.")
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.ndim != 3 or 0 in masks.shape or not torch.isfinite(masks).all():
         raise InvalidInputError(
             f"control_masks must be masks [frames, height, width] of finite numbers, got {list(masks.shape)}. "
             "Connect a mask."
         )
-    return masks.detach().cpu().float().unsqueeze(-1)
+    masks = masks.detach().cpu().float().unsqueeze(-1)
+    low, high = float(masks.min()), float(masks.max())
+    if low < 0 or high > 1:
+        logger.info("control_masks has values from %.3g to %.3g; they are cut to 0..1.", low, high)
+    return masks.clamp(0, 1)
 
 
 def _first(clip: Tensor, frames: int, name: str) -> Tensor:

@@ -1,4 +1,8 @@
-"""Latent frames that are given from the start and stay as they are, while the others are made."""
+"""What of a latent is given from the start and stays as it is, while the rest is made.
+
+Each kind says what the model is shown, which timesteps go with it, and what of its answer counts; `NothingGiven` hands
+everything on untouched.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .noise import add_noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,18 @@ class NothingGiven:
     def timesteps(self, timestep: Tensor) -> Tensor:
         """One timestep for all frames: `timestep` [B] itself."""
         return timestep
+
+    def shown(self, latent: Tensor, sigma: float) -> Tensor:
+        """What the model sees of `latent` at `sigma`: all of it."""
+        return latent
+
+    def velocity(self, velocity: Tensor, latent: Tensor, shown: Tensor, sigma: float) -> Tensor:
+        """The model's answer as it is."""
+        return velocity
+
+    def finish(self, latent: Tensor, sigma: float) -> Tensor:
+        """The result of a run that ends at `sigma`: its last state."""
+        return latent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +63,101 @@ class GivenFrames:
         """The timestep of each latent frame: [B] -> [B, T], 0 for given ones."""
         return timestep[:, None] * ~self.frames
 
+    def shown(self, latent: Tensor, sigma: float) -> Tensor:
+        """What the model sees of `latent` at `sigma`: with the given frames, clean."""
+        return self.impose(latent)
 
-Given = NothingGiven | GivenFrames
+    def velocity(self, velocity: Tensor, latent: Tensor, shown: Tensor, sigma: float) -> Tensor:
+        """The model's answer as it is; what it says of given frames is put right after the step."""
+        return velocity
+
+    def finish(self, latent: Tensor, sigma: float) -> Tensor:
+        """The result of a run that ends at `sigma`: with the given frames."""
+        return self.impose(latent)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoisyRegion:
+    """A part of the latent is kept; the model sees it with as much noise as the rest.
+
+    Where the mask is between 0 and 1, both are mixed. The state between steps is the solver's alone.
+
+    Attributes:
+        clean: [B, C, T, h, w], normalised: what to keep.
+        mask: [1 or B, 1 or C, T, h, w], float, 1 = made, 0 = kept.
+        noise: [B, C, T, h, w], the run's starting noise.
+
+    Source: comfyanonymous/ComfyUI comfy/samplers.py, KSamplerX0Inpaint, at commit 783545f.
+    """
+
+    clean: Tensor
+    mask: Tensor
+    noise: Tensor
+
+    def impose(self, latent: Tensor) -> Tensor:
+        """The latent itself: the model's answers lead to what is kept."""
+        return latent
+
+    def timesteps(self, timestep: Tensor) -> Tensor:
+        """One timestep for all frames: `timestep` [B] itself."""
+        return timestep
+
+    def shown(self, latent: Tensor, sigma: float) -> Tensor:
+        """`latent` [B, C, T, h, w] with what is kept, noised to `sigma`, in its place."""
+        return torch.lerp(add_noise(self.clean, self.noise, sigma), latent, self.mask)
+
+    def velocity(self, velocity: Tensor, latent: Tensor, shown: Tensor, sigma: float) -> Tensor:
+        """The velocity of `latent` towards the model's guess where it is made, and towards `clean` elsewhere."""
+        return _towards(torch.lerp(self.clean, shown - sigma * velocity, self.mask), latent, sigma)
+
+    def finish(self, latent: Tensor, sigma: float) -> Tensor:
+        """The result of a run that ends at `sigma`; without noise, what is kept is so to the bit."""
+        return latent if sigma else torch.where(self.mask == 0, self.clean, latent)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CleanRegion:
+    """A part of the latent is kept, as `NoisyRegion`; the model sees it without noise, with a timestep by frame.
+
+    So the 5B model of Wan 2.2 takes what is given; whole frames are `GivenFrames`.
+
+    Attributes:
+        clean: [B, C, T, h, w], normalised: what to keep.
+        mask: [1 or B, 1 or C, T, h, w], float, 1 = made, 0 = kept.
+
+    Source: comfyanonymous/ComfyUI comfy/model_base.py, WAN22, and comfy/samplers.py, KSamplerX0Inpaint, at commit
+    783545f.
+    """
+
+    clean: Tensor
+    mask: Tensor
+
+    def impose(self, latent: Tensor) -> Tensor:
+        """The latent itself: the model's answers lead to what is kept."""
+        return latent
+
+    def timesteps(self, timestep: Tensor) -> Tensor:
+        """The timestep of each latent frame: [B] -> [B, T], the less of it is made the lower."""
+        return timestep[:, None] * self.mask.mean(dim=(1, 3, 4))
+
+    def shown(self, latent: Tensor, sigma: float) -> Tensor:
+        """`latent` [B, C, T, h, w] with what is kept, clean, in its place."""
+        return torch.lerp(self.clean, latent, self.mask)
+
+    def velocity(self, velocity: Tensor, latent: Tensor, shown: Tensor, sigma: float) -> Tensor:
+        """See `NoisyRegion.velocity`."""
+        return _towards(torch.lerp(self.clean, shown - sigma * velocity, self.mask), latent, sigma)
+
+    def finish(self, latent: Tensor, sigma: float) -> Tensor:
+        """See `NoisyRegion.finish`."""
+        return latent if sigma else torch.where(self.mask == 0, self.clean, latent)
+
+
+def _towards(denoised: Tensor, latent: Tensor, sigma: float) -> Tensor:
+    """The velocity by which `latent` at `sigma` comes to `denoised`."""
+    return (latent - denoised) / sigma
+
+
+Given = NothingGiven | GivenFrames | NoisyRegion | CleanRegion
 
 NOTHING_GIVEN = NothingGiven()

@@ -37,7 +37,13 @@ class SampleResult:
 
 
 def sample(
-    denoiser: Denoising, solver: Solver, schedule: NoiseSchedule, latent: Tensor, *, seed: int
+    denoiser: Denoising,
+    solver: Solver,
+    schedule: NoiseSchedule,
+    latent: Tensor,
+    *,
+    seed: int,
+    noise: Tensor | None = None,
 ) -> Iterator[SampleResult]:
     """Noises `latent` to the first sigma of the schedule and walks it down, one result per step.
 
@@ -48,6 +54,7 @@ def sample(
             untouched latent is yielded.
         latent: [B, C, T, h, w], normalised; zeros for text to video, an encoded clip for video to video.
         seed: 0 .. 2^64 - 1; same seed, same result.
+        noise: [B, C, T, h, w] to start from; drawn from the seed when not given.
 
     Raises:
         InvalidInputError: a latent or seed that cannot be sampled from.
@@ -58,7 +65,8 @@ def sample(
         yield SampleResult(0, 0, float(schedule.sigmas[-1]), latent, latent)
         return
     levels = schedule.levels
-    noise = seeded_noise(seed, LatentShape(*latent.shape[1:]), len(latent)).to(latent.device)
+    noise = seeded_noise(seed, LatentShape(*latent.shape[1:]), len(latent)) if noise is None else noise
+    noise = noise.to(latent.device)
     given = denoiser.given
     state = given.impose(add_noise(latent.float(), noise, levels[0].sigma))
     predict = denoiser.start()
@@ -68,5 +76,5 @@ def sample(
             state, denoised = (given.impose(part) for part in run.advance(predict, state, level, following))
         check_step_result(state, following.index, schedule.steps, level.sigma)
         is_end = following.index == schedule.steps
-        result = given.impose(remove_signal_weight(state, following.sigma)) if is_end else state
+        result = given.finish(remove_signal_weight(state, following.sigma), following.sigma) if is_end else state
         yield SampleResult(following.index, schedule.steps, following.sigma, result, denoised)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,6 +26,26 @@ def seeded_noise(seed: int, shape: LatentShape, batch: int = 1) -> Tensor:
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((batch, *shape), generator=generator)
+
+
+def indexed_noise(seed: int, shape: LatentShape, indices: Sequence[int]) -> Tensor:
+    """The starting noises number `indices` of a seed: [len(indices), C, T, h, w], float32, CPU.
+
+    Each is drawn by itself, one after the other from number 0 on, so that a video of a batch can be made again alone.
+
+    Source: comfyanonymous/ComfyUI comfy/sample.py, prepare_noise with noise_inds.
+
+    Raises:
+        InvalidInputError: the seed is not in 0 .. 2^64 - 1.
+    """
+    check_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    wanted: dict[int, Tensor] = {}
+    for index in range(max(indices) + 1):
+        noise = torch.randn((1, *shape), generator=generator)
+        if index in indices:
+            wanted[index] = noise
+    return torch.cat([wanted[index] for index in indices])
 
 
 def step_noise(seed: int) -> NoiseSource:

@@ -52,14 +52,23 @@ def check_denoise(denoise: float) -> None:
         )
 
 
-def check_schedule_length(steps: int, denoise: float) -> None:
-    """Refuses a denoise so small that the schedule whose last steps are walked exceeds the training timesteps."""
-    if int(steps / denoise) > MAX_STEPS:
-        raise InvalidInputError(
-            f"{steps} steps at denoise {denoise:g} are the end of a schedule of {int(steps / denoise)} steps, and one "
-            f"has at most {MAX_STEPS}. Use at most {int(MAX_STEPS * denoise)} steps, or denoise {steps / MAX_STEPS:g} "
-            "or more."
-        )
+def check_schedule_length(steps: int, denoise: float, *, more: bool = False) -> None:
+    """Refuses a denoise so small that the schedule whose last steps are walked exceeds the training timesteps.
+
+    `more`: the schedule has a step more than are walked.
+    """
+    whole, most = steps / denoise + more, MAX_STEPS - more
+    if whole < MAX_STEPS + 1:
+        return
+    end = "1 step is the end" if steps == 1 else f"{steps} steps are the end"
+    length = int(whole) if whole < 1e6 else "more than a million"
+    longest = int(most * denoise)
+    ways = [f"at most {longest} {'step' if longest == 1 else 'steps'}"] if longest else []
+    ways += [f"denoise {steps / most:g} or more"] if steps <= most else []
+    raise InvalidInputError(
+        f"At denoise {denoise:g} {end} of a schedule of {length} steps, and one has at most {MAX_STEPS}. "
+        f"Use {', or '.join(ways)}."
+    )
 
 
 def check_cfg(scale: float) -> None:

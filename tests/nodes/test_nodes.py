@@ -204,10 +204,10 @@ def test_wrong_latents_are_refused(vae, prompts):
         call("Decode", vae=vae, latent={"samples": torch.full((1, 16, 1, 4, 4), float("nan"))})
 
 
-def test_combined_prompts_are_refused(vae, prompts):
+def test_the_same_prompt_twice_is_that_prompt(vae, prompts):
     latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
-    with pytest.raises(InvalidInputError, match="a combination of 2"):
-        sample("t2v.safetensors", (prompts[0] * 2, prompts[1]), latent)
+    once, twice = (sample("t2v.safetensors", (prompts[0] * count, prompts[1]), latent)["samples"] for count in (1, 2))
+    torch.testing.assert_close(twice, once, rtol=0, atol=1e-5)
 
 
 def test_encode_refuses_lengths_that_do_not_fit(vae):

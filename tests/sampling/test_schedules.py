@@ -156,6 +156,11 @@ def test_the_empty_table_of_a_native_scheduler_at_denoise_0_has_no_steps():
         (("simple", 20, 5.0, 1.5), "Denoise must be from 0"),
         (("simple", 20, 5.0, float("nan")), "Denoise must be from 0"),
         (("simple", 50, 5.0, 0.01), "at most 10 steps, or denoise 0.05 or more"),
+        (
+            ("simple", 1, 5.0, 1e-9),
+            "1 step is the end of a schedule of more than a million steps.*Use denoise 0.001 or",
+        ),
+        (("simple", 1, 5.0, 5e-324), "more than a million steps"),
     ],
 )
 def test_refusals_name_what_is_wrong(arguments, message):

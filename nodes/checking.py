@@ -1,0 +1,70 @@
+"""Is what came over a socket what the socket is for? Other packs can hand anything to anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..common.errors import InvalidInputError
+
+
+def tensor_of(value: Any, name: str, expected: str, advice: str) -> Tensor:
+    """`value`, if it is a dense tensor of numbers.
+
+    Args:
+        value: what came.
+        name: of the input, and the first word of the sentence.
+        expected: what belongs there, as "a latent [batch, ...]".
+        advice: the last sentence of the message.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    if not isinstance(value, Tensor):
+        raise InvalidInputError(f"{name} must be {expected}, got {kind_of(value)}. {advice}")
+    if value.is_sparse or value.is_nested or value.is_quantized or value.is_complex():
+        kind = "complex" if value.is_complex() else "sparse, nested or quantised"
+        raise InvalidInputError(f"{name} must be {expected} of plain numbers, got a {kind} tensor. {advice}")
+    return value
+
+
+def instance_of(value: Any, kind: type, name: str, source: str) -> None:
+    """Refuses what is not of a type of ours; `source`: what belongs there, and the node that gives it.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    if not isinstance(value, kind):
+        raise InvalidInputError(f"{name} must be {source}, got {kind_of(value)}. Connect that node.")
+
+
+def object_with(value: Any, method: str, name: str, advice: str) -> Any:
+    """`value`, if it has the method that its socket is for.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    if not callable(getattr(value, method, None)):
+        raise InvalidInputError(f"{name}, got {kind_of(value)}. {advice}")
+    return value
+
+
+def check_number(value: Any, name: str) -> None:
+    """Refuses what is no plain number; the range is for others to check.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInputError(f"{name} must be a number, got {kind_of(value)}. Give one.")
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in a word or two: "a list", "nothing", "an object of the type ModelPatcher"."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Tensor):
+        return f"a tensor of the shape {list(value.shape)}"
+    plain = {bool: "a truth value", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a dict"}
+    return plain.get(type(value)) or f"an object of the type {type(value).__name__}"

@@ -1,0 +1,170 @@
+"""Given frames: pictures at places of a video, as native conditioning values, inside a latent, or for the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...common.errors import InvalidInputError, PairingError
+from ...common.shapes import TEMPORAL_STRIDE, VideoShape
+from ...dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
+from ..checking import tensor_of
+from ..models import WanModel
+from ..noise_masks import latent_mask
+from ..pictures import Fit, clean_clip, fit_pictures
+from ..sockets import family_of, made_by, size_text, video_samples
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keyframe:
+    """A picture [1, H, W, 3] in 0..1 at a frame; negative frames count from the end."""
+
+    frame: int
+    image: Tensor
+
+
+def given_frames(
+    frames: int, start_image: Tensor | None, end_image: Tensor | None, keyframes: tuple[Keyframe, ...]
+) -> dict[int, Tensor]:
+    """Which frames of a video are given: frame 0..frames-1 -> [1, H, W, 3] in 0..1.
+
+    Raises:
+        InvalidInputError: a frame outside the video or given twice, more pictures than frames, or a bad picture.
+    """
+    pairs: list[tuple[int, Tensor]] = []
+    if start_image is not None:
+        clip = _clip_of_at_most(frames, start_image, "start_image")
+        pairs += [(index, clip[index : index + 1]) for index in range(len(clip))]
+    if end_image is not None:
+        clip = _clip_of_at_most(frames, end_image, "end_image")
+        pairs += [(frames - len(clip) + index, clip[index : index + 1]) for index in range(len(clip))]
+    for keyframe in keyframes:
+        if not -frames <= keyframe.frame < frames:
+            raise InvalidInputError(
+                f"A keyframe stands at frame {keyframe.frame}, but the video has {frames} frames. Use 0 to "
+                f"{frames - 1}, or -1 to -{frames} to count from the end."
+            )
+        pairs.append((keyframe.frame % frames, keyframe.image))
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        positions = [index for index, _ in pairs]
+        twice = sorted({index for index in positions if positions.count(index) > 1})
+        raise InvalidInputError(
+            f"Frame {twice[0]} is given {positions.count(twice[0])} times. Give one picture for each frame, counting "
+            "start_image, end_image and keyframes."
+        )
+    return given
+
+
+def keyframe_values(vae: Any, given: dict[int, Tensor], shape: VideoShape, fit: Fit) -> dict[str, Any]:
+    """The conditioning values of given frames (see `given_frames`); none when nothing is given."""
+    if not given:
+        return {}
+    pictures = {index: fit_pictures(picture, shape.width, shape.height, fit) for index, picture in given.items()}
+    video = keyframe_video(
+        {index: picture[0].movedim(-1, 0) * 2 - 1 for index, picture in pictures.items()}, shape.frames
+    )
+    latent = vae.encode((video[0].movedim(0, -1) + 1) / 2)
+    mask = 1 - keyframe_mask(tuple(given), shape.frames, *latent.shape[-2:])
+    return {"concat_latent_image": latent, "concat_mask": mask} | made_by(vae)
+
+
+def given_in_latent(
+    vae: Any, given: dict[int, Tensor], fit: Fit, shape: VideoShape, latent: dict[str, Any]
+) -> dict[str, Any]:
+    """The blank LATENT with the given first frames in it, for models that take them there (TI2V-5B).
+
+    Raises:
+        InvalidInputError: given frames that are not the first 1 + 4k ones.
+    """
+    if not given:
+        return latent
+    family, count = family_of(vae), len(given)
+    if sorted(given) != list(range(count)) or count % TEMPORAL_STRIDE != 1:
+        raise InvalidInputError(
+            f"{family.title} takes its first frame, or its first 1 + 4k frames, as given; got the frames "
+            f"{', '.join(map(str, sorted(given)))}. Give a start_image only, or use an image-to-video 14B model."
+        )
+    pictures = torch.cat([fit_pictures(given[index], shape.width, shape.height, fit) for index in range(count)])
+    encoded = vae.encode(pictures)
+    samples = family.denormalize(torch.zeros_like(latent["samples"]))
+    mask = torch.ones_like(samples[:, :1])
+    samples[:, :, : encoded.shape[2]] = encoded
+    mask[:, :, : encoded.shape[2]] = 0
+    return {**latent, "samples": samples, "noise_mask": mask}
+
+
+def given_latent(model: WanModel, values: dict[str, Any], side: str) -> Tensor | None:
+    """The raw latent of given frames [1 or B, C, T, h, w] among the values of an entry, if there is one.
+
+    Raises:
+        InvalidInputError: it is none.
+        PairingError: it is that of a Fun Control model.
+    """
+    if values.get("concat_latent_image") is None:
+        return None
+    name, advice = f"The given frames of the {side} conditioning", "Make them with Wan Image To Video."
+    given = tensor_of(values["concat_latent_image"], name, "a latent [batch, channels, frames, height, width]", advice)
+    if given.ndim != 5 or 0 in given.shape or not torch.isfinite(given).all():
+        raise InvalidInputError(
+            f"{name} must be a latent [batch, channels, frames, height, width] of finite numbers, got "
+            f"{list(given.shape)}. {advice}"
+        )
+    channels = model.spec.family.latent_channels
+    if given.shape[1] == 2 * channels:
+        raise PairingError(
+            f"The {side} conditioning carries a control video and a start image for a Fun Control model "
+            f"({2 * channels} channels, from WanFunControlToVideo), but {model.file} ({model.spec.title}) is none. Use "
+            "Wan VACE to follow a control video, or Wan Image To Video for a start image."
+        )
+    return given
+
+
+def keyframe_item(model: WanModel, given: Tensor, values: dict[str, Any], latent: dict[str, Any]) -> KeyframeImages:
+    """Given frames for the model.
+
+    Args:
+        given: the `given_latent` of the values of an entry.
+        latent: the LATENT to sample; its noise mask stands in for a missing `concat_mask`, as in ComfyUI.
+
+    Raises:
+        PairingError: they were prepared for a latent of another size.
+    """
+    samples = video_samples(latent)
+    if given.shape[1:] != samples.shape[1:]:
+        raise PairingError(
+            f"The given frames were prepared for a latent of {size_text(given)}, but the latent to sample has "
+            f"{size_text(samples)}. Connect the LATENT of the same node that prepared the frames."
+        )
+    return KeyframeImages(model.spec.family.normalize(given.float()), _given_mask(given, values, latent))
+
+
+def _given_mask(given: Tensor, values: dict[str, Any], latent: dict[str, Any]) -> Tensor:
+    """Which of the given frames count: [1 or B, 4, T, h, w], 1 = given."""
+    native = values.get("concat_mask")
+    if native is None and latent.get("noise_mask") is None:
+        return torch.zeros_like(given[:, :4], dtype=torch.float32)
+    if native is None:
+        native = latent_mask(latent["noise_mask"], latent["samples"]).mean(dim=1, keepdim=True)
+    native = tensor_of(native, "The mask of the given frames", "a mask", "Make both with Wan Image To Video.")
+    mask = 1 - native.float()
+    if mask.ndim == 5 and mask.shape[1] == 1:
+        mask = mask.expand(-1, 4, -1, -1, -1)
+    if mask.shape[1:] != (4, *given.shape[2:]) or len(mask) not in (1, len(given), len(latent["samples"])):
+        raise PairingError(
+            f"The mask of the given frames has the shape {list(mask.shape)}, the frames have {list(given.shape)}. Make "
+            "both with the same node."
+        )
+    return mask
+
+
+def _clip_of_at_most(frames: int, images: Tensor, name: str) -> Tensor:
+    clip = clean_clip(images, name)
+    if len(clip) > frames:
+        raise InvalidInputError(
+            f"{name} is a clip of {len(clip)} frames, but the video has {frames}. Give fewer, or make the video longer."
+        )
+    return clip

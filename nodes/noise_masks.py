@@ -1,0 +1,116 @@
+"""What a native LATENT says beside its samples of how to sample it: `noise_mask` and `batch_index`.
+
+A `noise_mask` is 1 where the video is made anew and 0 where it is kept, at any size: [H, W], [F, H, W], [F, 1, H, W]
+(its pictures are frames) or [B, 1, T, h, w]. `batch_index` numbers the videos of a batch by the noise of the seed that
+each starts from.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..common.errors import InvalidInputError
+from ..common.shapes import LatentShape
+from ..sampling.given import NOTHING_GIVEN, CleanRegion, Given, GivenFrames, NoisyRegion
+from ..sampling.noise import indexed_noise, seeded_noise
+from .checking import kind_of, tensor_of
+from .models import WanModel
+
+MAX_BATCH_INDEX = 4095
+"""ComfyUI's largest batch is 4096; the noises before a number are all drawn."""
+
+
+def starting_noise(latent: dict[str, Any], clean: Tensor, seed: int) -> Tensor:
+    """The noise that a LATENT starts from, [B, C, T, h, w], float32, CPU; `clean` is its `model_latent`.
+
+    Raises:
+        InvalidInputError: a bad seed, or a `batch_index` that does not number the videos.
+    """
+    shape, indices = LatentShape(*clean.shape[1:]), latent.get("batch_index")
+    if indices is None:
+        return seeded_noise(seed, shape, len(clean))
+    return indexed_noise(seed, shape, _checked_indices(indices, len(clean)))
+
+
+def given_of(model: WanModel, latent: dict[str, Any], clean: Tensor, noise: Tensor) -> Given:
+    """What the noise mask of a LATENT keeps.
+
+    Args:
+        clean: its `model_latent`.
+        noise: its `starting_noise`.
+
+    Raises:
+        InvalidInputError: the mask is none.
+    """
+    if latent.get("noise_mask") is None:
+        return NOTHING_GIVEN
+    mask = latent_mask(latent["noise_mask"], clean)
+    if model.spec.family.given_in_latent:
+        frames = _whole_frames(mask)
+        return CleanRegion(clean, mask) if frames is None else GivenFrames(clean, frames)
+    return NOTHING_GIVEN if mask.eq(1).all() else NoisyRegion(clean, mask, noise)
+
+
+def latent_mask(mask: Any, latent: Tensor) -> Tensor:
+    """A native noise mask at the size of `latent` [B, C, T, h, w]: [1 or B, 1 or C, T, h, w], float32.
+
+    Source: comfyanonymous/ComfyUI comfy/sampler_helpers.py, prepare_mask, at commit 783545f.
+
+    Raises:
+        InvalidInputError: no mask, or values that are not in 0..1.
+    """
+    advice = "Make it with Set Latent Noise Mask, or remove it."
+    mask = tensor_of(mask, "The noise mask of the latent", "a mask [height, width] or one for each frame", advice)
+    mask = mask.detach().cpu().float()
+    if not 2 <= mask.ndim <= 5 or 0 in mask.shape:
+        raise InvalidInputError(
+            "The noise mask of the latent must be a mask [height, width], or [batch, 1, frames, height, width], got "
+            f"{list(mask.shape)}. {advice}"
+        )
+    if not torch.isfinite(mask).all() or mask.min() < 0 or mask.max() > 1:
+        raise InvalidInputError(
+            "The noise mask of the latent must have values from 0 (keep) to 1 (make anew), got "
+            f"{float(mask.min()):g} to {float(mask.max()):g}. {advice}"
+        )
+    if mask.ndim < 5:
+        mask = mask.reshape(1, 1, -1, *mask.shape[-2:])
+    batch, channels = latent.shape[:2]
+    if mask.shape[1] not in (1, channels) or batch % len(mask):
+        raise InvalidInputError(
+            f"The noise mask of the latent has the shape {list(mask.shape)}, but the latent has {batch} videos of "
+            f"{channels} channels. Give one mask for all, or one for each video. {advice}"
+        )
+    mask = F.interpolate(mask, size=latent.shape[2:], mode="trilinear")
+    return mask if len(mask) == 1 else mask.repeat(batch // len(mask), 1, 1, 1, 1)
+
+
+def _whole_frames(mask: Tensor) -> Tensor | None:
+    """Which latent frames are kept, [T], where each is kept or made as a whole; else None."""
+    low, high = mask.amin((0, 1, 3, 4)), mask.amax((0, 1, 3, 4))
+    is_whole = low.eq(high).all() and (low.eq(0) | low.eq(1)).all()
+    return low.eq(0) if is_whole else None
+
+
+def _checked_indices(indices: Any, batch: int) -> list[int]:
+    advice = "Remove it with Latent Batch Seed Behavior, set to random."
+    try:
+        numbers = [operator.index(index) for index in indices]
+    except TypeError:
+        raise InvalidInputError(
+            f"The batch_index of the latent must be a list of whole numbers, got {kind_of(indices)}. {advice}"
+        ) from None
+    if len(numbers) != batch:
+        raise InvalidInputError(
+            f"The batch_index of the latent numbers {len(numbers)} videos, but the latent has {batch}. {advice}"
+        )
+    if min(numbers) < 0 or max(numbers) > MAX_BATCH_INDEX:
+        raise InvalidInputError(
+            f"The batch_index of the latent must number videos from 0 to {MAX_BATCH_INDEX}, got "
+            f"{min(numbers)} to {max(numbers)}. {advice}"
+        )
+    return numbers

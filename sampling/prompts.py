@@ -1,0 +1,111 @@
+"""One side of the guidance made of several prompts: each for a part of the run, of the picture, or with a weight.
+
+Where several count, their velocities are averaged by weight, which is the same as averaging their guesses of the clean
+latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..common.errors import InvalidInputError
+from ..dit.inputs import Conditioning
+from .schedule import shift_sigmas
+from .step import NoiseLevel
+
+_ROUNDING = 2e-7
+"""Tables of sigmas may have been computed in float32."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptPart:
+    """A prompt, and where it counts.
+
+    Attributes:
+        conditioning: the prompt.
+        first_sigma, last_sigma: it counts at noise levels between these two, both included.
+        weight: [1, 1, 1 or T, 1 or h, 1 or w], float32, at least 0: how much it counts beside others.
+    """
+
+    conditioning: Conditioning
+    first_sigma: float = 1.0
+    last_sigma: float = 0.0
+    weight: Tensor = field(default_factory=lambda: torch.ones(1, 1, 1, 1, 1))
+
+    def is_active(self, sigma: float) -> bool:
+        """Whether it counts at this noise level."""
+        return self.last_sigma - _ROUNDING <= sigma <= self.first_sigma + _ROUNDING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompts:
+    """The prompts of one side; a single one that counts everywhere is that prompt, to the bit.
+
+    Source of the average: comfyanonymous/ComfyUI comfy/samplers.py, calc_cond_batch, at commit 783545f.
+    """
+
+    parts: tuple[PromptPart, ...]
+
+    def active(self, sigma: float) -> tuple[int, ...]:
+        """The numbers of the parts that count at this noise level.
+
+        Raises:
+            InvalidInputError: there is none.
+        """
+        numbers = tuple(number for number, part in enumerate(self.parts) if part.is_active(sigma))
+        if not numbers:
+            raise InvalidInputError(
+                f"No prompt counts at sigma {sigma:.4f}: the timestep ranges of its side leave that out, and the model "
+                "needs a prompt at every step. Let the ranges meet, or combine them with a prompt without a range."
+            )
+        return numbers
+
+    def joined(self, velocities: Sequence[Tensor], sigma: float) -> Tensor:
+        """The velocity [B, C, T, h, w] of this side, from those of its active parts in order."""
+        if len(velocities) == 1:
+            return velocities[0]
+        weights = [self.parts[number].weight for number in self.active(sigma)]
+        return sum(velocity * weight for velocity, weight in zip(velocities, weights)) / sum(weights)
+
+    def check(self, name: str, levels: Sequence[NoiseLevel]) -> None:
+        """Refuses prompts that leave a step, or a part of the picture in a step, without any.
+
+        Args:
+            name: of the side, for the message.
+            levels: where the steps of the run begin.
+
+        Raises:
+            InvalidInputError: they do.
+        """
+        for level in levels:
+            numbers = [number for number, part in enumerate(self.parts) if part.is_active(level.sigma)]
+            if not numbers:
+                raise InvalidInputError(
+                    f"No {name} prompt counts in step {level.index + 1} of {level.steps} (sigma {level.sigma:.4f}): "
+                    "the timestep ranges leave it out, and the model needs a prompt at every step. Let the ranges "
+                    "meet, or combine them with a prompt without a range."
+                )
+            if sum(self.parts[number].weight for number in numbers).min() <= 0:
+                raise InvalidInputError(
+                    f"The {name} prompts of step {level.index + 1} of {level.steps} leave a part of the picture "
+                    "without any, by their masks or a strength of 0, and the model needs one everywhere. Combine them "
+                    "with a prompt without a mask."
+                )
+
+
+def as_prompts(side: Conditioning | Prompts) -> Prompts:
+    """A side of the guidance as prompts; a single one counts everywhere."""
+    return side if isinstance(side, Prompts) else Prompts((PromptPart(side),))
+
+
+def sigma_of_percent(percent: float, shift: float) -> float:
+    """The noise level at a part of a shifted schedule, 0 its beginning and 1 its end.
+
+    Source: comfyanonymous/ComfyUI comfy/model_sampling.py, ModelSamplingDiscreteFlow.percent_to_sigma.
+    """
+    return float(shift_sigmas(np.float64(min(max(1.0 - percent, 0.0), 1.0)), shift))

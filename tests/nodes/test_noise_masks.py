@@ -1,0 +1,110 @@
+"""What a LATENT says beside its samples: noise masks of every native form, and the numbers of a batch's noises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from wan_director.common.errors import InvalidInputError
+from wan_director.common.families import TINY, WAN_2_2_5B
+from wan_director.nodes.noise_masks import latent_mask
+
+from .conftest import call, encode, load, load_vae, picture
+
+pytestmark = pytest.mark.usefixtures("inference")
+SAMPLER = {"seed": 3, "steps": 2, "cfg": 3.0, "shift": 5.0, "solver": "euler", "schedule": "simple", "denoise": 1.0}
+
+
+def sample(latent, model="t2v", text="text", **changes):
+    positive, negative = encode(f"{text}.safetensors")
+    inputs = {"model": load(f"{model}.safetensors"), "positive": positive, "negative": negative, "latent": latent}
+    return call("Sampler", **inputs, **{**SAMPLER, **changes})["samples"]
+
+
+def clip_latent(batch: int = 1) -> dict:
+    samples = call("Encode", vae=load_vae("vae.safetensors"), images=picture(9))["samples"]
+    return {"samples": samples.repeat(batch, 1, 1, 1, 1)}
+
+
+def native_mask(mask: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """ComfyUI's reshape_mask for video latents, restated, without its repeats."""
+    if mask.ndim < 5:
+        mask = mask.reshape(1, 1, -1, mask.shape[-2], mask.shape[-1])
+    return F.interpolate(mask, size=shape[2:], mode="trilinear")
+
+
+@pytest.mark.parametrize(
+    "shape", [(40, 56), (9, 48, 64), (1, 1, 6, 8), (9, 1, 48, 64), (1, 1, 3, 6, 8), (2, 1, 9, 12, 16)]
+)
+def test_masks_of_every_native_form_come_to_the_latents_size(shape):
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    latent = torch.zeros(2, 16, 3, 6, 8)
+    assert torch.equal(latent_mask(mask, latent), native_mask(mask, latent.shape))
+
+
+def test_a_mask_keeps_what_is_black_and_makes_what_is_white():
+    latent = clip_latent()
+    mask = torch.zeros(48, 64)
+    mask[:, 32:] = 1
+    sampled = sample({**latent, "noise_mask": mask})
+    kept = TINY.denormalize(TINY.normalize(latent["samples"]))
+    assert torch.equal(sampled[..., :3], kept[..., :3])
+    assert not torch.allclose(sampled[..., 5:], kept[..., 5:], atol=0.1)
+    whole = sample(latent)
+    assert not torch.equal(sampled[..., 5:], whole[..., 5:])  # it saw what is kept
+
+
+def test_a_white_mask_is_no_mask_to_the_bit():
+    latent = clip_latent()
+    assert torch.equal(sample({**latent, "noise_mask": torch.ones(9, 48, 64)}), sample(latent))
+
+
+def test_ti2v_5b_keeps_a_part_of_its_frames():
+    generator = torch.Generator().manual_seed(4)
+    samples = torch.randn(1, 48, 3, 4, 4, generator=generator)
+    half = torch.ones(1, 1, 3, 4, 4)
+    half[..., :2] = 0
+    sampled = sample({"samples": samples, "noise_mask": half}, "ti2v", "wan21_text")
+    kept = WAN_2_2_5B.denormalize(WAN_2_2_5B.normalize(samples))
+    assert torch.equal(sampled[..., :2], kept[..., :2]) and not torch.allclose(
+        sampled[..., 2:], kept[..., 2:], atol=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (torch.full((6, 8), 255.0), "from 0 .keep. to 1 .make anew., got 255 to 255"),
+        (torch.full((6, 8), float("nan")), "from 0 .keep. to 1"),
+        (torch.ones(8), r"got \[8\]"),
+        (torch.ones(0, 6, 8), r"got \[0, 6, 8\]"),
+        (torch.ones(3, 1, 3, 6, 8), "has 1 videos of 16 channels"),
+        ("white", "got a text. Make it with Set Latent Noise Mask, or remove it"),
+    ],
+)
+def test_what_is_no_mask_is_refused_in_a_sentence(mask, words):
+    with pytest.raises(InvalidInputError, match=words):
+        sample({**clip_latent(), "noise_mask": mask})
+
+
+def test_a_video_of_a_batch_is_made_again_by_its_number():
+    latent = {"samples": torch.zeros(3, 16, 3, 6, 8), "batch_index": [0, 1, 2]}
+    batch = sample(latent)
+    second = sample({"samples": torch.zeros(1, 16, 3, 6, 8), "batch_index": [1]})
+    torch.testing.assert_close(batch[1:2], second, rtol=0, atol=1e-5)
+    assert not torch.allclose(second, sample({"samples": torch.zeros(1, 16, 3, 6, 8)}), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("indices", "words"),
+    [
+        ([0, 1], "numbers 2 videos, but the latent has 1"),
+        ([-1], "from 0 to 4095, got -1 to -1"),
+        ([10**9], "from 0 to 4095"),
+        (["a"], "list of whole numbers, got a list"),
+        (3, "list of whole numbers, got a number"),
+    ],
+)
+def test_numbers_that_count_no_videos_are_refused(indices, words):
+    with pytest.raises(InvalidInputError, match=words):
+        sample({"samples": torch.zeros(1, 16, 3, 6, 8), "batch_index": indices})

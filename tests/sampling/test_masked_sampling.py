@@ -1,0 +1,106 @@
+"""Sampling a part of a latent: as ComfyUI inpaints, step by step, and what is kept is kept to the bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from wan_director.common.shapes import LatentShape
+from wan_director.dit.inputs import Conditioning
+from wan_director.sampling.denoiser import Denoiser
+from wan_director.sampling.given import CleanRegion, GivenFrames, NoisyRegion, NothingGiven
+from wan_director.sampling.guidance import CFG
+from wan_director.sampling.loop import sample
+from wan_director.sampling.noise import indexed_noise, seeded_noise
+from wan_director.sampling.schedule import from_sigmas, make_schedule
+from wan_director.sampling.solvers import SOLVERS
+
+SHAPE = LatentShape(4, 3, 4, 4)
+CLEAN = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(2))
+SOFT = torch.rand(1, 1, 3, 4, 4, generator=torch.Generator().manual_seed(5))
+SOFT[..., 0] = 0
+SOFT[..., -1] = 1
+NOISE = seeded_noise(7, SHAPE, 2)
+TOLERANCE = 1e-5
+
+
+def model(inputs):
+    time = inputs.timestep.reshape(len(inputs.latent), 1, -1, 1, 1) / 1000
+    return 0.3 * inputs.latent.roll(1, 2) + 0.5 * time + inputs.text.mean()
+
+
+def run(given, solver="euler", schedule=None, latent=CLEAN):
+    sides = (Conditioning(torch.full((1, 1, 1), value)) for value in (0.1, -0.1))
+    denoiser = Denoiser(model, *sides, guidance=CFG(3.0), given=given)
+    schedule = schedule or make_schedule("simple", 5, 5.0)
+    return list(sample(denoiser, SOLVERS[solver], schedule, latent, seed=7))
+
+
+def native_euler(schedule, mask, frames_see_clean: bool) -> torch.Tensor:
+    """KSampler with euler and a denoise mask, in terms of the clean guess: ComfyUI's KSamplerX0Inpaint restated."""
+    sigmas = schedule.sigmas.float()
+    state = sigmas[0] * NOISE + (1 - sigmas[0]) * CLEAN
+    for sigma, following in zip(sigmas, sigmas[1:]):
+        kept = CLEAN if frames_see_clean else sigma * NOISE + (1 - sigma) * CLEAN
+        seen = state * mask + kept * (1 - mask)
+        timestep = torch.full((2,), float(sigma) * 1000)
+        if frames_see_clean:
+            timestep = timestep[:, None] * mask.mean(dim=(1, 3, 4))
+        guesses = []
+        for value in (0.1, -0.1):
+            side = Conditioning(torch.full((1, 1, 1), value)).inputs(seen, timestep)
+            guesses.append(seen - sigma * model(side))
+        guess = guesses[1] + 3.0 * (guesses[0] - guesses[1])
+        guess = guess * mask + CLEAN * (1 - mask)
+        state = state + (state - guess) / sigma * (following - sigma)
+    return state
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.6])
+def test_a_masked_run_is_the_native_one(denoise):
+    schedule = make_schedule("simple", 5, 5.0, denoise)
+    result = run(NoisyRegion(CLEAN, SOFT, NOISE), schedule=schedule)[-1].latent
+    torch.testing.assert_close(result, native_euler(schedule, SOFT, False), rtol=0, atol=TOLERANCE)
+
+
+def test_a_masked_run_with_clean_frames_is_the_native_one():
+    schedule = make_schedule("simple", 5, 5.0)
+    result = run(CleanRegion(CLEAN, SOFT), schedule=schedule)[-1].latent
+    torch.testing.assert_close(result, native_euler(schedule, SOFT, True), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("make", [lambda: NoisyRegion(CLEAN, SOFT, NOISE), lambda: CleanRegion(CLEAN, SOFT)])
+def test_what_is_kept_is_kept_to_the_bit_by_every_solver(solver, make):
+    result = run(make(), solver)[-1].latent
+    assert result.isfinite().all()
+    assert torch.equal(result[..., 0], CLEAN[..., 0])
+    assert not torch.allclose(result[..., -1], CLEAN[..., -1], atol=1e-2)
+
+
+def test_whole_clean_frames_are_given_frames():
+    mask = torch.ones(1, 1, 3, 1, 1).expand(-1, -1, -1, 4, 4).clone()
+    mask[:, :, 0] = 0
+    frames = GivenFrames(CLEAN, torch.tensor([True, False, False]))
+    expected, result = run(frames)[-1].latent, run(CleanRegion(CLEAN, mask))[-1].latent
+    torch.testing.assert_close(result, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_a_run_that_stops_early_can_be_continued():
+    region, sigmas = NoisyRegion(CLEAN, SOFT, NOISE), torch.tensor([1.0, 0.8, 0.5, 0.2, 0.0])
+    stopped = run(region, schedule=from_sigmas(sigmas[:3]))[-1].latent
+    noisy = (0.5 * NOISE + 0.5 * CLEAN)[..., 0]
+    torch.testing.assert_close(stopped[..., 0] * 0.5, noisy, rtol=0, atol=TOLERANCE)
+
+
+def test_nothing_given_hands_everything_on():
+    latent = torch.randn(1, *SHAPE)
+    nothing = NothingGiven()
+    assert nothing.shown(latent, 0.5) is latent and nothing.finish(latent, 0.5) is latent
+    assert nothing.velocity(latent, CLEAN, CLEAN, 0.5) is latent
+
+
+def test_numbered_noises_are_those_that_are_drawn_one_by_one():
+    """ComfyUI's prepare_noise with noise_inds: videos drawn in turn, the wanted ones kept."""
+    generator = torch.Generator().manual_seed(7)
+    drawn = [torch.randn(1, *SHAPE, generator=generator) for _ in range(4)]
+    assert torch.equal(indexed_noise(7, SHAPE, [3, 1, 1]), torch.cat([drawn[3], drawn[1], drawn[1]]))
