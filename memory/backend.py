@@ -15,6 +15,7 @@ class Event(Protocol):
 
     def synchronize(self) -> None:
         """Makes the calling thread wait until the point is reached."""
+        ...
 
 
 class Backend(Protocol):
@@ -24,15 +25,19 @@ class Backend(Protocol):
 
     def allocate(self, size_bytes: int) -> Tensor:
         """Bytes on the device, [size_bytes], uint8."""
+        ...
 
     def copy(self, target: Tensor, source: Tensor, after: Event) -> Event:
         """Tells the copy stream to copy host bytes to the device once `after` is reached; the event of its end."""
+        ...
 
     def wait(self, event: Event) -> None:
         """Tells the computation to go on only once `event` is reached."""
+        ...
 
     def record(self) -> Event:
         """The point at which all computation told so far is done."""
+        ...
 
 
 class StreamBackend:

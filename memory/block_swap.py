@@ -92,6 +92,7 @@ class Ring:
         if self._arriving[0].content is not packed:  # the pass before ended early
             self._start_at(self._order.index(packed))
         slot = self._arriving[0]
+        assert slot.ready is not None
         self._backend.wait(slot.ready)
         for part in packed.parts:
             part.held.replace(part.view(slot.bytes))
@@ -127,9 +128,11 @@ class Ring:
         self._arriving.append(slot)
 
     def _copy(self, slot: _Slot, packed: Packed) -> Event:
+        assert slot.free is not None
         target = slot.bytes[: packed.size_bytes]
         if packed.slab is not None:
             return self._backend.copy(target, packed.slab[: packed.size_bytes], slot.free)
+        assert self._staging is not None  # a block without a slab has one, see `_make_staging`
         source = self._staging.take(packed).bytes[: packed.size_bytes]
         copied = self._backend.copy(target, source, slot.free)
         self._staging.give_back(copied)

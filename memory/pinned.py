@@ -7,6 +7,7 @@ import os
 import weakref
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,7 +75,7 @@ def _ram_bytes() -> int:
 
 def _register(buffer: Tensor, device: torch.device) -> bool:
     with on_device(device):
-        failed = int(torch.cuda.cudart().cudaHostRegister(buffer.data_ptr(), len(buffer), 0))
+        failed = int(_cudart().cudaHostRegister(buffer.data_ptr(), len(buffer), 0))
     if failed:
         _forget_error(device)
         _warn_of_unpinned_memory()
@@ -90,10 +91,14 @@ def _warn_of_unpinned_memory() -> None:
     )
 
 
+def _cudart() -> Any:
+    return torch.cuda.cudart()
+
+
 def _unregister(buffer: Tensor, device: torch.device) -> None:
     torch.cuda.synchronize(device)
     with on_device(device):
-        torch.cuda.cudart().cudaHostUnregister(buffer.data_ptr())
+        _cudart().cudaHostUnregister(buffer.data_ptr())
 
 
 def _forget_error(device: torch.device) -> None:

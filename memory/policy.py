@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -40,17 +40,21 @@ class MemoryPolicy(Protocol):
 
     def swapped(self, blocks: int) -> tuple[int, ...]:
         """Which of so many blocks are not kept on the device."""
+        ...
 
     def footprint(self, block_bytes: Sequence[int], device: torch.device) -> Footprint:
         """What blocks of these sizes take."""
+        ...
 
     def streaming(
         self, blocks: Sequence[nn.Module], device: torch.device, slabs: Slabs
     ) -> AbstractContextManager[BlockStream]:
         """The blocks' stream for one run (see `WanDiT.block_stream`). Inside, only `swapped` ones are on the CPU."""
+        ...
 
     def lowered(self, blocks: int) -> MemoryPolicy | None:
         """The next policy that takes less of the device, None when there is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +153,14 @@ def streaming_in(module: nn.Module, policy: MemoryPolicy, device: torch.device, 
     if not blocks:
         yield
         return
-    own = module.block_stream
+    streaming: Any = module  # has this attribute, since it has blocks to stream
+    own = streaming.block_stream
     with policy.streaming(blocks, device, slabs) as stream:
         try:
-            module.block_stream = stream
+            streaming.block_stream = stream
             yield
         finally:
-            module.block_stream = own
+            streaming.block_stream = own
 
 
 def swapped_blocks(policy: MemoryPolicy, module: nn.Module) -> list[nn.Module]:

@@ -46,7 +46,7 @@ def encode_tokens(encoder: UMT5Encoder, tokens: PromptTokens, *, max_tokens: int
     (embedding - empty) * w + empty. The empty prompt is `</s>` and zeros, so this is embedding * w behind the
     first token. ComfyUI applies the same rule.
     """
-    device = encoder.token_embedding.weight.device
+    device = encoder.device
     embedding = encoder(torch.tensor([tokens.ids], device=device))
     if any(weight != 1.0 for weight in tokens.weights):
         weights = embedding.new_tensor(tokens.weights)[None, :, None]

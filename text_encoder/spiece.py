@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ..common.errors import CheckpointError
 
@@ -86,7 +87,7 @@ def _decode_model(data: bytes) -> SpieceModel:
     )
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
     """The fields of one protobuf message in order: (number, int for varints, bytes for everything else)."""
     position = 0
     while position < len(data):

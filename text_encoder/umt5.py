@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,11 @@ class UMT5Encoder(nn.Module):
         self.token_embedding = _embedding(config.vocab, config.dim, operations)
         self.blocks = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
         self.norm = RMSNorm(config.dim, config.eps)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tokens are looked up, and so where ids are wanted."""
+        return cast(Tensor, self.token_embedding.weight).device
 
     @property
     def streamed_blocks(self) -> list[nn.Module]:

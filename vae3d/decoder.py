@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from .config import VAEConfig
-from .layers import AttentionBlock, ChannelNorm, ResidualBlock, Upsample, causal_conv, channels_last
-from .stream import FrameStream, Step, run
+from .layers import AttentionBlock, ChannelNorm, ResidualBlock, Upsample, causal_conv, channels_last, norm_and_conv
+from .stream import FrameStream, Step, run, steps_of
 from .wan22 import unpatchify, up_levels
 
 
@@ -45,7 +45,7 @@ class Decoder(nn.Module):
         layers = (*self.middle, *self.upsamples)
         enter = Step(self._enter, above=1, below=1)
         leave = Step(self._leave, above=self.patch_size, below=self.patch_size, up=self.patch_size)
-        return (enter, *(step for layer in layers for step in layer.steps()), leave)
+        return (enter, *steps_of(layers), leave)
 
     def striped(self) -> range:
         """Which of the steps may be run in strips: those behind the first enlargement. Memory peaks at their end."""
@@ -57,7 +57,7 @@ class Decoder(nn.Module):
         return causal_conv(self.conv1, channels_last(latent), stream)
 
     def _leave(self, x: Tensor, stream: FrameStream) -> Tensor:
-        norm, _, conv = self.head
+        norm, conv = norm_and_conv(self.head)
         return unpatchify(causal_conv(conv, norm.silu(x), stream), self.patch_size)
 
 

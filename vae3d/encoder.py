@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from .config import VAEConfig
-from .layers import AttentionBlock, ChannelNorm, Downsample, ResidualBlock, causal_conv, channels_last
-from .stream import FrameStream, Step, run
+from .layers import AttentionBlock, ChannelNorm, Downsample, ResidualBlock, causal_conv, channels_last, norm_and_conv
+from .stream import FrameStream, Step, run, steps_of
 from .wan22 import down_levels, patchify
 
 
@@ -45,7 +45,7 @@ class Encoder(nn.Module):
         layers = (*self.downsamples, *self.middle)
         enter = Step(self._enter, above=1, below=1, down=self.patch_size)
         leave = Step(self._leave, above=1, below=1)
-        return (enter, *(step for layer in layers for step in layer.steps()), leave)
+        return (enter, *steps_of(layers), leave)
 
     def striped(self) -> range:
         """Which of the steps may be run in strips: to the end of the last shrinking layer but one.
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
         """
         end, shrunk = 1, []
         for layer in self.downsamples:
-            steps = layer.steps()
+            steps = steps_of((layer,))
             end += len(steps)
             if any(step.down > step.up for step in steps):
                 shrunk.append(end)
@@ -65,7 +65,7 @@ class Encoder(nn.Module):
         return causal_conv(self.conv1, channels_last(patchify(video, self.patch_size)), stream)
 
     def _leave(self, x: Tensor, stream: FrameStream) -> Tensor:
-        norm, _, conv = self.head
+        norm, conv = norm_and_conv(self.head)
         return causal_conv(conv, norm.silu(x), stream)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -45,15 +45,25 @@ def causal_conv(conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
         kernel = stream.kernel(conv, lambda: _flat_kernel(conv.weight))
     else:
         kernel = _flat_kernel(conv.weight[:, :, -len(seen) :])
-    height, margin = frames.shape[3], conv.padding[1]
+    height, (_, margin, _) = frames.shape[3], _padding(conv)
 
     def convolve(start: int, end: int) -> Tensor:
         low, high = max(0, start - margin), min(height, end + margin)
         picture = torch.cat([frame[..., low:high, :] for frame in seen], dim=1).squeeze(2)
-        result = F.conv2d(picture, kernel, conv.bias, padding=conv.padding[1:])
+        result = F.conv2d(picture, kernel, conv.bias, padding=_padding(conv)[1:])
         return result[..., start - low : end - low, :].unsqueeze(2)
 
     return _by_rows(convolve, height, len(seen) * frames.numel())
+
+
+def _padding(conv: nn.Conv3d) -> tuple[int, ...]:
+    """Of frames, rows and columns; torch allows words there, which no layer of the VAE has."""
+    return cast(tuple[int, ...], conv.padding)
+
+
+def norm_and_conv(head: nn.Sequential) -> tuple[ChannelNorm, nn.Conv3d]:
+    """The two working layers of the last part of an encoder or decoder, between which an activation lies."""
+    return cast(ChannelNorm, head[0]), cast(nn.Conv3d, head[2])
 
 
 def _flat_kernel(weight: Tensor) -> Tensor:
@@ -68,12 +78,14 @@ def _by_rows(
     parts = -(-elements // limit)
     if parts <= 1:
         return channels_last(compute(0, height))
-    result, step = None, -(-height // parts)
-    for start in range(0, height, step):
+    step = -(-height // parts)
+    rows = compute(0, step)
+    shape = (*rows.shape[:3], height, rows.shape[4])
+    result = torch.empty(shape, dtype=rows.dtype, device=rows.device, memory_format=torch.channels_last_3d)
+    result[..., :step, :] = rows
+    for start in range(step, height, step):
+        del rows  # before the next ones are made
         rows = compute(start, min(height, start + step))
-        if result is None:
-            shape = (*rows.shape[:3], height, rows.shape[4])
-            result = torch.empty(shape, dtype=rows.dtype, device=rows.device, memory_format=torch.channels_last_3d)
         result[..., start : start + step, :] = rows
     return result
 
@@ -147,7 +159,8 @@ class ResidualBlock(nn.Module):
         return (Step(self, above=2, below=2),)
 
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
-        norm1, _, conv1, norm2, _, _, conv2 = self.residual
+        norm1, norm2 = (cast(ChannelNorm, self.residual[place]) for place in (0, 3))
+        conv1, conv2 = (cast(nn.Conv3d, self.residual[place]) for place in (2, 6))
         shortcut = channels_last(self.shortcut(x))
         x = causal_conv(conv1, norm1.silu(x), stream)
         x = norm2.silu(x)
@@ -196,22 +209,23 @@ class Upsample(nn.Module):
 
     def double_frames(self, x: Tensor, stream: FrameStream) -> Tensor:
         """The clip's first frame stays one, and the convolution never sees it; each later frame becomes two."""
-        if stream.has_begun(self.time_conv):
+        conv = cast(nn.Conv3d, self.time_conv)
+        if stream.has_begun(conv):
             return self._double(x, stream)
         first, rest = x[:, :, :1], x[:, :, 1:]
         if not rest.shape[2]:
-            stream.extend(self.time_conv, rest, keep=0)
+            stream.extend(conv, rest, keep=0)
             return first
         return torch.cat((first, self._double(rest, stream)), dim=2)
 
     def enlarge(self, x: Tensor, stream: FrameStream) -> Tensor:
         """[B, C, T, H, W] -> [B, out_channels, T, 2 * H, 2 * W]."""
-        conv = self.resample[1]
+        conv = cast(nn.Conv2d, self.resample[1])
         kernel = stream.kernel(conv, lambda: _kernel_of_squares(conv.weight))
         return unfold_frames(_convolve_enlarged(fold_frames(x), kernel, conv.bias), x.shape[2])
 
     def _double(self, x: Tensor, stream: FrameStream) -> Tensor:
-        pairs = causal_conv(self.time_conv, x, stream).unflatten(1, (2, -1))  # [B, 2, C, T, H, W]
+        pairs = causal_conv(cast(nn.Conv3d, self.time_conv), x, stream).unflatten(1, (2, -1))  # [B, 2, C, T, H, W]
         frames = pairs.permute(0, 3, 1, 4, 5, 2).flatten(1, 2)  # [B, 2 * T, H, W, C]
         return frames.permute(0, 4, 1, 2, 3)
 
@@ -276,10 +290,11 @@ class Downsample(nn.Module):
 
         The first frame of a pair gives nothing until the second one comes: the result may have no frame.
         """
-        first = x[:, :, : 0 if stream.has_begun(self.time_conv) else 1]
-        count = stream.count(self.time_conv) + x.shape[2]
-        seen = stream.extend(self.time_conv, x, keep=1 if count % 2 else 2)
+        conv = cast(nn.Conv3d, self.time_conv)
+        first = x[:, :, : 0 if stream.has_begun(conv) else 1]
+        count = stream.count(conv) + x.shape[2]
+        seen = stream.extend(conv, x, keep=1 if count % 2 else 2)
         if count < 3:
             return first
-        halved = channels_last(self.time_conv(torch.cat(seen, dim=2)))
+        halved = channels_last(conv(torch.cat(seen, dim=2)))
         return torch.cat((first, halved), dim=2) if first.shape[2] else halved

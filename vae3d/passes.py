@@ -104,6 +104,7 @@ class ClipPass:
             yield from self._run_apart(is_last)
 
     def _run_whole(self) -> Iterator[Tensor]:
+        assert self._whole is not None  # no local name for it: when it fails, its memory must go
         try:
             yield from self._whole.frames()
         except (RuntimeError, MemoryError) as error:
@@ -126,6 +127,7 @@ class ClipPass:
     def _take_apart(self) -> None:
         """From whole frames to strips, with the past of every step and the frames on their way."""
         first, end = self._striped.start, self._striped.stop
+        assert self._whole is not None
         streams, waiting = self._whole.streams, self._whole.waiting
         self._whole = None
         groups = ([], [], [])  # before, in and after the strips

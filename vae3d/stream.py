@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ class FrameStream:
             self._past[layer] = past
         return (*past, frames)
 
-    def kernel(self, layer: nn.Module, make: Callable[[], Tensor]) -> Tensor:
+    def kernel(self, layer: nn.Conv2d | nn.Conv3d, make: Callable[[], Tensor]) -> Tensor:
         """A layer's weights in another order, as `make` gives them; on a CPU, which has the memory, made once."""
         if layer.weight.device.type != "cpu":
             return make()
@@ -83,6 +84,19 @@ class Step:
 
     def __call__(self, frames: Tensor, stream: FrameStream) -> Tensor:
         return self.run(frames, stream)
+
+
+class Stepped(Protocol):
+    """A layer that is one station or several."""
+
+    def steps(self) -> tuple[Step, ...]:
+        """Its stations in order."""
+        ...
+
+
+def steps_of(layers: Iterable[nn.Module]) -> tuple[Step, ...]:
+    """The stations of layers, each of which is a `Stepped`, one after the other."""
+    return tuple(step for layer in layers for step in cast(Stepped, layer).steps())
 
 
 def as_one(module: Callable[[Tensor, FrameStream], Tensor], steps: Sequence[Step]) -> Step:

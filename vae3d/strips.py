@@ -54,8 +54,8 @@ class Geometry:
         for step in steps:
             scales.append(scales[-1] * step.up / step.down)
         self.scales = [int(scale / min(scales)) for scale in scales]
-        halo = (0, 0)
-        halos = [halo]
+        halo: tuple[int, ...] = (0, 0)
+        halos: list[tuple[int, ...]] = [halo]
         for step in reversed(steps):
             halo = tuple(
                 -(-(rows + spoiled) * step.down // step.up)

@@ -61,13 +61,13 @@ def _blended(
     missing: int,
 ) -> Tensor:
     """The frames [B, 3, F, H, W] of some latent frames, of which the first has `missing` frames fewer."""
-    frames = weights = None
+    frames = weights = torch.empty(0)
     height, width = window.shape[3:]
     count = window.shape[2] * TEMPORAL_STRIDE - missing
     for (rows, columns), passage in passages.items():
         piece = _decode(passage, prepare(window[..., slice(*rows), slice(*columns)]), shelf)
         scale = piece.shape[3] // (rows.end - rows.start)
-        if frames is None:
+        if not frames.numel():
             frames = piece.new_zeros(*piece.shape[:2], count, height * scale, width * scale)
             weights = piece.new_zeros(height * scale, width * scale)
         place = tuple(slice(span.start * scale, span.end * scale) for span in (rows, columns))

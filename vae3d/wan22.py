@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..common.errors import InvalidInputError
 from .config import VAEConfig
 from .layers import Downsample, ResidualBlock, Upsample
-from .stream import FrameStream, Step, as_one, run
+from .stream import FrameStream, Step, as_one, run, steps_of
 
 
 def patchify(video: Tensor, size: int) -> Tensor:
@@ -79,7 +79,7 @@ class DownLevel(nn.Module):
         return run(self._inner_steps(), x, stream) + shortcut
 
     def _inner_steps(self) -> tuple[Step, ...]:
-        return tuple(step for layer in self.downsamples for step in layer.steps())
+        return steps_of(self.downsamples)
 
 
 class BlockMeans(nn.Module):
@@ -135,11 +135,12 @@ class UpLevel(nn.Module):
         is_start = not stream.has_begun(self)
         stream.extend(self, x[:, :, :0], keep=0)
         grown = run(self._inner_steps(), x, stream)
-        self.avg_shortcut.add_to(grown, x, is_start=is_start)
+        if self.avg_shortcut is not None:
+            self.avg_shortcut.add_to(grown, x, is_start=is_start)
         return grown
 
     def _inner_steps(self) -> tuple[Step, ...]:
-        return tuple(step for layer in self.upsamples for step in layer.steps())
+        return steps_of(self.upsamples)
 
 
 class BlockCopies(nn.Module):
