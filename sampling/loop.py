@@ -39,7 +39,7 @@ class SampleResult:
 def sample(
     denoiser: Denoising, solver: Solver, schedule: NoiseSchedule, latent: Tensor, *, seed: int
 ) -> Iterator[SampleResult]:
-    """Noises `latent` to the first sigma of the schedule and walks it down, one result per step.
+    """Noises `latent` to the start of the schedule and walks it down, one result per step.
 
     Args:
         denoiser: the model with its prompts.
@@ -60,7 +60,7 @@ def sample(
     levels = schedule.levels
     noise = seeded_noise(seed, LatentShape(*latent.shape[1:]), len(latent)).to(latent.device)
     given = denoiser.given
-    state = given.impose(add_noise(latent.float(), noise, levels[0].sigma))
+    state = given.impose(add_noise(latent.float(), noise, schedule.noise_weight))
     predict = denoiser.start()
     run = solver.start(step_noise(seed))
     for level, following in pairwise(levels):

@@ -27,15 +27,23 @@ class NoiseSchedule:
     Attributes:
         sigmas: [steps + 1], float64, CPU, falling; begins at most at 1, ends at 0 unless a user's own table does not.
         timesteps: [steps], float64, CPU: what the model is told at each sigma but the last.
+        starts_from_noise: whether a run begins with plain noise even where the first sigma is below 1, as the official
+            code and diffusers do. Part of a schedule, and a user's own table, begin with a mixture as in native nodes.
     """
 
     sigmas: Tensor
     timesteps: Tensor
+    starts_from_noise: bool = False
 
     @property
     def steps(self) -> int:
         """Number of steps; 0 means that nothing is sampled."""
         return len(self.timesteps)
+
+    @property
+    def noise_weight(self) -> float:
+        """The part of noise in the latent that a run begins with, 0..1; the rest is the given latent."""
+        return 1.0 if self.starts_from_noise else float(self.sigmas[0])
 
     @property
     def levels(self) -> tuple[NoiseLevel, ...]:
@@ -47,7 +55,7 @@ class NoiseSchedule:
     def last_steps(self, steps: int) -> NoiseSchedule:
         """The part of this schedule that its last `steps` steps walk."""
         first = max(self.steps - steps, 0)
-        return NoiseSchedule(self.sigmas[first:], self.timesteps[first:])
+        return NoiseSchedule(self.sigmas[first:], self.timesteps[first:], self.starts_from_noise and first == 0)
 
 
 NO_STEPS = NoiseSchedule(torch.zeros(1, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
@@ -200,12 +208,12 @@ def _linear_from_one(steps: int, shift: float) -> np.ndarray:
 def _official(sigmas: np.ndarray) -> NoiseSchedule:
     timesteps = np.trunc(sigmas * TRAINING_TIMESTEPS)
     rounded = np.append(sigmas, 0.0).astype(np.float32).astype(np.float64)
-    return NoiseSchedule(torch.from_numpy(rounded), torch.from_numpy(timesteps))
+    return NoiseSchedule(torch.from_numpy(rounded), torch.from_numpy(timesteps), starts_from_noise=True)
 
 
 def _ending_at_zero(sigmas: np.ndarray) -> NoiseSchedule:
     sigmas = torch.from_numpy(np.append(sigmas, 0.0))
-    return NoiseSchedule(sigmas, sigmas[:-1] * TRAINING_TIMESTEPS)
+    return NoiseSchedule(sigmas, sigmas[:-1] * TRAINING_TIMESTEPS, starts_from_noise=True)
 
 
 SCHEDULES: dict[str, Callable[[int, float], NoiseSchedule]] = {
