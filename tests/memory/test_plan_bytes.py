@@ -21,6 +21,7 @@ from wan_director.dit.footprint import (
 )
 from wan_director.dit.inputs import DitInputs, VaceInput
 from wan_director.dit.model import WanDiT
+from wan_director.dit.precise import in_float32
 from wan_director.model_loading.quantization import layers
 from wan_director.model_loading.quantization.fp8 import FP8 as FP8_CODEC
 from wan_director.model_loading.quantization.gguf import CODECS
@@ -89,6 +90,16 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
     controls = int(PRESETS[preset].vace_blocks > 0)
     predicted = pass_bytes(PRESETS[preset], pass_shape((1, *latent), controls), unpacking=unpacking)
     assert predicted == pytest.approx(counted(preset, unpacking, latent), rel=0.1)
+
+
+@pytest.mark.parametrize("preset", ["t2v-1.3B", "ti2v-5B", "t2v-14B"])
+def test_the_time_layers_in_float32_hold_less_than_the_text_layers(preset):
+    """So they add nothing to a pass, however small the video is."""
+    with torch.device("meta"):
+        model = WanDiT(replace(PRESETS[preset], layers=1)).to(torch.bfloat16)
+        time, text = torch.empty(1, model.config.dim), torch.empty(1, 512, 4096)
+    for_text = peak_bytes(lambda: model.text_embedding(text.to(torch.bfloat16)))
+    assert peak_bytes(lambda: in_float32(model.time_projection, time)) < for_text
 
 
 def test_passes_that_go_together_hold_a_buffer_more_each():
