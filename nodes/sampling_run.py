@@ -25,7 +25,7 @@ from ..sampling.given import NOTHING_GIVEN, Given
 from ..sampling.guidance import CFG
 from ..sampling.loop import SampleResult, sample
 from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
-from ..sampling.solvers import SOLVERS
+from ..sampling.solvers import SOLVERS, WITHOUT_PENULTIMATE
 from ..sampling.step import NoiseLevel
 from ..sampling.validation import check_seed, find_choice
 from .host import host, interrupt_hook
@@ -62,7 +62,10 @@ class SamplerSettings:
         """
         if self.sigmas is not None:
             return from_sigmas(self.sigmas)
-        return make_schedule(self.schedule, self.steps, self.shift, self.denoise)
+        without_penultimate = self.solver in WITHOUT_PENULTIMATE
+        return make_schedule(
+            self.schedule, self.steps, self.shift, self.denoise, without_penultimate=without_penultimate
+        )
 
 
 def run_sampler(

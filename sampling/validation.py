@@ -52,13 +52,17 @@ def check_denoise(denoise: float) -> None:
         )
 
 
-def check_schedule_length(steps: int, denoise: float) -> None:
-    """Refuses a denoise so small that the schedule whose last steps are walked exceeds the training timesteps."""
-    if int(steps / denoise) > MAX_STEPS:
+def check_schedule_length(steps: int, denoise: float, *, more: bool = False) -> None:
+    """Refuses a denoise so small that the schedule whose last steps are walked exceeds the training timesteps.
+
+    `more`: the schedule has a step more than are walked.
+    """
+    if int(steps / denoise) + more > MAX_STEPS:
+        most = MAX_STEPS - more
         raise InvalidInputError(
-            f"{steps} steps at denoise {denoise:g} are the end of a schedule of {int(steps / denoise)} steps, and one "
-            f"has at most {MAX_STEPS}. Use at most {int(MAX_STEPS * denoise)} steps, or denoise {steps / MAX_STEPS:g} "
-            "or more."
+            f"{steps} steps at denoise {denoise:g} are the end of a schedule of {int(steps / denoise) + more} steps, "
+            f"and one has at most {MAX_STEPS}. Use at most {int(most * denoise)} steps"
+            + (f", or denoise {steps / most:g} or more." if steps <= most else ".")
         )
 
 
