@@ -53,7 +53,8 @@ def mask_channels(mask: Tensor, references: int = 0, stride: int = 8) -> Tensor:
     """The mask as the model reads it: each pixel of a latent pixel's square is a channel, one frame per latent frame.
 
     Args:
-        mask: [F, H, W], 0 = keep, 1 = change; values between are cut at 0.5.
+        mask: [F, H, W], 0 = keep, 1 = change. Values between are handed on as they are: only the pictures of
+            `split_by_mask` are cut, and how soft the mask is, is for the model to see.
         references: latent frames of reference pictures before the video; their mask is 0.
         stride: pixels of the video along a side of a latent pixel.
 
@@ -63,7 +64,7 @@ def mask_channels(mask: Tensor, references: int = 0, stride: int = 8) -> Tensor:
     Source: Wan-Video/Wan2.1 wan/vace.py, vace_encode_masks.
     """
     frames, height, width = mask.shape
-    squares = (mask > 0.5).float().view(1, frames, height // stride, stride, width // stride, stride)
+    squares = mask.float().view(1, frames, height // stride, stride, width // stride, stride)
     channels = squares.permute(0, 3, 5, 1, 2, 4).flatten(1, 2)  # [1, stride * stride, F, h, w]
     size = (latent_frames(frames), *channels.shape[-2:])
     channels = F.interpolate(channels, size=size, mode="nearest-exact")

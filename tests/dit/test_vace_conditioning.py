@@ -9,13 +9,13 @@ from wan_director.dit.inputs import DitInputs
 
 
 def official_mask(mask: torch.Tensor, references: int) -> torch.Tensor:
-    """The steps of wan/vace.py vace_encode_masks and of vace_encode_frames' cut at 0.5, one pixel at a time."""
+    """The steps of wan/vace.py vace_encode_masks, one pixel at a time; vace_encode_frames' cut is not in it."""
     frames, height, width = mask.shape
     depth = (frames + 3) // 4
     result = torch.zeros(64, references + depth, height // 8, width // 8)
     for row in range(8):
         for column in range(8):
-            pixel = (mask[:, row::8, column::8] > 0.5).float()
+            pixel = mask[:, row::8, column::8]
             whole = F.interpolate(pixel[None, None], size=(depth, height // 8, width // 8), mode="nearest-exact")
             result[row * 8 + column, references:] = whole[0, 0]
     return result[None]
@@ -27,6 +27,13 @@ def test_mask_channels_are_those_of_the_official_code():
         channels = mask_channels(mask, references)
         assert channels.shape == (1, 64, references + 3, 2, 3)
         assert torch.equal(channels, official_mask(mask, references))
+
+
+def test_grey_masks_reach_the_mask_channels_uncut():
+    mask = torch.full((5, 16, 16), 0.25)
+    mask[:, :8] = 0.75
+    channels = mask_channels(mask)
+    assert channels[..., :1, :].eq(0.75).all() and channels[..., 1:, :].eq(0.25).all()
 
 
 def test_the_parts_of_a_video_have_grey_where_the_other_is():
