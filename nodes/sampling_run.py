@@ -217,7 +217,7 @@ def _choose(model: WanModel, positive: Conditioning, latent: Tensor, guidance: C
     """How much of the model is to be on the device."""
     weights = bytes_of(model.residence.module, model.dtype)
     loras = sum(lora.adapter.size_bytes for lora in model.loras)
-    weights = weights._replace(fixed=weights.fixed + loras)
+    weights = weights._replace(fixed=weights.fixed + loras, fp32_residual=model.residence.module.fp32_residual)
     controls = sum(isinstance(item, VaceControl) for item in positive.items)
     family, config = model.spec.family, model.spec.config
 
