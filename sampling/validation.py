@@ -57,13 +57,18 @@ def check_schedule_length(steps: int, denoise: float, *, more: bool = False) -> 
 
     `more`: the schedule has a step more than are walked.
     """
-    if int(steps / denoise) + more > MAX_STEPS:
-        most = MAX_STEPS - more
-        raise InvalidInputError(
-            f"{steps} steps at denoise {denoise:g} are the end of a schedule of {int(steps / denoise) + more} steps, "
-            f"and one has at most {MAX_STEPS}. Use at most {int(most * denoise)} steps"
-            + (f", or denoise {steps / most:g} or more." if steps <= most else ".")
-        )
+    whole, most = steps / denoise + more, MAX_STEPS - more
+    if whole < MAX_STEPS + 1:
+        return
+    end = "1 step is the end" if steps == 1 else f"{steps} steps are the end"
+    length = int(whole) if whole < 1e6 else "more than a million"
+    longest = int(most * denoise)
+    ways = [f"at most {longest} {'step' if longest == 1 else 'steps'}"] if longest else []
+    ways += [f"denoise {steps / most:g} or more"] if steps <= most else []
+    raise InvalidInputError(
+        f"At denoise {denoise:g} {end} of a schedule of {length} steps, and one has at most {MAX_STEPS}. "
+        f"Use {', or '.join(ways)}."
+    )
 
 
 def check_cfg(scale: float) -> None:
