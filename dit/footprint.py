@@ -102,7 +102,13 @@ def other_weights(config: DiTConfig) -> int:
 
 
 def pass_bytes(
-    config: DiTConfig, shape: PassShape, *, itemsize: int = 2, unpacking: Unpacking = PLAIN, run: int = 0
+    config: DiTConfig,
+    shape: PassShape,
+    *,
+    itemsize: int = 2,
+    unpacking: Unpacking = PLAIN,
+    run: int = 0,
+    fp32_residual: bool = False,
 ) -> int:
     """The most that a pass holds at once beside the weights.
 
@@ -110,8 +116,9 @@ def pass_bytes(
         itemsize: bytes of a number of the dtype of computation.
         unpacking: how the matrices of the blocks are stored.
         run: tokens that the feed-forward layers take at a time; 0 for the usual number.
+        fp32_residual: see `WanDiT`; what enters a block then has 4 bytes a number.
     """
-    buffer = shape.tokens * config.dim * itemsize
+    buffer = shape.tokens * config.dim * (4 if fp32_residual else itemsize)
     kept = shape.together * (buffer + _context_bytes(config, shape, itemsize))
     block = _block_bytes(config, shape, itemsize, unpacking, run)
     if shape.controls:

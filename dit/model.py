@@ -17,6 +17,7 @@ from .block import Block, Context
 from .config import PATCH, DiTConfig
 from .inputs import DitInputs
 from .layers import ClipProjection, Head, timestep_signal
+from .precise import in_float32
 from .rope import make_rope
 from .vace import Controls, VaceBlock, VaceModule, running_order, vace_blocks, vace_embedding
 
@@ -26,8 +27,8 @@ BlockStream = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
 class Embedded(NamedTuple):
     """The inputs as the blocks see them.
 
-    tokens [B, L, D]; time [B, G, D] of G equal runs of tokens; the grid of tokens; the blocks' context; the control
-    videos of VACE, None without.
+    tokens [B, L, D]; time [B, G, D] of G equal runs of tokens, float32; the grid of tokens; the blocks' context; the
+    control videos of VACE, None without.
     """
 
     tokens: Tensor
@@ -123,8 +124,8 @@ class WanDiT(nn.Module):
         tokens, grid = self._tokens(self.patch_embedding, self._channels(inputs))
         timesteps = self._timesteps(inputs)  # [B, G]
         signal = timestep_signal(timesteps.flatten(), self.config.freq_dim)
-        time = self.time_embedding(signal.to(self.dtype))
-        modulation = self.time_projection(time).float().unflatten(1, (6, -1))
+        time = in_float32(self.time_embedding, signal)
+        modulation = in_float32(self.time_projection, time).unflatten(1, (6, -1))
         context = Context(
             modulation=modulation.unflatten(0, timesteps.shape),
             rope=make_rope(self.config.head_dim, grid, tokens.device),

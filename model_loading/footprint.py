@@ -29,7 +29,7 @@ class ModelBytes(NamedTuple):
 
     `fixed`: outside the blocks; `blocks`: of each block, in the order they run; `itemsize`: of a number of the dtype of
     computation; `unpacking`: what its quantised matrices take while they are used; `anonymous`: bytes that are memory
-    of their own, because they were converted, instead of windows into the file.
+    of their own, because they were converted, instead of windows into the file; `fp32_residual`: see `WanDiT`.
     """
 
     fixed: int
@@ -37,6 +37,7 @@ class ModelBytes(NamedTuple):
     itemsize: int
     unpacking: Unpacking
     anonymous: int
+    fp32_residual: bool = False
 
     @property
     def total(self) -> int:

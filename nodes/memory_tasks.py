@@ -84,6 +84,7 @@ def sampling_task(
                 itemsize=weights.itemsize,
                 unpacking=weights.unpacking,
                 run=run,
+                fp32_residual=weights.fp32_residual,
             ),
         )
         for number in sorted(numbers)

@@ -304,7 +304,9 @@ _loaded: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
 """The models in memory by file, state of the file and options, for as long as someone (ComfyUI's cache) holds them."""
 
 
-def load_model(path: Path, *, precision: Precision, attention: str, vace_module: Path | None = None) -> WanModel:
+def load_model(
+    path: Path, *, precision: Precision, attention: str, vace_module: Path | None = None, fp32_residual: bool = False
+) -> WanModel:
     """The transformer of a file, with the VACE module of another one if there is one.
 
     It is the same object while it is in use and the files unchanged.
@@ -312,14 +314,14 @@ def load_model(path: Path, *, precision: Precision, attention: str, vace_module:
 
     def load() -> WanModel:
         options = _load_options(path, "diffusion_models", "auto", precision)
-        loaded = build.load_dit(path, attention=attention, **options)
+        loaded = build.load_dit(path, attention=attention, fp32_residual=fp32_residual, **options)
         if vace_module is not None:
             loaded = add_vace_module(loaded, vace_module, precision=precision, attention=attention)
         residence = host().residence(loaded.module, options["device"])
         return WanModel(loaded.spec, loaded.dtype, residence, ParameterShapes.of(loaded.module))
 
     module_key = None if vace_module is None else build.model_key(vace_module)
-    return _once(build.model_key(path, precision, "model", attention, module_key), load)
+    return _once(build.model_key(path, precision, "model", attention, module_key, fp32_residual), load)
 
 
 def load_vae(path: Path, *, precision: Precision) -> WanVAE:

@@ -26,7 +26,7 @@ from ..sampling.guidance import CFG
 from ..sampling.loop import SampleResult, sample
 from ..sampling.prompts import PromptPart, Prompts, as_prompts
 from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
-from ..sampling.solvers import SOLVERS
+from ..sampling.solvers import SOLVERS, WITHOUT_PENULTIMATE
 from ..sampling.step import NoiseLevel
 from ..sampling.validation import check_seed, find_choice
 from .checking import check_number, instance_of, tensor_of
@@ -75,7 +75,10 @@ class SamplerSettings:
         """
         if self.sigmas is not None:
             return from_sigmas(self.sigmas)
-        return make_schedule(self.schedule, self.steps, self.shift, self.denoise)
+        without_penultimate = self.solver in WITHOUT_PENULTIMATE
+        return make_schedule(
+            self.schedule, self.steps, self.shift, self.denoise, without_penultimate=without_penultimate
+        )
 
 
 def run_sampler(
@@ -242,7 +245,7 @@ def _choose(
     asked = [part.conditioning for side in sides[: 1 + guidance.needs_negative] for part in side.parts]
     weights = bytes_of(model.residence.module, model.dtype)
     loras = sum(lora.adapter.size_bytes for lora in model.loras)
-    weights = weights._replace(fixed=weights.fixed + loras)
+    weights = weights._replace(fixed=weights.fixed + loras, fp32_residual=model.residence.module.fp32_residual)
     controls = max(sum(isinstance(item, VaceControl) for item in prompt.items) for prompt in asked)
     family, config = model.spec.family, model.spec.config
 

@@ -45,7 +45,7 @@ def sample(
     seed: int,
     noise: Tensor | None = None,
 ) -> Iterator[SampleResult]:
-    """Noises `latent` to the first sigma of the schedule and walks it down, one result per step.
+    """Noises `latent` to the start of the schedule and walks it down, one result per step.
 
     Args:
         denoiser: the model with its prompts.
@@ -68,7 +68,7 @@ def sample(
     noise = seeded_noise(seed, LatentShape(*latent.shape[1:]), len(latent)) if noise is None else noise
     noise = noise.to(latent.device)
     given = denoiser.given
-    state = given.impose(add_noise(latent.float(), noise, levels[0].sigma))
+    state = given.impose(add_noise(latent.float(), noise, schedule.noise_weight))
     predict = denoiser.start()
     run = solver.start(step_noise(seed))
     for level, following in pairwise(levels):

@@ -51,8 +51,9 @@ def indexed_noise(seed: int, shape: LatentShape, indices: Sequence[int]) -> Tens
 def step_noise(seed: int) -> NoiseSource:
     """The source of noise that a stochastic solver adds at each step of a run with this seed.
 
-    It is seeded with seed + 1, as ComfyUI does on the CPU (comfy/k_diffusion/sampling.py default_noise_sampler): with
-    the same seed the first draw would repeat the starting noise.
+    It is seeded with seed + 1: with the same seed the first draw would repeat the starting noise. ComfyUI does so on a
+    CPU since v0.7.0 (comfy/k_diffusion/sampling.py default_noise_sampler, commit 1e4e342f). Versions before it, v0.3.64
+    included, take the seed itself, as every version does on a GPU, whose generator gives other numbers anyhow.
     """
     check_seed(seed)
     generator = torch.Generator().manual_seed((seed + 1) & MAX_SEED)

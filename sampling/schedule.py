@@ -6,7 +6,7 @@ A schedule named here is a function (steps, shift) -> NoiseSchedule; `SCHEDULES`
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,15 +27,23 @@ class NoiseSchedule:
     Attributes:
         sigmas: [steps + 1], float64, CPU, falling; begins at most at 1, ends at 0 unless a user's own table does not.
         timesteps: [steps], float64, CPU: what the model is told at each sigma but the last.
+        starts_from_noise: whether a run begins with plain noise even where the first sigma is below 1, as the official
+            code and diffusers do. Part of a schedule, and a user's own table, begin with a mixture as in native nodes.
     """
 
     sigmas: Tensor
     timesteps: Tensor
+    starts_from_noise: bool = False
 
     @property
     def steps(self) -> int:
         """Number of steps; 0 means that nothing is sampled."""
         return len(self.timesteps)
+
+    @property
+    def noise_weight(self) -> float:
+        """The part of noise in the latent that a run begins with, 0..1; the rest is the given latent."""
+        return 1.0 if self.starts_from_noise else float(self.sigmas[0])
 
     @property
     def levels(self) -> tuple[NoiseLevel, ...]:
@@ -47,14 +55,20 @@ class NoiseSchedule:
     def last_steps(self, steps: int) -> NoiseSchedule:
         """The part of this schedule that its last `steps` steps walk."""
         first = max(self.steps - steps, 0)
-        return NoiseSchedule(self.sigmas[first:], self.timesteps[first:])
+        return NoiseSchedule(self.sigmas[first:], self.timesteps[first:], self.starts_from_noise and first == 0)
+
+    def without_penultimate(self) -> NoiseSchedule:
+        """This schedule without its last sigma but one: a step less, the last one longer."""
+        return replace(self, sigmas=torch.cat([self.sigmas[:-2], self.sigmas[-1:]]), timesteps=self.timesteps[:-1])
 
 
 NO_STEPS = NoiseSchedule(torch.zeros(1, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
 """The schedule that leaves a latent as it is."""
 
 
-def make_schedule(name: str, steps: int, shift: float, denoise: float = 1.0) -> NoiseSchedule:
+def make_schedule(
+    name: str, steps: int, shift: float, denoise: float = 1.0, *, without_penultimate: bool = False
+) -> NoiseSchedule:
     """The schedule `name` for `steps` steps.
 
     Args:
@@ -63,6 +77,8 @@ def make_schedule(name: str, steps: int, shift: float, denoise: float = 1.0) -> 
         shift: how much of the schedule is spent at high noise; sigma -> shift * sigma / (1 + (shift - 1) * sigma).
         denoise: part of the schedule that is walked, 0..1. Below 1, the schedule of int(steps / denoise) steps is
             made and its last `steps` steps are kept, so that the run begins at a sigma below 1 (video to video).
+        without_penultimate: the schedule has one step more, and its last sigma above 0 is left out; see
+            `solvers.WITHOUT_PENULTIMATE`.
 
     Returns:
         A schedule with `steps` steps (a `beta` schedule of many steps may have fewer), or with none when `steps`
@@ -79,8 +95,9 @@ def make_schedule(name: str, steps: int, shift: float, denoise: float = 1.0) -> 
     schedule = find_choice(SCHEDULES, name, "schedule")
     if steps == 0 or denoise == 0.0:
         return NO_STEPS
-    check_schedule_length(steps, denoise)
-    return schedule(int(steps / denoise), shift).last_steps(steps)
+    check_schedule_length(steps, denoise, more=without_penultimate)
+    whole = schedule(int(steps / denoise) + without_penultimate, shift)
+    return (whole.without_penultimate() if without_penultimate else whole).last_steps(steps)
 
 
 def from_sigmas(sigmas: Tensor) -> NoiseSchedule:
@@ -165,15 +182,28 @@ def karras(steps: int, shift: float) -> NoiseSchedule:
     """Karras spacing (rho 7) of the noise-to-signal ratio, from sigma 0.999 to 0.001, then shifted.
 
     The original spaces the noise level of x = clean + ratio * noise; for flow matching that is sigma / (1 - sigma).
-    (ComfyUI's schedule of this name spaces sigma itself, which leaves few steps at high noise.)
+    `karras_native` spaces sigma itself, which leaves few steps at high noise.
 
     Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", arXiv 2206.00364,
     equation 5.
     """
-    rho = 7.0
-    high, low = 999.0 ** (1 / rho), (1 / 999.0) ** (1 / rho)
-    ratios = np.linspace(high, low, steps) ** rho
+    ratios = _karras_spacing(999.0, 1 / 999.0, steps)
     return _ending_at_zero(shift_sigmas(ratios / (1 + ratios), shift))
+
+
+def karras_native(steps: int, shift: float) -> NoiseSchedule:
+    """Karras spacing (rho 7) of sigma itself, from 1 to the first shifted training sigma.
+
+    Source: comfyanonymous/ComfyUI comfy/k_diffusion/sampling.py get_sigmas_karras, with the sigma_min and sigma_max of
+    comfy/model_sampling.py ModelSamplingDiscreteFlow: what its scheduler 'karras' gives for a flow model.
+    """
+    last = float(shift_sigmas(np.array(1.0 / TRAINING_TIMESTEPS), shift))
+    return _ending_at_zero(_karras_spacing(1.0, last, steps))
+
+
+def _karras_spacing(first: float, last: float, steps: int) -> np.ndarray:
+    rho = 7.0
+    return np.linspace(first ** (1 / rho), last ** (1 / rho), steps) ** rho
 
 
 def official(steps: int, shift: float) -> NoiseSchedule:
@@ -200,12 +230,12 @@ def _linear_from_one(steps: int, shift: float) -> np.ndarray:
 def _official(sigmas: np.ndarray) -> NoiseSchedule:
     timesteps = np.trunc(sigmas * TRAINING_TIMESTEPS)
     rounded = np.append(sigmas, 0.0).astype(np.float32).astype(np.float64)
-    return NoiseSchedule(torch.from_numpy(rounded), torch.from_numpy(timesteps))
+    return NoiseSchedule(torch.from_numpy(rounded), torch.from_numpy(timesteps), starts_from_noise=True)
 
 
 def _ending_at_zero(sigmas: np.ndarray) -> NoiseSchedule:
     sigmas = torch.from_numpy(np.append(sigmas, 0.0))
-    return NoiseSchedule(sigmas, sigmas[:-1] * TRAINING_TIMESTEPS)
+    return NoiseSchedule(sigmas, sigmas[:-1] * TRAINING_TIMESTEPS, starts_from_noise=True)
 
 
 SCHEDULES: dict[str, Callable[[int, float], NoiseSchedule]] = {
@@ -216,4 +246,6 @@ SCHEDULES: dict[str, Callable[[int, float], NoiseSchedule]] = {
     "beta": beta,
     "normal": normal,
     "karras": karras,
+    "karras_ratio": karras,  # its true name; the older one is that of native's `karras_native`
+    "karras_native": karras_native,
 }

@@ -246,7 +246,9 @@ def facts_of(loader: GraphNode, precision: str | None = None) -> Facts:
         raise GraphError(f"{loader.label} does not say which file it loads. Choose one in it.")
     module = loader.inputs.get("vace_module", "none")
     own = str(loader.inputs.get("precision", "auto"))
-    return model_facts(kind, name, precision or own, None if module == "none" else module)
+    facts = model_facts(kind, name, precision or own, None if module == "none" else module)
+    has_fp32_residual = loader.inputs.get("residual") == "fp32"
+    return facts._replace(weights=facts.weights._replace(fp32_residual=has_fp32_residual))
 
 
 def _lora_bytes(loras: Iterable[GraphNode]) -> int:

@@ -1,20 +1,32 @@
 """Solvers of the flow from noise to a clean latent, one file each; `SOLVERS` is the table a user chooses from."""
 
 from .dpmpp_2m import DPMSolverMultistep
+from .dpmpp_2m_native import NativeDPMSolverMultistep
 from .dpmpp_sde import DPMSolverStochastic
 from .euler import Euler
 from .heun import Heun
 from .lcm import LatentConsistency
 from .solver import Solver, SolverRun
 from .unipc import UniPC
+from .unipc_native import UniPCBh1, UniPCBh2
 
 SOLVERS: dict[str, Solver] = {
     "unipc": UniPC,
     "euler": Euler,
     "heun": Heun,
     "dpmpp_2m": DPMSolverMultistep,
-    "dpmpp_sde": DPMSolverStochastic,
+    "dpmpp_sde": DPMSolverStochastic,  # the older name of the next but one; native's dpmpp_sde is another solver
     "lcm": LatentConsistency,
+    "dpmpp_2m_sde": DPMSolverStochastic,
+    "dpmpp_2m_native": NativeDPMSolverMultistep,
+    "uni_pc": UniPCBh1,
+    "uni_pc_bh2": UniPCBh2,
 }
 
-__all__ = ["SOLVERS", "Solver", "SolverRun"]
+WITHOUT_PENULTIMATE = frozenset({"uni_pc", "uni_pc_bh2"})
+"""Solvers whose schedule leaves out its last sigma above 0, see `schedule.make_schedule`.
+
+Source: comfyanonymous/ComfyUI comfy/samplers.py, KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS.
+"""
+
+__all__ = ["SOLVERS", "WITHOUT_PENULTIMATE", "Solver", "SolverRun"]

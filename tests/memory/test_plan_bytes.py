@@ -21,6 +21,7 @@ from wan_director.dit.footprint import (
 )
 from wan_director.dit.inputs import DitInputs, VaceInput
 from wan_director.dit.model import WanDiT
+from wan_director.dit.precise import in_float32
 from wan_director.model_loading.quantization import layers
 from wan_director.model_loading.quantization.fp8 import FP8 as FP8_CODEC
 from wan_director.model_loading.quantization.gguf import CODECS
@@ -49,11 +50,14 @@ def store(model: WanDiT, unpacking) -> None:
             layer.store(StoredWeight(codec, parts, shape))
 
 
-def counted(preset: str, unpacking, latent: tuple[int, int, int], *, together: int = 1, run: int = 0) -> int:
+def counted(
+    preset: str, unpacking, latent: tuple[int, int, int], *, together: int = 1, run: int = 0, residual: bool = False
+) -> int:
     """Peak of a pass through a model with one block (two with VACE), which is that of the whole model."""
     config = replace(PRESETS[preset], layers=1, vace_blocks=int(PRESETS[preset].vace_blocks > 0))
     with torch.device("meta"):
-        model = WanDiT(config, nn if unpacking is PLAIN else layers).to(torch.bfloat16)
+        operations = nn if unpacking is PLAIN else layers
+        model = WanDiT(config, operations, fp32_residual=residual).to(torch.bfloat16)
         if unpacking is not PLAIN:
             store(model, unpacking)
         channels = config.out_channels
@@ -89,6 +93,33 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
     controls = int(PRESETS[preset].vace_blocks > 0)
     predicted = pass_bytes(PRESETS[preset], pass_shape((1, *latent), controls), unpacking=unpacking)
     assert predicted == pytest.approx(counted(preset, unpacking, latent), rel=0.1)
+
+
+@pytest.mark.parametrize("preset", ["t2v-1.3B", "ti2v-5B", "t2v-14B"])
+def test_the_time_layers_in_float32_hold_less_than_the_text_layers(preset):
+    """So they add nothing to a pass, however small the video is."""
+    with torch.device("meta"):
+        model = WanDiT(replace(PRESETS[preset], layers=1)).to(torch.bfloat16)
+        time, text = torch.empty(1, model.config.dim), torch.empty(1, 512, 4096)
+    for_text = peak_bytes(lambda: model.text_embedding(text.to(torch.bfloat16)))
+    assert peak_bytes(lambda: in_float32(model.time_projection, time)) < for_text
+
+
+@pytest.mark.parametrize(
+    ("preset", "unpacking", "latent", "together"),
+    [
+        ("t2v-14B", PLAIN, (9, 60, 104), 1),
+        ("i2v-14B", FP8, (9, 60, 104), 1),
+        ("vace-14B", PLAIN, (9, 60, 104), 1),
+        ("t2v-1.3B", PLAIN, (5, 60, 104), 2),
+        ("ti2v-5B", PLAIN, (31, 44, 80), 1),
+    ],
+)
+def test_a_float32_residual_stream_is_counted(preset, unpacking, latent, together):
+    shape = pass_shape((1, *latent), int(PRESETS[preset].vace_blocks > 0), together)
+    predicted = pass_bytes(PRESETS[preset], shape, unpacking=unpacking, fp32_residual=True)
+    assert predicted == pytest.approx(counted(preset, unpacking, latent, together=together, residual=True), rel=0.1)
+    assert predicted > pass_bytes(PRESETS[preset], shape, unpacking=unpacking)
 
 
 def test_passes_that_go_together_hold_a_buffer_more_each():

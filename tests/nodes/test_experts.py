@@ -106,7 +106,7 @@ def test_two_experts_equal_the_pipeline_of_diffusers(solver, models, tiny_host, 
     ).frames  # fmt: skip
 
     scheduler = pipeline.scheduler
-    table = NoiseSchedule(scheduler.sigmas.double(), scheduler.timesteps.double())
+    table = NoiseSchedule(scheduler.sigmas.double(), scheduler.timesteps.double(), starts_from_noise=True)
     assert {float(step) >= 875 for step in table.timesteps} == {True, False}
     tiny_host.folders = {"diffusion_models": [tmp_path]}
     settings = SimpleNamespace(seed=7, cfg=4.0, solver=solver, noise_schedule=lambda: table)

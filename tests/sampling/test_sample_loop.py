@@ -18,7 +18,7 @@ from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.guidance import CFG
 from wan_director.sampling.loop import sample
 from wan_director.sampling.noise import add_noise, seeded_noise, step_noise
-from wan_director.sampling.schedule import from_sigmas, make_schedule
+from wan_director.sampling.schedule import SCHEDULES, from_sigmas, make_schedule
 from wan_director.sampling.solvers import SOLVERS
 from wan_director.sampling.windows import WholeClip
 
@@ -83,8 +83,7 @@ def test_eight_steps_with_guidance_equal_diffusers(model, prompts, denoiser, sol
     scheduler.set_timesteps(8)
     scheduler.sigmas, scheduler.timesteps = schedule.sigmas.float(), schedule.timesteps.float()
     scheduler.set_begin_index(0)
-    noise = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(SEED))
-    latent = noise * scheduler.sigmas[0]
+    latent = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(SEED))  # as both pipelines start
     for timestep in scheduler.timesteps:
         positive, negative = (
             model(DitInputs(latent=latent, timestep=timestep.expand(1), text=prompt.text)) for prompt in prompts
@@ -105,6 +104,31 @@ def test_video_to_video_starts_from_the_noised_latent(denoiser):
     assert sigma < 1
     torch.testing.assert_close(seen[0].latent, sigma * seeded_noise(SEED, SHAPE) + (1 - sigma) * clip)
     assert seen[0].timestep.tolist() == pytest.approx([1000 * sigma])
+
+
+def first_latent(denoiser, schedule, latent):
+    seen = []
+    run(replace(denoiser, model=CountingModel(denoiser.model, seen)), "euler", schedule, latent)
+    return seen[0].latent
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_whole_schedule_starts_from_plain_noise_also_below_sigma_one(denoiser, name):
+    """As the official code and diffusers; their tables and `karras` begin at 0.9998 or so."""
+    clip = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(first_latent(denoiser, make_schedule(name, 3, 5.0), clip), seeded_noise(SEED, SHAPE))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [make_schedule("official", 3, 5.0, denoise=0.5), from_sigmas(torch.tensor([0.9998, 0.5, 0.0]))],
+    ids=["part of a schedule", "own table"],
+)
+def test_a_part_of_a_schedule_and_an_own_table_start_from_a_mixture_as_in_native_nodes(denoiser, schedule):
+    clip = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1))
+    sigma = float(schedule.sigmas[0])
+    mixture = sigma * seeded_noise(SEED, SHAPE) + (1 - sigma) * clip
+    assert torch.equal(first_latent(denoiser, schedule, clip), mixture)
 
 
 def test_results_count_the_steps_and_end_clean(denoiser):

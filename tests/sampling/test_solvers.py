@@ -36,6 +36,7 @@ REFERENCES = {
     "unipc": unipc,
     "dpmpp_2m": lambda: dpm("dpmsolver++"),
     "dpmpp_sde": lambda: dpm("sde-dpmsolver++"),
+    "dpmpp_2m_sde": lambda: dpm("sde-dpmsolver++"),
     "lcm": FlowMatchLCMScheduler,
 }
 
@@ -71,7 +72,7 @@ def diffusers_trajectory(name, schedule, velocity, latent):
         extra = {}
         if name == "lcm":
             extra["generator"] = generator
-        if name == "dpmpp_sde":
+        if name.endswith("_sde"):
             extra["variance_noise"] = noise(latent)
         output = velocity(latent, float(sigma))
         latent = scheduler.step(output, scheduler.timesteps[index], latent, return_dict=False, **extra)[0]
@@ -99,8 +100,12 @@ TABLES = {
 }
 
 
+def test_every_solver_but_native_forms_has_a_reference_in_diffusers():
+    assert set(SOLVERS) - set(REFERENCES) == {"dpmpp_2m_native", "uni_pc", "uni_pc_bh2"}  # see test_native_samplers
+
+
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", REFERENCES)
 def test_trajectory_equals_diffusers(name, table):
     schedule = float32_schedule(*TABLES[table])
     latent = torch.randn(2, 4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -134,7 +139,10 @@ def error_after(name, steps):
     return float((ours - gaussian_path(scores, 0.1)).abs().max())
 
 
-@pytest.mark.parametrize(("name", "order"), [("euler", 1), ("heun", 2), ("dpmpp_2m", 2), ("unipc", 2)])
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("euler", 1), ("heun", 2), ("dpmpp_2m", 2), ("unipc", 2), ("dpmpp_2m_native", 2), ("uni_pc_bh2", 2)],
+)
 def test_error_falls_with_the_order_of_the_solver(name, order):
     rate = math.log2(error_after(name, 64) / error_after(name, 128))
     assert rate > order - 0.1
@@ -145,7 +153,8 @@ def test_higher_order_is_nearer_to_the_solution_at_the_same_steps():
     assert all(error_after(name, 24) < euler / 3 for name in ("heun", "dpmpp_2m", "unipc"))
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+# Native's UniPC leaves a thousandth of the noise, see test_native_samplers.
+@pytest.mark.parametrize("name", [name for name in SOLVERS if not name.startswith("uni_pc")])
 def test_a_perfect_model_of_one_clip_gives_that_clip(name):
     clip = torch.randn(1, 4, 2, 4, 4, generator=torch.Generator().manual_seed(3))
     schedule = make_schedule("simple", 6, 5.0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -85,6 +87,72 @@ def test_sound_text_is_cleaned_alike_with_and_without_ftfy(monkeypatch, text):
     with_ftfy = clean_prompt(text)
     monkeypatch.setitem(sys.modules, "ftfy", None)
     assert clean_prompt(text) == with_ftfy
+
+
+MADE_PLAIN = {
+    "digraphs and ligatures": "\u0133s \u0149 \u01c6 \u01f1 \ufb05 \ufb06 \ufb01",
+    "byte order mark": "\ufeffa cat",
+    "control characters": "a\x0b \x1f cat\x7f \u206a \ufff9 \ufffc",
+    "next line": "a cat\x85 a dog \x93red\x94 \x81",
+    "line breaks": "a\r\nb\rc\u2028d\u2029e\x0cf",
+    "terminal colours": "a \x1b[31mred\x1b[0m \x1b\uff3b1m cat",
+    "entities": "caf&EACUTE; &#xFB01;ne &rsquo; &hellip; &#133; &amp;&amp;lt; &nope; &#x110000; &#12;3; &GT;",
+    "entities beside a tag": "&EACUTE;\n&EACUTE; <b> &#x2019;\n&EACUTE; &amp;EACUTE;",
+    "composed after the width": "\uff76\uff9e &#x41;\u030a \uff21\u030a",
+}
+
+
+@pytest.mark.parametrize("text", MADE_PLAIN.values(), ids=MADE_PLAIN)
+def test_unusual_forms_are_made_plain_alike_with_and_without_ftfy(monkeypatch, text):
+    pytest.importorskip("ftfy")
+    with_ftfy = clean_prompt(text)
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert clean_prompt(text) == with_ftfy
+
+
+def test_every_character_is_cleaned_alike_with_and_without_ftfy(monkeypatch):
+    """All of Unicode but private use and surrogates, each between letters: 149,000 characters and the unassigned."""
+    pytest.importorskip("ftfy")
+    ranges = (range(1, 0xD800), range(0xF900, 0x20000), range(0xE0000, 0xE0200))
+    prompts = [f"a{chr(code)}b {chr(code)}" for codes in ranges for code in codes]
+    # In blocks, with a line for each character, as ftfy mends line by line.
+    blocks = ["\n".join(prompts[start : start + 512]) for start in range(0, len(prompts), 512)]
+    with_ftfy = [clean_prompt(block) for block in blocks]
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert [clean_prompt(block) for block in blocks] == with_ftfy
+
+
+def test_2000_prompts_of_mixed_scripts_are_cleaned_alike_with_and_without_ftfy(monkeypatch):
+    """Where neighbours happen to look like text in a wrong encoding only ftfy can mend it, so that is off here."""
+    ftfy = pytest.importorskip("ftfy")
+    monkeypatch.setattr(ftfy, "fix_text", partial(ftfy.fix_text, fix_encoding=False))
+    choose = random.Random(6)
+    starts = (0x20, 0x100, 0x1C0, 0x370, 0x400, 0x5D0, 0x620, 0x900, 0xE00, 0x10A0, 0x1E00, 0x2000, 0x2060, 0x20A0)
+    starts += (0x3000, 0x3040, 0x30A0, 0x4E00, 0xAC00, 0xFB00, 0xFE70, 0xFF00, 0xFFC0, 0x1F600)
+    extras = (
+        "\ufeff",
+        "\x85",
+        "\u2026",
+        "\u201c",
+        "&amp;",
+        "&EACUTE;",
+        "&#8217;",
+        "\r\n",
+        "\x1b[0m",
+        "\u0301",
+        "\0",
+        "\x07",
+    )
+
+    def word():
+        start = choose.choice(starts)
+        letters = [chr(start + choose.randrange(95)) for _ in range(choose.randint(1, 8))]
+        return "".join(letters) + (choose.choice(extras) if choose.random() < 0.3 else "")
+
+    prompts = [" ".join(word() for _ in range(choose.randint(1, 30))) for _ in range(2000)]
+    with_ftfy = [clean_prompt(prompt) for prompt in prompts]
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert [clean_prompt(prompt) for prompt in prompts] == with_ftfy
 
 
 @settings(max_examples=60)
