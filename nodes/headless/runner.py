@@ -220,6 +220,7 @@ def _checked_value(
                 f"{name} of {node.label} cannot be '{shown(value)}'. Choose one of: {', '.join(map(str, choices))}."
             )
         return value
+    kind = options.get("widgetType", kind)
     converters = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
     if kind not in converters:
         raise GraphError(

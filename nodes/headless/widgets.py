@@ -34,8 +34,8 @@ class InputSpec(NamedTuple):
     @property
     def widget(self) -> str | None:
         """INT, FLOAT, STRING, BOOLEAN or COMBO when the input is a widget, else None."""
-        kind = "COMBO" if isinstance(self.type, list) else self.type
-        return kind if kind in WIDGET_TYPES and not self.options.get("forceInput") else None
+        kinds = ["COMBO"] if isinstance(self.type, list) else [self.options.get("widgetType"), self.type]
+        return None if self.options.get("forceInput") else next((kind for kind in kinds if kind in WIDGET_TYPES), None)
 
 
 def inputs_of(types: Mapping[str, dict], given: Mapping[str, Any] | None = None) -> Iterator[InputSpec]:

@@ -26,6 +26,7 @@ from .canvas_file import (
 )
 from .node import shown
 from .virtual_nodes import DECORATION, PRIMITIVE
+from .widget_values import own_values
 
 SEPARATORS = ("workflow>", "workflow/")
 
@@ -152,7 +153,7 @@ class _Group:
                     for group, inputs in known.INPUT_TYPES().items()
                 }
                 places = [(name, place) for name, place in places_in_list(types, rest) if place < len(rest)]
-                node.named |= {name: rest[place] for name, place in places}
+                node.values = own_values(node, known.INPUT_TYPES()) | {name: rest[place] for name, place in places}
                 last = places[-1][1] + 1 if places else 0
                 rest = rest[last + is_control(rest[last : last + 1] and rest[last]) :]
             elif node.type not in DECORATION:

@@ -21,6 +21,7 @@ from typing import Any
 from .canvas_file import ANY, SUBGRAPH_INPUT, CanvasFile, CanvasNode, CanvasScope, Slot, SubgraphInput, Wire, damaged
 from .node import shown
 from .virtual_nodes import PRIMITIVE, first_value
+from .widget_values import named_values
 
 DEEPEST = 100
 """Subgraphs within each other, as on the canvas."""
@@ -94,11 +95,11 @@ class PromotedWidgets:
     def _read_list(self, host: CanvasNode) -> None:
         """Form (a)."""
         names = [each.name for each in self._subgraphs[host.type].inputs if self.has_widget(host, each.name)]
-        listed = host.values if isinstance(host.values, dict) else dict(zip(names, host.values))
+        listed = named_values(host) or {**dict(zip(names, host.values)), **host.named}
         kept = quarantined(host)
         for name in names:
-            for values in (kept, host.named, listed):
-                if name in values:
+            for values in (kept, listed):
+                if values.get(name) is not None:
                     host.promoted[name] = values[name]
                     break
 
@@ -108,7 +109,7 @@ class PromotedWidgets:
         for index, (inner, widget) in enumerate(proxies(host)):
             name = self.input_for(host, inner, widget)
             node = self._subgraphs[host.type].nodes.get(inner)
-            if name is not None and index < len(values):
+            if name is not None and index < len(values) and values[index] is not None:
                 host.promoted[name] = values[index]
             elif name is not None and node is not None and node.type == PRIMITIVE:
                 host.promoted.setdefault(name, first_value(node))

@@ -10,14 +10,21 @@ from .canvas_file import CanvasNode
 
 
 def own_values(node: CanvasNode, types: Mapping[str, dict]) -> dict[str, Any]:
-    """What a node's own widgets say; widgets that were saved without a value are left out.
+    """What a node's own widgets say; widgets that were saved without a value are left out."""
+    values = named_values(node)
+    if values is None:
+        places = places_in_list(types, node.values)
+        values = {name: node.values[index] for name, index in places if index < len(node.values)}
+        values |= node.named
+    return {name: values[name] for name in widget_names(types, values) if name in values}
 
-    Values by name are safer than the list, whose order depends on the version of the node.
+
+def named_values(node: CanvasNode) -> dict[str, Any] | None:
+    """The values by the names that the file itself gives them; None where it gives none.
+
+    The names stand in the order of the list, which is what the canvas (1.58.1) restores where the two differ. A list
+    says nothing of names; its order depends on the version of the node.
     """
     if isinstance(node.values, dict):
-        listed = node.values
-    else:
-        places = places_in_list(types, node.values)
-        listed = {name: node.values[index] for name, index in places if index < len(node.values)}
-    values = {**listed, **node.named}
-    return {name: values[name] for name in widget_names(types, values) if name in values}
+        return node.values
+    return dict(zip(node.named, node.values)) if node.named and len(node.named) == len(node.values) else None
