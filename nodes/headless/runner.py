@@ -215,7 +215,7 @@ def _checked_value(
     if choices is not None:
         value = _as_listed(value, choices)
         validated = _validated_names(node_classes[node.class_type])
-        if value not in choices and name not in validated:
+        if value not in choices and (name not in validated or not isinstance(value, str)):
             raise GraphError(
                 f"{name} of {node.label} cannot be '{shown(value)}'. Choose one of: {', '.join(map(str, choices))}."
             )

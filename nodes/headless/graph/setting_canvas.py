@@ -57,10 +57,13 @@ class _Setting:
         level = len(path) - 1
         node = nodes[level]
         while level and (outside := _fed_from_outside(scopes[level], node, name)) is not None:
+            slot = nodes[level - 1].slot(outside)
+            is_wired = slot is not None and slot.link is not None
+            if not is_wired and not self._opened.promoted.has_widget(nodes[level - 1], outside):
+                break
             level -= 1
             node, name = nodes[level], outside
-            slot = node.slot(name)
-            if slot is None or slot.link is None:
+            if not is_wired:
                 break
         _take_off_wire(self._scope(path[:level]), path[level], name)
         self._write(path[: level + 1], node, name, value)
@@ -121,12 +124,14 @@ class _Setting:
 
 
 def _fed_from_outside(scope: CanvasScope, node: CanvasNode, name: str) -> str | None:
-    """The name of the subgraph's input that feeds an input of a node inside."""
+    """The name of the subgraph's input that feeds an input of a node inside, and no other."""
     slot = node.slot(name)
     wire = scope.wires.get(slot.link) if slot and slot.link is not None else None
     if wire is None or wire.origin != SUBGRAPH_INPUT or not 0 <= wire.origin_slot < len(scope.inputs):
         return None
-    return scope.inputs[wire.origin_slot].name
+    fed = [each for each in scope.wires.values() if each.origin == SUBGRAPH_INPUT]
+    is_alone = sum(each.origin_slot == wire.origin_slot for each in fed) == 1
+    return scope.inputs[wire.origin_slot].name if is_alone else None
 
 
 def _forget_quarantined(written: Json, name: str) -> None:
