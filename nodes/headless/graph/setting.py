@@ -58,11 +58,10 @@ def _find_place(graph: Graph, node_classes: Mapping[str, type], called: str, nam
     if called not in graph and "." in called:
         shorter, _, first = called.rpartition(".")
         dotted = f"{first}.{name}"
-        for node in graph.values():
-            if shorter in (node.id, node.title, node.class_type):
-                types = node_classes[node.class_type].INPUT_TYPES()
-                if spec_of(types, dotted, node.inputs) is not None:
-                    return _find_node(graph, shorter), dotted
+        meant = (node for node in graph.values() if shorter in (node.id, node.title, node.class_type))
+        specs = (spec_of(node_classes[node.class_type].INPUT_TYPES(), dotted, node.inputs) for node in meant)
+        if any(spec is not None for spec in specs):
+            return _find_node(graph, shorter), dotted
     return _find_node(graph, called), name
 
 
