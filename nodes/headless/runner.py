@@ -16,7 +16,7 @@ from ..host import host
 from ..standin import HiddenHolder
 from .graph import Graph, GraphNode, Link
 from .graph.api_format import as_prompt
-from .graph.node import shown
+from .graph.node import shown, spelt_out
 from .ordering import depths, order
 from .widgets import inputs_of, nested_inputs, types_match
 
@@ -256,7 +256,7 @@ def _ask_node(node: GraphNode, node_class: type) -> None:
     except WanDirectorError as error:
         raise _named(node, error) from None
     if answer is not True:
-        raise GraphError(f"{node.label}: {answer}")
+        raise GraphError(f"{node.label}: {spelt_out(str(answer))}")
 
 
 def _validated_names(node_class: type) -> tuple[str, ...]:
@@ -281,7 +281,7 @@ def _run_node(node: GraphNode, node_class: type, inputs: dict[str, Any], carried
 
 
 def _named(node: GraphNode, error: WanDirectorError) -> WanDirectorError:
-    return type(error)(f"{node.label}: {error}")
+    return type(error)(f"{node.label}: {spelt_out(str(error))}")
 
 
 def _types(node: GraphNode, node_classes: NodeClasses) -> dict[str, dict]:

@@ -47,8 +47,12 @@ def shown(text: object, longest: int = LONGEST_NAME) -> str:
     """A text from a file as one line for a message: what steers a terminal or turns the line is spelt out, and the
     rest of a long one left out."""
     text = str(text)
-    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    return "".join(_spelt(letter) for letter in cut)
+    return spelt_out(text if len(text) <= longest else f"{text[: longest - 1]}…")
+
+
+def spelt_out(text: str) -> str:
+    """A text without what steers a terminal or turns the line."""
+    return "".join(_spelt(letter) for letter in text)
 
 
 def _spelt(letter: str) -> str:

@@ -120,7 +120,7 @@ class _Setting:
 
     def _is_shared(self, type: str) -> bool:
         scopes = [self._workflow, *self._workflow["definitions"]["subgraphs"]]
-        return sum(node["type"] == type for scope in scopes for node in scope["nodes"]) > 1
+        return sum(node["type"] == type for scope in scopes for node in scope.get("nodes") or []) > 1
 
 
 def _fed_from_outside(scope: CanvasScope, node: CanvasNode, name: str) -> str | None:
@@ -152,8 +152,8 @@ def _take_off_wire(scope: Json, id: str, name: str) -> None:
     if slot is None or slot.get("link") is None:
         return
     link, slot["link"] = slot["link"], None
-    scope["links"] = [each for each in scope["links"] if not each or _link_id(each) != link]
-    ends = [output.get("links") for node in scope["nodes"] for output in node.get("outputs") or []]
+    scope["links"] = [each for each in scope.get("links") or [] if not each or _link_id(each) != link]
+    ends = [output.get("links") for node in scope.get("nodes") or [] for output in node.get("outputs") or []]
     ends += [each.get("linkIds") for each in scope.get("inputs") or []]
     for each in ends:
         if isinstance(each, list) and link in each:

@@ -198,3 +198,19 @@ def test_what_steers_a_terminal_is_spelt_out():
     with pytest.raises(GraphError) as error:
         set_value(graph, CLASSES, "\x1b[2J.x\n=1")
     assert str(error.value).isprintable()
+
+
+def test_names_of_files_that_steer_a_terminal_are_spelt_out(prompt, tiny_host):
+    prompt["9"] = {"class_type": "LoadImage", "inputs": {"image": "\x1b[2J.png"}}
+    prompt["8"]["inputs"]["images"] = ["9", 0]
+    with pytest.raises(WanDirectorError) as error:
+        check_graph(parse_graph(prompt, CLASSES), CLASSES)
+    assert str(error.value).isprintable() and "\\x1b[2J.png" in str(error.value)
+
+
+def test_a_value_is_set_in_a_file_without_wires():
+    workflow = {"nodes": [{"id": 1, "type": "WanDirectorSampler", "inputs": [{"name": "seed", "link": 5}]}]}
+    graph = parse_graph(workflow, CLASSES)
+    set_value(graph, CLASSES, "1.seed=7", workflow)
+    assert graph["1"].inputs == {"seed": 7} and workflow["nodes"][0]["widgets_values"] == [7]
+    assert parse_graph(workflow, CLASSES)["1"].inputs == {"seed": 7}
