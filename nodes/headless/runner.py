@@ -18,7 +18,7 @@ from .graph import Graph, GraphNode, Link
 from .graph.api_format import as_prompt
 from .graph.node import shown, spelt_out
 from .ordering import depths, order
-from .widgets import inputs_of, nested_inputs, types_match
+from .widgets import MATCHING, WIDGET_TYPES, inputs_of, nested_inputs, types_match
 
 NodeClasses = Mapping[str, type]
 
@@ -221,6 +221,8 @@ def _checked_value(
             )
         return value
     kind = options.get("widgetType", kind)
+    if kind in ("*", MATCHING) or ("," in kind and set(kind.split(",")) <= WIDGET_TYPES):
+        return value
     converters = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
     if kind not in converters:
         raise GraphError(

@@ -9,15 +9,24 @@ from typing import Any, NamedTuple
 from ....common.errors import GraphError
 from ....common.log import logger
 from ..widgets import inputs_of, spec_of, types_match
-from .canvas_file import BYPASSED, MUTED, SUBGRAPH_INPUT, CanvasFile, CanvasNode, CanvasScope, Slot, read_canvas
+from .canvas_file import (
+    BYPASSED,
+    MOST_NODES,
+    MUTED,
+    SUBGRAPH_INPUT,
+    CanvasFile,
+    CanvasNode,
+    CanvasScope,
+    Slot,
+    read_canvas,
+)
 from .dynamic_prompts import resolved_prompt
 from .group_nodes import open_group_nodes
 from .node import Graph, GraphNode, Link, shown
 from .promoted import PromotedWidgets, inner_first
-from .virtual_nodes import DECORATION, GETTERS, PRIMITIVE, REROUTES, SETTERS, VIRTUAL, first_value, passes_on, setter_of
+from .virtual_nodes import DECORATION, GETTERS, PRIMITIVE, REROUTES, SETTERS, VIRTUAL, first_value, passes_on, setters
 from .widget_values import own_values
 
-MOST_NODES = 100_000
 NodeClasses = Mapping[str, type]
 
 
@@ -52,7 +61,14 @@ class Opened:
         used = {node.type for scope in file.scopes for node in scope.nodes.values()}
         self.types = {name: node_classes[name].INPUT_TYPES() for name in used if name in node_classes}
         self.classes = node_classes
+        self._setters: dict[str, dict[str, CanvasNode]] = {}
         self.promoted = PromotedWidgets(file, self.is_widget, self.value_of)
+
+    def setters(self, scope: CanvasScope) -> dict[str, CanvasNode]:
+        """The Set nodes of a scope by their names."""
+        if scope.id not in self._setters:
+            self._setters[scope.id] = setters(scope)
+        return self._setters[scope.id]
 
     def is_widget(self, node: CanvasNode, slot: Slot) -> bool:
         """Whether an input is a widget's: as the class says, or as it was saved where that is not known."""
@@ -170,7 +186,7 @@ class Instance:
         """The wire into the Set node of a Get node: beside it, or around the subgraph it lies in."""
         at: Instance | None = self
         while at is not None:
-            setter = setter_of(getter, at.scope)
+            setter = self.opened.setters(at.scope).get(repr(first_value(getter)))
             if setter is not None:
                 return at, passes_on(setter) if setter.mode != MUTED else None
             at = at.outer

@@ -17,6 +17,10 @@ ACTIVE, MUTED, BYPASSED = 0, 2, 4
 # Ids of the two nodes inside a subgraph that stand for its inputs and its outputs.
 SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
 ANY = "*"
+MOST_NODES = 100_000
+"""That a workflow may stand for."""
+MOST_SLOTS = 4096
+"""Of one node; those in use have a hundred."""
 
 
 @dataclass(slots=True)
@@ -243,4 +247,6 @@ def _objects(value: Any, what: str) -> list[dict[str, Any]]:
     entries = _list(value, what)
     if not all(isinstance(each, dict) for each in entries):
         damaged(f"{what} are no list of objects")
+    if what.startswith(("the inputs", "the outputs")) and len(entries) > MOST_SLOTS:
+        damaged(f"{what} are {len(entries):,}")
     return entries

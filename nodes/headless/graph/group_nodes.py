@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..widgets import inputs_of, is_control, places_in_list
 from .canvas_file import (
     ANY,
+    MOST_NODES,
     SUBGRAPH_INPUT,
     SUBGRAPH_OUTPUT,
     CanvasFile,
@@ -45,12 +46,17 @@ def open_group_nodes(file: CanvasFile, node_classes: Mapping[str, type]) -> None
     Raises:
         GraphError: what is known of a group is damaged.
     """
+    opened = 0
     for scope in list(file.scopes):
         for node in scope.nodes.values():
             name = next((node.type.removeprefix(each) for each in SEPARATORS if node.type.startswith(each)), None)
             if name is None or name not in file.group_nodes:
                 continue
-            inside = _Group(file.group_nodes[name], f"group {shown(name)}", node_classes).opened(node)
+            group = _Group(file.group_nodes[name], f"group {shown(name)}", node_classes)
+            opened += len(group.nodes)
+            if opened > MOST_NODES:
+                damaged(f"its group nodes stand for more than {MOST_NODES:,} nodes")
+            inside = group.opened(node)
             inside.id = f"{node.type} {scope.id} {node.id}"
             node.type = inside.id
             file.subgraphs[inside.id] = inside

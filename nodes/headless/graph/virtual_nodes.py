@@ -23,10 +23,10 @@ def first_value(node: CanvasNode) -> object:
     return values[0] if values else None
 
 
-def setter_of(getter: CanvasNode, scope: CanvasScope) -> CanvasNode | None:
-    """The node that a Get node reads: the Set node of its name in the same scope."""
-    name = first_value(getter)
-    return next((each for each in scope.nodes.values() if each.type in SETTERS and first_value(each) == name), None)
+def setters(scope: CanvasScope) -> dict[str, CanvasNode]:
+    """The Set nodes of a scope by their names, as `repr` of a first value; of several the first."""
+    found = [node for node in scope.nodes.values() if node.type in SETTERS]
+    return {repr(first_value(node)): node for node in reversed(found)}
 
 
 def passes_on(node: CanvasNode) -> str | None:

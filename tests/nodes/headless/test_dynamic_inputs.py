@@ -163,6 +163,11 @@ def test_a_saved_list_holds_the_widgets_of_the_choice_in_it():
     assert widget_names(types, {"mode": "size"}) == ["mode", "mode.width", "seed"]
 
 
+def test_an_input_of_several_types_takes_a_value():
+    inputs = {"values.a": 2.5, "mode": "none"}
+    assert run({"2": {"class_type": "Dynamic", "inputs": inputs}})[0]["values"] == {"a": 2.5}
+
+
 def test_nested_choices_lie_within_each_other():
     values = {"mode": "a", "mode.sub": "b", "mode.sub.x": 1, "plain": 2}
     assert nested_inputs({}, values) == {"mode": {"mode": "a", "sub": {"sub": "b", "x": 1}}, "plain": 2}

@@ -214,3 +214,24 @@ def test_a_value_is_set_in_a_file_without_wires():
     set_value(graph, CLASSES, "1.seed=7", workflow)
     assert graph["1"].inputs == {"seed": 7} and workflow["nodes"][0]["widgets_values"] == [7]
     assert parse_graph(workflow, CLASSES)["1"].inputs == {"seed": 7}
+
+
+def test_many_of_what_a_file_repeats_take_little_time():
+    group = {"nodes": [{"type": "Note"}] * 2000, "links": []}
+    hosts = [{"id": id, "type": "workflow>g"} for id in range(2000)]
+    workflow = {"nodes": hosts, "links": [], "extra": {"groupNodes": {"g": group}}}
+    assert "its group nodes stand for more than 100,000 nodes" in refusal(workflow)
+    sockets = [{"name": str(number), "type": "*"} for number in range(5000)]
+    workflow = {"nodes": [{"id": 1, "type": "WanDirectorDecode", "inputs": sockets}], "links": []}
+    assert "(the inputs of node 1 of the workflow are 5,000)" in refusal(workflow)
+    count = 20_000
+    nodes = [{"id": id, "type": "SetNode", "widgets_values": [str(id)]} for id in range(count)]
+    nodes += [{"id": count + id, "type": "GetNode", "widgets_values": [str(id)]} for id in range(count)]
+    nodes += [
+        {"id": 2 * count + id, "type": "WanDirectorDecode", "inputs": [{"name": "vae", "link": id}]}
+        for id in range(count)
+    ]
+    links = [[id, count + id, 0, 2 * count + id, 0, "*"] for id in range(count)]
+    start = time.process_time()
+    assert len(parse_graph({"nodes": nodes, "links": links}, CLASSES)) == count
+    assert time.process_time() - start < 20
