@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     classes = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
     graph, workflow = read_graph(options.graph, classes)
     for assignment in options.set:
-        set_value(graph, classes, assignment)
+        set_value(graph, classes, assignment, workflow)
     with _stopping_at_ctrl_c(host):
         shown = run_graph(graph, classes, workflow)
     for each in shown:

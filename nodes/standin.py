@@ -31,6 +31,7 @@ class Input:
         display_name: str | None = None,
         optional: bool = False,
         tooltip: str | None = None,
+        lazy: bool | None = None,
         **options: Any,
     ) -> None:
         unknown = set(options) - set(self.widget_options)
@@ -40,6 +41,7 @@ class Input:
         self.display_name = display_name
         self.optional = optional
         self.tooltip = tooltip
+        self.lazy = lazy
         self.options = options
 
     def as_dict(self) -> dict[str, Any]:
@@ -48,7 +50,8 @@ class Input:
         widget = {name: value.value if isinstance(value, Enum) else value for name, value in widget.items()}
         if "image_upload" in widget.values():
             widget["image_upload"] = widget.pop("upload") and True
-        return _present(display_name=self.display_name, tooltip=self.tooltip) | self.always | _present(**widget)
+        shown = _present(display_name=self.display_name, tooltip=self.tooltip, lazy=self.lazy)
+        return shown | self.always | _present(**widget)
 
 
 _CANVAS_NAMES = {"dynamic_prompts": "dynamicPrompts", "force_input": "forceInput", "display_mode": "display"}

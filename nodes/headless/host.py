@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
 
+# The folder that the canvas writes behind the name of a file that is not in the input folder.
+_ANNOTATED = re.compile(r"(.*?) ?\[(input|output|temp)\]", re.DOTALL)
+
 
 class Interrupted(Exception):  # noqa: N818  (it is no error)
     """The user asked to stop."""
@@ -65,7 +68,12 @@ class HeadlessHost:
         return next((path for path in candidates if os.path.exists(path)), None)  # False for names too long
 
     def input_file(self, name: str) -> Path:
-        candidates = [folder / name for folder in self.inputs]
+        match = _ANNOTATED.fullmatch(name)
+        plain, kind = (match[1], match[2]) if match else (name, "input")
+        beside = [folder.parent / kind for folder in self.inputs if folder.name == "input"]
+        folders = {"input": self.inputs, "output": (self.output, *beside)}.get(kind, beside) or self.inputs
+        spellings = dict.fromkeys((plain, plain.replace("\\", "/")))
+        candidates = [folder / spelling for folder in folders for spelling in spellings]
         return next((path for path in candidates if path.is_file()), candidates[0])
 
     def output_folder(self) -> Path:

@@ -60,7 +60,7 @@ def test_wrapped_lists_and_wires_of_the_server_format():
         ([], "is JSON, but no workflow"),
         ({}, "is JSON, but no workflow"),
         ({"1": {"inputs": {}}}, "is JSON, but no workflow"),
-        ({"nodes": [{"type": "Note"}]}, r"is damaged \(KeyError"),
+        ({"nodes": [{"type": "Note"}]}, r"is damaged \(a node of the workflow has no id\). Save it again"),
         (
             {"1": {"class_type": "KSampler", "_meta": {"title": "My sampler"}}},
             "Node 1 'My sampler' is a KSampler, which",
