@@ -1,4 +1,4 @@
-"""Writing frames to a file, mp4, webm, gif or numbered pictures, whole or not at all; and reading them."""
+"""Writing frames to a file, mp4, webm, gif or numbered pictures, whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError, MissingPackageError, OutputError
@@ -211,25 +210,6 @@ def _frames_in(path: Path) -> int:
         raise OSError("the encoder did not finish the file") from error
 
 
-def read_video(path: Path) -> tuple[Tensor, float]:
-    """All frames of a video file [F, H, W, 3], float, in 0..1, and how many there are per second.
-
-    Raises:
-        InvalidInputError: it is no video.
-        MissingPackageError: imageio-ffmpeg is not installed.
-    """
-    reader = _imageio_ffmpeg().read_frames(str(path))
-    try:
-        about = next(reader)
-        width, height = about["size"]
-        frames = [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
-    except (OSError, RuntimeError, KeyError, ValueError):
-        raise InvalidInputError(f"{path.name} cannot be read as a video. Use an mp4, webm or gif file.") from None
-    if not frames:
-        raise InvalidInputError(f"{path.name} holds no frames. Use another video.")
-    return torch.from_numpy(np.stack(frames)).float() / 255, float(about["fps"])
-
-
 def _even(frame: Tensor) -> Tensor:
     """The frame with one more row or column, like the last, where a side is odd."""
     height, width = frame.shape[:2]
@@ -249,7 +229,7 @@ def _imageio_ffmpeg() -> Any:
         import imageio_ffmpeg
     except ImportError:
         raise MissingPackageError(
-            "imageio-ffmpeg is not installed, which videos are written and read with. Install it with `pip install "
+            "imageio-ffmpeg is not installed, which videos are written with. Install it with `pip install "
             "imageio-ffmpeg`, or choose the format 'png frames'."
         ) from None
     return imageio_ffmpeg
