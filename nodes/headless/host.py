@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +65,10 @@ class HeadlessHost:
     def input_file(self, name: str) -> Path:
         candidates = [folder / name for folder in self.inputs]
         return next((path for path in candidates if path.is_file()), candidates[0])
+
+    def input_files(self, endings: Set[str]) -> list[str]:
+        files = (file for folder in self.inputs if folder.is_dir() for file in folder.iterdir())
+        return sorted({file.name for file in files if file.suffix.lower() in endings and file.is_file()})
 
     def save_place(self, prefix: str, width: int, height: int) -> SavePlace:
         prefix = _fill_in(prefix, width, height)

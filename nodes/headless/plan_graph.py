@@ -11,6 +11,7 @@ from ...common.errors import GraphError
 from ...common.shapes import VideoShape
 from ...memory.plan import Task
 from ..host import host
+from ..load_video import planned_size
 from ..memory_settings import AUTOMATIC, MemorySettings, settings_from
 from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
 from .graph import Graph, GraphNode, Link
@@ -190,8 +191,10 @@ class GraphReader:
         )
 
     def _clip_size(self, node: GraphNode) -> VideoShape | None:
-        """Of a picture file that is encoded."""
-        source = self._origin(node.inputs.get("images"), {"LoadImage"})
+        """Of a picture or video file that is encoded."""
+        source = self._origin(node.inputs.get("images"), {"LoadImage", "WanDirectorLoadVideo"})
+        if source and source.class_type == "WanDirectorLoadVideo":
+            return planned_size(source.inputs)
         path = host().input_file(str(source.inputs.get("image"))) if source else Path()
         if not path.is_file():
             return None
