@@ -55,6 +55,14 @@ def read_pictures(path: Path) -> Pictures:
     return Pictures(pixels, torch.stack([opaque if frame.opacity is None else frame.opacity for frame in same]))
 
 
+def picture_shape(path: Path) -> tuple[int, int, int]:
+    """How many pictures a file holds, and their height and width, as `read_pictures` gives them; errors as there."""
+    with _opened(path) as file:
+        # 5 to 8 say that the camera was held upright.
+        height, width = (file.width, file.height) if file.getexif().get(0x0112, 1) >= 5 else (file.height, file.width)
+        return _count(file), height, width
+
+
 def check_pictures(path: Path) -> None:
     """Raises what `read_pictures` would raise, without keeping anything."""
     with _opened(path) as file:
@@ -147,7 +155,7 @@ def _each(file: Any, path: Path) -> Iterator[Any]:
     """The pictures of an open file, turned as the camera says."""
     from PIL import ImageOps
 
-    count = 1 if file.format in _ONE_PICTURE else getattr(file, "n_frames", 1)
+    count = _count(file)
     require_ram(
         count * file.width * file.height * 3 * 4, f"The {count} pictures of {path.name}",
         "Use a smaller or shorter one.",
@@ -159,6 +167,10 @@ def _each(file: Any, path: Path) -> Iterator[Any]:
         if hasattr(file, "tag_v2"):
             turned.tag_v2 = file.tag_v2
         yield turned
+
+
+def _count(file: Any) -> int:
+    return 1 if file.format in _ONE_PICTURE else getattr(file, "n_frames", 1)
 
 
 @contextmanager
