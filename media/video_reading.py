@@ -128,7 +128,7 @@ def read_video(
 ) -> tuple[Tensor, float]:
     """Pictures of a video file [F, H, W, 3], float, in 0..1, and how many there are per second: F / fps is the length.
 
-    Memory is asked for before anything is decoded; until the last picture is there they wait as bytes.
+    Memory is asked for before anything is decoded.
 
     Args:
         path: a file.
@@ -142,19 +142,32 @@ def read_video(
         OutOfMemory: the pictures would not fit into RAM.
     """
     video = probe_video(path)
-    _require_ram(video, _wanted(video, cut), fitting)
-    kept = []
+    wanted = _wanted(video, cut)
+    _require_ram(video, wanted, fitting)
+    clip, count = torch.empty(0), 0
     with closing(_decoded(video, cut)) as frames:
         for frame in frames:
             each()
-            kept.append(frame if fitting is None else fitting.apply(frame.float()[None] / 255)[0])
-    if not kept:
+            picture = frame.float() / 255
+            picture = picture if fitting is None else fitting.apply(picture[None])[0]
+            if count == len(clip):
+                clip = _with_room(clip, max(1, wanted), picture)
+            clip[count] = picture
+            count += 1
+    if not count:
         raise InvalidInputError(
             f"{path.name} has {len(video.times)} frames in {video.duration_s:.2f} seconds, and none where they were to "
             "be taken from. Start earlier."
         )
-    fps = cut.fps or _rate(video, cut, len(kept))
-    return _stacked(kept), fps
+    return clip[:count], cut.fps or _rate(video, cut, count)
+
+
+def _with_room(clip: Tensor, more: int, picture: Tensor) -> Tensor:
+    """A clip with room for so many more pictures: in a list that is joined at the end they would be there twice."""
+    larger = torch.empty(len(clip) + more, *picture.shape)
+    if len(clip):
+        larger[: len(clip)] = clip
+    return larger
 
 
 def read_frames(path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
@@ -258,15 +271,6 @@ def _pictures(stream: IO[bytes], path: Path) -> Iterator[Tensor]:
         if stream.readinto(pixels) < len(pixels):
             return
         yield torch.from_numpy(pixels).view(height, width, 3)
-
-
-def _stacked(frames: list[Tensor]) -> Tensor:
-    """Pictures as one tensor, float, in 0..1; the list is emptied meanwhile, so that they are in memory once."""
-    clip = torch.empty(len(frames), *frames[0].shape)
-    for index in range(len(frames) - 1, -1, -1):
-        frame = frames.pop()
-        clip[index] = frame.float() / 255 if frame.dtype == torch.uint8 else frame
-    return clip
 
 
 def _unreadable(path: Path) -> InvalidInputError:
