@@ -26,7 +26,8 @@ class SaveVideo(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> Any:
-        codecs = _codecs("auto", "h264", "av1")
+        # Optional, unlike ComfyUI's: in graphs of before 2026 the codec is an input of its own.
+        codecs = _codecs("auto", "h264", "av1", optional=True)
         return io.Schema(
             node_id="SaveVideo",
             display_name="Save Video",
@@ -37,9 +38,9 @@ class SaveVideo(io.ComfyNode):
                 Choosing(
                     "format",
                     [*(Choice(name, [codecs]) for name in ("auto", "mp4", "mkv")),
-                     Choice("webm", [_codecs("auto", "av1")])],
+                     Choice("webm", [_codecs("auto", "av1", optional=True)])],
                 ),
-                _codecs("auto", "h264", "av1", optional=True),
+                codecs,
             ],
             outputs=[Video.Output(display_name="video")],
             is_output_node=True,
