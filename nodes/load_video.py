@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,9 @@ class WanDirectorLoadVideo(io.ComfyNode):
         return True if file is None else answer(_found, file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, **_: Any) -> Any:
-        path = host().input_file(file)
-        return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
+    def fingerprint_inputs(cls, file: str | None = None, **_: Any) -> Any:
+        path = None if file is None else host().input_file(file)  # None: it comes over a wire
+        return (path.stat().st_mtime_ns, path.stat().st_size) if path and os.path.isfile(path) else None
 
     @classmethod
     @one_sentence
@@ -118,7 +119,7 @@ def _side(own: str, other: str) -> str:
 
 def _found(name: str) -> VideoFile:
     path: Path = host().input_file(name)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for names too long
         raise MissingFileError(
             f"There is no video file {name}. Give a path, or put the file beside the workflow or into ComfyUI's input "
             "folder."

@@ -64,7 +64,7 @@ class HeadlessHost:
 
     def input_file(self, name: str) -> Path:
         candidates = [folder / name for folder in self.inputs]
-        return next((path for path in candidates if path.is_file()), candidates[0])
+        return next((path for path in candidates if os.path.isfile(path)), candidates[0])  # False for names too long
 
     def input_files(self, endings: Set[str]) -> list[str]:
         files = (file for folder in self.inputs if folder.is_dir() for file in folder.iterdir())

@@ -84,6 +84,7 @@ def test_a_changed_file_is_read_again(clip):
     clip.write_bytes(b"other")
     assert before != WanDirectorLoadVideo.fingerprint_inputs("clip.mp4", **AS_IN_THE_FILE)
     assert WanDirectorLoadVideo.fingerprint_inputs("gone.mp4", **AS_IN_THE_FILE) is None
+    assert WanDirectorLoadVideo.fingerprint_inputs() is None
 
 
 def test_the_input_folder_s_videos_are_offered(clip, tmp_path):

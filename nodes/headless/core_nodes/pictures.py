@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io as bytes_io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def _is_picture(name: str | None) -> bool | str:
 
 def is_there(file: str | None, kind: str) -> bool | str:
     """Whether an input file is where it was looked for; the sentence that says it is not."""
-    if file is None or host().input_file(file).is_file():
+    if file is None or os.path.isfile(host().input_file(file)):  # False for names too long
         return True
     return (
         f"There is no {kind} file {file}. Give a path, or put the file beside the workflow or into ComfyUI's input "

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
+from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError, InvalidInputError, OutOfMemory, OutputError
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
@@ -185,6 +186,13 @@ def test_a_damaged_picture_is_refused_before_anything_runs(tmp_path, tiny_host):
 def test_a_file_that_is_no_video_is_refused_before_anything_runs(tmp_path, tiny_host):
     (tmp_path / "x.mp4").write_text("<html>")
     assert "x.mp4 cannot be read as a video" in CORE_NODES["LoadVideo"].validate_inputs("x.mp4")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b.png", "", ".", "x/" * 500])
+def test_names_that_no_file_can_have_are_refused(name, tiny_host):
+    assert "There is no picture file" in CORE_NODES["LoadImage"].validate_inputs(name)
+    assert "There is no video file" in CORE_NODES["LoadVideo"].validate_inputs(name)
+    assert "There is no video file" in NODE_CLASS_MAPPINGS["WanDirectorLoadVideo"].validate_inputs(name)
 
 
 def saving(name: str, prompt: dict | None = None):
