@@ -13,6 +13,7 @@ from .nodes.image import (
     WanDirectorImageToVideo,
     WanDirectorKeyframe,
 )
+from .nodes.load_video import WanDirectorLoadVideo
 from .nodes.loaders import (
     WanDirectorLoadClipVision,
     WanDirectorLoadModel,
@@ -44,6 +45,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorImageToVideo": WanDirectorImageToVideo,
     "WanDirectorKeyframe": WanDirectorKeyframe,
     "WanDirectorVace": WanDirectorVace,
+    "WanDirectorLoadVideo": WanDirectorLoadVideo,
     "WanDirectorEncode": WanDirectorEncode,
     "WanDirectorMemory": WanDirectorMemory,
     "WanDirectorSampler": WanDirectorSampler,
@@ -65,6 +67,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorImageToVideo": "Wan Image To Video",
     "WanDirectorKeyframe": "Wan Keyframe",
     "WanDirectorVace": "Wan VACE",
+    "WanDirectorLoadVideo": "Wan Load Video",
     "WanDirectorEncode": "Wan Encode Video",
     "WanDirectorMemory": "Wan Memory",
     "WanDirectorSampler": "Wan Sampler",

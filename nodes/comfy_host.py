@@ -6,7 +6,7 @@ Everything of ComfyUI beside its node interface (see `api`) is used here and now
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import comfy.model_management
@@ -51,6 +51,10 @@ class ComfyHost:
 
     def input_file(self, name: str) -> Path:
         return Path(folder_paths.get_annotated_filepath(name))
+
+    def input_files(self, endings: Set[str]) -> list[str]:
+        files = Path(folder_paths.get_input_directory()).iterdir()
+        return sorted(file.name for file in files if file.suffix.lower() in endings and file.is_file())
 
     def output_folder(self) -> Path:
         return Path(folder_paths.get_output_directory())

@@ -6,7 +6,7 @@ Nodes ask `host()`. What a host does: `comfy_host` and `headless.host`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -112,6 +112,9 @@ class Host(Protocol):
 
     def input_file(self, name: str) -> Path:
         """Where the input file called `name` lies; it may not exist."""
+
+    def input_files(self, endings: Set[str]) -> list[str]:
+        """Names of the input files with one of these endings, sorted, as the dropdowns show them."""
 
     def output_folder(self) -> Path:
         """Where results go; it may not exist yet."""

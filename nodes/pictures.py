@@ -19,12 +19,13 @@ Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 
 
-def clean_clip(images: Tensor, name: str) -> Tensor:
-    """Pictures as [F, H, W, 3], float32, in 0..1: grey is expanded, transparent parts lie over black.
+def clean_clip(images: Tensor, name: str, ground: float = 0.0) -> Tensor:
+    """Pictures as [F, H, W, 3], float32, in 0..1: grey is expanded, transparent parts lie over a ground.
 
     Args:
         images: an IMAGE.
         name: the input, for messages.
+        ground: 0 black, 1 white.
 
     Raises:
         InvalidInputError: no pictures, an unknown number of channels, or values that are NaN or infinite.
@@ -45,7 +46,7 @@ def clean_clip(images: Tensor, name: str) -> Tensor:
     if low < 0 or high > 1:
         logger.info("%s has values from %.3g to %.3g; they are cut to 0..1.", name, low, high)
         images = images.clamp(0, 1)
-    return _rgb(images, name)
+    return _rgb(images, name, ground)
 
 
 def clean_image(image: Tensor, name: str) -> Tensor:
@@ -87,12 +88,16 @@ def _resize(pictures: Tensor, width: int, height: int) -> Tensor:
     return resized.clamp(0, 1).movedim(1, -1)
 
 
-def _rgb(images: Tensor, name: str) -> Tensor:
+def _rgb(images: Tensor, name: str, ground: float) -> Tensor:
     channels = images.shape[-1]
     if channels == 3:
         return images
     if channels == 1:
         return images.expand(-1, -1, -1, 3)
     if channels == 4:
-        return images[..., :3] * images[..., 3:]
+        opacity = images[..., 3:]
+        if bool((opacity < 1).any()):
+            logger.info("%s has transparent parts; they lie over %s.", name, "white" if ground else "black")
+        over = images[..., :3] * opacity
+        return over + ground * (1 - opacity) if ground else over
     raise InvalidInputError(f"{name} has {channels} channels; a picture has 1 (grey), 3 (RGB) or 4 (RGBA).")

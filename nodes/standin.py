@@ -48,8 +48,8 @@ class Input:
         """The options as ComfyUI sends them to its canvas."""
         widget = {_CANVAS_NAMES.get(name, name): value for name, value in self.options.items()}
         widget = {name: value.value if isinstance(value, Enum) else value for name, value in widget.items()}
-        if "image_upload" in widget.values():
-            widget["image_upload"] = widget.pop("upload") and True
+        if "upload" in widget:
+            widget[widget.pop("upload")] = True
         shown = _present(display_name=self.display_name, tooltip=self.tooltip, lazy=self.lazy)
         return shown | self.always | _present(**widget)
 
@@ -112,6 +112,7 @@ class UploadType(str, Enum):
     """What the upload button of a combo takes."""
 
     image = "image_upload"
+    video = "video_upload"
 
 
 class FolderType(str, Enum):

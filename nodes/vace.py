@@ -140,7 +140,9 @@ def encode_references(vae: Any, pictures: Tensor | None, shape: VideoShape) -> l
     """
     if pictures is None:
         return []
-    fitted = fit_pictures(clean_clip(pictures, "reference_image"), shape.width, shape.height, "pad", bars=1.0)
+    fitted = fit_pictures(
+        clean_clip(pictures, "reference_image", ground=1.0), shape.width, shape.height, "pad", bars=1.0
+    )
     latents = [vae.encode(picture[None]) for picture in fitted]
     return [torch.cat([each, family_of(vae).denormalize(torch.zeros_like(each))], dim=1) for each in latents]
 

@@ -1,4 +1,4 @@
-"""Writing frames to a file, mp4, webm, gif or numbered pictures, whole or not at all; and reading them."""
+"""Writing frames to a file, mp4, webm, gif or numbered pictures, whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
 from ..common.log import logger
 from .host import SavePlace, host
-from .saving.encoder import Codec, Encoder, check_codec, count_frames, imageio_ffmpeg
+from .saving.encoder import Codec, Encoder, check_codec, count_frames
 from .saving.faults import writing_to
 from .saving.whole import files_to_disk, publish, remove_leftovers, unfinished_file, unfinished_folder
 
@@ -223,25 +222,6 @@ def _metadata_parameters(texts: Mapping[str, str]) -> list[str]:
             continue
         parameters += ["-metadata", f"{name}={text}"]
     return parameters
-
-
-def read_video(path: Path) -> tuple[Tensor, float]:
-    """All frames of a video file [F, H, W, 3], float, in 0..1, and how many there are per second.
-
-    Raises:
-        InvalidInputError: it is no video.
-        MissingPackageError: imageio-ffmpeg is not installed.
-    """
-    reader = imageio_ffmpeg().read_frames(str(path))
-    try:
-        about = next(reader)
-        width, height = about["size"]
-        frames = [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
-    except (OSError, RuntimeError, KeyError, ValueError):
-        raise InvalidInputError(f"{path.name} cannot be read as a video. Use an mp4, webm or gif file.") from None
-    if not frames:
-        raise InvalidInputError(f"{path.name} holds no frames. Use another video.")
-    return torch.from_numpy(np.stack(frames)).float() / 255, float(about["fps"])
 
 
 def _even(frame: Tensor) -> Tensor:

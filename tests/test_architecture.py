@@ -19,7 +19,8 @@ MAY_IMPORT = {
     **{island: {"common"} for island in ISLANDS},
     "sampling": {"common", "dit"},
     "model_loading": {"common", "vae3d", "dit", "text_encoder"},
-    "nodes": {"common", "sampling", "model_loading"} | ISLANDS,
+    "media": {"common"},
+    "nodes": {"common", "sampling", "model_loading", "media"} | ISLANDS,
     "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "sampling", "model_loading", "nodes", "NODE_CLASS_MAPPINGS"} | ISLANDS,
 }

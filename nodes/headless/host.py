@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +75,11 @@ class HeadlessHost:
         folders = {"input": self.inputs, "output": (self.output, *beside)}.get(kind, beside) or self.inputs
         spellings = dict.fromkeys((plain, plain.replace("\\", "/")))
         candidates = [folder / spelling for folder in folders for spelling in spellings]
-        return next((path for path in candidates if path.is_file()), candidates[0])
+        return next((path for path in candidates if os.path.isfile(path)), candidates[0])  # False for names too long
+
+    def input_files(self, endings: Set[str]) -> list[str]:
+        files = (file for folder in self.inputs if folder.is_dir() for file in folder.iterdir())
+        return sorted({file.name for file in files if file.suffix.lower() in endings and file.is_file()})
 
     def output_folder(self) -> Path:
         return self.output

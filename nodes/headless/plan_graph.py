@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...common.errors import GraphError
@@ -14,6 +13,7 @@ from ..host import host
 from ..memory_settings import AUTOMATIC, MemorySettings, settings_from
 from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
 from .graph import Graph, GraphNode, Link
+from .plan_clips import clip_shape
 from .plan_files import Facts, model_facts
 
 SIZED = frozenset({"WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace"})
@@ -181,27 +181,13 @@ class GraphReader:
                 if all(isinstance(value, int) for value in size):
                     return VideoShape(*size)
             if each.class_type == "WanDirectorEncode":
-                size = self._clip_size(each)
+                size = clip_shape(self._graph, each.inputs.get("images"))
                 if size is not None:
                     return size
         raise GraphError(
             f"The size of the video at {node.label} is not known before the workflow runs. Give it with --size, for "
             "example --size 832x480x81 (width, height, frames)."
         )
-
-    def _clip_size(self, node: GraphNode) -> VideoShape | None:
-        """Of a picture file that is encoded."""
-        source = self._origin(node.inputs.get("images"), {"LoadImage"})
-        path = host().input_file(str(source.inputs.get("image"))) if source else Path()
-        if not path.is_file():
-            return None
-        from PIL import Image, UnidentifiedImageError
-
-        try:
-            with Image.open(path) as picture:
-                return VideoShape(getattr(picture, "n_frames", 1), picture.height, picture.width)
-        except (UnidentifiedImageError, OSError):
-            return None
 
     def _has_pictures(self, node: GraphNode) -> bool:
         return node.class_type == "WanDirectorVace" or any(

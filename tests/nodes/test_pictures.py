@@ -61,6 +61,20 @@ def test_grey_is_expanded_and_transparency_lies_over_black():
     assert torch.equal(clean_clip(rgba, "x"), rgba[..., :3] * rgba[..., 3:])
 
 
+def test_transparency_lies_over_white_where_that_is_asked_for():
+    rgba = picture(1, 4, 4, 4)
+    expected = rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])
+    assert torch.allclose(clean_clip(rgba, "x", ground=1.0), expected)
+
+
+def test_transparent_parts_are_noted(caplog):
+    with caplog.at_level(logging.INFO, "wan_director"):
+        clean_clip(torch.ones(1, 2, 2, 4), "opaque")
+        clean_clip(torch.zeros(1, 2, 2, 4), "start_image")
+    assert "opaque" not in caplog.text
+    assert "start_image has transparent parts; they lie over black" in caplog.text
+
+
 def test_of_several_pictures_the_first_is_used_with_a_note(caplog):
     pixels = picture(5, 4, 4, 3)
     with caplog.at_level(logging.INFO, "wan_director"):

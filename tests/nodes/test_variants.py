@@ -195,6 +195,16 @@ def test_a_reference_stands_whole_on_a_white_ground():
     torch.testing.assert_close(values["vace_frames"][0][:, :16, :1], vae.encode(canvas), rtol=0, atol=1e-4)
 
 
+def test_a_cut_out_reference_lies_on_white():
+    vae, prompts = load_vae("vae.safetensors"), encode("text.safetensors")
+    cut_out = torch.zeros(1, 32, 64, 4)
+    cut_out[:, 8:24, 16:48, 3] = 1
+    values = vace(prompts, vae, reference_image=cut_out)[0][0][1]
+    canvas = torch.ones(1, 64, 64, 3)
+    canvas[:, 24:40, 16:48] = 0
+    torch.testing.assert_close(values["vace_frames"][0][:, :16, :1], vae.encode(canvas), rtol=0, atol=1e-4)
+
+
 def test_a_module_in_the_loader_makes_a_vace_model():
     vae, prompts = load_vae("vae.safetensors"), encode("text.safetensors")
     positive, negative, latent, _ = vace(prompts, vae, control_video=picture(9))

@@ -206,9 +206,9 @@ def test_a_saved_video_is_loaded_as_it_was(tmp_path, tiny_host):
     (file,) = save_video(frames, place, format="mp4-h264", fps=12.0, quality=100, metadata={})
     load, parts = CORE_NODES["LoadVideo"], CORE_NODES["GetVideoComponents"]
     (video,) = load.execute(file=str(file)).args
-    loaded, sound, fps = parts.execute(video=video).args
+    loaded, sound, fps, bit_depth, color_space = parts.execute(video=video).args
     assert loaded.shape == frames.shape and (loaded - frames).abs().max() < 0.03
-    assert fps == 12.0 and sound is None
+    assert fps == 12.0 and sound is None and (bit_depth, color_space) == (8, "sRGB")
     (tmp_path / "page.mp4").write_text("<html>")
     with pytest.raises(InvalidInputError, match="page.mp4 cannot be read as a video"):
         parts.execute(video=tmp_path / "page.mp4")

@@ -1,0 +1,70 @@
+"""The ffmpeg program that imageio-ffmpeg brings: where it is, how it is started, what its spelling of an option is."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from ..common.errors import MissingPackageError
+
+# Without these, Ctrl-C ends ffmpeg before us, and a console window opens for it on Windows.
+_APART = {"creationflags": 0x08000200} if sys.platform == "win32" else {"start_new_session": True}
+
+
+def ffmpeg_program() -> str:
+    """The path of ffmpeg.
+
+    Raises:
+        MissingPackageError: imageio-ffmpeg is not installed, or came without the program.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise MissingPackageError(
+            "imageio-ffmpeg is not installed, which videos are read with. Install it with `pip install imageio-ffmpeg`."
+        ) from None
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:
+        raise MissingPackageError(
+            "imageio-ffmpeg is installed, but there is no ffmpeg program in it. Install ffmpeg, or name it in the "
+            "environment variable IMAGEIO_FFMPEG_EXE."
+        ) from None
+
+
+def start_ffmpeg(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    """ffmpeg with what it writes and what it complains of as pipes.
+
+    Raises:
+        MissingPackageError: there is no ffmpeg, or it cannot be started.
+    """
+    program = ffmpeg_program()
+    try:
+        return subprocess.Popen(
+            [program, "-nostdin", "-hide_banner", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **_APART,
+        )
+    except OSError as error:
+        raise MissingPackageError(
+            f"The program {program} cannot be started ({error.strerror}). Install imageio-ffmpeg again, or name "
+            "another ffmpeg in the environment variable IMAGEIO_FFMPEG_EXE."
+        ) from None
+
+
+def each_frame_once() -> list[str]:
+    """The option with which ffmpeg gives each picture once, whatever its time: `-vsync` until FFmpeg 5.0, which
+    FFmpeg 9 does not know any more."""
+    return ["-fps_mode" if _knows_fps_mode(ffmpeg_program()) else "-vsync", "passthrough"]
+
+
+@functools.lru_cache(maxsize=4)
+def _knows_fps_mode(program: str) -> bool:
+    text = subprocess.run(
+        [program, "-hide_banner", "-h", "long"], stdin=subprocess.DEVNULL, capture_output=True, check=False, **_APART
+    )
+    return b"-fps_mode" in text.stdout

@@ -1,0 +1,277 @@
+"""Reading video files: all pictures or some of them, each once, and how many there are per second."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..common.errors import InvalidInputError
+from ..common.free_ram import require_ram
+from ..common.log import logger
+from .ffmpeg import each_frame_once, start_ffmpeg
+
+# The first video that is no cover picture of a song.
+_VIDEO = ["-map", "0:V:0"]
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFile:
+    """What is known of a video file without decoding it.
+
+    Attributes:
+        width, height: as stored; a turned clip is shown with them exchanged.
+        times: of each picture, in order, in seconds from the start of the file.
+        end: of the last picture, in seconds.
+        has_sound: whether there is a sound track.
+    """
+
+    path: Path
+    width: int
+    height: int
+    times: tuple[Fraction, ...]
+    end: Fraction
+    has_sound: bool
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first picture to the end of the last one."""
+        return float(self.end - self.times[0])
+
+    @property
+    def fps(self) -> float:
+        """Pictures per second, on average."""
+        return self.rate(0, len(self.times))
+
+    def rate(self, first: int, count: int) -> float:
+        """Pictures per second of `count` pictures from `first` on, on average: count / fps is their length."""
+        if first >= len(self.times):
+            return self.fps
+        after = first + count
+        end = self.times[after] if after < len(self.times) else self.end
+        return float(count / (end - self.times[first]))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Which pictures of a video.
+
+    Attributes:
+        fps: how many per second: pictures are left out or repeated where the file has another number; 0 as in the file.
+        first: the first one taken, from 0, counted after `fps`.
+        count: how many at most; 0 all.
+        start_s, end_s: only those shown from this second on, and before that one; counted before `fps`.
+    """
+
+    fps: float = 0.0
+    first: int = 0
+    count: int = 0
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    def filters(self) -> str:
+        """As ffmpeg's filters; empty for all pictures."""
+        steps = []
+        if self.start_s or self.end_s is not None:
+            end = "" if self.end_s is None else f"*lt(t\\,{self.end_s:.9f})"
+            steps.append(f"select=gte(t\\,{self.start_s:.9f}){end}")
+        if self.fps:
+            steps.append(f"fps={self.fps:.9f}")
+        if self.first:
+            steps.append(f"select=gte(n\\,{self.first})")
+        return ",".join(steps)
+
+
+WHOLE = Cut()
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How each picture is brought to a size as it comes: `apply` takes and gives [1, H, W, 3], float, in 0..1."""
+
+    width: int
+    height: int
+    apply: Callable[[Tensor], Tensor]
+
+
+def probe_video(path: Path) -> VideoFile:
+    """Times, size and sound of a video file, from its packets.
+
+    Raises:
+        InvalidInputError: it is no video, or holds no pictures.
+        MissingPackageError: there is no ffmpeg.
+    """
+    process = start_ffmpeg([*_source(path), *_VIDEO, "-c", "copy", "-f", "framecrc", "pipe:1"])
+    packets, header = process.communicate()
+    facts = _facts(path, packets.decode("ascii", "replace"), header.decode("utf-8", "replace"))
+    if facts is None:
+        raise _unreadable(path)
+    return facts
+
+
+def read_video(
+    path: Path,
+    cut: Cut = WHOLE,
+    *,
+    fitting: Fitting | None = None,
+    each: Callable[[], None] = lambda: None,
+) -> tuple[Tensor, float]:
+    """Pictures of a video file [F, H, W, 3], float, in 0..1, and how many there are per second: F / fps is the length.
+
+    Memory is asked for before anything is decoded.
+
+    Args:
+        path: a file.
+        cut: which pictures.
+        fitting: brings each picture to a size as it comes.
+        each: called before each picture, for example to stop when the user asks for it.
+
+    Raises:
+        InvalidInputError: it is no video, or holds no such pictures.
+        MissingPackageError: there is no ffmpeg.
+        OutOfMemory: the pictures would not fit into RAM.
+    """
+    video = probe_video(path)
+    wanted = _wanted(video, cut)
+    _require_ram(video, wanted, fitting)
+    clip, count = torch.empty(0), 0
+    with closing(_decoded(video, cut)) as frames:
+        for frame in frames:
+            each()
+            picture = frame.float() / 255
+            picture = picture if fitting is None else fitting.apply(picture[None])[0]
+            if count == len(clip):
+                clip = _with_room(clip, max(1, wanted), picture)
+            clip[count] = picture
+            count += 1
+    if not count:
+        raise InvalidInputError(
+            f"{path.name} has {len(video.times)} frames in {video.duration_s:.2f} seconds, and none where they were to "
+            "be taken from. Start earlier."
+        )
+    return clip[:count], cut.fps or _rate(video, cut, count)
+
+
+def _with_room(clip: Tensor, more: int, picture: Tensor) -> Tensor:
+    """A clip with room for so many more pictures: in a list that is joined at the end they would be there twice."""
+    larger = torch.empty(len(clip) + more, *picture.shape)
+    if len(clip):
+        larger[: len(clip)] = clip
+    return larger
+
+
+def read_frames(path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
+    """The pictures of `read_video` one after another, each [H, W, 3], uint8; errors as there."""
+    return _decoded(probe_video(path), cut)
+
+
+def _source(path: Path) -> list[str]:
+    # A text file may call itself a list of videos; none but files are opened for it.
+    return ["-protocol_whitelist", "file", "-i", str(path.resolve())]
+
+
+def _facts(path: Path, packets: str, header: str) -> VideoFile | None:
+    """`packets`: a line each, "stream, dts, pts, duration, ..." in units of "#tb"; `header`: what ffmpeg reports."""
+    base = re.search(r"^#tb 0: (\d+)/(\d+)", packets, re.MULTILINE)
+    size = re.search(r"^#dimensions 0: (\d+)x(\d+)", packets, re.MULTILINE)
+    lines = re.findall(r"^0, *-?\d+, *(-?\d+), *(\d+)", packets, re.MULTILINE)
+    # What an edit list cuts off has a time before 0.
+    shown = sorted({int(pts): int(length) for pts, length in lines if int(pts) >= 0}.items())
+    if base is None or size is None or not shown:
+        return None
+    unit = Fraction(int(base[1]), int(base[2]))
+    times = tuple(pts * unit for pts, _ in shown)
+    end = times[-1] + shown[-1][1] * unit
+    if end == times[-1]:
+        end += times[-1] - times[-2] if len(times) > 1 else Fraction(1, 25)
+    has_sound = " Audio: " in header
+    # FFmpeg before 6 copies the first picture's duration to all packets: then the file knows more of the last one.
+    total = re.search(r"Duration: (\d+):(\d\d):(\d\d\.\d\d)", header)
+    if total and not has_sound:
+        length = int(total[1]) * 3600 + int(total[2]) * 60 + Fraction(total[3])
+        end = length if length > end + Fraction(2, 100) else end
+    return VideoFile(path, int(size[1]), int(size[2]), times, end, has_sound)
+
+
+def _wanted(video: VideoFile, cut: Cut) -> int:
+    """How many pictures a cut will give, at most."""
+    end_s = float(video.end) if cut.end_s is None else min(cut.end_s, float(video.end))
+    if cut.fps:
+        available = round((end_s - max(cut.start_s, float(video.times[0]))) * cut.fps) + 1
+    else:
+        available = sum(cut.start_s <= time < end_s for time in video.times)
+    available = max(0, available - cut.first)
+    return min(available, cut.count) if cut.count else available
+
+
+def _require_ram(video: VideoFile, frames: int, fitting: Fitting | None) -> None:
+    width, height = (video.width, video.height) if fitting is None else (fitting.width, fitting.height)
+    require_ram(
+        frames * height * width * 3 * _FLOAT_BYTES,
+        f"The {frames} frames of {video.path.name}, {width}x{height},",
+        "Take fewer of them, or make them smaller while they are read: with Wan Load Video, or a shorter clip.",
+    )
+
+
+def _rate(video: VideoFile, cut: Cut, count: int) -> float:
+    before = sum(time < cut.start_s for time in video.times) + cut.first
+    if not before and not cut.count and cut.end_s is None:
+        return float(count / (video.end - video.times[0]))
+    return video.rate(before, count)
+
+
+def _decoded(video: VideoFile, cut: Cut) -> Iterator[Tensor]:
+    filters = ["-vf", cut.filters()] if cut.filters() else []
+    count = ["-frames:v", str(cut.count)] if cut.count else []
+    pictures = ["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
+    process = start_ffmpeg(
+        ["-v", "error", *_source(video.path), *_VIDEO, *filters, *each_frame_once(), *count, *pictures]
+    )
+    complaints: list[bytes] = []
+    listener = threading.Thread(target=lambda: complaints.extend(process.stderr), daemon=True)
+    listener.start()
+    try:
+        yield from _pictures(process.stdout, video.path)
+        process.wait()
+        listener.join()
+        if complaints:
+            first = complaints[0].decode("utf-8", "replace").strip()
+            logger.warning("%s is damaged (%s); what could be read of it is used.", video.path.name, first)
+    finally:
+        process.kill()
+        process.wait()
+        listener.join()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def _pictures(stream: IO[bytes], path: Path) -> Iterator[Tensor]:
+    """The pictures of a stream of PPM files, each after a line with its size."""
+    first = None
+    while stream.readline():  # the mark "P6"
+        width, height = (int(side) for side in stream.readline().split())
+        stream.readline()  # the largest value, 255
+        first = first or (width, height)
+        if (width, height) != first:
+            raise InvalidInputError(
+                f"{path.name} changes its size from {first[0]}x{first[1]} to {width}x{height}; a clip has one size. "
+                "Cut it there, or convert it to one size."
+            )
+        pixels = np.empty(height * width * 3, np.uint8)
+        if stream.readinto(pixels) < len(pixels):
+            return
+        yield torch.from_numpy(pixels).view(height, width, 3)
+
+
+def _unreadable(path: Path) -> InvalidInputError:
+    return InvalidInputError(f"{path.name} cannot be read as a video. Use an mp4, webm or gif file.")

@@ -1,0 +1,198 @@
+"""Nodes that read, cut, make and write videos. A VIDEO is a file, or a part of one, or frames: see `Clip`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ....common.errors import InvalidInputError
+from ....common.log import logger
+from ....media.video_reading import Cut, probe_video, read_frames, read_video
+from ... import standin as io
+from ...api import answer
+from ...host import host
+from .dynamic_inputs import Audio, Video
+from .pictures import is_there
+
+
+class Clip(Protocol):
+    """What travels as VIDEO."""
+
+    def components(self) -> tuple[Tensor, float]:
+        """All frames [F, H, W, 3], float, in 0..1, and how many there are per second."""
+
+    def frames(self) -> tuple[Iterator[Tensor], float]:
+        """As `components`, one [H, W, 3] after another."""
+
+    def trimmed(self, start_s: float, duration_s: float) -> Clip:
+        """The part from a second on, of so many seconds; 0: to the end."""
+
+    def duration_s(self) -> float:
+        """Its length."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipOfFile:
+    """A video file, or the part from `start_s` to `end_s`; nothing is read before it is used."""
+
+    path: Path
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    def components(self) -> tuple[Tensor, float]:
+        if probe_video(self.path).has_sound:
+            logger.info("%s has sound, which is not read here.", self.path.name)
+        return read_video(self.path, self._cut, each=host().check_interrupt)
+
+    def frames(self) -> tuple[Iterator[Tensor], float]:
+        video = probe_video(self.path)
+        first = sum(time < self.start_s for time in video.times)
+        count = sum(self.start_s <= time and (self.end_s is None or time < self.end_s) for time in video.times)
+        return (frame.float() / 255 for frame in read_frames(self.path, self._cut)), video.rate(first, max(1, count))
+
+    def trimmed(self, start_s: float, duration_s: float) -> Clip:
+        start_s = max(0.0, self.duration_s() + start_s) if start_s < 0 else start_s
+        first = self.start_s + start_s
+        ends = [end for end in (self.end_s, first + duration_s if duration_s else None) if end is not None]
+        return replace(self, start_s=first, end_s=min(ends, default=None))
+
+    def duration_s(self) -> float:
+        end = float(probe_video(self.path).end)
+        return max(0.0, (end if self.end_s is None else min(end, self.end_s)) - self.start_s)
+
+    @property
+    def _cut(self) -> Cut:
+        return Cut(start_s=self.start_s, end_s=self.end_s)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipOfFrames:
+    """Frames [F, H, W, C] that are there already."""
+
+    images: Tensor
+    fps: float
+
+    def components(self) -> tuple[Tensor, float]:
+        return self.images, self.fps
+
+    def frames(self) -> tuple[Iterator[Tensor], float]:
+        return iter(self.images), self.fps
+
+    def trimmed(self, start_s: float, duration_s: float) -> Clip:
+        start_s = max(0.0, self.duration_s() + start_s) if start_s < 0 else start_s
+        first = round(start_s * self.fps)
+        last = first + round(duration_s * self.fps) if duration_s else len(self.images)
+        return replace(self, images=self.images[first:last])
+
+    def duration_s(self) -> float:
+        return len(self.images) / self.fps
+
+
+class LoadVideo(io.ComfyNode):
+    """A video file; what travels on the wire is its path."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="LoadVideo",
+            display_name="Load Video",
+            category="image/video",
+            inputs=[io.String.Input("file", tooltip="Path of a video, or its name in the input folder.")],
+            outputs=[Video.Output()],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        there = is_there(file, "video")
+        return answer(probe_video, host().input_file(file)) if there is True and file is not None else there
+
+    @classmethod
+    def execute(cls, file: str) -> Any:
+        return io.NodeOutput(ClipOfFile(host().input_file(file)))
+
+
+class VideoSlice(io.ComfyNode):
+    """A part of a video."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="Video Slice",
+            display_name="Trim Video",
+            category="video",
+            inputs=[
+                Video.Input("video"),
+                io.Float.Input("start_time", default=0.0, min=-1e5, max=1e5, step=0.001),
+                io.Float.Input("duration", default=0.0, min=0.0, step=0.001),
+                io.Boolean.Input("strict_duration", default=False),
+            ],
+            outputs=[Video.Output()],
+        )
+
+    @classmethod
+    def execute(cls, video: Clip, start_time: float, duration: float, strict_duration: bool) -> Any:
+        part = video.trimmed(start_time, duration)
+        length = part.duration_s()
+        if length <= 0 or (strict_duration and length < duration - 1e-6):
+            raise InvalidInputError(
+                f"The video has {video.duration_s():.2f} seconds, too few for a part of {duration:g} from second "
+                f"{start_time:g} on. Start earlier, or take a shorter part."
+            )
+        return io.NodeOutput(part)
+
+
+class GetVideoComponents(io.ComfyNode):
+    """The frames of a video and how many there are per second; no sound."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="GetVideoComponents",
+            display_name="Get Video Components",
+            category="image/video",
+            inputs=[Video.Input("video")],
+            outputs=[
+                io.Image.Output(display_name="images"),
+                Audio.Output(display_name="audio"),
+                io.Float.Output(display_name="fps"),
+                io.Int.Output(display_name="bit_depth"),
+                io.Combo.Output(display_name="color_space"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, video: Clip | Path) -> Any:
+        clip = ClipOfFile(video) if isinstance(video, Path) else video
+        frames, fps = clip.components()
+        return io.NodeOutput(frames, None, fps, 8, "sRGB")
+
+
+class CreateVideo(io.ComfyNode):
+    """Frames as a video."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="CreateVideo",
+            display_name="Create Video",
+            category="video",
+            inputs=[
+                io.Image.Input("images"),
+                io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
+                Audio.Input("audio", optional=True),
+                io.Int.Input("bit_depth", default=8, min=8, max=10, step=2, optional=True),
+            ],
+            outputs=[Video.Output()],
+        )
+
+    @classmethod
+    def execute(cls, images: Tensor, fps: float, audio: Any = None, bit_depth: int = 8) -> Any:
+        if audio is not None:
+            logger.warning("Create Video: sound is not written from the command line; the video will be silent.")
+        if bit_depth != 8:
+            logger.warning("Create Video: %d bits are not written from the command line; it will be 8.", bit_depth)
+        return io.NodeOutput(ClipOfFrames(images, fps))

@@ -1,0 +1,50 @@
+"""The core nodes have the inputs, defaults, limits and outputs that ComfyUI v0.33.0 announces for its own.
+
+The fixture is what the classes of ComfyUI v0.33.0 answer to INPUT_TYPES, RETURN_TYPES, RETURN_NAMES and OUTPUT_NODE,
+without texts and without what only the canvas reads.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wan_director.nodes.headless.core_nodes import CORE_NODES
+
+NATIVE = json.loads((Path(__file__).parent / "fixtures" / "comfyui_0_33_0_nodes.json").read_text(encoding="utf-8"))
+FILES = {("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadVideo", "file")}
+"""Inputs that list the files of a folder there, and take any path here."""
+NO_RESULT = {"PreviewImage"}
+"""Shows pictures there, and nothing here."""
+CANVAS_ONLY = {"tooltip", "display_name", "multiselect"}
+
+
+def plain(value: Any) -> Any:
+    """An input's options as the fixture has them."""
+    if isinstance(value, dict):
+        if value and set(value) <= {"required", "optional"}:
+            return {name: plain(spec) for group in value.values() for name, spec in group.items()}
+        return {name: plain(each) for name, each in value.items() if name not in CANVAS_ONLY}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("name", CORE_NODES)
+def test_a_core_node_is_announced_as_comfyui_announces_it(name):
+    node, native = CORE_NODES[name], NATIVE[name]
+    types = node.INPUT_TYPES()
+    inputs = {
+        each: [spec[0], group == "required", plain(spec[1])]
+        for group in ("required", "optional")
+        for each, spec in types.get(group, {}).items()
+    }
+    assert list(inputs) == list(native["inputs"])
+    for each, (kind, required, options) in native["inputs"].items():
+        if (name, each) in FILES:
+            assert inputs[each][0] == "STRING"
+            continue
+        always = {"multiline": False} if kind == "STRING" else {}
+        assert inputs[each] == [kind, required, always | options]
+    assert [list(pair) for pair in zip(node.RETURN_TYPES, node.RETURN_NAMES)] == native["outputs"]
+    assert node.OUTPUT_NODE is (native["output_node"] and name not in NO_RESULT)
