@@ -16,6 +16,7 @@ from ...memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
 from ...memory.residency import Weights
 from ...memory.slabs import Slabs
 from ..host import BUNDLED_MODELS, SavePlace, refuse_outside
+from ..model_names import model_name
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,8 @@ class HeadlessHost:
         return sorted(names)
 
     def find_model(self, kind: str, name: str) -> Path | None:
-        candidates = [*(folder / name for folder in self.model_folders(kind)), Path(name)]
+        name = model_name(name)
+        candidates = [folder / name for folder in self.model_folders(kind)]
         return next((path for path in candidates if os.path.exists(path)), None)  # False for names too long
 
     def input_file(self, name: str) -> Path:
