@@ -10,7 +10,7 @@ from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES
 from ..vae3d.vae import STRIP_CHOICES
 from .api import io, one_sentence
 from .host import host
-from .memory_settings import MemorySettings, settings_from
+from .memory_settings import MemorySettings, MemoryWidgets
 from .models import WanTextEncoder, WanVAE
 
 MemoryType = io.Custom("WAN_DIRECTOR_MEMORY")
@@ -146,11 +146,10 @@ class WanDirectorMemory(io.ComfyNode):
         vae_strips: int,
         feed_forward_tokens: int,
     ) -> Any:
-        settings = settings_from(
-            mode, budget, gigabytes, blocks_to_swap, pinned_ram, text_encoder, vae, vae_strips=vae_strips,
-            feed_forward_tokens=feed_forward_tokens,
-        )  # fmt: skip
-        return io.NodeOutput(settings, ui=_shown(cls.hidden))
+        widgets = MemoryWidgets(
+            mode, budget, gigabytes, blocks_to_swap, pinned_ram, text_encoder, vae, vae_strips, feed_forward_tokens
+        )
+        return io.NodeOutput(widgets.settings(), ui=_shown(cls.hidden))
 
 
 def _shown(hidden: Any) -> dict[str, Any] | None:
