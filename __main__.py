@@ -23,23 +23,25 @@ def main(arguments: list[str] | None = None) -> int:
     terminal.prepare()
     try:
         with stop.at_once():
-            options = _parser().parse_args(arguments)
-            terminal.log_to_terminal(quiet=getattr(options, "quiet", False))
-            code, sentence = _carry_out(options, stop)
+            code, sentence = _carry_out(arguments, stop)
         # Outside the handlers, so that progress bars, which the traceback kept alive, have ended their lines.
         if sentence is not None:
             terminal.complain(f"wan-director: {sentence}")
     except KeyboardInterrupt:
         code = stop.exit_code
         terminal.complain("wan-director: stopped.")
-    finally:
-        is_written = _finish()
-    return code if is_written or code != OK else FAILED
+    except SystemExit as ended:  # --help, --version or a wrong command line
+        if _finish() or ended.code:
+            raise
+        return FAILED
+    return code if _finish() or code != OK else FAILED
 
 
-def _carry_out(options: argparse.Namespace, stop: Stop) -> tuple[int, str | None]:
+def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None]:
     """Runs the command; gives the exit code and what is to be said."""
     try:
+        options = _parser().parse_args(arguments)
+        terminal.log_to_terminal(quiet=getattr(options, "quiet", False))
         _command(options.command)(options, stop)
         return OK, None
     except (Exception, KeyboardInterrupt) as error:  # a border: a signal may come out of foreign code as any error

@@ -241,7 +241,7 @@ def test_source_is_what_comfyui_packs_must_be(path):
 def test_every_package_is_installed():
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 or later")
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    folders = {path.parent.relative_to(ROOT) for path in FILES if path.name == "__init__.py" and area(path) != "tests"}
+    folders = {path.parent.relative_to(ROOT) for path in FILES if path in PACK_FILES and path.name == "__init__.py"}
     found = {".".join(("wan_director", *folder.parts)) for folder in folders}
     assert set(setup["packages"]) == found
 

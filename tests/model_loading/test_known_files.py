@@ -116,3 +116,10 @@ def test_names_and_folders_in_sentences_are_harmless() -> None:
     assert "\x1b" not in missing_file_sentence("\x1b[2J.safetensors", "vae", [], ["\x1b]0;x.safetensors"])
     command = download_command(VAE.name, Path("my models/vae"))
     assert shlex.split(command)[-1] == "my models/vae"
+
+
+def test_recorded_hashes_are_hashes() -> None:
+    recorded = [file.sha256 for file in KNOWN_FILES if file.sha256]
+    assert len(set(recorded)) == len(recorded) >= 18
+    assert all(len(each) == 64 and int(each, 16) for each in recorded)
+    assert known_file("wan_2.1_vae.safetensors").size_bytes == 253_815_318

@@ -60,12 +60,12 @@ def plan(options: argparse.Namespace, _stop: Stop) -> None:
     if options.graph is None or options.vram is None:
         raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")
     options.graph = workflow_path(options.graph)
-    vram, ram = parse_bytes(options.vram), parse_bytes(options.ram) if options.ram else None
+    vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
     use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options)))
     classes = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
     graph, _ = read_graph(options.graph, classes)
     for assignment in options.set:
         set_value(graph, classes, assignment)
-    made = plan_graph(graph, machine(vram, ram), parse_size(options.size) if options.size else None)
+    made = plan_graph(graph, machine(vram, ram), None if options.size is None else parse_size(options.size))
     say(made.text)
     made.check()
