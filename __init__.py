@@ -5,22 +5,70 @@ if not __package__:  # pytest imports the root of a package a second time, under
 
 from .common import threads  # noqa: F401  (first: before anything imports torch)
 from .nodes.api import HOSTED
+from .nodes.registry import node_classes
+
+# The id of a node, which is its class's name, and the module in `nodes` that has it. Tools that list nodes read the ids
+# here without importing anything; whoever imports the pack gets the classes, see below.
+NODE_CLASS_MAPPINGS = {
+    "WanDirectorLoadModel": "loaders",
+    "WanDirectorLora": "lora",
+    "WanDirectorExperts": "experts",
+    "WanDirectorLoadVAE": "loaders",
+    "WanDirectorLoadTextEncoder": "loaders",
+    "WanDirectorLoadClipVision": "loaders",
+    "WanDirectorTextEncode": "text",
+    "WanDirectorClipVisionEncode": "text",
+    "WanDirectorEmptyLatent": "image",
+    "WanDirectorImageToVideo": "image",
+    "WanDirectorKeyframe": "image",
+    "WanDirectorVace": "vace",
+    "WanDirectorEncode": "image",
+    "WanDirectorMemory": "memory",
+    "WanDirectorSampler": "sampler",
+    "WanDirectorDecode": "decode",
+    "WanDirectorSaveVideo": "video",
+    "WanDirectorDecodeToVideo": "video",
+}
+
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "WanDirectorLoadModel": "Load Wan Model",
+    "WanDirectorLora": "Wan LoRA",
+    "WanDirectorExperts": "Wan Two Experts",
+    "WanDirectorLoadVAE": "Load Wan VAE",
+    "WanDirectorLoadTextEncoder": "Load Wan Text Encoder",
+    "WanDirectorLoadClipVision": "Load Wan CLIP Vision",
+    "WanDirectorTextEncode": "Wan Text Encode",
+    "WanDirectorClipVisionEncode": "Wan CLIP Vision Encode",
+    "WanDirectorEmptyLatent": "Wan Empty Latent",
+    "WanDirectorImageToVideo": "Wan Image To Video",
+    "WanDirectorKeyframe": "Wan Keyframe",
+    "WanDirectorVace": "Wan VACE",
+    "WanDirectorEncode": "Wan Encode Video",
+    "WanDirectorMemory": "Wan Memory",
+    "WanDirectorSampler": "Wan Sampler",
+    "WanDirectorDecode": "Wan Decode Video",
+    "WanDirectorSaveVideo": "Wan Save Video",
+    "WanDirectorDecodeToVideo": "Wan Decode To Video",
+}
 
 WEB_DIRECTORY = "./web"
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]
 
+_MODULES = NODE_CLASS_MAPPINGS
+del NODE_CLASS_MAPPINGS
+
+
+def __getattr__(name: str) -> object:
+    """The classes once they are asked for: `wan-director --help` and a script that only samples need not load them."""
+    if name != "NODE_CLASS_MAPPINGS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = node_classes(_MODULES)
+    return globals()[name]
+
+
 if HOSTED:
     from .nodes.comfy_host import register_bundled_models
-    from .nodes.registry import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
+    NODE_CLASS_MAPPINGS = node_classes(_MODULES)
     register_bundled_models()
-else:
-
-    def __getattr__(name: str) -> object:
-        """The nodes, once they are asked for: `wan-director --help` and a script that samples need not load them."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .nodes import registry
-
-        return getattr(registry, name)

@@ -6,11 +6,12 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .common.errors import WanDirectorError
 from .nodes.headless.commands import terminal
+from .nodes.headless.commands.session import Session
 from .nodes.headless.commands.stopping import Stop
 
 OK, FAILED = 0, 1
@@ -42,7 +43,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
     try:
         options = _parser().parse_args(arguments)
         terminal.log_to_terminal(quiet=getattr(options, "quiet", False))
-        _command(options.command)(options, stop)
+        _command(options.command)(options, Session(stop, _nodes))
         return OK, None
     except (Exception, KeyboardInterrupt) as error:  # a border: a signal may come out of foreign code as any error
         if isinstance(error, KeyboardInterrupt) or stop.number is not None:
@@ -52,10 +53,16 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
         return FAILED, str(error)
 
 
-def _command(place: str) -> Callable[[argparse.Namespace, Stop], None]:
+def _command(place: str) -> Callable[[argparse.Namespace, Session], None]:
     """The function called `module.name`, imported only now: it brings torch in."""
     module, name = place.split(".")
     return getattr(importlib.import_module(f".nodes.headless.commands.{module}", __package__), name)
+
+
+def _nodes() -> Mapping[str, type]:
+    from . import NODE_CLASS_MAPPINGS
+
+    return NODE_CLASS_MAPPINGS
 
 
 def _finish() -> bool:

@@ -1,64 +1,11 @@
-"""Every node of the pack, as ComfyUI reads them."""
+"""The classes of nodes by their ids, loaded from the modules that have them."""
 
-from .decode import WanDirectorDecode
-from .experts import WanDirectorExperts
-from .image import (
-    WanDirectorEmptyLatent,
-    WanDirectorEncode,
-    WanDirectorImageToVideo,
-    WanDirectorKeyframe,
-)
-from .loaders import (
-    WanDirectorLoadClipVision,
-    WanDirectorLoadModel,
-    WanDirectorLoadTextEncoder,
-    WanDirectorLoadVAE,
-)
-from .lora import WanDirectorLora
-from .memory import WanDirectorMemory
-from .sampler import WanDirectorSampler
-from .text import WanDirectorClipVisionEncode, WanDirectorTextEncode
-from .vace import WanDirectorVace
-from .video import WanDirectorDecodeToVideo, WanDirectorSaveVideo
+from __future__ import annotations
 
-NODE_CLASS_MAPPINGS = {
-    "WanDirectorLoadModel": WanDirectorLoadModel,
-    "WanDirectorLora": WanDirectorLora,
-    "WanDirectorExperts": WanDirectorExperts,
-    "WanDirectorLoadVAE": WanDirectorLoadVAE,
-    "WanDirectorLoadTextEncoder": WanDirectorLoadTextEncoder,
-    "WanDirectorLoadClipVision": WanDirectorLoadClipVision,
-    "WanDirectorTextEncode": WanDirectorTextEncode,
-    "WanDirectorClipVisionEncode": WanDirectorClipVisionEncode,
-    "WanDirectorEmptyLatent": WanDirectorEmptyLatent,
-    "WanDirectorImageToVideo": WanDirectorImageToVideo,
-    "WanDirectorKeyframe": WanDirectorKeyframe,
-    "WanDirectorVace": WanDirectorVace,
-    "WanDirectorEncode": WanDirectorEncode,
-    "WanDirectorMemory": WanDirectorMemory,
-    "WanDirectorSampler": WanDirectorSampler,
-    "WanDirectorDecode": WanDirectorDecode,
-    "WanDirectorSaveVideo": WanDirectorSaveVideo,
-    "WanDirectorDecodeToVideo": WanDirectorDecodeToVideo,
-}
+from collections.abc import Mapping
+from importlib import import_module
 
-NODE_DISPLAY_NAME_MAPPINGS = {
-    "WanDirectorLoadModel": "Load Wan Model",
-    "WanDirectorLora": "Wan LoRA",
-    "WanDirectorExperts": "Wan Two Experts",
-    "WanDirectorLoadVAE": "Load Wan VAE",
-    "WanDirectorLoadTextEncoder": "Load Wan Text Encoder",
-    "WanDirectorLoadClipVision": "Load Wan CLIP Vision",
-    "WanDirectorTextEncode": "Wan Text Encode",
-    "WanDirectorClipVisionEncode": "Wan CLIP Vision Encode",
-    "WanDirectorEmptyLatent": "Wan Empty Latent",
-    "WanDirectorImageToVideo": "Wan Image To Video",
-    "WanDirectorKeyframe": "Wan Keyframe",
-    "WanDirectorVace": "Wan VACE",
-    "WanDirectorEncode": "Wan Encode Video",
-    "WanDirectorMemory": "Wan Memory",
-    "WanDirectorSampler": "Wan Sampler",
-    "WanDirectorDecode": "Wan Decode Video",
-    "WanDirectorSaveVideo": "Wan Save Video",
-    "WanDirectorDecodeToVideo": "Wan Decode To Video",
-}
+
+def node_classes(modules: Mapping[str, str]) -> dict[str, type]:
+    """The class called like each id, from the module in this folder that it stands for."""
+    return {id: getattr(import_module(f".{module}", __package__), id) for id, module in modules.items()}

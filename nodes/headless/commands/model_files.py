@@ -18,11 +18,11 @@ from ....model_loading.lora import describe_lora
 from ....model_loading.publishing.download import download as fetch
 from ....model_loading.publishing.transfer import OnBytes
 from .folders import download_folder
-from .stopping import Stop
+from .session import Session
 from .terminal import say, shows_progress
 
 
-def inspect(options: argparse.Namespace, _stop: Stop) -> None:
+def inspect(options: argparse.Namespace, _session: Session) -> None:
     """Prints what a model file is; then refuses one that lacks tensors."""
     try:
         checkpoint = open_checkpoint(options.file)
@@ -42,7 +42,7 @@ def inspect(options: argparse.Namespace, _stop: Stop) -> None:
     check_complete(spec)
 
 
-def download(options: argparse.Namespace, _stop: Stop) -> None:
+def download(options: argparse.Namespace, _session: Session) -> None:
     """Downloads a published model file to where `run` finds it, and prints the path."""
     file = _chosen(options.name)
     folder = download_folder(options, file)

@@ -8,7 +8,6 @@ from pathlib import Path
 from ....common.errors import InvalidInputError, OutputError
 from ....memory.budget import parse_bytes
 from ...host import use_host
-from ...registry import NODE_CLASS_MAPPINGS
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
 from ..host import HeadlessHost
@@ -17,11 +16,11 @@ from ..plan_table import table
 from ..runner import run_graph
 from .bundled import workflow_path
 from .folders import input_folders, model_folders
-from .stopping import Stop
+from .session import Session
 from .terminal import complain, say, shows_progress
 
 
-def run(options: argparse.Namespace, stop: Stop) -> None:
+def run(options: argparse.Namespace, session: Session) -> None:
     """Runs a workflow and prints the files it saved."""
     options.graph = workflow_path(options.graph)
     host = HeadlessHost(
@@ -33,11 +32,11 @@ def run(options: argparse.Namespace, stop: Stop) -> None:
     )
     use_host(host)
     host.check_device()
-    classes = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
+    classes = {**CORE_NODES, **session.nodes()}
     graph, workflow = read_graph(options.graph, classes)
     for assignment in options.set:
         set_value(graph, classes, assignment)
-    with stop.between_blocks(host):
+    with session.stop.between_blocks(host):
         shown = run_graph(graph, classes, workflow)
     for each in shown:
         for saved in each.get("images", []):
@@ -52,7 +51,7 @@ def _tell(saved: Path) -> None:
         raise
 
 
-def plan(options: argparse.Namespace, _stop: Stop) -> None:
+def plan(options: argparse.Namespace, session: Session) -> None:
     """Prints what each stage of a workflow takes on a card; refuses what does not fit."""
     if options.table:
         say(table())
@@ -62,7 +61,7 @@ def plan(options: argparse.Namespace, _stop: Stop) -> None:
     options.graph = workflow_path(options.graph)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
     use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options)))
-    classes = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
+    classes = {**CORE_NODES, **session.nodes()}
     graph, _ = read_graph(options.graph, classes)
     for assignment in options.set:
         set_value(graph, classes, assignment)
