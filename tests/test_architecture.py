@@ -154,7 +154,8 @@ def test_oracles_are_not_imported_at_run_time():
 
 
 def test_importing_the_pack_loads_nothing_heavy():
-    code = f"import sys, wan_director; print([name for name in {sorted(NOT_AT_IMPORT)!r} if name in sys.modules])"
+    nodes = "import sys, wan_director; wan_director.NODE_CLASS_MAPPINGS"
+    code = f"{nodes}; print([name for name in {sorted(NOT_AT_IMPORT)!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert found.stdout.strip() == "[]"
 
