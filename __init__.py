@@ -5,53 +5,30 @@ if not __package__:  # pytest imports the root of a package a second time, under
 
 from .common import threads  # noqa: F401  (first: before anything imports torch)
 from .nodes.api import HOSTED
-from .nodes.decode import WanDirectorDecode
-from .nodes.experts import WanDirectorExperts
-from .nodes.image import (
-    WanDirectorEmptyLatent,
-    WanDirectorEncode,
-    WanDirectorImageToVideo,
-    WanDirectorKeyframe,
-)
-from .nodes.load_video import WanDirectorLoadVideo
-from .nodes.loaders import (
-    WanDirectorLoadClipVision,
-    WanDirectorLoadModel,
-    WanDirectorLoadTextEncoder,
-    WanDirectorLoadVAE,
-)
-from .nodes.lora import WanDirectorLora
-from .nodes.memory import WanDirectorMemory
-from .nodes.sampler import WanDirectorSampler
-from .nodes.text import WanDirectorClipVisionEncode, WanDirectorTextEncode
-from .nodes.vace import WanDirectorVace
-from .nodes.video import WanDirectorDecodeToVideo, WanDirectorSaveVideo
+from .nodes.registry import node_classes
 
-if HOSTED:
-    from .nodes.comfy_host import register_bundled_models
-
-    register_bundled_models()
-
+# The id of a node, which is its class's name, and the module in `nodes` that has it. Tools that list nodes read the ids
+# here without importing anything; whoever imports the pack gets the classes, see below.
 NODE_CLASS_MAPPINGS = {
-    "WanDirectorLoadModel": WanDirectorLoadModel,
-    "WanDirectorLora": WanDirectorLora,
-    "WanDirectorExperts": WanDirectorExperts,
-    "WanDirectorLoadVAE": WanDirectorLoadVAE,
-    "WanDirectorLoadTextEncoder": WanDirectorLoadTextEncoder,
-    "WanDirectorLoadClipVision": WanDirectorLoadClipVision,
-    "WanDirectorTextEncode": WanDirectorTextEncode,
-    "WanDirectorClipVisionEncode": WanDirectorClipVisionEncode,
-    "WanDirectorEmptyLatent": WanDirectorEmptyLatent,
-    "WanDirectorImageToVideo": WanDirectorImageToVideo,
-    "WanDirectorKeyframe": WanDirectorKeyframe,
-    "WanDirectorVace": WanDirectorVace,
-    "WanDirectorLoadVideo": WanDirectorLoadVideo,
-    "WanDirectorEncode": WanDirectorEncode,
-    "WanDirectorMemory": WanDirectorMemory,
-    "WanDirectorSampler": WanDirectorSampler,
-    "WanDirectorDecode": WanDirectorDecode,
-    "WanDirectorSaveVideo": WanDirectorSaveVideo,
-    "WanDirectorDecodeToVideo": WanDirectorDecodeToVideo,
+    "WanDirectorLoadModel": "loaders",
+    "WanDirectorLora": "lora",
+    "WanDirectorExperts": "experts",
+    "WanDirectorLoadVAE": "loaders",
+    "WanDirectorLoadTextEncoder": "loaders",
+    "WanDirectorLoadClipVision": "loaders",
+    "WanDirectorTextEncode": "text",
+    "WanDirectorClipVisionEncode": "text",
+    "WanDirectorEmptyLatent": "image",
+    "WanDirectorImageToVideo": "image",
+    "WanDirectorKeyframe": "image",
+    "WanDirectorVace": "vace",
+    "WanDirectorLoadVideo": "load_video",
+    "WanDirectorEncode": "image",
+    "WanDirectorMemory": "memory",
+    "WanDirectorSampler": "sampler",
+    "WanDirectorDecode": "decode",
+    "WanDirectorSaveVideo": "video",
+    "WanDirectorDecodeToVideo": "video",
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -79,3 +56,21 @@ NODE_DISPLAY_NAME_MAPPINGS = {
 WEB_DIRECTORY = "./web"
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]
+
+_MODULES = NODE_CLASS_MAPPINGS
+del NODE_CLASS_MAPPINGS
+
+
+def __getattr__(name: str) -> object:
+    """The classes once they are asked for: `wan-director --help` and a script that only samples need not load them."""
+    if name != "NODE_CLASS_MAPPINGS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = node_classes(_MODULES)
+    return globals()[name]
+
+
+if HOSTED:
+    from .nodes.comfy_host import register_bundled_models
+
+    NODE_CLASS_MAPPINGS = node_classes(_MODULES)
+    register_bundled_models()

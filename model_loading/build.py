@@ -213,13 +213,15 @@ def _announce(
 ) -> torch.dtype:
     """Logs what will be loaded and how; gives the dtype to compute in."""
     choice = choose_dtype(spec, precision, device)
-    size = human_bytes(loaded_bytes(checkpoint, spec, precision, device))
+    size, loaded = checkpoint.size_bytes, loaded_bytes(checkpoint, spec, precision, device)
     name = str(choice.dtype).removeprefix("torch.")
     if spec.weight_format is not PLAIN:
         name = f"{spec.weight_format.name}, computed in {name}"
     if choose_casting(spec, precision) is not None:
         name = f"{precision}, the rest in {name}"
-    logger.info("Loading %s: %s, %s, %s.", spec.path.name, spec.title, size, name)
+    if abs(loaded - size) > 0.1 * size:
+        name = f"{name} ({human_bytes(loaded)} in memory)"
+    logger.info("Loading %s: %s, %s, %s.", spec.path.name, spec.title, human_bytes(size), name)
     if choice.reason is not None:
-        logger.info("%s is loaded in %s.", spec.path.name, choice.reason)
+        logger.info("%s is loaded in %s.", spec.path.name, choice.reason, extra={"once": choice.reason})
     return choice.dtype

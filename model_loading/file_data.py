@@ -7,6 +7,7 @@ locks mapped files) tensors are read by offset.
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import sys
@@ -60,9 +61,17 @@ class FileData:
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED") and first < last:
             mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
 
+    def _opened(self) -> io.FileIO:
+        try:
+            return io.FileIO(self._path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self._path.name} cannot be opened any more ({error.strerror}): put it back, and load it again."
+            ) from None
+
     @cached_property
     def _map(self) -> mmap.mmap:
-        with self._path.open("rb") as file:
+        with self._opened() as file:
             if os.fstat(file.fileno()).st_size != self._size_bytes:
                 raise CheckpointError(f"{self._path.name} changed while it was being read: load it again.")
             return _map_file(file.fileno())
@@ -75,7 +84,7 @@ class FileData:
     def _copy(self, start: int, size: int) -> Tensor:
         data = torch.empty(size, dtype=torch.uint8)
         target = memoryview(data.numpy())
-        with self._path.open("rb", buffering=0) as file:
+        with self._opened() as file:
             file.seek(start)
             done = 0
             while done < len(target):

@@ -23,6 +23,7 @@ from ..memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
 from ..memory.residency import Weights
 from ..memory.slabs import Slabs
 from .host import BUNDLED_MODELS, MODEL_KINDS, SavePlace, refuse_outside
+from .model_names import model_name
 from .saving.faults import writing_to
 from .saving.names import NO_VALUES, NodeValues, file_prefix
 
@@ -46,7 +47,7 @@ class ComfyHost:
         return [Path(folder) for folder in folder_paths.get_folder_paths(kind)]
 
     def find_model(self, kind: str, name: str) -> Path | None:
-        path = folder_paths.get_full_path(kind, name)
+        path = folder_paths.get_full_path(kind, model_name(name))
         return None if path is None else Path(path)
 
     def input_file(self, name: str) -> Path:

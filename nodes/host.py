@@ -108,7 +108,11 @@ class Host(Protocol):
         """The folders of a kind, the user's first, the bundled one last."""
 
     def find_model(self, kind: str, name: str) -> Path | None:
-        """Where the model called `name` lies in the folders of a kind; None when it is in none."""
+        """Where the model called `name` lies in the folders of a kind; None when it is in none.
+
+        Raises:
+            InvalidInputError: it is no name of a file in them (see `model_names.model_name`).
+        """
 
     def input_file(self, name: str) -> Path:
         """Where the input file called `name` lies; it may not exist."""

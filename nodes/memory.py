@@ -12,7 +12,7 @@ from ..vae3d.vae import STRIP_CHOICES
 from .api import io, one_sentence
 from .checking import instance_of
 from .host import host
-from .memory_settings import MemorySettings, settings_from
+from .memory_settings import MemorySettings, MemoryWidgets
 from .models import WanTextEncoder, WanVAE
 
 MemoryType = io.Custom("WAN_DIRECTOR_MEMORY")
@@ -152,11 +152,10 @@ class WanDirectorMemory(io.ComfyNode):
         vae_strips: int,
         feed_forward_tokens: int,
     ) -> Any:
-        settings = settings_from(
-            mode, budget, gigabytes, blocks_to_swap, pinned_ram, text_encoder, vae, vae_strips=vae_strips,
-            feed_forward_tokens=feed_forward_tokens,
-        )  # fmt: skip
-        return io.NodeOutput(settings, ui=_shown(cls.hidden))
+        widgets = MemoryWidgets(
+            mode, budget, gigabytes, blocks_to_swap, pinned_ram, text_encoder, vae, vae_strips, feed_forward_tokens
+        )
+        return io.NodeOutput(widgets.settings(), ui=_shown(cls.hidden))
 
 
 def _shown(hidden: Any) -> dict[str, Any] | None:

@@ -88,26 +88,31 @@ AUTOMATIC = MemorySettings()
 """What holds without a memory node: all but 1 GB of the device, as few swapped blocks as fit."""
 
 
-def settings_from(
-    mode: str = "auto",
-    budget: str = "leave free",
-    gigabytes: float = LEAVE_FREE_BYTES / GB,
-    blocks_to_swap: int = 0,
-    pinned_ram: float = 0.0,
-    text_encoder: str = "auto",
-    vae: str = "auto",
-    **pieces: int,
-) -> MemorySettings:
-    """The settings of these widgets; `pieces`: vae_strips and feed_forward_tokens."""
-    return MemorySettings(
-        budget=Budget(budget, round(gigabytes * GB)),
-        blocks_to_swap=blocks_to_swap if mode == "manual" else None,
-        pinned_bytes=round(pinned_ram * GB) or None,
-        text_encoder=text_encoder,
-        vae=vae,
-        strips=pieces.get("vae_strips", 0),
-        feed_forward_run=pieces.get("feed_forward_tokens", 0),
-    )
+@dataclass(frozen=True, slots=True)
+class MemoryWidgets:
+    """The values of the memory node's widgets, under their names and with their defaults."""
+
+    mode: str = "auto"
+    budget: str = "leave free"
+    gigabytes: float = LEAVE_FREE_BYTES / GB
+    blocks_to_swap: int = 0
+    pinned_ram: float = 0.0
+    text_encoder: str = "auto"
+    vae: str = "auto"
+    vae_strips: int = 0
+    feed_forward_tokens: int = 0
+
+    def settings(self) -> MemorySettings:
+        """What they mean."""
+        return MemorySettings(
+            budget=Budget(self.budget, round(self.gigabytes * GB)),
+            blocks_to_swap=self.blocks_to_swap if self.mode == "manual" else None,
+            pinned_bytes=round(self.pinned_ram * GB) or None,
+            text_encoder=self.text_encoder,
+            vae=self.vae,
+            strips=self.vae_strips,
+            feed_forward_run=self.feed_forward_tokens,
+        )
 
 
 def refusal(least: Choice, limit: int, what_fits: Iterable[str]) -> str:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..common.errors import MissingFileError
+from ..common.errors import InvalidInputError, MissingFileError
 from ..model_loading.build import model_key
 from ..model_loading.checkpoint import open_checkpoint
 from ..model_loading.detect import inspect_checkpoint
-from ..model_loading.download import missing_file_sentence
-from ..model_loading.known_files import known_file
+from ..model_loading.known_files import FileKind
+from ..model_loading.publishing.missing import missing_file_sentence
 from ..model_loading.spec import require_kind
 from ..model_loading.vace_module import inspect_vace_module
-from .host import host
+from .host import BUNDLED_MODELS, host
 
-KINDS = {"diffusion_models": "dit", "vae": "vae", "text_encoders": "text_encoder", "clip_vision": "clip_vision"}
+KINDS: dict[str, FileKind] = {
+    "diffusion_models": "dit",
+    "vae": "vae",
+    "text_encoders": "text_encoder",
+    "clip_vision": "clip_vision",
+    "loras": "lora",
+}
 """Model folder -> what its files are called in `model_loading`."""
 
 
@@ -22,15 +28,20 @@ def find_model(kind: str, name: str) -> Path:
     """The path of the model called `name` in the folders of a kind (see `host.MODEL_KINDS`).
 
     Raises:
+        InvalidInputError: it is no name of a file in them (see `model_names.model_name`).
         MissingFileError: it is in none of them; the message says where to get it and where to put it.
     """
     path = host().find_model(kind, name)
-    if path is not None:
-        return path
-    folders = host().model_folders(kind)
+    if path is None:
+        raise MissingFileError(missing_file_sentence(name, KINDS[kind], _places(kind), host().model_files(kind)))
+    return path
+
+
+def _places(kind: str) -> list[Path]:
+    """The user's folders of a kind, that to put a file into first: none where only the bundled models are looked at."""
+    folders = [folder for folder in host().model_folders(kind) if folder != BUNDLED_MODELS / kind]
     # ComfyUI's first folder for diffusion models still has their old name, `unet`.
-    folder = next((each for each in folders if each.name == kind), folders[0])
-    raise MissingFileError(missing_file_sentence(name, KINDS[kind], [folder]))
+    return sorted(folders, key=lambda folder: folder.name != kind)
 
 
 def check_model(kind: str, name: str | None) -> None:
@@ -62,23 +73,14 @@ def check_video_model(name: str | None, vace_module: str | None) -> None:
 
 
 def find_lora(name: str) -> Path:
-    """The path of the LoRA called `name`.
-
-    Raises:
-        MissingFileError: it is in none of the folders; of a published one the message says where to get it.
-    """
-    path = host().find_model("loras", name)
-    if path is None:
-        folder = host().model_folders("loras")[0]
-        if known_file(name):
-            raise MissingFileError(missing_file_sentence(name, "lora", [folder]))
-        raise MissingFileError(f"{name} is not in {folder}. Put the LoRA there, or choose another one.")
-    return path
+    """The path of the LoRA called `name`; errors as `find_model`."""
+    return find_model("loras", name)
 
 
 def fingerprint(kind: str, name: str) -> str:
     """Changes when the file does; a node with the same fingerprint is not run again."""
-    path = host().find_model(kind, name)
-    if path is None:
+    try:
+        path = host().find_model(kind, name)
+    except InvalidInputError:
         return "missing"
-    return f"{path} {model_key(path).stamp}"
+    return "missing" if path is None else f"{path} {model_key(path).stamp}"

@@ -155,7 +155,8 @@ def test_oracles_are_not_imported_at_run_time():
 
 
 def test_importing_the_pack_loads_nothing_heavy():
-    code = f"import sys, wan_director; print([name for name in {sorted(NOT_AT_IMPORT)!r} if name in sys.modules])"
+    nodes = "import sys, wan_director; wan_director.NODE_CLASS_MAPPINGS"
+    code = f"{nodes}; print([name for name in {sorted(NOT_AT_IMPORT)!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert found.stdout.strip() == "[]"
 
@@ -242,7 +243,7 @@ def test_source_is_what_comfyui_packs_must_be(path):
 def test_every_package_is_installed():
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 or later")
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    folders = {path.parent.relative_to(ROOT) for path in FILES if path.name == "__init__.py" and area(path) != "tests"}
+    folders = {path.parent.relative_to(ROOT) for path in FILES if path in PACK_FILES and path.name == "__init__.py"}
     found = {".".join(("wan_director", *folder.parts)) for folder in folders}
     assert set(setup["packages"]) == found
 

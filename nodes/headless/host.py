@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...common.errors import InvalidInputError
+from ...common.printable import printable_name
 from ...memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
 from ...memory.residency import Weights
 from ...memory.slabs import Slabs
 from ..host import BUNDLED_MODELS, SavePlace, refuse_outside
+from ..model_names import model_name
 from ..saving.faults import writing_to
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
@@ -65,7 +67,8 @@ class HeadlessHost:
         return sorted(names)
 
     def find_model(self, kind: str, name: str) -> Path | None:
-        candidates = [*(folder / name for folder in self.model_folders(kind)), Path(name)]
+        name = model_name(name)
+        candidates = [folder / name for folder in self.model_folders(kind)]
         return next((path for path in candidates if os.path.exists(path)), None)  # False for names too long
 
     def input_file(self, name: str) -> Path:
@@ -106,6 +109,14 @@ class HeadlessHost:
 
     def device(self, kind: str, choice: str = "auto") -> torch.device:
         return _find_device(self.device_name, choice)
+
+    def check_device(self) -> None:
+        """Refuses a device that cannot be used, before anything else is done.
+
+        Raises:
+            InvalidInputError: it cannot.
+        """
+        _find_device(self.device_name, "auto")
 
     def residence(self, module: nn.Module, device: torch.device) -> HeadlessResidence:
         return HeadlessResidence(module, device)
@@ -180,14 +191,46 @@ def _find_device(chosen: str, wanted: str) -> torch.device:
     if chosen == "auto":
         chosen = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.empty(0, device=chosen).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        device = torch.empty(0, device=chosen).device if _DEVICE.fullmatch(chosen) else None
+    except (RuntimeError, AssertionError):
+        device = None
+    if device is None:
         raise InvalidInputError(
-            f"The device '{chosen}' cannot be used here ({reason}). Choose 'cpu' or 'auto'."
-        ) from None
+            f"The device '{printable_name(chosen)}' cannot be used here{_why_not(chosen)}. Choose one of: "
+            f"{', '.join(_usable_devices())}."
+        )
+    if device.type == "cpu":
+        device = torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what names no device then leaves the other GPUs alone
     if wanted == "gpu" and device.type == "cpu":
         raise InvalidInputError("Device 'gpu' was chosen, but this run is on the CPU. Choose 'auto' or 'cpu'.")
     return device
+
+
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d{1,3})?")
+
+
+def _usable_devices() -> list[str]:
+    import torch
+
+    kinds = {"cuda": torch.cuda, "xpu": torch.xpu}
+    cards = [f"{kind}:{index}" for kind, module in kinds.items() for index in range(module.device_count())]
+    return ["auto", "cpu", *cards, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _why_not(chosen: str) -> str:
+    """The reason in words, as far as it is known."""
+    import torch
+
+    kind, _, index = chosen.partition(":")
+    if not _DEVICE.fullmatch(chosen):
+        return ": there is no device of that name"
+    if kind == "cuda" and torch.cuda.is_available() and index:
+        return f": the GPUs are numbered from 0 to {torch.cuda.device_count() - 1}"
+    lacking = {
+        "cuda": "no GPU that this build of torch can use was found",
+        "mps": "it needs a Mac with an Apple GPU and a build of torch for it",
+        "xpu": "no Intel GPU that this build of torch can use was found",
+    }
+    return f": {lacking[kind]}" if kind in lacking else ""

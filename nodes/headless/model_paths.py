@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ...common.errors import InvalidInputError, MissingFileError
+from ...common.printable import printable_name
 
 ALIASES = {
     "diffusion_models": ("diffusion_models", "unet"),
@@ -46,6 +48,8 @@ def models_of_comfyui(folder: Path) -> Folders:
 def extra_model_paths(file: Path) -> Folders:
     """The folders that an extra_model_paths.yaml names, in its order; relative ones start at `base_path` or the file.
 
+    A section with `is_default` comes before the others, as in ComfyUI.
+
     Raises:
         MissingFileError: there is no such file.
         InvalidInputError: it is no YAML of that form.
@@ -55,14 +59,18 @@ def extra_model_paths(file: Path) -> Folders:
     if not file.is_file():
         raise MissingFileError(f"There is no file {file}. Give the path of an extra_model_paths.yaml.")
     try:
-        sections = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        found = [_section(section, file.parent) for section in sections.values() if section]
-    except (yaml.YAMLError, AttributeError, TypeError, UnicodeDecodeError):
-        raise InvalidInputError(
-            f"{file.name} is not in the form of ComfyUI's extra_model_paths.yaml (sections with base_path and folders "
-            "by kind). Compare it with extra_model_paths.yaml.example."
-        ) from None
-    return joined(*found)
+        sections = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InvalidInputError(f"{file} cannot be read ({error.strerror}). Check its permissions.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _wrong_form(file, "it is no YAML" + _place(error)) from None
+    if sections is None:
+        return joined()
+    if not isinstance(sections, dict):
+        raise _wrong_form(file, "it holds no sections")
+    read = [_section(file, name, section) for name, section in sections.items() if section is not None]
+    read.sort(key=lambda section: not section[0])
+    return joined(*(folders for _, folders in read))
 
 
 def joined(*folders: Folders) -> Folders:
@@ -70,11 +78,47 @@ def joined(*folders: Folders) -> Folders:
     return {kind: [path for each in folders for path in each.get(kind, [])] for kind in ALIASES}
 
 
-def _section(section: dict[str, str], beside: Path) -> Folders:
-    base = beside / Path(section.get("base_path", "")).expanduser()
-    return {
+def _section(file: Path, name: object, section: object) -> tuple[bool, Folders]:
+    """Whether a section comes first, and its folders."""
+    if not isinstance(section, dict):
+        raise _wrong_form(file, f"section '{_shown(name)}' is no list of folders by kind")
+    base = file.parent / _expanded(_text(file, name, "base_path", section.get("base_path")))
+    folders = {
         kind: [
-            base / line.strip() for name in names for line in str(section.get(name, "")).splitlines() if line.strip()
+            base / _expanded(line.strip())
+            for key in names
+            for line in _text(file, name, key, section.get(key)).splitlines()
+            if line.strip()
         ]
         for kind, names in ALIASES.items()
     }
+    return section.get("is_default") is True, folders
+
+
+def _text(file: Path, section: object, key: str, value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or "\0" in value:
+        raise _wrong_form(file, f"'{key}' in section '{_shown(section)}' is no path")
+    return value
+
+
+def _expanded(path: str) -> str:
+    """With `~` and `$HOME` filled in; an unknown user or variable stays as it is, as in ComfyUI."""
+    return os.path.expandvars(os.path.expanduser(path))
+
+
+def _place(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return "" if mark is None else f" (line {mark.line + 1})"
+
+
+def _shown(name: object) -> str:
+    return printable_name(name if isinstance(name, (str, int, float)) else type(name).__name__)[:40]
+
+
+def _wrong_form(file: Path, found: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{file.name} is not in the form of ComfyUI's extra_model_paths.yaml (sections with base_path and folders by "
+        f"kind): {found}. Compare it with extra_model_paths.yaml.example."
+    )

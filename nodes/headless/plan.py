@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...common.errors import GraphError, OutOfMemory
+from ...common.printable import printable_name
 from ...common.shapes import VideoShape, check_frames
 from ...memory.budget import GB, Card, example_card, gigabytes
 from ...memory.pinned import RAM_SHARE, default_pinned_bytes
@@ -17,6 +18,8 @@ from ..memory_tasks import smaller_videos
 from .graph import Graph, GraphNode, Link
 from .plan_graph import GraphReader, Stage
 
+_NAMED = 5
+"""Nodes that a line names at most."""
 WIDTH = 40
 """Characters of a bar."""
 
@@ -60,10 +63,11 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """All stages of a run on a machine."""
+    """All stages of a run on a machine; `passed_over`: nodes of it whose memory is not known here."""
 
     stages: tuple[PlannedStage, ...]
     machine: Machine
+    passed_over: tuple[GraphNode, ...] = ()
 
     @property
     def scale_bytes(self) -> int:
@@ -105,6 +109,8 @@ class Plan:
         ]
         for planned in self.stages:
             lines += [_bar_line(planned, self.scale_bytes), *(f"    {line}" for line in details(planned))]
+        if self.passed_over:
+            lines += ["", _passed_over_line(self.passed_over)]
         lines += ["", _ram_line(self)]
         return "\n".join(lines)
 
@@ -138,9 +144,10 @@ class Plan:
             )
 
 
-def make_plan(stages: Iterable[Stage], on: Machine) -> Plan:
-    """The cheapest way to run each stage on a machine; where none fits, the one that takes least."""
-    return Plan(tuple(_plan_stage(stage, on) for stage in stages), on)
+def make_plan(reader: GraphReader, on: Machine) -> Plan:
+    """The cheapest way to run each stage of a graph on a machine; where none fits, the one that takes least."""
+    stages = tuple(_plan_stage(stage, on) for stage in reader.stages())
+    return Plan(stages, on, tuple(reader.passed_over()))
 
 
 def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
@@ -158,7 +165,7 @@ def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
         for id, node in prompt.items()
     }
     on = machine(available)._replace(pinned=default_pinned_bytes(device), has_gpu=device.type != "cpu")
-    return make_plan(GraphReader(graph).stages(), on)
+    return make_plan(GraphReader(graph), on)
 
 
 def parse_size(text: str) -> VideoShape:
@@ -182,7 +189,7 @@ def plan_graph(graph: Graph, on: Machine, size: VideoShape | None = None) -> Pla
     Raises:
         WanDirectorError: see `GraphReader.stages`.
     """
-    return make_plan(GraphReader(graph, size).stages(), on)
+    return make_plan(GraphReader(graph, size), on)
 
 
 def what_fits(stage: Stage, limit: int) -> Iterator[str]:
@@ -252,6 +259,12 @@ def _cost(choice: Choice) -> str:
         f": {gigabytes(choice.copied_bytes)} per step, copied in {choice.copy_ratio:.1%} of the time of computing, "
         f"{slower}"
     )
+
+
+def _passed_over_line(nodes: tuple[GraphNode, ...]) -> str:
+    named = ", ".join(f"{printable_name(node.label)}: {printable_name(node.class_type)}" for node in nodes[:_NAMED])
+    more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
+    return f"Not planned, because what they take is not known here: {named}{more}."
 
 
 def _ram_line(made: Plan) -> str:

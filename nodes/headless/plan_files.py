@@ -29,12 +29,13 @@ DEVICE = "cuda"
 
 # Name of a known transformer -> its preset; the first that matches.
 _PRESETS = (
-    (r"wan2\.2_i2v", "i2v-A14B"),
+    (r"wan2\.2_i2v|wan2\.2_fun_inpaint", "i2v-A14B"),
+    (r"fun_inp_1\.3B", "fun-inp-1.3B"),
     (r"ti2v", "ti2v-5B"),
     (r"vace.*1\.3B", "vace-1.3B"),
     (r"vace", "vace-14B"),
     (r"flf2v", "flf2v-14B"),
-    (r"i2v", "i2v-14B"),
+    (r"i2v|I2V", "i2v-14B"),
     (r"1\.3B", "t2v-1.3B"),
     (r".", "t2v-14B"),
 )

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from ...common.errors import GraphError
+from ...common.errors import GraphError, InvalidInputError
+from ...common.families import Family
+from ...common.printable import printable_name
 from ...common.shapes import VideoShape
 from ...memory.plan import Task
 from ..host import host
-from ..memory_settings import AUTOMATIC, MemorySettings, settings_from
+from ..memory_settings import AUTOMATIC, MemorySettings, MemoryWidgets
 from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
+from ..sockets import check_video_size
 from .graph import Graph, GraphNode, Link
 from .plan_clips import clip_shape
 from .plan_files import Facts, model_facts
 
 SIZED = frozenset({"WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace"})
 _DECODERS = frozenset({"WanDirectorDecode", "WanDirectorDecodeToVideo", "VAEDecode", "VAEDecodeTiled"})
+_LIGHT = frozenset({
+    "WanDirectorLora", "WanDirectorExperts", "WanDirectorKeyframe", "WanDirectorMemory", "WanDirectorSaveVideo",
+    "LoadImage", "LoadVideo", "LoadAudio", "LoadImageMask", "ImageFromBatch", "GetVideoComponents", "GetImageSize",
+    "ImageScale", "ImageScaleBy", "ImageScaleToTotalPixels", "ImageBatch", "BatchImagesNode", "ImageCrop",
+    "ImageInvert", "ImagePadForOutpaint", "MaskToImage", "ImageToMask", "SolidMask", "RepeatImageBatch",
+    "RepeatLatentBatch",
+    "CreateVideo", "SaveVideo", "SaveImage", "SaveWEBM", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveAudio",
+    "PreviewImage", "PreviewAny", "PreviewAudio", "Note", "MarkdownNote", "Reroute", "PrimitiveNode", "PrimitiveInt",
+    "PrimitiveFloat", "PrimitiveBoolean", "PrimitiveString", "PrimitiveStringMultiline", "StringConcatenate",
+    "ComfySwitchNode", "ComfyMathExpression", "TrimVideoLatent", "LatentBatch", "SaveLatent", "LoadLatent",
+})  # fmt: skip
+"""Nodes without a model: what they take of a card is not worth planning."""
 _MODELS = {
     "text": (("text_encoder", "clip"), "WanDirectorLoadTextEncoder"),
     "clip": (("clip_vision",), "WanDirectorLoadClipVision"),
@@ -80,7 +96,7 @@ class Stage:
 
 
 class GraphReader:
-    """Finds what a graph will do; nodes of others are passed over.
+    """Finds what a graph will do; nodes that are not known here are passed over, and named.
 
     Args:
         graph: nodes by id.
@@ -111,6 +127,15 @@ class GraphReader:
                 largest[key] = stage
         return list(largest.values())
 
+    def passed_over(self) -> list[GraphNode]:
+        """The nodes whose memory is not known here: of other packs, or with a model of a loader that is not ours."""
+        return [node for node in self._graph.values() if not self._is_accounted_for(node)]
+
+    def _is_accounted_for(self, node: GraphNode) -> bool:
+        if node.class_type in _LIGHT | _LOADERS or (node.class_type in SIZED and not self._has_pictures(node)):
+            return True
+        return any(True for _ in self._stages_of(node))
+
     def _stages_of(self, node: GraphNode) -> Iterator[Stage]:
         name = node.class_type
         if name in ("WanDirectorTextEncode", "CLIPTextEncode"):
@@ -138,13 +163,16 @@ class GraphReader:
         placement = {"text": settings.text_encoder, "encode": settings.vae, "decode": settings.vae}
         on_cpu = "cpu" in (source.inputs.get("device"), placement.get(kind))
         video = None if sized is None else self._video(sized, node)
-        yield Stage(kind, node, source, facts_of(source), settings, video, on_cpu, **details)
+        facts = facts_of(source)
+        if video is not None:
+            check_video(video, facts.family, node)
+        yield Stage(kind, node, source, facts, settings, video, on_cpu, **details)
 
     def _sampling(self, node: GraphNode) -> Iterator[Stage]:
         steering = self._upstream(node.inputs.get("positive"))
         controls = [each for each in steering if each.class_type == "WanDirectorVace"]
         sized = self._origin(node.inputs.get("latent"), SIZED)
-        batch = sized.inputs.get("batch_size", 1) if sized else 1
+        batch = _number(sized, "batch_size", 1) if sized else 1
         references = sum(isinstance(each.inputs.get("reference_image"), Link) for each in controls)
         for model, cfg, loras in self._experts(node):
             for stage in self._stage("sample", node, node.inputs.get("latent"), model):
@@ -152,19 +180,18 @@ class GraphReader:
                 weights = weights._replace(fixed=weights.fixed + _lora_bytes(loras))
                 yield replace(
                     stage, facts=stage.facts._replace(weights=weights), controls=len(controls), references=references,
-                    passes=1 if not isinstance(cfg, Link) and float(cfg) == 1.0 else 2,
-                    batch=1 if isinstance(batch, Link) else int(batch),
+                    passes=1 if cfg == 1.0 else 2, batch=int(batch),
                 )  # fmt: skip
 
     def _experts(self, node: GraphNode) -> Iterator[tuple[Any, Any, list[GraphNode]]]:
         """The wire of each model that a sampler runs, its cfg, and the LoRAs on its way."""
-        wire, cfg = node.inputs.get("model"), node.inputs.get("cfg", 5.0)
+        wire, cfg = node.inputs.get("model"), _number(node, "cfg", 5.0)
         pair = self._origin(wire, {"WanDirectorExperts"})
         if pair is None:
             yield wire, cfg, self._loras(wire)
             return
         high, low = pair.inputs.get("high_noise"), pair.inputs.get("low_noise")
-        for own, other, own_cfg in ((high, low, cfg), (low, high, pair.inputs.get("low_noise_cfg") or cfg)):
+        for own, other, own_cfg in ((high, low, cfg), (low, high, _number(pair, "low_noise_cfg", 0.0) or cfg)):
             of_other = {each.id for each in self._upstream(other)} - {each.id for each in self._upstream(own)}
             yield own, own_cfg, [each for each in self._loras(wire) if each.id not in of_other]
 
@@ -177,9 +204,9 @@ class GraphReader:
             return self._size
         for each in self._upstream(source):
             if each.class_type in SIZED:
-                size = [each.inputs.get(name) for name in ("frames", "height", "width")]
-                if all(isinstance(value, int) for value in size):
-                    return VideoShape(*size)
+                names = ("frames", "height", "width")
+                if not any(isinstance(each.inputs.get(name), Link) or name not in each.inputs for name in names):
+                    return VideoShape(*(int(_number(each, name)) for name in names))
             if each.class_type == "WanDirectorEncode":
                 size = clip_shape(self._graph, each.inputs.get("images"))
                 if size is not None:
@@ -198,7 +225,13 @@ class GraphReader:
         source = self._origin(node.inputs.get("memory"), {"WanDirectorMemory"})
         if source is None:
             return AUTOMATIC
-        return settings_from(**{name: value for name, value in source.inputs.items() if not isinstance(value, Link)})
+        known = {field.name: type(field.default) for field in fields(MemoryWidgets)}
+        unknown = next((name for name in source.inputs if name not in known), None)
+        if unknown is not None:
+            raise GraphError(f"{source.label} has no input '{unknown}'. It has: {', '.join(known)}.")
+        given = [name for name, value in source.inputs.items() if not isinstance(value, Link)]
+        values = {name: (_text if known[name] is str else _number)(source, name) for name in given}
+        return MemoryWidgets(**values).settings()
 
     def _origin(self, source: Any, wanted: Any = None) -> GraphNode | None:
         """The first node upstream along a wire that is a loader, or one of the wanted classes."""
@@ -235,6 +268,43 @@ def facts_of(loader: GraphNode, precision: str | None = None) -> Facts:
     facts = model_facts(kind, name, precision or own, None if module == "none" else module)
     has_fp32_residual = loader.inputs.get("residual") == "fp32"
     return facts._replace(weights=facts.weights._replace(fp32_residual=has_fp32_residual))
+
+
+def check_video(video: VideoShape, family: Family, node: GraphNode) -> None:
+    """Refuses a size that a run refuses, too.
+
+    Raises:
+        InvalidInputError: the models of this family cannot make it.
+    """
+    try:
+        check_video_size(video.width, video.height, video.frames, family)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{node.label}: {error}") from None
+
+
+def _number(node: GraphNode, name: str, default: float = 0.0) -> float:
+    """A number of a node; the default where it is left out, or comes over a wire.
+
+    Raises:
+        GraphError: it is none.
+    """
+    value = node.inputs.get(name, default)
+    if isinstance(value, Link):
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise GraphError(f"{name} of {node.label} must be a number, got {printable_name(repr(value))[:80]}.")
+    return int(number) if number == int(number) else number
+
+
+def _text(node: GraphNode, name: str) -> str:
+    value = node.inputs[name]
+    if not isinstance(value, str):
+        raise GraphError(f"{name} of {node.label} must be a word, got {printable_name(repr(value))[:80]}.")
+    return value
 
 
 def _lora_bytes(loras: Iterable[GraphNode]) -> int:

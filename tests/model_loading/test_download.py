@@ -1,191 +1,395 @@
-"""Missing files: the sentence, and downloads that end with the whole file or a named reason."""
+"""Downloads end with the whole file, verified, or with a named reason; what was interrupted goes on."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import multiprocessing
+import os
+import random
 import shutil
+import socket
+import ssl
 import sys
 import threading
+import urllib.error
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
-from wan_director.common.errors import DownloadError, MissingFileError, MissingPackageError
-from wan_director.model_loading.download import download, find_file
-from wan_director.model_loading.known_files import FOLDERS, KNOWN_FILES, known_file, where_to_get
+from wan_director.common.errors import DownloadError
+from wan_director.model_loading.known_files import KnownFile
+from wan_director.model_loading.publishing import download as module
+from wan_director.model_loading.publishing import transfer
+from wan_director.model_loading.publishing.causes import of_exception
+from wan_director.model_loading.publishing.download import download
 
-VAE = known_file("wan_2.1_vae.safetensors")
-SOUND = save({"w": torch.ones(100)})
+from .hub_server import Hub, serving
 
-
-class _Hub:
-    """Stands for the network: counts fetches, writes what it is told to."""
-
-    def __init__(self, data: bytes = SOUND, error: Exception | None = None) -> None:
-        self.data, self.error, self.fetches = data, error, 0
-
-    def __call__(self, repo: str, path_in_repo: str, folder: Path) -> Path:
-        self.fetches += 1
-        if self.error is not None:
-            raise self.error
-        arrived = folder / path_in_repo
-        arrived.parent.mkdir(parents=True, exist_ok=True)
-        arrived.write_bytes(self.data)
-        return arrived
+SOUND = save({"w": torch.arange(50_000, dtype=torch.float32)})
+SHA256 = hashlib.sha256(SOUND).hexdigest()
+VAE = KnownFile("wan_2.1_vae.safetensors", "vae", "a VAE", "Owner/Repo", "split/wan_2.1_vae.safetensors", len(SOUND))
+PINNED = VAE._replace(sha256=SHA256)
 
 
-def test_known_files_are_consistent() -> None:
-    assert len({file.name for file in KNOWN_FILES}) == len(KNOWN_FILES)
-    for file in KNOWN_FILES:
-        folder = {"vace_module": "", "lora": "Lightx2v/"}.get(file.kind, f"split_files/{Path(file.folder).name}/")
-        assert file.path_in_repo == folder + file.name
-        assert file.folder == FOLDERS[file.kind]
-    for kind in FOLDERS:
-        assert known_file(where_to_get(kind).split()[0]).kind == kind
-    assert known_file("sub\\folder/wan_2.1_vae.safetensors") is VAE
-    assert known_file("mine.safetensors") is None
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the user's token, proxies and cache nor the waiting between two tries."""
+    for name in list(os.environ):
+        if name.startswith(("HF_", "HUGGING", "TRANSFORMERS_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr(transfer, "_WAIT_S", 0)
+    monkeypatch.setattr(transfer, "_MAX_WAIT_S", 0)
+    usage = shutil._ntuple_diskusage(10**12, 0, 10**12)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: usage)
 
 
-def test_sizes_of_known_files_follow_from_their_shapes() -> None:
-    parameters = {
-        "wan2.2_t2v": 14.2885, "wan2.2_i2v": 14.2889, "ti2v_5B": 4.9998, "wan2.2_vae": 0.70469,
-        "vace_1.3B": 2.1540, "vace_14B": 17.3376, "module_1_3B": 0.7350, "module_14B": 3.0491,
-        "t2v_1.3B": 1.4190, "t2v_14B": 14.2885, "i2v": 16.3949, "vae": 0.12689, "umt5": 5.681, "clip": 0.6321,
-    }  # fmt: skip
-    for file in KNOWN_FILES:
-        if "fp8" in file.name or file.kind == "lora":
-            continue
-        size = next((count * 2e9 for part, count in parameters.items() if part in file.name), None)
-        assert size is None or file.size_bytes == pytest.approx(size, rel=2e-3)
-    fp8 = {
-        "wan2.1_t2v_14B_fp8_scaled.safetensors": 14.2885e9,
-        "umt5_xxl_fp8_e4m3fn_scaled.safetensors": 5.681e9 + 1.0505e9,
-    }
-    assert {name: known_file(name).size_bytes for name in fp8} == pytest.approx(fp8, rel=2e-3)
-    block = 8 * (5120 + 5120) + 2 * (5120 + 13824)  # each matrix has a pair of rank 64 in 16 bit
-    assert known_file(where_to_get("lora").split()[0]).size_bytes == pytest.approx(40 * block * 64 * 2, rel=2e-3)
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch):
+    with serving(Hub(SOUND)) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        yield hub
 
 
-def test_a_file_is_found_in_the_second_folder(tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "x.safetensors").write_bytes(b"x")
-    assert find_file("x.safetensors", "vae", [tmp_path / "a", tmp_path / "b"]) == tmp_path / "b" / "x.safetensors"
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "vae"
 
 
-def test_a_missing_known_file_tells_where_to_get_it_and_where_to_put_it(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError) as error:
-        find_file(VAE.name, "vae", [tmp_path])
-    assert str(error.value) == (
-        "wan_2.1_vae.safetensors (the VAE of Wan 2.1 and of Wan 2.2 14B, 254 MB) is missing. Get "
-        "split_files/vae/wan_2.1_vae.safetensors from Comfy-Org/Wan_2.1_ComfyUI_repackaged on the Hugging Face Hub and "
-        f"put it into {tmp_path}, or run: wan-director download wan_2.1_vae.safetensors"
-    )
+def fails(file: KnownFile, folder: Path, says: str) -> None:
+    with pytest.raises(DownloadError, match=says) as raised:
+        download(file, folder)
+    assert file.name in str(raised.value) and "hf_SECRET" not in str(raised.value)
+    assert "\n" not in str(raised.value) and "{" not in str(raised.value)
 
 
-def test_a_missing_unknown_file_tells_the_usual_ones(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"mine.safetensors is not in .* the usual ones are wan_2.1_vae"):
-        find_file("mine.safetensors", "vae", [tmp_path])
+def test_a_download_lands_whole_and_leaves_nothing_else(hub: Hub, folder: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    target = download(VAE, folder, on_bytes=lambda *counts: seen.append(counts))
+    assert target == folder / VAE.name and target.read_bytes() == SOUND
+    assert [each.name for each in folder.iterdir()] == [VAE.name]
+    assert seen[0] == (0, len(SOUND)) and seen[-1] == (len(SOUND), len(SOUND))
+    assert hub.asked[-1] == ("GET", None, None)
 
 
-def test_a_download_lands_whole_and_leaves_only_its_lock(tmp_path: Path) -> None:
-    hub = _Hub()
-    target = download(VAE, tmp_path / "vae", fetch=hub)
-    assert target == tmp_path / "vae" / VAE.name
-    assert target.read_bytes() == SOUND
-    assert download(VAE, tmp_path / "vae", fetch=hub) == target
-    assert hub.fetches == 1
-    left = [file.name for file in target.parent.rglob("*") if file.is_file()]
-    assert sorted(left) == [VAE.name, f"{VAE.name}.lock"]
+def test_twenty_cuts_cost_one_transfer_and_twenty_partial_requests(hub: Hub, folder: Path) -> None:
+    places = sorted(random.Random(7).sample(range(1, len(SOUND)), 20))
+    hub.cuts = [end - start for start, end in zip([0, *places], places)]
+    assert download(VAE, folder).read_bytes() == SOUND
+    assert sum(hub.sent) == len(SOUND)
+    ranges = [wanted for method, wanted, _ in hub.asked if method == "GET"]
+    assert ranges == [None, *(f"bytes={place}-" for place in places)]
+
+
+def test_a_later_process_goes_on_where_the_first_stopped(hub: Hub, folder: Path) -> None:
+    hub.cuts = [1000] + [0] * 10
+    fails(VAE, folder, "broke off 5 times in a row: run it again")
+    (part,) = folder.iterdir()
+    assert part.suffix == ".part" and part.read_bytes() == SOUND[:1000]
+    hub.cuts = []
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(download, (VAE, folder)) == folder / VAE.name
+    assert (folder / VAE.name).read_bytes() == SOUND
+    assert hub.asked[-1][1] == "bytes=1000-"
+
+
+def test_a_part_of_another_version_is_not_continued(hub: Hub, folder: Path) -> None:
+    hub.cuts = [1000] + [0] * 10
+    fails(VAE, folder, "broke off")
+    hub.data, hub.cuts = save({"w": torch.ones(50_000)}), []
+    assert download(VAE, folder).read_bytes() == hub.data
+    assert [each.name for each in folder.iterdir()] == [VAE.name]
+    assert hub.asked[-1][1] is None
+
+
+def test_a_part_that_is_a_link_is_not_written_through(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    hub.cuts = [1000] + [0] * 10
+    fails(VAE, folder, "broke off")
+    (part,) = folder.iterdir()
+    other = tmp_path / "other"
+    other.write_bytes(SOUND[:1000])
+    part.unlink()
+    part.symlink_to(other)
+    hub.cuts = []
+    assert download(VAE, folder).read_bytes() == SOUND and not (folder / VAE.name).is_symlink()
+    assert other.read_bytes() == SOUND[:1000]
+
+
+def test_a_server_that_cannot_send_parts_sends_the_whole_again(hub: Hub, folder: Path) -> None:
+    hub.cuts, hub.ranges = [1000], False
+    assert download(VAE, folder).read_bytes() == SOUND
+    assert hub.sent == [1000, len(SOUND)]
+
+
+def test_a_part_that_is_too_long_begins_again(hub: Hub, folder: Path) -> None:
+    hub.cuts = [1000] + [0] * 10
+    fails(VAE, folder, "broke off")
+    (part,) = folder.iterdir()
+    part.write_bytes(bytes(len(SOUND) + 1))
+    hub.cuts = []
+    assert download(VAE, folder).read_bytes() == SOUND
+
+
+@pytest.mark.parametrize("zeroed", [slice(-100, None), slice(5000, 5100)])
+def test_contents_that_differ_from_what_is_announced_come_once_more(hub: Hub, folder: Path, zeroed: slice) -> None:
+    def damage(data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[zeroed] = bytes(100)
+        return bytes(changed)
+
+    contents = [damage, lambda data: data]
+    hub.content = lambda data: contents[min(1, len(hub.sent))](data)
+    assert download(VAE, folder).read_bytes() == SOUND
+    assert len(hub.sent) == 2
+    (folder / VAE.name).unlink()
+    hub.content = damage
+    fails(VAE, folder, r"failed twice: its contents differ \(sha256\)")
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("content", "headers", "says"),
     [
-        (SOUND[:-1], "is incomplete"),
-        (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
-        (b"", "is empty"),
+        (lambda data: data[:-1], {}, r"sends 200,\d+ bytes where 200,\d+ are published"),
+        (lambda data: b"<html>Sign in</html>", {"Content-Type": "text/html"}, "a web page instead of the file"),
+        (lambda data: data, {"Content-Encoding": "gzip"}, "sent the file compressed"),
     ],
 )
-def test_what_arrives_damaged_is_not_kept(tmp_path: Path, data: bytes, says: str) -> None:
-    with pytest.raises(DownloadError, match=f"The download of wan_2.1_vae.safetensors failed: .*{says}"):
-        download(VAE, tmp_path, fetch=_Hub(data))
-    assert not (tmp_path / VAE.name).exists()
-    assert download(VAE, tmp_path, fetch=_Hub()).read_bytes() == SOUND
+def test_what_is_not_the_file_is_not_kept(hub: Hub, folder: Path, content, headers, says: str) -> None:
+    hub.content, hub.headers = content, headers
+    if "text/html" not in headers.values():
+        hub.announced = hub.linked()
+    fails(VAE, folder, says)
+    assert not (folder / VAE.name).exists()
+    hub.content, hub.headers, hub.announced = lambda data: data, {}, None
+    assert download(VAE, folder).read_bytes() == SOUND
 
 
-def _hub_error(name: str, base: type[Exception] = OSError, status: int | None = None) -> Exception:
-    """An error as libraries of any version raise it: known by its class name and HTTP status."""
-    error = type(name, (base,), {})("https://host/secret?token=hf_SECRET")
-    if status is not None:
-        error.response = type("Response", (), {"status_code": status})()
-    return error
+def test_a_page_in_place_of_every_answer_is_named(hub: Hub, folder: Path) -> None:
+    hub.announced, hub.headers = {}, {"Content-Type": "text/html; charset=utf-8"}
+    fails(VAE, folder, "a web page instead of the file")
 
 
-def _offline() -> Exception:
-    error = _hub_error("LocalEntryNotFoundError", type("EntryNotFoundError", (OSError,), {}))
-    error.__cause__ = _hub_error("OfflineModeIsEnabled", ConnectionError)
-    return error
+def test_another_file_under_the_name_is_refused_by_its_size(hub: Hub, folder: Path) -> None:
+    fails(VAE._replace(size_bytes=len(SOUND) * 42), folder, "the server offers 200,.* bytes, and the file has about")
+    fails(PINNED._replace(size_bytes=len(SOUND) + 1), folder, "the server offers")
+    assert hub.sent == []
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "says"),
+    [
+        (401, {}, "asks for its licence to be accepted"),
+        (403, {"X-Error-Code": "GatedRepo"}, "Owner/Repo asks for its licence"),
+        (403, {}, r"refused access to Owner/Repo \(403\)"),
+        (404, {"X-Error-Code": "EntryNotFound"}, "does not have it any more"),
+        (404, {}, "does not have it any more"),
+        (410, {}, "does not have it any more"),
+        (429, {"Retry-After": "30"}, "asks to slow down .*wait 30 seconds"),
+        (429, {}, "asks to slow down .*wait some minutes"),
+        (451, {}, "may not send it to where you are"),
+        (500, {}, r"has trouble \(500\)"),
+        (503, {}, r"has trouble \(503\)"),
+        (418, {}, "answered with 418"),
+    ],
+)
+def test_every_refusal_has_its_own_sentence(hub: Hub, folder: Path, status: int, headers, says: str) -> None:
+    hub.errors = [(status, headers)] * 20
+    fails(VAE, folder, f"could not be downloaded: .*{says}")
+    hub.errors = [(0, {}), *[(status, headers)] * 20]  # the question is answered, the download is not
+    fails(VAE, folder, says)
+
+
+def test_a_server_in_trouble_is_asked_again(hub: Hub, folder: Path) -> None:
+    hub.errors = [(0, {}), (503, {}), (500, {}), (429, {})]
+    assert download(VAE, folder).read_bytes() == SOUND
+
+
+def test_416_begins_again_and_then_says_so(hub: Hub, folder: Path) -> None:
+    hub.errors = [(0, {}), *[(416, {})] * 20]
+    fails(VAE, folder, r"would not send a part of the file \(416\)")
+
+
+def test_a_refused_token_is_named_and_never_shown(hub: Hub, folder: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_SECRET")
+    hub.errors = [(401, {})]
+    fails(VAE, folder, "refused the access token: set HF_TOKEN")
+    assert hub.asked[-1][2] == "Bearer hf_SECRET"
+    monkeypatch.setenv("HF_TOKEN", "hf_SECRET\nX: y")
+    with pytest.raises(DownloadError, match="holds characters that no token has") as raised:
+        download(VAE, folder)
+    assert "SECRET" not in str(raised.value)
+
+
+def test_the_token_stays_with_the_host_that_was_asked(hub: Hub, folder: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_SECRET")
+    with serving(Hub(SOUND)) as other:
+        hub.sends_on_to = other.address
+        assert download(VAE, folder).read_bytes() == SOUND
+    assert {token for *_, token in hub.asked} == {"Bearer hf_SECRET"}
+    assert [each[2] for each in other.asked] == [None]
+    assert "SECRET" not in caplog.text
+
+
+def test_the_token_of_a_login_is_used(hub: Hub, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_text("hf_SECRET\n")
+    download(VAE, folder)
+    assert hub.asked[0][2] == "Bearer hf_SECRET"
+    (folder / VAE.name).unlink()
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    download(VAE, folder)
+    assert hub.asked[-1][2] is None
+
+
+def test_a_circle_of_redirects_ends(hub: Hub, folder: Path) -> None:
+    hub.announced, hub.sends_on_to = {}, hub.address
+    fails(VAE, folder, "sent the request on too often")
+    hub.sends_on_to = "file://"
+    fails(VAE, folder, "an address that is not safe")
+
+
+def test_a_server_that_says_nothing_is_named(hub: Hub, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transfer, "ASK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(transfer, "READ_TIMEOUT_S", 0.2)
+    hub.silent_s = 1
+    fails(VAE, folder, "sent nothing for 0 seconds")
+
+
+def test_without_a_connection_the_answer_comes_at_once(folder: Path, monkeypatch) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        fails(VAE, folder, "there is no connection to 127.0.0.1: check the network")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fails(VAE, folder, r"offline mode is on \(HF_HUB_OFFLINE\)")
 
 
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (_hub_error("GatedRepoError", status=403), "asks for its licence to be accepted"),
-        (_offline(), "offline mode is on"),
-        (_hub_error("LocalEntryNotFoundError"), "there is no connection"),
-        (_hub_error("ConnectTimeout", type("TimeoutException", (Exception,), {})), "there is no connection"),
+        (urllib.error.URLError(ssl.SSLCertVerificationError(1, "self-signed")), "is not trusted"),
+        (urllib.error.URLError(ssl.SSLError(1, "wrong version number")), "is not trusted"),
+        (urllib.error.URLError(OSError("Tunnel connection failed: 407 Proxy Authentication")), "the proxy refused"),
+        (urllib.error.URLError(socket.gaierror(-2, "Name or service not known")), "there is no connection"),
         (ConnectionResetError(errno.ECONNRESET, "reset"), "there is no connection"),
-        (_hub_error("ProxyError", ConnectionError), "the proxy refused"),
-        (_hub_error("SSLError"), "the connection is not trusted"),
-        (_hub_error("RemoteEntryNotFoundError", type("EntryNotFoundError", (Exception,), {})), "does not have it"),
-        (_hub_error("HfHubHTTPError", status=401), "refused the access token"),
-        (_hub_error("HfHubHTTPError", status=429), "asks to slow down"),
-        (OSError(errno.ENOSPC, "No space left on device"), "is full: make room"),
-        (PermissionError(errno.EACCES, "denied"), "cannot be written to"),
-        (ValueError("strange"), r"the transfer failed \(ValueError\)"),
+        (OSError(errno.ENETUNREACH, "unreachable"), "there is no connection"),
+        (TimeoutError(), "sent nothing for 30 seconds"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_failures_name_their_cause_and_never_the_token(tmp_path: Path, error: Exception, says: str) -> None:
-    with pytest.raises(DownloadError, match=says) as raised:
-        download(VAE, tmp_path, fetch=_Hub(error=error))
-    assert str(raised.value).startswith("wan_2.1_vae.safetensors could not be downloaded: ")
-    assert "hf_SECRET" not in str(raised.value)
-    assert "\n" not in str(raised.value)
+def test_failures_of_a_connection_name_their_cause(error: Exception, says: str) -> None:
+    assert says in str(of_exception(error, timeout_s=30))
 
 
-def test_a_disk_without_room_is_refused_before_anything_is_fetched(tmp_path: Path, monkeypatch) -> None:
-    hub = _Hub()
+@pytest.mark.parametrize("endpoint", ["huggingface.co", "ftp://x", "http://", "https://user:pw@host", "http://h:0x"])
+def test_an_endpoint_that_is_no_address_is_refused(folder: Path, monkeypatch, endpoint: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    fails(VAE, folder, "HF_ENDPOINT is no address")
+
+
+@pytest.mark.parametrize("content", [b"12345678", b"", SOUND[:-1], b"<html>"])
+def test_a_stump_under_the_name_is_replaced(hub: Hub, folder: Path, content: bytes) -> None:
+    folder.mkdir()
+    (folder / VAE.name).write_bytes(content)
+    assert download(VAE, folder).read_bytes() == SOUND
+
+
+def test_what_lies_there_is_verified(hub: Hub, folder: Path, monkeypatch) -> None:
+    target = download(VAE, folder)
+    assert download(VAE, folder) == target and len(hub.sent) == 1
+    damaged = bytearray(SOUND)
+    damaged[-100:] = bytes(100)
+    for content in (bytes(damaged), save({"w": torch.ones(7)})):
+        target.write_bytes(content)
+        fails(VAE, folder, "but not the one that Owner/Repo publishes: .* rename or delete it")
+        fails(PINNED, folder, "but not the one that Owner/Repo publishes")
+        assert target.read_bytes() == content
+    target.write_bytes(SOUND)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert download(PINNED, folder) == download(VAE, folder) == target
+
+
+def test_a_folder_in_the_way_is_named(hub: Hub, folder: Path) -> None:
+    (folder / VAE.name).mkdir(parents=True)
+    fails(VAE, folder, "is a folder, where the file .* belongs: move it away")
+    (folder / VAE.name).rmdir()
+    folder.rmdir()
+    folder.write_text("a file")
+    fails(VAE, folder, "is no folder: give another place")
+
+
+def _cached(tmp_path: Path, data: bytes, name: str = SHA256) -> None:
+    snapshot = tmp_path / "hf" / "hub" / "models--Owner--Repo" / "snapshots" / "abc" / VAE.path_in_repo
+    snapshot.parent.mkdir(parents=True)
+    blob = tmp_path / "hf" / "hub" / "models--Owner--Repo" / "blobs" / name
+    blob.parent.mkdir()
+    blob.write_bytes(data)
+    snapshot.symlink_to(blob)
+
+
+def test_a_copy_in_the_hubs_cache_is_used(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    _cached(tmp_path, SOUND)
+    target = download(VAE, folder)
+    assert target.read_bytes() == SOUND and not target.is_symlink()
+    assert [each.name for each in folder.iterdir()] == [VAE.name]
+
+
+@pytest.mark.parametrize("copy", [SOUND[:-1], SOUND[:-100] + bytes(100), b""])
+def test_a_copy_cut_short_in_the_hubs_cache_is_fetched_anew(hub: Hub, folder: Path, tmp_path: Path, copy) -> None:
+    _cached(tmp_path, copy)
+    assert download(VAE, folder).read_bytes() == SOUND
+    assert hub.sent == [len(SOUND)]
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_fetched(hub: Hub, tmp_path: Path, monkeypatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
-    with pytest.raises(DownloadError, match=r"needs 1.3 GB on the disk of .* which has 1.0 GB free. Make room"):
-        download(VAE, tmp_path / "not yet there", fetch=hub)
-    assert hub.fetches == 0
+    with pytest.raises(DownloadError, match=r"needs 1.0 GB on the disk of .* which has 1.0 GB free. Make room"):
+        download(VAE, tmp_path / "not yet there")
+    assert hub.sent == []
 
 
-def test_two_downloads_of_one_file_fetch_it_once(tmp_path: Path) -> None:
-    first_is_in, go_on = threading.Event(), threading.Event()
-    hub = _Hub()
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "is full: make room"),
+        (errno.EACCES, "cannot be written to: check its permissions"),
+        (errno.EROFS, "cannot be written to: check its permissions"),
+        (errno.EFBIG, "FAT32"),
+        (errno.EIO, "cannot be written to .*: check the disk"),
+    ],
+)
+def test_failures_of_the_disk_name_their_cause(hub: Hub, folder: Path, monkeypatch, number: int, says: str) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
 
-    def slow(repo: str, path_in_repo: str, folder: Path) -> Path:
-        first_is_in.set()
-        go_on.wait(10)
-        return hub(repo, path_in_repo, folder)
+    monkeypatch.setattr(os, "replace", refuse)
+    fails(VAE, folder, says)
 
+
+def test_two_downloads_of_one_file_fetch_it_once(hub: Hub, folder: Path, monkeypatch) -> None:
+    both, fetched = threading.Barrier(2), module._fetched
+
+    def slow(*arguments):
+        if both.n_waiting == 0:
+            threading.Event().wait(0.3)
+        return fetched(*arguments)
+
+    monkeypatch.setattr(module, "_fetched", slow)
     results: list[Path] = []
-    threads = [threading.Thread(target=lambda: results.append(download(VAE, tmp_path, fetch=slow))) for _ in range(2)]
-    threads[0].start()
-    first_is_in.wait(10)
-    threads[1].start()
-    go_on.set()
+    threads = [threading.Thread(target=lambda: results.append(download(VAE, folder))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
     for thread in threads:
         thread.join(20)
-    assert results == [tmp_path / VAE.name] * 2
-    assert hub.fetches == 1
+    assert results == [folder / VAE.name] * 2
+    assert hub.sent == [len(SOUND)]
 
 
-def test_without_huggingface_hub_the_sentence_says_what_to_do(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingPackageError, match="pip install huggingface_hub.* by hand"):
-        download(VAE, tmp_path)
+def test_downloads_need_no_package(hub: Hub, folder: Path, monkeypatch) -> None:
+    for name in ("huggingface_hub", "filelock", "requests", "httpx", "certifi"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert download(VAE, folder).read_bytes() == SOUND

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from wan_director.common.errors import CheckpointError, MissingFileError
 from wan_director.model_loading.checkpoint import open_checkpoint
+from wan_director.model_loading.file_data import FileData
 from wan_director.model_loading.safetensors_file import TORCH_DTYPES, SafetensorsFile
 
 DTYPES = [dtype for dtype in TORCH_DTYPES.values() if dtype != torch.complex64]
@@ -168,3 +169,13 @@ def test_folders_that_are_no_model_are_explained(tmp_path: Path) -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(MissingFileError, match="There is no file"):
         open_checkpoint("nowhere.safetensors")
+
+
+@pytest.mark.parametrize("use_map", [True, False])
+def test_a_file_that_is_removed_while_it_is_read_is_named(tmp_path: Path, use_map: bool) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(bytes(64))
+    data = FileData(path, 64, use_map)
+    path.unlink()
+    with pytest.raises(CheckpointError, match="x.safetensors cannot be opened any more .*: put it back"):
+        data.read(0, torch.float32, 4)

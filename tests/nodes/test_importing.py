@@ -27,6 +27,7 @@ def test_import_brings_no_package_beside_torch():
         "def packages(): return {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
         "before = packages()\n"
         "import wan_director\n"
+        "wan_director.NODE_CLASS_MAPPINGS\n"
         "print(sorted(packages() - before))"
     )
     assert python(code) == "['wan_director']"

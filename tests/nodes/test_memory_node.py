@@ -22,7 +22,7 @@ from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.host import host, use_host
 from wan_director.nodes.memory import with_memory
-from wan_director.nodes.memory_settings import AUTOMATIC, settings_from
+from wan_director.nodes.memory_settings import AUTOMATIC, MemoryWidgets
 from wan_director.nodes.memory_tasks import bytes_of, decoding_task, sampling_task, text_task
 from wan_director.nodes.standin import HiddenHolder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
@@ -87,7 +87,7 @@ def assert_same(found, expected):
 
 
 def test_settings_as_they_are_equal_none():
-    assert memory() == AUTOMATIC == settings_from()
+    assert memory() == AUTOMATIC == MemoryWidgets().settings()
     assert_same(make(memory()), make())
 
 
@@ -170,10 +170,15 @@ def test_the_cpu_gives_the_same_and_refuses_fp16(monkeypatch):
 
 
 def test_widgets_become_settings():
-    made = settings_from("manual", "use at most", 6.5, 20, 12.0, "cpu", "auto", vae_strips=2, feed_forward_tokens=2048)
+    made = MemoryWidgets("manual", "use at most", 6.5, 20, 12.0, "cpu", "auto", 2, 2048).settings()
     assert made.budget == Budget("use at most", 6_500_000_000)
     assert (made.blocks_to_swap, made.pinned_bytes, made.strips, made.feed_forward_run) == (20, 12 * GB, 2, 2048)
-    assert settings_from("auto", blocks_to_swap=20).blocks_to_swap is None
+    assert MemoryWidgets("auto", blocks_to_swap=20).settings().blocks_to_swap is None
+
+
+def test_a_misspelt_widget_is_refused():
+    with pytest.raises(TypeError, match="vae_stripes"):
+        MemoryWidgets(vae_stripes=2)
 
 
 def test_a_vae_of_another_pack_is_left_alone():

@@ -99,9 +99,11 @@ def test_damaged_model_files_are_one_sentence(run, write, prompt, models, tmp_pa
     folder.mkdir(parents=True)
     (folder / "cut.safetensors").write_bytes(whole[:5000])
     (folder / "sd.safetensors").write_bytes((models / "vae" / "vae.safetensors").read_bytes())
+    paths = tmp_path / "extra_model_paths.yaml"
+    paths.write_text(yaml.safe_dump({"other": {"base_path": str(folder.parent), "diffusion_models": folder.name}}))
     for name, words in (("cut", "incomplete"), ("sd", "not a diffusion model")):
-        prompt["1"]["inputs"]["model_name"] = str(folder / f"{name}.safetensors")
-        code, _, err = run(write(prompt), "--quiet")
+        prompt["1"]["inputs"]["model_name"] = f"{name}.safetensors"
+        code, _, err = run(write(prompt), "--quiet", "--extra-model-paths", str(paths))
         assert code == 1 and words in err and err.count("\n") == 1
     assert main(["inspect", str(folder / "cut.safetensors")]) == 1
 
@@ -144,16 +146,6 @@ def test_inspect_and_nodes(models, capsys):
     assert "WanDirectorSampler (Wan Sampler)" in capsys.readouterr().out
     assert main(["nodes", "--json"]) == 0
     assert "WanDirectorDecode" in json.loads(capsys.readouterr().out)
-
-
-def test_download_knows_the_published_files(capsys, tmp_path):
-    assert main(["download", "?"]) == 1
-    assert "wan_2.1_vae.safetensors  the VAE of" in capsys.readouterr().err
-    there = tmp_path / "models" / "vae" / "wan_2.1_vae.safetensors"
-    there.parent.mkdir(parents=True)
-    there.touch()
-    assert main(["download", "wan_2.1_vae.safetensors", "--comfyui", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"{there}\n"
 
 
 def test_model_folders_of_a_comfyui(models, write, prompt, tmp_path, capsys):

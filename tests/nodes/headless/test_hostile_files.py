@@ -177,7 +177,9 @@ def test_weights_that_are_no_numbers_stop_the_run(bad, write, prompt, models, tm
     folder = tmp_path / "bad" / "diffusion_models"
     folder.mkdir(parents=True)
     save_file(weights, folder / "nan.safetensors", header["__metadata__"])
-    prompt["1"]["inputs"]["model_name"] = str(folder / "nan.safetensors")
-    code = main(["run", str(write(prompt)), "--models", str(models), "--output", str(tmp_path / "out"), "--quiet"])
+    (tmp_path / "paths.yaml").write_text(f"bad: {{base_path: bad, diffusion_models: {folder.name}}}")
+    prompt["1"]["inputs"]["model_name"] = "nan.safetensors"
+    where = ["--models", str(models), "--extra-model-paths", str(tmp_path / "paths.yaml")]
+    code = main(["run", str(write(prompt)), *where, "--output", str(tmp_path / "out"), "--quiet"])
     err = capsys.readouterr().err
     assert code == 1 and "no numbers (NaN or infinite)" in err and err.count("\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +181,71 @@ def test_a_size_that_is_not_known_is_asked_for(run, write, prompt, models):
 def test_a_workflow_without_work_is_refused(run, write):
     code, _, err = run(write({"1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}}), "--vram", "8GB")
     assert code == 1 and "nothing to plan" in err
+
+
+SILLY = (
+    "1x1x1", "16x16x1", "32x32x1", "833x480x81", "832x481x81", "999984x999984x1", "999984x32x999997", "32x32x999997",
+    "832x480x80", "0x0x0", "x", "xx", "832x480x81x1", "1e3x480x81", " 832x480x81", "832X480X81",
+    "\u0668\u0663\u0662x480x81", "832*480*81", "",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SILLY)
+@pytest.mark.parametrize("name", ["t2v_1.3B", "ti2v_5B"])
+def test_every_silly_size_is_planned_or_one_sentence(size, name, run):
+    code, out, err = run(ROOT / "workflows" / f"{name}.json", "--vram", "24GB", "--size", size)
+    assert code in (0, 1) and err.count("\n") == code and ("wan-director: " in err) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ("833x480x81", "The width must be a multiple of 16 pixels, got 833. Use 832 or 848."),
+        ("832x481x81", "The height must be a multiple of 16 pixels, got 481. Use 480 or 496."),
+        ("1x1x1", "The width must be at least 32 pixels, got 1."),
+    ],
+)
+def test_a_plan_refuses_the_sizes_that_a_run_refuses(size, words, run, write, prompt, models):
+    options = ("--vram", "8GB", "--models", str(models))
+    code, _, err = run(write(prompt), *options, "--size", size)
+    assert code == 1 and words in err
+    width, height, frames = map(int, size.split("x"))
+    prompt["5"]["inputs"] |= {"width": width, "height": height, "frames": frames}
+    code, _, err = run(write(prompt), *options)
+    assert code == 1 and words in err
+    assert main(["run", str(write(prompt)), "--quiet", "--models", str(models)]) == 1
+
+
+def test_a_plan_names_the_nodes_that_it_passes_over(models, tiny_host, prompt):
+    prompt["9"] = node("KSampler", "Mine\x1b[2J", model=["1", 0])
+    prompt["10"] = node("VAELoader")
+    prompt["7"]["inputs"]["vae"] = ["10", 0]
+    prompt["11"] = node("PreviewImage", images=["7", 0])
+    classes = {**wan_director.NODE_CLASS_MAPPINGS, **dict.fromkeys(("KSampler", "VAELoader", "PreviewImage"), object)}
+    text = plan_graph(parse_graph(prompt, classes), machine(8 * GB)).text
+    assert "Not planned, because what they take is not known here: " in text and "PreviewImage" not in text
+    assert all(words in text for words in ("(node 9): KSampler", "(node 10): VAELoader", "(node 7): WanDirectorDecode"))
+    assert "\x1b" not in text and text.splitlines()[-1].startswith("RAM: ")
+
+
+@pytest.mark.parametrize(
+    ("id", "name", "value", "words"),
+    [
+        ("9", "vae_stripes", 2, "has no input 'vae_stripes'. It has: mode, budget"),
+        ("9", "gigabytes", "much", "gigabytes of .* must be a number, got 'much'"),
+        ("9", "vae", 3, "vae of .* must be a word, got 3"),
+        ("6", "cfg", "high", "cfg of Sampler .* must be a number"),
+        ("5", "batch_size", [], "batch_size of Size .* must be a number"),
+        ("5", "width", "wide", "width of Size .* must be a number"),
+        ("5", "frames", 1e308, "frames"),
+    ],
+)
+def test_values_that_cannot_be_planned_are_refused(id, name, value, words, run, write, prompt, models):
+    prompt["9"] = node("WanDirectorMemory", mode="auto")
+    prompt["6"]["inputs"]["memory"] = ["9", 0]
+    prompt[id]["inputs"][name] = value
+    code, _, err = run(write(prompt), "--vram", "8GB", "--models", str(models))
+    assert code == 1 and re.search(words, err) and err.count("\n") == 1
 
 
 def test_sizes():

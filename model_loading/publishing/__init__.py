@@ -1,0 +1,1 @@
+"""Published model files: which is missing, where it is to be had, and fetching it whole."""

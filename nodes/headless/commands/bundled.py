@@ -1,0 +1,46 @@
+"""The workflows that come with the pack, by name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from ....common.errors import MissingFileError
+from ...host import PACK_FOLDER
+
+FOLDER = PACK_FOLDER / "workflows"
+
+
+def workflow_path(given: Path) -> Path:
+    """The file itself, or the bundled workflow of that name.
+
+    Raises:
+        MissingFileError: there is neither.
+    """
+    if given.exists() or given.suffix or given.parent != Path("."):
+        return given
+    names = bundled_names()
+    found = next((name for name in names if name.lower() == given.name.lower()), None)
+    if found is None:
+        near = difflib.get_close_matches(given.name, names, n=3, cutoff=0.6)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise MissingFileError(
+            f"There is no workflow file {given}, and no bundled workflow of that name.{meant} `wan-director workflows` "
+            "lists the bundled ones."
+        )
+    return FOLDER / f"{found}.json"
+
+
+def bundled_names() -> list[str]:
+    """The names of the bundled workflows: those that run without a download first."""
+    names = [path.stem for path in FOLDER.glob("*.json")]
+    return sorted(names, key=lambda name: (not name.startswith("tiny"), name))
+
+
+def bundled_models(name: str) -> Iterator[str]:
+    """The files of models that a bundled workflow loads."""
+    graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    for node in graph.values():
+        yield from (str(value) for key, value in node["inputs"].items() if key in ("model_name", "lora_name"))

@@ -1,0 +1,29 @@
+"""`nodes` and `workflows`: what there is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .bundled import bundled_models, bundled_names
+from .session import Session
+from .terminal import say
+
+
+def nodes(options: argparse.Namespace, session: Session) -> None:
+    """Prints the nodes with their inputs and outputs."""
+    if options.json:
+        say(json.dumps({id: node.GET_NODE_INFO_V1() for id, node in session.nodes().items()}, indent=1))
+        return
+    for id, node in session.nodes().items():
+        info = node.GET_NODE_INFO_V1()
+        inputs = [name if group == "required" else f"{name}?" for group in ("required", "optional")
+                  for name in info["input_order"].get(group, [])]  # fmt: skip
+        say(f"{id} ({info['display_name']})\n  {', '.join(inputs)} -> {', '.join(info['output_name']) or 'a file'}")
+
+
+def workflows(_options: argparse.Namespace, _session: Session) -> None:
+    """Prints the bundled workflows that `run` and `plan` take by name, with the files that they load."""
+    for name in bundled_names():
+        needs = "runs at once" if name.startswith("tiny") else f"with {', '.join(bundled_models(name))}"
+        say(f"{name:22}{needs}")

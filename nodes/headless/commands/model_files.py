@@ -1,0 +1,79 @@
+"""`inspect` and `download`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ....common.errors import CheckpointError, MissingFileError
+from ....common.printable import printable_name
+from ....model_loading.build import check_complete
+from ....model_loading.checkpoint import open_checkpoint
+from ....model_loading.describe import describe
+from ....model_loading.detect import inspect_checkpoint
+from ....model_loading.foreign import is_lora
+from ....model_loading.known_files import KNOWN_FILES, KnownFile, named_files
+from ....model_loading.lora import describe_lora
+from ....model_loading.publishing.download import download as fetch
+from ....model_loading.publishing.transfer import OnBytes
+from .folders import download_folder
+from .session import Session
+from .terminal import say, shows_progress
+
+
+def inspect(options: argparse.Namespace, _session: Session) -> None:
+    """Prints what a model file is; then refuses one that lacks tensors."""
+    try:
+        checkpoint = open_checkpoint(options.file)
+        if is_lora(checkpoint.tensors):
+            say(describe_lora(checkpoint))
+            return
+        spec = inspect_checkpoint(checkpoint)
+        text = describe(spec, checkpoint)
+    except OSError as error:
+        if isinstance(error, MissingFileError):
+            raise
+        raise CheckpointError(
+            f"{options.file} cannot be read ({error.strerror or type(error).__name__}). Check its permissions and the "
+            "disk, or copy it anew."
+        ) from None
+    say(text)
+    check_complete(spec)
+
+
+def download(options: argparse.Namespace, _session: Session) -> None:
+    """Downloads a published model file to where `run` finds it, and prints the path."""
+    file = _chosen(options.name)
+    folder = download_folder(options, file)
+    with _progress(file, visible=shows_progress(quiet=False)) as on_bytes:
+        path = fetch(file, folder, on_bytes=on_bytes)
+    say(path)
+
+
+def _chosen(name: str) -> KnownFile:
+    found = named_files(name)
+    if len(found) == 1 and _plain(found[0].name) == _plain(name):
+        return found[0]
+    if found:
+        names = " or ".join(file.name for file in found)
+        raise MissingFileError(f"'{printable_name(name)}' is not a file known here. Did you mean {names}?")
+    known = "\n  ".join(f"{file.name}  {file.what}" for file in KNOWN_FILES)
+    raise MissingFileError(f"'{printable_name(name)}' is not a file known here. The known ones are:\n  {known}")
+
+
+def _plain(name: str) -> str:
+    return name.strip().replace("\\", "/").rsplit("/", 1)[-1].lower().removesuffix(".safetensors")
+
+
+@contextmanager
+def _progress(file: KnownFile, *, visible: bool) -> Iterator[OnBytes]:
+    from tqdm import tqdm
+
+    with tqdm(desc=file.name, unit="B", unit_scale=True, disable=not visible, leave=True) as bar:
+
+        def show(done: int, whole: int) -> None:
+            bar.total = whole
+            bar.update(done - bar.n)
+
+        yield show

@@ -1,0 +1,70 @@
+"""`run` and `plan`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ....common.errors import InvalidInputError, OutputError
+from ....memory.budget import parse_bytes
+from ...host import use_host
+from ..core_nodes import CORE_NODES
+from ..graph import read_graph, set_value
+from ..host import HeadlessHost
+from ..plan import machine, parse_size, plan_graph
+from ..plan_table import table
+from ..runner import run_graph
+from .bundled import workflow_path
+from .folders import input_folders, model_folders
+from .session import Session
+from .terminal import complain, say, shows_progress
+
+
+def run(options: argparse.Namespace, session: Session) -> None:
+    """Runs a workflow and prints the files it saved."""
+    options.graph = workflow_path(options.graph)
+    host = HeadlessHost(
+        folders=model_folders(options),
+        inputs=input_folders(options),
+        output=options.output,
+        device_name=options.device,
+        show_progress=shows_progress(quiet=options.quiet),
+    )
+    use_host(host)
+    host.check_device()
+    classes = {**CORE_NODES, **session.nodes()}
+    graph, workflow = read_graph(options.graph, classes)
+    for assignment in options.set:
+        set_value(graph, classes, assignment, workflow)
+    with session.stop.between_blocks(host):
+        shown = run_graph(graph, classes, workflow)
+    for each in shown:
+        for saved in each.get("images", []):
+            _tell(options.output / saved["subfolder"] / saved["filename"])
+
+
+def _tell(saved: Path) -> None:
+    try:
+        say(saved)
+    except OutputError:
+        complain(f"saved: {saved}")
+        raise
+
+
+def plan(options: argparse.Namespace, session: Session) -> None:
+    """Prints what each stage of a workflow takes on a card; refuses what does not fit."""
+    if options.table:
+        say(table())
+        return
+    if options.graph is None or options.vram is None:
+        raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")
+    options.graph = workflow_path(options.graph)
+    vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
+    use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options)))
+    classes = {**CORE_NODES, **session.nodes()}
+    graph, _ = read_graph(options.graph, classes)
+    for assignment in options.set:
+        set_value(graph, classes, assignment)
+    made = plan_graph(graph, machine(vram, ram), None if options.size is None else parse_size(options.size))
+    say(made.text)
+    made.check()

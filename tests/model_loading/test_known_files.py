@@ -1,0 +1,125 @@
+"""The published files, and what is said of one that is missing."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from wan_director.common.errors import MissingFileError
+from wan_director.model_loading.known_files import FOLDERS, KNOWN_FILES, known_file, named_files, where_to_get
+from wan_director.model_loading.publishing.missing import download_command, find_file, missing_file_sentence
+
+VAE = known_file("wan_2.1_vae.safetensors")
+
+
+def test_known_files_are_consistent() -> None:
+    assert len({file.name.lower() for file in KNOWN_FILES}) == len(KNOWN_FILES)
+    for file in KNOWN_FILES:
+        folders = {
+            "Kijai/WanVideo_comfy": ("Lightx2v/" if file.name.startswith("lightx2v") else ""),
+            "Kijai/WanVideo_comfy_fp8_scaled": "I2V/",
+        }
+        folder = folders.get(file.repo, f"split_files/{Path(file.folder).name}/")
+        assert file.path_in_repo == folder + file.name
+        assert file.folder == FOLDERS[file.kind]
+    for kind in FOLDERS:
+        assert known_file(where_to_get(kind).split()[0]).kind == kind
+    assert known_file("sub\\folder/wan_2.1_vae.safetensors") is VAE
+    assert known_file("mine.safetensors") is None
+
+
+def test_sizes_of_known_files_follow_from_their_shapes() -> None:
+    parameters = {
+        "wan2.2_t2v": 14.2885, "wan2.2_i2v": 14.2889, "ti2v_5B": 4.9998, "wan2.2_vae": 0.70469,
+        "vace_1.3B": 2.1540, "vace_14B": 17.3376, "module_1_3B": 0.7350, "module_14B": 3.0491,
+        "t2v_1.3B": 1.4190, "t2v_14B": 14.2885, "i2v": 16.3949, "vae": 0.12689, "umt5": 5.681, "clip": 0.6321,
+    }  # fmt: skip
+    for file in KNOWN_FILES:
+        if "fp8" in file.name or file.kind == "lora":
+            continue
+        size = next((count * 2e9 for part, count in parameters.items() if part in file.name), None)
+        assert size is None or file.size_bytes == pytest.approx(size, rel=2e-3)
+    fp8 = {
+        "wan2.1_t2v_14B_fp8_scaled.safetensors": 14.2885e9,
+        "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors": 14.2885e9,
+        "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors": 14.2889e9,
+        "umt5_xxl_fp8_e4m3fn_scaled.safetensors": 5.681e9 + 1.0505e9,
+    }
+    assert {name: known_file(name).size_bytes for name in fp8} == pytest.approx(fp8, rel=2e-3)
+    block = 8 * (5120 + 5120) + 2 * (5120 + 13824)  # each matrix has a pair of rank 64 in 16 bit
+    assert known_file(where_to_get("lora").split()[0]).size_bytes == pytest.approx(40 * block * 64 * 2, rel=2e-3)
+    for noise in ("high", "low"):  # these in 32 bit
+        pair = known_file(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{noise}_noise.safetensors")
+        assert pair.size_bytes == pytest.approx(40 * block * 64 * 4, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("umt5_xxl_fp16", "umt5_xxl_fp16.safetensors"),
+        ("WAN_2.1_VAE", "wan_2.1_vae.safetensors"),
+        (" clip_vision_h.safetensors ", "clip_vision_h.safetensors"),
+        ("vae\\wan2.2_vae.safetensors", "wan2.2_vae.safetensors"),
+        ("wan2.2_i2v_high_noise_14B_fp8_scaled", "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors"),
+        ("wan2.1_vae", "wan_2.1_vae.safetensors"),
+        ("umt5-xxl-fp16", "umt5_xxl_fp16.safetensors"),
+    ],
+)
+def test_files_are_found_by_the_names_that_people_use(name: str, found: str) -> None:
+    assert found in [file.name for file in named_files(name)]
+    assert named_files("") == named_files("something else") == []
+
+
+def test_a_file_is_found_in_the_second_folder(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x.safetensors").write_bytes(b"x")
+    assert find_file("x.safetensors", "vae", [tmp_path / "a", tmp_path / "b"]) == tmp_path / "b" / "x.safetensors"
+
+
+def test_a_missing_known_file_tells_where_to_get_it_and_where_to_put_it(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError) as error:
+        find_file(VAE.name, "vae", [tmp_path])
+    assert str(error.value) == (
+        "wan_2.1_vae.safetensors (the VAE of Wan 2.1 and of Wan 2.2 14B, 254 MB) is missing. Get "
+        "split_files/vae/wan_2.1_vae.safetensors from Comfy-Org/Wan_2.1_ComfyUI_repackaged on the Hugging Face Hub and "
+        f"put it into {tmp_path}, or run: wan-director download wan_2.1_vae.safetensors --to {tmp_path}"
+    )
+    assert missing_file_sentence(VAE.name, "vae").endswith(
+        "put it into models/vae, or run: wan-director download wan_2.1_vae.safetensors"
+    )
+
+
+def test_a_missing_unknown_file_tells_the_usual_ones(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"mine.safetensors is not in .* the usual ones are wan_2.1_vae"):
+        find_file("mine.safetensors", "vae", [tmp_path])
+
+
+def test_a_missing_file_names_a_few_that_are_there_the_likely_ones_first() -> None:
+    present = [f"{number}.safetensors" for number in range(20)] + ["wan_t2v_fp8.safetensors"]
+    sentence = missing_file_sentence("wan_t2v_fp16.safetensors", "dit", ["models/diffusion_models"], present)
+    assert sentence == (
+        "wan_t2v_fp16.safetensors is not in models/diffusion_models. Put it there, or choose another: "
+        "wan_t2v_fp8.safetensors, 0.safetensors, 1.safetensors, 2.safetensors, 3.safetensors and 16 more."
+    )
+
+
+def test_a_file_of_that_name_in_another_subfolder_is_mentioned() -> None:
+    for name in (VAE.name, "Wan\\WAN_2.1_vae.safetensors"):
+        sentence = missing_file_sentence(name, "vae", ["models/vae"], ["sub/wan_2.1_vae.safetensors"])
+        assert sentence.endswith(
+            " is not in models/vae, but sub/wan_2.1_vae.safetensors is: choose that, or move the file."
+        )
+
+
+def test_names_and_folders_in_sentences_are_harmless() -> None:
+    assert "\x1b" not in missing_file_sentence("\x1b[2J.safetensors", "vae", [], ["\x1b]0;x.safetensors"])
+    command = download_command(VAE.name, Path("my models/vae"))
+    assert shlex.split(command)[-1] == "my models/vae"
+
+
+def test_recorded_hashes_are_hashes() -> None:
+    recorded = [file.sha256 for file in KNOWN_FILES if file.sha256]
+    assert len(set(recorded)) == len(recorded) >= 18
+    assert all(len(each) == 64 and int(each, 16) for each in recorded)
+    assert known_file("wan_2.1_vae.safetensors").size_bytes == 253_815_318

@@ -1,0 +1,94 @@
+"""`wan-director download`: names as people write them, and the folder that `run` looks into."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save
+from wan_director.__main__ import main
+from wan_director.model_loading import known_files
+from wan_director.model_loading.publishing import missing
+
+from ...model_loading.hub_server import Hub, serving
+
+DATA = save({"w": torch.ones(100)})
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A Hub with small files under the published names."""
+    small = tuple(file._replace(size_bytes=len(DATA), sha256=None) for file in known_files.KNOWN_FILES)
+    for module in (known_files, missing):
+        monkeypatch.setattr(module, "KNOWN_FILES", small)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with serving(Hub(DATA)) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        yield hub
+
+
+@pytest.mark.parametrize("name", ["?", "nothing like it", ""])
+def test_an_unknown_name_lists_the_published_files(name, capsys):
+    assert main(["download", name]) == 1
+    assert "wan_2.1_vae.safetensors  the VAE of" in capsys.readouterr().err
+
+
+def test_a_near_miss_is_suggested_and_not_downloaded(capsys, hub):
+    assert main(["download", "umt5-xxl-fp16"]) == 1
+    err = capsys.readouterr().err
+    assert "Did you mean umt5_xxl_fp16.safetensors" in err and err.count("\n") == 1 and hub.asked == []
+
+
+@pytest.mark.parametrize("name", ["wan_2.1_vae", "WAN_2.1_VAE.safetensors", "vae\\wan_2.1_vae.safetensors"])
+def test_the_readmes_names_are_known(name, capsys, hub):
+    assert main(["download", name]) == 0
+    assert capsys.readouterr().out == "models/vae/wan_2.1_vae.safetensors\n"
+
+
+def _places(tmp_path: Path) -> dict[str, tuple[list[str], Path]]:
+    """Options of `run`, and where it then looks for text encoders first."""
+    (tmp_path / "my models" / "text_encoders").mkdir(parents=True)
+    (tmp_path / "ComfyUI" / "models").mkdir(parents=True)
+    paths = {"mine": {"base_path": str(tmp_path / "other disk"), "text_encoders": "encoders\nmore"}}
+    (tmp_path / "paths.yaml").write_text(yaml.safe_dump(paths))
+    return {
+        "default": ([], Path("models/text_encoders")),
+        "models": (["--models", "my models"], Path("my models/text_encoders")),
+        "comfyui": (["--comfyui", str(tmp_path / "ComfyUI")], tmp_path / "ComfyUI/models/text_encoders"),
+        "extra": (["--extra-model-paths", str(tmp_path / "paths.yaml")], tmp_path / "other disk/encoders"),
+        "to": (["--to", "here"], Path("here")),
+    }
+
+
+@pytest.mark.parametrize("options", ["default", "models", "comfyui", "extra", "to"])
+def test_a_download_goes_where_run_looks(options, capsys, hub, tmp_path):
+    given, folder = _places(tmp_path)[options]
+    assert main(["download", "umt5_xxl_fp16", *given]) == 0
+    target = Path(capsys.readouterr().out.rstrip("\n"))
+    assert target == folder / "umt5_xxl_fp16.safetensors" and target.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("options", ["default", "models", "comfyui", "extra"])
+def test_the_hint_of_a_missing_file_downloads_it_to_where_run_looks(options, capsys, hub, tmp_path, write, prompt):
+    given, folder = _places(tmp_path)[options]
+    prompt["3"]["inputs"]["text_encoder_name"] = "umt5_xxl_fp16.safetensors"
+    assert main(["run", str(write(prompt)), "--quiet", *given]) == 1
+    sentence = capsys.readouterr().err.strip()
+    command = sentence.rpartition("or run: ")[2]
+    assert f"put it into {folder}" in sentence and ("--to" in command) == (options != "default")
+    assert main(shlex.split(command)[1:]) == 0
+    assert (folder / "umt5_xxl_fp16.safetensors").is_file()
+    assert main(["run", str(write(prompt)), "--quiet", *given]) == 1
+    assert "is missing" not in capsys.readouterr().err
+
+
+def test_offline_the_answer_comes_without_a_request(capsys, hub, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["download", "wan_2.1_vae"]) == 1
+    assert "offline mode is on" in capsys.readouterr().err and hub.asked == []
