@@ -203,7 +203,7 @@ def layers_for(spec: ModelSpec, casting: Casting | None = None) -> ModuleType:
 
 def _open(path: str | Path, kind: Kind) -> tuple[Checkpoint, ModelSpec]:
     checkpoint = open_checkpoint(path)
-    spec = inspect_checkpoint(checkpoint)
+    spec = inspect_checkpoint(checkpoint, kind)
     require_kind(spec, kind)
     return checkpoint, spec
 
@@ -220,6 +220,8 @@ def _announce(
     if choose_casting(spec, precision) is not None:
         name = f"{precision}, the rest in {name}"
     logger.info("Loading %s: %s, %s, %s.", spec.path.name, spec.title, size, name)
+    for note in spec.notes:
+        logger.warning("%s: %s", spec.path.name, note)
     if choice.reason is not None:
         logger.info("%s is loaded in %s.", spec.path.name, choice.reason)
     return choice.dtype

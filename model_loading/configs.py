@@ -24,12 +24,12 @@ _LEVELS_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # only the VA
 
 
 class Tensors:
-    """Shapes of a file's tensors under their official names."""
+    """Shapes of a file's tensors under their official names; `infos` has them under the file's own."""
 
     def __init__(self, file_name: str, infos: Mapping[str, TensorInfo], sources: Mapping[str, Source]) -> None:
         self.file_name = file_name
         self.keys = sources.keys()
-        self._infos = infos
+        self.infos = infos
         self._sources = sources
 
     def shape(self, key: str) -> tuple[int, ...]:
@@ -39,7 +39,7 @@ class Tensors:
             CheckpointError: it is not in the file.
         """
         source = self._sources.get(key)
-        shapes = [self._infos[part].shape for part in source.keys if part in self._infos] if source else []
+        shapes = [self.infos[part].shape for part in source.keys if part in self.infos] if source else []
         if not shapes:
             raise CheckpointError(f"{self.file_name} lacks the tensor {key!r}: it is incomplete; download it again.")
         if source.transposed:

@@ -16,7 +16,9 @@ from .key_maps.renaming import Source
 from .precision import all_finite
 from .quantization import layers
 from .quantization.casting import Casting, cast_matrix, is_cast
+from .quantization.scales import SCALE_COMPANIONS
 from .quantization.stored import StoredWeight
+from .refusals import more_than_known
 from .spec import KIND_TITLES, ModelSpec
 
 Progress = Callable[[int, int], None]
@@ -72,13 +74,19 @@ def _storing_layer(module: nn.Module, key: str) -> layers.Linear | layers.Embedd
 
 
 def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
-    """Compares the names in a file with those of the module; tensors too many are told of in the log.
+    """Compares the names in a file with those of the module.
+
+    What a transformer has beside the module's is a part of what it does, so that the file is refused; marks, counters
+    and scales without use, and what any other model has beside, are told of in the log.
 
     Raises:
-        CheckpointError: some are missing.
+        CheckpointError: some are missing, or a transformer has more.
     """
     missing = [key for key in expected if key not in spec.sources]
     unexpected = sorted(key for key in spec.sources if key not in expected)
+    parts = [key for key in unexpected if "." in key and not key.endswith(SCALE_COMPANIONS)]
+    if parts and spec.kind in ("dit", "vace_module"):
+        raise more_than_known(spec.path.name, spec.title, parts)
     if missing:
         names = ", ".join(missing[:5])
         raise CheckpointError(

@@ -26,6 +26,21 @@ _LORA_PIECES = (
     "lycoris_", ".oft_blocks", ".oft_R", ".boft_R", ".ia3_l", ".vera_lambda_", ".hra_u", ".lora_E",
 )  # fmt: skip
 
+# Additions to a model that are made and used as LoRAs are. Source: PEFT 0.21, lycoris-lora 4.1.3.
+_LORA_KIN = (
+    Signature("a BOFT adapter", None, (".boft_R",)),
+    Signature("an OFT adapter", None, (".oft_blocks",)),
+    Signature("an OFT adapter", None, (".oft_diag",)),
+    Signature("an OFT adapter", None, (".oft_R",)),
+    Signature("a GLoRA", None, (".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight")),
+    Signature("an (IA)3 adapter", None, (".ia3_l",)),
+    Signature("an (IA)3 adapter", None, (".on_input",)),
+    Signature("a VeRA", None, (".vera_lambda_",)),
+    Signature("a LoHa", None, (".hada_w",)),
+    Signature("a SHiRA or FourierFT adapter", None, (".fourierft_spectrum",)),
+    Signature("a LyCORIS adapter", None, ("lycoris_",)),
+)
+
 # More specific signatures come first: the first match names the file.
 SIGNATURES = (
     # Image and video transformers
@@ -91,34 +106,16 @@ SIGNATURES = (
 )
 
 
-# Wan models whose conditioning this version does not have, by the names only they carry.
-WAN_VARIANTS = (
-    Signature("Wan 2.2 S2V (speech to video)", "dit", ("casual_audio_encoder.",)),
-    Signature("Wan 2.2 S2V (speech to video)", "dit", ("audio_injector.",)),
-    Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
-    Signature("Wan 2.2 Animate", "dit", ("pose_patch_embedding.weight",)),
-    Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
-    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.",)),
-    Signature("Wan Fun-Camera", "dit", ("control_adapter.conv.weight",)),
-    Signature("Wan Fun-Control with a reference image", "dit", ("ref_conv.weight",)),
-    Signature("ReCamMaster", "dit", ("blocks.0.cam_encoder.",)),
-    Signature("SkyReels-V2 DF", "dit", ("fps_projection.",)),
-)
-
-# (input channels, output channels) of Wan transformers that need conditioning this version does not have.
-WAN_VARIANTS_BY_CHANNELS = {
-    (148, 48): "Wan 2.2 Fun-Control 5B",
-    (100, 48): "Wan 2.2 Fun-InP 5B",
-    (32, 16): "Wan Fun-Camera",
-    (48, 16): "Wan 2.1 Fun-Control",
-    (52, 16): "Wan 2.2 Fun-Control",
-}
-
-
 def is_lora(names: Iterable[str]) -> bool:
     """Whether these tensor names are those of a LoRA."""
     text = _joined(names)
     return any(piece in text for piece in _LORA_PIECES)
+
+
+def lora_kin(names: Iterable[str]) -> str | None:
+    """What an addition to a model is called that is no LoRA but its kin, such as OFT; None if these names are none."""
+    signature = match(_LORA_KIN, names)
+    return signature.title if signature is not None else None
 
 
 def match(signatures: Iterable[Signature], names: Iterable[str]) -> Signature | None:

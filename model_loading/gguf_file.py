@@ -39,6 +39,7 @@ class GgufFile:
     def __init__(self, path: Path, use_map: bool = sys.platform != "win32") -> None:
         self.path = path
         self.size_bytes = path.stat().st_size
+        self.notes: tuple[str, ...] = ()
         self._data = FileData(path, self.size_bytes, use_map)
         header = read_header(path, self.size_bytes)
         if header.metadata.get(_SPLIT_COUNT, "0") not in ("0", "1"):

@@ -79,6 +79,7 @@ class SafetensorsFile:
     def __init__(self, path: Path, use_map: bool = sys.platform != "win32") -> None:
         self.path = path
         self.size_bytes = path.stat().st_size
+        self.notes: tuple[str, ...] = ()
         self._data = FileData(path, self.size_bytes, use_map)
         header, data_start = _read_header(path, self.size_bytes)
         metadata = header.pop("__metadata__", None) or {}

@@ -44,6 +44,7 @@ class TorchFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size_bytes = path.stat().st_size
+        self.notes: tuple[str, ...] = ()
         self.metadata: MappingProxyType[str, str] = MappingProxyType({})
         _require_safe_torch(path)
         is_zip = has_magic(path, b"PK\x03\x04")
