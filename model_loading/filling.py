@@ -16,6 +16,7 @@ from .key_maps.renaming import Source
 from .precision import all_finite
 from .quantization import layers
 from .quantization.casting import Casting, cast_matrix, is_cast
+from .quantization.comfy_quant import COMFY_QUANT
 from .quantization.scales import SCALE_COMPANIONS
 from .quantization.stored import StoredWeight
 from .refusals import more_than_known
@@ -84,7 +85,7 @@ def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
     """
     missing = [key for key in expected if key not in spec.sources]
     unexpected = sorted(key for key in spec.sources if key not in expected)
-    parts = [key for key in unexpected if "." in key and not key.endswith(SCALE_COMPANIONS)]
+    parts = [key for key in unexpected if "." in key and not _belongs_to_a_weight(key, expected, spec)]
     if parts and spec.kind in ("dit", "vace_module"):
         raise more_than_known(spec.path.name, spec.title, parts)
     if missing:
@@ -100,6 +101,12 @@ def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
         )  # fmt: skip
     if spec.extras:
         logger.debug("%s: left out beside the weights: %s.", spec.path.name, ", ".join(spec.extras[:20]))
+
+
+def _belongs_to_a_weight(key: str, expected: Mapping[str, Tensor], spec: ModelSpec) -> bool:
+    """Whether a tensor lies beside a quantised weight; where its format is unknown, reading the weight tells so."""
+    is_marked = spec.weight_format is COMFY_QUANT and key.rpartition(".")[0] + ".weight" in expected
+    return is_marked or key.endswith(SCALE_COMPANIONS)
 
 
 @dataclass(frozen=True, slots=True)
