@@ -241,7 +241,7 @@ def _said_beside(path: Path) -> str | None:
     kind, name = table.get("model_type"), table.get("_class_name")
     if isinstance(kind, str):
         return _bare(kind)
-    bare = _bare(name).removesuffix("model").removesuffix("3d") if isinstance(name, str) else "wan"
+    bare = _bare(name).replace("model", "").replace("3d", "") if isinstance(name, str) else "wan"
     return None if bare in _PLAIN_CLASSES else bare.removesuffix("transformer").removeprefix("wan")
 
 
