@@ -13,14 +13,13 @@ from ..common.errors import CheckpointError
 from ..dit.config import DiTConfig
 from .checkpoint import Checkpoint, TensorInfo
 from .configs import Tensors, read_config
-from .foreign import is_lora, lora_kin
+from .foreign import is_lora
 from .key_maps.layouts import Kind, Layout, all_prefixes, find_layout, plain_name
 from .key_maps.renaming import Source
-from .known_files import EXAMPLES
 from .quantization.blockwise import unpacked
 from .quantization.plain import FLOATS
 from .quantization.weight_formats import find_weight_format
-from .refusals import more_than_known, unknown_file, unreadable_format
+from .refusals import addition, more_than_known, unknown_file, unreadable_format
 from .spec import ModelSpec
 from .titles import FAMILY_KEY, find_family, find_preset, start_image, title
 from .variants import refuse_channels, refuse_variants, said_model_type, same_shape_notes
@@ -59,7 +58,8 @@ def inspect_checkpoint(checkpoint: Checkpoint, wanted: Kind | None = None) -> Mo
     """
     name = checkpoint.path.name
     names = {plain_name(key): key for key in checkpoint.tensors}
-    _refuse_additions(name, names)
+    if is_lora(names):
+        raise addition(name, names)
     found = find_layout(names, wanted)
     if found is None:
         raise unknown_file(checkpoint, names)
@@ -123,9 +123,7 @@ def _notes(
     notes = list(checkpoint.notes)
     others = [other for other in all_prefixes(layout, names) if other != prefix]
     if others:
-        notes.append(
-            f"It holds the model {len(others) + 1} times; the one behind {prefix!r} is read, not {others[0]!r}."
-        )
+        notes.append(f"It holds {len(others) + 1} models; the one behind {prefix!r} is read, not {others[0]!r}.")
     if isinstance(config, DiTConfig) and layout.kind == "dit" and FAMILY_KEY not in checkpoint.metadata:
         notes += same_shape_notes(checkpoint.path, config, said)
     return tuple(notes)
@@ -195,15 +193,3 @@ def _plain_dtype(weights: Mapping[str, TensorInfo]) -> str:
         return main
     halves = Counter(info.dtype for info in weights.values() if info.dtype in ("BF16", "F16"))
     return halves.most_common(1)[0][0] if halves else "BF16"
-
-
-def _refuse_additions(name: str, names: Mapping[str, str]) -> None:
-    """Refuses a LoRA and its kin."""
-    kin = "a LoRA" if is_lora(names) else lora_kin(names)
-    if kin is None:
-        return
-    what = "an addition to a model" if kin == "a LoRA" else "kin of a LoRA, an addition to a model"
-    raise CheckpointError(
-        f"{name} is {kin}, {what} and not a model itself: put it into models/loras and choose "
-        f"it in Wan LoRA. Here choose a full model, for example {EXAMPLES['dit']}."
-    )

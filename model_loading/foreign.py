@@ -26,21 +26,6 @@ _LORA_PIECES = (
     "lycoris_", ".oft_blocks", ".oft_R", ".boft_R", ".ia3_l", ".vera_lambda_", ".hra_u", ".lora_E",
 )  # fmt: skip
 
-# Additions to a model that are made and used as LoRAs are. Source: PEFT 0.21, lycoris-lora 4.1.3.
-_LORA_KIN = (
-    Signature("a BOFT adapter", None, (".boft_R",)),
-    Signature("an OFT adapter", None, (".oft_blocks",)),
-    Signature("an OFT adapter", None, (".oft_diag",)),
-    Signature("an OFT adapter", None, (".oft_R",)),
-    Signature("a GLoRA", None, (".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight")),
-    Signature("an (IA)3 adapter", None, (".ia3_l",)),
-    Signature("an (IA)3 adapter", None, (".on_input",)),
-    Signature("a VeRA", None, (".vera_lambda_",)),
-    Signature("a LoHa", None, (".hada_w",)),
-    Signature("a SHiRA or FourierFT adapter", None, (".fourierft_spectrum",)),
-    Signature("a LyCORIS adapter", None, ("lycoris_",)),
-)
-
 # More specific signatures come first: the first match names the file.
 SIGNATURES = (
     # Image and video transformers
@@ -110,12 +95,6 @@ def is_lora(names: Iterable[str]) -> bool:
     """Whether these tensor names are those of a LoRA."""
     text = _joined(names)
     return any(piece in text for piece in _LORA_PIECES)
-
-
-def lora_kin(names: Iterable[str]) -> str | None:
-    """What an addition to a model is called that is no LoRA but its kin, such as OFT; None if these names are none."""
-    signature = match(_LORA_KIN, names)
-    return signature.title if signature is not None else None
 
 
 def match(signatures: Iterable[Signature], names: Iterable[str]) -> Signature | None:

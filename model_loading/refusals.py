@@ -8,7 +8,8 @@ from ..common.errors import CheckpointError
 from .checkpoint import Checkpoint, TensorInfo
 from .foreign import SIGNATURES, Signature, match
 from .key_maps.layouts import Kind
-from .known_files import FOLDERS, where_to_get
+from .known_files import EXAMPLES, FOLDERS, where_to_get
+from .lora.kin import other_adapter
 from .quantization.weight_formats import known_quantisation, name_quantisation
 from .variants import WAN_VARIANTS
 
@@ -47,6 +48,8 @@ def unknown_file(checkpoint: Checkpoint, names: Iterable[str]) -> CheckpointErro
     if quantisation is not None and remains is not None:
         return _not_supported(name, remains.title, quantisation, remains.kind)
     signature = match(SIGNATURES, names)
+    if signature is None and other_adapter(names) is not None:
+        return addition(name, names)
     if signature is None:
         first = names[0] if names else "none"
         stored = f", stored as {quantisation}" if quantisation is not None else ""
@@ -56,6 +59,16 @@ def unknown_file(checkpoint: Checkpoint, names: Iterable[str]) -> CheckpointErro
         )
     return CheckpointError(
         f"{name} is {signature.title}, which does not belong to Wan 2.1. Get {where_to_get(signature.kind or 'dit')}."
+    )
+
+
+def addition(name: str, names: Iterable[str]) -> CheckpointError:
+    """The error for a LoRA, or an adapter of its kin, that was chosen as a model."""
+    other = other_adapter(names)
+    title = f"a {other[0]} adapter (kin of a LoRA)" if other is not None else "a LoRA"
+    return CheckpointError(
+        f"{name} is {title}, an addition to a model and not a model itself: put it into models/loras and choose it in "
+        f"Wan LoRA. Here choose a full model, for example {EXAMPLES['dit']}."
     )
 
 
