@@ -15,6 +15,7 @@ from torch import Tensor
 from ..common.errors import CheckpointError, MissingFileError
 from .file_type import describe_content, has_magic, human_bytes
 from .gguf_file import GgufFile
+from .gguf_parts import part_names
 from .safetensors_file import MAX_TENSORS, SafetensorsFile, TensorInfo
 from .spellings import respelled
 from .torch_file import TorchFile
@@ -116,7 +117,7 @@ def files_of(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
     if not (path.name.endswith(_INDEX_ENDING) or _SHARD_NAME.fullmatch(path.name)):
-        return [path]
+        return sorted({path, *part_names(path)})
     parts = (file for file in path.parent.glob("*.safetensors") if _SHARD_NAME.fullmatch(file.name))
     return sorted({path, *path.parent.glob("*" + _INDEX_ENDING), *parts})
 

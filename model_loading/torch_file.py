@@ -121,10 +121,11 @@ def _check_globals(path: Path, pickles: list[io.BytesIO]) -> set[str]:
     names = set()
     try:
         for opcode, argument, _ in chain.from_iterable(pickletools.genops(data) for data in pickles):
-            if opcode.name in ("GLOBAL", "INST"):
+            is_name = opcode.name in ("GLOBAL", "INST")
+            if is_name and not _PLAIN_GLOBAL.fullmatch(argument):
+                raise _refused(path, f"code ({argument.replace(' ', '.')[:80]})")
+            if is_name:
                 names.add(argument)
-                if not _PLAIN_GLOBAL.fullmatch(argument):
-                    raise _refused(path, f"code ({argument.replace(' ', '.')[:80]})")
             if opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
                 raise _refused(path, "more than plain weights")
     except (ValueError, OverflowError, MemoryError):
