@@ -41,7 +41,7 @@ class ComfyQuantFormat:
     """
 
     name: str = "a format per layer"
-    companions: tuple[str, ...] = (*SCALE_COMPANIONS, _MARKER, ".weight_scale_2")
+    companions: tuple[str, ...] = (*SCALE_COMPANIONS, _MARKER, ".weight_scale_2", ".weight_scalar", ".pre_quant_scale")
 
     def matches(self, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bool:
         """There is a marker tensor, or the header tells of quantised layers and there are some."""
@@ -147,13 +147,15 @@ def _read_blocks(checkpoint: Checkpoint, key: str, config: LayerConfig) -> Store
     return read_block_scaled(checkpoint, key, scale)
 
 
-# The rowwise, blockwise and block3d ones are convert-to-quant's (1.3.4), which ComfyUI itself does not read.
+# The hybrid, rowwise, blockwise and block3d ones are convert-to-quant's (1.3.4), which ComfyUI itself does not read.
 _READERS: Mapping[str, Callable[[Checkpoint, str, LayerConfig], Tensor | StoredWeight]] = {
     "float8_e4m3fn": _read_fp8,
     "float8_e5m2": _read_fp8,
     "int8_tensorwise": _read_int8,
     "nvfp4": lambda checkpoint, key, config: read_nvfp4(checkpoint, key),
     "mxfp8": lambda checkpoint, key, config: read_mxfp8(checkpoint, key),
+    # With a coarser scale beside it (weight_scalar) for cards that cannot multiply mxfp8; the fine ones are exact.
+    "hybrid_mxfp8": lambda checkpoint, key, config: read_mxfp8(checkpoint, key),
     "float8_e4m3fn_rowwise": _read_blocks,
     "float8_e4m3fn_blockwise": _read_blocks,
     "float8_e4m3fn_block3d": _read_blocks,

@@ -148,6 +148,19 @@ def test_a_whole_file_of_nvfp4_loads_as_its_true_size(tmp_path: Path, weights: S
     assert_computes(loaded.module, exact)
 
 
+def test_mxfp8_with_a_coarser_scale_beside_it_is_read_by_the_fine_ones(tmp_path: Path, weights: State) -> None:
+    kitchen = pytest.importorskip("comfy_kitchen")
+
+    def make(weight: Tensor) -> tuple[State, Tensor]:
+        codes, blocks = kitchen.quantize_mxfp8(weight)
+        ends = {".weight": codes, ".weight_scale": blocks.view(torch.uint8), ".weight_scalar": torch.tensor(0.01)}
+        marker = comfy_marker({"format": "hybrid_mxfp8", "group_size": 32})
+        return ends | {".comfy_quant": marker}, kitchen.dequantize_mxfp8(codes, blocks, torch.float32)
+
+    state, exact = quantised(weights, in_blocks(weights), make)
+    assert_computes(load_dit(save(tmp_path, state), precision="fp32", device="cpu").module, exact)
+
+
 @pytest.mark.parametrize("as_bytes", [True, False], ids=["U8", "F8_E8M0"])
 def test_a_scale_of_mxfp8_that_is_no_number_is_named(tmp_path: Path, weights: State, as_bytes: bool) -> None:
     kitchen = pytest.importorskip("comfy_kitchen")
