@@ -203,7 +203,7 @@ def layers_for(spec: ModelSpec, casting: Casting | None = None) -> ModuleType:
 
 def _open(path: str | Path, kind: Kind) -> tuple[Checkpoint, ModelSpec]:
     checkpoint = open_checkpoint(path)
-    spec = inspect_checkpoint(checkpoint)
+    spec = inspect_checkpoint(checkpoint, kind)
     require_kind(spec, kind)
     return checkpoint, spec
 
@@ -222,6 +222,8 @@ def _announce(
     if abs(loaded - size) > 0.1 * size:
         name = f"{name} ({human_bytes(loaded)} in memory)"
     logger.info("Loading %s: %s, %s, %s.", spec.path.name, spec.title, human_bytes(size), name)
+    for note in spec.notes:
+        logger.warning("%s: %s", spec.path.name, note)
     if choice.reason is not None:
         logger.info("%s is loaded in %s.", spec.path.name, choice.reason, extra={"once": choice.reason})
     return choice.dtype

@@ -15,7 +15,9 @@ from torch import Tensor
 from ..common.errors import CheckpointError, MissingFileError
 from .file_type import describe_content, has_magic, human_bytes
 from .gguf_file import GgufFile
+from .gguf_parts import part_names
 from .safetensors_file import MAX_TENSORS, SafetensorsFile, TensorInfo
+from .spellings import respelled
 from .torch_file import TorchFile
 
 __all__ = ["Checkpoint", "TensorInfo", "files_of", "human_bytes", "open_checkpoint"]
@@ -31,12 +33,16 @@ _PIPELINE_FILE = "model_index.json"
 
 
 class Checkpoint(Protocol):
-    """A model on disk. Nothing but the header is in memory; tensors are read one by one."""
+    """A model on disk. Nothing but the header is in memory; tensors are read one by one.
+
+    `notes` are what has to be said about how the file is read, as parts of a sentence about it.
+    """
 
     path: Path
     size_bytes: int
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
+    notes: tuple[str, ...]
 
     def read(self, key: str) -> Tensor:
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
@@ -53,6 +59,7 @@ class ShardedCheckpoint:
         self.shards = shards
         self.size_bytes = sum(shard.size_bytes for shard in shards)
         self.metadata = shards[0].metadata
+        self.notes: tuple[str, ...] = ()
         self._shard_of = {key: shard for shard in shards for key in shard.tensors}
         count = sum(len(shard.tensors) for shard in shards)
         if len(self._shard_of) != count or count > MAX_TENSORS:
@@ -82,7 +89,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         MissingFileError: there is nothing at `path`, or a part of a split model is missing.
         CheckpointError: the file is damaged, unsafe or no model file; the message says what it is and what to do.
     """
-    path = Path(path)
+    return respelled(_open(Path(path)))
+
+
+def _open(path: Path) -> Checkpoint:
+    """The file as it is."""
     if os.path.isdir(path):  # unlike the methods of Path, these take a name that no file can have
         return _open_folder(path)
     if not os.path.isfile(path):
@@ -106,7 +117,7 @@ def files_of(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
     if not (path.name.endswith(_INDEX_ENDING) or _SHARD_NAME.fullmatch(path.name)):
-        return [path]
+        return sorted({path, *part_names(path)})
     parts = (file for file in path.parent.glob("*.safetensors") if _SHARD_NAME.fullmatch(file.name))
     return sorted({path, *path.parent.glob("*" + _INDEX_ENDING), *parts})
 

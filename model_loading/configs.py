@@ -15,6 +15,7 @@ from ..vae3d.config import VAEConfig
 from .checkpoint import TensorInfo
 from .key_maps.layouts import Kind
 from .key_maps.renaming import Source
+from .known_files import where_to_get
 
 HEADS_KEY = "wan_director.heads"
 _DIT_HEAD_DIM = 128  # in every published Wan transformer
@@ -24,12 +25,12 @@ _LEVELS_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # only the VA
 
 
 class Tensors:
-    """Shapes of a file's tensors under their official names."""
+    """Shapes of a file's tensors under their official names; `infos` has them under the file's own."""
 
     def __init__(self, file_name: str, infos: Mapping[str, TensorInfo], sources: Mapping[str, Source]) -> None:
         self.file_name = file_name
         self.keys = sources.keys()
-        self._infos = infos
+        self.infos = infos
         self._sources = sources
 
     def shape(self, key: str) -> tuple[int, ...]:
@@ -39,7 +40,7 @@ class Tensors:
             CheckpointError: it is not in the file.
         """
         source = self._sources.get(key)
-        shapes = [self._infos[part].shape for part in source.keys if part in self._infos] if source else []
+        shapes = [self.infos[part].shape for part in source.keys if part in self.infos] if source else []
         if not shapes:
             raise CheckpointError(f"{self.file_name} lacks the tensor {key!r}: it is incomplete; download it again.")
         if source.transposed:
@@ -123,6 +124,7 @@ def _read_vace(tensors: Tensors, layers: int) -> dict[str, int]:
 def _read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
     if _LEVELS_KEY in tensors.keys:
         return _read_vae_levels(tensors)
+    _refuse_other_pictures(tensors)
     base = tensors.size("encoder.conv1.weight", 0)
     decoder_base = tensors.size("decoder.head.0.gamma", 0)
     levels: list[list[int]] = [[]]  # channels after each residual block, per level
@@ -143,6 +145,18 @@ def _read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
         residual_blocks=len(levels[0]),
         temporal_downsample=tuple(temporal),
         decoder_base_channels=None if decoder_base == base else decoder_base,
+    )
+
+
+def _refuse_other_pictures(tensors: Tensors) -> None:
+    """Refuses VAEs of the 2.1 form that take or give other pictures than three colours at the usual size."""
+    outputs, inputs = tensors.size("decoder.head.2.weight", 0), tensors.size("encoder.conv1.weight", 1)
+    if (inputs, outputs) == (3, 3):
+        return
+    enlarged = f": it decodes pictures of {math.isqrt(outputs // 3)} times the size" if outputs in (12, 27, 48) else ""
+    raise CheckpointError(
+        f"{tensors.file_name} is a variant of the Wan 2.1 VAE with {inputs} picture channels in and {outputs} out, "
+        f"where 3 and 3 are needed{enlarged}. This version does not run those. Get {where_to_get('vae')}."
     )
 
 

@@ -49,6 +49,7 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     if extras:
         more = f" and {len(extras) - 5} more" if len(extras) > 5 else ""
         lines.append(("beside it", ", ".join(extras[:5]) + more))
+    lines += [("note", note) for note in spec.notes]
     lines.append(("belongs in", FOLDERS[spec.kind]))
     lines.append(("goes with", ", ".join(_with_source(name) for name in spec.goes_with)))
     return aligned(lines)

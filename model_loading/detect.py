@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -9,16 +10,19 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..common.errors import CheckpointError
+from ..dit.config import DiTConfig
 from .checkpoint import Checkpoint, TensorInfo
 from .configs import Tensors, read_config
-from .foreign import SIGNATURES, WAN_VARIANTS, WAN_VARIANTS_BY_CHANNELS, is_lora, match
-from .key_maps.layouts import Kind, Layout, find_layout, plain_name
+from .foreign import is_lora
+from .key_maps.layouts import Kind, Layout, all_prefixes, find_layout, plain_name
 from .key_maps.renaming import Source
-from .known_files import EXAMPLES, FOLDERS, where_to_get
+from .quantization.blockwise import unpacked
 from .quantization.plain import FLOATS
-from .quantization.weight_formats import find_weight_format, name_quantisation
+from .quantization.weight_formats import find_weight_format
+from .refusals import addition, more_than_known, unknown_file, unreadable_format
 from .spec import ModelSpec
-from .titles import find_family, find_preset, start_image, title
+from .titles import FAMILY_KEY, find_family, find_preset, start_image, title
+from .variants import refuse_channels, refuse_variants, said_model_type, same_shape_notes
 
 # Names beside the weights that published files carry and that can be left out.
 _EXTRAS = re.compile(
@@ -32,9 +36,6 @@ _PASSENGERS = re.compile(r"(.*\.)?(spiece_model|tokenizer_json|position_ids)")
 
 _WHOLE_NUMBERS = frozenset({"BOOL", "I16", "U16", "I32", "U32", "I64", "U64"})
 
-# (input, output) channels of text to video (and VACE), of image to video (and Fun-InP), and of TI2V-5B.
-_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 48))
-
 
 class _Reading(NamedTuple):
     """One file seen through its layout: official names, and which of the file's names are no weights of it."""
@@ -46,8 +47,11 @@ class _Reading(NamedTuple):
     weights: Mapping[str, TensorInfo]
 
 
-def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
-    """Recognises a model by the names and shapes of its tensors, never by its file name.
+def inspect_checkpoint(checkpoint: Checkpoint, wanted: Kind | None = None) -> ModelSpec:
+    """Recognises a model by its header and the names and shapes of its tensors; its file's name is only ever a hint.
+
+    Args:
+        wanted: what the file is chosen as. It decides between the parts of a file that holds several.
 
     Raises:
         CheckpointError: it is no model this version runs; the message says what it is and what to use instead.
@@ -55,48 +59,86 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> ModelSpec:
     name = checkpoint.path.name
     names = {plain_name(key): key for key in checkpoint.tensors}
     if is_lora(names):
-        raise CheckpointError(
-            f"{name} is a LoRA, an addition to a model and not a model itself: put it into models/loras and choose "
-            f"it in Wan LoRA. Here choose a full model, for example {EXAMPLES['dit']}."
-        )
-    found = find_layout(names)
+        raise addition(name, names)
+    found = find_layout(names, wanted)
     if found is None:
-        raise _foreign(name, names)
-    weight_format = find_weight_format(_numbers(checkpoint, names), checkpoint.metadata)
+        raise unknown_file(checkpoint, names)
+    layout, prefix = found
+    numbers = _numbers(checkpoint, names, prefix)
+    weight_format = find_weight_format(numbers, checkpoint.metadata)
     reading = _read(checkpoint, names, *found, companions=weight_format.companions if weight_format else ())
-    kind = reading.layout.kind
-    if kind == "dit":
-        _refuse_variants_by_name(name, names)
-    tensors = Tensors(name, checkpoint.tensors, reading.sources)
-    if kind == "dit":
-        _refuse_variants_by_channels(name, tensors)
-    config = read_config(kind, tensors, checkpoint.metadata)
-    facts = _facts(checkpoint, kind, config)
+    tensors = Tensors(name, unpacked(checkpoint.tensors), reading.sources)
+    said = None
+    if layout.kind == "dit":
+        said = said_model_type(checkpoint.path, checkpoint.metadata)
+        inside = {plain.removeprefix(prefix): key for plain, key in names.items() if plain.startswith(prefix)}
+        refuse_variants(name, inside, said)
     if weight_format is None:
-        raise CheckpointError(
-            f"{name} is {facts['title']} stored as {name_quantisation(checkpoint.tensors)}, which is not supported yet "
-            f"by this version. Use the bf16 or fp16 file of the same model (usually in {FOLDERS[kind]})."
-        )
+        raise unreadable_format(checkpoint, layout.kind, _title(checkpoint, layout.kind, tensors), numbers)
+    if layout.kind == "dit":
+        refuse_channels(name, _channels(tensors))
+    config = read_config(layout.kind, tensors, checkpoint.metadata)
+    facts = _facts(checkpoint, layout.kind, config)
+    roots = [key for key in tensors.keys if "." not in key and math.prod(tensors.shape(key)) > 1]
+    if roots and layout.kind == "dit":
+        raise more_than_known(name, facts["title"], roots)
     return ModelSpec(
         path=checkpoint.path,
-        kind=kind,
-        naming="comfy" if _is_comfy(reading) else reading.layout.naming,
-        prefix=reading.prefix,
+        kind=layout.kind,
+        naming="comfy" if _is_comfy(reading) else layout.naming,
+        prefix=prefix,
         weight_format=weight_format,
         file_dtype=_main_dtype(reading.weights),
         plain_dtype=_plain_dtype(reading.weights),
         config=config,
-        parameters=sum(info.elements for info in reading.weights.values()),
+        parameters=sum(tensors.infos[key].elements for key in reading.weights),
         size_bytes=checkpoint.size_bytes,
         sources=MappingProxyType(dict(reading.sources)),
         extras=reading.extras,
+        notes=_notes(checkpoint, names, found, config, said),
         **facts,
     )
 
 
-def _numbers(checkpoint: Checkpoint, names: Mapping[str, str]) -> dict[str, TensorInfo]:
-    """The tensors that tell the weight format: neither passengers nor marks and counters of one whole number."""
-    tensors = {key: checkpoint.tensors[key] for plain, key in names.items() if not _PASSENGERS.fullmatch(plain)}
+def _title(checkpoint: Checkpoint, kind: Kind, tensors: Tensors) -> str | None:
+    """What a model is whose numbers cannot be read; None where they also hide its sizes."""
+    try:
+        if kind == "dit":
+            refuse_channels(checkpoint.path.name, _channels(tensors))
+        return str(_facts(checkpoint, kind, read_config(kind, tensors, checkpoint.metadata))["title"])
+    except CheckpointError:
+        return None
+
+
+def _channels(tensors: Tensors) -> tuple[int, int]:
+    """(input, output) channels of a transformer."""
+    return tensors.size("patch_embedding.weight", 1), tensors.size("head.head.weight", 0) // 4
+
+
+def _notes(
+    checkpoint: Checkpoint, names: Mapping[str, str], found: tuple[Layout, str], config: Any, said: str | None
+) -> tuple[str, ...]:
+    """What has to be said about a model that loads."""
+    layout, prefix = found
+    notes = list(checkpoint.notes)
+    others = [other for other in all_prefixes(layout, names) if other != prefix]
+    if others:
+        notes.append(f"It holds {len(others) + 1} models; the one behind {prefix!r} is read, not {others[0]!r}.")
+    if isinstance(config, DiTConfig) and layout.kind == "dit" and FAMILY_KEY not in checkpoint.metadata:
+        notes += same_shape_notes(checkpoint.path, config, said)
+    return tuple(notes)
+
+
+def _numbers(checkpoint: Checkpoint, names: Mapping[str, str], prefix: str) -> dict[str, TensorInfo]:
+    """The model's tensors that tell the weight format: neither passengers nor marks and counters of one whole number.
+
+    What a file holds beside the model, with other prefixes, may be stored otherwise.
+    """
+    tensors = {
+        key: checkpoint.tensors[key]
+        for plain, key in names.items()
+        if plain.startswith(prefix) and not _PASSENGERS.fullmatch(plain)
+    }
     return {key: info for key, info in tensors.items() if info.elements != 1 or info.dtype not in _WHOLE_NUMBERS}
 
 
@@ -151,42 +193,3 @@ def _plain_dtype(weights: Mapping[str, TensorInfo]) -> str:
         return main
     halves = Counter(info.dtype for info in weights.values() if info.dtype in ("BF16", "F16"))
     return halves.most_common(1)[0][0] if halves else "BF16"
-
-
-def _refuse_variants_by_name(name: str, names: Mapping[str, str]) -> None:
-    variant = match(WAN_VARIANTS, names)
-    if variant is not None:
-        raise _unsupported_variant(name, variant.title)
-
-
-def _refuse_variants_by_channels(name: str, tensors: Tensors) -> None:
-    channels = (tensors.size("patch_embedding.weight", 1), tensors.size("head.head.weight", 0) // 4)
-    if channels not in _SUPPORTED_CHANNELS:
-        variant = WAN_VARIANTS_BY_CHANNELS.get(channels, "a variant of Wan not known here")
-        raise _unsupported_variant(name, f"{variant} ({channels[0]} input and {channels[1]} output channels)")
-
-
-def _unsupported_variant(name: str, title: str) -> CheckpointError:
-    return CheckpointError(
-        f"{name} is {title}, which this version does not run yet. It runs the text-to-video, image-to-video, "
-        f"first-last-frame, Fun-InP and VACE models of Wan 2.1 and 2.2: get {where_to_get('dit')}."
-    )
-
-
-def _foreign(name: str, names: Mapping[str, str]) -> CheckpointError:
-    variant = match(WAN_VARIANTS, names)
-    if variant is not None:
-        return CheckpointError(
-            f"{name} is a part of {variant.title}, not a whole model, and is not supported yet by this version. "
-            f"Get {where_to_get('dit')}."
-        )
-    signature = match(SIGNATURES, names)
-    if signature is None:
-        first = sorted(names)[0] if names else "none"
-        return CheckpointError(
-            f"{name} is no Wan model, and nothing else known here ({len(names):,} tensors, first: {first[:80]!r}). "
-            f"Get {where_to_get('dit')}."
-        )
-    return CheckpointError(
-        f"{name} is {signature.title}, which does not belong to Wan 2.1. Get {where_to_get(signature.kind or 'dit')}."
-    )

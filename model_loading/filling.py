@@ -16,7 +16,10 @@ from .key_maps.renaming import Source
 from .precision import all_finite
 from .quantization import layers
 from .quantization.casting import Casting, cast_matrix, is_cast
+from .quantization.comfy_quant import COMFY_QUANT
+from .quantization.scales import SCALE_COMPANIONS
 from .quantization.stored import StoredWeight
+from .refusals import more_than_known
 from .spec import KIND_TITLES, ModelSpec
 
 Progress = Callable[[int, int], None]
@@ -72,13 +75,19 @@ def _storing_layer(module: nn.Module, key: str) -> layers.Linear | layers.Embedd
 
 
 def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
-    """Compares the names in a file with those of the module; tensors too many are told of in the log.
+    """Compares the names in a file with those of the module.
+
+    What a transformer has beside the module's is a part of what it does, so that the file is refused; marks, counters
+    and scales without use, and what any other model has beside, are told of in the log.
 
     Raises:
-        CheckpointError: some are missing.
+        CheckpointError: some are missing, or a transformer has more.
     """
     missing = [key for key in expected if key not in spec.sources]
     unexpected = sorted(key for key in spec.sources if key not in expected)
+    parts = [key for key in unexpected if "." in key and not _belongs_to_a_weight(key, expected, spec)]
+    if parts and spec.kind in ("dit", "vace_module"):
+        raise more_than_known(spec.path.name, spec.title, parts)
     if missing:
         names = ", ".join(missing[:5])
         raise CheckpointError(
@@ -92,6 +101,12 @@ def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
         )  # fmt: skip
     if spec.extras:
         logger.debug("%s: left out beside the weights: %s.", spec.path.name, ", ".join(spec.extras[:20]))
+
+
+def _belongs_to_a_weight(key: str, expected: Mapping[str, Tensor], spec: ModelSpec) -> bool:
+    """Whether a tensor lies beside a quantised weight; where its format is unknown, reading the weight tells so."""
+    is_marked = spec.weight_format is COMFY_QUANT and key.rpartition(".")[0] + ".weight" in expected
+    return is_marked or key.endswith(SCALE_COMPANIONS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,30 +91,6 @@ SIGNATURES = (
 )
 
 
-# Wan models whose conditioning this version does not have, by the names only they carry.
-WAN_VARIANTS = (
-    Signature("Wan 2.2 S2V (speech to video)", "dit", ("casual_audio_encoder.",)),
-    Signature("Wan 2.2 S2V (speech to video)", "dit", ("audio_injector.",)),
-    Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
-    Signature("Wan 2.2 Animate", "dit", ("pose_patch_embedding.weight",)),
-    Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
-    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.",)),
-    Signature("Wan Fun-Camera", "dit", ("control_adapter.conv.weight",)),
-    Signature("Wan Fun-Control with a reference image", "dit", ("ref_conv.weight",)),
-    Signature("ReCamMaster", "dit", ("blocks.0.cam_encoder.",)),
-    Signature("SkyReels-V2 DF", "dit", ("fps_projection.",)),
-)
-
-# (input channels, output channels) of Wan transformers that need conditioning this version does not have.
-WAN_VARIANTS_BY_CHANNELS = {
-    (148, 48): "Wan 2.2 Fun-Control 5B",
-    (100, 48): "Wan 2.2 Fun-InP 5B",
-    (32, 16): "Wan Fun-Camera",
-    (48, 16): "Wan 2.1 Fun-Control",
-    (52, 16): "Wan 2.2 Fun-Control",
-}
-
-
 def is_lora(names: Iterable[str]) -> bool:
     """Whether these tensor names are those of a LoRA."""
     text = _joined(names)

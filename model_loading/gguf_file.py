@@ -1,9 +1,8 @@
-"""GGUF files: quantised weights in ggml's blocks, with metadata, in one file."""
+"""GGUF models: quantised weights in ggml's blocks, with metadata, in one file or in several parts."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -11,19 +10,17 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from ..common.errors import CheckpointError
-from .file_data import FileData
 from .file_type import damaged, shorten
 from .ggml_types import BLOCK_TYPES, PLAIN_TYPES, GgufTensorInfo
-from .gguf_header import MAX_DIMENSIONS, ArrayPlace, read_array, read_header
+from .gguf_header import MAX_DIMENSIONS, ArrayPlace, read_array
+from .gguf_parts import read_parts
+from .gguf_shapes import wan_shape
 
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
-_SPLIT_COUNT = "split.count"
-_PATCH = (1, 2, 2)
 
 
 class GgufFile:
-    """One GGUF file: its tensors by name, read only when asked for.
+    """One GGUF file, or all parts of the model it is a part of: tensors by name, read only when asked for.
 
     ggml has no tensors of five dimensions and drops leading dimensions of 1. `tensors` has the shapes the model had
     before, as far as the file tells them.
@@ -33,27 +30,24 @@ class GgufFile:
         use_map: serve tensors from a map of the file (default: everywhere but on Windows).
 
     Raises:
+        MissingFileError: a part of the model is missing.
         CheckpointError: the file is not a sound, complete GGUF file; the message says what it is instead.
     """
 
     def __init__(self, path: Path, use_map: bool = sys.platform != "win32") -> None:
         self.path = path
-        self.size_bytes = path.stat().st_size
-        self._data = FileData(path, self.size_bytes, use_map)
-        header = read_header(path, self.size_bytes)
-        if header.metadata.get(_SPLIT_COUNT, "0") not in ("0", "1"):
-            raise CheckpointError(
-                f"{path.name} is one of {header.metadata[_SPLIT_COUNT]} parts of a split GGUF model: join them with "
-                "llama-gguf-split --merge, or download the model in one file."
-            )
-        self.metadata: MappingProxyType[str, str] = MappingProxyType(header.metadata)
-        self.arrays: MappingProxyType[str, ArrayPlace] = MappingProxyType(header.arrays)
-        self._stored = header.tensors
-        self._starts = header.starts
-        written = {name: self._original_shape(name) for name in header.tensors if _ORIGINAL_SHAPE + name in self.arrays}
+        self.notes: tuple[str, ...] = ()
+        parts = read_parts(path, use_map)
+        self.size_bytes = sum(part.size_bytes for part in parts)
+        self.metadata: MappingProxyType[str, str] = MappingProxyType(parts[0].header.metadata)
+        self.arrays: MappingProxyType[str, ArrayPlace] = MappingProxyType(parts[0].header.arrays)
+        self._first = parts[0].path
+        self._part_of = {name: part for part in parts for name in part.header.tensors}
+        self._stored = {name: part.header.tensors[name] for name, part in self._part_of.items()}
+        written = {name: self._original_shape(name) for name in self._stored if _ORIGINAL_SHAPE + name in self.arrays}
         self.tensors: MappingProxyType[str, GgufTensorInfo] = MappingProxyType({
-            name: info._replace(shape=written.get(name) or _wan_shape(name, header.tensors))
-            for name, info in header.tensors.items()
+            name: info._replace(shape=written.get(name) or wan_shape(name, self._stored))
+            for name, info in self._stored.items()
         })  # fmt: skip
 
     def read(self, key: str) -> Tensor:
@@ -67,17 +61,19 @@ class GgufFile:
         """
         info = self._stored[key]
         dtype = PLAIN_TYPES.get(info.dtype)
-        start = self._starts[key]
+        part = self._part_of[key]
+        start = part.header.starts[key]
         if dtype is not None:
-            return self._data.read(start, dtype, info.elements).view(self.tensors[key].shape)
+            return part.data.read(start, dtype, info.elements).view(self.tensors[key].shape)
         rows = prod(info.shape[:-1])
         kind = BLOCK_TYPES[info.dtype]
         row_bytes = info.shape[-1] // kind.elements * kind.size_bytes
-        return self._data.read(start, torch.uint8, info.size_bytes).view(rows, row_bytes)
+        return part.data.read(start, torch.uint8, info.size_bytes).view(rows, row_bytes)
 
     def release(self, key: str) -> None:
         """See `Checkpoint.release`."""
-        self._data.release(self._starts[key], self._stored[key].size_bytes)
+        part = self._part_of[key]
+        part.data.release(part.header.starts[key], self._stored[key].size_bytes)
 
     def array(self, name: str) -> list[int] | list[float] | list[str]:
         """The values of a metadata array, read from the file.
@@ -85,7 +81,7 @@ class GgufFile:
         Raises:
             KeyError: there is no such array, see `arrays`.
         """
-        return read_array(self.path, self.arrays[name])
+        return read_array(self._first, self.arrays[name])
 
     def _original_shape(self, name: str) -> tuple[int, ...]:
         """The shape that ComfyUI's converter wrote down for a tensor it had to flatten."""
@@ -97,21 +93,3 @@ class GgufFile:
             stored = list(self._stored[name].shape)
             raise damaged(self.path, f"the tensor {shorten(name)} of {stored} cannot have had the shape {list(shape)}")
         return shape
-
-
-def _wan_shape(name: str, tensors: Mapping[str, GgufTensorInfo]) -> tuple[int, ...]:
-    """The shape a tensor of a Wan transformer had before ggml's tools flattened it; other tensors keep theirs.
-
-    llama-quantize drops leading ones ([1, 6, D] becomes [6, D]); other converters join dimensions of the patch
-    embedding [D, C, 1, 2, 2], which its bias [D] and the constant patch restore.
-    """
-    shape = tensors[name].shape
-    if len(shape) == 2 and name.endswith((".modulation", ".emb_pos", "scale_shift_table")):
-        return (1, *shape)
-    stem, _, _ = name.rpartition("patch_embedding.weight")
-    bias = tensors.get(f"{stem}patch_embedding.bias")
-    if name.endswith("patch_embedding.weight") and len(shape) != 5 and bias is not None and bias.elements:
-        channels, rest = divmod(tensors[name].elements, bias.elements * prod(_PATCH))
-        if channels and not rest:
-            return (bias.elements, channels, *_PATCH)
-    return shape

@@ -40,6 +40,7 @@ TORCH_DTYPES = MappingProxyType({
     "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32,
     "I64": torch.int64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
+    **{f"U{bits}": getattr(torch, f"uint{bits}") for bits in (16, 32, 64) if hasattr(torch, f"uint{bits}")},
 })  # fmt: skip
 
 
@@ -79,6 +80,7 @@ class SafetensorsFile:
     def __init__(self, path: Path, use_map: bool = sys.platform != "win32") -> None:
         self.path = path
         self.size_bytes = path.stat().st_size
+        self.notes: tuple[str, ...] = ()
         self._data = FileData(path, self.size_bytes, use_map)
         header, data_start = _read_header(path, self.size_bytes)
         metadata = header.pop("__metadata__", None) or {}

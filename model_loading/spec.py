@@ -57,6 +57,7 @@ class ModelSpec:
         plain_dtype: number format to compute in: the file's, or of quantised files that of their 16-bit tensors.
         sources: official key -> where it is in the file.
         extras: names in the file that are no weights of this model and are safe to leave out.
+        notes: sentences that whoever loads the file has to know.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class ModelSpec:
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False, compare=False)
     extras: tuple[str, ...] = field(default=(), repr=False, compare=False)
     plain_dtype: str = "BF16"
+    notes: tuple[str, ...] = ()
 
     @property
     def takes_clip(self) -> bool:

@@ -28,9 +28,12 @@ _NESTS = ("state_dict", "model_state_dict", "model", "module")
 # All that a table of plain tensors needs. torch's own list is longer, and `bytearray` or `FloatTensor` on it let a
 # file of 1 kB ask for any amount of memory.
 _PLAIN_GLOBAL = re.compile(
-    r"collections OrderedDict|torch Size|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|torch \w+Storage"
+    r"collections OrderedDict|torch Size|torch\._utils _rebuild_(tensor|tensor_v2|tensor_v3|parameter)|torch \w+Storage"
     r"|torch\.storage (Untyped|Typed)Storage|torch (bfloat16|float16|float32|float64|float8_\w+|u?int\d+|bool)"
 )
+# torch writes tensors of the younger number formats (fp8, uint16 to uint64) with this, and cannot read them back from
+# a file of the old form, because it asks the bytes in it for their dtype (torch 2.13).
+_YOUNG_TENSOR = "torch._utils _rebuild_tensor_v3"
 _LEGACY_PICKLES = 4  # magic number, version, system, content
 
 
@@ -44,13 +47,18 @@ class TorchFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size_bytes = path.stat().st_size
+        self.notes: tuple[str, ...] = ()
         self.metadata: MappingProxyType[str, str] = MappingProxyType({})
         _require_safe_torch(path)
         is_zip = has_magic(path, b"PK\x03\x04")
         if is_zip:
             _check_globals(path, _pickles_of_archive(path, self.size_bytes))
         elif has_magic(path, b"\x80"):
-            _check_globals(path, _pickles_of_legacy_file(path))
+            if _YOUNG_TENSOR in _check_globals(path, _pickles_of_legacy_file(path)):
+                raise CheckpointError(
+                    f"{path.name} holds fp8 or unsigned numbers in PyTorch's old form of files, which torch writes but "
+                    "cannot read. Use the .safetensors version of this model, or save it again in the usual (zip) form."
+                )
         else:
             content = describe_content(path) or "not a PyTorch file, and nothing else we know: download it again"
             raise CheckpointError(f"{path.name} is {content}.")
@@ -108,16 +116,21 @@ def _pickles_of_legacy_file(path: Path) -> list[io.BytesIO]:
     return [data] * _LEGACY_PICKLES
 
 
-def _check_globals(path: Path, pickles: list[io.BytesIO]) -> None:
+def _check_globals(path: Path, pickles: list[io.BytesIO]) -> set[str]:
     """Reads which Python names a file asks for, without running it, and refuses all but those of plain tensors."""
+    names = set()
     try:
         for opcode, argument, _ in chain.from_iterable(pickletools.genops(data) for data in pickles):
-            if opcode.name in ("GLOBAL", "INST") and not _PLAIN_GLOBAL.fullmatch(argument):
+            is_name = opcode.name in ("GLOBAL", "INST")
+            if is_name and not _PLAIN_GLOBAL.fullmatch(argument):
                 raise _refused(path, f"code ({argument.replace(' ', '.')[:80]})")
+            if is_name:
+                names.add(argument)
             if opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
                 raise _refused(path, "more than plain weights")
     except (ValueError, OverflowError, MemoryError):
         raise CheckpointError(f"{path.name} is incomplete or damaged: download it again.") from None
+    return names
 
 
 def _refused(path: Path, what: str) -> CheckpointError:
@@ -138,7 +151,11 @@ def _load(path: Path, memory_map: bool) -> Any:
 
 
 def _plain_tensors(path: Path, content: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, unwrapped from the usual nests; anything else is left out."""
+    """The tensors of a state dict, unwrapped from the usual nests; anything else is left out.
+
+    A file that holds tables of weights instead, as training code keeps its several models, has the tables' names in
+    front of the weights'.
+    """
     for nest in _NESTS:
         if isinstance(content, dict) and isinstance(content.get(nest), dict):
             content = content[nest]
@@ -146,11 +163,29 @@ def _plain_tensors(path: Path, content: Any) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path.name} holds a {type(content).__name__} instead of a table of weights: choose a model file."
         )
-    weights = {str(name): value.detach() for name, value in content.items() if isinstance(value, Tensor)}
+    weights = _tensors(content) or _nested_tensors(content)
     strange = next((name for name, value in weights.items() if value.dtype not in _NAMES), None)
     if not weights or len(weights) > MAX_TENSORS or strange is not None:
         what = f"tensor {strange!r} of {weights[strange].dtype}" if strange is not None else f"{len(weights):,} tensors"
         raise CheckpointError(f"{path.name} holds {what}, which no Wan model has: choose a model file.")
+    return weights
+
+
+def _tensors(table: dict[Any, Any]) -> dict[str, Tensor]:
+    """The tensors of one table; the exponents of mxfp8 as bytes, see `TORCH_DTYPES`."""
+    found = {str(name): value.detach() for name, value in table.items() if isinstance(value, Tensor)}
+    exponents = getattr(torch, "float8_e8m0fnu", None)
+    return {name: value.view(torch.uint8) if value.dtype == exponents else value for name, value in found.items()}
+
+
+def _nested_tensors(table: dict[Any, Any], depth: int = 0) -> dict[str, Tensor]:
+    """The tensors of all tables in a table that have names, up to two levels down."""
+    weights: dict[str, Tensor] = {}
+    for name, inner in table.items():
+        if not isinstance(name, str) or not isinstance(inner, dict):
+            continue
+        found = _tensors(inner) or (_nested_tensors(inner, depth + 1) if depth < 1 else {})
+        weights |= {f"{name}.{key}": value for key, value in found.items()}
     return weights
 
 

@@ -25,7 +25,7 @@ def inspect_vace_module(path: str | Path, model: ModelSpec) -> ModelSpec:
         CheckpointError: the file is damaged, or no VACE module.
         PairingError: the module does not belong onto the model.
     """
-    spec = inspect_checkpoint(open_checkpoint(path))
+    spec = inspect_checkpoint(open_checkpoint(path), "vace_module")
     require_kind(spec, "vace_module")
     check_pair(model, spec)
     return spec

@@ -54,7 +54,7 @@ def check_model(kind: str, name: str | None) -> None:
         CheckpointError: the file is damaged, no Wan model, or of another kind.
     """
     if name is not None:
-        require_kind(inspect_checkpoint(open_checkpoint(find_model(kind, name))), KINDS[kind])
+        require_kind(inspect_checkpoint(open_checkpoint(find_model(kind, name)), KINDS[kind]), KINDS[kind])
 
 
 def check_video_model(name: str | None, vace_module: str | None) -> None:
@@ -66,7 +66,7 @@ def check_video_model(name: str | None, vace_module: str | None) -> None:
     """
     if name is None:
         return
-    spec = inspect_checkpoint(open_checkpoint(find_model("diffusion_models", name)))
+    spec = inspect_checkpoint(open_checkpoint(find_model("diffusion_models", name)), "dit")
     require_kind(spec, "dit")
     if vace_module is not None:
         inspect_vace_module(find_model("diffusion_models", vace_module), spec)

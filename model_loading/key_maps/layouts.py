@@ -101,11 +101,34 @@ def plain_name(key: str) -> str:
     return key.replace(_COMPILED, "")
 
 
-def find_layout(names: Collection[str]) -> tuple[Layout, str] | None:
-    """The layout that `names` (see `plain_name`) have, and its prefix in front of them; None if none fits."""
+def find_layout(names: Collection[str], wanted: Kind | None = None) -> tuple[Layout, str] | None:
+    """The layout that `names` (see `plain_name`) have, and its prefix in front of them; None if none fits.
+
+    Prefixes of published files come first; any other is found by the names behind it. Of a model that is there twice,
+    as training code keeps it, the averaged one (with "ema" in its prefix) is meant.
+
+    Args:
+        wanted: the kind to look for first, where a file holds several.
+    """
     names = set(names)
-    for layout in LAYOUTS:
+    layouts = sorted(LAYOUTS, key=lambda layout: layout.kind != wanted)
+    for layout in layouts:
         for prefix in layout.prefixes:
-            if all(prefix + marker in names for marker in layout.markers):
+            if _fits(layout, prefix, names):
                 return layout, prefix
+    for layout in layouts:
+        found = all_prefixes(layout, names)
+        if found:
+            return layout, next((prefix for prefix in found if "ema" in prefix), found[0])
     return None
+
+
+def all_prefixes(layout: Layout, names: Collection[str]) -> list[str]:
+    """Every prefix, in alphabetical order, behind which `names` have this layout."""
+    first = layout.markers[0]
+    prefixes = {name.removesuffix(first) for name in names if name.endswith(first)}
+    return sorted(prefix for prefix in prefixes if prefix[-1:] in ("", ".") and _fits(layout, prefix, names))
+
+
+def _fits(layout: Layout, prefix: str, names: Collection[str]) -> bool:
+    return all(prefix + marker in names for marker in layout.markers)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import CheckpointError, MissingPackageError
+from ..safetensors_file import TensorInfo
 from .arithmetic import FP8_DTYPES
 from .scales import lost_scale
 from .stored import StoredWeight
@@ -18,6 +19,7 @@ from .stored import StoredWeight
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
 
+_E8M0_NAN = 0xFF
 _TILE_ROWS, _TILE_COLUMNS = 128, 4  # block scales lie in tiles of this size, padded, in the order cuBLAS wants
 
 
@@ -69,6 +71,19 @@ def comfy_kitchen(what: str) -> ModuleType:
     return kitchen
 
 
+def unpacked(tensors: Mapping[str, TensorInfo]) -> Mapping[str, TensorInfo]:
+    """The same tensors, matrices of nvfp4 with the columns they stand for: a byte holds two of them.
+
+    The second scale marks them: no other format here has one.
+    """
+    return {
+        key: info._replace(shape=(info.shape[0], 2 * info.shape[1]))
+        if info.dtype == "U8" and len(info.shape) == 2 and key + "_scale_2" in tensors
+        else info
+        for key, info in tensors.items()
+    }
+
+
 def read_nvfp4(checkpoint: Checkpoint, key: str) -> StoredWeight:
     """The nvfp4 matrix called `key`.
 
@@ -96,6 +111,9 @@ def read_mxfp8(checkpoint: Checkpoint, key: str) -> StoredWeight:
     weight = _matrix(checkpoint, key, (torch.float8_e4m3fn, torch.uint8)).view(torch.float8_e4m3fn)
     rows, columns = weight.shape
     block_scale = _block_scale(checkpoint, key, rows, columns // 32)
+    # As a number of float8_e8m0fnu it would pass torch.isfinite, which takes every number of that type as finite.
+    if bool((block_scale == _E8M0_NAN).any()):
+        raise _unfit(checkpoint, key + "_scale", "NaN (no number)", "finite numbers")
     return StoredWeight(MXFP8, {"weight": weight, "block_scale": block_scale}, (rows, columns))
 
 

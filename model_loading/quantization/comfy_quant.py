@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ...common.errors import CheckpointError
 from ..safetensors_file import TensorInfo
+from .block_scales import read_block_scaled
 from .blockwise import read_mxfp8, read_nvfp4
 from .fp8 import FP8, FP8_STORED, read_fp8
 from .int8 import Int8Codec, read_int8
-from .scales import SCALE_COMPANIONS
+from .scales import SCALE_COMPANIONS, find_scale, lost_scale
 from .stored import StoredWeight
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ComfyQuantFormat:
     """
 
     name: str = "a format per layer"
-    companions: tuple[str, ...] = (*SCALE_COMPANIONS, _MARKER, ".weight_scale_2")
+    companions: tuple[str, ...] = (*SCALE_COMPANIONS, _MARKER, ".weight_scale_2", ".weight_scalar", ".pre_quant_scale")
 
     def matches(self, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bool:
         """There is a marker tensor, or the header tells of quantised layers and there are some."""
@@ -138,12 +139,27 @@ def _read_int8(checkpoint: Checkpoint, key: str, config: LayerConfig) -> StoredW
     return read_int8(checkpoint, key, Int8Codec(group))
 
 
+def _read_blocks(checkpoint: Checkpoint, key: str, config: LayerConfig) -> StoredWeight:
+    """A scale per row or per block; the shape of the scales says which."""
+    scale = find_scale(checkpoint, key)
+    if scale is None:
+        raise lost_scale(checkpoint, key)
+    return read_block_scaled(checkpoint, key, scale)
+
+
+# The hybrid, rowwise, blockwise and block3d ones are convert-to-quant's (1.3.4), which ComfyUI itself does not read.
 _READERS: Mapping[str, Callable[[Checkpoint, str, LayerConfig], Tensor | StoredWeight]] = {
     "float8_e4m3fn": _read_fp8,
     "float8_e5m2": _read_fp8,
     "int8_tensorwise": _read_int8,
     "nvfp4": lambda checkpoint, key, config: read_nvfp4(checkpoint, key),
     "mxfp8": lambda checkpoint, key, config: read_mxfp8(checkpoint, key),
+    # With a coarser scale beside it (weight_scalar) for cards that cannot multiply mxfp8; the fine ones are exact.
+    "hybrid_mxfp8": lambda checkpoint, key, config: read_mxfp8(checkpoint, key),
+    "float8_e4m3fn_rowwise": _read_blocks,
+    "float8_e4m3fn_blockwise": _read_blocks,
+    "float8_e4m3fn_block3d": _read_blocks,
+    "int8_blockwise": _read_blocks,
 }
 
 

@@ -46,12 +46,21 @@ def shaped_scale(checkpoint: Checkpoint, name: str, key: str) -> Tensor:
             f"{checkpoint.path.name}: the scale {name!r} has the shape {list(scale.shape)}, but {key!r} needs one "
             f"number or {rows}, one per row. Use a file of another publisher."
         )
+    refuse_no_numbers(checkpoint, name, scale)
+    return scale.reshape(()) if scale.numel() == 1 else scale.reshape(rows, 1)
+
+
+def refuse_no_numbers(checkpoint: Checkpoint, name: str, scale: Tensor) -> None:
+    """Checks the scale called `name`, in float32.
+
+    Raises:
+        CheckpointError: it is not finite.
+    """
     if not bool(torch.isfinite(scale).all()):
         raise CheckpointError(
             f"{checkpoint.path.name}: the scale {name!r} is no number (NaN or infinite), so every video would be "
             "black. The file is damaged: download it again."
         )
-    return scale.reshape(()) if scale.numel() == 1 else scale.reshape(rows, 1)
 
 
 def lost_scale(checkpoint: Checkpoint, key: str) -> CheckpointError:

@@ -62,7 +62,7 @@ def model_facts(kind: str, name: str, precision: Precision = "auto", vace_module
     if path is None:
         return facts_before_download(kind, name, precision, vace_module)
     checkpoint = open_checkpoint(path)
-    spec = inspect_checkpoint(checkpoint)
+    spec = inspect_checkpoint(checkpoint, KINDS[kind])
     require_kind(spec, KINDS[kind])
     weights, config = model_bytes(checkpoint, spec, precision, DEVICE), spec.config
     if vace_module is not None:

@@ -301,14 +301,23 @@ def test_a_missing_block_is_refused(tmp_path, dit_weights) -> None:
         load_dit(_save(tmp_path / "x.safetensors", weights))
 
 
+@pytest.mark.parametrize("extra", ["blocks.0.extra.weight", "strange_encoder.0.weight", "strange_token"])
+def test_a_transformer_with_parts_of_its_own_is_refused_not_run(tmp_path, dit_weights, extra: str) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({**dit_weights, extra: torch.ones(2)}, path, metadata=TINY)
+    owner = extra.removesuffix(".weight")
+    with pytest.raises(CheckpointError, match=f"has 1 tensors more than that .'{owner}'.: it is a variant of Wan not"):
+        load_dit(path, device="cpu")
+
+
 def test_unexpected_tensors_are_told_in_one_line(tmp_path, dit_weights, caplog) -> None:
-    weights = {**dit_weights, "blocks.0.extra.weight": torch.ones(2), "more": torch.ones(1)}
+    weights = {**dit_weights, "blocks.0.ffn.0.input_scale": torch.ones(1), "more": torch.ones(1)}
     with caplog.at_level(logging.WARNING, "wan_director"):
         loaded = load_dit(_save(tmp_path / "x.safetensors", weights))
     assert _same(loaded.module, dit_weights)
     assert len(caplog.records) == 1
     assert "has 2 tensors that" in caplog.text
-    assert "blocks.0.extra.weight, more" in caplog.text
+    assert "blocks.0.ffn.0.input_scale, more" in caplog.text
 
 
 def test_a_wrong_shape_is_refused_by_name(tmp_path, dit_weights) -> None:

@@ -50,6 +50,46 @@ def test_plain_weights_are_read_exactly(tmp_path: Path, old_format: bool, nest: 
     assert all(torch.equal(checkpoint.read(key), value) for key, value in WEIGHTS.items())
 
 
+YOUNG = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "U16": torch.uint16, "U32": torch.uint32}
+
+
+@pytest.mark.parametrize("name", YOUNG)
+def test_young_number_formats_are_plain_weights_too(tmp_path: Path, name: str) -> None:
+    weights = {"a": torch.arange(6.0).reshape(2, 3).to(YOUNG[name]), "b": torch.ones(3)}
+    torch.save(weights, tmp_path / "model.pth")
+    checkpoint = open_checkpoint(tmp_path / "model.pth")
+    assert checkpoint.tensors["a"] == (name, (2, 3))
+    assert torch.equal(checkpoint.read("a").view(torch.uint8), weights["a"].view(torch.uint8))
+
+
+def test_exponents_of_mxfp8_are_read_as_bytes(tmp_path: Path) -> None:
+    weights = {"a": torch.tensor([126, 127], dtype=torch.uint8).view(torch.float8_e8m0fnu)}
+    torch.save(weights, tmp_path / "model.pth")
+    assert open_checkpoint(tmp_path / "model.pth").read("a").tolist() == [126, 127]
+
+
+@pytest.mark.parametrize("name", YOUNG)
+def test_young_formats_in_the_old_form_are_not_called_code(tmp_path: Path, name: str) -> None:
+    """torch writes such a file, and fails to read it."""
+    path = tmp_path / "model.pth"
+    torch.save({"a": torch.ones(2).to(YOUNG[name])}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(AttributeError, match="dtype"):
+        torch.load(path, weights_only=True)
+    message = _refusal(path)
+    assert "in PyTorch's old form of files, which torch writes but cannot read" in message
+    assert "code" not in message
+
+
+def test_the_tables_of_a_training_checkpoint_keep_their_names(tmp_path: Path) -> None:
+    path, other = tmp_path / "model.pt", {key: value + 1 for key, value in WEIGHTS.items()}
+    optimizer = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 1e-4}]}
+    content = {"generator": {"model": WEIGHTS}, "generator_ema": other, "generator_optimizer": optimizer, "step": 7}
+    torch.save(content, path)
+    checkpoint = open_checkpoint(path)
+    assert set(checkpoint.tensors) == {"generator.model.a", "generator.model.b", "generator_ema.a", "generator_ema.b"}
+    assert torch.equal(checkpoint.read("generator_ema.a"), other["a"])
+
+
 @pytest.mark.parametrize("hidden", [False, True], ids=["alone", "beside weights"])
 @pytest.mark.parametrize("form", ["pickle", "zip", "legacy"])
 def test_code_is_never_run(tmp_path: Path, form: str, hidden: bool) -> None:

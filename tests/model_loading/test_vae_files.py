@@ -15,6 +15,9 @@ from wan_director.model_loading.build import load_vae
 from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.detect import inspect_checkpoint
 from wan_director.vae3d import LIGHT_WAN_2_1_VAE, WAN_2_2_VAE, CausalVAE, VAEConfig
+from wan_director.vae3d.config import WAN_2_1_VAE
+
+from .conftest import shapes_of
 
 PREFIXES = ("", "model.", "vae.", "first_stage_model.")
 SMALL = VAEConfig(base_channels=8, latent_channels=48, residual_blocks=1, patch_size=2, level_shortcuts=True)
@@ -177,3 +180,26 @@ def test_a_vae_stored_in_fp8_becomes_plain(tmp_path: Path, fp8: torch.dtype) -> 
     assert loaded.dtype == torch.bfloat16 and {value.dtype for value in state.values()} == {torch.bfloat16}
     expected = {key: value.float() * (0.5 if key == scaled else 1) for key, value in stored.items()}
     assert all(torch.equal(state[key].float(), expected[key]) for key in weights)
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "says"),
+    [
+        (
+            "decoder.head.2.weight",
+            (12, 96, 3, 3, 3),
+            "3 picture channels in and 12 out, where 3 and 3 are needed: it",
+        ),
+        ("decoder.head.2.weight", (4, 96, 3, 3, 3), "3 picture channels in and 4 out, where 3 and 3 are needed. This"),
+        ("encoder.conv1.weight", (96, 4, 3, 3, 3), "4 picture channels in and 3 out"),
+    ],
+)
+def test_a_vae_of_other_pictures_is_named_not_called_damaged(header_file, key: str, shape: tuple, says: str) -> None:
+    with torch.device("meta"):
+        entries = shapes_of(CausalVAE(WAN_2_1_VAE).state_dict())
+    entries[key] = ("BF16", shape)
+    entries[key.replace("weight", "bias")] = ("BF16", shape[:1])
+    with pytest.raises(CheckpointError) as error:
+        inspect_checkpoint(open_checkpoint(header_file(entries)))
+    assert f"is a variant of the Wan 2.1 VAE with {says}" in str(error.value)
+    assert "download it again" not in str(error.value)
