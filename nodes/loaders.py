@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..dit.attention import ATTENTION
-from .api import answer, io, one_sentence
+from .api import ADVANCED, answer, io, one_sentence
 from .host import host
 from .model_files import check_model, check_video_model, find_model, fingerprint
 from .models import load_clip_vision, load_model, load_text_encoder, load_vae
@@ -52,6 +52,7 @@ class WanDirectorLoadModel(io.ComfyNode):
                     default="auto",
                     tooltip="The attention kernel. auto and sdpa are exact and need nothing; sage (approximate, "
                     "faster) and flash need their package.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "vace_module",
@@ -60,6 +61,7 @@ class WanDirectorLoadModel(io.ComfyNode):
                     optional=True,
                     tooltip="A VACE module in a file of its own, for a text-to-video model, which Wan VACE then works "
                     "with. Models that are called VACE need none.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[WanModelType.Output(display_name="model", tooltip="The video model, for the Wan Sampler.")],

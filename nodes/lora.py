@@ -12,7 +12,7 @@ from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes, parse_block
 from ..model_loading.build import ModelKey, model_key
 from ..model_loading.lora import LoadedLora, check_lora, read_lora
 from ..model_loading.spec import ModelSpec
-from .api import answer, io, one_sentence
+from .api import ADVANCED, answer, io, one_sentence
 from .host import host
 from .loaders import WanModelType
 from .model_files import find_lora, fingerprint
@@ -29,6 +29,7 @@ def _setting_widgets() -> list[Any]:
             default="all",
             tooltip="Which blocks of the model it changes: all, or numbers such as 0-9,20. With numbers it changes "
             "nothing outside these blocks.",
+            **ADVANCED,
         ),
         io.Float.Input(
             "start_percent",
@@ -37,6 +38,7 @@ def _setting_widgets() -> list[Any]:
             max=1.0,
             step=0.01,
             tooltip="From which part of the steps on it is active: 0 the first step, 0.5 the second half.",
+            **ADVANCED,
         ),
         io.Float.Input(
             "end_percent",
@@ -45,12 +47,14 @@ def _setting_widgets() -> list[Any]:
             max=1.0,
             step=0.01,
             tooltip="Up to which part of the steps it is active: 1 to the last step, 0.5 the first half.",
+            **ADVANCED,
         ),
         io.Boolean.Input(
             "merge",
             default=False,
             tooltip="Sum it into the weights as they are used, instead of computing it beside them. Same result up to "
             "rounding; faster with several or large LoRAs on long videos. Not for quantised models.",
+            **ADVANCED,
         ),
     ]
 
