@@ -51,10 +51,9 @@ def test_node_information_equals_the_stand_ins(node_information):
         expected = json.loads(json.dumps(node_class.GET_NODE_INFO_V1())) | {
             "python_module": "custom_nodes.wan-director"
         }
-        if not knows_advanced:
-            for inputs in expected["input"].values():
-                for _type, options in (spec for spec in inputs.values() if len(spec) == 2):
-                    options.pop("advanced", None)
+        specs = [spec for inputs in expected["input"].values() for spec in inputs.values() if len(spec) == 2]
+        for _type, options in [] if knows_advanced else specs:
+            options.pop("advanced", None)
         unknown = set(expected) - set(found)
         assert unknown <= ADDED_AFTER_0_3_64
         assert found == {name: value for name, value in expected.items() if name not in unknown}
