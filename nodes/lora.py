@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..common.log import logger
-from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes, parse_blocks
+from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes, check_span, parse_blocks
 from ..model_loading.build import ModelKey, model_key
 from ..model_loading.lora import LoadedLora, check_lora, read_lora
 from ..model_loading.spec import ModelSpec
-from .api import ADVANCED, answer, io, one_sentence
+from .api import ADVANCED, io, one_sentence
 from .host import host
 from .loaders import WanModelType
 from .model_files import find_lora, fingerprint
@@ -93,8 +93,21 @@ class WanDirectorLora(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, lora_name: str | None = None) -> bool | str:
-        return answer(_check, lora_name)
+    def validate_inputs(
+        cls,
+        lora_name: str | None = None,
+        blocks: str | None = None,
+        start_percent: float | None = None,
+        end_percent: float | None = None,
+    ) -> bool:
+        # Raised, not answered: ComfyUI shows an answer once for each of the four widgets, an exception only once.
+        if lora_name is not None:
+            check_lora(find_lora(lora_name))
+        if blocks is not None:
+            parse_blocks(blocks)
+        if start_percent is not None and end_percent is not None:
+            check_span(start_percent, end_percent)
+        return True
 
     @classmethod
     def fingerprint_inputs(cls, lora_name: str, **_: Any) -> str:
@@ -114,11 +127,6 @@ class WanDirectorLora(io.ComfyNode):
     ) -> Any:
         settings = LoraSettings(strength, parse_blocks(blocks), start_percent, end_percent, merge)
         return io.NodeOutput(_with_lora(model, find_lora(lora_name), settings))
-
-
-def _check(name: str | None) -> None:
-    if name is not None:
-        check_lora(find_lora(name))
 
 
 @dataclass(frozen=True, slots=True)

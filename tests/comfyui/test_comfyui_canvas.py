@@ -175,11 +175,14 @@ def test_the_workflow_loads_complete(loaded: Loaded):
     assert sorted(node["type"] for node in loaded.state["nodes"]) == sorted(n["type"] for n in loaded.saved["nodes"])
     assert loaded.state["links"] == len(loaded.saved["links"])
     assert loaded.state["warnings"] == []
-    # Newer front ends mark the loaders whose file is to be downloaded first.
-    downloaded = {node["id"] for node in loaded.saved["nodes"] if node["properties"].get("models")}
+    # Newer front ends mark the loaders whose file is to be downloaded or chosen first.
+    missing = [
+        node for node in loaded.saved["nodes"] if node["properties"].get("models") or node["type"] == "LoadVideo"
+    ]
+    missing = {node["id"] for node in missing}
     for node in loaded.state["nodes"]:
         assert node["registered"], node
-        assert not node["errors"] or node["id"] in downloaded, node
+        assert not node["errors"] or node["id"] in missing, node
         assert set(node["missing"]) <= optional_inputs(node["type"]), node
 
 

@@ -74,6 +74,10 @@ def test_help_pages_and_workflow_templates_are_served(comfyui):
         assert comfyui.get(f"/api/workflow_templates/wan-director/{path.stem}.jpg").startswith(b"\xff\xd8")
 
 
+def test_the_template_browser_names_the_pack(comfyui):
+    assert comfyui.get_json("/i18n")["en"]["templateWorkflows"]["category"]["wan-director"] == "Wan Director"
+
+
 @pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
 def test_bundled_workflows_make_a_video(comfyui, path: Path):
     prompt = json.loads(path.read_text(encoding="utf-8"))
