@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class WanDirectorError(Exception):
     """Base of every error that is the user's to solve; its text is one clear sentence (or two)."""
+
+    # ComfyUI shows an error's full name, and there the name of a module of ours begins with the path of its folder.
+    __module__ = "wan_director"
+
+    def __init_subclass__(cls) -> None:
+        cls.__module__ = "wan_director"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without it a pickle would look for the class in the module that is only shown.
+        return _made_again, (type(self).__name__, self.args)
 
 
 class InvalidInputError(WanDirectorError, ValueError):
@@ -45,3 +57,8 @@ class OutputError(WanDirectorError):
 
 class OutOfMemory(WanDirectorError):  # noqa: N818  (as torch calls it)
     """The device or the machine has not enough memory for what was asked."""
+
+
+def _made_again(name: str, args: tuple[Any, ...]) -> WanDirectorError:
+    """The error of a class in this file, as it was pickled."""
+    return globals()[name](*args)

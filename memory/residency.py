@@ -6,7 +6,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .tensors import Held, held_tensors, size_bytes
 
@@ -32,6 +32,12 @@ class Weights:
     def size_bytes(self) -> int:
         """Bytes that `load` brings to the device."""
         return size_bytes(held_tensors(self.module, self._away)) if not self._waiting else self.loaded_bytes
+
+    def host_tensors(self) -> list[Tensor]:
+        """The weights as they lie on the CPU, wherever their copies are."""
+        waiting = {(held.owner, held.name): held.tensor for held in self._waiting}
+        held_now = held_tensors(self.module)
+        return [waiting.get((held.owner, held.name), held.tensor) for held in held_now]
 
     def leave_out(self, modules: Collection[nn.Module]) -> None:
         """From now on the weights inside these modules stay on the CPU; a load of another choice is undone."""

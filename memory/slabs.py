@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .pinned import HostBuffer
-from .tensors import Held, held_tensors
+from .tensors import Held, held_tensors, is_window
 
 ALIGNMENT = 256
 """Bytes on which every tensor of a block begins. 16 would do for all kernels; but cuBLAS chooses between its kernels by
@@ -94,6 +94,11 @@ class Slabs:
         return max(0, cap_bytes - sum(slabs.size_bytes for slabs in others))
 
     @property
+    def buffers(self) -> list[Tensor]:
+        """Host bytes of each slab, [size_bytes], uint8."""
+        return [slab.buffer.bytes for slab in self._slabs.values()]
+
+    @property
     def pinned_bytes(self) -> int:
         """The pinned part of it."""
         return sum(len(slab.buffer) for slab in self._slabs.values() if slab.buffer.pinned)
@@ -153,7 +158,7 @@ class _Slab:
         view = part.view(self.buffer.bytes)
         if is_new:
             view.copy_(part.held.tensor)
-        if _is_window(part.held.tensor):
+        if is_window(part.held.tensor):
             return part
         home = nn.Parameter(view, requires_grad=False) if isinstance(part.held.tensor, nn.Parameter) else view
         return Part(part.held._replace(tensor=home), part.start)
@@ -183,8 +188,3 @@ def _find_gap(spans: Sequence[tuple[int, int]], size_bytes: int) -> int:
 def _identity(entry: Held) -> Hashable:
     tensor = entry.tensor
     return (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-
-
-def _is_window(tensor: Tensor) -> bool:
-    """Whether the memory belongs to someone else: a map of a file, which takes none of its own."""
-    return not tensor.untyped_storage().resizable()

@@ -46,3 +46,8 @@ def held_tensors(module: nn.Module, without: Collection[nn.Module] = ()) -> list
 def size_bytes(held: Collection[Held]) -> int:
     """Bytes of all of them."""
     return sum(entry.size_bytes for entry in held)
+
+
+def is_window(tensor: Tensor) -> bool:
+    """Whether the memory belongs to someone else: a map of a file, which takes none of its own."""
+    return not tensor.untyped_storage().resizable()

@@ -1,7 +1,7 @@
 # ruff: noqa: N802  (ComfyUI names its classes and their makers alike)
 """The seam to ComfyUI's node interface: its `io` and `ui` when it hosts us, our own stand-in otherwise.
 
-Node files import `io`, `ui` and `one_sentence` from here and nothing of ComfyUI.
+Node files import `io`, `ui`, `ADVANCED` and `one_sentence` from here and nothing of ComfyUI.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ class _TolerantIo:
 
 io = _TolerantIo()
 ui = _host_ui
+
+ADVANCED: dict[str, bool] = (
+    {"advanced": True} if "advanced" in inspect.signature(_host_io.Int.Input.__init__).parameters else {}
+)
+"""Keywords for an input that is rarely changed: the canvas folds it away, where this version of it can."""
 
 
 def one_sentence(execute: Callable) -> Callable:

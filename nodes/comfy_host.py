@@ -189,6 +189,9 @@ class ComfyResidence:
     def unload(self) -> None:
         self._weights.unload()
 
+    def host_tensors(self) -> list[Tensor]:
+        return self._weights.host_tensors()
+
     def reload(self) -> None:
         if not self._weights.is_loaded:
             self._load()

@@ -94,6 +94,9 @@ class Residence(Protocol):
     def unload(self) -> None:
         """Takes all weights to the CPU, outside of `loaded`: to compute there, or to leave the device to others."""
 
+    def host_tensors(self) -> list[Tensor]:
+        """The weights as they lie in RAM or in their file, wherever their copies are."""
+
     def reload(self) -> None:
         """Inside `loaded`: brings back the weights if the host has unloaded them in between; free when it has not."""
 

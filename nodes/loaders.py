@@ -6,7 +6,7 @@ from typing import Any
 
 from ..dit.attention import ATTENTION
 from ..sampling.validation import find_choice
-from .api import answer, io, one_sentence
+from .api import ADVANCED, answer, io, one_sentence
 from .host import host
 from .model_files import check_model, check_video_model, find_model, fingerprint
 from .models import load_clip_vision, load_model, load_text_encoder, load_vae
@@ -54,6 +54,7 @@ class WanDirectorLoadModel(io.ComfyNode):
                     default="auto",
                     tooltip="The attention kernel. auto and sdpa are exact and need nothing; sage (approximate, "
                     "faster) and flash need their package.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "vace_module",
@@ -62,6 +63,7 @@ class WanDirectorLoadModel(io.ComfyNode):
                     optional=True,
                     tooltip="A VACE module in a file of its own, for a text-to-video model, which Wan VACE then works "
                     "with. Models that are called VACE need none.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "residual",
@@ -71,6 +73,7 @@ class WanDirectorLoadModel(io.ComfyNode):
                     tooltip="What the blocks add to: auto keeps it in the precision of the model, fp32 in float32 as "
                     "the official code does. That brings bf16 and fp16 nearer to fp32, for memory of one more token "
                     "buffer (0.8 GB for 14B at 1280 x 720, 81 frames) and a little time. No effect at fp32.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[WanModelType.Output(display_name="model", tooltip="The video model, for the Wan Sampler.")],

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..common.log import logger
-from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes, parse_blocks
+from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes, check_span, parse_blocks
 from ..model_loading.build import ModelKey, model_key
 from ..model_loading.lora import LoadedLora, check_lora, read_lora
 from ..model_loading.spec import ModelSpec
-from .api import answer, io, one_sentence
+from .api import ADVANCED, io, one_sentence
 from .host import host
 from .loaders import WanModelType
 from .model_files import find_lora, fingerprint
@@ -29,6 +29,7 @@ def _setting_widgets() -> list[Any]:
             default="all",
             tooltip="Which blocks of the model it changes: all, or numbers such as 0-9,20. With numbers it changes "
             "nothing outside these blocks.",
+            **ADVANCED,
         ),
         io.Float.Input(
             "start_percent",
@@ -37,6 +38,7 @@ def _setting_widgets() -> list[Any]:
             max=1.0,
             step=0.01,
             tooltip="From which part of the steps on it is active: 0 the first step, 0.5 the second half.",
+            **ADVANCED,
         ),
         io.Float.Input(
             "end_percent",
@@ -45,12 +47,14 @@ def _setting_widgets() -> list[Any]:
             max=1.0,
             step=0.01,
             tooltip="Up to which part of the steps it is active: 1 to the last step, 0.5 the first half.",
+            **ADVANCED,
         ),
         io.Boolean.Input(
             "merge",
             default=False,
             tooltip="Sum it into the weights as they are used, instead of computing it beside them. Same result up to "
             "rounding; faster with several or large LoRAs on long videos. Not for quantised models.",
+            **ADVANCED,
         ),
     ]
 
@@ -89,8 +93,21 @@ class WanDirectorLora(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, lora_name: str | None = None) -> bool | str:
-        return answer(_check, lora_name)
+    def validate_inputs(
+        cls,
+        lora_name: str | None = None,
+        blocks: str | None = None,
+        start_percent: float | None = None,
+        end_percent: float | None = None,
+    ) -> bool:
+        # Raised, not answered: ComfyUI shows an answer once for each of the four widgets, an exception only once.
+        if lora_name is not None:
+            check_lora(find_lora(lora_name))
+        if blocks is not None:
+            parse_blocks(blocks)
+        if start_percent is not None and end_percent is not None:
+            check_span(start_percent, end_percent)
+        return True
 
     @classmethod
     def fingerprint_inputs(cls, lora_name: str, **_: Any) -> str:
@@ -110,11 +127,6 @@ class WanDirectorLora(io.ComfyNode):
     ) -> Any:
         settings = LoraSettings(strength, parse_blocks(blocks), start_percent, end_percent, merge)
         return io.NodeOutput(_with_lora(model, find_lora(lora_name), settings))
-
-
-def _check(name: str | None) -> None:
-    if name is not None:
-        check_lora(find_lora(name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from ..common.errors import WanDirectorError
 from ..common.log import logger
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES
 from ..vae3d.vae import STRIP_CHOICES
-from .api import io, one_sentence
+from .api import ADVANCED, io, one_sentence
 from .checking import instance_of
 from .host import host
 from .memory_settings import MemorySettings, MemoryWidgets
@@ -79,6 +79,7 @@ def _budget_widgets() -> list[Any]:
             round=0.001,
             tooltip="The most RAM, in GB, that swapped blocks may take for good (pinned). What is beyond it is read "
             "from the file in each step, more slowly. 0: up to 45 % of the machine's.",
+            **ADVANCED,
         ),
     ]
 
@@ -105,6 +106,7 @@ def _placement_widgets() -> list[Any]:
             max=STRIP_CHOICES[-1],
             tooltip="Strips that the VAE cuts large frames into, exactly and without seams; each takes less memory and "
             "a little more time. 0: as few as fit.",
+            **ADVANCED,
         ),
         io.Int.Input(
             "feed_forward_tokens",
@@ -114,6 +116,7 @@ def _placement_widgets() -> list[Any]:
             step=256,
             tooltip="Tokens that the widest layers take at a time. 2048 saves memory in short videos; 0 is the usual "
             "number.",
+            **ADVANCED,
         ),
     ]
 
@@ -136,6 +139,8 @@ class WanDirectorMemory(io.ComfyNode):
                 MemoryType.Output(display_name="memory", tooltip="For the sampler, the encoders and the decoders.")
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+            # The plan is shown again after a reload of the page, when the node itself need not run.
+            has_intermediate_output=True,
         )
 
     @classmethod

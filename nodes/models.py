@@ -36,6 +36,7 @@ from ..vae3d.vae import STRIP_CHOICES, TILES, CausalVAE
 from .host import Residence, host
 from .memory_settings import AUTOMATIC, MemorySettings, check_for_cpu, tell
 from .memory_tasks import bytes_of, decoding_task, encoding_task, smaller_videos, text_task
+from .ram_pressure import KeptUnderPressure
 
 TOKENS_KEY = "umt5xxl"
 """Under which ComfyUI keeps the tokens of this text encoder."""
@@ -55,8 +56,19 @@ class MadeBy:
         return self
 
 
+class FromFile(KeptUnderPressure):
+    """A model object whose weights are read from a file."""
+
+    spec: ModelSpec
+
+    @property
+    def file(self) -> str:
+        """The file's name, for messages."""
+        return self.spec.path.name
+
+
 @dataclass(frozen=True, eq=False)
-class WanModel:
+class WanModel(FromFile):
     """A video transformer, on the socket WAN_DIRECTOR_MODEL, with the LoRAs of its next run.
 
     `shapes` are those of its parameters, by which LoRA files are matched. `low_noise` takes over from it in a run; a
@@ -70,10 +82,8 @@ class WanModel:
     loras: tuple[AppliedAdapter, ...] = ()
     low_noise: LowNoiseExpert | None = None
 
-    @property
-    def file(self) -> str:
-        """The file's name, for messages."""
-        return self.spec.path.name
+    def residences(self) -> tuple[Residence, ...]:
+        return (self.residence,) if self.low_noise is None else (self.residence, self.low_noise.model.residence)
 
 
 class LowNoiseExpert(NamedTuple):
@@ -85,7 +95,7 @@ class LowNoiseExpert(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class WanVAE:
+class WanVAE(FromFile):
     """A video autoencoder, on the socket VAE. Latents are raw; pictures [B, F, H, W, 3] or [F, H, W, 3] in 0..1."""
 
     spec: ModelSpec
@@ -96,11 +106,6 @@ class WanVAE:
     latent_dim = 3
     output_channels = 3
     not_video = False
-
-    @property
-    def file(self) -> str:
-        """The file's name, for messages."""
-        return self.spec.path.name
 
     @property
     def family(self) -> Family:
@@ -246,18 +251,14 @@ class WanVAE:
 
 
 @dataclass(frozen=True, eq=False)
-class WanTextEncoder:
+class WanTextEncoder(FromFile):
     """A text encoder with its tokenizer, on the socket CLIP."""
 
     spec: ModelSpec
     tokenizer: Tokenizer
+    residence: Residence
     embed: Callable[[PromptTokens, MemorySettings], Tensor]
     memory: MemorySettings = AUTOMATIC
-
-    @property
-    def file(self) -> str:
-        """The file's name, for messages."""
-        return self.spec.path.name
 
     def tokenize(self, text: str, return_word_ids: bool = False, **_options: Any) -> dict[str, list]:
         """{name: [[(id, weight), ...]]}, as ComfyUI's tokenizers give."""
@@ -286,7 +287,7 @@ class WanTextEncoder:
 
 
 @dataclass(frozen=True, eq=False)
-class WanClipVision:
+class WanClipVision(FromFile):
     """A picture encoder, on the socket CLIP_VISION."""
 
     spec: ModelSpec
@@ -344,7 +345,7 @@ def load_text_encoder(path: Path, *, precision: Precision, device: str) -> WanTe
         residence = host().residence(loaded.module, options["device"])
         # One embedding of the Wan encoder is 8 MB; the negative prompt of a session rarely changes.
         embed = lru_cache(maxsize=8)(partial(_embed, loaded.spec, loaded.dtype, residence))
-        return WanTextEncoder(loaded.spec, loaded.tokenizer, embed)
+        return WanTextEncoder(loaded.spec, loaded.tokenizer, residence, embed)
 
     return _once(build.model_key(path, precision, "text encoder", device), load)
 

@@ -1,8 +1,8 @@
 # ruff: noqa: N802  (ComfyUI names its classes and their makers alike)
 """The part of `comfy_api.latest` that our nodes use, in plain Python, for running without ComfyUI.
 
-The names and the node information are those of ComfyUI v0.3.64; a test compares them with a real server's
-`/object_info`.
+The names and the node information are those of ComfyUI v0.33.0; a test compares them with a real server's
+`/object_info`, of which older ones tell less.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Input:
         optional: bool = False,
         tooltip: str | None = None,
         lazy: bool | None = None,
+        advanced: bool | None = None,
         **options: Any,
     ) -> None:
         unknown = set(options) - set(self.widget_options)
@@ -42,6 +43,7 @@ class Input:
         self.optional = optional
         self.tooltip = tooltip
         self.lazy = lazy
+        self.advanced = advanced
         self.options = options
 
     def as_dict(self) -> dict[str, Any]:
@@ -50,7 +52,7 @@ class Input:
         widget = {name: value.value if isinstance(value, Enum) else value for name, value in widget.items()}
         if "upload" in widget:
             widget[widget.pop("upload")] = True
-        shown = _present(display_name=self.display_name, tooltip=self.tooltip, lazy=self.lazy)
+        shown = _present(display_name=self.display_name, tooltip=self.tooltip, lazy=self.lazy, advanced=self.advanced)
         return shown | self.always | _present(**widget)
 
 
@@ -157,6 +159,8 @@ class Schema:
     is_experimental: bool = False
     is_api_node: bool = False
     not_idempotent: bool = False
+    search_aliases: list[str] | None = None
+    has_intermediate_output: bool = False
 
     def __post_init__(self) -> None:
         self.inputs = self.inputs or []
@@ -252,6 +256,13 @@ class ComfyNode:
             "deprecated": schema.is_deprecated,
             "experimental": schema.is_experimental,
             "api_node": schema.is_api_node,
+            "is_input_list": schema.is_input_list,
+            "has_intermediate_output": schema.has_intermediate_output,
+            "search_aliases": schema.search_aliases,
+            "output_matchtypes": None,
+            "dev_only": False,
+            "price_badge": None,
+            "essentials_category": None,
         }
 
 

@@ -2,7 +2,7 @@
 
 from .attach import AdapterRun, adapted
 from .deltas import Change, Delta, Full, Hadamard, Kronecker, LowRank
-from .stack import Adapter, AppliedAdapter, ParameterShapes, parse_blocks
+from .stack import Adapter, AppliedAdapter, ParameterShapes, check_span, parse_blocks
 
 __all__ = [
     "Adapter",
@@ -16,5 +16,6 @@ __all__ = [
     "LowRank",
     "ParameterShapes",
     "adapted",
+    "check_span",
     "parse_blocks",
 ]

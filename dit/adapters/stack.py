@@ -56,11 +56,7 @@ class AppliedAdapter:
     def __post_init__(self) -> None:
         if not math.isfinite(self.strength):
             raise InvalidInputError(f"The strength of a LoRA is a number, usually 0 to 1, got {self.strength}.")
-        if not 0.0 <= self.start <= self.end <= 1.0:
-            raise InvalidInputError(
-                f"A LoRA is active from start_percent to end_percent, 0 <= start <= end <= 1, got {self.start:g} and "
-                f"{self.end:g}. Use 0 and 1 for all steps."
-            )
+        check_span(self.start, self.end)
 
     def strength_at(self, progress: float) -> float:
         """The strength in a step that begins at `progress` (0 the first step, below 1 the last)."""
@@ -121,6 +117,15 @@ class ParameterShapes:
         linear = {f"{path}.weight": layer for path, layer in model.named_modules() if isinstance(layer, nn.Linear)}
         shapes |= {name: (layer.out_features, layer.in_features) for name, layer in linear.items()}
         return cls(MappingProxyType(shapes), frozenset(name for name, layer in linear.items() if is_stored(layer)))
+
+
+def check_span(start: float, end: float) -> None:
+    """Refuses a part of the steps that is none."""
+    if not 0.0 <= start <= end <= 1.0:
+        raise InvalidInputError(
+            f"A LoRA is active from start_percent to end_percent, 0 <= start <= end <= 1, got {start:g} and {end:g}. "
+            "Use 0 and 1 for all steps."
+        )
 
 
 def parse_blocks(text: str) -> frozenset[int] | None:

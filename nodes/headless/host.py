@@ -179,6 +179,9 @@ class HeadlessResidence:
     def unload(self) -> None:
         self._weights.unload()
 
+    def host_tensors(self) -> list[Tensor]:
+        return self._weights.host_tensors()
+
     def reload(self) -> None:
         """Nobody unloads in between."""
 

@@ -1,7 +1,8 @@
 """A real ComfyUI server with only this pack, on a free port of this machine and in a folder of its own.
 
 Where ComfyUI is: `COMFYUI_PATH`, else what `comfy which` says. Its Python: `COMFYUI_PYTHON`, else the `venv` or `.venv`
-in its folder, else the one that runs the tests. Everything here is skipped when there is no ComfyUI.
+in its folder, else the one that runs the tests. `COMFYUI_ARGUMENTS` are more arguments for its start, such as another
+`--front-end-root`. Everything here is skipped when there is no ComfyUI.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -135,6 +137,7 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     port = free_port()
     server = ComfyServer(f"http://127.0.0.1:{port}", folder, folder / "server.log", find_python(comfyui_folder))
     command = [server.python, "main.py", "--cpu", "--disable-auto-launch", f"--base-directory={folder}"]
+    command += shlex.split(os.environ.get("COMFYUI_ARGUMENTS", ""))
     with server.log_file.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--listen=127.0.0.1", f"--port={port}"], cwd=comfyui_folder, stdout=log, stderr=subprocess.STDOUT

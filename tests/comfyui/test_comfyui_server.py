@@ -33,12 +33,36 @@ def test_it_starts_without_an_error(comfyui):
         assert trouble not in log
 
 
+ADDED_AFTER_0_3_64 = {
+    "dev_only",
+    "essentials_category",
+    "has_intermediate_output",
+    "is_input_list",
+    "output_matchtypes",
+    "price_badge",
+    "search_aliases",
+}
+
+
 def test_node_information_equals_the_stand_ins(node_information):
+    knows_advanced = "advanced" in json.dumps(node_information["WanDirectorMemory"])
     for node_id, node_class in NODE_CLASS_MAPPINGS.items():
+        found = node_information[node_id]
         expected = json.loads(json.dumps(node_class.GET_NODE_INFO_V1())) | {
             "python_module": "custom_nodes.wan-director"
         }
-        assert node_information[node_id] == expected
+        specs = [spec for inputs in expected["input"].values() for spec in inputs.values() if len(spec) == 2]
+        for _type, options in [] if knows_advanced else specs:
+            options.pop("advanced", None)
+        unknown = set(expected) - set(found)
+        assert unknown <= ADDED_AFTER_0_3_64
+        assert found == {name: value for name, value in expected.items() if name not in unknown}
+
+
+def test_errors_in_a_run_show_no_folder(odd_models):
+    prompt_id, answer = odd_models.queue(REFUSALS["no_image"][0])
+    assert prompt_id, answer
+    assert error_of_run(odd_models, prompt_id)["exception_type"] == "wan_director.PairingError"
 
 
 def test_help_pages_and_workflow_templates_are_served(comfyui):
@@ -48,6 +72,10 @@ def test_help_pages_and_workflow_templates_are_served(comfyui):
     for path in WORKFLOWS:
         assert json.loads(comfyui.get(f"/api/workflow_templates/wan-director/{path.name}"))["nodes"]
         assert comfyui.get(f"/api/workflow_templates/wan-director/{path.stem}.jpg").startswith(b"\xff\xd8")
+
+
+def test_the_template_browser_names_the_pack(comfyui):
+    assert comfyui.get_json("/i18n")["en"]["templateWorkflows"]["category"]["wan-director"] == "Wan Director"
 
 
 @pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
@@ -108,8 +136,13 @@ def refusal(server, prompt: dict[str, Any]) -> str:
     if prompt_id is None:
         (error,) = [error for node in answer["node_errors"].values() for error in node["errors"]]
         return error["details"]
+    return error_of_run(server, prompt_id)["exception_message"].strip()
+
+
+def error_of_run(server, prompt_id: str) -> dict[str, Any]:
+    """What the server tells the canvas of the error that ended a run."""
     (error,) = [each for kind, each in server.wait_for(prompt_id)["status"]["messages"] if kind == "execution_error"]
-    return error["exception_message"].strip()
+    return error
 
 
 def changed(name: str, class_type: str, **values: Any) -> dict[str, Any]:

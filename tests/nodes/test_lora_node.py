@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -215,9 +216,11 @@ def test_wrong_loras_are_refused(models, model):
         with_lora(model, "gone.safetensors")
     validate = NODES["WanDirectorLora"].validate_inputs
     assert validate(lora_name="wide.safetensors") is True and validate() is True
-    assert "gone.safetensors is not in" in validate(lora_name="gone.safetensors")
+    with pytest.raises(MissingFileError, match=r"gone.safetensors is not in .*loras. Put the LoRA there"):
+        validate(lora_name="gone.safetensors")
     (models / "loras" / "model.safetensors").write_bytes((models / "diffusion_models" / "t2v.safetensors").read_bytes())
-    assert "is a diffusion model and not a LoRA" in validate(lora_name="model.safetensors")
+    with pytest.raises(CheckpointError, match="is a diffusion model and not a LoRA"):
+        validate(lora_name="model.safetensors")
     with pytest.raises(CheckpointError, match="is a diffusion model"):
         with_lora(model, "model.safetensors")
 
@@ -270,3 +273,20 @@ def test_the_bundled_model_takes_a_lora_headless(models, tiny_host):
         first = shown["images"][0]
         pictures.append((tiny_host.output / first["subfolder"] / first["filename"]).read_bytes())
     assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize(
+    ("widgets", "sentence"),
+    [
+        ({"blocks": "first ten"}, "Blocks are 'all' or numbers such as '0-9,20', got 'first ten'."),
+        ({"start_percent": 0.6, "end_percent": 0.4}, "got 0.6 and 0.4. Use 0 and 1 for all steps."),
+        ({"start_percent": -0.1, "end_percent": 0.4}, "got -0.1 and 0.4. Use 0 and 1 for all steps."),
+    ],
+)
+def test_widgets_that_cannot_work_are_refused_before_the_run(widgets: dict, sentence: str):
+    with pytest.raises(InvalidInputError, match=re.escape(sentence)):
+        wan_director.NODE_CLASS_MAPPINGS["WanDirectorLora"].validate_inputs(**widgets)
+
+
+def test_widgets_that_come_over_a_wire_are_checked_in_the_run():
+    assert wan_director.NODE_CLASS_MAPPINGS["WanDirectorLora"].validate_inputs(blocks=None, start_percent=0.5) is True

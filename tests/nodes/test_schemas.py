@@ -93,3 +93,22 @@ def test_widgets_have_defaults_inside_their_limits():
                 assert options["min"] <= options["default"] <= options["max"], (node_id, name)
             if kind == "COMBO" and "default" in options:
                 assert options["default"] in options["options"], (node_id, name)
+
+
+def test_inputs_that_are_rarely_changed_are_folded_away():
+    folded = {}
+    for node_id, node in NODES.items():
+        inputs = node.GET_NODE_INFO_V1()["input"]
+        names = {name for each in inputs.values() for name, spec in each.items() if "advanced" in (*spec, {})[1]}
+        folded |= {node_id: names} if names else {}
+    assert folded == {
+        "WanDirectorLoadModel": {"attention", "vace_module"},
+        "WanDirectorLora": {"blocks", "start_percent", "end_percent", "merge"},
+        "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
+    }
+
+
+def test_a_plan_that_was_shown_is_shown_again_after_a_reload_of_the_page():
+    """ComfyUI sends again what such a node showed, though it need not run."""
+    resent = {node_id for node_id, node in NODES.items() if node.GET_NODE_INFO_V1()["has_intermediate_output"]}
+    assert resent == {"WanDirectorMemory"}
