@@ -1,4 +1,6 @@
-"""Opens damaged and hostile model files, many thousands of them, and counts what happens.
+"""Hands damaged and hostile input of every kind to the pack, many thousands of times, and counts what happens.
+
+Model files are here; graphs, values, names, settings, pictures, videos and command lines in `fuzz_surfaces`.
 
 `python -m wan_director.benchmarks.fuzz --seconds 300` prints the inputs tried and the crashes. A crash is anything but
 success or one of our sentences: another exception, a message of several lines, code run, much time, much memory.
@@ -11,6 +13,7 @@ import argparse
 import json
 import logging
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -37,6 +40,7 @@ from wan_director.model_loading.lora.load import read_lora
 from wan_director.model_loading.spec import ModelSpec
 
 from . import fuzz_mutations as mutations
+from .fuzz_surfaces import SURFACES, stopping_host
 
 SLOW_S = 5.0
 CONFIG = DiTConfig(dim=48, ffn_dim=64, heads=2, layers=1, text_dim=16, freq_dim=32)
@@ -219,16 +223,20 @@ def targets(folder: Path) -> dict[str, Writer]:
         "old pth": pickle_writer(folder, old=True),
         "index": index_writer(),
         "gguf": gguf_writer(),
+        **{name: surface.write for name, surface in SURFACES.items()},
     }
     return {name: writer for name, writer in found.items() if writer is not None}
 
 
 def open_all(path: Path, target: str) -> str:
     """Does with a file what a user can do with it; gives how far it got."""
+    if target in SURFACES:
+        SURFACES[target].open(path)
+        return "loaded"
     if target == "lora":
         with torch.device("meta"):
             shapes = ParameterShapes.of(WanDiT(CONFIG))
-        read_lora(path, shapes, _model()).report.line()
+        read_lora(path, shapes, model_spec()).report.line()
         return "loaded"
     checkpoint = open_checkpoint(path)
     spec = inspect_checkpoint(checkpoint)
@@ -239,7 +247,7 @@ def open_all(path: Path, target: str) -> str:
 
 
 @cache
-def _model() -> ModelSpec:
+def model_spec() -> ModelSpec:
     """The transformer that LoRAs are read for."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
@@ -250,7 +258,7 @@ def _model() -> ModelSpec:
 def try_one(folder: Path, target: str, writer: Writer, seed: int) -> tuple[str, str | None]:
     """One input: the outcome, and what is wrong with it, if anything."""
     for old in folder.iterdir():
-        old.unlink()
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     path = writer(folder, random.Random(f"{target} {seed}"))
     start = time.process_time()
     try:
@@ -270,13 +278,14 @@ def try_one(folder: Path, target: str, writer: Writer, seed: int) -> tuple[str, 
 def fuzz(target: str, writer: Writer, folder: Path, *, first: int, seconds: float, count: int) -> Result:
     """Tries inputs number `first` and up, for as long as `seconds` or up to `count` of them."""
     result, end = Result(), time.process_time() + seconds
-    for seed in range(first, first + count):
-        if time.process_time() > end:
-            break
-        outcome, problem = try_one(folder, target, writer, seed)
-        result.outcomes[outcome] += 1
-        if problem:
-            result.crashes.append(f"{target}, input {seed}: {problem}")
+    with stopping_host(folder):
+        for seed in range(first, first + count):
+            if time.process_time() > end:
+                break
+            outcome, problem = try_one(folder, target, writer, seed)
+            result.outcomes[outcome] += 1
+            if problem:
+                result.crashes.append(f"{target}, input {seed}: {problem}")
     return result
 
 

@@ -69,7 +69,7 @@ def refuse_settings(name: str, values: Mapping[str, Any]) -> None:
     """
     method = values.get("peft_type")
     if isinstance(method, str) and method.upper() not in _APPLIED:
-        title = _METHODS.get(method.lower(), method[:40])
+        title = _METHODS.get(method.lower(), repr(method[:40]))
         raise CheckpointError(
             f"{name} is a {title} adapter by its settings, which is not applied here; LoRA, DoRA, LoHa, LoKr and "
             "AdaLoRA are. Merge it into the model with the program that trained it, or train a LoRA."
