@@ -102,7 +102,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         names = {name for each in inputs.values() for name, spec in each.items() if "advanced" in (*spec, {})[1]}
         folded |= {node_id: names} if names else {}
     assert folded == {
-        "WanDirectorLoadModel": {"attention", "vace_module"},
+        "WanDirectorLoadModel": {"attention", "vace_module", "residual"},
         "WanDirectorLora": {"blocks", "start_percent", "end_percent", "merge"},
         "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
     }

@@ -89,16 +89,16 @@ def test_a_primitive_feeds_a_widget_past_a_reroute():
 
 def test_unknown_nodes_that_no_result_needs_are_left_out(caplog):
     unneeded = [
-        node(2, "PreviewImage", {"images": 11}),
+        node(2, "MaskPreview", {"images": 11}),
         node(3, "CLIPLoader", {}, ["CLIP"], ["umt5.safetensors"]),
         node(4, "VHS_VideoInfo", {"images": 12}, ["INT"]),
-        node(5, "PreviewImage", {"images": None}),
+        node(5, "MaskPreview", {"images": None}),
     ]
     links = [(20, 1, 0, 9, 0), (11, 1, 0, 2, 0), (12, 1, 0, 4, 0)]
     with caplog.at_level(logging.INFO, "wan_director"):
         assert set(parse_graph(canvas(DECODE, SAVE, *unneeded, links=links), CLASSES)) == {"1", "9"}
     assert (
-        "Left out, because no result needs them: PreviewImage (node 2, 5), CLIPLoader (node 3), VHS_VideoInfo (node 4)."
+        "Left out, because no result needs them: MaskPreview (node 2, 5), CLIPLoader (node 3), VHS_VideoInfo (node 4)."
         in caplog.text
     )
 

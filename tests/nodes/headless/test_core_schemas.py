@@ -14,7 +14,7 @@ import pytest
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 
 NATIVE = json.loads((Path(__file__).parent / "fixtures" / "comfyui_0_33_0_nodes.json").read_text(encoding="utf-8"))
-FILES = {("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadVideo", "file")}
+FILES = {("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadVideo", "file"), ("LoadLatent", "latent")}
 """Inputs that list the files of a folder there, and take any path here."""
 NO_RESULT = {"PreviewImage"}
 """Shows pictures there, and nothing here."""
