@@ -231,6 +231,7 @@ def _write_video(folder: Path, rng: random.Random) -> Path:
 
 
 def _open_video(path: Path) -> None:
+    host().interrupted = False  # reading asks after each frame
     video = CLASSES["LoadVideo"].execute(file=str(path)).args[0]
     CLASSES["GetVideoComponents"].execute(video=video)
 
@@ -285,7 +286,7 @@ def _open_command(path: Path) -> None:
         mock.patch.object(HeadlessHost, "check_interrupt", _interrupted),
         contextlib.redirect_stdout(silent),
         contextlib.redirect_stderr(silent),
-        contextlib.suppress(SystemExit),
+        contextlib.suppress(SystemExit, Interrupted),
     ):
         main(words)
     if "Traceback" in silent.getvalue():

@@ -114,7 +114,7 @@ def _open(path: Path) -> Checkpoint:
 
 def files_of(path: Path) -> list[Path]:
     """The files whose change changes the model at `path`: for a folder, an index or a part of a split model several."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return sorted(file for file in path.iterdir() if file.is_file())
     if not (path.name.endswith(_INDEX_ENDING) or _SHARD_NAME.fullmatch(path.name)):
         return sorted({path, *part_names(path)})

@@ -25,7 +25,7 @@ def find_file(name: str, kind: FileKind, folders: Iterable[str | Path]) -> Path:
         MissingFileError: it is in none; the message says where to get it and where to put it.
     """
     folders = [Path(folder) for folder in folders]
-    found = next((folder / name for folder in folders if (folder / name).exists()), None)
+    found = next((folder / name for folder in folders if os.path.exists(folder / name)), None)
     if found is None:
         raise MissingFileError(missing_file_sentence(name, kind, folders))
     return found

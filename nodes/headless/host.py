@@ -81,7 +81,7 @@ class HeadlessHost:
         return next((path for path in candidates if os.path.isfile(path)), candidates[0])  # False for names too long
 
     def input_files(self, endings: Set[str]) -> list[str]:
-        files = (file for folder in self.inputs if folder.is_dir() for file in folder.iterdir())
+        files = (file for folder in self.inputs if os.path.isdir(folder) for file in folder.iterdir())
         return sorted({file.name for file in files if file.suffix.lower() in endings and file.is_file()})
 
     def output_folder(self) -> Path:

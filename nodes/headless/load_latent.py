@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ...common.errors import InvalidInputError, MissingFileError
@@ -30,7 +31,7 @@ class LoadLatent(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, latent: str | None = None) -> bool | str:
-        if latent is None or host().input_file(latent).is_file():
+        if latent is None or os.path.isfile(host().input_file(latent)):
             return True
         return f"There is no latent file {latent}. Give a path, or put the file beside the workflow."
 

@@ -26,7 +26,7 @@ def models_in(folder: Path) -> Folders:
     Raises:
         MissingFileError: there is no such folder.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise MissingFileError(
             f"There is no models folder {folder}. Give the folder that holds diffusion_models and vae."
         )
@@ -39,10 +39,10 @@ def models_of_comfyui(folder: Path) -> Folders:
     Raises:
         MissingFileError: there is no ComfyUI.
     """
-    if not (folder / "models").is_dir():
+    if not os.path.isdir(folder / "models"):
         raise MissingFileError(f"{folder} is no ComfyUI folder: it holds no folder 'models'. Give the one that does.")
     extra = folder / "extra_model_paths.yaml"
-    return joined(models_in(folder / "models"), extra_model_paths(extra) if extra.is_file() else {})
+    return joined(models_in(folder / "models"), extra_model_paths(extra) if os.path.isfile(extra) else {})
 
 
 def extra_model_paths(file: Path) -> Folders:
@@ -56,7 +56,7 @@ def extra_model_paths(file: Path) -> Folders:
     """
     import yaml
 
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise MissingFileError(f"There is no file {file}. Give the path of an extra_model_paths.yaml.")
     try:
         sections = yaml.safe_load(file.read_text(encoding="utf-8-sig"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def workflow_path(given: Path) -> Path:
     Raises:
         MissingFileError: there is neither.
     """
-    if given.exists() or given.suffix or given.parent != Path("."):
+    if os.path.exists(given) or given.suffix or given.parent != Path("."):
         return given
     names = bundled_names()
     found = next((name for name in names if name.lower() == given.name.lower()), None)
