@@ -2,8 +2,10 @@
 #
 #   make demo                         a video from a prompt with the bundled tiny model
 #   make demo PROMPT="a blue circle grows on a white background"
-#   make test                         all tests that need no GPU, no download and no ComfyUI
+#   make test                         lint, types, and all tests that need no GPU, no download and no ComfyUI
+#   make check                        lint, types and the fast tests: for the daily round
 #   make lint                         ruff
+#   make types                        pyright's engine, standard mode
 #   make bench                        side by side with diffusers and transformers on this machine
 #
 # On Linux a plain `pip install torch` brings the CUDA build, several GB that nothing here needs:
@@ -21,18 +23,27 @@ export OMP_NUM_THREADS ?= 2
 # And waiting ones shall sleep, not spin, where other work wants the processor too.
 export OMP_WAIT_POLICY ?= passive
 export PROMPT
+# No model runs in these.
+FAST_TESTS := tests/common tests/media tests/sampling tests/workflows tests/web tests/nodes/headless/test_graph.py \
+	tests/nodes/headless/test_frontend_conversion.py tests/nodes/test_schemas.py tests/model_loading/test_detect_wan.py
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test check lint types bench clean
 
 demo: $(VENV)/.ready-run
 	$(VENV)/bin/wan-director run workflows/tiny_t2v.json --output output --set "WanDirectorTextEncode.positive=$$PROMPT"
 
-test: $(VENV)/.ready-test
+test: lint types
 	$(VENV)/bin/python -m pytest
+
+check: lint types
+	$(VENV)/bin/python -m pytest -q $(FAST_TESTS)
 
 lint: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.ready-test
+	$(VENV)/bin/python tests/check_types.py
 
 bench: $(VENV)/.ready-test
 	$(VENV)/bin/python -m benchmarks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ def load_sdpa() -> Attention:
 def load_sage() -> Attention:
     """SageAttention: 8-bit queries and keys, faster and approximate."""
     try:
-        from sageattention import sageattn
+        from sageattention import sageattn  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise _missing("sageattention") from error
     return lambda q, k, v: sageattn(q, k, v, tensor_layout="NHD")
@@ -36,7 +37,7 @@ def load_sage() -> Attention:
 def load_flash() -> Attention:
     """FlashAttention 2 from the flash_attn package; exact, 16 bit only."""
     try:
-        from flash_attn import flash_attn_func
+        from flash_attn import flash_attn_func  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise _missing("flash_attn") from error
     return flash_attn_func
@@ -80,7 +81,8 @@ def using_attention(model: nn.Module, kernel: Attention) -> Iterator[None]:
             layer.attention = own
 
 
-def _attending(model: nn.Module) -> list[nn.Module]:
+def _attending(model: nn.Module) -> list[Any]:
+    """The layers with a kernel of their own, which they keep under the name `attention`."""
     return [layer for layer in model.modules() if hasattr(layer, "attention")]
 
 

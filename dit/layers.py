@@ -83,6 +83,7 @@ class ClipProjection(nn.Module):
 
     def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
         super().__init__()
+        assert config.clip_dim is not None
         width = config.clip_dim
         self.proj = nn.Sequential(
             operations.LayerNorm(width),

@@ -18,14 +18,14 @@ def in_float32(layers: nn.Sequential, x: Tensor) -> Tensor:
     """
     x = x.float()
     for layer in layers:
-        x = _by_rows(layer, x) if _is_plain_16_bit(layer) else _whole(layer, x)
+        x = _by_rows(layer, x) if isinstance(layer, nn.Linear) and _is_plain_16_bit(layer) else _whole(layer, x)
     return x
 
 
-def _is_plain_16_bit(layer: nn.Module) -> bool:
+def _is_plain_16_bit(layer: nn.Linear) -> bool:
     # A quantised layer keeps its matrix in buffers.
     weight = dict(layer.named_parameters(recurse=False)).get("weight")
-    return isinstance(layer, nn.Linear) and weight is not None and weight.itemsize == 2
+    return weight is not None and weight.itemsize == 2
 
 
 def _by_rows(layer: nn.Linear, x: Tensor) -> Tensor:

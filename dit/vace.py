@@ -26,7 +26,9 @@ class VaceBlock(Block):
             self.before_proj = operations.Linear(config.dim, config.dim)
         self.after_proj = operations.Linear(config.dim, config.dim)
 
-    def forward(self, control: Tensor, start: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, control: Tensor, start: Tensor, context: Context
+    ) -> tuple[Tensor, Tensor]:
         """One step of the control video.
 
         Args:

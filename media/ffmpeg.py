@@ -6,11 +6,12 @@ import functools
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ..common.errors import MissingPackageError
 
 # Without these, Ctrl-C ends ffmpeg before us, and a console window opens for it on Windows.
-_APART = {"creationflags": 0x08000200} if sys.platform == "win32" else {"start_new_session": True}
+_APART: dict[str, Any] = {"creationflags": 0x08000200} if sys.platform == "win32" else {"start_new_session": True}
 
 
 def ffmpeg_program() -> str:
@@ -42,7 +43,7 @@ def start_ffmpeg(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     """
     program = ffmpeg_program()
     try:
-        return subprocess.Popen(
+        process: Any = subprocess.Popen(
             [program, "-nostdin", "-hide_banner", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -54,6 +55,7 @@ def start_ffmpeg(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
             f"The program {program} cannot be started ({error.strerror}). Install imageio-ffmpeg again, or name "
             "another ffmpeg in the environment variable IMAGEIO_FFMPEG_EXE."
         ) from None
+    return process
 
 
 def each_frame_once() -> list[str]:

@@ -163,7 +163,7 @@ def _each(file: Any, path: Path) -> Iterator[Any]:
     for number in range(count):
         file.seek(number)
         file.load()
-        turned = ImageOps.exif_transpose(file)
+        turned: Any = ImageOps.exif_transpose(file)
         if hasattr(file, "tag_v2"):
             turned.tag_v2 = file.tag_v2
         yield turned

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import cast
 
 import numpy as np
 import torch
@@ -230,18 +231,19 @@ def _rate(video: VideoFile, cut: Cut, count: int) -> float:
     return video.rate(before, count)
 
 
-def _decoded(video: VideoFile, cut: Cut) -> Iterator[Tensor]:
+def _decoded(video: VideoFile, cut: Cut) -> Generator[Tensor, None, None]:
     filters = ["-vf", cut.filters()] if cut.filters() else []
     count = ["-frames:v", str(cut.count)] if cut.count else []
     pictures = ["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
     process = start_ffmpeg(
         ["-v", "error", *_source(video.path), *_VIDEO, *filters, *each_frame_once(), *count, *pictures]
     )
+    stdout, stderr = cast(io.BufferedReader, process.stdout), cast(io.BufferedReader, process.stderr)
     complaints: list[bytes] = []
-    listener = threading.Thread(target=lambda: complaints.extend(process.stderr), daemon=True)
+    listener = threading.Thread(target=lambda: complaints.extend(stderr), daemon=True)
     listener.start()
     try:
-        yield from _pictures(process.stdout, video.path)
+        yield from _pictures(stdout, video.path)
         process.wait()
         listener.join()
         if complaints:
@@ -251,11 +253,11 @@ def _decoded(video: VideoFile, cut: Cut) -> Iterator[Tensor]:
         process.kill()
         process.wait()
         listener.join()
-        process.stdout.close()
-        process.stderr.close()
+        stdout.close()
+        stderr.close()
 
 
-def _pictures(stream: IO[bytes], path: Path) -> Iterator[Tensor]:
+def _pictures(stream: io.BufferedReader, path: Path) -> Iterator[Tensor]:
     """The pictures of a stream of PPM files, each after a line with its size."""
     first = None
     while stream.readline():  # the mark "P6"
@@ -268,7 +270,7 @@ def _pictures(stream: IO[bytes], path: Path) -> Iterator[Tensor]:
                 "Cut it there, or convert it to one size."
             )
         pixels = np.empty(height * width * 3, np.uint8)
-        if stream.readinto(pixels) < len(pixels):
+        if stream.readinto(pixels.data) < len(pixels):
             return
         yield torch.from_numpy(pixels).view(height, width, 3)
 

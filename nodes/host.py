@@ -68,6 +68,7 @@ class Progress(Protocol):
 
     def update(self, step: int, preview: Tensor | None = None) -> None:
         """`step` steps are done; `preview`: [h, w, 3] in 0..1, a small picture of the state."""
+        ...
 
 
 class Residence(Protocol):
@@ -90,15 +91,19 @@ class Residence(Protocol):
             working_bytes: memory needed beside the weights; room for the slots of swapped blocks is asked for too.
             memory: which blocks stay on the CPU; its `streaming` then brings them in.
         """
+        ...
 
     def unload(self) -> None:
         """Takes all weights to the CPU, outside of `loaded`: to compute there, or to leave the device to others."""
+        ...
 
     def host_tensors(self) -> list[Tensor]:
         """The weights as they lie in RAM or in their file, wherever their copies are."""
+        ...
 
     def reload(self) -> None:
         """Inside `loaded`: brings back the weights if the host has unloaded them in between; free when it has not."""
+        ...
 
 
 class Host(Protocol):
@@ -106,9 +111,11 @@ class Host(Protocol):
 
     def model_files(self, kind: str) -> list[str]:
         """Names of the files in the folders of a kind (see MODEL_KINDS), sorted, as the dropdowns show them."""
+        ...
 
     def model_folders(self, kind: str) -> list[Path]:
         """The folders of a kind, the user's first, the bundled one last."""
+        ...
 
     def find_model(self, kind: str, name: str) -> Path | None:
         """Where the model called `name` lies in the folders of a kind; None when it is in none.
@@ -116,48 +123,63 @@ class Host(Protocol):
         Raises:
             InvalidInputError: it is no name of a file in them (see `model_names.model_name`).
         """
+        ...
 
     def input_file(self, name: str) -> Path:
         """Where the input file called `name` lies; it may not exist."""
+        ...
 
     def input_files(self, endings: Set[str]) -> list[str]:
         """Names of the input files with one of these endings, sorted, as the dropdowns show them."""
+        ...
 
     def output_folder(self) -> Path:
         """Where results go; it may not exist yet."""
+        ...
 
     def save_place(self, prefix: str, width: int, height: int, values: NodeValues = NO_VALUES) -> SavePlace:
         """The next free name in the output folder; `prefix` may name a subfolder and hold placeholders."""
+        ...
 
     def preview_folder(self) -> Path | None:
         """Where pictures lie that only the canvas shows; None where there is no canvas."""
+        ...
 
     def progress(self, total: int, title: str) -> Progress:
         """A new bar of `total` steps for the node that runs now."""
+        ...
 
     def wants_previews(self) -> bool:
         """Whether `Progress.update` shows its preview to anyone."""
+        ...
 
     def check_interrupt(self) -> None:
         """Raises when the user asked to stop; called between blocks and frames."""
+        ...
 
     def device(self, kind: str, choice: str = "auto") -> torch.device:
         """Where a model of a kind (see MODEL_KINDS) computes; choice: auto, cpu or gpu."""
+        ...
 
     def residence(self, module: nn.Module, device: torch.device) -> Residence:
         """Looks after the weights of `module`, which is on the CPU now and will compute on `device`."""
+        ...
 
     def saves_metadata(self) -> bool:
         """Whether saved files carry the workflow."""
+        ...
 
     def free_bytes(self, device: torch.device) -> int | None:
         """Memory of a device that is free now; None where that cannot be asked."""
+        ...
 
     def available_bytes(self, device: torch.device) -> int | None:
         """As `free_bytes`, with what models take that can be unloaded."""
+        ...
 
     def free_memory(self, device: torch.device) -> None:
         """Takes from a device what nothing uses now: models that do not run, and torch's cache."""
+        ...
 
 
 _current: Host | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 
 def _present(**options: Any) -> dict[str, Any]:
@@ -223,9 +223,11 @@ class ComfyNode:
     def define_schema(cls) -> Schema:
         raise NotImplementedError
 
-    @classmethod
-    def execute(cls, **inputs: Any) -> NodeOutput:
-        raise NotImplementedError
+    if not TYPE_CHECKING:  # each node's has inputs of its own
+
+        @classmethod
+        def execute(cls, **inputs: Any) -> NodeOutput:
+            raise NotImplementedError
 
     @classmethod
     def GET_SCHEMA(cls) -> Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import cast
 
 import torch
 from torch import nn
@@ -58,7 +59,8 @@ def adapted(model: nn.Module, stack: Sequence[AppliedAdapter]) -> Iterator[Adapt
             undo.callback(ShiftedParameters(unit, parameters, _resident_device(model)).remove)
         for path, leaves in linear.items():
             parent, name, layer = _place(model, path)
-            wrapper = AdaptedLinear(layer, leaves.get("weight", []), leaves.get("bias", []), _compute_dtype(model))
+            weights, biases = leaves.get("weight", []), leaves.get("bias", [])
+            wrapper = AdaptedLinear(cast(nn.Linear, layer), weights, biases, _compute_dtype(model))
             undo.callback(setattr, parent, name, layer)
             setattr(parent, name, wrapper)
         yield AdapterRun(dials)

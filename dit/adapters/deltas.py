@@ -6,7 +6,7 @@ Each can be applied to tokens without being written out (`add_to`), and written 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -163,10 +163,10 @@ class Change:
 
 def tensors_of(delta: Delta) -> dict[str, Tensor]:
     """The factors of a delta by field name."""
-    values = {field.name: getattr(delta, field.name) for field in fields(delta)}
+    values = {field.name: getattr(delta, field.name) for field in fields(cast(Any, delta))}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 def with_tensors(delta: AnyDelta, tensors: dict[str, Tensor]) -> AnyDelta:
     """The delta with other tensors in the place of its own (moved, cast)."""
-    return replace(delta, **tensors)
+    return replace(cast(Any, delta), **tensors)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,8 @@ class Dialled(NamedTuple):
 
 class ChangeParts(nn.Module):
     """The tensors of a change as buffers, so that whatever moves the weights of a layer finds and moves them too."""
+
+    magnitude: Tensor | None
 
     def __init__(self, dialled: Dialled, device: torch.device, dtype: torch.dtype | None) -> None:
         super().__init__()
@@ -71,7 +73,7 @@ class AdaptedLinear(nn.Module):
     restore. A layer with a quantised weight has no sum, so that a change of its bias stays beside it.
     """
 
-    def __init__(self, base: nn.Module, weight: Sequence[Dialled], bias: Sequence[Dialled], dtype: torch.dtype) -> None:
+    def __init__(self, base: nn.Linear, weight: Sequence[Dialled], bias: Sequence[Dialled], dtype: torch.dtype) -> None:
         super().__init__()
         self.base = base
         self.merges = any(dialled.merge for dialled in (*weight, *bias)) and not is_stored(base)
@@ -87,7 +89,7 @@ class AdaptedLinear(nn.Module):
         if not weights and not biases:
             return self.base(x)
         if self.merges:
-            return F.linear(x, self._merged("weight", weights), self._merged("bias", biases))
+            return F.linear(x, cast(Tensor, self._merged("weight", weights)), self._merged("bias", biases))
         y = self.base(x)
         rows = y.reshape(-1, y.shape[-1])
         tokens = x.reshape(-1, x.shape[-1])
@@ -98,7 +100,7 @@ class AdaptedLinear(nn.Module):
                 self._add(parts, rows[part], tokens[part])
         for parts in biases:
             change = parts.change(x.device, x.dtype)
-            rows.add_(change.delta.values, alpha=_full_scale(parts))
+            rows.add_(_full(change).values, alpha=_full_scale(parts))
             if change.replaces:
                 rows.sub_(self.base.bias.to(rows.dtype), alpha=parts.strength)
         return rows.view(y.shape)
@@ -195,8 +197,8 @@ class ShiftedParameters:
             setattr(owner, name, value)
 
 
-def _active(changes: Sequence[ChangeParts]) -> list[ChangeParts]:
-    return [parts for parts in changes if parts.strength != 0.0]
+def _active(changes: Iterable[nn.Module]) -> list[ChangeParts]:
+    return [parts for parts in cast(Iterable[ChangeParts], changes) if parts.strength != 0.0]
 
 
 def _shifted(value: Tensor, active: Sequence[ChangeParts]) -> Tensor:
@@ -204,6 +206,10 @@ def _shifted(value: Tensor, active: Sequence[ChangeParts]) -> Tensor:
 
 
 def _full_scale(parts: ChangeParts) -> float:
-    delta = parts._template.delta
-    assert isinstance(delta, Full)
-    return delta.scale * parts.strength
+    return _full(parts._template).scale * parts.strength
+
+
+def _full(change: Change) -> Full:
+    """The delta of a bias, which is never a product."""
+    assert isinstance(change.delta, Full)
+    return change.delta

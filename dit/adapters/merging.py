@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ Rows = Callable[[slice], Tensor]
 """Gives some rows of a weight in float32."""
 
 
-def weight_rows(layer: nn.Module) -> Rows:
+def weight_rows(layer: Any) -> Rows:
     """The rows of a layer's weight as numbers, whatever form it is stored in. A stored one is made plain once."""
     if is_stored(layer):
         dense = layer.dense_weight(torch.float32)
@@ -37,12 +38,13 @@ def dora_gain(rows: Rows, count: int, change: Change) -> Tensor:
         count: how many rows W has.
         change: one with a magnitude.
     """
+    assert change.magnitude is not None
     magnitude = change.magnitude.float()
     tiny = torch.finfo(torch.float32).tiny
     if magnitude.shape[1] == 1:
         lengths = [(rows(part) + change.delta.rows(part)).norm(dim=1) for part in _parts(count)]
         return magnitude / torch.cat(lengths).clamp_min(tiny)[:, None]
-    squares = sum((rows(part) + change.delta.rows(part)).square().sum(dim=0) for part in _parts(count))
+    squares = cast(Tensor, sum((rows(part) + change.delta.rows(part)).square().sum(dim=0) for part in _parts(count)))
     return magnitude / squares.sqrt().clamp_min(tiny)[None]
 
 

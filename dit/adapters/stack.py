@@ -100,7 +100,7 @@ class AppliedAdapter:
 
     def _chooses(self, name: str) -> bool:
         block = _BLOCK.match(name)
-        return block is not None and int(block[1]) in self.blocks
+        return block is not None and self.blocks is not None and int(block[1]) in self.blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)

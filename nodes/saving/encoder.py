@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -208,7 +208,7 @@ def _ended(code: int) -> str:
     return f"it was ended by signal {-code}" if code < 0 else f"it ended with code {code}"
 
 
-def _apart() -> dict[str, object]:
+def _apart() -> dict[str, Any]:
     """Ctrl-C in the terminal is for us: ffmpeg ends when we end it. On Windows no window opens."""
     if os.name == "nt":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
