@@ -179,7 +179,8 @@ def _check_node(node: GraphNode, graph: Graph, node_classes: NodeClasses) -> Gra
                 value = _checked_value(node, name, kind, options, value, node_classes)
             inputs[name] = value
         elif "default" in options:
-            logger.info("%s has no '%s'; its default %r is used.", node.label, name, options["default"])
+            if required:  # an optional input may be left out: nothing is missing
+                logger.info("%s has no '%s'; its default %r is used.", node.label, name, options["default"])
             inputs[name] = options["default"]
         elif required:
             raise GraphError(f"{node.label} needs its input '{name}', and nothing is connected. Connect it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import weakref
 
 import pytest
@@ -60,6 +61,21 @@ def test_missing_values_get_their_default(prompt, tiny_host):
     del prompt["6"]["inputs"]["denoise"], prompt["8"]["inputs"]["quality"]
     checked = check(prompt)
     assert checked["6"].inputs["denoise"] == 1.0 and checked["8"].inputs["quality"] == 80
+
+
+def test_only_what_a_node_requires_is_said_to_be_missing(prompt, tiny_host, caplog):
+    (model,) = (node for node in prompt.values() if node["class_type"] == "WanDirectorLoadModel")
+    optional = CLASSES["WanDirectorLoadModel"].INPUT_TYPES()["optional"]
+    for name in optional:
+        model["inputs"].pop(name, None)
+    del prompt["6"]["inputs"]["denoise"]
+    with caplog.at_level(logging.INFO, "wan_director"):
+        checked = check(prompt)
+    (loader,) = (node for node in checked.values() if node.class_type == "WanDirectorLoadModel")
+    assert {name: loader.inputs[name] for name in optional} == {"vace_module": "none", "residual": "auto"}
+    assert [line for line in caplog.messages if "its default" in line] == [
+        f"{checked['6'].label} has no 'denoise'; its default 1.0 is used."
+    ]
 
 
 def test_values_are_brought_to_their_type(prompt, tiny_host):
