@@ -11,7 +11,7 @@ import io
 import json
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,8 +182,13 @@ def _pictures() -> tuple[tuple[str, bytes], ...]:
 
 
 def _write_picture(folder: Path, rng: random.Random) -> Path:
-    ending, data = rng.choice(_pictures())
-    path = folder / f"picture.{ending}"
+    return _write_damaged(folder / "picture", _pictures(), rng)
+
+
+def _write_damaged(path: Path, whole: Sequence[tuple[str, bytes]], rng: random.Random) -> Path:
+    """One of some files (ending, content) under a name, with damage anywhere."""
+    ending, data = rng.choice(whole)
+    path = path.with_suffix(f".{ending}")
     path.write_bytes(_damaged_anywhere(data, rng))
     return path
 
@@ -224,10 +229,7 @@ def _videos() -> tuple[tuple[str, bytes], ...]:
 
 
 def _write_video(folder: Path, rng: random.Random) -> Path:
-    ending, data = rng.choice(_videos())
-    path = folder / f"clip.{ending}"
-    path.write_bytes(_damaged_anywhere(data, rng))
-    return path
+    return _write_damaged(folder / "clip", _videos(), rng)
 
 
 def _open_video(path: Path) -> None:

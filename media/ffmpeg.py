@@ -6,33 +6,52 @@ import functools
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from ..common.errors import MissingPackageError
 
-# Without these, Ctrl-C ends ffmpeg before us, and a console window opens for it on Windows.
-_APART: dict[str, Any] = {"creationflags": 0x08000200} if sys.platform == "win32" else {"start_new_session": True}
+APART: dict[str, Any] = {"creationflags": 0x08000200} if sys.platform == "win32" else {"start_new_session": True}
+"""Without these, Ctrl-C ends ffmpeg before us, and a console window opens for it on Windows."""
 
 
-def ffmpeg_program() -> str:
-    """The path of ffmpeg.
+class Lacking(NamedTuple):
+    """What is said where there is no ffmpeg, by what it is wanted for: the package is missing, or its program."""
+
+    package: str
+    program: str
+
+
+TO_READ = Lacking(
+    "imageio-ffmpeg is not installed, which videos are read with. Install it with `pip install imageio-ffmpeg`.",
+    "imageio-ffmpeg is installed, but there is no ffmpeg program in it. Install ffmpeg, or name it in the "
+    "environment variable IMAGEIO_FFMPEG_EXE.",
+)
+
+
+def ffmpeg_package(lacking: Lacking = TO_READ) -> ModuleType:
+    """imageio-ffmpeg, which brings ffmpeg.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise MissingPackageError(lacking.package) from None
+    return imageio_ffmpeg
+
+
+def ffmpeg_program(lacking: Lacking = TO_READ) -> str:
+    """The path of the ffmpeg that imageio-ffmpeg has, or has found.
 
     Raises:
         MissingPackageError: imageio-ffmpeg is not installed, or came without the program.
     """
     try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise MissingPackageError(
-            "imageio-ffmpeg is not installed, which videos are read with. Install it with `pip install imageio-ffmpeg`."
-        ) from None
-    try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        return ffmpeg_package(lacking).get_ffmpeg_exe()
     except RuntimeError:
-        raise MissingPackageError(
-            "imageio-ffmpeg is installed, but there is no ffmpeg program in it. Install ffmpeg, or name it in the "
-            "environment variable IMAGEIO_FFMPEG_EXE."
-        ) from None
+        raise MissingPackageError(lacking.program) from None
 
 
 def start_ffmpeg(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -48,7 +67,7 @@ def start_ffmpeg(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **_APART,
+            **APART,
         )
     except OSError as error:
         raise MissingPackageError(
@@ -67,6 +86,6 @@ def each_frame_once() -> list[str]:
 @functools.lru_cache(maxsize=4)
 def _knows_fps_mode(program: str) -> bool:
     text = subprocess.run(
-        [program, "-hide_banner", "-h", "long"], stdin=subprocess.DEVNULL, capture_output=True, check=False, **_APART
+        [program, "-hide_banner", "-h", "long"], stdin=subprocess.DEVNULL, capture_output=True, check=False, **APART
     )
     return b"-fps_mode" in text.stdout

@@ -8,8 +8,8 @@ from ..dit.attention import ATTENTION
 from ..sampling.validation import find_choice
 from .api import ADVANCED, answer, io, one_sentence
 from .host import host
+from .loaded_models import load_clip_vision, load_model, load_text_encoder, load_vae
 from .model_files import check_model, check_video_model, find_model, fingerprint
-from .models import load_clip_vision, load_model, load_text_encoder, load_vae
 
 CATEGORY = "Wan Director/loaders"
 PRECISIONS = ["auto", "bf16", "fp16", "fp32"]

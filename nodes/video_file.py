@@ -129,7 +129,7 @@ def save_video(
         raise InvalidInputError(f"fps must be above 0 and at most 1000, got {fps}. Usual is 16 for Wan.")
     if not 1 <= quality <= 100:
         raise InvalidInputError(f"quality must be from 1 to 100, got {quality}. Usual is 80.")
-    texts = _texts(metadata)
+    texts = file_texts(metadata)
     with writing_to(place.folder):
         place.folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(place.folder)
@@ -178,7 +178,7 @@ def save_pictures(frames: Iterable[Tensor], place: SavePlace, texts: Mapping[str
     """
     from PIL import Image
 
-    info = _png_texts(texts)
+    info = png_texts(texts)
     with contextlib.ExitStack() as ended:
         with writing_to(place.folder):
             unfinished = ended.enter_context(unfinished_folder(place.folder))
@@ -192,7 +192,8 @@ def save_pictures(frames: Iterable[Tensor], place: SavePlace, texts: Mapping[str
             return sorted(publish(unfinished, place, "").iterdir())
 
 
-def _png_texts(texts: Mapping[str, str]) -> Any:
+def png_texts(texts: Mapping[str, str]) -> Any:
+    """What PIL puts into a PNG file for these texts."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
@@ -201,7 +202,7 @@ def _png_texts(texts: Mapping[str, str]) -> Any:
     return info
 
 
-def _texts(metadata: Mapping[str, Any]) -> dict[str, str]:
+def file_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
     """What can be put into a file: PNG names a text with 1 to 79 Latin letters, ffmpeg ends the name at `=`."""
     texts = {}
     for name, value in metadata.items():

@@ -9,26 +9,12 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from ...common.errors import MissingFileError
 from ...common.printable import printable_name
 from ..file_type import human_bytes
 from ..known_files import FOLDERS, KNOWN_FILES, FileKind, named_files
 
 _NAMED = 5
 """Files that a sentence names at most."""
-
-
-def find_file(name: str, kind: FileKind, folders: Iterable[str | Path]) -> Path:
-    """The model file or folder called `name` in one of `folders`.
-
-    Raises:
-        MissingFileError: it is in none; the message says where to get it and where to put it.
-    """
-    folders = [Path(folder) for folder in folders]
-    found = next((folder / name for folder in folders if os.path.exists(folder / name)), None)
-    if found is None:
-        raise MissingFileError(missing_file_sentence(name, kind, folders))
-    return found
 
 
 def missing_file_sentence(

@@ -15,7 +15,8 @@ from ...memory.plan import Choice, plan, smallest, smallest_bytes, swap_exactly
 from ..host import host
 from ..memory_settings import refusal
 from ..memory_tasks import smaller_videos
-from .graph import Graph, GraphNode, Link
+from .graph import Graph, GraphNode
+from .graph.api_format import api_inputs
 from .plan_graph import GraphReader, Stage
 
 _NAMED = 5
@@ -161,7 +162,7 @@ def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
     if available is None:
         return None
     graph = {
-        id: GraphNode(id, str(node.get("class_type")), str(node.get("class_type")), _inputs(node))
+        id: GraphNode(id, str(node.get("class_type")), str(node.get("class_type")), api_inputs(node.get("inputs", {})))
         for id, node in prompt.items()
     }
     on = machine(available)._replace(pinned=default_pinned_bytes(device), has_gpu=device.type != "cpu")
@@ -219,10 +220,22 @@ def details(planned: PlannedStage) -> Iterator[str]:
         yield "does not fit, this is the least it takes"
     if stage.is_on_cpu:
         return
+    yield from _prompts(stage)
     if choice.swapped:
         yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
     if choice.way.number > 1 and not choice.task.block_bytes:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
+
+
+def _prompts(stage: Stage) -> Iterator[str]:
+    """About prompts that were combined, each of which is one more pass in a step."""
+    unknown = stage.unknown_prompts
+    if unknown is not None:
+        named = f"{printable_name(unknown.label)}: {printable_name(unknown.class_type)}"
+        passes = "1 pass" if stage.passes == 1 else f"{stage.passes} passes"
+        yield f"{passes} of the model a step, or more: how many prompts come from {named} is not known here"
+    elif stage.passes > 2:
+        yield f"{stage.passes} passes of the model a step, one for each prompt"
 
 
 def _plan_stage(stage: Stage, on: Machine) -> PlannedStage:
@@ -278,9 +291,3 @@ def _ram_line(made: Plan) -> str:
 
 def _size(video: VideoShape | None) -> str:
     return "" if video is None else f", {video.frames} frames of {video.width} x {video.height}"
-
-
-def _inputs(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs of a node in the server's form."""
-    is_link = {name: isinstance(value, list) and len(value) == 2 for name, value in node.get("inputs", {}).items()}
-    return {name: Link(*value) if is_link[name] else value for name, value in node.get("inputs", {}).items()}

@@ -16,23 +16,23 @@ from ..host import host
 from ..memory_settings import AUTOMATIC, MemorySettings, MemoryWidgets
 from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
 from ..sockets import check_video_size
+from .core_nodes import CORE_NODES
 from .graph import Graph, GraphNode, Link
 from .plan_clips import clip_shape
 from .plan_files import Facts, model_facts
+from .plan_prompts import COMBINING, prompts_at
 
 SIZED = frozenset({"WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace"})
 _DECODERS = frozenset({"WanDirectorDecode", "WanDirectorDecodeToVideo", "VAEDecode", "VAEDecodeTiled"})
-_LIGHT = frozenset({
-    "WanDirectorLora", "WanDirectorExperts", "WanDirectorKeyframe", "WanDirectorMemory", "WanDirectorSaveVideo",
-    "LoadImage", "LoadVideo", "LoadAudio", "LoadImageMask", "ImageFromBatch", "GetVideoComponents", "GetImageSize",
-    "ImageScale", "ImageScaleBy", "ImageScaleToTotalPixels", "ImageBatch", "BatchImagesNode", "ImageCrop",
-    "ImageInvert", "ImagePadForOutpaint", "MaskToImage", "ImageToMask", "SolidMask", "RepeatImageBatch",
-    "RepeatLatentBatch",
-    "CreateVideo", "SaveVideo", "SaveImage", "SaveWEBM", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveAudio",
-    "PreviewImage", "PreviewAny", "PreviewAudio", "Note", "MarkdownNote", "Reroute", "PrimitiveNode", "PrimitiveInt",
-    "PrimitiveFloat", "PrimitiveBoolean", "PrimitiveString", "PrimitiveStringMultiline", "StringConcatenate",
-    "ComfySwitchNode", "ComfyMathExpression", "TrimVideoLatent", "LatentBatch", "SaveLatent", "LoadLatent",
+OURS_WITHOUT_MODEL = frozenset({
+    "WanDirectorLora", "WanDirectorExperts", "WanDirectorKeyframe", "WanDirectorMemory", "WanDirectorLoadVideo",
+    "WanDirectorSaveVideo",
 })  # fmt: skip
+_LIGHT = OURS_WITHOUT_MODEL | CORE_NODES.keys() | COMBINING.keys() | {
+    "LoadAudio", "ImageCrop", "ImagePadForOutpaint", "RepeatLatentBatch", "TrimVideoLatent", "LatentBatch",
+    "SaveWEBM", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveAudio", "SaveLatent", "PreviewAudio",
+    "Note", "MarkdownNote", "Reroute", "PrimitiveNode",
+}  # fmt: skip
 """Nodes without a model: what they take of a card is not worth planning."""
 _MODELS = {
     "text": (("text_encoder", "clip"), "WanDirectorLoadTextEncoder"),
@@ -55,7 +55,8 @@ class Stage:
 
     `video` is None where the stage does not depend on it; `is_on_cpu` ones take nothing of the device. `passes` of the
     model in a step, `controls` videos, `references` before the video and `batch` are of sampling; `keeps_frames` of
-    decoding: whether all of them are in RAM at once.
+    decoding: whether all of them are in RAM at once. `unknown_prompts`: the node that may give more prompts than
+    `passes` count, which is not known before it runs.
     """
 
     kind: Kind
@@ -70,6 +71,7 @@ class Stage:
     references: int = 0
     batch: int = 1
     keeps_frames: bool = True
+    unknown_prompts: GraphNode | None = None
 
     def task(self, video: VideoShape | None = None, facts: Facts | None = None) -> Task:
         """What there is to do, for another video or with other weights where given."""
@@ -174,13 +176,15 @@ class GraphReader:
         sized = self._origin(node.inputs.get("latent"), SIZED)
         batch = _number(sized, "batch_size", 1) if sized else 1
         references = sum(isinstance(each.inputs.get("reference_image"), Link) for each in controls)
+        sides = [prompts_at(self._graph, node.inputs.get(side)) for side in ("positive", "negative")]
         for model, cfg, loras in self._experts(node):
+            asked = sides[0] if cfg == 1.0 else sides[0] + sides[1]
             for stage in self._stage("sample", node, node.inputs.get("latent"), model):
                 weights = stage.facts.weights
                 weights = weights._replace(fixed=weights.fixed + _lora_bytes(loras))
                 yield replace(
                     stage, facts=stage.facts._replace(weights=weights), controls=len(controls), references=references,
-                    passes=1 if cfg == 1.0 else 2, batch=int(batch),
+                    passes=asked.number, batch=int(batch), unknown_prompts=asked.unknown,
                 )  # fmt: skip
 
     def _experts(self, node: GraphNode) -> Iterator[tuple[Any, Any, list[GraphNode]]]:

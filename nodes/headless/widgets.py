@@ -75,12 +75,6 @@ def spec_of(types: Mapping[str, dict], name: str, given: Mapping[str, Any] | Non
     return next((each for each in inputs_of(types, given) if each.name == name), None)
 
 
-def widget_type(types: Mapping[str, dict], name: str, given: Mapping[str, Any] | None = None) -> str | None:
-    """INT, FLOAT, STRING, BOOLEAN or COMBO when the input is a widget, else None."""
-    spec = spec_of(types, name, given)
-    return spec.widget if spec else None
-
-
 def widget_names(types: Mapping[str, dict], given: Mapping[str, Any] | None = None) -> list[str]:
     """The widgets, in the order in which a saved graph lists their values."""
     return [each.name for each in inputs_of(types, given) if each.widget]

@@ -13,15 +13,21 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...common.errors import MissingPackageError, OutputError
+from ...media.ffmpeg import APART, Lacking, ffmpeg_package, ffmpeg_program
 
 TRIAL_LIMIT_S = 60
 _ELSE = "or choose the format 'png frames', which needs no encoder."
+TO_WRITE = Lacking(
+    "imageio-ffmpeg is not installed, which videos are written and read with. Install it with `pip install "
+    "imageio-ffmpeg`, or choose the format 'png frames'.",
+    "imageio-ffmpeg is installed, but without its ffmpeg program, which encodes videos. Install it again with "
+    f"`pip install --force-reinstall imageio-ffmpeg`, install ffmpeg on this system, {_ELSE}",
+)
 _SYSTEM_ERRORS = {
     "No space left on device": errno.ENOSPC,
     "Disk quota exceeded": getattr(errno, "EDQUOT", errno.ENOSPC),
@@ -40,44 +46,13 @@ class Codec(NamedTuple):
     parameters: tuple[str, ...]
 
 
-def imageio_ffmpeg() -> ModuleType:
-    """The package that brings ffmpeg.
-
-    Raises:
-        MissingPackageError: it is not installed.
-    """
-    try:
-        import imageio_ffmpeg as package
-    except ImportError:
-        raise MissingPackageError(
-            "imageio-ffmpeg is not installed, which videos are written and read with. Install it with `pip install "
-            "imageio-ffmpeg`, or choose the format 'png frames'."
-        ) from None
-    return package
-
-
-def ffmpeg_program() -> str:
-    """The ffmpeg that imageio-ffmpeg has, or has found.
-
-    Raises:
-        MissingPackageError: neither the package nor a program is there.
-    """
-    try:
-        return imageio_ffmpeg().get_ffmpeg_exe()
-    except RuntimeError:
-        raise MissingPackageError(
-            "imageio-ffmpeg is installed, but without its ffmpeg program, which encodes videos. Install it again with "
-            f"`pip install --force-reinstall imageio-ffmpeg`, install ffmpeg on this system, {_ELSE}"
-        ) from None
-
-
 def check_codec(codec: Codec) -> None:
     """Encodes one small frame to nowhere, once in a process for each codec that works.
 
     Raises:
         MissingPackageError: there is no ffmpeg, it cannot be started, or it lacks the encoder or a filter.
     """
-    _try_codec(ffmpeg_program(), codec)
+    _try_codec(ffmpeg_program(TO_WRITE), codec)
 
 
 @functools.lru_cache
@@ -88,7 +63,7 @@ def _try_codec(program: str, codec: Codec) -> None:
     try:
         with _started(program):
             done = subprocess.run(
-                command, input=frame, capture_output=True, check=False, timeout=TRIAL_LIMIT_S, **_apart()
+                command, input=frame, capture_output=True, check=False, timeout=TRIAL_LIMIT_S, **APART
             )
     except subprocess.TimeoutExpired:
         reason = f"it took longer than {TRIAL_LIMIT_S} s for one small frame"
@@ -140,12 +115,12 @@ class Encoder:
             size: width, height.
             container: ffmpeg's options about the container: metadata, order.
         """
-        program = ffmpeg_program()
+        program = ffmpeg_program(TO_WRITE)
         # Absolute: ffmpeg takes what stands before a colon for a protocol.
         command = [*_command(program, size, fps, codec), *container, str(file.absolute())]
         with _started(program):
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **_apart()
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **APART
             )
         self._said: deque[bytes] = deque(maxlen=50)
         # Read all the time: a full pipe would stop ffmpeg.
@@ -208,13 +183,6 @@ def _ended(code: int) -> str:
     return f"it was ended by signal {-code}" if code < 0 else f"it ended with code {code}"
 
 
-def _apart() -> dict[str, Any]:
-    """Ctrl-C in the terminal is for us: ffmpeg ends when we end it. On Windows no window opens."""
-    if os.name == "nt":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-    return {"start_new_session": True}
-
-
 def count_frames(file: Path) -> int:
     """How many frames a video file holds.
 
@@ -222,6 +190,6 @@ def count_frames(file: Path) -> int:
         OSError: it cannot be read as a video.
     """
     try:
-        return imageio_ffmpeg().count_frames_and_secs(str(file.absolute()))[0]
+        return ffmpeg_package(TO_WRITE).count_frames_and_secs(str(file.absolute()))[0]
     except RuntimeError as error:
         raise OSError(errno.EIO, "the encoder did not finish the file") from error

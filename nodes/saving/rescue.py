@@ -23,12 +23,19 @@ _NAME = "WanDirector"
 
 def keep_frames(frames: Tensor, metadata: Mapping[str, Any]) -> str:
     """Keeps frames [F, H, W, 3] in 0..1 as numbered pictures, and says where and how to go on."""
+    how = "numbered pictures, which any video editor and ffmpeg make a video of."
+    return _kept(lambda place: _save_pictures(frames, place, metadata), "frames", how)
 
-    def write(place: SavePlace) -> Path:
-        files = save_video(frames, place, format=PNG_FRAMES, fps=1, quality=100, metadata=metadata)
-        return files[0].parent
 
-    return _kept(write, "frames", "numbered pictures, which any video editor and ffmpeg make a video of.")
+def keep_pictures(pictures: Tensor, metadata: Mapping[str, Any]) -> str:
+    """Keeps pictures [B, H, W, C] in 0..1, C = 1, 3 or 4, as numbered PNG files, and says where."""
+    pictures = pictures.squeeze(-1) if pictures.shape[-1] == 1 else pictures
+    return _kept(lambda place: _save_pictures(pictures, place, metadata), "pictures", "numbered PNG files.")
+
+
+def _save_pictures(pictures: Tensor, place: SavePlace, metadata: Mapping[str, Any]) -> Path:
+    files = save_video(pictures, place, format=PNG_FRAMES, fps=1, quality=100, metadata=metadata)
+    return files[0].parent
 
 
 def keep_latent(samples: Tensor, metadata: Mapping[str, Any]) -> str:

@@ -52,33 +52,50 @@ def saved_result(
     Args:
         hidden: the node's hidden values: prompt and extra_pnginfo.
     """
-    metadata = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
+    metadata = metadata_of(hidden)
+
+    def write() -> tuple[SavePlace, list[Path]]:
+        place = found_place(options.filename_prefix, size, hidden)
+        return place, save_video(
+            frames,
+            place,
+            format=options.format,
+            fps=options.fps,
+            quality=options.quality,
+            metadata=metadata,
+        )
+
+    saved = saved_files(write, lambda: keep(metadata))
+    # The canvas plays what is called animated as a video; a GIF is a picture to it.
+    return ui.SavedImages(saved) if options.format in (PNG_FRAMES, GIF) else ui.PreviewVideo(saved)
+
+
+def metadata_of(hidden: Any) -> dict[str, Any]:
+    """What saved files carry, name -> JSON data; hidden: a node's prompt and extra_pnginfo."""
+    return {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
+
+
+def found_place(filename_prefix: str, size: tuple[int, int], hidden: Any) -> SavePlace:
+    """Where a result of a size (height, width) goes, with all values of its name.
+
+    Raises:
+        WanDirectorError: the name or the folder will not do.
+    """
+    values = NodeValues(hidden.prompt, (hidden.extra_pnginfo or {}).get("workflow"))
+    place = host().save_place(filename_prefix, size[1], size[0], values)
+    check_found(place)
+    return place
+
+
+def saved_files(write: Callable[[], tuple[SavePlace, list[Path]]], keep: Callable[[], str]) -> list[Any]:
+    """What `write` has saved, for the canvas; when it fails, `keep`'s sentence follows that of the failure."""
     try:
-        place, files = _written(frames, size, options, hidden, metadata)
+        place, files = write()
     except WanDirectorError as error:
-        refusal = type(error)(f"{error} {keep(metadata)}")
+        refusal = type(error)(f"{error} {keep()}")
     except (RuntimeError, MemoryError):  # out of memory while frames were made
-        logger.warning("%s", keep(metadata))
+        logger.warning("%s", keep())
         raise
     else:
-        saved = [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
-        # The canvas plays what is called animated as a video; a GIF is a picture to it.
-        return ui.SavedImages(saved) if options.format in (PNG_FRAMES, GIF) else ui.PreviewVideo(saved)
+        return [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
     raise refusal
-
-
-def _written(
-    frames: Iterable[Tensor], size: tuple[int, int], options: FileOptions, hidden: Any, metadata: dict[str, Any]
-) -> tuple[SavePlace, list[Path]]:
-    values = NodeValues(hidden.prompt, (hidden.extra_pnginfo or {}).get("workflow"))
-    place = host().save_place(options.filename_prefix, size[1], size[0], values)
-    check_found(place)
-    files = save_video(
-        frames,
-        place,
-        format=options.format,
-        fps=options.fps,
-        quality=options.quality,
-        metadata=metadata,
-    )
-    return place, files

@@ -31,7 +31,7 @@ spec = importlib.util.spec_from_file_location("pack", pack_folder + "/__init__.p
 pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)
 pack.__path__ = [pack_folder]
 spec.loader.exec_module(pack)
-models = importlib.import_module("pack.nodes.models")
+models = importlib.import_module("pack.nodes.loaded_models")
 load = lambda precision: models.load_model(pathlib.Path(model_file), precision=precision, attention="sdpa")
 
 short = collections.namedtuple("Memory", "available")(0)

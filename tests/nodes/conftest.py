@@ -70,6 +70,19 @@ def dit(**changes) -> WanDiT:
     return WanDiT(DiTConfig(**{**sizes, **changes}))
 
 
+HIGH, LOW = "a14b_high_noise.safetensors", "a14b_low_noise.safetensors"
+
+
+def save_experts(models: Path) -> None:
+    """Writes two files of one form, with other weights in each."""
+    for seed, name in enumerate((HIGH, LOW)):
+        torch.manual_seed(seed)
+        weights = {
+            key: 0.1 * torch.randn_like(value) + float("norm" in key) for key, value in dit().state_dict().items()
+        }
+        save_file(weights, models / "diffusion_models" / name, TINY)
+
+
 def tokenizer_json() -> str:
     """Bytes as pieces: any text can be encoded, one token per byte."""
     vocab = [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], *([f"<0x{byte:02X}>", 0.0] for byte in range(256))]

@@ -8,21 +8,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .conftest import TINY, call, dit, encode, load
+from .conftest import HIGH, LOW, call, encode, load, save_experts
 
 pytestmark = pytest.mark.usefixtures("inference")
-HIGH, LOW = "a14b_high_noise.safetensors", "a14b_low_noise.safetensors"
 SAMPLER = {"seed": 3, "steps": 4, "cfg": 1.0, "shift": 5.0, "solver": "euler", "schedule": "simple", "denoise": 1.0}
 
 
 @pytest.fixture(autouse=True, scope="module")
 def experts(models):
-    for seed, name in enumerate((HIGH, LOW)):
-        torch.manual_seed(seed)
-        weights = {
-            key: 0.1 * torch.randn_like(value) + float("norm" in key) for key, value in dit().state_dict().items()
-        }
-        save_file(weights, models / "diffusion_models" / name, TINY)
+    save_experts(models)
 
 
 def write_lora(models, name: str, seeds: dict[str, int]) -> str:

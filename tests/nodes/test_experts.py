@@ -22,22 +22,15 @@ from wan_director.sampling.noise import seeded_noise
 from wan_director.sampling.schedule import NoiseSchedule
 
 from ..dit.conftest import build_diffusers, official_name
-from .conftest import HEADS, TINY, call, dit, encode, load, save_model
+from .conftest import HEADS, HIGH, LOW, TINY, call, dit, encode, load, save_experts, save_model
 
 pytestmark = pytest.mark.usefixtures("inference")
 SAMPLER = {"seed": 3, "steps": 4, "cfg": 3.0, "shift": 5.0, "solver": "unipc", "schedule": "official", "denoise": 1.0}
-HIGH, LOW = "a14b_high_noise.safetensors", "a14b_low_noise.safetensors"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def experts(models):
-    """Two files of one form, with other weights in each."""
-    for seed, name in enumerate((HIGH, LOW)):
-        torch.manual_seed(seed)
-        weights = {
-            key: 0.1 * torch.randn_like(value) + float("norm" in key) for key, value in dit().state_dict().items()
-        }
-        save_file(weights, models / "diffusion_models" / name, TINY)
+    save_experts(models)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import wan_director
 from safetensors.torch import load_file, save_file
 from wan_director.common.errors import CheckpointError, InvalidInputError, MissingFileError, PairingError
 from wan_director.dit.adapters import ParameterShapes
+from wan_director.nodes import loaded_models
 from wan_director.nodes import lora as lora_node
-from wan_director.nodes import models as model_objects
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.runner import run_graph
@@ -126,9 +126,9 @@ def test_zero_is_bitwise_absent(model, prompts, lora):
 
 def test_another_strength_loads_nothing_again(monkeypatch, model, prompts, lora):
     reads, builds = [], []
-    read, build = lora_node.read_lora, model_objects.build.load_dit
+    read, build = lora_node.read_lora, loaded_models.build.load_dit
     monkeypatch.setattr(lora_node, "read_lora", lambda *args, **how: reads.append(args) or read(*args, **how))
-    monkeypatch.setattr(model_objects.build, "load_dit", lambda *a, **k: builds.append(a) or build(*a, **k))
+    monkeypatch.setattr(loaded_models.build, "load_dit", lambda *a, **k: builds.append(a) or build(*a, **k))
     results = [sample(with_lora(model, lora, strength=strength), prompts) for strength in (1.0, 0.5, -1.0)]
     assert len(reads) == 1 and not builds
     assert not torch.equal(results[0], results[1]) and not torch.equal(results[1], results[2])

@@ -12,7 +12,7 @@ import wan_director
 from safetensors.torch import load_file, save_file
 from wan_director.common.errors import InvalidInputError, MissingFileError, WanDirectorError
 from wan_director.nodes import host as host_module
-from wan_director.nodes import models as node_models
+from wan_director.nodes import loaded_models
 
 from .conftest import call, load, load_vae, picture
 
@@ -98,13 +98,13 @@ def test_a_file_is_loaded_once_while_it_is_in_use(models):
     assert load("t2v.safetensors") is not first
     del first, other
     gc.collect()
-    assert not any("t2v" in key.path for key in node_models._loaded)
+    assert not any("t2v" in key.path for key in loaded_models._loaded)
 
 
 def test_the_same_prompt_is_encoded_once(monkeypatch):
     calls = []
-    original = node_models.encode_tokens
-    monkeypatch.setattr(node_models, "encode_tokens", lambda *args: calls.append(args) or original(*args))
+    original = loaded_models.encode_tokens
+    monkeypatch.setattr(loaded_models, "encode_tokens", lambda *args: calls.append(args) or original(*args))
     encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="fp32", device="cpu")
     for prompt in ("a ball", "a box", "a ball"):
         call("TextEncode", text_encoder=encoder, positive=prompt, negative="bad")

@@ -14,14 +14,8 @@ from wan_director.memory.policy import BlockSwap
 from wan_director.memory.tensors import held_tensors, size_bytes
 from wan_director.nodes.headless.host import HeadlessResidence
 from wan_director.nodes.host import BUNDLED_MODELS
-from wan_director.nodes.models import (
-    LowNoiseExpert,
-    WanModel,
-    load_clip_vision,
-    load_model,
-    load_text_encoder,
-    load_vae,
-)
+from wan_director.nodes.loaded_models import load_clip_vision, load_model, load_text_encoder, load_vae
+from wan_director.nodes.models import LowNoiseExpert, WanModel
 
 DEMO = "wan_director_tiny_demo_"
 mapped_files = pytest.mark.skipif(sys.platform == "win32", reason="files are read there, not mapped")

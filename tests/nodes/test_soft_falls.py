@@ -15,7 +15,7 @@ from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
 from wan_director.memory.policy import RESIDENT, BlockSwap
 from wan_director.model_loading.quantization import layers
-from wan_director.nodes import models, sampling_run, stage
+from wan_director.nodes import loaded_models, models, sampling_run, stage
 from wan_director.nodes.headless.host import HeadlessResidence, Interrupted
 from wan_director.nodes.host import host
 from wan_director.nodes.memory_settings import AUTOMATIC, MemorySettings
@@ -40,7 +40,7 @@ def on_the_tiny_host(tiny_host):
 
 def load(precision: str = "fp32") -> models.WanModel:
     path = host().find_model("diffusion_models", "t2v.safetensors")
-    return models.load_model(path, precision=precision, attention="auto")
+    return loaded_models.load_model(path, precision=precision, attention="auto")
 
 
 def settings(solver: str = "euler") -> SamplerSettings:

@@ -6,7 +6,6 @@ folder, a path may be given too.
 
 from __future__ import annotations
 
-from ..load_latent import LoadLatent
 from .batches import (
     BatchImagesNode,
     BatchMasksNode,
@@ -17,6 +16,7 @@ from .batches import (
     ImageInvert,
     RepeatImageBatch,
 )
+from .latents import LoadLatent
 from .masks import ImageToMask, InvertMask, MaskToImage, SolidMask
 from .pictures import LoadImage, LoadImageMask, PreviewImage, SaveImage
 from .saving import SaveVideo

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io as bytes_io
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....common.errors import OutputError
 from ....media.picture_reading import check_pictures, read_pictures
 from ... import standin as io
 from ...api import answer
 from ...host import SavePlace, host
+from ...saving.faults import writing_to
+from ...saving.rescue import keep_pictures
+from ...saving.result import check_file, found_place, metadata_of, saved_files
+from ...saving.whole import publish, remove_leftovers, unfinished_file
+from ...video_file import file_texts, png_texts
 
 NO_MASK = (1, 64, 64)
 """What Load Image gives as the mask of a picture that says nothing of its opacity."""
@@ -108,10 +111,19 @@ class SaveImage(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool:
+        check_file(filename_prefix, None)
+        return True
+
+    @classmethod
     def execute(cls, images: Tensor, filename_prefix: str) -> Any:
-        place = host().save_place(filename_prefix, images.shape[2], images.shape[1])
-        files = list(_saved(images, place, _texts(cls.hidden)))
-        results = [io.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
+        metadata = metadata_of(cls.hidden)
+
+        def write() -> tuple[SavePlace, list[Path]]:
+            place = found_place(filename_prefix, images.shape[1:3], cls.hidden)
+            return place, list(_saved(images, place, metadata))
+
+        results = saved_files(write, lambda: keep_pictures(images.float().clamp(0, 1), metadata))
         return io.NodeOutput(images, ui=io.SavedImages(results))
 
 
@@ -133,67 +145,30 @@ class PreviewImage(io.ComfyNode):
         return io.NodeOutput(images)
 
 
-def _texts(hidden: Any) -> dict[str, str]:
-    if not host().saves_metadata():
-        return {}
-    data = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
-    return {name: json.dumps(value) for name, value in data.items() if value is not None}
-
-
-def _saved(images: Tensor, place: SavePlace, texts: dict[str, str]) -> Iterator[Path]:
+def _saved(images: Tensor, place: SavePlace, metadata: Mapping[str, Any]) -> Iterator[Path]:
     """Writes each picture to the next number that is free, and gives its path."""
+    texts = file_texts(metadata)
+    with writing_to(place.folder):
+        place.folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(place.folder)
     counter = place.counter
     for index, image in enumerate(images):
         host().check_interrupt()
         content = _png(image, texts)
         name = place.name.replace("%batch_num%", str(index))
-        while not _written(file := place.folder / f"{name}_{counter:05}_.png", content):
-            counter += 1
-        counter += 1
+        with writing_to(place.folder), unfinished_file(place.folder, "png") as unfinished:
+            unfinished.write_bytes(content)
+            file = publish(unfinished, place._replace(name=name, counter=counter), "png")
+        counter = int(file.stem.removeprefix(f"{name}_").removesuffix("_")) + 1
         yield file
 
 
 def _png(image: Tensor, texts: dict[str, str]) -> bytes:
     from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
 
-    info = PngInfo()
-    for name, text in texts.items():
-        info.add_text(name, text)
     pixels = np.clip(255.0 * image.cpu().numpy(), 0, 255).astype(np.uint8)
     memory = bytes_io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
-        memory, "png", pnginfo=info, compress_level=4
+        memory, "png", pnginfo=png_texts(texts), compress_level=4
     )
     return memory.getvalue()
-
-
-def _written(file: Path, content: bytes) -> bool:
-    """Writes a file that is not there yet, whole or not at all; False when it is there."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _refusal(file, error) from None
-    try:
-        stream = file.open("xb")
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise _refusal(file, error) from None
-    try:
-        with stream:
-            stream.write(content)
-    except OSError as error:
-        file.unlink(missing_ok=True)
-        raise _refusal(file, error) from None
-    except BaseException:  # a border: a half file goes, whatever stopped it
-        file.unlink(missing_ok=True)
-        raise
-    return True
-
-
-def _refusal(file: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{file.name} could not be written to {file.parent}: {error.strerror}. Free some room there, allow writing, or "
-        "choose another output folder."
-    )

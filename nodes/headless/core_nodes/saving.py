@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -10,11 +12,13 @@ from torch import Tensor
 from ....common.errors import InvalidInputError
 from ....common.log import logger
 from ... import standin as io
-from ...host import host
-from ...video_file import save_video
+from ...saving.rescue import keep_frames
+from ...saving.result import FileOptions, check_file, saved_result
 from .dynamic_inputs import Choice, Choosing, Video
-from .videos import Clip
+from .videos import Clip, ClipOfFile
 
+MP4, WEBM = "mp4-h264", "webm-vp9"
+"""What the writer makes here."""
 DEFAULT_CRF = 23.0
 """What ComfyUI's encoder takes where nothing is chosen."""
 BEST_CRF, WORST_CRF = 10.0, 45.0
@@ -47,18 +51,24 @@ class SaveVideo(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None, format: Any = None, codec: Any = None) -> bool:
+        # None and {}: what comes over a wire.
+        check_file(filename_prefix, _format_and_quality(format, codec)[0] if format else None)
+        return True
+
+    @classmethod
     def execute(cls, video: Clip, filename_prefix: str, format: Any, codec: Any = None) -> Any:
         name, quality = _format_and_quality(format, codec)
+        if name == WEBM:
+            logger.info("Save Video: webm is coded with VP9 from the command line.")
         frames, fps = video.frames()
         first = next(frames, None)
         if first is None:
             raise InvalidInputError("The video has no frames. Check where it comes from.")
-        place = host().save_place(filename_prefix, first.shape[1], first.shape[0])
-        metadata = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
         rgb = (_rgb(frame) for frame in chain((first,), frames))
-        files = save_video(rgb, place, format=name, fps=fps, quality=quality, metadata=metadata)
-        results = [io.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
-        return io.NodeOutput(video, ui=io.PreviewVideo(results))
+        options = FileOptions(fps, filename_prefix, name, quality)
+        keep = functools.partial(_keep, video)
+        return io.NodeOutput(video, ui=saved_result(rgb, first.shape[:2], options, cls.hidden, keep))
 
 
 def _codecs(*names: str, optional: bool = False) -> Choosing:
@@ -86,7 +96,7 @@ def _format_and_quality(format: Any, codec: Any) -> tuple[str, int]:
     codec = codec if isinstance(codec, dict) else {"codec": codec}
     encoding = codec.get("encoding") or {}
     encoding = encoding if isinstance(encoding, dict) else {}
-    kind, coder = format["format"], codec["codec"]
+    kind, coder = format.get("format", "auto"), codec.get("codec", "auto")
     if kind not in ("auto", "mp4", "webm"):
         raise InvalidInputError(f"Save Video: '{kind}' is not written from the command line. Choose auto, mp4 or webm.")
     if coder not in ("auto", "h264") or (kind == "webm" and coder != "auto"):
@@ -96,9 +106,14 @@ def _format_and_quality(format: Any, codec: Any) -> tuple[str, int]:
     space = encoding.get("color_space", "auto")
     if space not in ("auto", "sRGB"):
         raise InvalidInputError(f"Save Video: '{space}' is not written from the command line. Choose auto or sRGB.")
-    if kind == "webm":
-        logger.info("Save Video: webm is coded with VP9 from the command line.")
-    return ("webm-vp9" if kind == "webm" else "mp4-h264"), _quality(float(encoding.get("crf", DEFAULT_CRF)))
+    return (WEBM if kind == "webm" else MP4), _quality(float(encoding.get("crf", DEFAULT_CRF)))
+
+
+def _keep(video: Clip, metadata: Mapping[str, Any]) -> str:
+    """Keeps frames that are nowhere but in memory, and says where; those of a file are safe in it."""
+    if isinstance(video, ClipOfFile):
+        return f"Nothing is lost: the video is still in {video.path}."
+    return keep_frames(_rgb(video.components()[0]), metadata)
 
 
 def _quality(crf: float) -> int:
@@ -112,6 +127,6 @@ def _quality(crf: float) -> int:
 
 
 def _rgb(frame: Tensor) -> Tensor:
-    """A frame [H, W, C] in 0..1 as [H, W, 3]: grey is expanded, opacity left out, as ComfyUI does."""
+    """Frames [..., H, W, C] in 0..1 as [..., H, W, 3]: grey is expanded, opacity left out, as ComfyUI does."""
     frame = frame.float().clamp(0, 1)
-    return frame[..., :3] if frame.shape[-1] >= 3 else frame[..., :1].expand(-1, -1, 3)
+    return frame[..., :3] if frame.shape[-1] >= 3 else frame[..., :1].expand(*frame.shape[:-1], 3)

@@ -38,7 +38,12 @@ def _read_node(id: str, node: Any) -> GraphNode:
     if title is not None and not isinstance(title, str):
         logger.info("%s has a title that is no text; it goes by its class.", place)
         title = None
-    return GraphNode(id, class_type, title or class_type, {name: api_value(value) for name, value in inputs.items()})
+    return GraphNode(id, class_type, title or class_type, api_inputs(inputs))
+
+
+def api_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Each input of a node, as `api_value`."""
+    return {name: api_value(value) for name, value in inputs.items()}
 
 
 def api_value(value: Any) -> Any:

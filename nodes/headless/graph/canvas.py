@@ -27,6 +27,8 @@ from .promoted import PromotedWidgets, inner_first
 from .virtual_nodes import DECORATION, GETTERS, PRIMITIVE, REROUTES, SETTERS, VIRTUAL, first_value, passes_on, setters
 from .widget_values import own_values
 
+_NAMED = 5
+"""Widgets that a line of the log names at most."""
 NodeClasses = Mapping[str, type]
 
 
@@ -46,7 +48,13 @@ def canvas_graph(data: dict[str, Any], node_classes: NodeClasses) -> tuple[Graph
     file = read_canvas(data)
     open_group_nodes(file, node_classes)
     _check_size(file)
-    top = Instance(file.root, Opened(file, node_classes))
+    opened = Opened(file, node_classes)
+    left_inside = opened.promoted.left_inside()
+    if left_inside:
+        more = f" and {len(left_inside) - _NAMED:,} more" if len(left_inside) > _NAMED else ""
+        named = ", ".join(left_inside[:_NAMED]) + more
+        logger.info("Without a value (null): %s. What lies inside the subgraph is taken.", named)
+    top = Instance(file.root, opened)
     running = [(instance, node, _convert(instance, node)) for instance, node in top.running()]
     graph = {converted.id: converted for _, _, converted in running}
     dead_ends = frozenset(converted.id for _, node, converted in running if not node.outputs)

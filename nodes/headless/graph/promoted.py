@@ -49,6 +49,7 @@ class PromotedWidgets:
         self._is_widget = is_widget
         self._value_of = value_of
         self._sources: dict[tuple[str, str], tuple[CanvasNode, Slot] | None] = {}
+        self._nulls: list[tuple[CanvasNode, str]] = []
         for scope in [*(file.subgraphs[id] for id in inner_first(file)), file.root]:
             hosts = [node for node in scope.nodes.values() if node.type in file.subgraphs]
             for host in hosts:
@@ -67,6 +68,15 @@ class PromotedWidgets:
                 return self._value_of(node, slot.name)
             host, name = node, slot.name
         return host.promoted[name]
+
+    def left_inside(self) -> list[str]:
+        """The widgets, as messages call them, for which a subgraph's node holds null: what they hold inside counts."""
+        free = [
+            (host, name)
+            for host, name in self._nulls
+            if name not in host.promoted and getattr(host.slot(name), "link", None) is None
+        ]
+        return list(dict.fromkeys(f"{shown(name)} of {host.label}" for host, name in free))
 
     def has_widget(self, host: CanvasNode, name: str) -> bool:
         """Whether an input of a subgraph's node leads to a widget."""
@@ -102,6 +112,9 @@ class PromotedWidgets:
                 if values.get(name) is not None:
                     host.promoted[name] = values[name]
                     break
+            else:
+                if name in listed:
+                    self._nulls.append((host, name))
 
     def _read_proxies(self, host: CanvasNode) -> None:
         """Forms (b) and (c)."""
@@ -111,7 +124,10 @@ class PromotedWidgets:
             node = self._subgraphs[host.type].nodes.get(inner)
             if name is not None and index < len(values) and values[index] is not None:
                 host.promoted[name] = values[index]
-            elif name is not None and node is not None and node.type == PRIMITIVE:
+                continue
+            if name is not None and index < len(values):
+                self._nulls.append((host, name))
+            if name is not None and node is not None and node.type == PRIMITIVE:
                 host.promoted.setdefault(name, first_value(node))
 
     def input_for(self, host: CanvasNode, inner: str, widget: str) -> str | None:

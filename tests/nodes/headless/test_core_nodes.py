@@ -224,7 +224,7 @@ def test_a_number_taken_meanwhile_is_passed_over(tiny_host, monkeypatch):
 
 def test_pictures_that_cannot_be_saved_are_a_sentence(tiny_host):
     tiny_host.output.write_text("in the way")
-    with pytest.raises(OutputError, match=r"could not be written to .*: .*\. Free some room there"):
+    with pytest.raises(OutputError, match=r"cannot be written to .*: .* is no folder\. Move that file away"):
         saving("SaveImage").execute(images=pictures(1, 4, 4, 3), filename_prefix="x")
 
 

@@ -66,6 +66,25 @@ def test_values_by_name_count_and_the_list_where_both_are_complete():
     assert converted(workflow)["40:1"]["inputs"]["positive"] == "left inside"
 
 
+@pytest.mark.parametrize("name", ["promoted_values", "promoted_proxies"])
+def test_where_a_subgraphs_node_holds_null_the_value_inside_counts_and_the_log_says_so_once(name, caplog):
+    # The canvas queues null, which the node inside refuses or takes for its default.
+    workflow = fixture(name)["workflow"]
+    host = next(node for node in workflow["nodes"] if node["id"] == 40)
+    host.pop("widgets_values_named", None)
+    host["widgets_values"] = [None, *host["widgets_values"][1:]]
+    with caplog.at_level("INFO", "wan_director"):
+        texts = [node["inputs"]["positive"] for node in converted(workflow).values() if "positive" in node["inputs"]]
+    assert "left inside" in texts
+    assert len([line for line in caplog.messages if "positive of" in line and "(null)" in line]) == 1
+
+
+def test_a_subgraphs_node_with_all_its_values_says_nothing_in_the_log(caplog):
+    with caplog.at_level("INFO", "wan_director"):
+        converted(fixture("promoted_values")["workflow"])
+    assert "null" not in caplog.text
+
+
 @pytest.mark.parametrize("form", ["workflow", "saved"])
 @pytest.mark.parametrize("name", [*EQUAL, "promoted_by_primitive"])
 @pytest.mark.parametrize("input", ["positive", "negative", "seed", "steps", "cfg", "denoise", "solver"])

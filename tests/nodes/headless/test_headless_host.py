@@ -39,6 +39,13 @@ def test_on_the_cpu_nothing_moves():
         assert inside is module
 
 
+def test_a_file_is_found_in_the_second_folder(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x.safetensors").write_bytes(b"x")
+    host = HeadlessHost(folders={"vae": [tmp_path / "a", tmp_path / "b"]})
+    assert host.find_model("vae", "x.safetensors") == tmp_path / "b" / "x.safetensors"
+
+
 def test_names_of_saved_files(tmp_path):
     host = HeadlessHost(output=tmp_path)
     place = host.save_place("%year%/%width%x%height%_%nothing%", 64, 48)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from ...common.errors import InvalidInputError, MissingFileError
-from ..api import io
-from ..host import host
+from ....common.errors import InvalidInputError, MissingFileError
+from ... import standin as io
+from ...host import host
+from .pictures import is_there
 
 # Files from before the format had a version hold the latents of Stable Diffusion 1 with its factor.
 _UNVERSIONED_SCALE = 1.0 / 0.18215
@@ -31,9 +31,7 @@ class LoadLatent(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, latent: str | None = None) -> bool | str:
-        if latent is None or os.path.isfile(host().input_file(latent)):
-            return True
-        return f"There is no latent file {latent}. Give a path, or put the file beside the workflow."
+        return is_there(latent, "latent")
 
     @classmethod
     def execute(cls, latent: str) -> Any:
