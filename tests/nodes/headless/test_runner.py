@@ -16,10 +16,14 @@ from wan_director.common.errors import (
     WanDirectorError,
 )
 from wan_director.nodes.api import io
+from wan_director.nodes.headless.checks import check_graph
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
-from wan_director.nodes.headless.runner import check_graph, order, run_graph
+from wan_director.nodes.headless.ordering import order
+from wan_director.nodes.headless.runner import run_graph
 from wan_director.nodes.video_file import save_video
+
+from .conftest import node
 
 CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
 
@@ -68,6 +72,23 @@ def test_values_are_brought_to_their_type(prompt, tiny_host):
     assert inputs["steps"] == 3 and isinstance(inputs["cfg"], float)
 
 
+@pytest.mark.parametrize(("value", "expected"), [("false", False), ("True", True), (1, True), (0.0, False)])
+def test_a_truth_value_as_text_is_what_it_says(value, expected, tiny_host):
+    prompt = {"1": node("PrimitiveBoolean", value=value), "2": node("PreviewAny", source=["1", 0])}
+    assert check(prompt)["1"].inputs["value"] is expected
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [("1", "vace_module"), ("1", "model_name"), ("3", "precision"), ("4", "positive"), ("5", "width"), ("6", "steps"),
+     ("6", "cfg"), ("8", "filename_prefix"), ("8", "format")],
+)  # fmt: skip
+def test_null_is_no_value(id, name, prompt, tiny_host):
+    prompt[id]["inputs"][name] = None
+    with pytest.raises(GraphError, match=rf"^{name} of .* \(node {id}\) is null, which is no value. Write one"):
+        check(prompt)
+
+
 WRONG = {
     "no output": ({"8": None}, "it has no output node"),
     "lost wire": ({"7": {"latent": ["66", 0]}}, r"WanDirectorDecode \(node 7\) has a wire from node 66"),
@@ -78,6 +99,8 @@ WRONG = {
     "wrong type": ({"7": {"latent": ["2", 0]}}, "takes LATENT at 'latent', but WanDirectorLoadVAE .* gives VAE there"),
     "value for a socket": ({"7": {"latent": 3}}, "takes LATENT at 'latent', which is no value to write down"),
     "no number": ({"6": {"steps": "many"}}, "steps of Sampler .* must be INT, got 'many'"),
+    "cut number": ({"6": {"seed": 1.7}}, "seed of Sampler .* must be INT, got 1.7"),
+    "object for a text": ({"4": {"positive": {"a": 1}}}, "positive of .* must be STRING, got {'a': 1}"),
     "infinite": ({"6": {"steps": float("inf")}}, "steps of Sampler .* must be INT, got inf"),
     "too small": ({"6": {"steps": 0}}, "steps of Sampler .* must be from 1 to 1000, got 0"),
     "not a number": ({"6": {"cfg": float("nan")}}, "cfg of Sampler .* must be from 0.0 to 100.0, got nan"),
