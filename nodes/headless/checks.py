@@ -91,11 +91,33 @@ def _check_wire(
         raise GraphError(
             f"{node.label} takes output {link.slot} of {origin.label}, which has {len(given)}. Connect it again."
         )
-    if not types_match(given[link.slot], kind):
+    type_given = _type_given(link, graph, node_classes)
+    if not types_match(type_given, kind):
         raise GraphError(
-            f"{node.label} takes {kind} at '{name}', but {origin.label} gives {given[link.slot]} there. Connect an "
-            f"output of the type {kind}."
+            f"{node.label} takes {kind} at '{name}', but {origin.label} gives {type_given} there. Connect an output of "
+            f"the type {kind}."
         )
+
+
+def _type_given(link: Link, graph: Graph, node_classes: NodeClasses) -> str:
+    """The type of an output; of one that gives what it is given, as a switch does, the types that it may be given."""
+    found: dict[str, None] = {}
+    waiting, seen = [link], set()
+    while waiting:
+        wire = waiting.pop()
+        if wire in seen or wire.node not in graph:
+            continue
+        seen.add(wire)
+        origin = graph[wire.node]
+        given = node_classes[origin.class_type].RETURN_TYPES
+        if not 0 <= wire.slot < len(given) or given[wire.slot] != MATCHING:
+            found.update({given[wire.slot]: None} if 0 <= wire.slot < len(given) else {})
+            continue
+        specs = [spec for spec in inputs_of(types_of(origin, node_classes), origin.inputs) if spec.type == MATCHING]
+        wires = [origin.inputs[spec.name] for spec in specs if isinstance(origin.inputs.get(spec.name), Link)]
+        waiting += wires or []
+        found.update({} if wires else {MATCHING: None})
+    return ",".join(found) or MATCHING
 
 
 def _checked_value(

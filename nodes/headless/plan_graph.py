@@ -17,11 +17,11 @@ from ..memory_settings import AUTOMATIC, MemorySettings, MemoryWidgets
 from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
 from ..sockets import check_video_size
 from .graph import Graph, GraphNode, Link
+from .pairs import DECODERS
 from .plan_clips import clip_shape
 from .plan_files import Facts, model_facts
 
 SIZED = frozenset({"WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace"})
-_DECODERS = frozenset({"WanDirectorDecode", "WanDirectorDecodeToVideo", "VAEDecode", "VAEDecodeTiled"})
 _LIGHT = frozenset({
     "WanDirectorLora", "WanDirectorExperts", "WanDirectorKeyframe", "WanDirectorMemory", "WanDirectorSaveVideo",
     "LoadImage", "LoadVideo", "LoadAudio", "LoadImageMask", "ImageFromBatch", "GetVideoComponents", "GetImageSize",
@@ -144,7 +144,7 @@ class GraphReader:
             yield from self._stage("clip", node)
         elif name == "WanDirectorSampler":
             yield from self._sampling(node)
-        elif name in _DECODERS:
+        elif name in DECODERS:
             source = node.inputs.get("latent", node.inputs.get("samples"))
             yield from self._stage("decode", node, source, keeps_frames=name != "WanDirectorDecodeToVideo")
         elif name == "WanDirectorEncode" or (name in SIZED and self._has_pictures(node)):

@@ -17,7 +17,8 @@ from .checks import NodeClasses, check_graph, named, types_of
 from .graph import Graph, GraphNode, Link
 from .graph.api_format import as_prompt
 from .ordering import depths
-from .widgets import inputs_of, nested_inputs
+from .pairs import check_decoders
+from .widgets import WIDGET_TYPES, inputs_of, nested_inputs
 
 
 def run_graph(graph: Graph, node_classes: NodeClasses, workflow: dict | None = None) -> list[dict[str, Any]]:
@@ -30,7 +31,9 @@ def run_graph(graph: Graph, node_classes: NodeClasses, workflow: dict | None = N
     Raises:
         WanDirectorError: what a node refuses, with the node's name before the sentence.
     """
-    return _Run(check_graph(graph, node_classes), node_classes, workflow).outputs()
+    checked = check_graph(graph, node_classes)
+    check_decoders(checked)
+    return _Run(checked, node_classes, workflow).outputs()
 
 
 class _Run:
@@ -48,10 +51,31 @@ class _Run:
 
     def outputs(self) -> list[dict[str, Any]]:
         with torch.inference_mode():
+            for node in self._plain_values():
+                self._make(node)
             for node in self._graph.values():
                 if self._classes[node.class_type].OUTPUT_NODE:
                     self._make(node)
         return self._shown
+
+    def _plain_values(self) -> list[GraphNode]:
+        """Nodes that work out numbers and texts from others: a mistake in them shows before the sampling.
+
+        Those behind lazy wires wait as ever.
+        """
+        plain: set[str] = set()
+        for id in sorted(self._graph, key=lambda id: self._depths[id]):
+            node_class = self._classes[self._graph[id].class_type]
+            is_plain = set(node_class.RETURN_TYPES) <= WIDGET_TYPES and not node_class.OUTPUT_NODE
+            if is_plain and all(link.node in plain for link in self._graph[id].links):
+                plain.add(id)
+        waiting = [node for node in self._graph.values() if self._classes[node.class_type].OUTPUT_NODE]
+        reached = {node.id for node in waiting}
+        while waiting:
+            below = {link.node for link in self._strong(waiting.pop())} - reached
+            reached |= below
+            waiting += [self._graph[id] for id in below]
+        return [node for id, node in self._graph.items() if id in plain & reached]
 
     def _make(self, wanted: GraphNode) -> None:
         """Runs a node after those it needs, the longest way first."""

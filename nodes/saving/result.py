@@ -52,7 +52,7 @@ def saved_result(
     Args:
         hidden: the node's hidden values: prompt and extra_pnginfo.
     """
-    metadata = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
+    metadata = metadata_of(hidden)
     try:
         place, files = _written(frames, size, options, hidden, metadata)
     except WanDirectorError as error:
@@ -65,6 +65,11 @@ def saved_result(
         # The canvas plays what is called animated as a video; a GIF is a picture to it.
         return ui.SavedImages(saved) if options.format in (PNG_FRAMES, GIF) else ui.PreviewVideo(saved)
     raise refusal
+
+
+def metadata_of(hidden: Any) -> dict[str, Any]:
+    """The workflow, for the file, from a node's hidden values; empty where the user wants none in files."""
+    return {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
 
 
 def _written(

@@ -12,6 +12,7 @@ from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
 from ..host import HeadlessHost
+from ..pairs import check_decoders
 from ..plan import machine, parse_size, plan_graph
 from ..plan_table import table
 from ..runner import run_graph
@@ -69,5 +70,6 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     graph = needed(graph, classes)
     made = plan_graph(graph, machine(vram, ram), None if options.size is None else parse_size(options.size))
     check_values(graph, classes)
+    check_decoders(graph)
     say(made.text)
     made.check()

@@ -267,6 +267,12 @@ def test_a_plan_refuses_the_values_that_a_run_refuses(id, name, value, words, ru
     assert code == 1 and not out and re.search(words, err) and err.count("\n") == 1
 
 
+def test_a_plan_names_the_vae_of_another_model(run, write, prompt, models):
+    prompt["2"]["inputs"]["vae_name"] = "wan21_vae.safetensors"
+    code, out, err = run(write(prompt), "--vram", "8GB", "--models", str(models))
+    assert code == 1 and not out and "(node 7): wan21_vae.safetensors " in err
+
+
 def test_what_no_result_needs_is_not_planned(run, write, prompt, models):
     options = ("--vram", "8GB", "--models", str(models))
     _, alone, _ = run(write(prompt), *options)

@@ -138,6 +138,54 @@ def test_what_shows_only_in_the_run_names_its_node(prompt, tiny_host):
         check(prompt)
 
 
+@pytest.fixture
+def unsampled(monkeypatch):
+    """No sampling takes place."""
+
+    def refuse(**_):
+        raise AssertionError("sampled")
+
+    monkeypatch.setattr(NODE_CLASS_MAPPINGS["WanDirectorSampler"], "execute", refuse)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("vae", ["wan21_vae.safetensors", "wan22_vae.safetensors"])
+def test_the_vae_of_another_model_is_found_before_the_sampling(vae, direct, prompt, tiny_host, unsampled):
+    prompt["9"] = node("WanDirectorLoadVAE", vae_name=vae, precision="auto")
+    prompt["7"]["inputs"]["vae"] = ["9", 0]
+    if direct:
+        inputs = {name: value for name, value in prompt.pop("8")["inputs"].items() if name != "images"}
+        prompt["7"] = node("WanDirectorDecodeToVideo", **prompt["7"]["inputs"], **inputs)
+    with pytest.raises(PairingError, match=rf"\(node 7\): {vae} "):
+        run_graph(parse_graph(prompt, CLASSES), CLASSES)
+
+
+def test_a_video_of_one_model_may_be_changed_by_another(prompt, tiny_host):
+    prompt["9"] = node("WanDirectorLoadVAE", vae_name="wan21_vae.safetensors", precision="auto")
+    prompt["10"] = node("WanDirectorEncode", vae=["9", 0], images=["7", 0])
+    prompt["11"] = node("WanDirectorDecode", vae=["9", 0], latent=["10", 0])
+    prompt["8"]["inputs"]["images"] = ["11", 0]
+    assert run_graph(parse_graph(prompt, CLASSES), CLASSES)
+
+
+def test_a_wrong_formula_shows_before_the_sampling(prompt, tiny_host, unsampled):
+    prompt["9"] = node("PrimitiveInt", value=0)
+    prompt["10"] = node("ComfyMathExpression", expression="8/a", **{"values.a": ["9", 0]})
+    prompt["8"]["inputs"]["fps"] = ["10", 0]
+    with pytest.raises(InvalidInputError, match=r"\(node 10\): '8/a' divides by zero"):
+        run_graph(parse_graph(prompt, CLASSES), CLASSES)
+
+
+def test_what_a_switch_may_give_has_a_type(prompt, tiny_host):
+    prompt["9"] = node("ComfySwitchNode", "Switch", switch=True, on_true=["7", 0], on_false=["7", 0])
+    prompt["10"] = node("ComfySwitchNode", "Outer", switch=True, on_true=["9", 0], on_false=["9", 0])
+    prompt["8"]["inputs"] |= {"images": ["10", 0], "fps": ["10", 0]}
+    with pytest.raises(GraphError, match=r"takes FLOAT at 'fps', but Outer \(node 10\) gives IMAGE there"):
+        check(prompt)
+    prompt["8"]["inputs"]["fps"] = 8.0
+    assert check(prompt)
+
+
 class Weight:
     """Something large that should not stay."""
 
