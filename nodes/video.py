@@ -6,14 +6,14 @@ import contextlib
 import functools
 from typing import Any
 
-from ..common.errors import InvalidInputError
+from ..common.errors import InvalidInputError, PairingError
 from .api import io, one_sentence
 from .memory import memory_input, with_memory
 from .memory_settings import MemorySettings
 from .models import WanVAE
 from .pictures import clean_clip
 from .saving.rescue import keep_frames, keep_latent
-from .saving.result import FileOptions, check_file, saved_result
+from .saving.result import FileOptions, check_file, metadata_of, saved_result
 from .sockets import decodable
 from .video_file import FORMATS
 
@@ -95,7 +95,7 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
         memory: MemorySettings | None = None,
     ) -> Any:
         vae = with_memory(vae, memory)
-        samples = decodable(vae, latent)
+        samples = _decodable_or_kept(vae, latent, cls.hidden)
         if not isinstance(vae, WanVAE):
             raise InvalidInputError(
                 "This VAE was loaded by another node and cannot give its frames one by one. Use Load Wan VAE, or Wan "
@@ -107,6 +107,15 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
             options = FileOptions(fps, filename_prefix, format, quality)
             keep = functools.partial(keep_latent, samples)
             return io.NodeOutput(ui=saved_result(frames, size, options, cls.hidden, keep))
+
+
+def _decodable_or_kept(vae: Any, latent: dict, hidden: Any) -> Any:
+    """As `decodable`; a latent that only wants another VAE is kept, because on the command line it would be lost."""
+    try:
+        return decodable(vae, latent)
+    except PairingError as error:
+        refusal = PairingError(f"{error} {keep_latent(latent['samples'], metadata_of(hidden))}")
+    raise refusal
 
 
 def _file_inputs() -> list[Any]:

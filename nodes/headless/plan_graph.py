@@ -18,12 +18,12 @@ from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape
 from ..sockets import check_video_size
 from .core_nodes import CORE_NODES
 from .graph import Graph, GraphNode, Link
+from .pairs import DECODERS
 from .plan_clips import clip_shape
 from .plan_files import Facts, model_facts
 from .plan_prompts import COMBINING, prompts_at
 
 SIZED = frozenset({"WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace"})
-_DECODERS = frozenset({"WanDirectorDecode", "WanDirectorDecodeToVideo", "VAEDecode", "VAEDecodeTiled"})
 OURS_WITHOUT_MODEL = frozenset({
     "WanDirectorLora", "WanDirectorExperts", "WanDirectorKeyframe", "WanDirectorMemory", "WanDirectorLoadVideo",
     "WanDirectorSaveVideo",
@@ -146,7 +146,7 @@ class GraphReader:
             yield from self._stage("clip", node)
         elif name == "WanDirectorSampler":
             yield from self._sampling(node)
-        elif name in _DECODERS:
+        elif name in DECODERS:
             source = node.inputs.get("latent", node.inputs.get("samples"))
             yield from self._stage("decode", node, source, keeps_frames=name != "WanDirectorDecodeToVideo")
         elif name == "WanDirectorEncode" or (name in SIZED and self._has_pictures(node)):

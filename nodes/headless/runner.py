@@ -1,40 +1,24 @@
-"""Checking and running a graph of nodes without ComfyUI."""
+"""Running a graph of nodes without ComfyUI."""
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import torch
 
-from ...common.errors import GraphError, OutOfMemory, WanDirectorError
+from ...common.errors import OutOfMemory, WanDirectorError
 from ...common.log import logger
 from ...common.out_of_memory import is_out_of_memory
 from ..host import host
 from ..standin import HiddenHolder
+from .checks import NodeClasses, check_graph, named, types_of
 from .graph import Graph, GraphNode, Link
 from .graph.api_format import as_prompt
-from .graph.node import shown, spelt_out
-from .ordering import depths, order
-from .widgets import MATCHING, WIDGET_TYPES, inputs_of, nested_inputs, types_match
-
-NodeClasses = Mapping[str, type]
-
-
-def check_graph(graph: Graph, node_classes: NodeClasses) -> Graph:
-    """The graph with defaults filled in and values brought to their types, after every check ComfyUI's server makes.
-
-    Raises:
-        GraphError: an unknown or missing input, a wire of the wrong type, a value out of range, a cycle, no output.
-        WanDirectorError: what a node's own `validate_inputs` refuses.
-    """
-    wanted = order(graph, node_classes)
-    checked = {node.id: _check_node(node, graph, node_classes) for node in wanted}
-    for node in checked.values():
-        _ask_node(node, node_classes[node.class_type])
-    return checked
+from .ordering import depths
+from .pairs import check_decoders
+from .widgets import WIDGET_TYPES, inputs_of, nested_inputs
 
 
 def run_graph(graph: Graph, node_classes: NodeClasses, workflow: dict | None = None) -> list[dict[str, Any]]:
@@ -47,7 +31,9 @@ def run_graph(graph: Graph, node_classes: NodeClasses, workflow: dict | None = N
     Raises:
         WanDirectorError: what a node refuses, with the node's name before the sentence.
     """
-    return _Run(check_graph(graph, node_classes), node_classes, workflow).outputs()
+    checked = check_graph(graph, node_classes)
+    check_decoders(checked)
+    return _Run(checked, node_classes, workflow).outputs()
 
 
 class _Run:
@@ -65,10 +51,31 @@ class _Run:
 
     def outputs(self) -> list[dict[str, Any]]:
         with torch.inference_mode():
+            for node in self._plain_values():
+                self._make(node)
             for node in self._graph.values():
                 if self._classes[node.class_type].OUTPUT_NODE:
                     self._make(node)
         return self._shown
+
+    def _plain_values(self) -> list[GraphNode]:
+        """Nodes that work out numbers and texts from others: a mistake in them shows before the sampling.
+
+        Those behind lazy wires wait as ever.
+        """
+        plain: set[str] = set()
+        for id in sorted(self._graph, key=lambda id: self._depths[id]):
+            node_class = self._classes[self._graph[id].class_type]
+            is_plain = set(node_class.RETURN_TYPES) <= WIDGET_TYPES and not node_class.OUTPUT_NODE
+            if is_plain and all(link.node in plain for link in self._graph[id].links):
+                plain.add(id)
+        waiting = [node for node in self._graph.values() if self._classes[node.class_type].OUTPUT_NODE]
+        reached = {node.id for node in waiting}
+        while waiting:
+            below = {link.node for link in self._strong(waiting.pop())} - reached
+            reached |= below
+            waiting += [self._graph[id] for id in below]
+        return [node for id, node in self._graph.items() if id in plain & reached]
 
     def _make(self, wanted: GraphNode) -> None:
         """Runs a node after those it needs, the longest way first."""
@@ -102,7 +109,7 @@ class _Run:
         return bool(asked)
 
     def _inputs(self, node: GraphNode) -> dict[str, Any]:
-        return nested_inputs(_types(node, self._classes), self._results.inputs(node, left_out=self._lazy[node.id]))
+        return nested_inputs(types_of(node, self._classes), self._results.inputs(node, left_out=self._lazy[node.id]))
 
     def _run(self, node: GraphNode) -> None:
         host().check_interrupt()
@@ -164,117 +171,12 @@ def _lazy_wires(node: GraphNode, node_class: type) -> set[str]:
     return {spec.name for spec in specs if spec.is_lazy and isinstance(node.inputs.get(spec.name), Link)}
 
 
-def _check_node(node: GraphNode, graph: Graph, node_classes: NodeClasses) -> GraphNode:
-    known = {spec.name: spec for spec in inputs_of(_types(node, node_classes), node.inputs)}
-    unknown = next((name for name in node.inputs if name not in known), None)
-    if unknown is not None:
-        raise GraphError(f"{node.label} has no input '{shown(unknown)}'. It has: {', '.join(known)}.")
-    inputs = {}
-    for name, (_, kind, options, required) in known.items():
-        if name in node.inputs:
-            value = node.inputs[name]
-            if isinstance(value, Link):
-                _check_wire(node, name, kind, value, graph, node_classes)
-            else:
-                value = _checked_value(node, name, kind, options, value, node_classes)
-            inputs[name] = value
-        elif "default" in options:
-            if required:  # an optional input may be left out: nothing is missing
-                logger.info("%s has no '%s'; its default %r is used.", node.label, name, options["default"])
-            inputs[name] = options["default"]
-        elif required:
-            raise GraphError(f"{node.label} needs its input '{name}', and nothing is connected. Connect it.")
-    return GraphNode(node.id, node.class_type, node.title, inputs)
-
-
-def _check_wire(
-    node: GraphNode, name: str, kind: str | list, link: Link, graph: Graph, node_classes: NodeClasses
-) -> None:
-    origin = graph[link.node]
-    given = node_classes[origin.class_type].RETURN_TYPES
-    if not 0 <= link.slot < len(given):
-        raise GraphError(
-            f"{node.label} takes output {link.slot} of {origin.label}, which has {len(given)}. Connect it again."
-        )
-    if not types_match(given[link.slot], kind):
-        raise GraphError(
-            f"{node.label} takes {kind} at '{name}', but {origin.label} gives {given[link.slot]} there. Connect an "
-            f"output of the type {kind}."
-        )
-
-
-def _checked_value(
-    node: GraphNode, name: str, kind: str | list, options: dict[str, Any], value: Any, node_classes: NodeClasses
-) -> Any:
-    """A widget's value in its type, within its limits."""
-    if isinstance(value, list):
-        raise GraphError(
-            f"{name} of {node.label} is a list, {shown(value)}. Write a value; or a wire as the node's id in quotes "
-            'and the number of its output, ["6", 0].'
-        )
-    choices = kind if isinstance(kind, list) else options.get("options")
-    if choices is not None:
-        value = _as_listed(value, choices)
-        validated = _validated_names(node_classes[node.class_type])
-        if value not in choices and (name not in validated or not isinstance(value, str)):
-            raise GraphError(
-                f"{name} of {node.label} cannot be '{shown(value)}'. Choose one of: {', '.join(map(str, choices))}."
-            )
-        return value
-    kind = options.get("widgetType", kind)
-    if kind in ("*", MATCHING) or ("," in kind and set(kind.split(",")) <= WIDGET_TYPES):
-        return value
-    converters = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
-    if kind not in converters:
-        raise GraphError(
-            f"{node.label} takes {kind} at '{name}', which is no value to write down. Connect a node to it."
-        )
-    try:
-        value = converters[kind](value)
-    except (TypeError, ValueError, OverflowError):
-        raise GraphError(f"{name} of {node.label} must be {kind}, got {shown(repr(value))}.") from None
-    low, high = options.get("min"), options.get("max")
-    inside = (low is None or value >= low) and (high is None or value <= high)
-    if not inside and name not in _validated_names(node_classes[node.class_type]):
-        raise GraphError(f"{name} of {node.label} must be from {low} to {high}, got {shown(value)}.")
-    return value
-
-
-def _as_listed(value: Any, choices: list) -> Any:
-    """A choice as it is listed here: the path of a file may be written with the other system's slashes."""
-    if value in choices or not isinstance(value, str):
-        return value
-    same = (each for each in choices if isinstance(each, str) and each.replace("\\", "/") == value.replace("\\", "/"))
-    return next(same, value)
-
-
-def _ask_node(node: GraphNode, node_class: type) -> None:
-    """Runs the node's own check of what is known before anything runs; values that come over a wire are left out,
-    those named with a dot are within that of their name."""
-    names = _validated_names(node_class)
-    if not names:
-        return
-    values = {name: value for name, value in node.inputs.items() if not isinstance(value, Link)}
-    known = nested_inputs(node_class.INPUT_TYPES(), values)
-    try:
-        answer = node_class.validate_inputs(**{name: known[name] for name in names if name in known})
-    except WanDirectorError as error:
-        raise _named(node, error) from None
-    if answer is not True:
-        raise GraphError(f"{node.label}: {spelt_out(str(answer))}")
-
-
-def _validated_names(node_class: type) -> tuple[str, ...]:
-    check = node_class.__dict__.get("validate_inputs")
-    return () if check is None else tuple(inspect.signature(check.__func__).parameters)[1:]
-
-
 def _run_node(node: GraphNode, node_class: type, inputs: dict[str, Any], carried: dict[str, Any]) -> Any:
     running = type(node_class.__name__, (node_class,), {"hidden": HiddenHolder(unique_id=node.id, **carried)})
     try:
         return running.execute(**inputs)
     except WanDirectorError as error:
-        refusal = _named(node, error)
+        refusal = named(node, error)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -283,11 +185,3 @@ def _run_node(node: GraphNode, node_class: type, inputs: dict[str, Any], carried
             "close other programs."
         )
     raise refusal from None  # outside the handlers, whose traceback would keep the node's tensors alive
-
-
-def _named(node: GraphNode, error: WanDirectorError) -> WanDirectorError:
-    return type(error)(f"{node.label}: {spelt_out(str(error))}")
-
-
-def _types(node: GraphNode, node_classes: NodeClasses) -> dict[str, dict]:
-    return node_classes[node.class_type].INPUT_TYPES()

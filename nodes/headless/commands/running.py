@@ -8,9 +8,11 @@ from pathlib import Path
 from ....common.errors import InvalidInputError, OutputError
 from ....memory.budget import parse_bytes
 from ...host import use_host
+from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
 from ..host import HeadlessHost
+from ..pairs import check_decoders
 from ..plan import machine, parse_size, plan_graph
 from ..plan_table import table
 from ..runner import run_graph
@@ -65,6 +67,9 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     graph, _ = read_graph(options.graph, classes)
     for assignment in options.set:
         set_value(graph, classes, assignment)
+    graph = needed(graph, classes)
     made = plan_graph(graph, machine(vram, ram), None if options.size is None else parse_size(options.size))
+    check_values(graph, classes)
+    check_decoders(graph)
     say(made.text)
     made.check()

@@ -9,11 +9,11 @@ import random
 import pytest
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError
+from wan_director.nodes.headless.checks import check_graph
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import Link, parse_graph, read_graph, set_value
 from wan_director.nodes.headless.graph.api_format import as_prompt
 from wan_director.nodes.headless.graph.dynamic_prompts import resolved_prompt
-from wan_director.nodes.headless.runner import check_graph
 
 CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
 

@@ -13,10 +13,11 @@ from PIL import Image
 from torch.nn import functional as F
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError, InvalidInputError, OutOfMemory, OutputError
+from wan_director.nodes.headless.checks import check_graph
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.host import Interrupted
-from wan_director.nodes.headless.runner import check_graph, run_graph
+from wan_director.nodes.headless.runner import run_graph
 from wan_director.nodes.standin import HiddenHolder
 
 METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]

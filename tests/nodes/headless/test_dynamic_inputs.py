@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 from wan_director.common.errors import GraphError
 from wan_director.nodes.api import io
+from wan_director.nodes.headless.checks import check_graph
 from wan_director.nodes.headless.graph import parse_graph
-from wan_director.nodes.headless.runner import check_graph, run_graph
+from wan_director.nodes.headless.runner import run_graph
 from wan_director.nodes.headless.widgets import nested_inputs, places_in_list, widget_names
 
 made: list[str] = []

@@ -12,9 +12,10 @@ import pytest
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError, MissingFileError, WanDirectorError
 from wan_director.nodes.api import io
+from wan_director.nodes.headless.checks import check_graph
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import GraphNode, Link, parse_graph, read_graph, set_value
-from wan_director.nodes.headless.runner import check_graph, run_graph
+from wan_director.nodes.headless.runner import run_graph
 
 CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
 FIXTURES = sorted((Path(__file__).parent / "fixtures" / "frontend_1_58").glob("*.json"))

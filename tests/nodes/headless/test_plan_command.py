@@ -248,6 +248,39 @@ def test_values_that_cannot_be_planned_are_refused(id, name, value, words, run, 
     assert code == 1 and re.search(words, err) and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("id", "name", "value", "words"),
+    [
+        ("6", "steps", None, "steps of Sampler .* is null"),
+        ("6", "solver", "magic", "solver of Sampler .* cannot be 'magic'"),
+        ("1", "vace_module", None, "vace_module of .* is null"),
+        ("4", "positive", None, "positive of .* is null"),
+        ("8", "quality", 1000, "quality of .* must be from 1 to 100"),
+        ("8", "images", ["6", 0], "takes IMAGE at 'images', but Sampler"),
+        ("7", "vae", None, "takes VAE at 'vae', which is no value"),
+        ("6", "speed", 3, "has no input 'speed'"),
+    ],
+)
+def test_a_plan_refuses_the_values_that_a_run_refuses(id, name, value, words, run, write, prompt, models):
+    prompt[id]["inputs"][name] = value
+    code, out, err = run(write(prompt), "--vram", "8GB", "--models", str(models))
+    assert code == 1 and not out and re.search(words, err) and err.count("\n") == 1
+
+
+def test_a_plan_names_the_vae_of_another_model(run, write, prompt, models):
+    prompt["2"]["inputs"]["vae_name"] = "wan21_vae.safetensors"
+    code, out, err = run(write(prompt), "--vram", "8GB", "--models", str(models))
+    assert code == 1 and not out and "(node 7): wan21_vae.safetensors " in err
+
+
+def test_what_no_result_needs_is_not_planned(run, write, prompt, models):
+    options = ("--vram", "8GB", "--models", str(models))
+    _, alone, _ = run(write(prompt), *options)
+    prompt["20"] = node("WanDirectorLoadVAE", vae_name="wan_2.1_vae.safetensors", precision="auto")
+    prompt["21"] = node("WanDirectorDecode", vae=["20", 0], latent=["6", 0])
+    assert run(write(prompt), *options) == (0, alone, "")
+
+
 def test_sizes():
     assert parse_size("832x480x81") == VideoShape(81, 480, 832)
     with pytest.raises(GraphError, match="is no size"):

@@ -17,10 +17,14 @@ from wan_director.common.errors import (
     WanDirectorError,
 )
 from wan_director.nodes.api import io
+from wan_director.nodes.headless.checks import check_graph
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
-from wan_director.nodes.headless.runner import check_graph, order, run_graph
+from wan_director.nodes.headless.ordering import order
+from wan_director.nodes.headless.runner import run_graph
 from wan_director.nodes.video_file import save_video
+
+from .conftest import node
 
 CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
 
@@ -84,6 +88,23 @@ def test_values_are_brought_to_their_type(prompt, tiny_host):
     assert inputs["steps"] == 3 and isinstance(inputs["cfg"], float)
 
 
+@pytest.mark.parametrize(("value", "expected"), [("false", False), ("True", True), (1, True), (0.0, False)])
+def test_a_truth_value_as_text_is_what_it_says(value, expected, tiny_host):
+    prompt = {"1": node("PrimitiveBoolean", value=value), "2": node("PreviewAny", source=["1", 0])}
+    assert check(prompt)["1"].inputs["value"] is expected
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [("1", "vace_module"), ("1", "model_name"), ("3", "precision"), ("4", "positive"), ("5", "width"), ("6", "steps"),
+     ("6", "cfg"), ("8", "filename_prefix"), ("8", "format")],
+)  # fmt: skip
+def test_null_is_no_value(id, name, prompt, tiny_host):
+    prompt[id]["inputs"][name] = None
+    with pytest.raises(GraphError, match=rf"^{name} of .* \(node {id}\) is null, which is no value. Write one"):
+        check(prompt)
+
+
 WRONG = {
     "no output": ({"8": None}, "it has no output node"),
     "lost wire": ({"7": {"latent": ["66", 0]}}, r"WanDirectorDecode \(node 7\) has a wire from node 66"),
@@ -94,6 +115,8 @@ WRONG = {
     "wrong type": ({"7": {"latent": ["2", 0]}}, "takes LATENT at 'latent', but WanDirectorLoadVAE .* gives VAE there"),
     "value for a socket": ({"7": {"latent": 3}}, "takes LATENT at 'latent', which is no value to write down"),
     "no number": ({"6": {"steps": "many"}}, "steps of Sampler .* must be INT, got 'many'"),
+    "cut number": ({"6": {"seed": 1.7}}, "seed of Sampler .* must be INT, got 1.7"),
+    "object for a text": ({"4": {"positive": {"a": 1}}}, "positive of .* must be STRING, got {'a': 1}"),
     "infinite": ({"6": {"steps": float("inf")}}, "steps of Sampler .* must be INT, got inf"),
     "too small": ({"6": {"steps": 0}}, "steps of Sampler .* must be from 1 to 1000, got 0"),
     "not a number": ({"6": {"cfg": float("nan")}}, "cfg of Sampler .* must be from 0.0 to 100.0, got nan"),
@@ -129,6 +152,54 @@ def test_what_shows_only_in_the_run_names_its_node(prompt, tiny_host):
     prompt["6"]["inputs"]["sigmas"] = ["5", 0]
     with pytest.raises(GraphError, match="takes SIGMAS at 'sigmas'"):
         check(prompt)
+
+
+@pytest.fixture
+def unsampled(monkeypatch):
+    """No sampling takes place."""
+
+    def refuse(**_):
+        raise AssertionError("sampled")
+
+    monkeypatch.setattr(NODE_CLASS_MAPPINGS["WanDirectorSampler"], "execute", refuse)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("vae", ["wan21_vae.safetensors", "wan22_vae.safetensors"])
+def test_the_vae_of_another_model_is_found_before_the_sampling(vae, direct, prompt, tiny_host, unsampled):
+    prompt["9"] = node("WanDirectorLoadVAE", vae_name=vae, precision="auto")
+    prompt["7"]["inputs"]["vae"] = ["9", 0]
+    if direct:
+        inputs = {name: value for name, value in prompt.pop("8")["inputs"].items() if name != "images"}
+        prompt["7"] = node("WanDirectorDecodeToVideo", **prompt["7"]["inputs"], **inputs)
+    with pytest.raises(PairingError, match=rf"\(node 7\): {vae} "):
+        run_graph(parse_graph(prompt, CLASSES), CLASSES)
+
+
+def test_a_video_of_one_model_may_be_changed_by_another(prompt, tiny_host):
+    prompt["9"] = node("WanDirectorLoadVAE", vae_name="wan21_vae.safetensors", precision="auto")
+    prompt["10"] = node("WanDirectorEncode", vae=["9", 0], images=["7", 0])
+    prompt["11"] = node("WanDirectorDecode", vae=["9", 0], latent=["10", 0])
+    prompt["8"]["inputs"]["images"] = ["11", 0]
+    assert run_graph(parse_graph(prompt, CLASSES), CLASSES)
+
+
+def test_a_wrong_formula_shows_before_the_sampling(prompt, tiny_host, unsampled):
+    prompt["9"] = node("PrimitiveInt", value=0)
+    prompt["10"] = node("ComfyMathExpression", expression="8/a", **{"values.a": ["9", 0]})
+    prompt["8"]["inputs"]["fps"] = ["10", 0]
+    with pytest.raises(InvalidInputError, match=r"\(node 10\): '8/a' divides by zero"):
+        run_graph(parse_graph(prompt, CLASSES), CLASSES)
+
+
+def test_what_a_switch_may_give_has_a_type(prompt, tiny_host):
+    prompt["9"] = node("ComfySwitchNode", "Switch", switch=True, on_true=["7", 0], on_false=["7", 0])
+    prompt["10"] = node("ComfySwitchNode", "Outer", switch=True, on_true=["9", 0], on_false=["9", 0])
+    prompt["8"]["inputs"] |= {"images": ["10", 0], "fps": ["10", 0]}
+    with pytest.raises(GraphError, match=r"takes FLOAT at 'fps', but Outer \(node 10\) gives IMAGE there"):
+        check(prompt)
+    prompt["8"]["inputs"]["fps"] = 8.0
+    assert check(prompt)
 
 
 class Weight:

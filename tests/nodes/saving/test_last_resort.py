@@ -15,7 +15,13 @@ import wan_director
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from wan_director.common.errors import InvalidInputError, MissingFileError, MissingPackageError, OutputError
+from wan_director.common.errors import (
+    InvalidInputError,
+    MissingFileError,
+    MissingPackageError,
+    OutputError,
+    PairingError,
+)
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import read_graph
 from wan_director.nodes.headless.runner import run_graph
@@ -88,6 +94,16 @@ def test_a_latent_is_kept_as_native_load_latent_reads_it(broken_encoder, tiny_ho
         assert set(kept.keys()) == {"latent_tensor", "latent_format_version_0"}  # the second: no scaling to undo
         assert torch.equal(kept.get_tensor("latent_tensor"), samples["samples"])
         assert kept.metadata() == {"prompt": '{"1": "p"}', "workflow": '{"nodes": []}'}
+
+
+def test_a_latent_for_another_vae_is_kept(tiny_host):
+    samples = latent()
+    with pytest.raises(
+        PairingError, match="has 16 channels, this VAE decodes 48. .* load it with Load Latent"
+    ) as error:
+        node("WanDirectorDecodeToVideo").execute(vae=load_vae("wan22_vae.safetensors"), latent=samples, **FILE)
+    with safe_open(place_in(str(error.value), "latent"), "pt") as kept:
+        assert torch.equal(kept.get_tensor("latent_tensor"), samples["samples"])
 
 
 @pytest.mark.parametrize("name", ["WanDirectorSaveVideo", "WanDirectorDecodeToVideo"])

@@ -1,0 +1,67 @@
+"""Models that a graph wires together and that do not belong together: found before the sampling, which takes long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...common.errors import PairingError
+from ...model_loading.checkpoint import open_checkpoint
+from ...model_loading.detect import inspect_checkpoint
+from ...model_loading.pairing import check_pair
+from ...model_loading.spec import ModelSpec
+from ..host import host
+from ..model_files import KINDS
+from .checks import named
+from .graph import Graph, GraphNode, Link
+
+DECODERS = frozenset({"WanDirectorDecode", "WanDirectorDecodeToVideo", "VAEDecode", "VAEDecodeTiled"})
+_LATENT_WIRES = ("latent", "samples", "samples1")
+_MODEL_WIRES = ("model", "high_noise", "low_noise")
+
+
+def check_decoders(graph: Graph) -> None:
+    """Refuses a VAE that cannot decode what the sampler before it makes, as far as the graph and the files tell.
+
+    Raises:
+        PairingError: it belongs to another model.
+        CheckpointError: one of the two files cannot be used.
+    """
+    for node in graph.values():
+        if node.class_type not in DECODERS:
+            continue
+        sampler = _source(graph, _wire(node, _LATENT_WIRES), "WanDirectorSampler", _LATENT_WIRES)
+        loader = sampler and _source(graph, _wire(sampler, _MODEL_WIRES), "WanDirectorLoadModel", _MODEL_WIRES)
+        model = _spec(loader, "diffusion_models", "model_name")
+        vae = _spec(_source(graph, node.inputs.get("vae"), "WanDirectorLoadVAE", ()), "vae", "vae_name")
+        if model is None or vae is None:
+            continue
+        try:
+            check_pair(model, vae)
+        except PairingError as error:
+            raise named(node, error) from None
+
+
+def _source(graph: Graph, wire: Any, wanted: str, ways: tuple[str, ...]) -> GraphNode | None:
+    """The first node of a class on the way up that the named inputs make; None where the way ends elsewhere."""
+    seen: set[str] = set()
+    while isinstance(wire, Link) and wire.node in graph and wire.node not in seen:
+        seen.add(wire.node)
+        node = graph[wire.node]
+        if node.class_type == wanted:
+            return node
+        wire = _wire(node, ways)
+    return None
+
+
+def _wire(node: GraphNode, names: tuple[str, ...]) -> Any:
+    return next((node.inputs[name] for name in names if name in node.inputs), None)
+
+
+def _spec(loader: GraphNode | None, kind: str, widget: str) -> ModelSpec | None:
+    """What the file of a loader holds; None where it is not known, or not here."""
+    name = loader.inputs.get(widget) if loader else None
+    path = host().find_model(kind, name) if isinstance(name, str) else None
+    if path is None:
+        return None
+    spec = inspect_checkpoint(open_checkpoint(path), KINDS[kind])
+    return spec if spec.kind == KINDS[kind] else None
