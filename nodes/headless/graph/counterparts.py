@@ -38,7 +38,7 @@ _BY_OURS = {
     "Wan Save Video": (
         "SaveVideo", "CreateVideo", "VHS_VideoCombine", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveWEBM", "SaveImage",
     ),
-    "Wan Load Video": ("VHS_LoadVideo", "VHS_LoadVideoPath", "VHS_LoadVideoFFmpeg"),
+    "Load Video": ("VHS_LoadVideo", "VHS_LoadVideoPath", "VHS_LoadVideoFFmpeg"),
 }  # fmt: skip
 COUNTERPARTS = {theirs: ours for ours, each in _BY_OURS.items() for theirs in each}
 """Class of another's node -> the title of ours, or what else takes its place."""
