@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.__main__ import _parser
+from wan_director.benchmarks.format_matrix import FORMS
 from wan_director.nodes.headless.commands.bundled import bundled_names
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 
@@ -149,3 +151,25 @@ def test_the_document_names_every_command_and_option():
         assert f"`wan-director {name}" in document
         for option in (option for action in command._actions for option in action.option_strings[-1:]):
             assert f"`{option}" in document, (name, option)
+
+
+def test_the_table_of_formats_has_every_form_that_is_measured():
+    rows = table_in(section(text_of("docs/formats.md"), "Weight formats").split("\nAlso read")[0])[2:]
+    assert [row.split(" | ")[0].strip("| ") for row in rows] == [form.name for form in FORMS]
+
+
+def test_the_table_of_published_files_is_that_of_the_tests():
+    fixtures = ROOT / "tests" / "model_loading" / "fixtures"
+    published, models = (json.loads((fixtures / name).read_text("utf-8")) for name in ("published.json", "models.json"))
+    page = section(text_of("docs/formats.md"), "Published files")
+    shown = [row.strip("| ").split(" | ")[:3] for row in table_in(page)[2:]]
+    assert [(repository, file.strip("`").replace("...", "diffusion_pytorch_")) for repository, file, _ in shown] == [
+        (repository, file) for repository, file, *_ in published
+    ]
+    refused = ["refused" in models[name] for _, _, name, *_ in published]
+    assert ["refused" in recognised for _, _, recognised in shown] == refused
+    counts = (
+        f"writes {len(published)} published files",
+        f"{refused.count(False)} load; {refused.count(True)} are models",
+    )
+    assert all(words in " ".join(page.split()) for words in counts)
