@@ -100,9 +100,11 @@ def _parser() -> argparse.ArgumentParser:
 
     each = commands.add_parser("run", help="run a workflow saved by ComfyUI, or a bundled one")
     each.set_defaults(command="running.run")
-    each.add_argument("graph", type=Path, metavar="GRAPH.json", help="a workflow of Save or Export (API), or a name")
+    each.add_argument("graph", type=Path, metavar="GRAPH.json", help="a workflow's file, or a bundled one's name")
     _add_graph_options(each)
-    each.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where results go (output)")
+    each.add_argument(
+        "--output", type=Path, default=Path("output"), metavar="DIR", help="for results (default: output)"
+    )
     each.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: the GPU if there is one)")
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
 
@@ -156,7 +158,7 @@ def _add_graph_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--models", type=Path, metavar="DIR", help="a folder with diffusion_models, vae, text_encoders, ... (models)"
+        "--models", type=Path, metavar="DIR", help="a folder with diffusion_models, vae, ... (default: models)"
     )
     parser.add_argument("--comfyui", type=Path, metavar="DIR", help="a ComfyUI folder, for its models and input files")
     parser.add_argument("--extra-model-paths", type=Path, metavar="FILE", help="an extra_model_paths.yaml of ComfyUI")

@@ -149,8 +149,8 @@ KNOWN_FILES = (
         for task, version, title in (("t2v", "v1.1", "text to video"), ("i2v", "v1", "image to video"))
         for noise in ("high", "low")
     ),
-    _file("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", "lora", "for few steps, 14B and VACE", 0.319, _WRAPPER),
-    _file(_CAUSVID_1_3B, "lora", "a LoRA for few steps, for 1.3B and VACE", 0.088, _WRAPPER),
+    _file("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", "lora", "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
+    _file(_CAUSVID_1_3B, "lora", "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
     _file("wan_alpha_2.1_rgba_lora.safetensors", "lora", "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.303),
 )  # fmt: skip
 

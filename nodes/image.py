@@ -222,7 +222,9 @@ class WanDirectorEncode(io.ComfyNode):
             inputs=[
                 io.Vae.Input("vae", tooltip="The Wan VAE."),
                 io.Image.Input(
-                    "images", tooltip="The clip: 1 + 4k frames, width and height multiples of 16; or a single picture."
+                    "images",
+                    tooltip="The clip: 1 + 4k frames, width and height multiples of 16 (of 32 for TI2V-5B); or a "
+                    "single picture.",
                 ),
                 memory_input("How much of the GPU to use, and how many strips."),
             ],

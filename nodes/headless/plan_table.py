@@ -1,4 +1,4 @@
-"""What runs on which card: the table of the README."""
+"""What runs on which card: the table of docs/cards.md."""
 
 from __future__ import annotations
 

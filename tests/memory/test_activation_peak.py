@@ -1,4 +1,4 @@
-"""What one block of the 14B model holds beside its input, plain and stored in fp8: the promises of the README."""
+"""What one block of the 14B model holds beside its input, plain and stored in fp8: the promises of docs/memory.md."""
 
 from __future__ import annotations
 

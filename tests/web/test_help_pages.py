@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,26 @@ def test_the_page_names_every_input_and_output(node_id: str):
     names = [*info["input_order"]["required"], *info["input_order"].get("optional", []), *info["output_name"]]
     assert page.startswith(f"# {info['display_name']}\n")
     assert [name for name in names if f"**{name}**" not in page] == []
+
+
+@pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
+def test_the_page_lists_inputs_in_their_order_and_says_which_are_optional(node_id: str):
+    order = NODE_CLASS_MAPPINGS[node_id].GET_NODE_INFO_V1()["input_order"]
+    page = (PAGES / f"{node_id}.md").read_text(encoding="utf-8")
+    inputs = re.search(r"^## Inputs?\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)[1]
+    heads = [line.split(":")[0] for line in inputs.splitlines() if line.startswith("- **")]
+    assert [name for head in heads for name in re.findall(r"\*\*(\w+)\*\*", head)] == [
+        *order["required"],
+        *order.get("optional", []),
+    ]
+    optional = [name for head in heads if "(optional)" in head for name in re.findall(r"\*\*(\w+)\*\*", head)]
+    assert optional == order.get("optional", [])
+
+
+@pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
+def test_the_page_names_every_choice(node_id: str):
+    page = (PAGES / f"{node_id}.md").read_text(encoding="utf-8")
+    groups = NODE_CLASS_MAPPINGS[node_id].GET_NODE_INFO_V1()["input"].values()
+    choices = [spec[1]["options"] for group in groups for spec in group.values() if spec[0] == "COMBO"]
+    fixed = [choice for each in choices for choice in each if not any(Path(name).suffix for name in each)]
+    assert [choice for choice in fixed if not re.search(rf"(?<!\w){re.escape(choice)}(?!\w)", page)] == []

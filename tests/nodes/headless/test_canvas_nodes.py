@@ -124,8 +124,8 @@ def test_unknown_nodes_are_all_named_with_what_replaces_them():
     assert str(error.value) == (
         "The command line does not know 4 nodes of 3 kinds that this workflow needs: UNETLoader (node 1; use Load Wan "
         "Model), KSamplerAdvanced (node 2, 3; use Wan Two Experts and one Wan Sampler), NobodysNode (node 4). It runs "
-        "the nodes of Wan Director and some for loading pictures and videos; run this workflow in ComfyUI, or replace "
-        "them."
+        "the nodes of Wan Director and ComfyUI's for pictures, videos and values; run this workflow in ComfyUI, or "
+        "replace them."
     )
 
 

@@ -73,8 +73,8 @@ def test_an_unknown_node_is_one_sentence(run, write, prompt):
         1,
         "",
         "wan-director: Node 6 'Sampler' is a KSampler, which the command line does not know. It runs the nodes of Wan "
-        "Director and some for loading pictures and videos; run this workflow in ComfyUI, or replace the node with Wan "
-        "Sampler.\n",
+        "Director and ComfyUI's for pictures, videos and values; run this workflow in ComfyUI, or replace the node "
+        "with Wan Sampler.\n",
     )
 
 

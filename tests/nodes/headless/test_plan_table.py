@@ -1,4 +1,4 @@
-"""The README's table of cards is the planner's."""
+"""The table of cards in the documents is the planner's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.plan_table import ROWS, table
 from wan_director.nodes.host import use_host
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+CARDS = Path(__file__).resolve().parents[3] / "docs" / "cards.md"
 START, END = "<!-- made by: wan-director plan --table -->\n", "\n<!-- end -->"
 
 
@@ -18,10 +18,10 @@ def nothing_downloaded():
     use_host(HeadlessHost())
 
 
-def test_the_readme_shows_what_the_planner_computes():
-    text = README.read_text(encoding="utf-8")
+def test_the_document_shows_what_the_planner_computes():
+    text = CARDS.read_text(encoding="utf-8")
     shown = text[text.index(START) + len(START) : text.index(END)]
-    assert shown == table(), "run `wan-director plan --table` and put the result into the README"
+    assert shown == table(), "run `wan-director plan --table` and put the result into docs/cards.md"
 
 
 def test_a_larger_card_never_needs_more():
