@@ -106,6 +106,13 @@ def test_every_file_that_a_document_names_is_there(path: Path):
     assert [name for name in names if not any((ROOT / base / name).exists() for base in (".", "tests"))] == []
 
 
+@each_document
+def test_every_target_of_make_that_a_document_names_is_there(path: Path):
+    targets = set(re.findall(r"^(\w+):", text_of("Makefile"), re.MULTILINE))
+    named = re.findall(r"(?:^|`)make (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(named) - targets == set()
+
+
 def test_the_readme_begins_with_installing_and_a_video():
     start = "\n".join(text_of("README.md").splitlines()[:60])
     for words in (
