@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .common.errors import WanDirectorError
 from .nodes.headless.commands import terminal
+from .nodes.headless.commands.own_folder import check_own_folder
 from .nodes.headless.commands.session import Session
 from .nodes.headless.commands.stopping import Stop
 
@@ -43,6 +44,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
     try:
         options = _parser().parse_args(arguments)
         terminal.log_to_terminal(quiet=getattr(options, "quiet", False))
+        check_own_folder()
         _command(options.command)(options, Session(stop, _nodes))
         return OK, None
     except (Exception, KeyboardInterrupt) as error:  # a border: a signal may come out of foreign code as any error

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import settings
+from wan_director.common.log import logger
 
 # The same examples in every run, so that a red run is about the change at hand; `--hypothesis-profile=default` tries
 # fresh ones, as `python -m wan_director.benchmarks.fuzz` does. No deadline: machines differ.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """The command line sets the log's level and handlers for its process; the next test is not to inherit them."""
+    level, handlers = logger.level, logger.handlers
+    yield
+    logger.setLevel(level)
+    logger.handlers = handlers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

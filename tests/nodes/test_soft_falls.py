@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from dataclasses import replace
 
@@ -65,7 +66,11 @@ class Fault:
     def __call__(self, *_call) -> None:
         self.calls_left -= 1
         if self.calls_left == 0:
-            raise self.error
+            raise self.fresh()
+
+    def fresh(self) -> BaseException:
+        """A copy: an error that outlives its test keeps the models that its traceback leads to."""
+        return copy.copy(self.error)
 
 
 def place(module: torch.nn.Module, name: str) -> torch.nn.Module:
@@ -151,7 +156,7 @@ def test_a_video_that_never_fits_ends_in_a_sentence(monkeypatch):
     model = load()
     undisturbed = sample(model)
     handle = model.residence.module.head.register_forward_hook(Fault(TOO_MUCH, 1))
-    monkeypatch.setattr(Fault, "__call__", lambda self, *_call: (_ for _ in ()).throw(self.error))
+    monkeypatch.setattr(Fault, "__call__", lambda self, *_call: (_ for _ in ()).throw(self.fresh()))
     monkeypatch.setattr(type(host()), "free_bytes", lambda self, device: 1)
     with pytest.raises(OutOfMemory, match="9 frames with t2v.safetensors does not fit on cpu.*Make the video smaller"):
         sample(model)

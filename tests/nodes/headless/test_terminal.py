@@ -128,6 +128,17 @@ def test_bundled_workflows_are_listed_and_misspelt_ones_suggested(capsys, tmp_pa
     )
 
 
+@on_posix
+def test_a_folder_that_is_gone_is_one_sentence(capsys, tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main(["nodes"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and "is not there any more" in captured.err and captured.err.count("\n") == 1
+
+
 def test_the_version_is_that_of_the_project(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
