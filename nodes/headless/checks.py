@@ -11,7 +11,7 @@ from ...common.log import logger
 from .graph import Graph, GraphNode, Link
 from .graph.node import shown, spelt_out
 from .ordering import depths, order
-from .widgets import MATCHING, WIDGET_TYPES, inputs_of, types_match
+from .widgets import MATCHING, WIDGET_TYPES, inputs_of, nested_inputs, types_match
 
 NodeClasses = Mapping[str, type]
 
@@ -203,13 +203,15 @@ def _as_listed(value: Any, choices: list) -> Any:
 
 
 def _ask_node(node: GraphNode, node_class: type) -> None:
-    """Runs the node's own check of what is known before anything runs; values that come over a wire are left out."""
+    """Runs the node's own check of what is known before anything runs; values that come over a wire are left out,
+    those named with a dot are within that of their name."""
     names = _validated_names(node_class)
     if not names:
         return
-    known = {name: value for name, value in node.inputs.items() if name in names and not isinstance(value, Link)}
+    values = {name: value for name, value in node.inputs.items() if not isinstance(value, Link)}
+    known = nested_inputs(node_class.INPUT_TYPES(), values)
     try:
-        answer = node_class.validate_inputs(**known)
+        answer = node_class.validate_inputs(**{name: known[name] for name in names if name in known})
     except WanDirectorError as error:
         raise named(node, error) from None
     if answer is not True:

@@ -123,7 +123,7 @@ def test_a_switch_may_choose_by_another_nodes_result():
         "5": {"class_type": "Show", "inputs": {"value": ["9", 0]}}, "9": number("also an output's"),
     }  # fmt: skip
     assert run(prompt) == [{"value": ""}, {"value": "also an output's"}]
-    assert made == ["", "also an output's"]
+    assert made == ["also an output's", ""]  # values come first: a mistake in them shows before anything is made
 
 
 def test_names_with_dots_reach_the_node_as_dictionaries():
