@@ -6,6 +6,7 @@ Everything of ComfyUI beside its node interface (see `api`) is used here and now
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Set
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ..memory.slabs import Slabs
 from .host import BUNDLED_MODELS, MODEL_KINDS, SavePlace, refuse_outside
 from .model_names import model_name
 from .saving.faults import writing_to
+from .saving.finding import result_in_subfolder
 from .saving.names import NO_VALUES, NodeValues, file_prefix
 
 
@@ -51,7 +53,12 @@ class ComfyHost:
         return None if path is None else Path(path)
 
     def input_file(self, name: str) -> Path:
-        return Path(folder_paths.get_annotated_filepath(name))
+        path = Path(folder_paths.get_annotated_filepath(name))
+        plain, folder = folder_paths.annotated_filepath(name)
+        output = folder_paths.get_output_directory()
+        if folder != output or os.path.isfile(path):
+            return path
+        return result_in_subfolder(plain, Path(output)) or path
 
     def input_files(self, endings: Set[str]) -> list[str]:
         files = Path(folder_paths.get_input_directory()).iterdir()

@@ -18,6 +18,7 @@ from ...memory.slabs import Slabs
 from ..host import BUNDLED_MODELS, SavePlace, refuse_outside
 from ..model_names import model_name
 from ..saving.faults import writing_to
+from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
 from ..saving.whole import next_number
@@ -78,7 +79,10 @@ class HeadlessHost:
         folders = {"input": self.inputs, "output": (self.output, *beside)}.get(kind, beside) or self.inputs
         spellings = dict.fromkeys((plain, plain.replace("\\", "/")))
         candidates = [folder / spelling for folder in folders for spelling in spellings]
-        return next((path for path in candidates if os.path.isfile(path)), candidates[0])  # False for names too long
+        found = next((path for path in candidates if os.path.isfile(path)), None)  # False for names too long
+        if found is None and kind == "output":
+            found = next(filter(None, (result_in_subfolder(plain, folder) for folder in folders)), None)
+        return found or candidates[0]
 
     def input_files(self, endings: Set[str]) -> list[str]:
         files = (file for folder in self.inputs if os.path.isdir(folder) for file in folder.iterdir())

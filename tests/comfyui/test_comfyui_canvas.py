@@ -178,10 +178,11 @@ def test_the_workflow_loads_complete(loaded: Loaded):
     assert loaded.state["links"] == len(loaded.saved["links"])
     assert loaded.state["warnings"] == []
     # Newer front ends mark the loaders whose file is to be downloaded or chosen first.
-    missing = [
-        node for node in loaded.saved["nodes"] if node["properties"].get("models") or node["type"] == "LoadVideo"
-    ]
-    missing = {node["id"] for node in missing}
+    missing = {
+        node["id"]
+        for node in loaded.saved["nodes"]
+        if node["properties"].get("models") or node["type"] == "WanDirectorLoadVideo"
+    }
     for node in loaded.state["nodes"]:
         assert node["registered"], node
         assert not node["errors"] or node["id"] in missing, node

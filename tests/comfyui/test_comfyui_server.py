@@ -100,6 +100,19 @@ def properties(video: Path) -> tuple[tuple[int, int], float, int]:
     return meta["source_size"], meta["fps"], sum(1 for _ in reader)
 
 
+def test_a_result_is_loaded_by_the_name_that_the_canvas_gives_it(comfyui):
+    """Its dropdown names results without the subfolder that they were saved in."""
+    made = comfyui.run(changed("tiny_t2v", "WanDirectorSaveVideo", filename_prefix="video/chosen"))
+    (video,) = next(iter(made["outputs"].values()))["images"]
+    frames = {"start_frame": 0, "frames": 5, "fps": 0, "width": 0, "height": 0, "fit": "crop"}
+    record = comfyui.run({
+        "1": {"class_type": "WanDirectorLoadVideo", "inputs": {"file": f"{video['filename']} [output]", **frames}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    })  # fmt: skip
+    assert record["status"]["status_str"] == "success"
+    assert len(record["outputs"]["2"]["images"]) == 5
+
+
 def test_another_prompt_loads_and_encodes_only_what_changed(comfyui):
     prompt = prompt_of("tiny_t2v")
     comfyui.run(prompt)
