@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..common.log import logger
@@ -24,7 +23,7 @@ from ..sampling.experts import Expert, Handover
 from ..sampling.given import NOTHING_GIVEN, Given
 from ..sampling.guidance import CFG
 from ..sampling.loop import SampleResult, sample
-from ..sampling.prompts import PromptPart, Prompts, as_prompts
+from ..sampling.prompts import Prompts, as_prompts
 from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
 from ..sampling.solvers import SOLVERS, WITHOUT_PENULTIMATE
 from ..sampling.step import NoiseLevel
@@ -122,7 +121,7 @@ def run_sampler(
         if name in makers
     }
     device = model.residence.device
-    run = _Run(experts, choices, sides, _on(device, given), latent, schedule.steps, memory)
+    run = _Run(experts, choices, sides, given.to(device), latent, schedule.steps, memory)
     progress = host().progress(schedule.steps, "sampling")
     with Turns(run.given, expert_at, run.turn) as turns:
         if steps:
@@ -162,7 +161,7 @@ class _Run:
             feeding_forward(model.residence.module, self.memory.feed_forward_run),
             Stage(model, self.memory.policy(choice), workload, self.steps, step=step) as stage,
         ):
-            sides = (_on_device(side, model.residence.device) for side in self.sides)
+            sides = (side.to(model.residence.device) for side in self.sides)
             denoiser = Denoiser(
                 stage.module,
                 *sides,
@@ -219,23 +218,6 @@ def _preview(model: WanModel, result: SampleResult) -> Tensor | None:
         return None
     middle = result.denoised.shape[2] // 2
     return model.spec.family.preview(result.denoised[:1, :, middle : middle + 1])[0, 0]
-
-
-def _on_device(side: Prompts, device: torch.device) -> Prompts:
-    """The prompts with their tensors on the device, so that no pass copies them again."""
-
-    def moved(part: PromptPart) -> PromptPart:
-        prompt = part.conditioning
-        prompt = Conditioning(prompt.text.to(device), tuple(_on(device, item) for item in prompt.items))
-        return replace(part, conditioning=prompt, weight=part.weight.to(device))
-
-    return Prompts(tuple(moved(part) for part in side.parts))
-
-
-def _on(device: torch.device, item: Any) -> Any:
-    """A frozen dataclass with its tensors on the device."""
-    tensors = {name: value for name in item.__slots__ if isinstance(value := getattr(item, name), Tensor)}
-    return replace(item, **{name: value.to(device) for name, value in tensors.items()})
 
 
 def _choose(

@@ -7,14 +7,14 @@ latent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
-from ..dit.inputs import Conditioning
+from ..dit.inputs import Conditioning, Cut
 from .schedule import shift_sigmas
 from .step import NoiseLevel
 
@@ -40,6 +40,15 @@ class PromptPart:
     def is_active(self, sigma: float) -> bool:
         """Whether it counts at this noise level."""
         return self.last_sigma - _ROUNDING <= sigma <= self.first_sigma + _ROUNDING
+
+    def window(self, cut: Cut) -> PromptPart:
+        """The prompt for some of the latent's frames."""
+        weight = self.weight if self.weight.shape[2] == 1 else cut.of(self.weight)
+        return replace(self, conditioning=self.conditioning.window(cut), weight=weight)
+
+    def to(self, device: torch.device) -> PromptPart:
+        """This part with its tensors on a device."""
+        return replace(self, conditioning=self.conditioning.to(device), weight=self.weight.to(device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +80,14 @@ class Prompts:
             return velocities[0]
         weights = [self.parts[number].weight for number in self.active(sigma)]
         return sum(velocity * weight for velocity, weight in zip(velocities, weights)) / sum(weights)
+
+    def window(self, cut: Cut) -> Prompts:
+        """The prompts for some of the latent's frames."""
+        return Prompts(tuple(part.window(cut) for part in self.parts))
+
+    def to(self, device: torch.device) -> Prompts:
+        """The prompts with their tensors on a device, so that no pass copies them again."""
+        return Prompts(tuple(part.to(device) for part in self.parts))
 
     def check(self, name: str, levels: Sequence[NoiseLevel]) -> None:
         """Refuses prompts that leave a step, or a part of the picture in a step, without any.
