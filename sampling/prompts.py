@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
-from ..dit.inputs import Conditioning, Cut
+from ..dit.inputs import Conditioning, Cut, DitInputs
+from .ask import Ask
 from .schedule import shift_sigmas
 from .step import NoiseLevel
 
@@ -73,6 +74,14 @@ class Prompts:
                 "needs a prompt at every step. Let the ranges meet, or combine them with a prompt without a range."
             )
         return numbers
+
+    def asks(self, ask: Ask, sigma: float) -> tuple[Ask, ...]:
+        """The question to this side as one to each part that counts at this noise level."""
+        return tuple(replace(ask, part=number) for number in self.active(sigma))
+
+    def inputs(self, part: int, latent: Tensor, timesteps: Tensor) -> DitInputs:
+        """What the model is asked about the part of this number; see `Conditioning.inputs`."""
+        return self.parts[part].conditioning.inputs(latent, timesteps)
 
     def joined(self, velocities: Sequence[Tensor], sigma: float) -> Tensor:
         """The velocity [B, C, T, h, w] of this side, from those of its active parts in order."""
