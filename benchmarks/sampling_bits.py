@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import wan_director
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank
@@ -30,9 +31,9 @@ from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
 from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.model_paths import models_in
-from wan_director.nodes.host import host, use_host
+from wan_director.nodes.host import use_host
 from wan_director.nodes.memory_settings import AUTOMATIC, MemorySettings
-from wan_director.nodes.models import LowNoiseExpert, WanModel, load_model
+from wan_director.nodes.models import LowNoiseExpert, WanModel
 from wan_director.nodes.sampling_run import SamplerSettings, run_sampler
 from wan_director.sampling.given import CleanRegion, GivenFrames, NoisyRegion
 from wan_director.sampling.prompts import PromptPart, Prompts
@@ -190,9 +191,8 @@ def _model(kind: str, precision: Any) -> WanModel:
         if kind == "experts with loras":
             high, low = replace(high, loras=(_lora(1), _lora(2))), replace(low, loras=(_lora(3),))
         return replace(high, low_noise=LowNoiseExpert(low, None, 2))
-    path = host().find_model("diffusion_models", f"{kind}.safetensors")
-    assert path is not None
-    return load_model(path, precision=precision, attention="auto")
+    loader = wan_director.NODE_CLASS_MAPPINGS["WanDirectorLoadModel"]
+    return loader.execute(model_name=f"{kind}.safetensors", precision=precision, attention="auto").args[0]
 
 
 def _lora(seed: int) -> AppliedAdapter:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from ..dit.conditioning.vace import VaceControl
 from ..dit.experts import expert_boundary
 from ..dit.footprint import pass_shape
 from ..dit.inputs import Conditioning
+from ..dit.model import WanDiT
 from ..memory.plan import Choice, Task, smallest_bytes
 from ..sampling.ask import Ask, Side
 from ..sampling.denoiser import Denoiser
@@ -119,13 +120,13 @@ def run_sampler(
     check_seed(settings.seed)
     steps = schedule.levels[:-1]
     experts, expert_at = _experts(model, settings.cfg, schedule)
-    makers = [expert_at(level) for level in steps]
+    makers: list[Expert] = [expert_at(level) for level in steps]
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     for side, prompts in sides.items():
         prompts.check(side, [level for level, asks in zip(steps, asked) if any(ask.side == side for ask in asks)])
     _warn_of_idle(experts, makers)
-    choices = {
+    choices: dict[Expert, Choice] = {
         name: _choose(
             experts[name].model,
             _largest(sides, [asks for asks, maker in zip(asked, makers) if maker == name]),
@@ -177,7 +178,7 @@ class _Run:
             Stage(model, self.memory.policy(choice), workload, self.steps, step=step) as stage,
         ):
             denoiser = Denoiser(
-                stage.module,
+                cast(WanDiT, stage.module),
                 self.sides["positive"].to(model.residence.device),
                 self.sides["negative"].to(model.residence.device),
                 guidance=guidance,

@@ -129,7 +129,7 @@ class _Prediction:
         weight = total.new_zeros(latent.shape[2], 1, 1)
         for cut in cuts:
             times = timesteps if timesteps.ndim == 1 else cut.of(timesteps, dim=1)
-            shown = {side: prompts.window(cut) for side, prompts in sides.items()}
+            shown: dict[Side, Prompts] = {side: prompts.window(cut) for side, prompts in sides.items()}
             velocity, left = self._window(cut, shown, cut.of(latent), level, times)
             counts = windows.weights(cut).to(weight)[:, None, None]
             cut.of(total).add_(velocity * counts)
