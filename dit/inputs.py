@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+
+from ..common.errors import PairingError
 
 
 def ignore_block(index: int) -> None:
     """The default `on_block`: nobody watches the blocks."""
+
+
+class Cut(NamedTuple):
+    """Some latent frames in a row, `start` to `stop` (without it), of a clip of so many `frames`."""
+
+    start: int
+    stop: int
+    frames: int
+
+    def of(self, tensor: Tensor, dim: int = 2) -> Tensor:
+        """Those frames of `tensor`, [B, C, T, h, w] unless T is another dimension; a view.
+
+        Raises:
+            PairingError: it is made for a clip of another length.
+        """
+        if tensor.shape[dim] != self.frames:
+            raise PairingError(
+                f"The conditioning is made for {tensor.shape[dim]} latent frames, but the latent has {self.frames}. "
+                "Prepare it for a video of the same length."
+            )
+        return tensor.narrow(dim, self.start, self.stop - self.start)
 
 
 class VaceInput(NamedTuple):
@@ -37,6 +61,7 @@ class DitInputs:
         clip_image: [B, tokens, clip_dim] CLIP features; None skips the image branch of the cross-attention.
         vace: control videos; none skips the VACE blocks.
         on_block: called with the block's index after each block; it may raise to interrupt.
+        skipped: numbers of the model's own blocks, 0..layers - 1, that leave the tokens as they are.
     """
 
     latent: Tensor
@@ -46,6 +71,7 @@ class DitInputs:
     clip_image: Tensor | None = None
     vace: tuple[VaceInput, ...] = ()
     on_block: Callable[[int], None] = ignore_block
+    skipped: frozenset[int] = frozenset()
 
 
 class ConditioningItem(Protocol):
@@ -53,6 +79,18 @@ class ConditioningItem(Protocol):
 
     def apply(self, inputs: DitInputs) -> DitInputs:
         """The inputs with this item's part filled in."""
+        ...
+
+    def window(self, cut: Cut) -> ConditioningItem:
+        """What of this item goes with some of the latent's frames.
+
+        Raises:
+            PairingError: it is made for a clip of another length.
+        """
+        ...
+
+    def to(self, device: torch.device) -> ConditioningItem:
+        """This item with its tensors on a device."""
         ...
 
 
@@ -75,6 +113,14 @@ class Conditioning:
         for item in self.items:
             inputs = item.apply(inputs)
         return inputs
+
+    def window(self, cut: Cut) -> Conditioning:
+        """The prompt and what of its items goes with some of the latent's frames."""
+        return replace(self, items=tuple(item.window(cut) for item in self.items))
+
+    def to(self, device: torch.device) -> Conditioning:
+        """The prompt and its items with their tensors on a device."""
+        return Conditioning(self.text.to(device), tuple(item.to(device) for item in self.items))
 
 
 def expand_batch(tensor: Tensor, batch: int) -> Tensor:

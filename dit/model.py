@@ -27,15 +27,19 @@ BlockStream = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
 class Embedded(NamedTuple):
     """The inputs as the blocks see them.
 
-    tokens [B, L, D]; time [B, G, D] of G equal runs of tokens, float32; the grid of tokens; the blocks' context; the
-    control videos of VACE, None without.
+    tokens [B, L, D]; time [B, G, D] of G equal runs of tokens, float32; the grid of tokens; height and width of the
+    latent, and its dtype; the blocks' context; the control videos of VACE, None without; the model's own blocks that
+    are skipped.
     """
 
     tokens: Tensor
     time: Tensor
     grid: tuple[int, int, int]
+    size: tuple[int, int]
+    dtype: torch.dtype
     context: Context
     controls: Controls | None = None
+    skipped: frozenset[int] = frozenset()
 
 
 class WanDiT(nn.Module):
@@ -113,10 +117,8 @@ class WanDiT(nn.Module):
         embedded = [self.embed(inputs) for inputs in passes]
         tokens = self.trunk(embedded, passes[0].on_block)
         velocities = []
-        for inputs in passes:
-            velocity = self.unembed(tokens.pop(0), embedded.pop(0))
-            height, width = inputs.latent.shape[-2:]
-            velocities.append(velocity[..., :height, :width].to(inputs.latent.dtype))
+        while tokens:
+            velocities.append(self.unembed(tokens.pop(0), embedded.pop(0)))
         return velocities
 
     def embed(self, inputs: DitInputs) -> Embedded:
@@ -132,7 +134,16 @@ class WanDiT(nn.Module):
             text=self._text_tokens(inputs),
             image=self._clip_tokens(inputs),
         )
-        return Embedded(tokens, time.unflatten(0, timesteps.shape), grid, context, self._controls(inputs, tokens))
+        return Embedded(
+            tokens,
+            time.unflatten(0, timesteps.shape),
+            grid,
+            (inputs.latent.shape[-2], inputs.latent.shape[-1]),
+            inputs.latent.dtype,
+            context,
+            self._controls(inputs, tokens),
+            inputs.skipped,
+        )
 
     def trunk(self, passes: Sequence[Embedded], on_block: Callable[[int], None]) -> list[Tensor]:
         """All blocks in order: the tokens [B, L, D] of each pass after the last one.
@@ -141,18 +152,23 @@ class WanDiT(nn.Module):
         """
         tokens = [embedded.tokens for embedded in passes]
         has_controls = any(embedded.controls is not None for embedded in passes)
+        own = 0  # of the model's blocks, those of VACE not counted
         for index, block in enumerate(self.block_stream(self.streamed_blocks if has_controls else self.blocks)):
+            is_own = not isinstance(block, VaceBlock)
             for number, embedded in enumerate(passes):
-                tokens[number] = _run_block(block, tokens[number], embedded)
+                if not (is_own and own in embedded.skipped):
+                    tokens[number] = _run_block(block, tokens[number], embedded)
+            own += is_own
             on_block(index)
         return tokens
 
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
-        """Tokens [B, L, D] -> velocity [B, out_channels, T, h, w] of the padded size."""
+        """Tokens [B, L, D] -> velocity [B, out_channels, T, h, w], in the dtype of the latent."""
         values = self.head(tokens, embedded.time, self.dtype)
         values = values.unflatten(1, embedded.grid).unflatten(-1, (*PATCH, -1))  # [B, T, h', w', 1, 2, 2, C]
-        values = values.permute(0, 7, 1, 4, 2, 5, 3, 6)
-        return values.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        values = values.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        height, width = embedded.size
+        return values[..., :height, :width].to(embedded.dtype)  # without what was padded
 
     def _tokens(self, embedding: nn.Module, channels: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """channels [B, C, T, h, w] -> tokens [B, L, D] and their grid."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -16,6 +17,8 @@ from ..memory.plan import Task, Way
 from ..memory.policy import block_bytes, streamed_blocks
 from ..memory.tensors import held_tensors, size_bytes
 from ..model_loading.footprint import ModelBytes
+from ..sampling.cache import NO_CACHE, Cache
+from ..sampling.windows import WHOLE_CLIP, Windows, longest_window
 from ..text_encoder import footprint as text_footprint
 from ..text_encoder.encode import MAX_TOKENS
 from ..text_encoder.umt5 import UMT5Config
@@ -30,6 +33,16 @@ _HALO = 0.07
 _PICTURE_BYTES = 12
 """Of a pixel of the frames in RAM."""
 _LEAST_SIDE = 32
+
+
+class StepPolicies(NamedTuple):
+    """How a run shows the model its clip, and what it remembers between steps."""
+
+    windows: Windows = WHOLE_CLIP
+    cache: Cache = NO_CACHE
+
+
+WHOLE_STEPS = StepPolicies()
 
 
 def bytes_of(module: nn.Module, dtype: torch.dtype) -> ModelBytes:
@@ -60,18 +73,30 @@ def clip_task(weights: ModelBytes) -> Task:
 
 
 def sampling_task(
-    weights: ModelBytes, config: DiTConfig, batch: int, latent: LatentShape, *, passes: int, controls: int, run: int
+    weights: ModelBytes,
+    config: DiTConfig,
+    batch: int,
+    latent: LatentShape,
+    *,
+    passes: int,
+    controls: int,
+    run: int,
+    policies: StepPolicies = WHOLE_STEPS,
 ) -> Task:
     """One step of sampling.
 
     Args:
-        passes: of the model in a step: 2 with guidance, else 1.
+        passes: questions of a step, see `guidance.most_asks`; each is a pass of the model in every window.
         controls: control videos of VACE.
         run: tokens at a time in the feed-forward layers, 0 for the usual number.
+        policies: what the model sees at once, and what is kept.
     """
-    shape = pass_shape((batch, *latent[1:]), controls)
+    frames, height, width = latent[1:]
+    shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), controls)
+    windows = len(policies.windows.cuts(frames))
     flops = batch * config.block_flops(shape.length) * len(weights.blocks)
-    kept = _kept_bytes(config, batch, latent, passes, controls)
+    buffer = shape.tokens * config.dim * (4 if weights.fp32_residual else weights.itemsize)
+    kept = _kept_bytes(config, batch, latent, passes, controls) + windows * policies.cache.kept_bytes(passes, buffer)
     # Where copies would take longer than computing, the passes can go together, for a buffer more.
     numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
     ways = tuple(
@@ -89,7 +114,8 @@ def sampling_task(
         )
         for number in sorted(numbers)
     )
-    return Task("sample", weights.fixed, weights.blocks, ways, flops, passes, anonymous_bytes=weights.anonymous)
+    runs = passes * windows
+    return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, anonymous_bytes=weights.anonymous)
 
 
 def encoding_task(weights: ModelBytes, config: VAEConfig, video: VideoShape) -> Task:

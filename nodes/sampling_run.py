@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
-import torch
 from torch import Tensor
 
 from ..common.log import logger
@@ -17,30 +16,40 @@ from ..dit.adapters import AppliedAdapter
 from ..dit.block import feeding_forward
 from ..dit.conditioning.vace import VaceControl
 from ..dit.experts import expert_boundary
+from ..dit.footprint import pass_shape
 from ..dit.inputs import Conditioning
+from ..dit.model import WanDiT
 from ..memory.plan import Choice, Task, smallest_bytes
+from ..sampling.ask import Ask, Side
 from ..sampling.denoiser import Denoiser
 from ..sampling.experts import Expert, Handover
 from ..sampling.given import NOTHING_GIVEN, Given
-from ..sampling.guidance import CFG
-from ..sampling.loop import SampleResult, sample
-from ..sampling.prompts import PromptPart, Prompts, as_prompts
+from ..sampling.guidance import CFG, Guidance
+from ..sampling.loop import begin, sample
+from ..sampling.prompts import Prompts, as_prompts
 from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
 from ..sampling.solvers import SOLVERS, WITHOUT_PENULTIMATE
+from ..sampling.state import SamplerState
 from ..sampling.step import NoiseLevel
 from ..sampling.validation import check_seed, find_choice
+from ..sampling.windows import longest_window
 from .checking import check_number, instance_of, tensor_of
 from .host import host, interrupt_hook
 from .memory_settings import AUTOMATIC, MemorySettings, tell
-from .memory_tasks import bytes_of, latent_shape, sampling_task, smaller_videos
+from .memory_tasks import WHOLE_STEPS, bytes_of, latent_shape, sampling_task, smaller_videos
 from .models import WanModel
 from .stage import Stage, Workload
 from .turns import AtWork, Turns
 
+POLICIES = WHOLE_STEPS
+"""Of every run: the model sees the whole clip, and nothing is remembered between steps."""
+
+Sides = dict[Side, Prompts]
+
 
 class _Guided(NamedTuple):
     model: WanModel
-    guidance: CFG
+    guidance: Guidance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,28 +120,35 @@ def run_sampler(
     check_seed(settings.seed)
     steps = schedule.levels[:-1]
     experts, expert_at = _experts(model, settings.cfg, schedule)
-    makers = [expert_at(level) for level in steps]
-    sides = (as_prompts(positive), as_prompts(negative))
-    sides[0].check("positive", steps)
-    sides[1].check("negative", [level for level, maker in zip(steps, makers) if experts[maker].guidance.needs_negative])
+    makers: list[Expert] = [expert_at(level) for level in steps]
+    asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
+    sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
+    for side, prompts in sides.items():
+        prompts.check(side, [level for level, asks in zip(steps, asked) if any(ask.side == side for ask in asks)])
     _warn_of_idle(experts, makers)
-    choices = {
-        name: _choose(expert.model, sides, latent, expert.guidance, memory)
-        for name, expert in experts.items()
+    choices: dict[Expert, Choice] = {
+        name: _choose(
+            experts[name].model,
+            _largest(sides, [asks for asks, maker in zip(asked, makers) if maker == name]),
+            latent,
+            memory,
+        )
+        for name in experts
         if name in makers
     }
     device = model.residence.device
-    run = _Run(experts, choices, sides, _on(device, given), latent, schedule.steps, memory)
+    run = _Run(experts, choices, sides, latent, schedule.steps, memory)
     progress = host().progress(schedule.steps, "sampling")
-    with Turns(run.given, expert_at, run.turn) as turns:
+    state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
+    with Turns(expert_at, run.turn) as turns:
         if steps:
             turns.begin_step(steps[0])
-        for result in sample(turns, solver, schedule, latent.to(device), seed=settings.seed, noise=noise):
-            progress.update(result.step, turns.spared(partial(_preview, model, result)))
+        for state in sample(turns, solver, schedule, start, given.to(device)):
+            progress.update(state.step, turns.spared(partial(_preview, model, state)))
             host().check_interrupt()
-            if result.step < schedule.steps:
-                turns.begin_step(steps[result.step])
-        return result.latent.cpu()
+            if state.step < schedule.steps:
+                turns.begin_step(steps[state.step])
+        return state.latent.cpu()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,8 +157,7 @@ class _Run:
 
     experts: dict[Expert, _Guided]
     choices: dict[Expert, Choice]
-    sides: tuple[Prompts, Prompts]
-    given: Given
+    sides: Sides
     latent: Tensor
     steps: int
     memory: MemorySettings
@@ -162,17 +177,19 @@ class _Run:
             feeding_forward(model.residence.module, self.memory.feed_forward_run),
             Stage(model, self.memory.policy(choice), workload, self.steps, step=step) as stage,
         ):
-            sides = (_on_device(side, model.residence.device) for side in self.sides)
             denoiser = Denoiser(
-                stage.module,
-                *sides,
+                cast(WanDiT, stage.module),
+                self.sides["positive"].to(model.residence.device),
+                self.sides["negative"].to(model.residence.device),
                 guidance=guidance,
+                cache=POLICIES.cache,
+                windows=POLICIES.windows,
                 on_block=interrupt_hook(),
-                given=self.given,
-                together=stage.together,
+                grouped=stage.grouped,
                 around=stage.around,
+                name=name,
             )
-            yield AtWork(stage, denoiser.start())
+            yield AtWork(stage, denoiser)
 
     def _take_away_all_but(self, name: Expert) -> None:
         """The device is for one expert at a time; a host may have left the other one there for the next run."""
@@ -213,36 +230,22 @@ def _part(lora: AppliedAdapter) -> tuple[str, float, float]:
     return lora.adapter.name, lora.start, lora.end
 
 
-def _preview(model: WanModel, result: SampleResult) -> Tensor | None:
+def _preview(model: WanModel, state: SamplerState) -> Tensor | None:
     """The middle of the first video, which shows more than the first frame where that one is given."""
     if not host().wants_previews():
         return None
-    middle = result.denoised.shape[2] // 2
-    return model.spec.family.preview(result.denoised[:1, :, middle : middle + 1])[0, 0]
+    middle = state.denoised.shape[2] // 2
+    return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]
 
 
-def _on_device(side: Prompts, device: torch.device) -> Prompts:
-    """The prompts with their tensors on the device, so that no pass copies them again."""
-
-    def moved(part: PromptPart) -> PromptPart:
-        prompt = part.conditioning
-        prompt = Conditioning(prompt.text.to(device), tuple(_on(device, item) for item in prompt.items))
-        return replace(part, conditioning=prompt, weight=part.weight.to(device))
-
-    return Prompts(tuple(moved(part) for part in side.parts))
+def _largest(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]:
+    """The prompts of the step with the most passes, by the questions of each step."""
+    asked = ([part.conditioning for ask in asks for part in sides[ask.side].parts] for asks in steps)
+    return max(asked, key=len)
 
 
-def _on(device: torch.device, item: Any) -> Any:
-    """A frozen dataclass with its tensors on the device."""
-    tensors = {name: value for name in item.__slots__ if isinstance(value := getattr(item, name), Tensor)}
-    return replace(item, **{name: value.to(device) for name, value in tensors.items()})
-
-
-def _choose(
-    model: WanModel, sides: tuple[Prompts, Prompts], latent: Tensor, guidance: CFG, memory: MemorySettings
-) -> Choice:
-    """How much of the model is to be on the device."""
-    asked = [part.conditioning for side in sides[: 1 + guidance.needs_negative] for part in side.parts]
+def _choose(model: WanModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Choice:
+    """How much of the model is to be on the device; `asked`: the prompt of each pass of a step."""
     weights = bytes_of(model.residence.module, model.dtype)
     loras = sum(lora.adapter.size_bytes for lora in model.loras)
     weights = weights._replace(fixed=weights.fixed + loras, fp32_residual=model.residence.module.fp32_residual)
@@ -251,7 +254,14 @@ def _choose(
 
     def task(latent: LatentShape, batch: int) -> Task:
         return sampling_task(
-            weights, config, batch, latent, passes=len(asked), controls=controls, run=memory.feed_forward_run
+            weights,
+            config,
+            batch,
+            latent,
+            passes=len(asked),
+            controls=controls,
+            run=memory.feed_forward_run,
+            policies=POLICIES,
         )
 
     def what_fits(limit: int) -> Iterator[str]:
@@ -268,5 +278,6 @@ def _choose(
 
 
 def _tokens(latent: Tensor) -> int:
+    """That a pass works on."""
     batch, _, frames, height, width = latent.shape
-    return batch * frames * -(-height // 2) * -(-width // 2)
+    return pass_shape((batch, longest_window(POLICIES.windows, frames), height, width)).tokens

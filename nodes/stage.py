@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,9 +16,10 @@ from ..common.shapes import video_frames
 from ..dit.adapters import adapted
 from ..dit.attention import sdpa_attention, uses_only, using_attention
 from ..dit.guard import NonFiniteError, watch_first_block
-from ..dit.inputs import DitInputs
 from ..memory.budget import FLOPS_PER_BYTE
 from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks, streaming_in
+from ..sampling.ask import Ask
+from ..sampling.denoiser import in_turn
 from ..sampling.step import NoiseLevel, Predict
 from .host import host
 from .models import WanModel
@@ -98,11 +99,9 @@ class Stage:
 
         return careful
 
-    def together(self, passes: Sequence[DitInputs]) -> Sequence[Tensor]:
-        """The velocities of the passes; block by block where copying weights takes longer than computing with them."""
-        if self._joins:
-            return self.module.forward_together(passes)
-        return [self.module(inputs) for inputs in passes]
+    def grouped(self, asks: Sequence[Ask]) -> Iterable[Sequence[Ask]]:
+        """The questions that go together: all where copying weights takes longer than computing with them."""
+        return [asks] if self._joins else in_turn(asks)
 
     def spared(self, make: Callable[[], Made]) -> Made | None:
         """What `make` gives, or None when there is no memory for it: for things the run can do without."""

@@ -6,37 +6,35 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple, TypeVar
 
+from ..sampling.cache import NOTHING_KEPT, Kept
+from ..sampling.denoiser import Denoising, Prediction
 from ..sampling.experts import Expert
-from ..sampling.given import Given
-from ..sampling.step import NoiseLevel, Predict
+from ..sampling.step import NoiseLevel
 from .stage import Stage
 
 Made = TypeVar("Made")
 
 
 class AtWork(NamedTuple):
-    """A model on its device, and the question to it."""
+    """A model on its device, and what asks it."""
 
     stage: Stage
-    predict: Predict
+    denoiser: Denoising
 
 
 class Turns:
     """Asks the expert whose step it is; for the sampling loop the same as a single model.
 
     Args:
-        given: latent frames to keep as they are.
         expert_at: who makes the step that begins at a noise level.
         open_turn: brings an expert to the device, from the step of this number on.
     """
 
     def __init__(
         self,
-        given: Given,
         expert_at: Callable[[NoiseLevel], Expert],
         open_turn: Callable[[Expert, int], AbstractContextManager[AtWork]],
     ) -> None:
-        self.given = given
         self._expert_at = expert_at
         self._open_turn = open_turn
         self._stack = ExitStack()
@@ -53,7 +51,7 @@ class Turns:
         """Brings the expert that makes the step from this noise level on, and makes it ready for the step."""
         expert = self._expert_at(level)
         if expert == self._expert:
-            self._at_work.stage.begin_step(level.index)
+            self._working.stage.begin_step(level.index)
             return
         self._stack.close()
         self._at_work = self._stack.enter_context(self._open_turn(expert, level.index))
@@ -63,6 +61,11 @@ class Turns:
         """See `Stage.spared`; None, too, in a run of no steps."""
         return None if self._at_work is None else self._at_work.stage.spared(make)
 
-    def start(self) -> Predict:
-        """The predictor of the run: whoever makes the step answers all questions of its solver."""
-        return lambda latent, level: self._at_work.predict(latent, level)
+    def start(self, kept: Kept = NOTHING_KEPT) -> Prediction:
+        """The predictor of a step: whoever makes it answers all questions of its solver."""
+        return self._working.denoiser.start(kept)
+
+    @property
+    def _working(self) -> AtWork:
+        assert self._at_work is not None, "a step has begun"
+        return self._at_work

@@ -2,111 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..dit.inputs import Conditioning, DitInputs, ignore_block
-from .cache import NoCache
-from .given import Given, NothingGiven
-from .guidance import CFG
+from ..dit.inputs import Conditioning, Cut, DitInputs, ignore_block
+from ..dit.model import Embedded
+from .ask import Ask, Side
+from .cache import NOTHING_KEPT, Cache, CacheRun, Kept, NoCache
+from .guidance import CFG, Guidance
 from .prompts import Prompts, as_prompts
 from .step import NoiseLevel, Predict
-from .windows import WholeClip
-
-Forward = Callable[[DitInputs], Tensor]
-ForwardTogether = Callable[[Sequence[DitInputs]], Sequence[Tensor]]
+from .windows import WholeClip, Windows
 
 
-class _Side(NamedTuple):
-    """One side of the guidance, with a forward pass of its own for each prompt."""
+class Transformer(Protocol):
+    """The three parts of a pass of the model, see `dit.model.WanDiT`."""
 
-    prompts: Prompts
-    forwards: tuple[Forward, ...]
+    def embed(self, inputs: DitInputs) -> Embedded:
+        """The inputs as the blocks see them."""
+        ...
 
-    def asks(self, sigma: float) -> list[tuple[Conditioning, Forward]]:
-        """What is asked at a noise level: the prompts that count there, and the pass for each."""
-        numbers = self.prompts.active(sigma)
-        return [(self.prompts.parts[number].conditioning, self.forwards[number]) for number in numbers]
+    def trunk(self, passes: Sequence[Embedded], on_block: Callable[[int], None]) -> list[Tensor]:
+        """All blocks, each run for all passes before the next; overwrites `Embedded.tokens`."""
+        ...
+
+    def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
+        """The velocity."""
+        ...
+
+
+Grouping = Callable[[Sequence[Ask]], Iterable[Sequence[Ask]]]
+"""Which questions of a step go together, block by block, so that weights that are swapped in come once for them."""
+
+
+def in_turn(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
+    """Each question by itself, which takes the least memory."""
+    return ((ask,) for ask in asks)
+
+
+class Prediction(Protocol):
+    """Answers the questions of one step of a solver."""
+
+    @property
+    def kept(self) -> Kept:
+        """What the cache remembers after the last answer."""
+        ...
+
+    def __call__(self, latent: Tensor, level: NoiseLevel, timesteps: Tensor | None = None) -> Tensor:
+        """The velocity at a noise level.
+
+        Args:
+            latent: [B, C, T, h, w], as the model is to see it.
+            timesteps: [B], or [B, T] with one for each latent frame; None for that of the level.
+        """
+        ...
 
 
 class Denoising(Protocol):
     """What the sampling loop asks of a `Denoiser`, or of several that take turns."""
 
-    given: Given
-
-    def start(self) -> Predict:
-        """The predictor of one run."""
+    def start(self, kept: Kept = NOTHING_KEPT) -> Prediction:
+        """The predictor of one step, with what the step before it left in the cache."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Denoiser:
     """Everything that turns (latent, noise level) into a velocity.
 
-    The order is Windows(Guidance(Cache(model))), fixed here and nowhere else. `on_block` is called with the number of
-    each transformer block that has run; what it raises ends the run (interrupt). What is `given` is put into the
-    latent before the model sees it.
+    The order is Windows(Guidance(Prompts(Cache(model)))), fixed here and nowhere else. `on_block` is called with the
+    number of each transformer block that has run; what it raises ends the run (interrupt).
 
-    `together` runs the passes of all prompts at once, block by block, with the same result (see
-    `WanDiT.forward_together`). It is for models whose weights are swapped in, and used where a step needs several
-    passes and nothing is cached between steps. `around` wraps the predictor of a run, to ask it again after a failure.
+    `grouped` says which questions go together, with the same result. `around` wraps a prediction, to make it again
+    after a failure. `name` tells what this denoiser's cache remembers from that of another one in the same run.
     """
 
-    model: Forward
+    model: Transformer
     positive: Conditioning | Prompts
     negative: Conditioning | Prompts
-    guidance: CFG = field(default_factory=CFG)
-    cache: NoCache = field(default_factory=NoCache)
-    windows: WholeClip = field(default_factory=WholeClip)
+    guidance: Guidance = field(default_factory=CFG)
+    cache: Cache = field(default_factory=NoCache)
+    windows: Windows = field(default_factory=WholeClip)
     on_block: Callable[[int], None] = ignore_block
-    given: Given = field(default_factory=NothingGiven)
-    together: ForwardTogether | None = None
+    grouped: Grouping = in_turn
     around: Callable[[Predict], Predict] = lambda predict: predict
+    name: str = ""
 
-    def start(self) -> Predict:
-        """The predictor of one run; what caches remember is born here, apart for each prompt."""
-        positive, negative = (self._side(as_prompts(side)) for side in (self.positive, self.negative))
-        sides = (positive, negative) if self.guidance.needs_negative else (positive,)
-        is_one_pass = sum(len(side.forwards) for side in sides) == 1
-        in_turn = self.together is None or is_one_pass or not isinstance(self.cache, NoCache)
+    def start(self, kept: Kept = NOTHING_KEPT) -> Prediction:
+        """See `Denoising.start`."""
+        return _Prediction(self, kept)
 
-        def guided(level: NoiseLevel, latent: Tensor) -> Tensor:
-            if in_turn:
-                return self.guidance.velocity(
-                    *(partial(self._velocity, side, latent, level) for side in (positive, negative))
-                )
-            velocities = self._velocities(sides, latent, level)
-            return self.guidance.velocity(lambda: velocities[0], lambda: velocities[1])
+
+class _Prediction:
+    """See `Prediction`. What the cache remembers is replaced once an answer is whole, so that it can be asked again."""
+
+    def __init__(self, denoiser: Denoiser, kept: Kept) -> None:
+        self._denoiser = denoiser
+        self._sides: dict[Side, Prompts] = {
+            "positive": as_prompts(denoiser.positive),
+            "negative": as_prompts(denoiser.negative),
+        }
+        self.kept = kept
+
+    def __call__(self, latent: Tensor, level: NoiseLevel, timesteps: Tensor | None = None) -> Tensor:
+        if timesteps is None:
+            timesteps = torch.full((len(latent),), level.timestep, device=latent.device)
 
         def predict(latent: Tensor, level: NoiseLevel) -> Tensor:
-            shown = self.given.shown(latent, level.sigma)
-            velocity = self.windows.velocity(partial(guided, level), shown)
-            return self.given.velocity(velocity, latent, shown, level.sigma)
+            return self._predict(latent, level, timesteps)
 
-        return self.around(predict)
+        return self._denoiser.around(predict)(latent, level)
 
-    def _side(self, prompts: Prompts) -> _Side:
-        return _Side(prompts, tuple(self.cache.start(self.model) for _ in prompts.parts))
+    def _predict(self, latent: Tensor, level: NoiseLevel, timesteps: Tensor) -> Tensor:
+        windows, sides = self._denoiser.windows, self._sides
+        cuts = windows.cuts(latent.shape[2])
+        if len(cuts) == 1:
+            velocity, self.kept = self._window(cuts[0], sides, latent, level, timesteps)
+            return velocity
+        kept: dict[str, Tensor] = {}
+        total = torch.zeros(latent.shape, device=latent.device)
+        weight = total.new_zeros(latent.shape[2], 1, 1)
+        for cut in cuts:
+            times = timesteps if timesteps.ndim == 1 else cut.of(timesteps, dim=1)
+            shown: dict[Side, Prompts] = {side: prompts.window(cut) for side, prompts in sides.items()}
+            velocity, left = self._window(cut, shown, cut.of(latent), level, times)
+            counts = windows.weights(cut).to(weight)[:, None, None]
+            cut.of(total).add_(velocity * counts)
+            cut.of(weight, dim=0).add_(counts)
+            kept.update(left)
+        self.kept = kept
+        return total / weight
 
-    def _velocity(self, side: _Side, latent: Tensor, level: NoiseLevel) -> Tensor:
-        """The velocity of a side, its passes one after the other."""
-        asks = side.asks(level.sigma)
-        velocities = [forward(self._inputs(prompt, latent, level)).float() for prompt, forward in asks]
-        return side.prompts.joined(velocities, level.sigma)
+    def _window(
+        self, cut: Cut, sides: Mapping[Side, Prompts], latent: Tensor, level: NoiseLevel, timesteps: Tensor
+    ) -> tuple[Tensor, Kept]:
+        """The guided velocity of what the model sees at once, and what the cache is to remember of it."""
+        denoiser = self._denoiser
+        prefix = f"{denoiser.name}/{cut.start}-{cut.stop}/"
+        own = {name.removeprefix(prefix): value for name, value in self.kept.items() if name.startswith(prefix)}
+        cache = denoiser.cache.start(own)
+        asks = [sides[ask.side].asks(ask, level.sigma) for ask in denoiser.guidance.asks(level)]
+        answers: list[Tensor] = []
+        for group in denoiser.grouped([ask for of_parts in asks for ask in of_parts]):
+            inputs = [ask.inputs(sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group]
+            answers += self._answers(cache, group, inputs, level)
+        ordered = iter(answers)
+        velocities = [
+            sides[of_parts[0].side].joined(list(islice(ordered, len(of_parts))), level.sigma) for of_parts in asks
+        ]
+        left = {prefix + name: value for name, value in cache.kept().items()}
+        return denoiser.guidance.velocity(velocities, level), left
 
-    def _velocities(self, sides: Sequence[_Side], latent: Tensor, level: NoiseLevel) -> list[Tensor]:
-        """The velocity of each side, all passes together."""
-        asks = [side.asks(level.sigma) for side in sides]
-        together = self.together([self._inputs(prompt, latent, level) for asked in asks for prompt, _ in asked])
-        answers = iter([velocity.float() for velocity in together])
-        answered = [list(islice(answers, len(asked))) for asked in asks]
-        return [side.prompts.joined(velocities, level.sigma) for side, velocities in zip(sides, answered)]
-
-    def _inputs(self, conditioning: Conditioning, latent: Tensor, level: NoiseLevel) -> DitInputs:
-        timestep = self.given.timesteps(torch.full((len(latent),), level.timestep, device=latent.device))
-        return conditioning.inputs(latent, timestep, self.on_block)
+    def _answers(
+        self, cache: CacheRun, asks: Sequence[Ask], inputs: Sequence[DitInputs], level: NoiseLevel
+    ) -> list[Tensor]:
+        """The velocity of each question, float32; the questions go together."""
+        model, on_block = self._denoiser.model, self._denoiser.on_block
+        embedded = [model.embed(each) for each in inputs]
+        tokens = cache.trunks(asks, embedded, level, lambda passes: model.trunk(passes, on_block))
+        answers = []
+        while tokens:  # each is given away before the next is read out
+            answers.append(model.unembed(tokens.pop(0), embedded.pop(0)).float())
+        return answers

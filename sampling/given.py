@@ -38,6 +38,10 @@ class NothingGiven:
         """The result of a run that ends at `sigma`: its last state."""
         return latent
 
+    def to(self, device: torch.device) -> NothingGiven:
+        """Itself."""
+        return self
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GivenFrames:
@@ -74,6 +78,10 @@ class GivenFrames:
     def finish(self, latent: Tensor, sigma: float) -> Tensor:
         """The result of a run that ends at `sigma`: with the given frames."""
         return self.impose(latent)
+
+    def to(self, device: torch.device) -> GivenFrames:
+        """The same on a device."""
+        return GivenFrames(self.clean.to(device), self.frames.to(device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +122,10 @@ class NoisyRegion:
         """The result of a run that ends at `sigma`; without noise, what is kept is so to the bit."""
         return latent if sigma else torch.where(self.mask == 0, self.clean, latent)
 
+    def to(self, device: torch.device) -> NoisyRegion:
+        """The same on a device."""
+        return NoisyRegion(self.clean.to(device), self.mask.to(device), self.noise.to(device))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanRegion:
@@ -151,6 +163,10 @@ class CleanRegion:
     def finish(self, latent: Tensor, sigma: float) -> Tensor:
         """See `NoisyRegion.finish`."""
         return latent if sigma else torch.where(self.mask == 0, self.clean, latent)
+
+    def to(self, device: torch.device) -> CleanRegion:
+        """The same on a device."""
+        return CleanRegion(self.clean.to(device), self.mask.to(device))
 
 
 def _towards(denoised: Tensor, latent: Tensor, sigma: float) -> Tensor:

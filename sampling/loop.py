@@ -1,80 +1,118 @@
-"""The sampling loop: a generator that walks a noise schedule and yields after every step."""
+"""The sampling loop: a generator that walks a noise schedule and yields the run's state after every step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from ..common.errors import InvalidInputError
 from ..common.shapes import LatentShape
 from .denoiser import Denoising
+from .given import NOTHING_GIVEN, Given
 from .noise import add_noise, remove_signal_weight, seeded_noise, step_noise
 from .schedule import NoiseSchedule
 from .solvers import Solver
+from .state import SamplerState
+from .step import NoiseLevel
 from .validation import check_latent, check_step_result
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SampleResult:
-    """The state of a run after a step.
-
-    Attributes:
-        step: steps done, 1..`steps`; 0 for a run of no steps.
-        steps: steps of the whole run.
-        sigma: noise level of `latent`; 0 at the end.
-        latent: [B, C, T, h, w], float32, normalised: the result so far; that of the last step is the run's result.
-        denoised: the model's guess of the clean latent at this step, for previews; same shape.
-    """
-
-    step: int
-    steps: int
-    sigma: float
-    latent: Tensor
-    denoised: Tensor
-
-
-def sample(
-    denoiser: Denoising,
-    solver: Solver,
-    schedule: NoiseSchedule,
-    latent: Tensor,
-    *,
-    seed: int,
-    noise: Tensor | None = None,
-) -> Iterator[SampleResult]:
-    """Noises `latent` to the start of the schedule and walks it down, one result per step.
+def begin(
+    solver: Solver, schedule: NoiseSchedule, latent: Tensor, *, seed: int, noise: Tensor | None = None
+) -> SamplerState:
+    """The state before the first step: `latent` noised to the start of the schedule.
 
     Args:
-        denoiser: the model with its prompts.
         solver: an entry of `solvers.SOLVERS`.
-        schedule: see `schedule.make_schedule` and `schedule.from_sigmas`. Without steps, one result with the
-            untouched latent is yielded.
+        schedule: see `schedule.make_schedule` and `schedule.from_sigmas`. Without steps, the latent stays as it is.
         latent: [B, C, T, h, w], normalised; zeros for text to video, an encoded clip for video to video.
         seed: 0 .. 2^64 - 1; same seed, same result.
         noise: [B, C, T, h, w] to start from; drawn from the seed when not given.
 
     Raises:
         InvalidInputError: a latent or seed that cannot be sampled from.
-        NumericalError: a step gave NaN or infinity.
     """
     check_latent(latent)
+    sigma, record = float(schedule.sigmas[0]), solver.start(step_noise(seed))
     if schedule.steps == 0:
-        yield SampleResult(0, 0, float(schedule.sigmas[-1]), latent, latent)
-        return
-    levels = schedule.levels
+        return SamplerState(0, 0, sigma, latent, latent, record)
     noise = seeded_noise(seed, LatentShape(*latent.shape[1:]), len(latent)) if noise is None else noise
-    noise = noise.to(latent.device)
-    given = denoiser.given
-    state = given.impose(add_noise(latent.float(), noise, schedule.noise_weight))
-    predict = denoiser.start()
-    run = solver.start(step_noise(seed))
-    for level, following in pairwise(levels):
+    noisy = add_noise(latent.float(), noise.to(latent.device), schedule.noise_weight)
+    return SamplerState(0, schedule.steps, sigma, noisy, latent, record)
+
+
+def sample(
+    denoiser: Denoising,
+    solver: Solver,
+    schedule: NoiseSchedule,
+    state: SamplerState,
+    given: Given = NOTHING_GIVEN,
+) -> Iterator[SamplerState]:
+    """Walks the rest of a schedule down from a state, and yields the state after every step.
+
+    Args:
+        denoiser: the model with its prompts.
+        solver: the one that the state comes from.
+        schedule: the one that the state comes from. Without steps, the state itself is yielded.
+        state: of `begin`, or any that this function gave for this run: the rest has the same bits then.
+        given: what of the latent is kept as it is.
+
+    Raises:
+        InvalidInputError: the state is of another schedule.
+        NumericalError: a step gave NaN or infinity.
+    """
+    levels = schedule.levels
+    _check_schedule(state, schedule)
+    if schedule.steps == 0:
+        yield state
+        return
+    state = replace(state, latent=given.impose(state.latent))
+    for level, following in pairwise(levels[state.step :]):
         with torch.no_grad():
-            state, denoised = (given.impose(part) for part in run.advance(predict, state, level, following))
-        check_step_result(state, following.index, schedule.steps, level.sigma)
-        is_end = following.index == schedule.steps
-        result = given.finish(remove_signal_weight(state, following.sigma), following.sigma) if is_end else state
-        yield SampleResult(following.index, schedule.steps, following.sigma, result, denoised)
+            state = _step(denoiser, solver, state, given, level, following)
+        check_step_result(state.latent, state.step, state.steps, level.sigma)
+        if state.step == state.steps:
+            result = remove_signal_weight(state.latent, state.sigma)
+            state = replace(state, latent=given.finish(result, state.sigma))
+        yield state
+
+
+def _step(
+    denoiser: Denoising,
+    solver: Solver,
+    state: SamplerState,
+    given: Given,
+    level: NoiseLevel,
+    following: NoiseLevel,
+) -> SamplerState:
+    prediction = denoiser.start(state.cache)
+
+    def predict(latent: Tensor, at: NoiseLevel) -> Tensor:
+        shown = given.shown(latent, at.sigma)
+        times = given.timesteps(torch.full((len(shown),), at.timestep, device=shown.device))
+        return given.velocity(prediction(shown, at, times), latent, shown, at.sigma)
+
+    step = solver.advance(state.solver, predict, state.latent, level, following)
+    return SamplerState(
+        step=following.index,
+        steps=following.steps,
+        sigma=following.sigma,
+        latent=given.impose(step.latent),
+        denoised=given.impose(step.denoised),
+        solver=step.record,
+        cache=prediction.kept,
+    )
+
+
+def _check_schedule(state: SamplerState, schedule: NoiseSchedule) -> None:
+    is_within = state.steps == schedule.steps and state.step <= schedule.steps
+    if not is_within or state.sigma != float(schedule.sigmas[state.step]):
+        raise InvalidInputError(
+            f"The state is that of step {state.step} of {state.steps} (sigma {state.sigma:.4f}), but the schedule has "
+            f"{schedule.steps} steps from sigma {float(schedule.sigmas[0]):.4f}. Go on with the schedule that the run "
+            "began with."
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,8 +11,23 @@ from torch import Tensor
 from ..common.shapes import LatentShape
 from .validation import MAX_SEED, check_seed
 
-NoiseSource = Callable[[Tensor], Tensor]
-"""(latent) -> fresh standard normal noise of its shape, dtype and device; each call draws anew."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseState:
+    """Where a source of noise stands, as a value: the same state gives the same noise.
+
+    Attributes:
+        generator: of torch on the CPU, see `torch.Generator.get_state`; [bytes], uint8.
+    """
+
+    generator: Tensor
+
+    def draw(self, latent: Tensor) -> tuple[Tensor, NoiseState]:
+        """Standard normal noise of a latent's shape, dtype and device, and the state after it."""
+        generator = torch.Generator()
+        generator.set_state(self.generator)
+        noise = torch.randn(latent.shape, generator=generator).to(latent)
+        return noise, NoiseState(generator.get_state())
 
 
 def seeded_noise(seed: int, shape: LatentShape, batch: int = 1) -> Tensor:
@@ -48,20 +64,15 @@ def indexed_noise(seed: int, shape: LatentShape, indices: Sequence[int]) -> Tens
     return torch.cat([wanted[index] for index in indices])
 
 
-def step_noise(seed: int) -> NoiseSource:
-    """The source of noise that a stochastic solver adds at each step of a run with this seed.
+def step_noise(seed: int) -> NoiseState:
+    """The beginning of the noise that a stochastic solver adds at each step of a run with this seed.
 
     It is seeded with seed + 1: with the same seed the first draw would repeat the starting noise. ComfyUI does so on a
     CPU since v0.7.0 (comfy/k_diffusion/sampling.py default_noise_sampler, commit 1e4e342f). Versions before it, v0.3.64
     included, take the seed itself, as every version does on a GPU, whose generator gives other numbers anyhow.
     """
     check_seed(seed)
-    generator = torch.Generator().manual_seed((seed + 1) & MAX_SEED)
-
-    def draw(latent: Tensor) -> Tensor:
-        return torch.randn(latent.shape, generator=generator).to(latent)
-
-    return draw
+    return NoiseState(torch.Generator().manual_seed((seed + 1) & MAX_SEED).get_state())
 
 
 def add_noise(latent: Tensor, noise: Tensor, sigma: float) -> Tensor:

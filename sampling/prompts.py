@@ -7,14 +7,15 @@ latent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
-from ..dit.inputs import Conditioning
+from ..dit.inputs import Conditioning, Cut, DitInputs
+from .ask import Ask
 from .schedule import shift_sigmas
 from .step import NoiseLevel
 
@@ -41,6 +42,15 @@ class PromptPart:
         """Whether it counts at this noise level."""
         return self.last_sigma - _ROUNDING <= sigma <= self.first_sigma + _ROUNDING
 
+    def window(self, cut: Cut) -> PromptPart:
+        """The prompt for some of the latent's frames."""
+        weight = self.weight if self.weight.shape[2] == 1 else cut.of(self.weight)
+        return replace(self, conditioning=self.conditioning.window(cut), weight=weight)
+
+    def to(self, device: torch.device) -> PromptPart:
+        """This part with its tensors on a device."""
+        return replace(self, conditioning=self.conditioning.to(device), weight=self.weight.to(device))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompts:
@@ -65,12 +75,28 @@ class Prompts:
             )
         return numbers
 
+    def asks(self, ask: Ask, sigma: float) -> tuple[Ask, ...]:
+        """The question to this side as one to each part that counts at this noise level."""
+        return tuple(replace(ask, part=number) for number in self.active(sigma))
+
+    def inputs(self, part: int, latent: Tensor, timesteps: Tensor) -> DitInputs:
+        """What the model is asked about the part of this number; see `Conditioning.inputs`."""
+        return self.parts[part].conditioning.inputs(latent, timesteps)
+
     def joined(self, velocities: Sequence[Tensor], sigma: float) -> Tensor:
         """The velocity [B, C, T, h, w] of this side, from those of its active parts in order."""
         if len(velocities) == 1:
             return velocities[0]
         weights = [self.parts[number].weight for number in self.active(sigma)]
         return sum(velocity * weight for velocity, weight in zip(velocities, weights)) / sum(weights)
+
+    def window(self, cut: Cut) -> Prompts:
+        """The prompts for some of the latent's frames."""
+        return Prompts(tuple(part.window(cut) for part in self.parts))
+
+    def to(self, device: torch.device) -> Prompts:
+        """The prompts with their tensors on a device, so that no pass copies them again."""
+        return Prompts(tuple(part.to(device) for part in self.parts))
 
     def check(self, name: str, levels: Sequence[NoiseLevel]) -> None:
         """Refuses prompts that leave a step, or a part of the picture in a step, without any.

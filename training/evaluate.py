@@ -16,7 +16,7 @@ from wan_director.dit.inputs import Conditioning
 from wan_director.model_loading.build import load_clip_vision, load_dit, load_text_encoder, load_vae
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.guidance.cfg import CFG
-from wan_director.sampling.loop import sample
+from wan_director.sampling.loop import begin, sample
 from wan_director.sampling.schedule import make_schedule
 from wan_director.sampling.solvers import SOLVERS
 from wan_director.text_encoder.clip_vision import encode_image
@@ -87,8 +87,10 @@ class DemoModel:
         denoiser = Denoiser(model, positive, negative, CFG(trial.cfg))
         shape = (len(prompts), 16, 1 + (trial.frames - 1) // 4, trial.height // 8, trial.width // 8)
         schedule = make_schedule("simple", trial.steps, trial.shift)
-        for result in sample(denoiser, SOLVERS[trial.solver], schedule, torch.zeros(shape), seed=seed):
-            latent = result.latent
+        solver = SOLVERS[trial.solver]
+        start = begin(solver, schedule, torch.zeros(shape), seed=seed)
+        for state in sample(denoiser, solver, schedule, start):
+            latent = state.latent
         return self.vae.decode(TINY.denormalize(latent)).clamp(-1, 1)
 
     def _image_items(self, trial: Trial, truth: Tensor) -> tuple:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..inputs import DitInputs, expand_batch
+from ..inputs import Cut, DitInputs, expand_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,12 @@ class ClipImage:
             features = torch.cat([features, self.end_features], dim=1)
         latent = inputs.latent
         return replace(inputs, clip_image=expand_batch(features.to(latent), latent.shape[0]))
+
+    def window(self, cut: Cut) -> ClipImage:
+        """The item itself: it is for the whole clip."""
+        return self
+
+    def to(self, device: torch.device) -> ClipImage:
+        """This item on a device."""
+        end = self.end_features
+        return ClipImage(self.features.to(device), None if end is None else end.to(device))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...common.errors import InvalidInputError
 from ...common.shapes import TEMPORAL_STRIDE, check_frames, latent_frames
-from ..inputs import DitInputs, expand_batch
+from ..inputs import Cut, DitInputs, expand_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class KeyframeImages:
         batch = inputs.latent.shape[0]
         parts = [expand_batch(part.to(inputs.latent), batch) for part in (self.mask, self.latent)]
         return replace(inputs, image_channels=torch.cat(parts, dim=1))
+
+    def window(self, cut: Cut) -> KeyframeImages:
+        """What is given of some of the latent's frames."""
+        return KeyframeImages(cut.of(self.latent), cut.of(self.mask))
+
+    def to(self, device: torch.device) -> KeyframeImages:
+        """This item on a device."""
+        return KeyframeImages(self.latent.to(device), self.mask.to(device))
 
 
 def keyframe_mask(frames_given: Sequence[int], frames: int, height: int, width: int) -> Tensor:

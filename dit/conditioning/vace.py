@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...common.shapes import latent_frames
-from ..inputs import DitInputs, VaceInput, expand_batch
+from ..inputs import Cut, DitInputs, VaceInput, expand_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class VaceControl:
         latent = inputs.latent
         channels = expand_batch(self.channels.to(latent), latent.shape[0])
         return replace(inputs, vace=(*inputs.vace, VaceInput(channels, self.strength)))
+
+    def window(self, cut: Cut) -> VaceControl:
+        """The part of the control video that goes with some of the latent's frames."""
+        return replace(self, channels=cut.of(self.channels))
+
+    def to(self, device: torch.device) -> VaceControl:
+        """This item on a device."""
+        return replace(self, channels=self.channels.to(device))
 
 
 def split_by_mask(video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import reduce
+from operator import add
 from typing import Any, Literal, get_args
 
 from ...common.errors import GraphError, InvalidInputError
@@ -12,6 +14,9 @@ from ...common.families import Family
 from ...common.printable import printable_name
 from ...common.shapes import VideoShape
 from ...memory.plan import Task
+from ...sampling.ask import Side
+from ...sampling.guidance import CFG, most_asks
+from ...sampling.schedule import make_schedule
 from ..host import host
 from ..memory_settings import AUTOMATIC, MemorySettings, MemoryWidgets
 from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
@@ -42,6 +47,8 @@ _MODELS = {
     "decode": (("vae",), "WanDirectorLoadVAE"),
 }
 """Kind of stage -> the inputs its model may come over, and the loader it must come from."""
+_LEVELS = make_schedule("simple", 20, 5.0).levels[:-1]
+"""Where the steps of a run may begin: its own are not known before it, and guidance may ask more in some of them."""
 _LOADERS = frozenset(loader for _, loader in _MODELS.values())
 
 
@@ -176,9 +183,9 @@ class GraphReader:
         sized = self._origin(node.inputs.get("latent"), SIZED)
         batch = _number(sized, "batch_size", 1) if sized else 1
         references = sum(isinstance(each.inputs.get("reference_image"), Link) for each in controls)
-        sides = [prompts_at(self._graph, node.inputs.get(side)) for side in ("positive", "negative")]
+        sides = {side: prompts_at(self._graph, node.inputs.get(side)) for side in get_args(Side)}
         for model, cfg, loras in self._experts(node):
-            asked = sides[0] if cfg == 1.0 else sides[0] + sides[1]
+            asked = reduce(add, (sides[ask.side] for ask in most_asks(CFG(cfg), _LEVELS)))
             for stage in self._stage("sample", node, node.inputs.get("latent"), model):
                 weights = stage.facts.weights
                 weights = weights._replace(fixed=weights.fixed + _lora_bytes(loras))

@@ -1,5 +1,6 @@
-"""What may stand in for a forward pass of the model."""
+"""What may stand in for the blocks of the model."""
 
-from .no_cache import NoCache
+from .cache import NOTHING_KEPT, Cache, CacheRun, Kept, RunTrunk
+from .no_cache import NO_CACHE, NoCache
 
-__all__ = ["NoCache"]
+__all__ = ["NOTHING_KEPT", "NO_CACHE", "Cache", "CacheRun", "Kept", "NoCache", "RunTrunk"]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..ask import NEGATIVE, POSITIVE, Ask
+from ..step import NoiseLevel
 from ..validation import check_cfg
 
 
 @dataclass(frozen=True, slots=True)
 class CFG:
-    """velocity = negative + scale * (positive - negative); at scale 1 the negative prompt is not computed at all.
+    """velocity = negative + scale * (positive - negative); at scale 1 the negative prompt is not asked at all.
 
     Raises:
         InvalidInputError: `scale` is not in 0..100.
@@ -25,15 +27,13 @@ class CFG:
     def __post_init__(self) -> None:
         check_cfg(self.scale)
 
-    @property
-    def needs_negative(self) -> bool:
-        """Whether the negative prompt is computed at all."""
-        return self.scale != 1.0
+    def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:
+        """Both sides, or the positive alone."""
+        return (POSITIVE,) if self.scale == 1.0 else (POSITIVE, NEGATIVE)
 
-    def velocity(self, positive: Callable[[], Tensor], negative: Callable[[], Tensor]) -> Tensor:
-        """Guided velocity [B, C, T, h, w] from the two passes, each run only when it is needed."""
-        if not self.needs_negative:
-            return positive()
-        conditional = positive()
-        unconditional = negative()
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel) -> Tensor:
+        """See `Guidance.velocity`."""
+        if len(answers) == 1:
+            return answers[0]
+        conditional, unconditional = answers
         return unconditional + self.scale * (conditional - unconditional)

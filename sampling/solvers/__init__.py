@@ -6,21 +6,23 @@ from .dpmpp_sde import DPMSolverStochastic
 from .euler import Euler
 from .heun import Heun
 from .lcm import LatentConsistency
-from .solver import Solver, SolverRun
+from .solver import Guess, Solver, SolverRecord, Step
 from .unipc import UniPC
-from .unipc_native import UniPCBh1, UniPCBh2
+from .unipc_native import UNI_PC_BH1, UNI_PC_BH2
+
+_STOCHASTIC = DPMSolverStochastic()
 
 SOLVERS: dict[str, Solver] = {
-    "unipc": UniPC,
-    "euler": Euler,
-    "heun": Heun,
-    "dpmpp_2m": DPMSolverMultistep,
-    "dpmpp_sde": DPMSolverStochastic,  # the older name of the next but one; native's dpmpp_sde is another solver
-    "lcm": LatentConsistency,
-    "dpmpp_2m_sde": DPMSolverStochastic,
-    "dpmpp_2m_native": NativeDPMSolverMultistep,
-    "uni_pc": UniPCBh1,
-    "uni_pc_bh2": UniPCBh2,
+    "unipc": UniPC(),
+    "euler": Euler(),
+    "heun": Heun(),
+    "dpmpp_2m": DPMSolverMultistep(),
+    "dpmpp_sde": _STOCHASTIC,  # the older name of the next but one; native's dpmpp_sde is another solver
+    "lcm": LatentConsistency(),
+    "dpmpp_2m_sde": _STOCHASTIC,
+    "dpmpp_2m_native": NativeDPMSolverMultistep(),
+    "uni_pc": UNI_PC_BH1,
+    "uni_pc_bh2": UNI_PC_BH2,
 }
 
 WITHOUT_PENULTIMATE = frozenset({"uni_pc", "uni_pc_bh2"})
@@ -29,4 +31,4 @@ WITHOUT_PENULTIMATE = frozenset({"uni_pc", "uni_pc_bh2"})
 Source: comfyanonymous/ComfyUI comfy/samplers.py, KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS.
 """
 
-__all__ = ["SOLVERS", "WITHOUT_PENULTIMATE", "Solver", "SolverRun"]
+__all__ = ["SOLVERS", "WITHOUT_PENULTIMATE", "Guess", "Solver", "SolverRecord", "Step"]

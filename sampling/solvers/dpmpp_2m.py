@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 from torch import Tensor
 
-from ..noise import NoiseSource
+from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, half_log_snr, predict_denoised
+from .solver import Guess, SolverRecord, Step
 
 
-@dataclass(slots=True)
-class MidpointHistory:
-    """The last answer of the model, from which the next step is extrapolated; lengths are in half log-SNR."""
+def extrapolate(record: SolverRecord, guess: Guess, length: float, last_length: float | None) -> Tensor:
+    """The denoised latent expected in the middle of a step, from its own guess and that of the step before it.
 
-    denoised: Tensor | None = None
-    length: float = math.nan
-
-    def extrapolate(self, denoised: Tensor, length: float, *, is_last_step: bool) -> Tensor:
-        """The denoised latent expected in the middle of a step, then remembers; no guess for the first and last."""
-        target = denoised
-        if self.denoised is not None and not is_last_step:
-            target = denoised + (denoised - self.denoised) * (length / self.length) / 2
-        self.denoised, self.length = denoised, length
-        return target
+    Args:
+        length: of the step, in the solver's time.
+        last_length: of the step before it; None to take the guess as it is.
+    """
+    if last_length is None:
+        return guess.denoised
+    return guess.denoised + (guess.denoised - record.past[-1].denoised) * (length / last_length) / 2
 
 
-@dataclass(slots=True)
+def half_log_snr_extrapolation(
+    record: SolverRecord, guess: Guess, level: NoiseLevel, following: NoiseLevel
+) -> tuple[float, Tensor]:
+    """A step's length in half log-SNR, and its extrapolated guess; the first and the last step have their own."""
+    length = half_log_snr(following.sigma) - half_log_snr(level.sigma)
+    last = None
+    if record.past and not level.is_last_step:
+        last = half_log_snr(level.sigma) - half_log_snr(record.past[-1].sigma)
+    return length, extrapolate(record, guess, length, last)
+
+
 class DPMSolverMultistep:
     """Second order in half log-SNR, extrapolating from the previous denoised latent (midpoint form).
 
@@ -37,18 +44,15 @@ class DPMSolverMultistep:
     huggingface/diffusers with flow prediction, and wan/utils/fm_solvers.py of Wan-Video/Wan2.1.
     """
 
-    history: MidpointHistory
-
-    @classmethod
-    def start(cls, noise: NoiseSource) -> DPMSolverMultistep:
-        """A run without history."""
-        return cls(MidpointHistory())
+    def start(self, noise: NoiseState) -> SolverRecord:
+        """The record before the first step."""
+        return SolverRecord(noise)
 
     def advance(
-        self, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> tuple[Tensor, Tensor]:
-        """One step; see `SolverRun.advance`."""
-        denoised = predict_denoised(predict, latent, level)
-        length = half_log_snr(following.sigma) - half_log_snr(level.sigma)
-        target = self.history.extrapolate(denoised, length, is_last_step=level.is_last_step)
-        return following.sigma / level.sigma * latent - following.alpha * math.expm1(-length) * target, denoised
+        self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
+    ) -> Step:
+        """One step; see `Solver.advance`."""
+        guess = Guess(level.sigma, predict_denoised(predict, latent, level))
+        length, target = half_log_snr_extrapolation(record, guess, level, following)
+        moved = following.sigma / level.sigma * latent - following.alpha * math.expm1(-length) * target
+        return Step(replace(record, past=(guess,)), moved, guess.denoised)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 from torch import Tensor
 
-from ..noise import NoiseSource
+from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, predict_denoised
-from .dpmpp_2m import MidpointHistory
+from .dpmpp_2m import extrapolate
+from .solver import Guess, SolverRecord, Step
 
 
-@dataclass(slots=True)
 class NativeDPMSolverMultistep:
     """DPM-Solver++ 2M that steps in log(1 / sigma), as if the noise were added to the clean latent at full weight.
 
@@ -23,19 +23,18 @@ class NativeDPMSolverMultistep:
     Source: comfyanonymous/ComfyUI comfy/k_diffusion/sampling.py, sample_dpmpp_2m (v0.3.64 and v0.33.0).
     """
 
-    history: MidpointHistory
-
-    @classmethod
-    def start(cls, noise: NoiseSource) -> NativeDPMSolverMultistep:
-        """A run without history."""
-        return cls(MidpointHistory())
+    def start(self, noise: NoiseState) -> SolverRecord:
+        """The record before the first step."""
+        return SolverRecord(noise)
 
     def advance(
-        self, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> tuple[Tensor, Tensor]:
-        """One step; see `SolverRun.advance`."""
-        denoised = predict_denoised(predict, latent, level)
+        self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
+    ) -> Step:
+        """One step; see `Solver.advance`."""
+        guess = Guess(level.sigma, predict_denoised(predict, latent, level))
         ends = following.sigma == 0.0
         length = math.inf if ends else math.log(level.sigma / following.sigma)
-        target = self.history.extrapolate(denoised, length, is_last_step=ends)
-        return following.sigma / level.sigma * latent - math.expm1(-length) * target, denoised
+        last = math.log(record.past[-1].sigma / level.sigma) if record.past and not ends else None
+        target = extrapolate(record, guess, length, last)
+        moved = following.sigma / level.sigma * latent - math.expm1(-length) * target
+        return Step(replace(record, past=(guess,)), moved, guess.denoised)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..noise import NoiseSource
+from ..noise import NoiseState
 from ..step import NoiseLevel, Predict
+from .solver import SolverRecord, Step
 
 
 class Euler:
@@ -15,14 +16,14 @@ class Euler:
     Karras et al., arXiv 2206.00364, algorithm 1 without its correction.
     """
 
-    @classmethod
-    def start(cls, noise: NoiseSource) -> Euler:
-        """A run; it remembers nothing."""
-        return cls()
+    def start(self, noise: NoiseState) -> SolverRecord:
+        """The record before the first step."""
+        return SolverRecord(noise)
 
     def advance(
-        self, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> tuple[Tensor, Tensor]:
-        """One step; see `SolverRun.advance`."""
+        self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
+    ) -> Step:
+        """One step; see `Solver.advance`."""
         velocity = predict(latent, level)
-        return latent + (following.sigma - level.sigma) * velocity, latent - level.sigma * velocity
+        moved = latent + (following.sigma - level.sigma) * velocity
+        return Step(record, moved, latent - level.sigma * velocity)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..noise import NoiseSource
+from ..noise import NoiseState
 from ..step import NoiseLevel, Predict
+from .solver import SolverRecord, Step
 
 
 class Heun:
@@ -17,19 +18,18 @@ class Heun:
     algorithm 1.
     """
 
-    @classmethod
-    def start(cls, noise: NoiseSource) -> Heun:
-        """A run; it remembers nothing."""
-        return cls()
+    def start(self, noise: NoiseState) -> SolverRecord:
+        """The record before the first step."""
+        return SolverRecord(noise)
 
     def advance(
-        self, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> tuple[Tensor, Tensor]:
-        """One step; see `SolverRun.advance`."""
+        self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
+    ) -> Step:
+        """One step; see `Solver.advance`."""
         velocity = predict(latent, level)
         denoised = latent - level.sigma * velocity
         step = following.sigma - level.sigma
         if following.sigma == 0.0:
-            return latent + step * velocity, denoised
+            return Step(record, latent + step * velocity, denoised)
         end_velocity = predict(latent + step * velocity, following)
-        return latent + step * (velocity + end_velocity) / 2, denoised
+        return Step(record, latent + step * (velocity + end_velocity) / 2, denoised)

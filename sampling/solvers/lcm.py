@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from torch import Tensor
 
-from ..noise import NoiseSource, add_noise
+from ..noise import NoiseState, add_noise
 from ..step import NoiseLevel, Predict, predict_denoised
+from .solver import SolverRecord, Step
 
 
-@dataclass(slots=True)
 class LatentConsistency:
     """Jumps to the clean latent and noises it afresh to the next sigma.
 
@@ -18,16 +18,14 @@ class LatentConsistency:
     matching as FlowMatchLCMScheduler of huggingface/diffusers.
     """
 
-    noise: NoiseSource
-
-    @classmethod
-    def start(cls, noise: NoiseSource) -> LatentConsistency:
-        """A run that draws from `noise`."""
-        return cls(noise)
+    def start(self, noise: NoiseState) -> SolverRecord:
+        """The record before the first step."""
+        return SolverRecord(noise)
 
     def advance(
-        self, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> tuple[Tensor, Tensor]:
-        """One step; see `SolverRun.advance`."""
+        self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
+    ) -> Step:
+        """One step; see `Solver.advance`."""
         denoised = predict_denoised(predict, latent, level)
-        return add_noise(denoised, self.noise(latent), following.sigma), denoised
+        noise, state = record.noise.draw(latent)
+        return Step(replace(record, noise=state), add_noise(denoised, noise, following.sigma), denoised)

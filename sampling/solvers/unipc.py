@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
-from ..noise import NoiseSource
+from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, half_log_snr
+from .solver import Guess, SolverRecord, Step
 
 # At sigma 1 the half log-SNR is minus infinity and a past step says nothing about a slope. Peers lower a first sigma
 # of 1 by 1e-6 in float32, and so does this solver: the result depends on that number.
 _LARGEST_SIGMA = float(np.float32(1.0 - 1e-6))
 
 
-class _Guess(NamedTuple):
-    """A past answer of the model: where it was asked, and the clean latent it guessed."""
-
-    sigma: float
-    denoised: Tensor
-
-    @property
-    def log_snr(self) -> float:
-        return half_log_snr(self.sigma)
-
-
-@dataclass(slots=True)
 class UniPC:
     """Second order, B2(h) = e^h - 1, predicting the clean latent; the first and the last step are of first order.
 
@@ -39,47 +27,47 @@ class UniPC:
     Wan-Video/Wan2.1.
     """
 
-    start_latent: Tensor | None = None  # the corrected latent that the last prediction began from
-    past: tuple[_Guess, ...] = ()  # newest last; as many as the last prediction used
-
-    @classmethod
-    def start(cls, noise: NoiseSource) -> UniPC:
-        """A run without history."""
-        return cls()
+    def start(self, noise: NoiseState) -> SolverRecord:
+        """The record before the first step."""
+        return SolverRecord(noise)
 
     def advance(
-        self, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> tuple[Tensor, Tensor]:
-        """One step; see `SolverRun.advance`."""
+        self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
+    ) -> Step:
+        """One step; see `Solver.advance`."""
         sigma = min(level.sigma, _LARGEST_SIGMA)
-        guess = _Guess(sigma, latent - sigma * predict(latent, level))
-        if self.past:
-            latent = _correct(self.start_latent, self.past, guess)
-        order = 1 if level.is_last_step or not self.past else 2
-        self.start_latent, self.past = latent, (*self.past, guess)[-order:]
-        return _predict(latent, self.past, following.sigma), guess.denoised
+        guess = Guess(sigma, latent - sigma * predict(latent, level))
+        if record.start_latent is not None:
+            latent = _correct(record.start_latent, record.past, guess)
+        order = 1 if level.is_last_step or not record.past else 2
+        past = (*record.past, guess)[-order:]  # as many as the prediction uses, and its correction after it
+        kept = replace(record, past=past, start_latent=latent)
+        return Step(kept, _predict(latent, past, following.sigma), guess.denoised)
 
 
-def _predict(latent: Tensor, past: tuple[_Guess, ...], sigma: float) -> Tensor:
+def _predict(latent: Tensor, past: tuple[Guess, ...], sigma: float) -> Tensor:
     """UniP-p with p = len(past): the latent at `sigma` from that at past[-1].sigma."""
     now = past[-1]
-    step = half_log_snr(sigma) - now.log_snr
+    step = half_log_snr(sigma) - half_log_snr(now.sigma)
     target = now.denoised
     for older in past[:-1]:
-        target = target + (older.denoised - now.denoised) * (step / (older.log_snr - now.log_snr)) / 2
+        target = (
+            target
+            + (older.denoised - now.denoised) * (step / (half_log_snr(older.sigma) - half_log_snr(now.sigma))) / 2
+        )
     return sigma / now.sigma * latent - (1.0 - sigma) * math.expm1(-step) * target
 
 
-def _correct(latent: Tensor, past: tuple[_Guess, ...], guess: _Guess) -> Tensor:
+def _correct(latent: Tensor, past: tuple[Guess, ...], guess: Guess) -> Tensor:
     """UniC-p with p = len(past): the latent at guess.sigma again, now with the model's answer there."""
     now = past[-1]
-    step = guess.log_snr - now.log_snr
+    step = half_log_snr(guess.sigma) - half_log_snr(now.sigma)
     growth = math.expm1(-step)
     change = guess.denoised - now.denoised
     if len(past) == 1:
         target = now.denoised + change / 2
     else:
-        ratio = (past[0].log_snr - now.log_snr) / step
+        ratio = (half_log_snr(past[0].sigma) - half_log_snr(now.sigma)) / step
         old_weight, weight = _corrector_weights(step, ratio)
         target = now.denoised + old_weight * (past[0].denoised - now.denoised) / ratio + weight * change
     return guess.sigma / now.sigma * latent - (1.0 - guess.sigma) * growth * target

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 
-from ..noise import NoiseSource
+from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, predict_denoised
+from .solver import Guess, SolverRecord, Step
 
 _ORDER = 3
 _LAST_SIGMA = 0.001
@@ -21,12 +21,7 @@ Growth = Callable[[float], float]
 """B(h) of the paper, of a negative step."""
 
 
-class _Guess(NamedTuple):
-    sigma: float
-    denoised: Tensor
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class NativeUniPC:
     """UniPC that steps in log(1 / sigma), the time of variance-exploding models; see `NativeDPMSolverMultistep`.
 
@@ -39,24 +34,26 @@ class NativeUniPC:
     """
 
     growth: Growth
-    start_latent: Tensor | None = None  # the corrected latent that the last prediction began from
-    past: tuple[_Guess, ...] = ()  # newest last
-    order: int = 0  # of the last prediction, and of its correction
+
+    def start(self, noise: NoiseState) -> SolverRecord:
+        """The record before the first step."""
+        return SolverRecord(noise)
 
     def advance(
-        self, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> tuple[Tensor, Tensor]:
-        """One step; see `SolverRun.advance`."""
-        guess = _Guess(level.sigma, predict_denoised(predict, latent, level))
-        if self.past:
-            latent = self._update(self.start_latent, self.past[-self.order :], level.sigma, guess.denoised)
-        self.order = _order_of_step(following.index, level.steps)
-        self.start_latent, self.past = latent, (*self.past, guess)[-_ORDER:]
+        self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
+    ) -> Step:
+        """One step; see `Solver.advance`."""
+        guess = Guess(level.sigma, predict_denoised(predict, latent, level))
+        if record.start_latent is not None:
+            latent = self._update(record.start_latent, record.past, level.sigma, guess.denoised)
+        order = _order_of_step(following.index, level.steps)
+        past = (*record.past, guess)[-order:]  # as many as the prediction uses, and its correction after it
         sigma = following.sigma or _LAST_SIGMA
-        result = self._update(latent, self.past[-self.order :], sigma)
-        return result if following.sigma else result / (1.0 - sigma), guess.denoised
+        result = self._update(latent, past, sigma)
+        moved = result if following.sigma else result / (1.0 - sigma)
+        return Step(replace(record, past=past, start_latent=latent), moved, guess.denoised)
 
-    def _update(self, latent: Tensor, past: tuple[_Guess, ...], sigma: float, denoised: Tensor | None = None) -> Tensor:
+    def _update(self, latent: Tensor, past: tuple[Guess, ...], sigma: float, denoised: Tensor | None = None) -> Tensor:
         """The latent at `sigma` from that at past[-1].sigma; with the model's answer there corrected by it."""
         now = past[-1]
         step = math.log(now.sigma / sigma)
@@ -92,19 +89,8 @@ def _weights(ratios: list[float], step: float, growth: float) -> list[float]:
     return np.linalg.solve(np.vander(ratios, increasing=True).T, right).tolist()
 
 
-class UniPCBh1:
-    """Native's uni_pc: B(h) = h."""
+UNI_PC_BH1 = NativeUniPC(growth=float)
+"""Native's uni_pc: B(h) = h."""
 
-    @classmethod
-    def start(cls, noise: NoiseSource) -> NativeUniPC:
-        """A run without history."""
-        return NativeUniPC(growth=float)
-
-
-class UniPCBh2:
-    """Native's uni_pc_bh2: B(h) = e^h - 1."""
-
-    @classmethod
-    def start(cls, noise: NoiseSource) -> NativeUniPC:
-        """A run without history."""
-        return NativeUniPC(growth=math.expm1)
+UNI_PC_BH2 = NativeUniPC(growth=math.expm1)
+"""Native's uni_pc_bh2: B(h) = e^h - 1."""

@@ -255,3 +255,20 @@ def test_clip_features_for_a_model_without_the_branch_are_refused(make_inputs):
 def test_a_text_of_another_width_is_refused(make_inputs):
     with pytest.raises(PairingError, match="32 wide, but this model takes 24"):
         build(T2V)(replace(make_inputs(T2V), text=torch.zeros(1, 16, 32)))
+
+
+def test_a_skipped_block_is_a_block_that_is_not_there(make_inputs):
+    model, inputs = build(T2V), make_inputs(T2V)
+    shorter = build(replace(T2V, layers=2))
+    state = model.state_dict()
+    renamed = {key.replace("blocks.2.", "blocks.1."): value for key, value in state.items() if "blocks.1." not in key}
+    shorter.load_state_dict(renamed)
+    assert torch.equal(model(replace(inputs, skipped=frozenset({1}))), shorter(inputs))
+
+
+def test_of_passes_that_go_together_each_skips_its_own_blocks(make_inputs):
+    model, inputs = build(T2V), make_inputs(T2V)
+    passes = [replace(inputs, skipped=frozenset(numbers)) for numbers in ((), (0,), (1, 2))]
+    with torch.no_grad():
+        together = model.forward_together(passes)
+        assert all(torch.equal(velocity, model(each)) for velocity, each in zip(together, passes))

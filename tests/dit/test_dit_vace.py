@@ -121,3 +121,14 @@ def test_a_control_video_that_does_not_fit_is_refused(make_inputs):
         build(T2V)(replace(inputs, vace=(control(),)))
     with pytest.raises(PairingError, match=r"shape \[96, 4, 8, 12\], but this latent needs \[96, 3, 8, 12\]"):
         build(VACE)(replace(inputs, vace=(control(frames=4),)))
+
+
+def test_blocks_are_skipped_by_their_number_in_the_model_and_still_steered(make_inputs):
+    model = build(VACE)
+    inputs = replace(make_inputs(VACE), vace=(control(),))
+    run = []
+    for block in model.streamed_blocks:
+        block.register_forward_hook(lambda block, *_call: run.append(block))
+    with torch.no_grad():
+        model(replace(inputs, skipped=frozenset({1, 4})))
+    assert run == [block for block in model.streamed_blocks if block not in (model.blocks[1], model.blocks[4])]

@@ -133,6 +133,7 @@ def test_sampling_stays_on_one_device(monkeypatch, solver):
         module, side = model(CONFIGS["t2v"]).to(GPU), Conditioning(torch.zeros(1, 16, 24, device=GPU))
         latent = torch.zeros(1, 16, 3, 4, 6, device=GPU)
         given = GivenFrames(latent[:, :, :1].expand_as(latent), torch.zeros(3, dtype=torch.bool, device=GPU))
-        denoiser = Denoiser(module, side, side, guidance=CFG(3.0), given=given)
-        results = list(loop.sample(denoiser, SOLVERS[solver], make_schedule("simple", 4, 5.0, 1.0), latent, seed=1))
+        denoiser, schedule = Denoiser(module, side, side, guidance=CFG(3.0)), make_schedule("simple", 4, 5.0, 1.0)
+        start = loop.begin(SOLVERS[solver], schedule, latent, seed=1)
+        results = list(loop.sample(denoiser, SOLVERS[solver], schedule, start, given))
     assert results[-1].latent.device == GPU

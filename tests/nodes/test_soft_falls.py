@@ -21,8 +21,6 @@ from wan_director.nodes.headless.host import HeadlessResidence, Interrupted
 from wan_director.nodes.host import host
 from wan_director.nodes.memory_settings import AUTOMATIC, MemorySettings
 from wan_director.nodes.sampling_run import SamplerSettings, run_sampler
-from wan_director.sampling.guidance import CFG
-from wan_director.sampling.prompts import as_prompts
 
 TOO_MUCH = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 SPELLINGS = [
@@ -166,9 +164,9 @@ def test_a_video_that_never_fits_ends_in_a_sentence(monkeypatch):
 
 def test_what_would_fit_is_named(monkeypatch):
     model = load()
-    sides = (as_prompts(Conditioning(torch.zeros(1, 512, 128))),) * 2
+    sides = (Conditioning(torch.zeros(1, 512, 128)),) * 2
     latent = torch.zeros(1, 16, 3, 6, 8)
-    needed = sampling_run._choose(model, sides, latent, CFG(3.0), AUTOMATIC).way.working_bytes
+    needed = sampling_run._choose(model, sides, latent, AUTOMATIC).way.working_bytes
     monkeypatch.setattr(type(host()), "free_bytes", lambda self, device: needed * 2 // 3 + 1)
     handle = model.residence.module.head.register_forward_hook(lambda *_call: (_ for _ in ()).throw(TOO_MUCH))
     with pytest.raises(OutOfMemory, match="at most 5 frames long"):
@@ -256,9 +254,9 @@ def test_few_tokens_bring_swapped_weights_once_per_step(monkeypatch, flops_per_b
     monkeypatch.setattr(stage, "FLOPS_PER_BYTE", flops_per_byte)
     model, passes = four_blocks(), []
     undisturbed = sample(model)
-    forward_together = WanDiT.forward_together
+    trunk = WanDiT.trunk
     monkeypatch.setattr(
-        WanDiT, "forward_together", lambda self, each: [passes.append(len(each)), forward_together(self, each)][1]
+        WanDiT, "trunk", lambda self, each, on_block: [passes.append(len(each)), trunk(self, each, on_block)][1]
     )
     assert torch.equal(sample(model, BlockSwap(4, 10**9)), undisturbed)
     assert passes == expected

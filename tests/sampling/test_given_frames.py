@@ -8,9 +8,11 @@ from wan_director.dit.inputs import Conditioning
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.given import GivenFrames, NothingGiven
 from wan_director.sampling.guidance import CFG
-from wan_director.sampling.loop import sample
+from wan_director.sampling.noise import step_noise
 from wan_director.sampling.schedule import from_sigmas, make_schedule
 from wan_director.sampling.solvers import SOLVERS
+
+from .conftest import WholeModel, sampled
 
 CLEAN = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(2))
 FIRST = torch.tensor([True, False, False])
@@ -31,10 +33,10 @@ class Recorder:
 def run(given, solver="euler", schedule=None, batch=1, latent=None):
     model = Recorder()
     sides = (Conditioning(torch.full((1, 1, 1), value)) for value in (0.1, -0.1))
-    denoiser = Denoiser(model, *sides, guidance=CFG(3.0), given=given)
+    denoiser = Denoiser(WholeModel(model), *sides, guidance=CFG(3.0))
     schedule = schedule or make_schedule("simple", 5, 5.0)
     latent = torch.zeros(batch, *CLEAN.shape[1:]) if latent is None else latent
-    return model, list(sample(denoiser, SOLVERS[solver], schedule, latent, seed=7))
+    return model, list(sampled(denoiser, solver, schedule, latent, seed=7, given=given))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -56,7 +58,7 @@ def test_the_made_frames_are_those_of_the_official_loop(solver):
     _, results = run(given, solver, schedule)
 
     state, model = results_noise(), Recorder()
-    run_of_solver = SOLVERS[solver].start(None)
+    record = SOLVERS[solver].start(step_noise(7))
     levels = schedule.levels
     state[:, :, :1] = CLEAN[:, :, :1]
     for level, following in zip(levels, levels[1:]):
@@ -67,7 +69,7 @@ def test_the_made_frames_are_those_of_the_official_loop(solver):
             positive, negative = (model(side) for side in sides)
             return negative + 3.0 * (positive - negative)
 
-        state, _ = run_of_solver.advance(predict, state, level, following)
+        record, state, _ = SOLVERS[solver].advance(record, predict, state, level, following)
         state[:, :, :1] = CLEAN[:, :, :1]
     torch.testing.assert_close(results[-1].latent, state, rtol=0, atol=1e-6)
 

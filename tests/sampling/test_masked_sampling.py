@@ -9,10 +9,11 @@ from wan_director.dit.inputs import Conditioning
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.given import CleanRegion, GivenFrames, NoisyRegion, NothingGiven
 from wan_director.sampling.guidance import CFG
-from wan_director.sampling.loop import sample
 from wan_director.sampling.noise import indexed_noise, seeded_noise
 from wan_director.sampling.schedule import from_sigmas, make_schedule
 from wan_director.sampling.solvers import SOLVERS
+
+from .conftest import WholeModel, sampled
 
 SHAPE = LatentShape(4, 3, 4, 4)
 CLEAN = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(2))
@@ -30,9 +31,9 @@ def model(inputs):
 
 def run(given, solver="euler", schedule=None, latent=CLEAN):
     sides = (Conditioning(torch.full((1, 1, 1), value)) for value in (0.1, -0.1))
-    denoiser = Denoiser(model, *sides, guidance=CFG(3.0), given=given)
+    denoiser = Denoiser(WholeModel(model), *sides, guidance=CFG(3.0))
     schedule = schedule or make_schedule("simple", 5, 5.0)
-    return list(sample(denoiser, SOLVERS[solver], schedule, latent, seed=7))
+    return list(sampled(denoiser, solver, schedule, latent, seed=7, given=given))
 
 
 def native_euler(schedule, mask, frames_see_clean: bool) -> torch.Tensor:
@@ -104,3 +105,12 @@ def test_numbered_noises_are_those_that_are_drawn_one_by_one():
     generator = torch.Generator().manual_seed(7)
     drawn = [torch.randn(1, *SHAPE, generator=generator) for _ in range(4)]
     assert torch.equal(indexed_noise(7, SHAPE, [3, 1, 1]), torch.cat([drawn[3], drawn[1], drawn[1]]))
+
+
+def test_what_is_given_goes_to_a_device_as_a_whole():
+    device = torch.device("meta")
+    region = NoisyRegion(CLEAN, SOFT, NOISE).to(device)
+    clean, frames = CleanRegion(CLEAN, SOFT).to(device), GivenFrames(CLEAN, torch.tensor([True, False])).to(device)
+    tensors = (region.clean, region.mask, region.noise, clean.clean, clean.mask, frames.clean, frames.frames)
+    assert {tensor.device for tensor in tensors} == {device}
+    assert NothingGiven().to(device) == NothingGiven()

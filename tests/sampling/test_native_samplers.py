@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,12 @@ from wan_director.common.errors import InvalidInputError
 from wan_director.dit.inputs import Conditioning
 from wan_director.nodes.sampling_run import SamplerSettings
 from wan_director.sampling.denoiser import Denoiser
-from wan_director.sampling.loop import sample
 from wan_director.sampling.noise import add_noise, step_noise
 from wan_director.sampling.schedule import from_sigmas, make_schedule
 from wan_director.sampling.solvers import SOLVERS
 from wan_director.sampling.step import NoiseLevel
+
+from .conftest import WholeModel, sampled, walk
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MAKER = FIXTURES / "make_native_samplers.py"
@@ -61,19 +61,16 @@ def our_result(record) -> torch.Tensor:
     side = Conditioning(torch.zeros(1, 1, 1))
     settings = settings_of(record)
     schedule, clip = settings.noise_schedule(), native.clip_and_noise()[0]
-    return [*sample(Denoiser(model, side, side), SOLVERS[settings.solver], schedule, clip, seed=settings.seed)][
-        -1
-    ].latent
+    denoiser = Denoiser(WholeModel(model), side, side)
+    return [*sampled(denoiser, settings.solver, schedule, clip, seed=settings.seed)][-1].latent
 
 
 def our_exact_result(name, sigmas) -> torch.Tensor:
     """Of the solver alone, float64."""
     schedule = from_sigmas(sigmas)
     clip, noise = (part.double() for part in native.clip_and_noise())
-    latent, run = add_noise(clip, noise, float(sigmas[0])), SOLVERS[name].start(step_noise(native.SEED))
-    for level, following in pairwise(schedule.levels):
-        latent, _ = run.advance(lambda x, at: native.velocity(x, at.sigma), latent, level, following)
-    return latent
+    latent, noise = add_noise(clip, noise, float(sigmas[0])), step_noise(native.SEED)
+    return [*walk(name, noise, lambda x, at: native.velocity(x, at.sigma), latent, schedule.levels)][-1]
 
 
 def relative_error(ours: torch.Tensor, expected: torch.Tensor) -> float:
@@ -125,9 +122,9 @@ def test_official_and_native_forms_differ_but_approach_each_other(ours, theirs):
 @pytest.mark.parametrize("name", ["uni_pc", "uni_pc_bh2"])
 def test_native_unipc_ends_at_a_thousandth_of_the_noise(name):
     clip, noise = torch.full((1, 1, 1, 1, 4), 2.0), torch.tensor([-1.0, 0.0, 1.0, 3.0])
-    run = SOLVERS[name].start(step_noise(0))
     level, end = NoiseLevel(0, 1, 0.5, 500.0), NoiseLevel(1, 1, 0.0, 0.0)
-    latent, _ = run.advance(lambda x, at: (x - clip) / at.sigma, 0.5 * clip + 0.5 * noise, level, end)
+    start = 0.5 * clip + 0.5 * noise
+    (latent,) = walk(name, step_noise(0), lambda x, at: (x - clip) / at.sigma, start, (level, end))
     torch.testing.assert_close(latent, clip + 0.001 / 0.999 * noise)
 
 

@@ -16,11 +16,13 @@ from wan_director.memory.slabs import Slabs
 from wan_director.sampling.cache import NoCache
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.guidance import CFG
-from wan_director.sampling.loop import sample
 from wan_director.sampling.noise import add_noise, seeded_noise, step_noise
 from wan_director.sampling.schedule import SCHEDULES, from_sigmas, make_schedule
 from wan_director.sampling.solvers import SOLVERS
+from wan_director.sampling.step import NoiseLevel
 from wan_director.sampling.windows import WholeClip
+
+from .conftest import WholeModel, sampled, walk
 
 SHAPE = LatentShape(16, 3, 6, 8)
 SEED = 11
@@ -50,7 +52,7 @@ def denoiser(model, prompts):
 def run(denoiser, solver="unipc", schedule=None, latent=None, seed=SEED):
     schedule = schedule or make_schedule("official", 4, 5.0)
     latent = torch.zeros(1, *SHAPE) if latent is None else latent
-    return [*sample(denoiser, SOLVERS[solver], schedule, latent, seed=seed)]
+    return [*sampled(denoiser, solver, schedule, latent, seed=seed)]
 
 
 @dataclass
@@ -60,9 +62,15 @@ class CountingModel:
     model: WanDiT
     calls: list[DitInputs]
 
-    def __call__(self, inputs):
+    def embed(self, inputs):
         self.calls.append(inputs)
-        return self.model(inputs)
+        return self.model.embed(inputs)
+
+    def trunk(self, passes, on_block):
+        return self.model.trunk(passes, on_block)
+
+    def unembed(self, tokens, embedded):
+        return self.model.unembed(tokens, embedded)
 
 
 def reference_scheduler(solver):
@@ -158,9 +166,9 @@ def test_cfg_runs_both_prompts_and_weighs_them(model, prompts):
     calls = []
     run(Denoiser(CountingModel(model, calls), *prompts, guidance=CFG(1.001)))
     assert len(calls) == 8
-    guided = CFG(3.0).velocity(lambda: torch.tensor(2.0), lambda: torch.tensor(1.0))
-    assert guided == 4.0
-    assert CFG(0.0).velocity(lambda: torch.tensor(2.0), lambda: torch.tensor(1.0)) == 1.0
+    level, answers = NoiseLevel(0, 1, 1.0, 1000.0), (torch.tensor(2.0), torch.tensor(1.0))
+    assert CFG(3.0).velocity(answers, level) == 4.0
+    assert CFG(0.0).velocity(answers, level) == 1.0
 
 
 def test_off_objects_equal_the_bare_loop_to_the_bit(model, prompts):
@@ -196,8 +204,8 @@ def test_noise_of_a_seed_is_comfyui_s():
 
 def test_step_noise_differs_from_the_starting_noise_and_between_steps():
     like = torch.zeros(1, *SHAPE, dtype=torch.float64)
-    draw = step_noise(2**64 - 1)
-    first, second = draw(like), draw(like)
+    first, state = step_noise(2**64 - 1).draw(like)
+    second, _ = state.draw(like)
     assert first.dtype == torch.float64
     assert not torch.equal(first, second) and not torch.equal(first.float(), seeded_noise(2**64 - 1, SHAPE))
 
@@ -208,10 +216,8 @@ def test_a_run_in_two_parts_equals_the_whole(denoiser):
     whole = run(denoiser, "euler", from_sigmas(sigmas))[-1].latent
     middle = run(denoiser, "euler", from_sigmas(sigmas[:4]))[-1].latent
     latent = add_noise(middle, torch.zeros_like(middle), float(sigmas[3]))
-    predict, solver = denoiser.start(), SOLVERS["euler"].start(step_noise(0))
     with torch.no_grad():
-        for level, following in pairwise(from_sigmas(sigmas[3:]).levels):
-            latent, _ = solver.advance(predict, latent, level, following)
+        *_, latent = walk("euler", step_noise(0), denoiser.start(), latent, from_sigmas(sigmas[3:]).levels)
     torch.testing.assert_close(latent, whole, rtol=1e-4, atol=1e-5)
 
 
@@ -248,7 +254,7 @@ def test_a_model_that_fails_is_reported_at_its_step(model, prompts, value):
             velocity[0, 0, 0, 0, :2] = value
         return velocity
 
-    denoiser = Denoiser(failing, *prompts, guidance=CFG(1.0))
+    denoiser = Denoiser(WholeModel(failing), *prompts, guidance=CFG(1.0))
     with pytest.raises(NumericalError, match=r"Step 3 of 4 \(sigma 0\.\d+\) gave 2 values that are NaN or infinite"):
         run(denoiser, "euler")
 

@@ -1,7 +1,6 @@
 """Each solver against the scheduler of diffusers on one table of sigmas, and its order of convergence."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -17,6 +16,8 @@ from wan_director.sampling.noise import step_noise
 from wan_director.sampling.schedule import from_sigmas, make_schedule
 from wan_director.sampling.solvers import SOLVERS
 from wan_director.sampling.validation import find_choice
+
+from .conftest import walk
 
 SEED = 7
 FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
@@ -47,12 +48,7 @@ def float32_schedule(name, steps, shift, denoise=1.0):
 
 
 def our_trajectory(name, schedule, velocity, latent):
-    run = SOLVERS[name].start(step_noise(SEED))
-    states = []
-    for level, following in pairwise(schedule.levels):
-        latent, _ = run.advance(lambda x, at: velocity(x, at.sigma), latent, level, following)
-        states.append(latent)
-    return states
+    return [*walk(name, step_noise(SEED), lambda x, at: velocity(x, at.sigma), latent, schedule.levels)]
 
 
 def diffusers_trajectory(name, schedule, velocity, latent):
@@ -73,7 +69,7 @@ def diffusers_trajectory(name, schedule, velocity, latent):
         if name == "lcm":
             extra["generator"] = generator
         if name.endswith("_sde"):
-            extra["variance_noise"] = noise(latent)
+            extra["variance_noise"], noise = noise.draw(latent)
         output = velocity(latent, float(sigma))
         latent = scheduler.step(output, scheduler.timesteps[index], latent, return_dict=False, **extra)[0]
         states.append(latent)

@@ -1,0 +1,28 @@
+"""What the denoiser asks of a guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from ..ask import Ask
+from ..step import NoiseLevel
+
+
+class Guidance(Protocol):
+    """Which questions a step puts to the model, and what their answers make."""
+
+    def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:
+        """The questions at a noise level, at least one; each is a pass of the model."""
+        ...
+
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel) -> Tensor:
+        """The guided velocity [B, C, T, h, w], from that of each question in order; none is written to."""
+        ...
+
+
+def most_asks(guidance: Guidance, levels: Iterable[NoiseLevel]) -> tuple[Ask, ...]:
+    """The questions of the step that puts the most of them, of the steps that begin at these noise levels."""
+    return max((guidance.asks(level) for level in levels), key=len, default=())
