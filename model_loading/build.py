@@ -18,15 +18,15 @@ from ..text_encoder.clip_vision import ClipVisionEncoder
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Encoder
 from ..vae3d.vae import CausalVAE
+from ..weights import layers
+from ..weights.casting import Casting, use_fp8_compute
 from .checkpoint import Checkpoint, files_of, human_bytes, open_checkpoint
 from .detect import inspect_checkpoint
 from .filling import Progress, check_names, fill
 from .footprint import loaded_bytes
+from .formats.plain import PLAIN
 from .key_maps.layouts import Kind
 from .precision import Precision, choose_casting, choose_dtype
-from .quantization import layers
-from .quantization.casting import Casting, use_fp8_compute
-from .quantization.plain import PLAIN
 from .spec import ModelSpec, require_kind
 from .tokenizer_source import find_tokenizer
 

@@ -14,11 +14,11 @@ from ..dit.config import DiTConfig
 from .checkpoint import Checkpoint, TensorInfo
 from .configs import Tensors, read_config
 from .foreign import is_lora
+from .formats.blockwise import unpacked
+from .formats.plain import FLOATS
+from .formats.weight_formats import find_weight_format
 from .key_maps.layouts import Kind, Layout, all_prefixes, find_layout, plain_name
 from .key_maps.renaming import Source
-from .quantization.blockwise import unpacked
-from .quantization.plain import FLOATS
-from .quantization.weight_formats import find_weight_format
 from .refusals import addition, more_than_known, unknown_file, unreadable_format
 from .spec import ModelSpec
 from .titles import FAMILY_KEY, find_family, find_preset, start_image, title

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from ..common.errors import CheckpointError
 from ..common.log import logger
+from ..weights import layers
+from ..weights.casting import Casting, cast_matrix, is_cast
+from ..weights.stored import StoredWeight
 from .checkpoint import Checkpoint
+from .formats.comfy_quant import COMFY_QUANT
+from .formats.scales import SCALE_COMPANIONS
 from .key_maps.renaming import Source
 from .precision import all_finite
-from .quantization import layers
-from .quantization.casting import Casting, cast_matrix, is_cast
-from .quantization.comfy_quant import COMFY_QUANT
-from .quantization.scales import SCALE_COMPANIONS
-from .quantization.stored import StoredWeight
 from .refusals import more_than_known
 from .spec import KIND_TITLES, ModelSpec
 

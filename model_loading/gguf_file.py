@@ -10,9 +10,9 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from ..weights.ggml_types import BLOCK_TYPES, PLAIN_TYPES
 from .file_type import damaged, shorten
-from .ggml_types import BLOCK_TYPES, PLAIN_TYPES, GgufTensorInfo
-from .gguf_header import MAX_DIMENSIONS, ArrayPlace, read_array
+from .gguf_header import MAX_DIMENSIONS, ArrayPlace, GgufTensorInfo, read_array
 from .gguf_parts import read_parts
 from .gguf_shapes import wan_shape
 

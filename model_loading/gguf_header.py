@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ..common.errors import CheckpointError
+from ..weights.ggml_types import GGML_TYPES, TYPES_BY_NAME
 from .file_type import damaged, human_bytes, incomplete, shorten
-from .ggml_types import GGML_TYPES, GgufTensorInfo
-from .safetensors_file import MAX_TENSORS
+from .safetensors_file import MAX_TENSORS, TensorInfo
 
 # A UMT5 with its vocabulary has 6 MB, the largest language models about 20 MB.
 MAX_HEADER_BYTES = 64_000_000
@@ -41,6 +41,18 @@ class ArrayPlace(NamedTuple):
     kind: str
     count: int
     start: int
+
+
+class GgufTensorInfo(TensorInfo):
+    """What a GGUF header says of one tensor: `dtype` in ggml's words ("Q4_K", "F16"), `shape` in torch's order."""
+
+    __slots__ = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the tensor's data."""
+        kind = TYPES_BY_NAME[self.dtype]
+        return prod(self.shape) // kind.elements * kind.size_bytes
 
 
 class Header(NamedTuple):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from math import prod
 
-from .ggml_types import GgufTensorInfo
+from .gguf_header import GgufTensorInfo
 
 _PATCH = (1, 2, 2)
 # The VAE's convolutions over time and space; those over space alone, and its attention, have four dimensions.

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
-from .quantization.arithmetic import FP8_DTYPES, largest_number
-from .quantization.casting import CASTINGS, Casting
+from ..weights.arithmetic import FP8_DTYPES, largest_number
+from ..weights.casting import CASTINGS, Casting
 from .safetensors_file import TORCH_DTYPES
 from .spec import KIND_TITLES, ModelSpec
 
 Precision = Literal[
     "auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2", "fp8_scaled", "fp8_scaled_tensor", "fp8_compute"
 ]
-"""Of the fp8 ones, which cast while loading, see `quantization.casting.CASTINGS`."""
+"""Of the fp8 ones, which cast while loading, see `weights.casting.CASTINGS`."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..common.errors import CheckpointError
 from .checkpoint import Checkpoint, TensorInfo
 from .foreign import SIGNATURES, Signature, match
+from .formats.weight_formats import known_quantisation, name_quantisation
 from .key_maps.layouts import Kind
 from .known_files import EXAMPLES, FOLDERS, where_to_get
 from .lora.kin import other_adapter
-from .quantization.weight_formats import known_quantisation, name_quantisation
 from .variants import WAN_VARIANTS
 
 # Pieces of names that stay where a quantised file renames or joins its matrices.

@@ -13,10 +13,10 @@ from ..dit.config import DiTConfig
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
+from .formats.weight_formats import WeightFormat
 from .key_maps.layouts import Kind, Naming
 from .key_maps.renaming import Source
 from .known_files import EXAMPLES, FOLDERS
-from .quantization.weight_formats import WeightFormat
 
 ModelConfig = DiTConfig | VAEConfig | UMT5Config | ClipVisionConfig
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor
 
 from ..common.errors import CheckpointError
-from .quantization.libraries import LIBRARY_KEY, ZERO_POINT
+from .formats.libraries import LIBRARY_KEY, ZERO_POINT
 from .safetensors_file import TensorInfo
 
 if TYPE_CHECKING:

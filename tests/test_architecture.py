@@ -16,11 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 ISLANDS = {"vae3d", "dit", "text_encoder", "memory"}
 MAY_IMPORT = {
     "common": set(),
-    **{island: {"common"} for island in ISLANDS},
+    "weights": {"common"},
+    **{island: {"common", "weights"} for island in ISLANDS},
     "sampling": {"common", "dit"},
-    "model_loading": {"common", "vae3d", "dit", "text_encoder"},
+    "model_loading": {"common", "weights", "vae3d", "dit", "text_encoder"},
     "media": {"common"},
-    "nodes": {"common", "sampling", "model_loading", "media"} | ISLANDS,
+    "nodes": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
     "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "sampling", "model_loading", "nodes", "NODE_CLASS_MAPPINGS"} | ISLANDS,
 }

@@ -16,7 +16,7 @@ from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit
 from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.detect import inspect_checkpoint
-from wan_director.model_loading.quantization.fp8 import PLAIN_FP8
+from wan_director.model_loading.formats.fp8 import PLAIN_FP8
 
 from .conftest import random_weights
 

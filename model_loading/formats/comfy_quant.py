@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ...common.errors import CheckpointError
+from ...weights.fp8 import FP8, FP8_STORED
+from ...weights.int8 import Int8Codec
+from ...weights.stored import StoredWeight
 from ..safetensors_file import TensorInfo
 from .block_scales import read_block_scaled
 from .blockwise import read_mxfp8, read_nvfp4
-from .fp8 import FP8, FP8_STORED, read_fp8
-from .int8 import Int8Codec, read_int8
+from .fp8 import read_fp8
+from .int8 import read_int8
 from .scales import SCALE_COMPANIONS, find_scale, lost_scale
-from .stored import StoredWeight
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint

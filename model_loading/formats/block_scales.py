@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from ...common.errors import CheckpointError
-from .arithmetic import row_runs, scaled_numbers
-from .fp8 import FP8
-from .int8 import INT8
+from ...weights.block_scales import BLOCK_SCALED
+from ...weights.fp8 import FP8
+from ...weights.int8 import INT8
+from ...weights.stored import StoredWeight
 from .scales import refuse_no_numbers
-from .stored import StoredWeight
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
 
 _CODES = frozenset({"I8", "F8_E4M3", "F8_E5M2"})
-
-
-@dataclass(frozen=True, slots=True)
-class BlockScaledCodec:
-    """Codes in "weight" [rows, columns] times "scale" [a, b], a number for each block of rows/a x columns/b codes."""
-
-    name: str = "8 bit, scaled in blocks"
-    whole: bool = True
-
-    def dequantize(self, parts: Mapping[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """See `Codec.dequantize`."""
-        codes, scale = parts["weight"], parts["scale"]
-        by_row = scale.repeat_interleave(shape[0] // scale.shape[0], dim=0)  # [rows, b]
-        out = torch.empty(shape, dtype=dtype, device=codes.device)
-        for run in row_runs(*shape, threads=None if codes.device.type == "cpu" else 64):
-            numbers = scaled_numbers(codes[run], None, torch.float32)
-            out[run] = (numbers.unflatten(1, (scale.shape[1], -1)) * by_row[run].unsqueeze(2)).flatten(1)
-        return out
-
-
-BLOCK_SCALED = BlockScaledCodec()
 
 
 def read_block_scaled(checkpoint: Checkpoint, key: str, scale_name: str) -> StoredWeight:

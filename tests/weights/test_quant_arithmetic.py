@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from wan_director.model_loading.quantization import arithmetic, int8
-from wan_director.model_loading.quantization.fp8 import FP8
-from wan_director.model_loading.quantization.layers import Embedding
-from wan_director.model_loading.quantization.stored import StoredWeight
+from wan_director.weights import arithmetic, int8
+from wan_director.weights.fp8 import FP8
+from wan_director.weights.layers import Embedding
+from wan_director.weights.stored import StoredWeight
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 LARGEST = {E4M3: 448.0, E5M2: 57344.0}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Ggml
-from wan_director.model_loading.ggml_types import BLOCK_TYPES, GGML_TYPES
-from wan_director.model_loading.quantization.gguf import CODECS
-from wan_director.model_loading.quantization.gguf_blocks import SCALES
+from wan_director.weights.ggml_types import BLOCK_TYPES, GGML_TYPES
+from wan_director.weights.gguf import CODECS
+from wan_director.weights.gguf_blocks import SCALES
 
 KINDS = sorted(CODECS)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from ...weights.stored import StoredWeight
 from ..safetensors_file import TensorInfo
 from .comfy_quant import COMFY_QUANT
 from .fp8 import PLAIN_FP8, SCALED_FP8
@@ -14,7 +15,6 @@ from .gguf import GGUF
 from .int8 import INT8_FORMAT
 from .libraries import LIBRARY_FORMATS
 from .plain import PLAIN
-from .stored import StoredWeight
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint

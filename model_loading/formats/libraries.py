@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ...common.errors import CheckpointError
+from ...weights.fp8 import FP8
+from ...weights.stored import StoredWeight
 from ..safetensors_file import TensorInfo
 from .block_scales import read_block_scaled
-from .fp8 import FP8, read_fp8
+from .fp8 import read_fp8
 from .scales import SCALE_COMPANIONS
-from .stored import StoredWeight
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint

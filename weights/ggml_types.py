@@ -5,13 +5,10 @@ Source: ggml-org/ggml, include/ggml.h (enum ggml_type), src/ggml-common.h (block
 
 from __future__ import annotations
 
-from math import prod
 from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-
-from .safetensors_file import TensorInfo
 
 
 class GgmlType(NamedTuple):
@@ -44,16 +41,4 @@ PLAIN_TYPES = MappingProxyType({
 
 BLOCK_TYPES = MappingProxyType({kind.name: kind for kind in GGML_TYPES.values() if kind.name not in PLAIN_TYPES})
 
-_BY_NAME = MappingProxyType({kind.name: kind for kind in GGML_TYPES.values()})
-
-
-class GgufTensorInfo(TensorInfo):
-    """What a GGUF header says of one tensor: `dtype` in ggml's words ("Q4_K", "F16"), `shape` in torch's order."""
-
-    __slots__ = ()
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the tensor's data."""
-        kind = _BY_NAME[self.dtype]
-        return prod(self.shape) // kind.elements * kind.size_bytes
+TYPES_BY_NAME = MappingProxyType({kind.name: kind for kind in GGML_TYPES.values()})

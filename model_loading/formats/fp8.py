@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
+from ...weights.arithmetic import FP8_DTYPES, largest_number
+from ...weights.fp8 import FP8, FP8_STORED, Fp8Codec
+from ...weights.stored import StoredWeight
 from ..safetensors_file import TensorInfo
-from .arithmetic import FP8_DTYPES, largest_number, scaled_numbers
 from .plain import FLOATS
 from .scales import SCALE_COMPANIONS, WEIGHT_SCALES, lost_scale, read_scale
-from .stored import StoredWeight
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
@@ -25,26 +25,6 @@ _MARKER = "scaled_fp8"
 _MAX_UNSCALED = 64.0
 # Tables of a text encoder: their numbers may be large, and published files never scale them.
 _EMBEDDING = re.compile(r"(token_embedding|embed_tokens|(^|\.)shared)\.weight")
-
-
-@dataclass(frozen=True, slots=True)
-class Fp8Codec:
-    """fp8 numbers in "weight", times "scale" if there is one.
-
-    Attributes:
-        multiplies: whether the publisher allows matrices to be multiplied in fp8 too.
-    """
-
-    name: str = "fp8"
-    multiplies: bool = True
-
-    def dequantize(self, parts: Mapping[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """See `Codec.dequantize`."""
-        return scaled_numbers(parts["weight"], parts.get("scale"), dtype).view(shape)
-
-
-FP8 = Fp8Codec()
-FP8_STORED = Fp8Codec("fp8, multiplied in 16 bit", multiplies=False)
 
 
 @dataclass(frozen=True, slots=True)

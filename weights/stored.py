@@ -13,14 +13,22 @@ from torch import Tensor
 class Codec(Protocol):
     """The arithmetic of one way to store a matrix. Has no state: everything that varies is in the parts."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether single rows cannot be read by themselves: embeddings are then dequantised when they are loaded."""
+        ...
 
     def dequantize(self, parts: Mapping[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """The matrix of `shape` [rows, columns] in `dtype`, on the device of the parts.
 
-        Scales are multiplied in float32, so that the only rounding is the last one to `dtype`. Parts whose first
-        dimension counts rows may hold any subset of the rows (an embedding looks up single rows). A codec that cannot
-        do that has an attribute `whole` that is true: embeddings are then dequantised when they are loaded.
+        Scales are multiplied in float32, so that the only rounding is the last one to `dtype`. Unless
+        the codec is `whole`, parts whose first dimension counts rows may hold any subset of the rows (an embedding
+        looks up single rows).
         """
         ...
 
@@ -47,7 +55,7 @@ class StoredWeight:
     @property
     def needs_all_rows(self) -> bool:
         """Whether single rows cannot be read by themselves."""
-        return getattr(self.codec, "whole", False)
+        return self.codec.whole
 
     @property
     def size_bytes(self) -> int:
