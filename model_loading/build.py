@@ -19,7 +19,8 @@ from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Encoder
 from ..vae3d.vae import CausalVAE
 from ..weights import layers
-from ..weights.casting import Casting, use_fp8_compute
+from ..weights.casting import Casting
+from ..weights.multiplication import use_fp8_compute
 from .checkpoint import Checkpoint, files_of, human_bytes, open_checkpoint
 from .detect import inspect_checkpoint
 from .filling import Progress, check_names, fill

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..dit.vace import VaceModule
-from ..weights.casting import use_fp8_compute
+from ..weights.multiplication import use_fp8_compute
 from .build import LoadedDiT, layers_for
 from .checkpoint import open_checkpoint
 from .detect import inspect_checkpoint

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +19,7 @@ from ..dit.inputs import DitInputs
 from ..memory.budget import FLOPS_PER_BYTE
 from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks, streaming_in
 from ..sampling.step import NoiseLevel, Predict
+from ..weights.multiplication import multiplies_in_fp8, without_fp8_compute
 from .host import host
 from .models import WanModel
 
@@ -212,27 +212,11 @@ class _Switch(NamedTuple):
     then: str
 
 
-def _multiplies_in_fp8(module: nn.Module) -> bool:
-    return any(getattr(layer, "fp8_compute", False) for layer in module.modules())
-
-
-@contextlib.contextmanager
-def _without_fp8(module: nn.Module) -> Iterator[None]:
-    layers = [layer for layer in module.modules() if getattr(layer, "fp8_compute", False)]
-    try:
-        for layer in layers:
-            layer.fp8_compute = False
-        yield
-    finally:
-        for layer in layers:
-            layer.fp8_compute = True
-
-
 _SWITCHES = (
     _Switch(
         lambda module: not uses_only(module, sdpa_attention),
         lambda module: using_attention(module, sdpa_attention),
         "with attention 'sdpa'",
     ),
-    _Switch(_multiplies_in_fp8, _without_fp8, "without fp8 compute"),
+    _Switch(multiplies_in_fp8, without_fp8_compute, "without fp8 compute"),
 )

@@ -9,11 +9,10 @@ from types import MappingProxyType
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .arithmetic import row_runs
 from .fp8 import FP8, Fp8Codec
-from .layers import Linear
 from .stored import StoredWeight
 
 # The matrices inside the blocks of the transformer and of the text encoder: 97.5 % of the weights of a 14B model.
@@ -74,20 +73,6 @@ def cast_matrix(weight: Tensor | StoredWeight, casting: Casting) -> StoredWeight
         return StoredWeight(FP8, {"weight": _clamped(weight, casting.dtype)}, tuple(weight.shape))
     codes, scale = _scaled(weight, casting)
     return StoredWeight(FP8, {"weight": codes, "scale": scale}, tuple(weight.shape))
-
-
-def use_fp8_compute(module: nn.Module, enabled: bool) -> int:
-    """Lets the fp8 matrices in a module's blocks be multiplied in fp8, or not; gives how many there are.
-
-    Left out are those whose publisher asks for 16 bit, and the layers that casting leaves out.
-    """
-    changed = 0
-    for name, layer in module.named_modules():
-        codec = layer.codec if isinstance(layer, Linear) else None
-        if isinstance(codec, Fp8Codec) and codec.multiplies and is_cast(name + ".weight"):
-            layer.fp8_compute = enabled
-            changed += 1
-    return changed
 
 
 def _clamped(weight: Tensor, dtype: torch.dtype) -> Tensor:

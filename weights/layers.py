@@ -19,8 +19,8 @@ Conv2d = nn.Conv2d
 Conv3d = nn.Conv3d
 
 
-class _Storing(nn.Module):
-    """What Linear and Embedding share."""
+class StoringLayer(nn.Module):
+    """What Linear and Embedding share: a weight that may be kept in a stored form."""
 
     codec: Codec | None = None
     stored_shape: tuple[int, ...] = ()
@@ -33,6 +33,11 @@ class _Storing(nn.Module):
         self.part_names = tuple(weight.parts)
         for name, part in weight.parts.items():
             self.register_buffer(_buffer_name(name), part)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the weight is kept in a stored form, so that there is no plain one to add to."""
+        return self.codec is not None
 
     def stored(self) -> StoredWeight | None:
         """The stored weight where it is now, or None for a plain one."""
@@ -47,8 +52,8 @@ class _Storing(nn.Module):
         return self.weight.to(dtype) if stored is None else stored.dense(dtype)
 
 
-class Linear(_Storing, nn.Linear):
-    """As torch.nn.Linear. `fp8_compute` lets fp8 matrices be multiplied in fp8, see `casting.use_fp8_compute`."""
+class Linear(StoringLayer, nn.Linear):
+    """As torch.nn.Linear. `fp8_compute` lets fp8 matrices be multiplied in fp8, see `multiplication`."""
 
     fp8_compute: bool = False
 
@@ -64,7 +69,7 @@ class Linear(_Storing, nn.Linear):
         return F.linear(x, stored.dense(x.dtype), self.bias)
 
 
-class Embedding(_Storing, nn.Embedding):
+class Embedding(StoringLayer, nn.Embedding):
     """As torch.nn.Embedding. A stored table gives rows in `output_dtype`."""
 
     output_dtype: torch.dtype = torch.float32

@@ -58,6 +58,12 @@ class StoredWeight:
         return self.codec.whole
 
     @property
+    def is_number_by_number(self) -> bool:
+        """Whether "weight" has a byte for every number, rather than blocks of bytes that are unpacked together."""
+        weight = self.parts["weight"]
+        return weight.element_size() == 1 and tuple(weight.shape) == tuple(self.shape)
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all parts."""
         return sum(part.numel() * part.element_size() for part in self.parts.values())

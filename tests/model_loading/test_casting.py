@@ -26,10 +26,11 @@ from wan_director.model_loading.precision import Precision
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 from wan_director.weights import fp8_compute
-from wan_director.weights.casting import CASTINGS, cast_matrix, is_cast, use_fp8_compute
+from wan_director.weights.casting import CASTINGS, cast_matrix, is_cast
 from wan_director.weights.fp8 import FP8, FP8_STORED
 from wan_director.weights.int8 import INT8
 from wan_director.weights.layers import Linear
+from wan_director.weights.multiplication import use_fp8_compute
 from wan_director.weights.stored import StoredWeight
 
 from .conftest import random_weights

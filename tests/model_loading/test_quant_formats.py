@@ -22,8 +22,8 @@ from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 from wan_director.weights import int8
-from wan_director.weights.casting import use_fp8_compute
 from wan_director.weights.layers import Embedding, Linear
+from wan_director.weights.multiplication import use_fp8_compute
 
 from ..weights.test_quant_arithmetic import LARGEST, hadamard
 from .conftest import random_weights
