@@ -21,13 +21,15 @@ from ..vae3d.vae import CausalVAE
 from ..weights import layers
 from ..weights.casting import Casting
 from ..weights.multiplication import use_fp8_compute
-from .checkpoint import Checkpoint, files_of, human_bytes, open_checkpoint
-from .detect import inspect_checkpoint
+from .files.checkpoint import Checkpoint
+from .files.file_type import human_bytes
 from .filling import Progress, check_names, fill
 from .footprint import loaded_bytes
 from .formats.plain import PLAIN
 from .key_maps.layouts import Kind
+from .opening import files_of, open_checkpoint
 from .precision import Precision, choose_casting, choose_dtype
+from .recognition.detect import inspect_checkpoint
 from .spec import ModelSpec, require_kind
 from .tokenizer_source import find_tokenizer
 

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..dit.config import DiTConfig
-from .checkpoint import Checkpoint, human_bytes
+from .files.checkpoint import Checkpoint
+from .files.file_type import human_bytes
 from .footprint import loaded_bytes
-from .known_files import FOLDERS, known_file
 from .precision import NETWORKS, choose_dtype
+from .publishing.known_files import FOLDERS, known_file
 from .spec import KIND_TITLES, ModelSpec
 
 _PRECISIONS = {

@@ -14,12 +14,12 @@ from ..common.log import logger
 from ..weights import layers
 from ..weights.casting import Casting, cast_matrix, is_cast
 from ..weights.stored import StoredWeight
-from .checkpoint import Checkpoint
+from .files.checkpoint import Checkpoint
 from .formats.comfy_quant import COMFY_QUANT
 from .formats.scales import SCALE_COMPANIONS
 from .key_maps.renaming import Source
 from .precision import all_finite
-from .refusals import more_than_known
+from .recognition.refusals import more_than_known
 from .spec import KIND_TITLES, ModelSpec
 
 Progress = Callable[[int, int], None]

@@ -13,10 +13,9 @@ import torch
 from ..dit.config import DiTConfig
 from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking, block_weights, other_weights
 from ..weights.casting import Casting, is_cast
-from .checkpoint import Checkpoint, TensorInfo
+from .files.checkpoint import TORCH_DTYPES, Checkpoint, TensorInfo
 from .formats.plain import FLOATS
 from .precision import Precision, choose_casting, choose_dtype
-from .safetensors_file import TORCH_DTYPES
 from .spec import ModelSpec
 
 _SCALE_BYTES = 4

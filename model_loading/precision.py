@@ -11,7 +11,7 @@ from torch import Tensor
 from ..common.errors import InvalidInputError
 from ..weights.arithmetic import FP8_DTYPES, largest_number
 from ..weights.casting import CASTINGS, Casting
-from .safetensors_file import TORCH_DTYPES
+from .files.checkpoint import TORCH_DTYPES
 from .spec import KIND_TITLES, ModelSpec
 
 Precision = Literal[

@@ -16,7 +16,7 @@ from ..vae3d.config import VAEConfig
 from .formats.weight_formats import WeightFormat
 from .key_maps.layouts import Kind, Naming
 from .key_maps.renaming import Source
-from .known_files import EXAMPLES, FOLDERS
+from .publishing.known_files import EXAMPLES, FOLDERS
 
 ModelConfig = DiTConfig | VAEConfig | UMT5Config | ClipVisionConfig
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ...common.errors import CheckpointError
 from ...weights.block_scales import BLOCK_SCALED
 from ...weights.fp8 import FP8
 from ...weights.int8 import INT8
 from ...weights.stored import StoredWeight
+from ..files.checkpoint import Checkpoint
 from .scales import refuse_no_numbers
-
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
 
 _CODES = frozenset({"I8", "F8_E4M3", "F8_E5M2"})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,11 +11,8 @@ from ...common.errors import CheckpointError
 from ...weights.arithmetic import FP8_DTYPES
 from ...weights.blockwise import MXFP8, NVFP4, comfy_kitchen
 from ...weights.stored import StoredWeight
-from ..safetensors_file import TensorInfo
+from ..files.checkpoint import Checkpoint, TensorInfo
 from .scales import lost_scale
-
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
 
 _E8M0_NAN = 0xFF
 _TILE_ROWS, _TILE_COLUMNS = 128, 4  # block scales lie in tiles of this size, padded, in the order cuBLAS wants

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -14,15 +14,12 @@ from ...common.errors import CheckpointError
 from ...weights.fp8 import FP8, FP8_STORED
 from ...weights.int8 import Int8Codec
 from ...weights.stored import StoredWeight
-from ..safetensors_file import TensorInfo
+from ..files.checkpoint import Checkpoint, TensorInfo
 from .block_scales import read_block_scaled
 from .blockwise import read_mxfp8, read_nvfp4
 from .fp8 import read_fp8
 from .int8 import read_int8
 from .scales import SCALE_COMPANIONS, find_scale, lost_scale
-
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
 
 _MARKER = ".comfy_quant"
 _HEADER_KEY = "_quantization_metadata"

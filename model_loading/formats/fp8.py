@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ...weights.arithmetic import FP8_DTYPES, largest_number
 from ...weights.fp8 import FP8, FP8_STORED, Fp8Codec
 from ...weights.stored import StoredWeight
-from ..safetensors_file import TensorInfo
+from ..files.checkpoint import Checkpoint, TensorInfo
 from .plain import FLOATS
 from .scales import SCALE_COMPANIONS, WEIGHT_SCALES, lost_scale, read_scale
-
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
 
 _FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
 _MARKER = "scaled_fp8"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,10 +13,7 @@ from ...weights.ggml_types import BLOCK_TYPES
 from ...weights.gguf import CODECS
 from ...weights.gguf_blocks import SCALES, UNPACK
 from ...weights.stored import StoredWeight
-from ..safetensors_file import TensorInfo
-
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
+from ..files.checkpoint import Checkpoint, TensorInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -12,13 +11,10 @@ from ...common.errors import CheckpointError
 from ...weights.fp8 import FP8
 from ...weights.int8 import INT8, Int8Codec
 from ...weights.stored import StoredWeight
-from ..safetensors_file import TensorInfo
+from ..files.checkpoint import Checkpoint, TensorInfo
 from .fp8 import read_fp8
 from .plain import FLOATS
 from .scales import SCALE_COMPANIONS, WEIGHT_SCALES, lost_scale, read_scale
-
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)

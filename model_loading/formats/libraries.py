@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ...common.errors import CheckpointError
 from ...weights.fp8 import FP8
 from ...weights.stored import StoredWeight
-from ..safetensors_file import TensorInfo
+from ..files.checkpoint import Checkpoint, TensorInfo
 from .block_scales import read_block_scaled
 from .fp8 import read_fp8
 from .scales import SCALE_COMPANIONS
-
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
 
 LIBRARY_KEY = "wan_director.quantised_by"
 """The metadata field under which `spellings` hands on who wrote a file."""

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..safetensors_file import TensorInfo
-
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
+from ..files.checkpoint import Checkpoint, TensorInfo
 
 FLOATS = frozenset({"BF16", "F16", "F32", "F64"})
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from ...common.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
+from ..files.checkpoint import Checkpoint
 
 WEIGHT_SCALES = (".scale_weight", ".weight_scale")
 """Ends of the names of scales, behind the name of their layer: in older ComfyUI files and in newer ones."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from ...weights.stored import StoredWeight
-from ..safetensors_file import TensorInfo
+from ..files.checkpoint import Checkpoint, TensorInfo
 from .comfy_quant import COMFY_QUANT
 from .fp8 import PLAIN_FP8, SCALED_FP8
 from .gguf import GGUF
@@ -16,21 +16,20 @@ from .int8 import INT8_FORMAT
 from .libraries import LIBRARY_FORMATS
 from .plain import PLAIN
 
-if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
-
 
 class WeightFormat(Protocol):
-    """One way a file stores its weights.
+    """One way a file stores its weights."""
 
-    Attributes:
-        name: for people ("plain", "scaled fp8").
-        companions: ends of the names of tensors that are no weights but belong to one (".scale_weight"), or whole
-            names that only mark the file ("scaled_fp8").
-    """
+    @property
+    def name(self) -> str:
+        """For people ("plain", "scaled fp8")."""
+        ...
 
-    name: str
-    companions: tuple[str, ...]
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Ends of the names of tensors that are no weights but belong to one (".scale_weight"), or whole names that
+        only mark the file ("scaled_fp8")."""
+        ...
 
     def matches(self, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bool:
         """Whether a file with this header is in this format."""

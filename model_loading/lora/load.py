@@ -10,10 +10,11 @@ from types import MappingProxyType
 
 from ...common.errors import CheckpointError
 from ...dit.adapters import Adapter, Change, ParameterShapes
-from ..checkpoint import Checkpoint, open_checkpoint
+from ..files.checkpoint import Checkpoint
 from ..formats.scales import WEIGHT_SCALES
 from ..key_maps.layouts import find_layout
-from ..known_files import FOLDERS
+from ..opening import open_checkpoint
+from ..publishing.known_files import FOLDERS
 from ..spec import KIND_TITLES, LOADER_NODES, ModelSpec
 from .build import GroupReader, target_of
 from .kin import refuse_other

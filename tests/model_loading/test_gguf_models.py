@@ -16,9 +16,9 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit, load_text_encoder
-from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.describe import describe
-from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.text_encoder.spiece import read_spiece
 from wan_director.text_encoder.tokenizer import Tokenizer
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder

@@ -15,8 +15,8 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_clip_vision, load_dit, load_text_encoder, load_vae
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.config import VAEConfig

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from ..weights.ggml_types import BLOCK_TYPES, PLAIN_TYPES
+from ...weights.ggml_types import BLOCK_TYPES, PLAIN_TYPES
 from .file_type import damaged, shorten
 from .gguf_header import MAX_DIMENSIONS, ArrayPlace, GgufTensorInfo, read_array
 from .gguf_parts import read_parts

@@ -14,10 +14,11 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ..common.errors import CheckpointError
-from ..weights.ggml_types import GGML_TYPES, TYPES_BY_NAME
+from ...common.errors import CheckpointError
+from ...weights.ggml_types import GGML_TYPES, TYPES_BY_NAME
+from .checkpoint import TensorInfo
 from .file_type import damaged, human_bytes, incomplete, shorten
-from .safetensors_file import MAX_TENSORS, TensorInfo
+from .safetensors_file import MAX_TENSORS
 
 # A UMT5 with its vocabulary has 6 MB, the largest language models about 20 MB.
 MAX_HEADER_BYTES = 64_000_000

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..common.errors import CheckpointError
+from ...common.errors import CheckpointError
 
 _READ_BYTES = 1 << 30
 # torch's float32 matrix-vector product rounds differently off 16 bytes (measured, CPU), so a result would depend on the

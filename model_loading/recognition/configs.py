@@ -7,15 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..common.errors import CheckpointError
-from ..dit.config import PATCH, DiTConfig
-from ..text_encoder.clip_vision import ClipVisionConfig
-from ..text_encoder.umt5 import UMT5Config
-from ..vae3d.config import VAEConfig
-from .checkpoint import TensorInfo
-from .key_maps.layouts import Kind
-from .key_maps.renaming import Source
-from .known_files import where_to_get
+from ...common.errors import CheckpointError
+from ...dit.config import PATCH, DiTConfig
+from ...text_encoder.clip_vision import ClipVisionConfig
+from ...text_encoder.umt5 import UMT5Config
+from ...vae3d.config import VAEConfig
+from ..files.checkpoint import TensorInfo
+from ..key_maps.layouts import Kind
+from ..key_maps.renaming import Source
+from ..publishing.known_files import where_to_get
 
 HEADS_KEY = "wan_director.heads"
 _DIT_HEAD_DIM = 128  # in every published Wan transformer

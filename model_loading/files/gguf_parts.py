@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from ..common.errors import CheckpointError, MissingFileError
+from ...common.errors import CheckpointError, MissingFileError
 from .file_data import FileData
 from .file_type import shorten
 from .gguf_header import Header, read_header

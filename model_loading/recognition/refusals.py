@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..common.errors import CheckpointError
-from .checkpoint import Checkpoint, TensorInfo
+from ...common.errors import CheckpointError
+from ..files.checkpoint import Checkpoint, TensorInfo
+from ..formats.weight_formats import known_quantisation, name_quantisation
+from ..key_maps.layouts import Kind
+from ..lora.kin import other_adapter
+from ..publishing.known_files import EXAMPLES, FOLDERS, where_to_get
 from .foreign import SIGNATURES, Signature, match
-from .formats.weight_formats import known_quantisation, name_quantisation
-from .key_maps.layouts import Kind
-from .known_files import EXAMPLES, FOLDERS, where_to_get
-from .lora.kin import other_adapter
 from .variants import WAN_VARIANTS
 
 # Pieces of names that stay where a quantised file renames or joins its matrices.

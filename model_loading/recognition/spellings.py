@@ -11,16 +11,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
-from ..common.errors import CheckpointError
-from .formats.libraries import LIBRARY_KEY, ZERO_POINT
-from .safetensors_file import TensorInfo
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
+from ...common.errors import CheckpointError
+from ..files.checkpoint import Checkpoint, TensorInfo
+from ..formats.libraries import LIBRARY_KEY, ZERO_POINT
 
 _CODES = frozenset({"I8", "F8_E4M3", "F8_E5M2"})
 _MAX_CONFIG_BYTES = 1_000_000

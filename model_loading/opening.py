@@ -8,19 +8,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
 from torch import Tensor
 
 from ..common.errors import CheckpointError, MissingFileError
-from .file_type import describe_content, has_magic, human_bytes
-from .gguf_file import GgufFile
-from .gguf_parts import part_names
-from .safetensors_file import MAX_TENSORS, SafetensorsFile, TensorInfo
-from .spellings import respelled
-from .torch_file import TorchFile
-
-__all__ = ["Checkpoint", "TensorInfo", "files_of", "human_bytes", "open_checkpoint"]
+from .files.checkpoint import Checkpoint, TensorInfo
+from .files.file_type import describe_content, has_magic, human_bytes
+from .files.gguf_file import GgufFile
+from .files.gguf_parts import part_names
+from .files.safetensors_file import MAX_TENSORS, SafetensorsFile
+from .files.torch_file import TorchFile
+from .recognition.spellings import respelled
 
 _TORCH_ENDINGS = frozenset({".pth", ".pt", ".bin", ".ckpt"})
 _MAX_INDEX_BYTES = 16_000_000
@@ -30,25 +28,6 @@ _PART_NAME = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2
 _INDEX_ENDING = ".index.json"
 # What a diffusers folder holds beside weights; choosing the whole pipeline is a common mistake.
 _PIPELINE_FILE = "model_index.json"
-
-
-class Checkpoint(Protocol):
-    """A model on disk. Nothing but the header is in memory; tensors are read one by one.
-
-    `notes` are what has to be said about how the file is read, as parts of a sentence about it.
-    """
-
-    path: Path
-    size_bytes: int
-    tensors: Mapping[str, TensorInfo]
-    metadata: Mapping[str, str]
-    notes: tuple[str, ...]
-
-    def read(self, key: str) -> Tensor:
-        """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
-
-    def release(self, key: str) -> None:
-        """Lets go of the memory under the tensor called `key` where it is a map of the file; call it when done."""
 
 
 class ShardedCheckpoint:

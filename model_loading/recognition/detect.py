@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..common.errors import CheckpointError
-from ..dit.config import DiTConfig
-from .checkpoint import Checkpoint, TensorInfo
+from ...common.errors import CheckpointError
+from ...dit.config import DiTConfig
+from ..files.checkpoint import Checkpoint, TensorInfo
+from ..formats.blockwise import unpacked
+from ..formats.plain import FLOATS
+from ..formats.weight_formats import find_weight_format
+from ..key_maps.layouts import Kind, Layout, all_prefixes, find_layout, plain_name
+from ..key_maps.renaming import Source
+from ..spec import ModelSpec
 from .configs import Tensors, read_config
 from .foreign import is_lora
-from .formats.blockwise import unpacked
-from .formats.plain import FLOATS
-from .formats.weight_formats import find_weight_format
-from .key_maps.layouts import Kind, Layout, all_prefixes, find_layout, plain_name
-from .key_maps.renaming import Source
 from .refusals import addition, more_than_known, unknown_file, unreadable_format
-from .spec import ModelSpec
 from .titles import FAMILY_KEY, find_family, find_preset, start_image, title
 from .variants import refuse_channels, refuse_variants, said_model_type, same_shape_notes
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..common.errors import CheckpointError
+from ...common.errors import CheckpointError
+from .checkpoint import DTYPE_BITS, TORCH_DTYPES, TensorInfo
 from .file_data import FileData
 from .file_type import damaged, describe_content, human_bytes, incomplete, shorten
 
@@ -27,38 +27,6 @@ MAX_DIMENSIONS = 16
 # Parsing costs time and memory by the number of values, not of bytes: bombs are counted before they are parsed.
 MAX_VALUES = 300_000
 _LENGTH_BYTES = 8
-
-# Bits per element of every dtype of the format. Those torch has no plain dtype for can be inspected, not read.
-DTYPE_BITS = MappingProxyType({
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
-    "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64,
-    "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
-})  # fmt: skip
-# The exponents of mxfp8 are read as bytes: older versions of torch have no such numbers, and none counts with them.
-TORCH_DTYPES = MappingProxyType({
-    "F8_E8M0": torch.uint8,
-    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32,
-    "I64": torch.int64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
-    **{f"U{bits}": getattr(torch, f"uint{bits}") for bits in (16, 32, 64) if hasattr(torch, f"uint{bits}")},
-})  # fmt: skip
-
-
-class TensorInfo(NamedTuple):
-    """What the header says of one tensor; `dtype` in the words of the format ("BF16", "F8_E4M3", ...)."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        """Number of values."""
-        return prod(self.shape)
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the tensor's data."""
-        return self.elements * DTYPE_BITS[self.dtype] // 8
 
 
 class _Place(NamedTuple):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from ..common.errors import CheckpointError
-from ..common.families import FAMILIES, TINY, WAN_2_1, WAN_2_2_5B, Family
-from ..dit.config import PRESETS, DiTConfig
-from ..text_encoder.clip_vision import CLIP_VIT_H
-from ..text_encoder.umt5 import UMT5_XXL, UMT5Config
-from ..vae3d.config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
-from .key_maps.layouts import Kind
-from .known_files import where_to_get
+from ...common.errors import CheckpointError
+from ...common.families import FAMILIES, TINY, WAN_2_1, WAN_2_2_5B, Family
+from ...dit.config import PRESETS, DiTConfig
+from ...text_encoder.clip_vision import CLIP_VIT_H
+from ...text_encoder.umt5 import UMT5_XXL, UMT5Config
+from ...vae3d.config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
+from ..key_maps.layouts import Kind
+from ..publishing.known_files import where_to_get
 
 FAMILY_KEY = "wan_director.family"
 

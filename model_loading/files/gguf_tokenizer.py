@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ..common.errors import CheckpointError, PairingError
-from ..text_encoder.spiece import BYTE, UNKNOWN, Piece, SpieceModel
-from ..text_encoder.umt5 import UMT5Config
+from ...common.errors import CheckpointError, PairingError
+from ...text_encoder.spiece import BYTE, UNKNOWN, Piece, SpieceModel
+from ...text_encoder.umt5 import UMT5Config
 from .gguf_file import GgufFile
 
 _PREFIX = "tokenizer.ggml."

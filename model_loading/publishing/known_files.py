@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Literal, NamedTuple
 
-from .key_maps.layouts import Kind
+from ..key_maps.layouts import Kind
 
 FileKind = Literal[Kind, "lora"]
 

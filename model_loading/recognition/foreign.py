@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .key_maps.layouts import Kind
+from ..key_maps.layouts import Kind
 
 
 class Signature(NamedTuple):

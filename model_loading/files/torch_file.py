@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common.errors import CheckpointError
+from ...common.errors import CheckpointError
+from .checkpoint import TORCH_DTYPES, TensorInfo
 from .file_type import describe_content, has_magic, human_bytes
-from .safetensors_file import MAX_TENSORS, TORCH_DTYPES, TensorInfo
+from .safetensors_file import MAX_TENSORS
 
 # Before 2.6 `weights_only=True` could be bypassed (CVE-2025-32434).
 _SAFE_TORCH = (2, 6)

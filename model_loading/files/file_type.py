@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..common.errors import CheckpointError
+from ...common.errors import CheckpointError
 
 HEAD_BYTES = 512
 

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ..common.errors import CheckpointError
-from ..dit.config import DiTConfig
+from ...common.errors import CheckpointError
+from ...dit.config import DiTConfig
+from ..publishing.known_files import where_to_get
 from .foreign import Signature, match
-from .known_files import where_to_get
 
 # By the names only they carry; the first that matches names the file.
 WAN_VARIANTS = (
