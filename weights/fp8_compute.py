@@ -79,13 +79,17 @@ def find_multiply(device: torch.device) -> Multiply | None:
 
 
 def _by_row(tokens: Tensor, weight: Tensor, token_scale: Tensor, scale: Tensor) -> Tensor:
-    return torch._scaled_mm(tokens, weight.t(), scale_a=token_scale, scale_b=scale.t().contiguous(), out_dtype=_OUTPUT)
+    return torch._scaled_mm(  # pyright: ignore[reportPrivateImportUsage]
+        tokens, weight.t(), scale_a=token_scale, scale_b=scale.t().contiguous(), out_dtype=_OUTPUT
+    )
 
 
 def _by_tensor(tokens: Tensor, weight: Tensor, token_scale: Tensor, scale: Tensor) -> Tensor:
     """The kernel's own scales are one number each, here 1; the true ones are multiplied to the result."""
     one = torch.ones((), device=tokens.device)
-    out = torch._scaled_mm(tokens, weight.t(), scale_a=one, scale_b=one, out_dtype=_OUTPUT)
+    out = torch._scaled_mm(  # pyright: ignore[reportPrivateImportUsage]
+        tokens, weight.t(), scale_a=one, scale_b=one, out_dtype=_OUTPUT
+    )
     return out.mul_(token_scale).mul_(scale.t())
 
 

@@ -22,6 +22,7 @@ Conv3d = nn.Conv3d
 class StoringLayer(nn.Module):
     """What Linear and Embedding share: a weight that may be kept in a stored form."""
 
+    weight: Tensor
     codec: Codec | None = None
     stored_shape: tuple[int, ...] = ()
     part_names: tuple[str, ...] = ()
@@ -57,16 +58,16 @@ class Linear(StoringLayer, nn.Linear):
 
     fp8_compute: bool = False
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., in_features] -> [..., out_features], in the dtype of x."""
+    def forward(self, input: Tensor) -> Tensor:
+        """input [..., in_features] -> [..., out_features], in the dtype of the input."""
         stored = self.stored()
         if stored is None:
-            return F.linear(x, self.weight, self.bias)
+            return F.linear(input, self.weight, self.bias)
         if self.fp8_compute:
-            out = fp8_linear(x, stored.parts, self.bias)
+            out = fp8_linear(input, stored.parts, self.bias)
             if out is not None:
                 return out
-        return F.linear(x, stored.dense(x.dtype), self.bias)
+        return F.linear(input, stored.dense(input.dtype), self.bias)
 
 
 class Embedding(StoringLayer, nn.Embedding):
@@ -74,16 +75,16 @@ class Embedding(StoringLayer, nn.Embedding):
 
     output_dtype: torch.dtype = torch.float32
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids [...] of int64 -> [..., embedding_dim]; only the rows asked for are dequantised."""
+    def forward(self, input: Tensor) -> Tensor:
+        """input: ids [...] of int64 -> [..., embedding_dim]; only the rows asked for are dequantised."""
         stored = self.stored()
         if stored is None:
-            return F.embedding(ids, self.weight)
-        rows = ids.flatten()
+            return F.embedding(input, self.weight)
+        rows = input.flatten()
         count = self.stored_shape[0]
         parts = {name: _rows(part, rows) if part.shape[:1] == (count,) else part for name, part in stored.parts.items()}
         table = stored.codec.dequantize(parts, (len(rows), *self.stored_shape[1:]), self.output_dtype)
-        return table.unflatten(0, ids.shape)
+        return table.unflatten(0, input.shape)
 
 
 def _rows(part: Tensor, rows: Tensor) -> Tensor:

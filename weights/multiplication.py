@@ -10,6 +10,7 @@ from torch import nn
 from .casting import is_cast
 from .fp8 import Fp8Codec
 from .layers import Linear
+from .stored import Codec
 
 
 def use_fp8_compute(module: nn.Module, enabled: bool) -> int:
@@ -19,8 +20,7 @@ def use_fp8_compute(module: nn.Module, enabled: bool) -> int:
     """
     changed = 0
     for name, layer in module.named_modules():
-        codec = layer.codec if isinstance(layer, Linear) else None
-        if isinstance(codec, Fp8Codec) and codec.multiplies and is_cast(name + ".weight"):
+        if isinstance(layer, Linear) and _may_multiply(name, layer.codec):
             layer.fp8_compute = enabled
             changed += 1
     return changed
@@ -42,6 +42,10 @@ def without_fp8_compute(module: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.fp8_compute = True
+
+
+def _may_multiply(name: str, codec: Codec | None) -> bool:
+    return isinstance(codec, Fp8Codec) and codec.multiplies and is_cast(name + ".weight")
 
 
 def _multiplying(module: nn.Module) -> list[Linear]:
