@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from ...common.errors import CheckpointError
 from ...dit.config import PATCH, DiTConfig
@@ -13,7 +12,6 @@ from ...text_encoder.clip_vision import ClipVisionConfig
 from ...text_encoder.umt5 import UMT5Config
 from ...vae3d.config import VAEConfig
 from ..files.checkpoint import TensorInfo
-from ..key_maps.layouts import Kind
 from ..key_maps.renaming import Source
 from ..publishing.known_files import where_to_get
 
@@ -65,16 +63,12 @@ class Tensors:
         return layers
 
 
-def read_config(kind: Kind, tensors: Tensors, metadata: Mapping[str, str]) -> Any:
-    """The configuration of a model of this kind.
+def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """A transformer.
 
     Raises:
-        CheckpointError: the shapes are those of no model of this kind.
+        CheckpointError: the shapes are those of no such model.
     """
-    return _READERS[kind](tensors, metadata)
-
-
-def _read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
     dim = tensors.size("patch_embedding.weight", 0)
     if tensors.shape("patch_embedding.weight")[2:] != PATCH:
         raise CheckpointError(
@@ -98,8 +92,8 @@ def _read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
     )
 
 
-def _read_vace_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
-    """VACE blocks by themselves; `layers` are then only they."""
+def read_vace_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """VACE blocks by themselves; `layers` are then only they. Errors as `read_dit`."""
     dim = tensors.size("vace_patch_embedding.weight", 0)
     blocks = tensors.count("vace_blocks.")
     return DiTConfig(
@@ -121,7 +115,12 @@ def _read_vace(tensors: Tensors, layers: int) -> dict[str, int]:
     return {"vace_blocks": blocks, "vace_channels": tensors.size("vace_patch_embedding.weight", 1)}
 
 
-def _read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
+def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
+    """A video autoencoder.
+
+    Raises:
+        CheckpointError: the shapes are those of no such model.
+    """
     if _LEVELS_KEY in tensors.keys:
         return _read_vae_levels(tensors)
     _refuse_other_pictures(tensors)
@@ -187,7 +186,12 @@ def _wrong_vae(tensors: Tensors) -> CheckpointError:
     return CheckpointError(f"{tensors.file_name} has the names of the Wan VAE but not its structure: use another file.")
 
 
-def _read_umt5(tensors: Tensors, metadata: Mapping[str, str]) -> UMT5Config:
+def read_umt5(tensors: Tensors, metadata: Mapping[str, str]) -> UMT5Config:
+    """A text encoder.
+
+    Raises:
+        CheckpointError: the shapes are those of no such model.
+    """
     bias = "blocks.0.pos_embedding.embedding.weight"
     width, heads = tensors.size("blocks.0.attn.q.weight", 0), tensors.size(bias, 1)
     if width % heads:
@@ -203,7 +207,12 @@ def _read_umt5(tensors: Tensors, metadata: Mapping[str, str]) -> UMT5Config:
     )
 
 
-def _read_clip(tensors: Tensors, metadata: Mapping[str, str]) -> ClipVisionConfig:
+def read_clip(tensors: Tensors, metadata: Mapping[str, str]) -> ClipVisionConfig:
+    """A CLIP vision encoder.
+
+    Raises:
+        CheckpointError: the shapes are those of no such model.
+    """
     dim = tensors.size("cls_embedding", -1)
     patch = tensors.size("patch_embedding.weight", -1)
     side = math.isqrt(tensors.size("pos_embedding", -2) - 1)
@@ -216,15 +225,6 @@ def _read_clip(tensors: Tensors, metadata: Mapping[str, str]) -> ClipVisionConfi
         mlp_dim=tensors.size("transformer.0.mlp.0.weight", 0),
         embed_dim=tensors.size("head", 1),
     )
-
-
-_READERS: Mapping[Kind, Callable[[Tensors, Mapping[str, str]], Any]] = {
-    "dit": _read_dit,
-    "vae": _read_vae,
-    "text_encoder": _read_umt5,
-    "clip_vision": _read_clip,
-    "vace_module": _read_vace_module,
-}
 
 
 def _heads(tensors: Tensors, metadata: Mapping[str, str], dim: int, head_dim: int) -> int:

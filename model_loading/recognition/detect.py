@@ -17,8 +17,9 @@ from ..formats.plain import FLOATS
 from ..formats.weight_formats import find_weight_format
 from ..key_maps.layouts import Kind, Layout, all_prefixes, find_layout, plain_name
 from ..key_maps.renaming import Source
+from ..kinds import MODEL_KINDS
 from ..spec import ModelSpec
-from .configs import Tensors, read_config
+from .configs import Tensors
 from .foreign import is_lora
 from .refusals import addition, more_than_known, unknown_file, unreadable_format
 from .titles import FAMILY_KEY, find_family, find_preset, start_image, title
@@ -77,7 +78,7 @@ def inspect_checkpoint(checkpoint: Checkpoint, wanted: Kind | None = None) -> Mo
         raise unreadable_format(checkpoint, layout.kind, _title(checkpoint, layout.kind, tensors), numbers)
     if layout.kind == "dit":
         refuse_channels(name, _channels(tensors))
-    config = read_config(layout.kind, tensors, checkpoint.metadata)
+    config = MODEL_KINDS[layout.kind].read_config(tensors, checkpoint.metadata)
     facts = _facts(checkpoint, layout.kind, config)
     roots = [key for key in tensors.keys if "." not in key and math.prod(tensors.shape(key)) > 1]
     if roots and layout.kind == "dit":
@@ -105,7 +106,7 @@ def _title(checkpoint: Checkpoint, kind: Kind, tensors: Tensors) -> str | None:
     try:
         if kind == "dit":
             refuse_channels(checkpoint.path.name, _channels(tensors))
-        return str(_facts(checkpoint, kind, read_config(kind, tensors, checkpoint.metadata))["title"])
+        return str(_facts(checkpoint, kind, MODEL_KINDS[kind].read_config(tensors, checkpoint.metadata))["title"])
     except CheckpointError:
         return None
 

@@ -8,6 +8,7 @@ from ...common.errors import CheckpointError
 from ..files.checkpoint import Checkpoint, TensorInfo
 from ..formats.weight_formats import known_quantisation, name_quantisation
 from ..key_maps.layouts import Kind
+from ..kinds import MODEL_KINDS
 from ..lora.kin import other_adapter
 from ..publishing.known_files import EXAMPLES, FOLDERS, where_to_get
 from .foreign import SIGNATURES, Signature, match
@@ -20,13 +21,6 @@ _REMAINS = (
     Signature("a T5 or UMT5 text encoder", "text_encoder", ("encoder.block.0.layer.0.",)),
     Signature("a T5 or UMT5 text encoder", "text_encoder", ("token_embedding.", "blocks.0.attn.")),
 )
-_TITLES: dict[Kind, str] = {
-    "dit": "a Wan diffusion model",
-    "vae": "a Wan VAE",
-    "text_encoder": "a UMT5 text encoder",
-    "clip_vision": "a CLIP vision encoder",
-    "vace_module": "a VACE module",
-}
 
 
 def unknown_file(checkpoint: Checkpoint, names: Iterable[str]) -> CheckpointError:
@@ -76,7 +70,9 @@ def unreadable_format(
     checkpoint: Checkpoint, kind: Kind, title: str | None, numbers: Mapping[str, TensorInfo]
 ) -> CheckpointError:
     """The error for a model of this kind whose `numbers` are stored in a way this version does not read."""
-    return _not_supported(checkpoint.path.name, title or _TITLES[kind], name_quantisation(numbers), kind)
+    return _not_supported(
+        checkpoint.path.name, title or MODEL_KINDS[kind].published_title, name_quantisation(numbers), kind
+    )
 
 
 def more_than_known(name: str, title: str, parts: Sequence[str]) -> CheckpointError:

@@ -12,6 +12,7 @@ from ...text_encoder.clip_vision import CLIP_VIT_H
 from ...text_encoder.umt5 import UMT5_XXL, UMT5Config
 from ...vae3d.config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
 from ..key_maps.layouts import Kind
+from ..kinds import MODEL_KINDS
 from ..publishing.known_files import where_to_get
 
 FAMILY_KEY = "wan_director.family"
@@ -33,12 +34,6 @@ _VAE_TITLES = {
     WAN_2_1_VAE: "the Wan 2.1 VAE",
     LIGHT_WAN_2_1_VAE: "the light VAE of Wan 2.1",
     WAN_2_2_VAE: "the Wan 2.2 VAE",
-}
-_TINY_PARTS = {
-    "vae": "the VAE",
-    "text_encoder": "the text encoder",
-    "clip_vision": "the CLIP vision encoder",
-    "vace_module": "a VACE module",
 }
 
 
@@ -101,7 +96,7 @@ def find_preset(config: object) -> str | None:
 def title(kind: Kind, config: object, family: Family, preset: str | None) -> str:
     """What a model is, in a few words, for example 'Wan 2.1 I2V 14B'."""
     if family is TINY:
-        return f"{_model(config) if kind == 'dit' else _TINY_PARTS[kind]} of {TINY.title}"
+        return f"{MODEL_KINDS[kind].tiny_title or _model(config)} of {TINY.title}"
     if preset is not None:
         return _PRESET_TITLES[preset]
     if kind == "dit":
