@@ -33,10 +33,10 @@ from wan_director.dit.adapters import ParameterShapes
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit
-from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.describe import describe
-from wan_director.model_loading.detect import inspect_checkpoint
 from wan_director.model_loading.lora.load import read_lora
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.model_loading.spec import ModelSpec
 
 from . import fuzz_mutations as mutations

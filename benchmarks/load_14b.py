@@ -27,7 +27,7 @@ from wan_director.dit.config import PRESETS
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit
-from wan_director.model_loading.checkpoint import human_bytes
+from wan_director.model_loading.files.file_type import human_bytes
 
 from .random_checkpoint import checkpoint_shapes, write_random_checkpoint
 

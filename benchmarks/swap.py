@@ -29,8 +29,8 @@ from wan_director.memory.backend import make_backend
 from wan_director.memory.policy import BlockSwap, block_bytes, swapped_blocks
 from wan_director.memory.residency import Weights
 from wan_director.memory.slabs import Slabs
-from wan_director.model_loading.quantization import layers
-from wan_director.model_loading.quantization.casting import CASTINGS, cast_matrix
+from wan_director.weights import layers
+from wan_director.weights.casting import CASTINGS, cast_matrix
 
 from .report import describe_machine, describe_versions, load_average, today
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -141,9 +141,19 @@ class BlockSwap:
 RESIDENT = Resident()
 
 
+@runtime_checkable
+class Streamed(Protocol):
+    """A model that runs block by block."""
+
+    @property
+    def streamed_blocks(self) -> Sequence[nn.Module]:
+        """The blocks that may be swapped, in the order they run."""
+        ...
+
+
 def streamed_blocks(module: nn.Module) -> Sequence[nn.Module]:
-    """The blocks of a model that may be swapped, in the order they run: its own attribute of this name, or none."""
-    return getattr(module, "streamed_blocks", ())
+    """The blocks of a model that may be swapped, in the order they run; none of one that is not `Streamed`."""
+    return module.streamed_blocks if isinstance(module, Streamed) else ()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,20 +12,23 @@ from torch import nn
 
 from ..common.log import logger
 from ..dit.model import WanDiT
-from ..dit.vace import VaceModule
 from ..text_encoder.clip_vision import ClipVisionEncoder
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Encoder
 from ..vae3d.vae import CausalVAE
-from .checkpoint import Checkpoint, files_of, human_bytes, open_checkpoint
-from .detect import inspect_checkpoint
+from ..weights import layers
+from ..weights.casting import Casting
+from ..weights.multiplication import use_fp8_compute
+from .files.checkpoint import Checkpoint
+from .files.file_type import human_bytes
 from .filling import Progress, check_names, fill
 from .footprint import loaded_bytes
+from .formats.plain import PLAIN
 from .key_maps.layouts import Kind
+from .kinds import MODEL_KINDS
+from .opening import files_of, open_checkpoint
 from .precision import Precision, choose_casting, choose_dtype
-from .quantization import layers
-from .quantization.casting import Casting, use_fp8_compute
-from .quantization.plain import PLAIN
+from .recognition.detect import inspect_checkpoint
 from .spec import ModelSpec, require_kind
 from .tokenizer_source import find_tokenizer
 
@@ -183,17 +185,8 @@ def check_complete(spec: ModelSpec) -> None:
         CheckpointError: some are missing; the message says how many, and the first.
     """
     with torch.device("meta"):
-        module = _MODULES[spec.kind](spec.config)
+        module = MODEL_KINDS[spec.kind].build(spec.config)
     check_names(module.state_dict(), spec)
-
-
-_MODULES: dict[Kind, Callable[[Any], nn.Module]] = {
-    "dit": WanDiT,
-    "vae": CausalVAE,
-    "text_encoder": UMT5Encoder,
-    "clip_vision": ClipVisionEncoder,
-    "vace_module": VaceModule,
-}
 
 
 def layers_for(spec: ModelSpec, casting: Casting | None = None) -> ModuleType:

@@ -11,16 +11,17 @@ from torch import Tensor, nn
 
 from ..common.errors import CheckpointError
 from ..common.log import logger
-from .checkpoint import Checkpoint
+from ..weights import layers
+from ..weights.casting import Casting, cast_matrix, is_cast
+from ..weights.stored import StoredWeight
+from .files.checkpoint import Checkpoint
+from .formats.comfy_quant import COMFY_QUANT
+from .formats.scales import SCALE_COMPANIONS
 from .key_maps.renaming import Source
+from .kinds import MODEL_KINDS
 from .precision import all_finite
-from .quantization import layers
-from .quantization.casting import Casting, cast_matrix, is_cast
-from .quantization.comfy_quant import COMFY_QUANT
-from .quantization.scales import SCALE_COMPANIONS
-from .quantization.stored import StoredWeight
-from .refusals import more_than_known
-from .spec import KIND_TITLES, ModelSpec
+from .recognition.refusals import more_than_known
+from .spec import ModelSpec
 
 Progress = Callable[[int, int], None]
 """Called as (tensors done, tensors in all) while a model loads; it may raise to stop."""
@@ -184,7 +185,7 @@ class _Reader:
             )
         return CheckpointError(
             f"{name}: tensor {key!r} holds values that are no numbers (NaN or infinite), so every video would be "
-            f"black. The {KIND_TITLES[self.spec.kind]} file is damaged: download it again."
+            f"black. The {MODEL_KINDS[self.spec.kind].title} file is damaged: download it again."
         )
 
 

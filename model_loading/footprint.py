@@ -12,11 +12,10 @@ import torch
 
 from ..dit.config import DiTConfig
 from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking, block_weights, other_weights
-from .checkpoint import Checkpoint, TensorInfo
+from ..weights.casting import Casting, is_cast
+from .files.checkpoint import TORCH_DTYPES, Checkpoint, TensorInfo
+from .formats.plain import FLOATS
 from .precision import Precision, choose_casting, choose_dtype
-from .quantization.casting import Casting, is_cast
-from .quantization.plain import FLOATS
-from .safetensors_file import TORCH_DTYPES
 from .spec import ModelSpec
 
 _SCALE_BYTES = 4

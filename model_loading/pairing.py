@@ -13,7 +13,7 @@ from ..dit.config import PRESETS, DiTConfig
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
-from .known_files import where_to_get
+from .publishing.known_files import where_to_get
 from .spec import ModelSpec
 
 # high_noise, HighNoise, HIGH-noise; and as the wrapper's author names his files.

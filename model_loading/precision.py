@@ -9,22 +9,20 @@ import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
-from .quantization.arithmetic import FP8_DTYPES, largest_number
-from .quantization.casting import CASTINGS, Casting
-from .safetensors_file import TORCH_DTYPES
-from .spec import KIND_TITLES, ModelSpec
+from ..weights.arithmetic import FP8_DTYPES, largest_number
+from ..weights.casting import CASTINGS, Casting
+from .files.checkpoint import TORCH_DTYPES
+from .kinds import MODEL_KINDS
+from .spec import ModelSpec
 
 Precision = Literal[
     "auto", "bf16", "fp16", "fp32", "fp8_e4m3fn", "fp8_e5m2", "fp8_scaled", "fp8_scaled_tensor", "fp8_compute"
 ]
-"""Of the fp8 ones, which cast while loading, see `quantization.casting.CASTINGS`."""
+"""Of the fp8 ones, which cast while loading, see `weights.casting.CASTINGS`."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _BIG_BYTES = 1_000_000_000
-
-NETWORKS = frozenset({"dit", "text_encoder", "vace_module"})
-"""Kinds of models that are mostly big matrices, which can be cast to fp8."""
 
 
 class Choice(NamedTuple):
@@ -55,7 +53,7 @@ def choose_dtype(spec: ModelSpec, precision: Precision, device: torch.device | s
     dtype, reason = _DTYPES.get(precision, stored), None
     size_bytes = spec.parameters * dtype.itemsize
     if precision not in _DTYPES and dtype.itemsize > 2:
-        is_network = spec.kind in NETWORKS
+        is_network = MODEL_KINDS[spec.kind].is_network
         dtype = torch.bfloat16 if casting or (is_network and size_bytes > _BIG_BYTES) else torch.float32
         if dtype == torch.bfloat16 and casting is None:
             reason = "bf16 instead of the file's fp32: half the memory, and the precision the official code computes in"
@@ -72,9 +70,9 @@ def choose_casting(spec: ModelSpec, precision: Precision) -> Casting | None:
         InvalidInputError: fp8 for a model that is no network of big matrices.
     """
     casting = CASTINGS.get(precision)
-    if casting is not None and spec.kind not in NETWORKS:
+    if casting is not None and not MODEL_KINDS[spec.kind].is_network:
         raise InvalidInputError(
-            f"{precision} is for the diffusion model and the text encoder, not for a {KIND_TITLES[spec.kind]}. "
+            f"{precision} is for the diffusion model and the text encoder, not for a {MODEL_KINDS[spec.kind].title}. "
             f"Choose {', '.join(('auto', *_DTYPES))}."
         )
     return casting

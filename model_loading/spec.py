@@ -13,28 +13,14 @@ from ..dit.config import DiTConfig
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
+from .formats.weight_formats import WeightFormat
 from .key_maps.layouts import Kind, Naming
 from .key_maps.renaming import Source
-from .known_files import EXAMPLES, FOLDERS
-from .quantization.weight_formats import WeightFormat
+from .kinds import MODEL_KINDS
 
 ModelConfig = DiTConfig | VAEConfig | UMT5Config | ClipVisionConfig
 
-KIND_TITLES: dict[Kind, str] = {
-    "dit": "diffusion model",
-    "vae": "VAE",
-    "text_encoder": "text encoder",
-    "clip_vision": "CLIP vision encoder",
-    "vace_module": "VACE module",
-}
 _TINY_CLIP_VISION_FILE = "wan_director_tiny_demo_clip_vision.safetensors"
-LOADER_NODES: dict[Kind, str] = {
-    "dit": "Load Wan Model",
-    "vae": "Load Wan VAE",
-    "text_encoder": "Load Wan Text Encoder",
-    "clip_vision": "Load Wan CLIP Vision",
-    "vace_module": "Load Wan Model as its vace_module",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +81,7 @@ class ModelSpec:
     @property
     def clip_vision_file(self) -> str:
         """File name of the CLIP vision encoder of its family."""
-        return _TINY_CLIP_VISION_FILE if self.family is TINY else EXAMPLES["clip_vision"]
+        return _TINY_CLIP_VISION_FILE if self.family is TINY else MODEL_KINDS["clip_vision"].example
 
 
 def require_kind(spec: ModelSpec, kind: Kind) -> None:
@@ -106,8 +92,8 @@ def require_kind(spec: ModelSpec, kind: Kind) -> None:
     """
     if spec.kind == kind:
         return
+    found, wanted = MODEL_KINDS[spec.kind], MODEL_KINDS[kind]
     raise CheckpointError(
-        f"{spec.path.name} is a {KIND_TITLES[spec.kind]} ({spec.title}), not a {KIND_TITLES[kind]}: put it into "
-        f"{FOLDERS[spec.kind]} and choose it in {LOADER_NODES[spec.kind]}. "
-        f"Here choose a file such as {EXAMPLES[kind]}."
+        f"{spec.path.name} is a {found.title} ({spec.title}), not a {wanted.title}: put it into {found.folder} and "
+        f"choose it in {found.loader}. Here choose a file such as {wanted.example}."
     )

@@ -10,9 +10,9 @@ from ..common.families import TINY
 from ..common.log import logger
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Config
-from .checkpoint import Checkpoint
-from .gguf_file import GgufFile
-from .gguf_tokenizer import read_gguf_tokenizer
+from .files.checkpoint import Checkpoint
+from .files.gguf_file import GgufFile
+from .files.gguf_tokenizer import read_gguf_tokenizer
 from .spec import ModelSpec
 
 EMBEDDED_SPIECE = "spiece_model"

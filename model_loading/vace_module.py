@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from ..dit.vace import VaceModule
+from ..weights.multiplication import use_fp8_compute
 from .build import LoadedDiT, layers_for
-from .checkpoint import open_checkpoint
-from .detect import inspect_checkpoint
 from .filling import Progress, fill
+from .opening import open_checkpoint
 from .pairing import check_pair
 from .precision import Precision, choose_casting
-from .quantization.casting import use_fp8_compute
+from .recognition.detect import inspect_checkpoint
 from .spec import ModelSpec, require_kind
 
 

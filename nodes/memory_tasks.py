@@ -25,6 +25,7 @@ from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.budget import decode_bytes, encode_bytes
 from ..vae3d.config import VAEConfig
 from ..vae3d.vae import STRIP_CHOICES
+from ..weights.layers import StoringLayer
 
 _STATE_LATENTS = 8
 """Latents in float32 that a run holds: the state, the noise, what the solver remembers, and two predictions."""
@@ -187,7 +188,7 @@ def _ways(count: Callable[..., int], weights: ModelBytes, config: VAEConfig, vid
 
 
 def _unpacking(layer: nn.Module) -> Unpacking:
-    if getattr(layer, "codec", None) is None:
+    stored = layer.stored() if isinstance(layer, StoringLayer) else None
+    if stored is None:
         return PLAIN
-    weight = layer.weight
-    return FP8 if weight.element_size() == 1 and tuple(weight.shape) == tuple(layer.stored_shape) else BLOCKWISE
+    return FP8 if stored.is_number_by_number else BLOCKWISE

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..common.errors import InvalidInputError, MissingFileError
 from ..model_loading.build import model_key
-from ..model_loading.checkpoint import open_checkpoint
-from ..model_loading.detect import inspect_checkpoint
-from ..model_loading.known_files import FileKind
+from ..model_loading.opening import open_checkpoint
+from ..model_loading.publishing.known_files import FileKind
 from ..model_loading.publishing.missing import missing_file_sentence
+from ..model_loading.recognition.detect import inspect_checkpoint
 from ..model_loading.spec import require_kind
 from ..model_loading.vace_module import inspect_vace_module
 from .host import BUNDLED_MODELS, host

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,6 +20,7 @@ from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks, streamin
 from ..sampling.ask import Ask
 from ..sampling.denoiser import in_turn
 from ..sampling.step import NoiseLevel, Predict
+from ..weights.multiplication import multiplies_in_fp8, without_fp8_compute
 from .host import host
 from .models import WanModel
 
@@ -211,27 +211,11 @@ class _Switch(NamedTuple):
     then: str
 
 
-def _multiplies_in_fp8(module: nn.Module) -> bool:
-    return any(getattr(layer, "fp8_compute", False) for layer in module.modules())
-
-
-@contextlib.contextmanager
-def _without_fp8(module: nn.Module) -> Iterator[None]:
-    layers = [layer for layer in module.modules() if getattr(layer, "fp8_compute", False)]
-    try:
-        for layer in layers:
-            layer.fp8_compute = False
-        yield
-    finally:
-        for layer in layers:
-            layer.fp8_compute = True
-
-
 _SWITCHES = (
     _Switch(
         lambda module: not uses_only(module, sdpa_attention),
         lambda module: using_attention(module, sdpa_attention),
         "with attention 'sdpa'",
     ),
-    _Switch(_multiplies_in_fp8, _without_fp8, "without fp8 compute"),
+    _Switch(multiplies_in_fp8, without_fp8_compute, "without fp8 compute"),
 )

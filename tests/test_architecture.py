@@ -6,7 +6,9 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 ISLANDS = {"vae3d", "dit", "text_encoder", "memory"}
 MAY_IMPORT = {
     "common": set(),
-    **{island: {"common"} for island in ISLANDS},
+    "weights": {"common"},
+    **{island: {"common", "weights"} for island in ISLANDS},
     "sampling": {"common", "dit"},
-    "model_loading": {"common", "vae3d", "dit", "text_encoder"},
+    "model_loading": {"common", "weights", "vae3d", "dit", "text_encoder"},
     "media": {"common"},
-    "nodes": {"common", "sampling", "model_loading", "media"} | ISLANDS,
+    "nodes": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
     "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "sampling", "model_loading", "nodes", "NODE_CLASS_MAPPINGS"} | ISLANDS,
 }
@@ -28,6 +31,7 @@ MAY_IMPORT = {
 DEVELOPER_AREAS = {"training", "benchmarks", "tests"}
 
 FILE_LINES, FUNCTION_LINES, PARAMETERS, NESTING, EXECUTE_LINES = 400, 60, 8, 3, 30
+FOLDER_FILES = 15
 
 COMFYUI_MODULES = {
     "comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "latent_preview",
@@ -53,6 +57,11 @@ FILES = python_files()
 PACK_FILES = [path for path in FILES if area(path) not in DEVELOPER_AREAS]
 
 
+def dotted_name(path: Path) -> str:
+    """The module a file is, from the pack's root; a package's `__init__.py` is the package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -75,6 +84,17 @@ def imports(path: Path) -> Iterator[tuple[ast.AST, str, bool]]:
             names = [node.module] if node.module else [alias.name for alias in node.names]
             for name in names:
                 yield node, ".".join([*base, name]), True
+
+
+def modules_imported(path: Path, modules: set[str]) -> Iterator[str]:
+    """The modules of the pack that a file imports, by dotted names, wherever in the file it does so."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}" if base else alias.name
+                yield inner if inner in modules else base
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -124,6 +144,16 @@ def test_layers_import_only_what_lies_below_them():
     assert_none(offenders)
 
 
+def test_no_modules_below_the_nodes_import_each_other():
+    """No circle, those of imports inside functions or for types alone included."""
+    files = {dotted_name(path): path for path in PACK_FILES if path.parent != ROOT and area(path) != "nodes"}
+    sorter = TopologicalSorter({name: {*modules_imported(path, set(files))} - {name} for name, path in files.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
 def test_the_pack_imports_itself_relatively():
     # ComfyUI loads it from a folder with any name, so `wan_director` does not exist there.
     own = {"wan_director", *(name for name in MAY_IMPORT if not name.endswith(".py"))} - {"nodes"}
@@ -167,6 +197,15 @@ def test_files_stay_within_their_budget():
         f"{path.relative_to(ROOT)}: {length} lines, at most {FILE_LINES}"
         for path, length in lengths.items()
         if length > FILE_LINES
+    ])  # fmt: skip
+
+
+def test_folders_stay_within_their_budget():
+    folders = Counter(path.parent for path in PACK_FILES if path.parent not in (ROOT, ROOT / "nodes"))
+    assert_none([
+        f"{folder.relative_to(ROOT)}: {count} files, at most {FOLDER_FILES}"
+        for folder, count in folders.items()
+        if count > FOLDER_FILES
     ])  # fmt: skip
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
 
+from ...weights.layers import StoringLayer
 from .deltas import Change
 
 _ROWS = 1024
@@ -25,9 +26,9 @@ def weight_rows(layer: Any) -> Rows:
     return lambda part: layer.weight[part].float()
 
 
-def is_stored(layer: nn.Module) -> bool:
+def is_stored(layer: nn.Module) -> TypeGuard[StoringLayer]:
     """Whether a layer keeps its weight in a quantised form, so that it has no plain weight to add to."""
-    return getattr(layer, "codec", None) is not None
+    return isinstance(layer, StoringLayer) and layer.is_stored
 
 
 def dora_gain(rows: Rows, count: int, change: Change) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...common.errors import CheckpointError
 from ...dit.adapters import Change, Full
-from ..checkpoint import Checkpoint
+from ..files.checkpoint import Checkpoint
 from ..precision import all_finite
 from .forms import FORMS, Form
 from .misfits import Misfit

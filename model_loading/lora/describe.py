@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..checkpoint import Checkpoint, human_bytes
 from ..describe import aligned
+from ..files.checkpoint import Checkpoint
+from ..files.file_type import human_bytes
 from .kin import other_adapter
 from .misfits import made_for
 from .roles import find_part

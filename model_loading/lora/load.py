@@ -10,11 +10,12 @@ from types import MappingProxyType
 
 from ...common.errors import CheckpointError
 from ...dit.adapters import Adapter, Change, ParameterShapes
-from ..checkpoint import Checkpoint, open_checkpoint
+from ..files.checkpoint import Checkpoint
+from ..formats.scales import WEIGHT_SCALES
 from ..key_maps.layouts import find_layout
-from ..known_files import FOLDERS
-from ..quantization.scales import WEIGHT_SCALES
-from ..spec import KIND_TITLES, LOADER_NODES, ModelSpec
+from ..kinds import MODEL_KINDS
+from ..opening import open_checkpoint
+from ..spec import ModelSpec
 from .build import GroupReader, target_of
 from .kin import refuse_other
 from .misfits import no_match, wrong_size
@@ -117,10 +118,10 @@ def _parts(checkpoint: Checkpoint) -> Mapping[str, Part | None]:
         return parts
     found = find_layout(parts)
     if found is not None:
-        kind = found[0].kind
+        kind = MODEL_KINDS[found[0].kind]
         raise CheckpointError(
-            f"{name} is a {KIND_TITLES[kind]} and not a LoRA: put it into {FOLDERS[kind]} and choose it in "
-            f"{LOADER_NODES[kind]}. Here choose a LoRA, a small addition to a model."
+            f"{name} is a {kind.title} and not a LoRA: put it into {kind.folder} and choose it in "
+            f"{kind.loader}. Here choose a LoRA, a small addition to a model."
         )
     first = next(iter(parts), "none")
     raise CheckpointError(

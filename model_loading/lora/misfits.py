@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...common.errors import PairingError
-from ..checkpoint import Checkpoint
-from ..foreign import Signature, match
+from ..files.checkpoint import Checkpoint
+from ..recognition.foreign import Signature, match
 from ..spec import ModelSpec
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...common.errors import CheckpointError
 from ...common.log import logger
-from ..checkpoint import Checkpoint
+from ..files.checkpoint import Checkpoint
 from .kin import refuse_settings
 from .names import strip_prefixes
 from .patterns import layer_matcher

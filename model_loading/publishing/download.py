@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 from ...common.errors import CheckpointError, DownloadError
 from ...common.log import logger
-from ..file_type import human_bytes
-from ..known_files import KnownFile
-from ..safetensors_file import SafetensorsFile
+from ..files.file_type import human_bytes
+from ..files.safetensors_file import SafetensorsFile
 from .causes import NO_LENGTH, OFFLINE, TransferError, of_disk
 from .hub import cached_copies, file_url, is_offline, token
+from .known_files import KnownFile
 from .lock import locked
 from .transfer import OnBytes, ask, transfer
 

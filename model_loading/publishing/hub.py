@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from ...common.errors import DownloadError
-from ..known_files import KnownFile
+from .known_files import KnownFile
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _YES = frozenset({"1", "on", "yes", "true"})

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from ...common.printable import printable_name
-from ..file_type import human_bytes
-from ..known_files import FOLDERS, KNOWN_FILES, FileKind, named_files
+from ..files.file_type import human_bytes
+from .known_files import FOLDERS, KNOWN_FILES, FileKind, named_files
 
 _NAMED = 5
 """Files that a sentence names at most."""

@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from ...common.log import logger
-from ..file_type import human_bytes
+from ..files.file_type import human_bytes
 from .causes import CUT, PACKED, PAGE, REDIRECTED, TransferError, of_answer, of_exception
 
 OnBytes = Callable[[int, int], None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...common.errors import PairingError
-from ...model_loading.checkpoint import open_checkpoint
-from ...model_loading.detect import inspect_checkpoint
+from ...model_loading.opening import open_checkpoint
 from ...model_loading.pairing import check_pair
+from ...model_loading.recognition.detect import inspect_checkpoint
 from ...model_loading.spec import ModelSpec
 from ..host import host
 from ..model_files import KINDS

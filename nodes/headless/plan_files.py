@@ -10,11 +10,11 @@ from ...common.errors import MissingFileError
 from ...common.families import WAN_2_1, WAN_2_2_5B, Family
 from ...dit.config import PRESETS
 from ...dit.footprint import PLAIN
-from ...model_loading.checkpoint import open_checkpoint
-from ...model_loading.detect import inspect_checkpoint
 from ...model_loading.footprint import ModelBytes, bytes_before_download, model_bytes
-from ...model_loading.known_files import KnownFile, known_file
+from ...model_loading.opening import open_checkpoint
 from ...model_loading.precision import Precision
+from ...model_loading.publishing.known_files import KnownFile, known_file
+from ...model_loading.recognition.detect import inspect_checkpoint
 from ...model_loading.spec import ModelConfig, ModelSpec, require_kind
 from ...model_loading.vace_module import inspect_vace_module
 from ...text_encoder.clip_vision import CLIP_VIT_H

@@ -24,9 +24,9 @@ from wan_director.dit.adapters import (
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.dit.tokens import update_tokens
-from wan_director.model_loading.quantization import layers
-from wan_director.model_loading.quantization.gguf import CODECS
-from wan_director.model_loading.quantization.stored import StoredWeight
+from wan_director.weights import layers
+from wan_director.weights.gguf import CODECS
+from wan_director.weights.stored import StoredWeight
 
 torch.set_num_threads(1)
 

@@ -11,8 +11,8 @@ from wan_director.dit import precise, tokens
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, adapted
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.quantization import layers
-from wan_director.model_loading.quantization.stored import StoredWeight
+from wan_director.weights import layers
+from wan_director.weights.stored import StoredWeight
 
 SIZES = {"dim": 64, "ffn_dim": 160, "heads": 2, "layers": 3, "text_dim": 24, "text_tokens": 16}
 T2V = DiTConfig(**SIZES)

@@ -14,18 +14,18 @@ from wan_director.dit.model import WanDiT
 from wan_director.memory.policy import RESIDENT, BlockSwap, streaming_in, swapped_blocks
 from wan_director.memory.residency import Weights
 from wan_director.memory.slabs import Slabs
-from wan_director.model_loading.ggml_types import BLOCK_TYPES
-from wan_director.model_loading.quantization import fp8_compute, layers
-from wan_director.model_loading.quantization.fp8 import FP8
-from wan_director.model_loading.quantization.gguf import CODECS
-from wan_director.model_loading.quantization.int8 import Int8Codec
-from wan_director.model_loading.quantization.stored import StoredWeight
 from wan_director.sampling import loop
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.given import GivenFrames
 from wan_director.sampling.guidance import CFG
 from wan_director.sampling.schedule import make_schedule
 from wan_director.sampling.solvers import SOLVERS
+from wan_director.weights import fp8_compute, layers
+from wan_director.weights.fp8 import FP8
+from wan_director.weights.ggml_types import BLOCK_TYPES
+from wan_director.weights.gguf import CODECS
+from wan_director.weights.int8 import Int8Codec
+from wan_director.weights.stored import StoredWeight
 
 GPU = torch.device("meta")
 COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)

@@ -9,9 +9,9 @@ from wan_director.benchmarks.peak_memory import peak_bytes
 from wan_director.dit.attention import sdpa_attention
 from wan_director.dit.block import Block, Context
 from wan_director.dit.config import PRESETS
-from wan_director.model_loading.quantization import layers
-from wan_director.model_loading.quantization.fp8 import FP8
-from wan_director.model_loading.quantization.stored import StoredWeight
+from wan_director.weights import layers
+from wan_director.weights.fp8 import FP8
+from wan_director.weights.stored import StoredWeight
 
 GIB = 2**30
 

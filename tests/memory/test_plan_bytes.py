@@ -22,12 +22,12 @@ from wan_director.dit.footprint import (
 from wan_director.dit.inputs import DitInputs, VaceInput
 from wan_director.dit.model import WanDiT
 from wan_director.dit.precise import in_float32
-from wan_director.model_loading.quantization import layers
-from wan_director.model_loading.quantization.fp8 import FP8 as FP8_CODEC
-from wan_director.model_loading.quantization.gguf import CODECS
-from wan_director.model_loading.quantization.stored import StoredWeight
 from wan_director.text_encoder.footprint import block_elements, encode_bytes, other_elements
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Encoder
+from wan_director.weights import layers
+from wan_director.weights.fp8 import FP8 as FP8_CODEC
+from wan_director.weights.gguf import CODECS
+from wan_director.weights.stored import StoredWeight
 
 PARTS = {
     FP8: lambda rows, columns: (

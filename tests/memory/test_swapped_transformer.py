@@ -15,12 +15,12 @@ from wan_director.dit.model import WanDiT
 from wan_director.memory.policy import RESIDENT, BlockSwap, swapped_blocks
 from wan_director.memory.residency import Weights
 from wan_director.memory.slabs import Slabs
-from wan_director.model_loading.quantization import layers
-from wan_director.model_loading.quantization.fp8 import FP8
-from wan_director.model_loading.quantization.stored import StoredWeight
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.guidance import CFG
 from wan_director.sampling.step import NoiseLevel
+from wan_director.weights import layers
+from wan_director.weights.fp8 import FP8
+from wan_director.weights.stored import StoredWeight
 
 CPU = torch.device("cpu")
 PINNED = 10**9

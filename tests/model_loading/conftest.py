@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from wan_director.model_loading.safetensors_file import DTYPE_BITS
+from wan_director.model_loading.files.checkpoint import DTYPE_BITS
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 

@@ -18,19 +18,20 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit, load_text_encoder, load_vae
-from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.describe import describe
-from wan_director.model_loading.detect import inspect_checkpoint
 from wan_director.model_loading.footprint import loaded_bytes
+from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.precision import Precision
-from wan_director.model_loading.quantization import fp8_compute
-from wan_director.model_loading.quantization.casting import CASTINGS, cast_matrix, is_cast, use_fp8_compute
-from wan_director.model_loading.quantization.fp8 import FP8, FP8_STORED
-from wan_director.model_loading.quantization.int8 import INT8
-from wan_director.model_loading.quantization.layers import Linear
-from wan_director.model_loading.quantization.stored import StoredWeight
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
+from wan_director.weights import fp8_compute
+from wan_director.weights.casting import CASTINGS, cast_matrix, is_cast
+from wan_director.weights.fp8 import FP8, FP8_STORED
+from wan_director.weights.int8 import INT8
+from wan_director.weights.layers import Linear
+from wan_director.weights.multiplication import use_fp8_compute
+from wan_director.weights.stored import StoredWeight
 
 from .conftest import random_weights
 

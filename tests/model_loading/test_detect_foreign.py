@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wan_director.common.errors import CheckpointError
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.detect import inspect_checkpoint
 from wan_director.model_loading.key_maps.layouts import LAYOUTS
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 
 SD_UNET = ("input_blocks.0.0.weight", "middle_block.0.in_layers.0.weight", "out.2.weight", "time_embed.0.weight")
 SD_VAE = ("encoder.conv_in.weight", "decoder.mid.block_1.conv1.weight", "decoder.conv_out.weight", "quant_conv.weight")

@@ -13,9 +13,9 @@ from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
 from wan_director.dit.config import PRESETS, DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.dit.vace import VaceModule
-from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.describe import describe
-from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.model_loading.spec import require_kind
 from wan_director.text_encoder.clip_vision import CLIP_VIT_H, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Encoder

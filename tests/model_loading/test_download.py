@@ -19,11 +19,11 @@ import pytest
 import torch
 from safetensors.torch import save
 from wan_director.common.errors import DownloadError
-from wan_director.model_loading.known_files import KnownFile
 from wan_director.model_loading.publishing import download as module
 from wan_director.model_loading.publishing import transfer
 from wan_director.model_loading.publishing.causes import of_exception
 from wan_director.model_loading.publishing.download import download
+from wan_director.model_loading.publishing.known_files import KnownFile
 
 from .hub_server import Hub, serving
 

@@ -14,9 +14,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wan_director.common.errors import CheckpointError
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.gguf_header import MAX_FIELDS, MAX_LISTED_TEXTS
-from wan_director.model_loading.safetensors_file import MAX_TENSORS
+from wan_director.model_loading.files.gguf_header import MAX_FIELDS, MAX_LISTED_TEXTS
+from wan_director.model_loading.files.safetensors_file import MAX_TENSORS
+from wan_director.model_loading.opening import open_checkpoint
 
 SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 

@@ -16,15 +16,15 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit, load_text_encoder
-from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.describe import describe
-from wan_director.model_loading.detect import inspect_checkpoint
-from wan_director.model_loading.ggml_types import BLOCK_TYPES
-from wan_director.model_loading.quantization.gguf import CODECS
-from wan_director.model_loading.quantization.gguf_blocks import SCALES
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.text_encoder.spiece import read_spiece
 from wan_director.text_encoder.tokenizer import Tokenizer
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
+from wan_director.weights.ggml_types import BLOCK_TYPES
+from wan_director.weights.gguf import CODECS
+from wan_director.weights.gguf_blocks import SCALES
 
 DIT = DiTConfig(dim=256, ffn_dim=512, heads=4, layers=2, in_channels=16, text_dim=256)
 UMT5 = UMT5Config(vocab=1100, dim=256, attention_dim=256, ffn_dim=512, heads=32, layers=2)

@@ -13,7 +13,7 @@ from wan_director.common.errors import CheckpointError, MissingFileError
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit, load_vae, model_key
-from wan_director.model_loading.checkpoint import open_checkpoint
+from wan_director.model_loading.opening import open_checkpoint
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 

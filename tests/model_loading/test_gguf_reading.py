@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from wan_director.common.errors import CheckpointError
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.ggml_types import BLOCK_TYPES
-from wan_director.model_loading.gguf_file import GgufFile
-from wan_director.model_loading.quantization.gguf import GGUF
-from wan_director.model_loading.quantization.stored import StoredWeight
+from wan_director.model_loading.files.gguf_file import GgufFile
+from wan_director.model_loading.formats.gguf import GGUF
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.weights.ggml_types import BLOCK_TYPES
+from wan_director.weights.stored import StoredWeight
 
 
 def _blocks(kind: str, *shape: int) -> tuple[np.ndarray, str]:

@@ -7,7 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-from wan_director.model_loading.known_files import FOLDERS, KNOWN_FILES, known_file, named_files, where_to_get
+from wan_director.model_loading.publishing.known_files import (
+    FOLDERS,
+    KNOWN_FILES,
+    known_file,
+    named_files,
+    where_to_get,
+)
 from wan_director.model_loading.publishing.missing import download_command, missing_file_sentence
 
 VAE = known_file("wan_2.1_vae.safetensors")

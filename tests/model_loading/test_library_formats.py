@@ -16,9 +16,9 @@ from torch import Tensor
 from wan_director.common.errors import CheckpointError
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.detect import inspect_checkpoint
-from wan_director.model_loading.quantization.layers import Linear
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
+from wan_director.weights.layers import Linear
 
 from .conftest import random_weights
 from .test_quant_formats import (

@@ -13,10 +13,10 @@ from wan_director.common.errors import CheckpointError, MissingFileError, Pairin
 from wan_director.dit.adapters import ParameterShapes
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.files.safetensors_file import SafetensorsFile
 from wan_director.model_loading.lora import check_lora, read_lora
-from wan_director.model_loading.safetensors_file import SafetensorsFile
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.vae3d import WAN_2_1_VAE, CausalVAE
 
 torch.set_num_threads(1)

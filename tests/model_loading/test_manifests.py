@@ -28,11 +28,11 @@ from wan_director.common.errors import CheckpointError
 from wan_director.dit.adapters import ParameterShapes
 from wan_director.dit.model import WanDiT
 from wan_director.dit.vace import VaceModule
-from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.describe import describe
-from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.files.checkpoint import DTYPE_BITS
 from wan_director.model_loading.lora.load import read_lora
-from wan_director.model_loading.safetensors_file import DTYPE_BITS
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.model_loading.spec import ModelSpec
 from wan_director.text_encoder.clip_vision import ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5Encoder

@@ -10,8 +10,8 @@ import pytest
 from wan_director.common.errors import PairingError
 from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
 from wan_director.dit.config import PRESETS
+from wan_director.model_loading.formats.plain import PLAIN
 from wan_director.model_loading.pairing import check_experts, check_inputs, check_pair
-from wan_director.model_loading.quantization.plain import PLAIN
 from wan_director.model_loading.spec import ModelSpec
 from wan_director.text_encoder.clip_vision import CLIP_VIT_H
 from wan_director.text_encoder.umt5 import UMT5_XXL

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from wan_director.common.errors import CheckpointError
-from wan_director.model_loading.checkpoint import open_checkpoint
+from wan_director.model_loading.opening import open_checkpoint
 
 WEIGHTS = OrderedDict(a=torch.arange(6.0).view(2, 3), b=torch.ones(4, dtype=torch.bfloat16))
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit, load_text_encoder, load_vae
-from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.describe import describe
-from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE

@@ -14,9 +14,9 @@ from wan_director.common.errors import CheckpointError
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.detect import inspect_checkpoint
-from wan_director.model_loading.quantization.fp8 import PLAIN_FP8
+from wan_director.model_loading.formats.fp8 import PLAIN_FP8
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 
 from .conftest import random_weights
 

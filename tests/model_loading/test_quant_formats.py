@@ -15,18 +15,18 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_clip_vision, load_dit, load_text_encoder, load_vae
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.detect import inspect_checkpoint
-from wan_director.model_loading.quantization import int8
-from wan_director.model_loading.quantization.casting import use_fp8_compute
-from wan_director.model_loading.quantization.layers import Embedding, Linear
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
+from wan_director.weights import int8
+from wan_director.weights.layers import Embedding, Linear
+from wan_director.weights.multiplication import use_fp8_compute
 
+from ..weights.test_quant_arithmetic import LARGEST, hadamard
 from .conftest import random_weights
-from .test_quant_arithmetic import LARGEST, hadamard
 
 # Sides are multiples of 64 where matrices are quantised, so that groups of 16, 32 and 64 fit.
 DIT = DiTConfig(dim=128, ffn_dim=192, heads=4, layers=2, text_dim=64, freq_dim=64)

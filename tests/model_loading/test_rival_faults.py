@@ -13,9 +13,9 @@ from wan_director.benchmarks import fuzz
 from wan_director.dit.adapters import AppliedAdapter, ParameterShapes, adapted
 from wan_director.dit.inputs import DitInputs
 from wan_director.model_loading.build import load_dit, load_text_encoder
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.detect import inspect_checkpoint
 from wan_director.model_loading.lora.load import read_lora
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 
 UMT5 = UMT5Config(vocab=40, dim=32, attention_dim=32, ffn_dim=64, heads=2, layers=2)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from wan_director.common.errors import CheckpointError
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.safetensors_file import MAX_HEADER_BYTES, MAX_TENSORS, MAX_VALUES, SafetensorsFile
+from wan_director.model_loading.files.safetensors_file import MAX_HEADER_BYTES, MAX_TENSORS, MAX_VALUES, SafetensorsFile
+from wan_director.model_loading.opening import open_checkpoint
 
 SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 

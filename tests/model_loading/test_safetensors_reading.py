@@ -11,9 +11,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from wan_director.common.errors import CheckpointError, MissingFileError
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.file_data import FileData
-from wan_director.model_loading.safetensors_file import TORCH_DTYPES, SafetensorsFile
+from wan_director.model_loading.files.checkpoint import TORCH_DTYPES
+from wan_director.model_loading.files.file_data import FileData
+from wan_director.model_loading.files.safetensors_file import SafetensorsFile
+from wan_director.model_loading.opening import open_checkpoint
 
 DTYPES = [dtype for dtype in TORCH_DTYPES.values() if dtype != torch.complex64]
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from wan_director.common.errors import CheckpointError
 from wan_director.common.families import WAN_2_1, WAN_2_2_5B
 from wan_director.model_loading.build import load_vae
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.vae3d import LIGHT_WAN_2_1_VAE, WAN_2_2_VAE, CausalVAE, VAEConfig
 from wan_director.vae3d.config import WAN_2_1_VAE
 

@@ -19,9 +19,9 @@ from wan_director.common.errors import CheckpointError
 from wan_director.dit.config import PRESETS, DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import check_complete, load_dit
-from wan_director.model_loading.checkpoint import open_checkpoint
 from wan_director.model_loading.describe import describe
-from wan_director.model_loading.detect import inspect_checkpoint
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 
 from .conftest import random_weights, shapes_of
 

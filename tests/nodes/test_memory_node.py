@@ -15,9 +15,9 @@ from wan_director.memory.budget import GB, Budget
 from wan_director.memory.plan import smallest_bytes
 from wan_director.memory.tensors import held_tensors
 from wan_director.model_loading.build import load_dit, load_text_encoder
-from wan_director.model_loading.checkpoint import open_checkpoint
-from wan_director.model_loading.detect import inspect_checkpoint
 from wan_director.model_loading.footprint import model_bytes
+from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.host import host, use_host

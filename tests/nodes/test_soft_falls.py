@@ -15,12 +15,12 @@ from wan_director.dit.attention import sdpa_attention, using_attention
 from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
 from wan_director.memory.policy import RESIDENT, BlockSwap
-from wan_director.model_loading.quantization import layers
 from wan_director.nodes import loaded_models, models, sampling_run, stage
 from wan_director.nodes.headless.host import HeadlessResidence, Interrupted
 from wan_director.nodes.host import host
 from wan_director.nodes.memory_settings import AUTOMATIC, MemorySettings
 from wan_director.nodes.sampling_run import SamplerSettings, run_sampler
+from wan_director.weights import layers
 
 TOO_MUCH = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 SPELLINGS = [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.__main__ import main
-from wan_director.model_loading.known_files import known_file
+from wan_director.model_loading.publishing.known_files import known_file
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import Link, parse_graph
 from wan_director.nodes.headless.runner import as_prompt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ....model_loading.known_files import KnownFile
+from ....model_loading.publishing.known_files import KnownFile
 from ..model_paths import Folders, extra_model_paths, joined, models_in, models_of_comfyui
 
 DEFAULT_MODELS = Path("models")

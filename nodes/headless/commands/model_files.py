@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from ....common.errors import CheckpointError, MissingFileError
 from ....common.printable import printable_name
 from ....model_loading.build import check_complete
-from ....model_loading.checkpoint import open_checkpoint
 from ....model_loading.describe import describe
-from ....model_loading.detect import inspect_checkpoint
-from ....model_loading.foreign import is_lora
-from ....model_loading.known_files import KNOWN_FILES, KnownFile, named_files
 from ....model_loading.lora import describe_lora
+from ....model_loading.opening import open_checkpoint
 from ....model_loading.publishing.download import download as fetch
+from ....model_loading.publishing.known_files import KNOWN_FILES, KnownFile, named_files
 from ....model_loading.publishing.transfer import OnBytes
+from ....model_loading.recognition.detect import inspect_checkpoint
+from ....model_loading.recognition.foreign import is_lora
 from .folders import download_folder
 from .session import Session
 from .terminal import say, shows_progress

@@ -10,8 +10,7 @@ import torch
 import yaml
 from safetensors.torch import save
 from wan_director.__main__ import main
-from wan_director.model_loading import known_files
-from wan_director.model_loading.publishing import missing
+from wan_director.model_loading.publishing import known_files, missing
 
 from ...model_loading.hub_server import Hub, serving
 

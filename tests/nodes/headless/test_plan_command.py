@@ -340,9 +340,9 @@ def test_what_would_fit_fits_and_nothing_more():
 
 def test_weights_before_and_after_the_download_are_the_same(models):
     """The bytes of a model known only by its preset, and of a file with these weights."""
-    from wan_director.model_loading.checkpoint import open_checkpoint
-    from wan_director.model_loading.detect import inspect_checkpoint
     from wan_director.model_loading.footprint import model_bytes
+    from wan_director.model_loading.opening import open_checkpoint
+    from wan_director.model_loading.recognition.detect import inspect_checkpoint
 
     checkpoint = open_checkpoint(models / "diffusion_models" / "vace.safetensors")
     spec = inspect_checkpoint(checkpoint)

@@ -1,0 +1,1 @@
+"""How files store weights: one reader per format, listed in `weight_formats.WEIGHT_FORMATS`."""

@@ -1,0 +1,187 @@
+"""The published files this version runs: where each comes from and where it belongs."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Literal, NamedTuple
+
+from ..key_maps.layouts import Kind
+
+FileKind = Literal[Kind, "lora"]
+
+FOLDERS: dict[FileKind, str] = {
+    "dit": "models/diffusion_models",
+    "vae": "models/vae",
+    "text_encoder": "models/text_encoders",
+    "clip_vision": "models/clip_vision",
+    "vace_module": "models/diffusion_models",
+    "lora": "models/loras",
+}
+"""Where ComfyUI looks for each kind."""
+
+_WAN_2_1 = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
+_WAN_2_2 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
+_WRAPPER = "Kijai/WanVideo_comfy"
+_WRAPPER_FP8 = "Kijai/WanVideo_comfy_fp8_scaled"
+_FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
+_FEW_STEPS_I2V = "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors"
+_I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors"
+_CAUSVID_1_3B = "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
+
+
+class KnownFile(NamedTuple):
+    """One published file; `what` says what it is in a user's words.
+
+    `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that.
+    """
+
+    name: str
+    kind: FileKind
+    what: str
+    repo: str
+    path_in_repo: str
+    size_bytes: int
+    sha256: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """Folder inside ComfyUI (or the models folder's parent) the file belongs in."""
+        return FOLDERS[self.kind]
+
+
+def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN_2_1) -> KnownFile:
+    folder = f"split_files/{FOLDERS[kind].removeprefix('models/')}/"
+    if repo == _WRAPPER:
+        folder = "Lightx2v/" if name.startswith("lightx2v") else ""
+    if repo == _WRAPPER_FP8:
+        folder = "I2V/"
+    exact = _EXACT.get(name, (round(size_gb * 1e9), None))
+    return KnownFile(name, kind, what, repo, folder + name, *exact)
+
+
+# Name -> size and sha256, as the Hub announces them and several public lists of model files repeat them.
+_EXACT = {
+    "wan_2.1_vae.safetensors": (
+        253_815_318, "2fc39d31359a4b0a64f55876d8ff7fa8d780956ae2cb13463b0223e15148976b"),
+    "wan2.2_vae.safetensors": (
+        1_409_400_960, "e40321bd36b9709991dae2530eb4ac303dd168276980d3e9bc4b6e2b75fed156"),
+    "Wan2_1_VAE_bf16.safetensors": (
+        253_806_278, "1ab9a32cc2c740f6e39d80d367ce5dcc28db8c71b79b28670546b8973e9d75f9"),
+    "umt5_xxl_fp8_e4m3fn_scaled.safetensors": (
+        6_735_906_897, "c3355d30191f1f066b26d93fba017ae9809dce6c627dda5f6a66eaa651204f68"),
+    "clip_vision_h.safetensors": (
+        1_264_219_396, "64a7ef761bfccbadbaa3da77366aac4185a6c58fa5de5f589b42a65bcc21f161"),
+    "wan2.2_ti2v_5B_fp16.safetensors": (
+        9_999_658_848, "456f901338bd9eadbded3828b819109a9b68e8a525ca5cf8d0049a69fcfeca1e"),
+    "wan2.1_i2v_480p_14B_fp16.safetensors": (
+        32_791_377_504, "27988f6b510eb8d5fdd7485671b54897f8683f2bba7a772c5671be21d3491253"),
+    "wan2.1_flf2v_720p_14B_fp16.safetensors": (
+        32_792_693_440, "bf4ac25667d00f53f49df02c5771f5aa7801c1dcb9b3ccade1407687c426d030"),
+    "wan2.1_fun_inp_1.3B_bf16.safetensors": (
+        3_128_957_992, "8495d2b1673ffb18abb548a64ff3b0e4bd367734f653096f7a8a3ad46954d511"),
+    "wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors": (
+        14_293_923_632, "cad711ae211c8b23455ec68cd6a190a33a3d874234a77eb57266d73f8f0e6c9f"),
+    "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors": (
+        14_293_923_632, "e71b96d7c82e638694c5e7fb98fac4bfb0e4ddc5fbbb4b1df40da8f0f1278a97"),
+    "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors": (
+        14_294_742_832, "6122e79d55e0f235698d11d657f3b196c5273c830da00b2b013c5a048d5e6a42"),
+    "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors": (
+        14_294_742_832, "5471a457b6ac404202a5fbe6c11595a3d5641fc766b00f38763f72303fffc21e"),
+    "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors": (
+        1_226_977_424, "698321cb86bd30c4af06c9b84e656a1048c8cb54e06d50694536fb5de37fde41"),
+    "wan2.2_t2v_lightx2v_4steps_lora_v1.1_low_noise.safetensors": (
+        1_226_977_424, "ec95216e614b3c132c11bfb387b11feedf62163150ccc9068bca8a189771e75a"),
+    "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors": (
+        1_226_977_424, "d176c808d6fc461999b68e321efcb7501b20b8c3797523ed0df14f7d1deff11e"),
+    "wan2.2_i2v_lightx2v_4steps_lora_v1_low_noise.safetensors": (
+        1_226_977_424, "024f21de095bc8fad9809ded3e9e49a2e170dcf27075da8145ba7d60d8aab7f9"),
+    _FEW_STEPS_I2V: (
+        738_005_744, "85c4a61c30e0497aa44b91d93a893b624708461a56fe5485183b28fa07e2dfb3"),
+}  # fmt: skip
+
+# Sizes: parameters x bytes each (see the model table of the Wan reports); the header adds under 0.2 MB. Of some LoRAs
+# and of Wan-Alpha they are round figures.
+KNOWN_FILES = (
+    _file("wan2.1_t2v_1.3B_bf16.safetensors", "dit", "Wan 2.1 text to video, 1.3B", 2.838),
+    _file("wan2.1_t2v_1.3B_fp16.safetensors", "dit", "Wan 2.1 text to video, 1.3B", 2.838),
+    _file("wan2.1_t2v_14B_bf16.safetensors", "dit", "Wan 2.1 text to video, 14B", 28.577),
+    _file("wan2.1_t2v_14B_fp16.safetensors", "dit", "Wan 2.1 text to video, 14B", 28.577),
+    _file("wan2.1_t2v_14B_fp8_scaled.safetensors", "dit", "Wan 2.1 text to video, 14B, in fp8", 14.291),
+    _file("wan2.1_i2v_480p_14B_bf16.safetensors", "dit", "Wan 2.1 image to video at 480p, 14B", 32.790),
+    _file("wan2.1_i2v_480p_14B_fp16.safetensors", "dit", "Wan 2.1 image to video at 480p, 14B", 32.790),
+    _file("wan2.1_i2v_720p_14B_bf16.safetensors", "dit", "Wan 2.1 image to video at 720p, 14B", 32.790),
+    _file("wan2.1_i2v_720p_14B_fp16.safetensors", "dit", "Wan 2.1 image to video at 720p, 14B", 32.790),
+    _file("wan2.1_flf2v_720p_14B_fp16.safetensors", "dit", "Wan 2.1 first and last frame to video, 14B", 32.791),
+    _file("wan2.1_vace_1.3B_fp16.safetensors", "dit", "Wan 2.1 VACE, 1.3B", 4.308),
+    _file("wan2.1_vace_14B_fp16.safetensors", "dit", "Wan 2.1 VACE, 14B", 34.675),
+    _file("wan2.2_ti2v_5B_fp16.safetensors", "dit", "Wan 2.2 text and image to video, 5B", 10.000, _WAN_2_2),
+    _file("wan2.2_t2v_high_noise_14B_fp16.safetensors", "dit", "Wan 2.2 text to video, expert", 28.577, _WAN_2_2),
+    _file("wan2.2_t2v_low_noise_14B_fp16.safetensors", "dit", "Wan 2.2 text to video, expert", 28.577, _WAN_2_2),
+    _file("wan2.2_i2v_high_noise_14B_fp16.safetensors", "dit", "Wan 2.2 image to video, expert", 28.578, _WAN_2_2),
+    _file("wan2.2_i2v_low_noise_14B_fp16.safetensors", "dit", "Wan 2.2 image to video, expert", 28.578, _WAN_2_2),
+    *(
+        _file(
+            f"wan2.2_{task}_{noise}_noise_14B_fp8_scaled.safetensors", "dit", f"Wan 2.2 {title}, expert, in fp8",
+            14.294, _WAN_2_2,
+        )
+        for task, title in (("t2v", "text to video"), ("i2v", "image to video"), ("fun_inpaint", "Fun-InP"))
+        for noise in ("high", "low")
+    ),
+    _file("wan2.1_fun_inp_1.3B_bf16.safetensors", "dit", "Wan 2.1 Fun-InP, 1.3B", 3.129),
+    _file(_I2V_FP8, "dit", "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
+    _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", "vace_module", "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
+    _file("Wan2_1-VACE_module_14B_bf16.safetensors", "vace_module", "VACE for Wan T2V 14B", 6.098, _WRAPPER),
+    _file("wan_2.1_vae.safetensors", "vae", "the VAE of Wan 2.1 and of Wan 2.2 14B", 0.254),
+    _file("wan2.2_vae.safetensors", "vae", "the VAE of Wan 2.2 TI2V-5B", 1.409, _WAN_2_2),
+    _file("Wan2_1_VAE_bf16.safetensors", "vae", "the VAE of Wan 2.1 and 2.2 14B, in bf16", 0.254, _WRAPPER),
+    _file("wan_alpha_2.1_vae_rgb_channel.safetensors", "vae", "the VAE of Wan-Alpha for the colours", 0.254),
+    _file("wan_alpha_2.1_vae_alpha_channel.safetensors", "vae", "the VAE of Wan-Alpha for the transparency", 0.254),
+    _file("umt5_xxl_fp16.safetensors", "text_encoder", "the text encoder of all Wan models", 11.362),
+    _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", "text_encoder", "the text encoder of all Wan models, in fp8", 6.74),
+    _file("clip_vision_h.safetensors", "clip_vision", "the picture encoder of Wan 2.1 image to video", 1.264),
+    _file(_FEW_STEPS, "lora", "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.613, _WRAPPER),
+    _file(_FEW_STEPS_I2V, "lora", "a LoRA for 4 steps, for Wan 2.1 image to video 14B", 0.738, _WRAPPER),
+    *(
+        _file(
+            f"wan2.2_{task}_lightx2v_4steps_lora_{version}_{noise}_noise.safetensors", "lora",
+            f"a LoRA for 4 steps, for the {noise}-noise expert of Wan 2.2 {title}", 1.227, _WAN_2_2,
+        )
+        for task, version, title in (("t2v", "v1.1", "text to video"), ("i2v", "v1", "image to video"))
+        for noise in ("high", "low")
+    ),
+    _file("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", "lora", "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
+    _file(_CAUSVID_1_3B, "lora", "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
+    _file("wan_alpha_2.1_rgba_lora.safetensors", "lora", "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.303),
+)  # fmt: skip
+
+EXAMPLES: dict[FileKind, str] = {
+    "dit": "wan2.1_t2v_1.3B_bf16.safetensors",
+    "vae": "wan_2.1_vae.safetensors",
+    "text_encoder": "umt5_xxl_fp16.safetensors",
+    "clip_vision": "clip_vision_h.safetensors",
+    "vace_module": "Wan2_1-VACE_module_14B_bf16.safetensors",
+    "lora": _FEW_STEPS,
+}
+"""A file to name when another is needed."""
+
+
+def known_file(name: str) -> KnownFile | None:
+    """The published file called `name`, in any folder and with either kind of slash."""
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return next((file for file in KNOWN_FILES if file.name == base), None)
+
+
+def named_files(name: str) -> list[KnownFile]:
+    """The published files that a user may mean by `name`: the one with that name, in any case and with or without its
+    ending; else those whose names are alike, the likeliest first."""
+    plain = {file.name.lower().removesuffix(".safetensors"): file for file in KNOWN_FILES}
+    wanted = name.strip().replace("\\", "/").rsplit("/", 1)[-1].lower().removesuffix(".safetensors")
+    if wanted in plain:
+        return [plain[wanted]]
+    return [plain[near] for near in difflib.get_close_matches(wanted, plain, n=3, cutoff=0.7)]
+
+
+def where_to_get(kind: FileKind) -> str:
+    """'NAME (repository REPO on the Hugging Face Hub) into FOLDER' for the usual file of a kind."""
+    file = known_file(EXAMPLES[kind])
+    return f"{file.name} (repository {file.repo} on the Hugging Face Hub) into {file.folder}"

@@ -1,1 +1,0 @@
-"""How weights are stored: one module per format, listed in `weight_formats.WEIGHT_FORMATS`."""

@@ -1,0 +1,245 @@
+"""From the shapes of official tensors to the configuration the module is built with."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from ...common.errors import CheckpointError
+from ...dit.config import PATCH, DiTConfig
+from ...text_encoder.clip_vision import ClipVisionConfig
+from ...text_encoder.umt5 import UMT5Config
+from ...vae3d.config import VAEConfig
+from ..files.checkpoint import TensorInfo
+from ..key_maps.renaming import Source
+from ..publishing.known_files import where_to_get
+
+HEADS_KEY = "wan_director.heads"
+_DIT_HEAD_DIM = 128  # in every published Wan transformer
+_CLIP_HEAD_DIM = 80  # in ViT-H
+_MAX_LAYERS = 200
+_LEVELS_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # only the VAE of Wan 2.2 has levels
+
+
+class Tensors:
+    """Shapes of a file's tensors under their official names; `infos` has them under the file's own."""
+
+    def __init__(self, file_name: str, infos: Mapping[str, TensorInfo], sources: Mapping[str, Source]) -> None:
+        self.file_name = file_name
+        self.keys = sources.keys()
+        self.infos = infos
+        self._sources = sources
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Shape of the official tensor `key`.
+
+        Raises:
+            CheckpointError: it is not in the file.
+        """
+        source = self._sources.get(key)
+        shapes = [self.infos[part].shape for part in source.keys if part in self.infos] if source else []
+        if not shapes:
+            raise CheckpointError(f"{self.file_name} lacks the tensor {key!r}: it is incomplete; download it again.")
+        if source.transposed:
+            return shapes[0][::-1]
+        return (sum(shape[0] for shape in shapes), *shapes[0][1:]) if len(shapes) > 1 else shapes[0]
+
+    def size(self, key: str, dimension: int) -> int:
+        """One dimension of the official tensor `key`, at least 1."""
+        shape = self.shape(key)
+        if not -len(shape) <= dimension < len(shape) or shape[dimension] < 1:
+            raise CheckpointError(
+                f"{self.file_name} is no usable model: its tensor {key!r} has the shape {list(shape)}."
+            )
+        return shape[dimension]
+
+    def count(self, stem: str) -> int:
+        """Number of layers `stem`0., `stem`1., ... (one more than the highest, so that gaps are found on loading)."""
+        found = (re.match(re.escape(stem) + r"(\d{1,6})\.", key) for key in self.keys)
+        layers = 1 + max((int(number[1]) for number in found if number), default=-1)
+        if not 1 <= layers <= _MAX_LAYERS:
+            raise CheckpointError(f"{self.file_name} has {layers} layers {stem!r}, which no Wan model has.")
+        return layers
+
+
+def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """A transformer.
+
+    Raises:
+        CheckpointError: the shapes are those of no such model.
+    """
+    dim = tensors.size("patch_embedding.weight", 0)
+    if tensors.shape("patch_embedding.weight")[2:] != PATCH:
+        raise CheckpointError(
+            f"{tensors.file_name} cuts its video into patches {list(tensors.shape('patch_embedding.weight')[2:])}; "
+            f"Wan's are {list(PATCH)}. Use the file of another publisher."
+        )
+    has_clip = "img_emb.proj.1.weight" in tensors.keys
+    has_vace = "vace_patch_embedding.weight" in tensors.keys
+    return DiTConfig(
+        dim=dim,
+        ffn_dim=tensors.size("blocks.0.ffn.0.weight", 0),
+        heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
+        layers=tensors.count("blocks."),
+        in_channels=tensors.size("patch_embedding.weight", 1),
+        out_channels=tensors.size("head.head.weight", 0) // math.prod(PATCH),
+        text_dim=tensors.size("text_embedding.0.weight", 1),
+        freq_dim=tensors.size("time_embedding.0.weight", 1),
+        clip_dim=tensors.size("img_emb.proj.1.weight", 1) if has_clip else None,
+        clip_tokens=tensors.size("img_emb.emb_pos", 1) if "img_emb.emb_pos" in tensors.keys else None,
+        **(_read_vace(tensors, tensors.count("blocks.")) if has_vace else {}),
+    )
+
+
+def read_vace_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """VACE blocks by themselves; `layers` are then only they. Errors as `read_dit`."""
+    dim = tensors.size("vace_patch_embedding.weight", 0)
+    blocks = tensors.count("vace_blocks.")
+    return DiTConfig(
+        dim=dim,
+        ffn_dim=tensors.size("vace_blocks.0.ffn.0.weight", 0),
+        heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
+        layers=blocks,
+        **_read_vace(tensors, blocks),
+    )
+
+
+def _read_vace(tensors: Tensors, layers: int) -> dict[str, int]:
+    blocks = tensors.count("vace_blocks.")
+    if blocks > layers:
+        raise CheckpointError(
+            f"{tensors.file_name} has {blocks} VACE blocks for {layers} blocks, which no Wan model has: it is damaged; "
+            "download it again."
+        )
+    return {"vace_blocks": blocks, "vace_channels": tensors.size("vace_patch_embedding.weight", 1)}
+
+
+def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
+    """A video autoencoder.
+
+    Raises:
+        CheckpointError: the shapes are those of no such model.
+    """
+    if _LEVELS_KEY in tensors.keys:
+        return _read_vae_levels(tensors)
+    _refuse_other_pictures(tensors)
+    base = tensors.size("encoder.conv1.weight", 0)
+    decoder_base = tensors.size("decoder.head.0.gamma", 0)
+    levels: list[list[int]] = [[]]  # channels after each residual block, per level
+    temporal: list[bool] = []
+    for index in range(tensors.count("encoder.downsamples.")):
+        stem = f"encoder.downsamples.{index}."
+        if stem + "resample.1.weight" in tensors.keys:
+            levels.append([])
+            temporal.append(stem + "time_conv.weight" in tensors.keys)
+        else:
+            levels[-1].append(tensors.size(stem + "residual.6.weight", 0))
+    if not all(levels) or any(level[-1] % base for level in levels):
+        raise _wrong_vae(tensors)
+    return VAEConfig(
+        base_channels=base,
+        latent_channels=tensors.size("conv2.weight", 0),
+        channel_multipliers=tuple(level[-1] // base for level in levels),
+        residual_blocks=len(levels[0]),
+        temporal_downsample=tuple(temporal),
+        decoder_base_channels=None if decoder_base == base else decoder_base,
+    )
+
+
+def _refuse_other_pictures(tensors: Tensors) -> None:
+    """Refuses VAEs of the 2.1 form that take or give other pictures than three colours at the usual size."""
+    outputs, inputs = tensors.size("decoder.head.2.weight", 0), tensors.size("encoder.conv1.weight", 1)
+    if (inputs, outputs) == (3, 3):
+        return
+    enlarged = f": it decodes pictures of {math.isqrt(outputs // 3)} times the size" if outputs in (12, 27, 48) else ""
+    raise CheckpointError(
+        f"{tensors.file_name} is a variant of the Wan 2.1 VAE with {inputs} picture channels in and {outputs} out, "
+        f"where 3 and 3 are needed{enlarged}. This version does not run those. Get {where_to_get('vae')}."
+    )
+
+
+def _read_vae_levels(tensors: Tensors) -> VAEConfig:
+    """The form of Wan 2.2: levels of residual blocks, each but the last with a resampling at its end."""
+    base = tensors.size("encoder.conv1.weight", 0)
+    decoder_base = tensors.size("decoder.head.0.gamma", 0)
+    stems = [f"encoder.downsamples.{level}.downsamples." for level in range(tensors.count("encoder.downsamples."))]
+    blocks = tensors.count(stems[-1])
+    widths = [tensors.size(stem + "0.residual.6.weight", 0) for stem in stems]
+    channels = tensors.size("encoder.conv1.weight", 1)
+    patch = math.isqrt(channels // 3)
+    if any(width % base for width in widths) or 3 * patch**2 != channels:
+        raise _wrong_vae(tensors)
+    return VAEConfig(
+        base_channels=base,
+        latent_channels=tensors.size("conv2.weight", 0),
+        channel_multipliers=tuple(width // base for width in widths),
+        residual_blocks=blocks,
+        temporal_downsample=tuple(f"{stem}{blocks}.time_conv.weight" in tensors.keys for stem in stems[:-1]),
+        decoder_base_channels=None if decoder_base == base else decoder_base,
+        patch_size=patch,
+        level_shortcuts=True,
+    )
+
+
+def _wrong_vae(tensors: Tensors) -> CheckpointError:
+    return CheckpointError(f"{tensors.file_name} has the names of the Wan VAE but not its structure: use another file.")
+
+
+def read_umt5(tensors: Tensors, metadata: Mapping[str, str]) -> UMT5Config:
+    """A text encoder.
+
+    Raises:
+        CheckpointError: the shapes are those of no such model.
+    """
+    bias = "blocks.0.pos_embedding.embedding.weight"
+    width, heads = tensors.size("blocks.0.attn.q.weight", 0), tensors.size(bias, 1)
+    if width % heads:
+        raise CheckpointError(f"{tensors.file_name} has {heads} heads for a width of {width}: download it again.")
+    return UMT5Config(
+        vocab=tensors.size("token_embedding.weight", 0),
+        dim=tensors.size("token_embedding.weight", 1),
+        attention_dim=width,
+        ffn_dim=tensors.size("blocks.0.ffn.fc1.weight", 0),
+        heads=heads,
+        layers=tensors.count("blocks."),
+        buckets=tensors.size(bias, 0),
+    )
+
+
+def read_clip(tensors: Tensors, metadata: Mapping[str, str]) -> ClipVisionConfig:
+    """A CLIP vision encoder.
+
+    Raises:
+        CheckpointError: the shapes are those of no such model.
+    """
+    dim = tensors.size("cls_embedding", -1)
+    patch = tensors.size("patch_embedding.weight", -1)
+    side = math.isqrt(tensors.size("pos_embedding", -2) - 1)
+    return ClipVisionConfig(
+        image_size=side * patch,
+        patch=patch,
+        dim=dim,
+        heads=_heads(tensors, metadata, dim, _CLIP_HEAD_DIM),
+        layers=tensors.count("transformer."),
+        mlp_dim=tensors.size("transformer.0.mlp.0.weight", 0),
+        embed_dim=tensors.size("head", 1),
+    )
+
+
+def _heads(tensors: Tensors, metadata: Mapping[str, str], dim: int, head_dim: int) -> int:
+    """The number of attention heads, which no shape tells: from the file's metadata, else by the published width."""
+    written = metadata.get(HEADS_KEY)
+    if written is None and dim % head_dim == 0:
+        return dim // head_dim
+    if written is not None and re.fullmatch(r"[1-9]\d{0,3}", written) and dim % int(written) == 0:
+        return int(written)
+    if written is None:
+        raise CheckpointError(
+            f"{tensors.file_name} has the width {dim}, which is no multiple of {head_dim}, and does not say its number "
+            f"of heads ({HEADS_KEY} in its metadata): use a published Wan model."
+        )
+    raise CheckpointError(
+        f"{tensors.file_name} has the width {dim} and claims {written[:20]!r} as its number of heads ({HEADS_KEY} in "
+        "its metadata), which does not divide it: the file is damaged; get it again."
+    )

@@ -1,0 +1,101 @@
+"""The sentences for files that are no model this version loads: what they are, as far as their names tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ...common.errors import CheckpointError
+from ..files.checkpoint import Checkpoint, TensorInfo
+from ..formats.weight_formats import known_quantisation, name_quantisation
+from ..key_maps.layouts import Kind
+from ..kinds import MODEL_KINDS
+from ..lora.kin import other_adapter
+from ..publishing.known_files import EXAMPLES, FOLDERS, where_to_get
+from .foreign import SIGNATURES, Signature, match
+from .variants import WAN_VARIANTS
+
+# Pieces of names that stay where a quantised file renames or joins its matrices.
+_REMAINS = (
+    Signature("a Wan diffusion model", "dit", ("patch_embedding.", "blocks.0.", "scale_shift_table")),
+    Signature("a Wan diffusion model", "dit", ("patch_embedding.", "blocks.0.", "head.modulation")),
+    Signature("a T5 or UMT5 text encoder", "text_encoder", ("encoder.block.0.layer.0.",)),
+    Signature("a T5 or UMT5 text encoder", "text_encoder", ("token_embedding.", "blocks.0.attn.")),
+)
+
+
+def unknown_file(checkpoint: Checkpoint, names: Iterable[str]) -> CheckpointError:
+    """The error for a file whose tensors, called `names`, are those of no model here."""
+    name, names = checkpoint.path.name, sorted(names)
+    variant = match(WAN_VARIANTS, names)
+    if variant is not None:
+        return CheckpointError(
+            f"{name} is a part of {variant.title}, not a whole model, and is not supported yet by this version. "
+            f"Get {where_to_get('dit')}."
+        )
+    preview = _preview_autoencoder(checkpoint.tensors)
+    if preview is not None:
+        return CheckpointError(
+            f"{name} is {preview}, a tiny autoencoder for previews of Wan, which this version does not use: its "
+            f"previews need no file. As the VAE get {where_to_get('vae')}."
+        )
+    quantisation, remains = known_quantisation(checkpoint.tensors), match(_REMAINS, names)
+    if quantisation is not None and remains is not None:
+        return _not_supported(name, remains.title, quantisation, remains.kind)
+    signature = match(SIGNATURES, names)
+    if signature is None and other_adapter(names) is not None:
+        return addition(name, names)
+    if signature is None:
+        first = names[0] if names else "none"
+        stored = f", stored as {quantisation}" if quantisation is not None else ""
+        return CheckpointError(
+            f"{name} is no Wan model, and nothing else known here ({len(names):,} tensors, first: "
+            f"{first[:80]!r}{stored}). Get {where_to_get('dit')}."
+        )
+    return CheckpointError(
+        f"{name} is {signature.title}, which does not belong to Wan 2.1. Get {where_to_get(signature.kind or 'dit')}."
+    )
+
+
+def addition(name: str, names: Iterable[str]) -> CheckpointError:
+    """The error for a LoRA, or an adapter of its kin, that was chosen as a model."""
+    other = other_adapter(names)
+    title = f"a {other[0]} adapter (kin of a LoRA)" if other is not None else "a LoRA"
+    return CheckpointError(
+        f"{name} is {title}, an addition to a model and not a model itself: put it into models/loras and choose it in "
+        f"Wan LoRA. Here choose a full model, for example {EXAMPLES['dit']}."
+    )
+
+
+def unreadable_format(
+    checkpoint: Checkpoint, kind: Kind, title: str | None, numbers: Mapping[str, TensorInfo]
+) -> CheckpointError:
+    """The error for a model of this kind whose `numbers` are stored in a way this version does not read."""
+    return _not_supported(
+        checkpoint.path.name, title or MODEL_KINDS[kind].published_title, name_quantisation(numbers), kind
+    )
+
+
+def more_than_known(name: str, title: str, parts: Sequence[str]) -> CheckpointError:
+    """The error for a transformer with tensors, `parts`, that the model whose other tensors it has does not use."""
+    owners = sorted({key.rpartition(".")[0] or key for key in parts}, key=lambda owner: (owner.count("."), owner))
+    places = f"{owners[0]!r}" + (f" and {len(owners) - 1} other places" if len(owners) > 1 else "")
+    return CheckpointError(
+        f"{name} is built on {title}, but has {len(parts)} tensors more than that ({places}): it is a variant of Wan "
+        f"not known here, and without them it would make wrong videos. Get {where_to_get('dit')}."
+    )
+
+
+def _not_supported(name: str, title: str, quantisation: str, kind: Kind) -> CheckpointError:
+    return CheckpointError(
+        f"{name} is {title} stored as {quantisation}, which is not supported yet by this version. Use the bf16 or fp16 "
+        f"file of the same model (usually in {FOLDERS[kind]})."
+    )
+
+
+def _preview_autoencoder(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """TAEHV by the widths of Wan's latents, and by its convolutions that see the frame before as well."""
+    latent = next((info.shape for key, info in tensors.items() if key.endswith("decoder.1.weight")), ())
+    memory = next((info.shape for key, info in tensors.items() if key.endswith("decoder.3.conv.0.weight")), ())
+    sees_two = len(memory) == 4 and memory[1] == 2 * memory[0]
+    versions = {16: "TAEHV (as taew2_1)", 48: "TAEHV (as taew2_2)"}
+    return versions.get(latent[1]) if sees_two and len(latent) == 4 else None

@@ -1,0 +1,258 @@
+"""Models that share Wan's transformer but not what it is given: recognised, named, and run or refused.
+
+The header's own word counts first, then names and shapes of tensors. Several models have exactly the tensors of a plain
+one; where the header is silent only their file's name can tell, and it is said to be no more than that.
+
+Sources of names and shapes: comfy/model_detection.py of ComfyUI 0.33.0, diffsynth 2.1.12, diffusers 0.42.1, and the
+published files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ...common.errors import CheckpointError
+from ...dit.config import DiTConfig
+from ..publishing.known_files import where_to_get
+from .foreign import Signature, match
+
+# By the names only they carry; the first that matches names the file.
+WAN_VARIANTS = (
+    Signature("Wan 2.2 S2V (speech to video)", "dit", ("casual_audio_encoder.",)),
+    Signature("Wan 2.2 S2V (speech to video)", "dit", ("audio_injector.",)),
+    Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
+    Signature("Wan 2.2 Animate", "dit", ("pose_patch_embedding.weight",)),
+    Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
+    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.",)),
+    Signature("Wan Fun-Camera", "dit", ("control_adapter.conv.weight",)),
+    Signature("SCAIL-2", "dit", ("patch_embedding_mask.",)),
+    Signature("SCAIL", "dit", ("patch_embedding_pose.",)),
+    # Before the reference picture, which Dancer may have too.
+    Signature("Wan-Dancer", "dit", ("patch_embedding_global.",)),
+    Signature("Wan-Dancer", "dit", ("music_injector.",)),
+    Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
+    Signature("Uni3C (camera control)", "dit", ("controlnet_patch_embedding.",)),
+    Signature("SteadyDancer", "dit", ("condition_embedding_align.",)),
+    Signature("Lynx", "dit", (".ip_adapter.to_k_ip.",)),
+    Signature("Lynx", "dit", (".ref_adapter.to_k_ref.",)),
+    Signature("FantasyTalking", "dit", (".cross_attn.processor.",)),
+    Signature("UniAnimate", "dit", ("dwpose_embedding.",)),
+    Signature("Ovi (video with sound)", "dit", (".k_fusion.",)),
+    Signature("FlashVSR", "dit", ("LQ_proj",)),
+    Signature("FastWan with sparse attention (VSA)", "dit", (".to_gate_compress.",)),
+    Signature("Wan Fun-Control with a reference image", "dit", ("ref_conv.weight",)),
+    Signature("ReCamMaster", "dit", ("blocks.0.cam_encoder.",)),
+    Signature("SkyReels-V2 DF", "dit", ("fps_projection.",)),
+)
+
+# (input channels, output channels) of Wan transformers that need conditioning this version does not have.
+_BY_CHANNELS = {
+    (148, 48): "Wan 2.2 Fun-Control 5B",
+    (100, 48): "Wan 2.2 Fun-InP 5B",
+    (96, 48): "Lucy-Edit",
+    (32, 16): "Wan Fun-Camera",
+    (48, 16): "Wan 2.1 Fun-Control",
+    (52, 16): "Wan 2.2 Fun-Control",
+    (20, 16): "SCAIL",
+}
+# (input, output) channels of text to video (and VACE), of image to video (and Fun-InP), and of TI2V-5B.
+_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 48))
+
+Base = Literal["T2V", "I2V"]
+
+
+class _SameShape(NamedTuple):
+    """A model with the tensors of a plain one.
+
+    `said`: how headers call it (lower case, letters and digits only); `pattern`: how file names do; `bases`: whose
+    tensors it has; `ignored`: what running it as the plain model leaves out. None: it cannot run so.
+    """
+
+    title: str
+    said: frozenset[str]
+    pattern: re.Pattern[str]
+    bases: tuple[Base, ...]
+    ignored: str | None
+
+
+def _same_shape(title: str, said: str, pattern: str, bases: str, ignored: str | None) -> _SameShape:
+    return _SameShape(title, frozenset(said.split()), re.compile(pattern, re.IGNORECASE), tuple(bases.split()), ignored)
+
+
+_SAME_SHAPE = (
+    _same_shape("Wan-Animate-2", "animate2 wananimate2", r"animate[-_. ]?2(?!\d)", "I2V", None),
+    _same_shape(
+        "a causal model, which makes a video part by part with a memory of the parts before",
+        "causal causalforcing selfforcing krearealtime causalwan",
+        r"causal|self[-_. ]?forcing|rolling[-_. ]?forcing|krea[-_. ]?realtime|longlive",
+        "T2V I2V",
+        None,
+    ),
+    _same_shape("Bernini-R", "bernini berninir", r"bernini", "T2V", "video to edit and its reference pictures"),
+    _same_shape("Phantom", "phantom", r"phantom", "T2V", "reference pictures"),
+    _same_shape("MoCha", "mocha", r"mocha(?![a-z])", "T2V", "source video, mask and reference pictures"),
+    _same_shape("EchoShot", "echoshot", r"echo[-_. ]?shot", "T2V", "division into shots"),
+    _same_shape("CausVid", "causvid", r"caus[-_. ]?vid", "T2V", "order of making frames (all are made at once)"),
+    _same_shape("ChronoEdit", "chronoedit", r"chrono[-_. ]?edit", "I2V", "stretched time axis"),
+    _same_shape("ATI", "ati", r"(?<![a-z])ati(?![a-z])", "I2V", "point tracks"),
+    _same_shape("Wan-Move", "wanmove move", r"wan(?:2?[-_. ]?[12])?[-_. ]?move", "I2V", "point tracks"),
+    _same_shape("MAGREF", "magref", r"magref", "I2V", "several reference pictures"),
+    _same_shape("SkyReels-A2", "skyreelsa2", r"skyreels[-_. ]?a2", "I2V", "several reference pictures"),
+    _same_shape(
+        "SkyReels-V2 DF", "skyreelsv2df df", r"skyreels.*(?<![a-z])df(?![a-z])", "T2V I2V", "noise level of each frame"
+    ),
+)
+# How headers call models that tensors tell apart anyway.
+_PLAIN = frozenset(["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp"])
+_OTHERS = {
+    "s2v": "Wan 2.2 S2V (speech to video)",
+    "animate": "Wan 2.2 Animate",
+    "humo": "HuMo",
+    "scail": "SCAIL",
+    "scail2": "SCAIL-2",
+    "wandancer": "Wan-Dancer",
+    "camera": "Wan Fun-Camera",
+    "camera22": "Wan Fun-Camera",
+}
+# Classes of the official code and of diffusers, as the config.json of a folder names them.
+_PLAIN_CLASSES = frozenset(["wan", "vacewan", "wantransformer", "wanvacetransformer", "skyreelsv2transformer"])
+_FOLDERS_FILE = re.compile(r"diffusion_pytorch_model\b.*")
+_MAX_CONFIG_BYTES = 1_000_000
+
+
+def refuse_variants(name: str, names: Mapping[str, str], said: str | None) -> None:
+    """Refuses transformers whose header or tensor names tell that they need more than this version gives.
+
+    Args:
+        name: of the file.
+        names: its tensors, see `plain_name`.
+        said: see `said_model_type`.
+
+    Raises:
+        CheckpointError: it is one; the message says which.
+    """
+    same_shape = _said_same_shape(said)
+    if same_shape is not None and same_shape.ignored is None:
+        raise unsupported_variant(name, f"{same_shape.title} (its header says so)")
+    if said in _OTHERS:
+        raise unsupported_variant(name, f"{_OTHERS[said]} (its header says so)")
+    if said is not None and same_shape is None and said not in _PLAIN:
+        raise unsupported_variant(name, f"a variant of Wan not known here, {said[:40]!r} by its header")
+    variant = match(WAN_VARIANTS, names)
+    if variant is not None:
+        raise unsupported_variant(name, variant.title)
+    if _is_vace_without_pictures(names):
+        raise unsupported_variant(name, "VACE on an image-to-video model")
+
+
+def refuse_channels(name: str, channels: tuple[int, int]) -> None:
+    """Refuses transformers with other (input, output) channels than the models this version runs.
+
+    Raises:
+        CheckpointError: the message names the model, if it is known.
+    """
+    if channels not in _SUPPORTED_CHANNELS:
+        variant = _BY_CHANNELS.get(channels, "a variant of Wan not known here")
+        raise unsupported_variant(name, f"{variant} ({channels[0]} input and {channels[1]} output channels)")
+
+
+def same_shape_notes(path: Path, config: DiTConfig, said: str | None) -> tuple[str, ...]:
+    """What to say of a transformer that runs as the plain model whose tensors it has, but is another.
+
+    Raises:
+        CheckpointError: by its name it is a model that cannot run so.
+    """
+    base: Base = "I2V" if config.image_channels else "T2V"
+    told = _said_same_shape(said)
+    if told is not None:
+        return (_note("Its header says that this is", told, base),)
+    named = _by_name(path, base) if not config.vace_blocks and config.out_channels == 16 else None
+    if named is None:
+        return ()
+    if named.ignored is None:
+        raise CheckpointError(
+            f"{path.name} is by its name {named.title}; this version does not run those, and as the plain {base} model "
+            f"whose tensors it has it would make wrong videos. If it is a plain {base} model, give the file another "
+            f"name; else get {where_to_get('dit')}."
+        )
+    return (_note("By its name this is", named, base),)
+
+
+def said_model_type(path: Path, metadata: Mapping[str, str]) -> str | None:
+    """What a file's header, or the config.json of its diffusers folder, says the model is: lower case, no marks.
+
+    None where neither says anything.
+    """
+    written = _table(metadata.get("config", "")).get("transformer")
+    kind = written.get("model_type") if isinstance(written, dict) else None
+    if isinstance(kind, str):
+        return _bare(kind)
+    return _said_beside(path)
+
+
+def unsupported_variant(name: str, title: str) -> CheckpointError:
+    """The error for a transformer of Wan that this version does not run."""
+    return CheckpointError(
+        f"{name} is {title}, which this version does not run yet. It runs the text-to-video, image-to-video, "
+        f"first-last-frame, Fun-InP and VACE models of Wan 2.1 and 2.2: get {where_to_get('dit')}."
+    )
+
+
+def _note(start: str, model: _SameShape, base: Base) -> str:
+    return f"{start} {model.title}; it runs as plain {base}, which ignores its {model.ignored}."
+
+
+def _said_same_shape(said: str | None) -> _SameShape | None:
+    return next((model for model in _SAME_SHAPE if said in model.said), None) if said else None
+
+
+def _by_name(path: Path, base: Base) -> _SameShape | None:
+    """The model a file is called after; of a file with a name that says nothing, its folders count."""
+    names = [path.name]
+    if _FOLDERS_FILE.fullmatch(path.name) or path.is_dir():
+        names += [folder.name for folder in path.parents[:2]]
+    return next(
+        (model for model in _SAME_SHAPE if base in model.bases and any(model.pattern.search(name) for name in names)),
+        None,
+    )
+
+
+def _is_vace_without_pictures(names: Mapping[str, str]) -> bool:
+    """Whether the model takes pictures of CLIP, but its VACE blocks have no attention to them."""
+    text = "\n".join(names)
+    has_vace = "vace_blocks.0." in text
+    takes_pictures = "img_emb.proj.1." in text or "image_embedder.ff." in text
+    return has_vace and takes_pictures and not re.search(r"vace_blocks\.0\.\S*(k_img|add_k_proj)\.", text)
+
+
+def _said_beside(path: Path) -> str | None:
+    """What the config.json says that the official code and diffusers write beside a model."""
+    if not path.is_dir() and not _FOLDERS_FILE.fullmatch(path.name):
+        return None
+    try:
+        config = (path if path.is_dir() else path.parent) / "config.json"
+        table = _table(config.read_text(encoding="utf-8")) if config.stat().st_size <= _MAX_CONFIG_BYTES else {}
+    except (OSError, ValueError):
+        return None
+    kind, name = table.get("model_type"), table.get("_class_name")
+    if isinstance(kind, str):
+        return _bare(kind)
+    bare = _bare(name).replace("model", "").replace("3d", "") if isinstance(name, str) else "wan"
+    return None if bare in _PLAIN_CLASSES else bare.removesuffix("transformer").removeprefix("wan")
+
+
+def _table(text: str) -> dict[str, object]:
+    """The table in a text of JSON; empty for anything else."""
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return table if isinstance(table, dict) else {}
+
+
+def _bare(word: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", word.lower())

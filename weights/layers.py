@@ -1,0 +1,96 @@
+"""The layers of quantised models: an `operations` namespace whose matrices may stay in their stored form.
+
+A layer is a plain torch layer until `store` gives it a `StoredWeight`. From then on its parts are buffers named
+`weight`, `weight_scale`, ... and move with the module; the matrix is made anew for every use and dropped after it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .fp8_compute import fp8_linear
+from .stored import Codec, StoredWeight
+
+LayerNorm = nn.LayerNorm
+GroupNorm = nn.GroupNorm
+Conv2d = nn.Conv2d
+Conv3d = nn.Conv3d
+
+
+class StoringLayer(nn.Module):
+    """What Linear and Embedding share: a weight that may be kept in a stored form."""
+
+    weight: Tensor
+    codec: Codec | None = None
+    stored_shape: tuple[int, ...] = ()
+    part_names: tuple[str, ...] = ()
+
+    def store(self, weight: StoredWeight) -> None:
+        """Replaces the weight by a stored one of the same shape."""
+        del self.weight
+        self.codec, self.stored_shape = weight.codec, weight.shape
+        self.part_names = tuple(weight.parts)
+        for name, part in weight.parts.items():
+            self.register_buffer(_buffer_name(name), part)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the weight is kept in a stored form, so that there is no plain one to add to."""
+        return self.codec is not None
+
+    def stored(self) -> StoredWeight | None:
+        """The stored weight where it is now, or None for a plain one."""
+        if self.codec is None:
+            return None
+        parts = {name: getattr(self, _buffer_name(name)) for name in self.part_names}
+        return StoredWeight(self.codec, parts, self.stored_shape)
+
+    def dense_weight(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The weight as plain numbers [rows, columns]."""
+        stored = self.stored()
+        return self.weight.to(dtype) if stored is None else stored.dense(dtype)
+
+
+class Linear(StoringLayer, nn.Linear):
+    """As torch.nn.Linear. `fp8_compute` lets fp8 matrices be multiplied in fp8, see `multiplication`."""
+
+    fp8_compute: bool = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input [..., in_features] -> [..., out_features], in the dtype of the input."""
+        stored = self.stored()
+        if stored is None:
+            return F.linear(input, self.weight, self.bias)
+        if self.fp8_compute:
+            out = fp8_linear(input, stored.parts, self.bias)
+            if out is not None:
+                return out
+        return F.linear(input, stored.dense(input.dtype), self.bias)
+
+
+class Embedding(StoringLayer, nn.Embedding):
+    """As torch.nn.Embedding. A stored table gives rows in `output_dtype`."""
+
+    output_dtype: torch.dtype = torch.float32
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input: ids [...] of int64 -> [..., embedding_dim]; only the rows asked for are dequantised."""
+        stored = self.stored()
+        if stored is None:
+            return F.embedding(input, self.weight)
+        rows = input.flatten()
+        count = self.stored_shape[0]
+        parts = {name: _rows(part, rows) if part.shape[:1] == (count,) else part for name, part in stored.parts.items()}
+        table = stored.codec.dequantize(parts, (len(rows), *self.stored_shape[1:]), self.output_dtype)
+        return table.unflatten(0, input.shape)
+
+
+def _rows(part: Tensor, rows: Tensor) -> Tensor:
+    """part[rows]; as bytes, since older versions of torch look up no fp8 (pytorch/pytorch issue 133605)."""
+    return part.view(torch.uint8)[rows].view(part.dtype) if part.element_size() == 1 else part[rows]
+
+
+def _buffer_name(part: str) -> str:
+    return part if part == "weight" else f"weight_{part}"
