@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,9 @@ def test_a_run_that_is_told_to_end_stops_between_blocks(name, models, write, pro
     prompt["6"]["inputs"] |= {"steps": 1000, "solver": "heun"}
     prompt["5"]["inputs"] |= {"width": 256, "height": 256, "frames": 33}
     arguments = ["run", str(write(prompt)), "--models", str(models), "--output", str(tmp_path / "out")]
-    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
+    # The tests may run under nohup, which would be heeded.
+    as_usual = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, preexec_fn=as_usual)
     for line in process.stderr:
         if "Loading t2v.safetensors" in line:
             break
