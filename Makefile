@@ -24,7 +24,7 @@ export OMP_NUM_THREADS ?= 2
 export OMP_WAIT_POLICY ?= passive
 export PROMPT
 # No model runs in these.
-FAST_TESTS := tests/common tests/media tests/sampling tests/workflows tests/web tests/docs tests/nodes/headless/test_graph.py \
+FAST_TESTS := tests/common tests/sampling tests/workflows tests/web tests/docs tests/nodes/headless/test_graph.py \
 	tests/nodes/headless/test_frontend_conversion.py tests/nodes/test_schemas.py tests/model_loading/test_detect_wan.py
 
 .PHONY: demo test check lint types bench clean
