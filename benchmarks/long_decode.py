@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from wan_director.common.log import logger
 from wan_director.common.shapes import latent_frames
-from wan_director.nodes.headless.host import HeadlessHost
-from wan_director.nodes.host import SavePlace, use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import SavePlace, use_host
 from wan_director.nodes.video_file import save_video
 from wan_director.vae3d import CausalVAE, VAEConfig
 

@@ -7,9 +7,9 @@ import functools
 from typing import Any
 
 from ..common.errors import InvalidInputError, PairingError
+from ..engine.memory import MemorySettings
 from .api import io, one_sentence
 from .memory import memory_input, with_memory
-from .memory_settings import MemorySettings
 from .models import WanVAE
 from .pictures import clean_clip
 from .saving.rescue import keep_frames, keep_latent

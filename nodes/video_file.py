@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..common.errors import InvalidInputError
 from ..common.log import logger
-from .host import SavePlace, host
+from .hosts.host import SavePlace, host
 from .saving.encoder import Codec, Encoder, check_codec, count_frames
 from .saving.faults import writing_to
 from .saving.whole import files_to_disk, publish, remove_leftovers, unfinished_file, unfinished_folder
@@ -153,7 +153,7 @@ def _encode(
         ended.callback(encoder.stop)
         sent = 0
         for frame in chain((first,), frames):
-            host().check_interrupt()
+            host().runtime.check_interrupt()
             pixels = _bytes(_even(frame) if kind.even_sides else frame)
             with writing_to(place.folder):
                 encoder.write(pixels)
@@ -183,7 +183,7 @@ def save_pictures(frames: Iterable[Tensor], place: SavePlace, texts: Mapping[str
         with writing_to(place.folder):
             unfinished = ended.enter_context(unfinished_folder(place.folder))
         for number, frame in enumerate(frames):
-            host().check_interrupt()
+            host().runtime.check_interrupt()
             picture = Image.fromarray(_bytes(frame))
             with writing_to(place.folder):
                 picture.save(unfinished / f"{number:05}.png", pnginfo=info if number == 0 else None, compress_level=4)

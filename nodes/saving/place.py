@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ...common.errors import InvalidInputError, OutputError
-from ..host import SavePlace, refuse_outside
+from ..hosts.host import SavePlace, refuse_outside
 from .faults import writing_to
 from .names import file_prefix
 from .whole import unfinished_file

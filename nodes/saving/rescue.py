@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import OutputError
-from ..host import SavePlace, host
+from ..hosts.host import SavePlace, host
 from ..video_file import PNG_FRAMES, save_video
 from .faults import writing_to
 from .whole import publish, unfinished_file

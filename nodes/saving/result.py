@@ -11,7 +11,7 @@ from torch import Tensor
 from ...common.errors import WanDirectorError
 from ...common.log import logger
 from ..api import io, ui
-from ..host import SavePlace, host
+from ..hosts.host import SavePlace, host
 from ..video_file import GIF, PNG_FRAMES, check_format, save_video
 from .names import NodeValues
 from .place import check_found, check_place

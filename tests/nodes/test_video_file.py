@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from wan_director.common.errors import InvalidInputError, OutputError
-from wan_director.nodes.headless.host import HeadlessHost, Interrupted
-from wan_director.nodes.host import SavePlace, use_host
+from wan_director.engine.local import Interrupted
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import SavePlace, use_host
 from wan_director.nodes.video_file import save_video
 
 COLOURS = torch.tensor([[0.8, 0.2, 0.2], [0.2, 0.7, 0.3], [0.2, 0.3, 0.9], [0.9, 0.9, 0.2]])
@@ -165,7 +166,7 @@ def test_a_write_that_fails_midway_is_named_and_leaves_nothing(place, format):
 
 
 def test_interrupted_run_leaves_nothing(place, host):
-    host.interrupted = True
+    host.runtime.interrupted = True
     with pytest.raises(Interrupted):
         save_video(colour_bars(3, 16, 16), place, format="mp4-h264", fps=8, quality=80, metadata={})
     assert list(place.folder.iterdir()) == []

@@ -15,7 +15,7 @@ from torch import Tensor
 from ....media.picture_reading import check_pictures, read_pictures
 from ... import standin as io
 from ...api import answer
-from ...host import SavePlace, host
+from ...hosts.host import SavePlace, host
 from ...saving.faults import writing_to
 from ...saving.rescue import keep_pictures
 from ...saving.result import check_file, found_place, metadata_of, saved_files
@@ -153,7 +153,7 @@ def _saved(images: Tensor, place: SavePlace, metadata: Mapping[str, Any]) -> Ite
     remove_leftovers(place.folder)
     counter = place.counter
     for index, image in enumerate(images):
-        host().check_interrupt()
+        host().runtime.check_interrupt()
         content = _png(image, texts)
         name = place.name.replace("%batch_num%", str(index))
         with writing_to(place.folder), unfinished_file(place.folder, "png") as unfinished:

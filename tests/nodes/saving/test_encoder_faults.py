@@ -9,8 +9,8 @@ import imageio_ffmpeg
 import pytest
 import torch
 from wan_director.common.errors import MissingPackageError, OutputError
-from wan_director.nodes.headless.host import HeadlessHost
-from wan_director.nodes.host import SavePlace, use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import SavePlace, use_host
 from wan_director.nodes.saving import encoder
 from wan_director.nodes.video_file import check_format, save_video
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from wan_director.nodes.headless.host import HeadlessHost
-from wan_director.nodes.host import SavePlace, use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import SavePlace, use_host
 from wan_director.nodes.saving import whole
 from wan_director.nodes.saving.encoder import count_frames
 from wan_director.nodes.saving.whole import next_number, publish, remove_leftovers, unfinished_file, unfinished_folder
