@@ -130,7 +130,7 @@ def test_out_of_memory_while_the_loras_are_attached(monkeypatch, caplog):
     def failing(*arguments):
         attempts.append(arguments)
         if len(attempts) == 1:
-            raise TOO_MUCH
+            raise copy.copy(TOO_MUCH)
         return attach(*arguments)
 
     monkeypatch.setattr(stage, "adapted", failing)
@@ -143,7 +143,7 @@ def test_out_of_memory_in_a_preview_costs_only_the_preview(monkeypatch, caplog):
     undisturbed = sample(model)
 
     def preview(*_arguments):
-        raise TOO_MUCH
+        raise copy.copy(TOO_MUCH)
 
     monkeypatch.setattr(sampling_run, "_preview", preview)
     assert torch.equal(sample(model), undisturbed)
@@ -168,7 +168,9 @@ def test_what_would_fit_is_named(monkeypatch):
     latent = torch.zeros(1, 16, 3, 6, 8)
     needed = sampling_run._choose(model, sides, latent, AUTOMATIC).way.working_bytes
     monkeypatch.setattr(type(host()), "free_bytes", lambda self, device: needed * 2 // 3 + 1)
-    handle = model.residence.module.head.register_forward_hook(lambda *_call: (_ for _ in ()).throw(TOO_MUCH))
+    handle = model.residence.module.head.register_forward_hook(
+        lambda *_call: (_ for _ in ()).throw(copy.copy(TOO_MUCH))
+    )
     with pytest.raises(OutOfMemory, match="at most 5 frames long"):
         sample(model)
     handle.remove()
