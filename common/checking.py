@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .errors import InvalidInputError
@@ -27,6 +28,16 @@ def tensor_of(value: Any, name: str, expected: str, advice: str) -> Tensor:
         kind = "complex" if value.is_complex() else "sparse, nested or quantised"
         raise InvalidInputError(f"{name} must be {expected} of plain numbers, got a {kind} tensor. {advice}")
     return value
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether there are numbers in a tensor that a check can look at; a plan works with shapes alone."""
+    return not tensor.is_meta
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no number is NaN or infinite, as far as there are any."""
+    return not has_values(tensor) or bool(torch.isfinite(tensor).all())
 
 
 def instance_of(value: Any, kind: type, name: str, source: str) -> None:

@@ -55,6 +55,10 @@ class OutputError(WanDirectorError):
     """A result could not be written: folder, disk or encoder."""
 
 
+class UnknownValueError(WanDirectorError):
+    """A plan came to a question that only the run itself can answer."""
+
+
 class OutOfMemory(WanDirectorError):  # noqa: N818  (as torch calls it)
     """The device or the machine has not enough memory for what was asked."""
 

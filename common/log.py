@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from .printable import printable
 
@@ -15,4 +18,18 @@ def _show_control_characters(record: logging.LogRecord) -> bool:
     return True
 
 
+_is_muted: ContextVar[bool] = ContextVar("is_muted", default=False)
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Nothing is logged inside of the context, in this thread: what is said of a plan is said again in the run."""
+    token = _is_muted.set(True)
+    try:
+        yield
+    finally:
+        _is_muted.reset(token)
+
+
+logger.addFilter(lambda _record: not _is_muted.get())
 logger.addFilter(_show_control_characters)

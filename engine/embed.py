@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
+from ..common.empty_tensors import empty
 from ..memory.policy import streaming_in
 from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
-from ..text_encoder.encode import PromptTokens, encode_tokens, tokenize_weighted_prompt
+from ..text_encoder.encode import MAX_TOKENS, PromptTokens, encode_tokens, tokenize_weighted_prompt
 from .memory import AUTOMATIC, MemorySettings, check_for_cpu, tell
 from .models import PlacedModel
-from .tasks import bytes_of, text_task
+from .runtime import Work
+from .tasks import Job, clip_task, text_task
 
 
 def embed_prompt(encoder: PlacedModel, prompt: str | PromptTokens, memory: MemorySettings = AUTOMATIC) -> Tensor:
@@ -21,18 +25,41 @@ def embed_prompt(encoder: PlacedModel, prompt: str | PromptTokens, memory: Memor
     Raises:
         OutOfMemory: the encoder does not fit.
     """
-    residence, runtime = encoder.residence, encoder.runtime
-    runtime.check_interrupt()
+    encoder.runtime.check_interrupt()
     if isinstance(prompt, str):
         assert encoder.tokenizer is not None, "it comes with the text encoder"
         prompt = tokenize_weighted_prompt(encoder.tokenizer, prompt)
     if memory.text_encoder == "cpu":
         check_for_cpu(encoder.dtype, encoder.file)
+    config, tokens = encoder.spec.config, len(prompt.ids)
+    job = Job(
+        "text", encoder.recipe, encoder.spec, encoder.weights, memory,
+        lambda weights, _: text_task(weights, config, tokens),
+        is_on_cpu="cpu" in (memory.text_encoder, encoder.recipe.device),
+    )  # fmt: skip
+    run = partial(_embed_prompt, encoder, prompt, job)
+    return encoder.runtime.perform(Work(run, partial(empty, 1, MAX_TOKENS, config.dim), (job,)))
+
+
+def embed_picture(encoder: PlacedModel, image: Tensor, *, crop: bool = True) -> ClipVisionOutput:
+    """Features of pictures [B, H, W, 3] in 0..1, float32, CPU; see `text_encoder.clip_vision.preprocess`."""
+    config, batch = encoder.spec.config, len(image)
+    job = Job("clip", encoder.recipe, encoder.spec, encoder.weights, AUTOMATIC, lambda weights, _: clip_task(weights))
+
+    def outline() -> ClipVisionOutput:
+        tokens = empty(batch, config.tokens, config.dim)
+        return ClipVisionOutput(tokens, tokens, empty(batch, config.embed_dim))
+
+    return encoder.runtime.perform(Work(partial(_embed_picture, encoder, image, crop), outline, (job,)))
+
+
+def _embed_prompt(encoder: PlacedModel, prompt: PromptTokens, job: Job) -> Tensor:
+    residence, runtime, memory = encoder.residence, encoder.runtime, job.memory
+    if memory.text_encoder == "cpu":
         residence.unload()
         return encode_tokens(residence.module, prompt)
-    task = text_task(bytes_of(residence.module, encoder.dtype), encoder.spec.config, len(prompt.ids))
     advice = ("computed on the CPU: choose text_encoder 'cpu'",)
-    choice = memory.choose(task, residence.device, lambda _limit: advice, runtime)
+    choice = memory.choose(job.task, residence.device, lambda _limit: advice, runtime)
     policy = memory.policy(choice)
     tell(choice)
     with (
@@ -42,8 +69,7 @@ def embed_prompt(encoder: PlacedModel, prompt: str | PromptTokens, memory: Memor
         return encode_tokens(module, prompt).cpu()
 
 
-def embed_picture(encoder: PlacedModel, image: Tensor, *, crop: bool = True) -> ClipVisionOutput:
-    """Features of pictures [B, H, W, 3] in 0..1, float32, CPU; see `text_encoder.clip_vision.preprocess`."""
+def _embed_picture(encoder: PlacedModel, image: Tensor, crop: bool) -> ClipVisionOutput:
     with encoder.residence.loaded() as module:
         features = encode_image(module, image, crop=crop)
     parts = (features.penultimate_hidden_states, features.last_hidden_state, features.image_embeds)

@@ -18,8 +18,10 @@ from ..memory.residency import Weights
 from ..memory.slabs import Slabs
 from ..model_loading.key_maps.layouts import Kind
 from .loaded import LoadedModels
+from .runtime import Work
 
 M = TypeVar("M", bound=nn.Module)
+Result = TypeVar("Result")
 
 
 class Interrupted(Exception):  # noqa: N818  (it is no error)
@@ -41,6 +43,9 @@ class LocalRuntime:
     show_progress: bool = False
     interrupted: bool = False
     models: LoadedModels = field(default_factory=LoadedModels)
+
+    def perform(self, work: Work[Result]) -> Result:
+        return work.run()
 
     def progress(self, total: int, title: str) -> TerminalProgress:
         return TerminalProgress(total, title, visible=self.show_progress)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from ..common.log import logger
-from ..dit.adapters import AppliedAdapter, ParameterShapes
+from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes
 from ..model_loading.build import ModelKey, model_key
 from ..model_loading.lora import LoadedLora, read_lora
 from ..model_loading.spec import ModelSpec
@@ -25,9 +26,25 @@ def apply_lora(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec) -> Ap
     return applied
 
 
-def holds_two_experts(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec) -> bool:
+def holds_loras_for_two(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec) -> bool:
     """Whether a file has a LoRA for each expert of a pair, of which the model of `spec` gets the one for high noise."""
     return _read(model_key(lora.path), shapes, spec, False).holds_two_experts
+
+
+def unread_lora(lora: LoraRecipe) -> AppliedAdapter:
+    """A LoRA of which nothing is known but how large its file is; 0 bytes where it is not here yet."""
+    size_bytes = lora.path.stat().st_size if lora.path.is_file() else 0
+    adapter = _UnreadAdapter(lora.path.name, {}, size_bytes)
+    return AppliedAdapter(adapter, lora.strength, lora.blocks, lora.start, lora.end, lora.merge)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _UnreadAdapter(Adapter):
+    file_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.file_bytes
 
 
 @lru_cache(maxsize=8)

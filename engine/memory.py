@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -14,9 +14,16 @@ from ..memory.budget import GB, LEAVE_FREE_BYTES, Budget, example_card, gigabyte
 from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, plan, smallest, swap_exactly
 from ..memory.policy import RESIDENT, BlockSwap, MemoryPolicy
-from .runtime import Runtime
 
 Placement = Literal["auto", "cpu"]
+
+
+class Devices(Protocol):
+    """Who knows how much memory devices have: a `runtime.Runtime`."""
+
+    def available_bytes(self, device: torch.device) -> int | None:
+        """Memory of a device that can be had; None where that cannot be asked."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class MemorySettings:
     strips: int = 0
     feed_forward_run: int = 0
 
-    def limit(self, device: torch.device, runtime: Runtime) -> int | None:
+    def limit(self, device: torch.device, runtime: Devices) -> int | None:
         """Bytes of a device that may be used; None for no limit."""
         is_fixed = self.budget.kind == "use at most"
         free = runtime.available_bytes(device) if device.type != "cpu" else None
@@ -49,7 +56,7 @@ class MemorySettings:
         return self.budget.limit(free)
 
     def choose(
-        self, task: Task, device: torch.device, what_fits: Callable[[int], Iterable[str]], runtime: Runtime
+        self, task: Task, device: torch.device, what_fits: Callable[[int], Iterable[str]], runtime: Devices
     ) -> Choice:
         """How a task is to run.
 

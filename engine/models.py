@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from ..dit.adapters import AppliedAdapter, ParameterShapes
 from ..model_loading import build
+from ..model_loading.footprint import ModelBytes
+from ..model_loading.outline import outline
 from ..model_loading.pairing import check_experts
 from ..model_loading.spec import ModelSpec
 from ..model_loading.vace_module import add_vace_module
+from ..text_encoder.encode import MAX_TOKENS
 from ..text_encoder.tokenizer import Tokenizer
-from .loras import apply_lora
+from .loras import apply_lora, holds_loras_for_two, unread_lora
 from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
-from .runtime import Residence, Runtime
+from .runtime import Residence, Runtime, Work
+from .tasks import bytes_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +33,8 @@ class PlacedModel:
         recipe: what it was loaded by, without LoRAs.
         spec: what the file holds.
         dtype: to compute in.
-        residence: where the weights live.
+        weights: what they take, without LoRAs.
+        residence: where they live.
         runtime: what it runs on.
         tokenizer: of a text encoder.
     """
@@ -36,6 +42,7 @@ class PlacedModel:
     recipe: ModelRecipe
     spec: ModelSpec
     dtype: torch.dtype
+    weights: ModelBytes
     residence: Residence
     runtime: Runtime
     tokenizer: Tokenizer | None = None
@@ -120,13 +127,20 @@ def with_lora(model: VideoModel, lora: LoraRecipe) -> VideoModel:
         CheckpointError, InvalidInputError: the file is none, or does not fit the model.
     """
     low = model.low_noise
-    applied = apply_lora(lora, model.shapes, model.spec)
+    reading = Work(lambda: apply_lora(lora, model.shapes, model.spec), lambda: unread_lora(lora))
+    applied = model.runtime.perform(reading)
     recipe = replace(model.recipe, loras=(*model.recipe.loras, lora))
     high = replace(model, recipe=recipe, loras=(*model.loras, applied))
     if low is None:
         return high
     second = with_lora(low.model, replace(lora, is_second_expert=True))
     return _joined(high, low._replace(model=second))
+
+
+def holds_two_experts(lora: LoraRecipe, model: VideoModel) -> bool:
+    """Whether a file has a LoRA for each expert of a pair, of which this model gets the one for high noise."""
+    reading = Work(lambda: holds_loras_for_two(lora, model.shapes, model.spec), lambda: False)
+    return model.runtime.perform(reading)
 
 
 def with_low_noise(high: VideoModel, low: VideoModel, cfg: float | None = None, high_steps: int = 0) -> VideoModel:
@@ -150,15 +164,36 @@ def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
         MissingFileError, CheckpointError: see `model_loading.build`.
     """
     recipe = recipe.weights
+    reading = Work(lambda: _load(recipe, runtime), lambda: _outline(recipe, runtime))
+    return runtime.models.once(recipe.key(), lambda: runtime.perform(reading))
 
-    def load() -> PlacedModel:
-        device = runtime.device(recipe.kind, recipe.device)
-        loaded = _LOADERS[recipe.kind](recipe, device, _reporter(recipe.path, runtime))
-        residence = runtime.residence(loaded.module, device)
-        tokenizer = loaded.tokenizer if isinstance(loaded, build.LoadedTextEncoder) else None
-        return PlacedModel(recipe, loaded.spec, loaded.dtype, residence, runtime, tokenizer)
 
-    return runtime.models.once(recipe.key(), load)
+def _load(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
+    device = runtime.device(recipe.kind, recipe.device)
+    loaded = _LOADERS[recipe.kind](recipe, device, _reporter(recipe.path, runtime))
+    weights = bytes_of(loaded.module, loaded.dtype)._replace(fp32_residual=recipe.fp32_residual)
+    residence = runtime.residence(loaded.module, device)
+    tokenizer = loaded.tokenizer if isinstance(loaded, build.LoadedTextEncoder) else None
+    return PlacedModel(recipe, loaded.spec, loaded.dtype, weights, residence, runtime, tokenizer)
+
+
+def _outline(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
+    """The model as its header tells, or what is known of a published file; without weights."""
+    device = runtime.device(recipe.kind, recipe.device)
+    spec, dtype, weights = outline(recipe.path, recipe.kind, recipe.precision, device, recipe.vace_module)
+    weights = weights._replace(fp32_residual=recipe.fp32_residual)
+    tokenizer = _FullPrompts() if recipe.kind == "text_encoder" else None
+    return PlacedModel(recipe, spec, dtype, weights, runtime.residence(nn.Module(), device), runtime, tokenizer)
+
+
+class _FullPrompts(Tokenizer):
+    """Stands in for a vocabulary that is not read: every text is as long as the model reads."""
+
+    def __init__(self) -> None:
+        self.end_id = 1
+
+    def encode(self, text: str) -> list[int]:
+        return [0] * MAX_TOKENS + [self.end_id]
 
 
 def _joined(high: VideoModel, low: LowNoiseExpert) -> VideoModel:

@@ -80,10 +80,13 @@ class ModelRecipe:
         return replace(self, loras=(), low_noise=None)
 
     def key(self) -> Hashable:
-        """To keep the loaded weights by: files that have changed give another key.
-
-        Raises:
-            MissingFileError: a file is not there.
-        """
+        """To keep the loaded weights by: files that have changed, or come, give another key."""
         files = [self.path] if self.vace_module is None else [self.path, self.vace_module]
-        return self.weights, tuple(model_key(file).stamp for file in files)
+        return self.weights, tuple(_stamp(file) for file in files)
+
+
+def _stamp(file: Path) -> Hashable:
+    try:
+        return model_key(file).stamp
+    except OSError:  # what reads it says so
+        return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -16,9 +17,27 @@ from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from ..model_loading.key_maps.layouts import Kind
 from .loaded import LoadedModels
+from .tasks import Job
 
 M = TypeVar("M", bound=nn.Module)
 Module = TypeVar("Module", bound=nn.Module, covariant=True)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Result]):
+    """What takes long: reading a file, or a stage of a run. Whatever can be refused is refused before there is one.
+
+    Attributes:
+        run: does it.
+        outline: gives the same with tensors that have a shape and no values (`common.empty_tensors`), at once; of
+            files it reads no more than the header.
+        jobs: the models that take part.
+    """
+
+    run: Callable[[], Result]
+    outline: Callable[[], Result]
+    jobs: tuple[Job, ...] = ()
 
 
 class Progress(Protocol):
@@ -75,6 +94,10 @@ class Runtime(Protocol):
     @property
     def models(self) -> LoadedModels:
         """The models in memory, so that each is loaded once."""
+        ...
+
+    def perform(self, work: Work[Result]) -> Result:
+        """Runs it; or gives its outline, where a run is planned (see `record.RecordingRuntime`)."""
         ...
 
     def progress(self, total: int, title: str) -> Progress:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..common.checking import check_number
+from ..common.empty_tensors import empty
 from ..common.families import Family
 from ..common.log import logger
-from ..common.shapes import LatentShape, VideoShape, check_bounds, check_frames, check_size, video_frames
+from ..common.shapes import VideoShape, check_bounds, check_frames, check_size, video_frames
 from ..dit.adapters import AppliedAdapter
 from ..dit.block import feeding_forward
 from ..dit.conditioning.vace import VaceControl
@@ -23,6 +24,7 @@ from ..dit.footprint import pass_shape
 from ..dit.inputs import Conditioning
 from ..dit.model import WanDiT
 from ..memory.plan import Choice, Task, smallest_bytes
+from ..model_loading.footprint import ModelBytes
 from ..sampling.ask import Ask, Side
 from ..sampling.denoiser import Denoiser
 from ..sampling.experts import Expert, Handover
@@ -39,9 +41,9 @@ from ..sampling.windows import longest_window
 from .experts import AtWork, Turns
 from .memory import AUTOMATIC, MemorySettings, tell
 from .models import VideoModel
-from .runtime import interrupt_hook
+from .runtime import Work, interrupt_hook
 from .stage import Stage, Workload
-from .tasks import WHOLE_STEPS, bytes_of, latent_shape, sampling_task, smaller_videos
+from .tasks import WHOLE_STEPS, Job, latent_shape, sampling_task, smaller_videos
 
 POLICIES = WHOLE_STEPS
 """Of every run: the model sees the whole clip, and nothing is remembered between steps."""
@@ -136,8 +138,8 @@ def run_sampler(
     for side, prompts in sides.items():
         prompts.check(side, [level for level, asks in zip(steps, asked) if any(ask.side == side for ask in asks)])
     _warn_of_idle(experts, makers)
-    choices: dict[Expert, Choice] = {
-        name: _choose(
+    jobs: dict[Expert, Job] = {
+        name: _job(
             experts[name].model,
             _largest(sides, [asks for asks, maker in zip(asked, makers) if maker == name]),
             latent,
@@ -146,19 +148,24 @@ def run_sampler(
         for name in experts
         if name in makers
     }
-    device = model.residence.device
-    run = _Run(experts, choices, sides, latent, schedule.steps, memory)
-    progress = model.runtime.progress(schedule.steps, "sampling")
-    state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
-    with Turns(expert_at, run.turn) as turns:
-        if steps:
-            turns.begin_step(steps[0])
-        for state in sample(turns, solver, schedule, start, given.to(device)):
-            progress.update(state.step, turns.spared(partial(_preview, model, state)))
-            model.runtime.check_interrupt()
-            if state.step < schedule.steps:
-                turns.begin_step(steps[state.step])
-        return state.latent.cpu()
+
+    def run() -> Tensor:
+        choices: dict[Expert, Choice] = {name: _choose(experts[name].model, job) for name, job in jobs.items()}
+        device = model.residence.device
+        turns_of = _Run(experts, choices, sides, latent, schedule.steps, memory)
+        progress = model.runtime.progress(schedule.steps, "sampling")
+        state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
+        with Turns(expert_at, turns_of.turn) as turns:
+            if steps:
+                turns.begin_step(steps[0])
+            for state in sample(turns, solver, schedule, start, given.to(device)):
+                progress.update(state.step, turns.spared(partial(_preview, model, state)))
+                model.runtime.check_interrupt()
+                if state.step < schedule.steps:
+                    turns.begin_step(steps[state.step])
+            return state.latent.cpu()
+
+    return model.runtime.perform(Work(run, partial(empty, *latent.shape), tuple(jobs.values())))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -254,39 +261,53 @@ def _largest(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]
     return max(asked, key=len)
 
 
-def _choose(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Choice:
-    """How much of the model is to be on the device; `asked`: the prompt of each pass of a step."""
-    weights = bytes_of(model.residence.module, model.dtype)
-    loras = sum(lora.adapter.size_bytes for lora in model.loras)
-    weights = weights._replace(fixed=weights.fixed + loras, fp32_residual=model.residence.module.fp32_residual)
-    controls = max(sum(isinstance(item, VaceControl) for item in prompt.items) for prompt in asked)
-    family, config = model.spec.family, model.spec.config
+def _job(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Job:
+    """What a model has to do; `asked`: the prompt of each pass of a step."""
+    weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
+    controls = [[item for item in prompt.items if isinstance(item, VaceControl)] for prompt in asked]
+    references = max((item.references for items in controls for item in items), default=0)
+    family, config, batch = model.spec.family, model.spec.config, len(latent)
 
-    def task(latent: LatentShape, batch: int) -> Task:
+    def task(weights: ModelBytes, video: VideoShape | None) -> Task:
+        assert video is not None
         return sampling_task(
             weights,
             config,
             batch,
-            latent,
+            latent_shape(family, video, references),
             passes=len(asked),
-            controls=controls,
+            controls=max(map(len, controls)),
             run=memory.feed_forward_run,
             policies=POLICIES,
         )
 
-    def what_fits(limit: int) -> Iterator[str]:
-        def fits(video: VideoShape) -> bool:
-            return smallest_bytes(task(latent_shape(family, video), len(latent))) <= limit
-
-        _, _, frames, height, width = latent.shape
-        stride = family.spatial_stride
-        return smaller_videos(
-            VideoShape(video_frames(frames), height * stride, width * stride), family.size_multiple, fits
-        )
-
-    return memory.choose(
-        task(LatentShape(*latent.shape[1:]), len(latent)), model.residence.device, what_fits, model.runtime
+    return Job(
+        "sample",
+        model.placed.recipe,
+        model.spec,
+        weights._replace(fixed=weights.fixed + loras),
+        memory,
+        task,
+        _video(model, latent, references),
+        len(asked),
     )
+
+
+def _video(model: VideoModel, latent: Tensor, references: int) -> VideoShape:
+    """The video of a latent that has `references` latent frames before it."""
+    _, _, frames, height, width = latent.shape
+    stride = model.spec.family.spatial_stride
+    return VideoShape(video_frames(frames - references), height * stride, width * stride)
+
+
+def _choose(model: VideoModel, job: Job) -> Choice:
+    """How much of the model is to be on the device."""
+
+    def what_fits(limit: int) -> Iterator[str]:
+        multiple = model.spec.family.size_multiple
+        return smaller_videos(job.video, multiple, lambda video: smallest_bytes(job.task_of(video)) <= limit)
+
+    return job.memory.choose(job.task, model.residence.device, what_fits, model.runtime)
 
 
 def _tokens(latent: Tensor) -> int:

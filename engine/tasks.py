@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from ..memory.plan import Task, Way
 from ..memory.policy import block_bytes, streamed_blocks
 from ..memory.tensors import held_tensors, size_bytes
 from ..model_loading.footprint import ModelBytes
+from ..model_loading.spec import ModelSpec
 from ..sampling.cache import NO_CACHE, Cache
 from ..sampling.windows import WHOLE_CLIP, Windows, longest_window
 from ..text_encoder import footprint as text_footprint
@@ -26,6 +28,8 @@ from ..vae3d.budget import decode_bytes, encode_bytes
 from ..vae3d.config import VAEConfig
 from ..vae3d.vae import STRIP_CHOICES
 from ..weights.layers import StoringLayer
+from .memory import MemorySettings
+from .recipe import ModelRecipe
 
 _STATE_LATENTS = 8
 """Latents in float32 that a run holds: the state, the noise, what the solver remembers, and two predictions."""
@@ -44,6 +48,44 @@ class StepPolicies(NamedTuple):
 
 
 WHOLE_STEPS = StepPolicies()
+
+JobKind = Literal["text", "clip", "encode", "sample", "decode"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A model, and what a stage of a run wants of it.
+
+    Attributes:
+        kind: of stage.
+        recipe: of the model.
+        spec: what its file holds.
+        weights: what it takes, with its LoRAs.
+        memory: how much of the device it may take.
+        make_task: what there is to do with such weights for a video of such a size.
+        video: that is made or looked at; None where the stage does not depend on it.
+        passes: of the model in a step, one for each prompt.
+        is_on_cpu: whether it leaves the device to others.
+    """
+
+    kind: JobKind
+    recipe: ModelRecipe
+    spec: ModelSpec
+    weights: ModelBytes
+    memory: MemorySettings
+    make_task: Callable[[ModelBytes, VideoShape | None], Task]
+    video: VideoShape | None = None
+    passes: int = 1
+    is_on_cpu: bool = False
+
+    @property
+    def task(self) -> Task:
+        """What there is to do."""
+        return self.make_task(self.weights, self.video)
+
+    def task_of(self, video: VideoShape) -> Task:
+        """What there would be to do for another video."""
+        return self.make_task(self.weights, video)
 
 
 def bytes_of(module: nn.Module, dtype: torch.dtype) -> ModelBytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..common.empty_tensors import empty
 from ..common.errors import InvalidInputError
 from ..common.shapes import VideoShape, latent_frames, video_frames
 from ..memory.plan import Task, smallest_bytes
@@ -15,7 +17,8 @@ from ..vae3d.cudnn import warn_of_slow_conv3d
 from ..vae3d.vae import STRIP_CHOICES, TILES, CausalVAE
 from .memory import AUTOMATIC, MemorySettings, check_for_cpu
 from .models import PlacedModel
-from .tasks import bytes_of, decoding_task, encoding_task, smaller_videos
+from .runtime import Work
+from .tasks import Job, JobKind, decoding_task, encoding_task, smaller_videos
 
 
 def decode(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTOMATIC) -> Iterator[Tensor]:
@@ -27,11 +30,17 @@ def decode(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTOMATIC)
         InvalidInputError: the latent is of another model.
         OutOfMemory: a frame does not fit.
     """
-    check_latent(vae, latent)
-    for sample in latent.split(1):
-        with contextlib.closing(_decode_stream(vae, sample, memory)) as pieces:
-            for piece in pieces:
-                yield from piece[0]
+    return _in_turn(_decoded(vae, latent, memory, keeps_frames=False))
+
+
+def decode_whole(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTOMATIC) -> Tensor:
+    """As `decode`, all frames at once: [B, F, H, W, 3]."""
+    streams = _decoded(vae, latent, memory, keeps_frames=True)
+    video = _video(vae, latent)
+    pictures = torch.empty(len(latent) * video.frames, video.height, video.width, 3)
+    for number, frame in enumerate(_in_turn(streams)):
+        pictures[number] = frame
+    return pictures.unflatten(0, (len(latent), -1))
 
 
 def encode(vae: PlacedModel, clip: Tensor, memory: MemorySettings = AUTOMATIC) -> Tensor:
@@ -40,20 +49,11 @@ def encode(vae: PlacedModel, clip: Tensor, memory: MemorySettings = AUTOMATIC) -
     Raises:
         OutOfMemory: a frame does not fit.
     """
-    video, runtime = VideoShape(*clip.shape[1:4]), vae.runtime
-    progress = runtime.progress(latent_frames(video.frames), "encoding")
-    latent = []
-    with _at_work(vae, encoding_task, video, memory) as (network, strips):
-        stream = network.encode_stream(
-            clip.movedim(-1, 1),
-            strips or STRIP_CHOICES[-1],
-            prepare=lambda frames: frames * 2 - 1,
-            check=runtime.check_interrupt,
-        )
-        for frame in stream:
-            latent.append(frame.float().cpu())
-            progress.update(len(latent))
-    return torch.cat(latent, dim=2)
+    video, config = VideoShape(*clip.shape[1:4]), vae.spec.config
+    sides = (side // config.spatial_stride for side in video[1:])
+    shape = (1, config.latent_channels, latent_frames(video.frames), *sides)
+    job = _job("encode", vae, memory, video, encoding_task)
+    return vae.runtime.perform(Work(partial(_encode, vae, clip, job), partial(empty, *shape), (job,)))
 
 
 def check_latent(vae: PlacedModel, latent: Tensor) -> None:
@@ -70,13 +70,81 @@ def check_latent(vae: PlacedModel, latent: Tensor) -> None:
         )
 
 
-def _decode_stream(vae: PlacedModel, latent: Tensor, memory: MemorySettings) -> Generator[Tensor, None, None]:
-    """Pictures [1, 1 or 4, H, W, 3] of each latent frame, moved to the CPU as they are made."""
+def _decoded(
+    vae: PlacedModel, latent: Tensor, memory: MemorySettings, *, keeps_frames: bool
+) -> list[Generator[Tensor, None, None]]:
+    """For each latent of a batch its frames; nothing is decoded before they are asked for."""
+    check_latent(vae, latent)
+    video = _video(vae, latent)
+    job = _job("decode", vae, memory, video, partial(decoding_task, keeps_frames=keeps_frames))
+    return [
+        vae.runtime.perform(Work(partial(_decode, vae, sample, job), partial(_empty_frames, video), (job,)))
+        for sample in latent.split(1)
+    ]
+
+
+def _in_turn(streams: list[Generator[Tensor, None, None]]) -> Generator[Tensor, None, None]:
+    for stream in streams:
+        with contextlib.closing(stream):
+            yield from stream
+
+
+def _video(vae: PlacedModel, latent: Tensor) -> VideoShape:
     stride = vae.spec.config.spatial_stride
-    _, _, count, height, width = latent.shape
-    video = VideoShape(video_frames(count), height * stride, width * stride)
-    progress = vae.runtime.progress(count, "decoding")
-    with _at_work(vae, decoding_task, video, memory) as (network, strips):
+    count, height, width = latent.shape[2:]
+    return VideoShape(video_frames(count), height * stride, width * stride)
+
+
+def _job(
+    kind: JobKind,
+    vae: PlacedModel,
+    memory: MemorySettings,
+    video: VideoShape,
+    make_task: Callable[..., Task],
+) -> Job:
+    config = vae.spec.config
+    is_on_cpu = memory.vae == "cpu"
+    if is_on_cpu:
+        check_for_cpu(vae.dtype, vae.file)
+    return Job(
+        kind, vae.recipe, vae.spec, vae.weights, memory, lambda weights, video: make_task(weights, config, video),
+        video, is_on_cpu=is_on_cpu,
+    )  # fmt: skip
+
+
+def _empty_frames(video: VideoShape) -> Generator[Tensor, None, None]:
+    for _ in range(video.frames):
+        yield empty(video.height, video.width, 3)
+
+
+def _encode(vae: PlacedModel, clip: Tensor, job: Job) -> Tensor:
+    runtime = vae.runtime
+    progress = runtime.progress(latent_frames(clip.shape[1]), "encoding")
+    latent = []
+    with _at_work(vae, job) as (network, strips):
+        stream = network.encode_stream(
+            clip.movedim(-1, 1),
+            strips or STRIP_CHOICES[-1],
+            prepare=lambda frames: frames * 2 - 1,
+            check=runtime.check_interrupt,
+        )
+        for frame in stream:
+            latent.append(frame.float().cpu())
+            progress.update(len(latent))
+    return torch.cat(latent, dim=2)
+
+
+def _decode(vae: PlacedModel, latent: Tensor, job: Job) -> Generator[Tensor, None, None]:
+    """Each frame [H, W, 3] of a latent [1, C, T, h, w]."""
+    with contextlib.closing(_decode_stream(vae, latent, job)) as pieces:
+        for piece in pieces:
+            yield from piece[0]
+
+
+def _decode_stream(vae: PlacedModel, latent: Tensor, job: Job) -> Generator[Tensor, None, None]:
+    """Pictures [1, 1 or 4, H, W, 3] of each latent frame, moved to the CPU as they are made."""
+    progress = vae.runtime.progress(latent.shape[2], "decoding")
+    with _at_work(vae, job) as (network, strips):
         tile = None if strips else TILES[0]
         stream = network.decode_stream(latent, strips or 1, tile=tile, check=vae.runtime.check_interrupt)
         for number, piece in enumerate(stream, start=1):
@@ -85,30 +153,23 @@ def _decode_stream(vae: PlacedModel, latent: Tensor, memory: MemorySettings) -> 
 
 
 @contextlib.contextmanager
-def _at_work(
-    vae: PlacedModel, make_task: Callable[..., Task], video: VideoShape, memory: MemorySettings
-) -> Iterator[tuple[CausalVAE, int]]:
+def _at_work(vae: PlacedModel, job: Job) -> Iterator[tuple[CausalVAE, int]]:
     """The network where it is to compute, and the fewest strips that fit there; 0 when not even the thinnest do."""
-    residence, config = vae.residence, vae.spec.config
-    if memory.vae == "cpu":
-        check_for_cpu(vae.dtype, vae.file)
+    residence, memory, runtime = vae.residence, job.memory, vae.runtime
+    if job.is_on_cpu:
         residence.unload()
         yield residence.module, memory.strips or 1
         return
     if residence.device.type == "cuda":
         warn_of_slow_conv3d()
-    weights = bytes_of(residence.module, vae.dtype)
-
-    def task(video: VideoShape) -> Task:
-        return make_task(weights, config, video)
 
     def what_fits(limit: int) -> Iterator[str]:
-        def fits(video: VideoShape) -> bool:
-            return smallest_bytes(task(video)) <= limit
+        one_frame = VideoShape(1, job.video.height, job.video.width)
+        return smaller_videos(
+            one_frame, vae.spec.config.spatial_stride, lambda video: smallest_bytes(job.task_of(video)) <= limit
+        )
 
-        return smaller_videos(video._replace(frames=1), config.spatial_stride, fits)
-
-    choice = memory.choose(task(video), residence.device, what_fits, vae.runtime)
+    choice = memory.choose(job.task, residence.device, what_fits, runtime)
     with residence.loaded(choice.way.working_bytes) as network:
-        limit = memory.limit(residence.device, vae.runtime)
+        limit = memory.limit(residence.device, runtime)
         yield network, memory.strips or (choice.way.number if limit is None or choice.device_bytes <= limit else 0)

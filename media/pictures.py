@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..common.checking import tensor_of
+from ..common.checking import has_values, tensor_of
 from ..common.errors import InvalidInputError
 from ..common.log import logger
 
@@ -36,17 +36,7 @@ def clean_clip(images: Tensor, name: str, ground: float = 0.0) -> Tensor:
             f"{name} must be pictures [frames, height, width, channels], got {list(images.shape)}. Connect an image."
         )
     images = images.detach().cpu().float()
-    bad = int((~torch.isfinite(images)).sum())
-    if bad:
-        raise InvalidInputError(
-            f"{name} holds {bad} values that are NaN or infinite, where a picture has values from 0 to 1. Check the "
-            "node that made it."
-        )
-    low, high = float(images.min()), float(images.max())
-    if low < 0 or high > 1:
-        logger.info("%s has values from %.3g to %.3g; they are cut to 0..1.", name, low, high)
-        images = images.clamp(0, 1)
-    return _rgb(images, name, ground)
+    return _rgb(_in_range(images, name) if has_values(images) else images, name, ground)
 
 
 def clean_image(image: Tensor, name: str) -> Tensor:
@@ -81,6 +71,20 @@ def fit_pictures(pictures: Tensor, width: int, height: int, fit: Fit, bars: floa
     return F.pad(inner, (0, 0, left, width - inner_width - left, top, height - inner_height - top), value=bars)
 
 
+def _in_range(images: Tensor, name: str) -> Tensor:
+    bad = int((~torch.isfinite(images)).sum())
+    if bad:
+        raise InvalidInputError(
+            f"{name} holds {bad} values that are NaN or infinite, where a picture has values from 0 to 1. Check the "
+            "node that made it."
+        )
+    low, high = float(images.min()), float(images.max())
+    if low >= 0 and high <= 1:
+        return images
+    logger.info("%s has values from %.3g to %.3g; they are cut to 0..1.", name, low, high)
+    return images.clamp(0, 1)
+
+
 def _resize(pictures: Tensor, width: int, height: int) -> Tensor:
     if pictures.shape[1:3] == (height, width):
         return pictures
@@ -96,7 +100,7 @@ def _rgb(images: Tensor, name: str, ground: float) -> Tensor:
         return images.expand(-1, -1, -1, 3)
     if channels == 4:
         opacity = images[..., 3:]
-        if bool((opacity < 1).any()):
+        if has_values(opacity) and bool((opacity < 1).any()):
             logger.info("%s has transparent parts; they lie over %s.", name, "white" if ground else "black")
         over = images[..., :3] * opacity
         return over + ground * (1 - opacity) if ground else over

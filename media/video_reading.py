@@ -19,6 +19,7 @@ from torch import Tensor
 from ..common.errors import InvalidInputError
 from ..common.free_ram import require_ram
 from ..common.log import logger
+from ..common.shapes import VideoShape
 from .ffmpeg import each_frame_once, start_ffmpeg
 
 # The first video that is no cover picture of a song.
@@ -31,10 +32,11 @@ class VideoFile:
     """What is known of a video file without decoding it.
 
     Attributes:
-        width, height: as stored; a turned clip is shown with them exchanged.
+        width, height: as stored.
         times: of each picture, in order, in seconds from the start of the file.
         end: of the last picture, in seconds.
         has_sound: whether there is a sound track.
+        is_turned: whether it is shown with width and height exchanged.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class VideoFile:
     times: tuple[Fraction, ...]
     end: Fraction
     has_sound: bool
+    is_turned: bool = False
 
     @property
     def duration_s(self) -> float:
@@ -163,6 +166,13 @@ def read_video(
     return clip[:count], cut.fps or _rate(video, cut, count)
 
 
+def outlined_video(video: VideoFile, cut: Cut = WHOLE, fitting: Fitting | None = None) -> VideoShape:
+    """The shape of what `read_video` gives, without decoding it: where the rate is changed, a frame more at most."""
+    height, width = (video.width, video.height) if video.is_turned else (video.height, video.width)
+    height, width = (height, width) if fitting is None else (fitting.height, fitting.width)
+    return VideoShape(_wanted(video, cut), height, width)
+
+
 def _with_room(clip: Tensor, more: int, picture: Tensor) -> Tensor:
     """A clip with room for so many more pictures: in a list that is joined at the end they would be there twice."""
     larger = torch.empty(len(clip) + more, *picture.shape)
@@ -201,7 +211,9 @@ def _facts(path: Path, packets: str, header: str) -> VideoFile | None:
     if total and not has_sound:
         length = int(total[1]) * 3600 + int(total[2]) * 60 + Fraction(total[3])
         end = length if length > end + Fraction(2, 100) else end
-    return VideoFile(path, int(size[1]), int(size[2]), times, end, has_sound)
+    angle = re.search(r"rotation of (-?[\d.]+) degrees", header)
+    is_turned = angle is not None and round(float(angle[1]) / 90) % 2 == 1
+    return VideoFile(path, int(size[1]), int(size[2]), times, end, has_sound, is_turned)
 
 
 def _wanted(video: VideoFile, cut: Cut) -> int:

@@ -56,12 +56,17 @@ def add_vace_module(
     loaded.module.add_vace(fill(module, open_checkpoint(path), spec, loaded.dtype, on_tensor, casting))
     if casting is not None and casting.multiplies:
         use_fp8_compute(loaded.module, True)
-    whole = replace(
-        loaded.spec,
-        config=loaded.module.config,
+    return replace(loaded, spec=with_vace_module(loaded.spec, spec))
+
+
+def with_vace_module(model: ModelSpec, module: ModelSpec) -> ModelSpec:
+    """What a model is with a module that fits it."""
+    config, added = model.config, module.config
+    return replace(
+        model,
+        config=replace(config, vace_blocks=added.vace_blocks, vace_channels=added.vace_channels),
         preset=None,
-        title=f"{loaded.spec.title} with {spec.title}",
-        parameters=loaded.spec.parameters + spec.parameters,
-        size_bytes=loaded.spec.size_bytes + spec.size_bytes,
+        title=f"{model.title} with {module.title}",
+        parameters=model.parameters + module.parameters,
+        size_bytes=model.size_bytes + module.size_bytes,
     )
-    return replace(loaded, spec=whole)

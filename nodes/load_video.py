@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ from torch import Tensor
 
 from ..common.errors import InvalidInputError, MissingFileError
 from ..common.log import logger
-from ..common.shapes import VideoShape
 from ..media.pictures import FITS, Fit, fit_pictures
-from ..media.video_reading import Cut, Fitting, VideoFile, probe_video, read_video
+from ..media.video_reading import Cut, Fitting, VideoFile
 from .api import answer, io, one_sentence
 from .hosts.host import host
 from .image import MAX_FRAMES, MAX_SIDE
@@ -99,18 +97,12 @@ class WanDirectorLoadVideo(io.ComfyNode):
     def execute(cls, file: str, start_frame: int, frames: int, fps: float, width: int, height: int, fit: str) -> Any:
         video = _found(file)
         cut = Cut(fps=fps, first=start_frame, count=frames)
-        images, rate = read_video(
+        images, rate = host().files.video(
             video.path, cut, fitting=_fitting(video, width, height, fit), each=host().runtime.check_interrupt
         )
         if len(images) < frames:
             logger.info("%s gives %d of the %d frames.", video.path.name, len(images), frames)
         return io.NodeOutput(images, rate, len(images))
-
-
-def planned_size(inputs: Mapping[str, Any]) -> VideoShape | None:
-    """The frames that a node with these inputs will give; None where that is not known before it runs."""
-    values = [inputs.get(name) for name in ("frames", "height", "width")]
-    return VideoShape(*values) if all(isinstance(value, int) and value > 0 for value in values) else None
 
 
 def _side(own: str, other: str) -> str:
@@ -119,12 +111,12 @@ def _side(own: str, other: str) -> str:
 
 def _found(name: str) -> VideoFile:
     path: Path = host().input_file(name)
-    if not os.path.isfile(path):  # False for names too long
+    if not host().files.is_there(path):
         raise MissingFileError(
             f"There is no video file {name}. Give a path, or put the file beside the workflow or into ComfyUI's input "
             "folder."
         )
-    return probe_video(path)
+    return host().files.probe(path)
 
 
 def _fitting(video: VideoFile, width: int, height: int, fit: Fit) -> Fitting | None:

@@ -6,8 +6,7 @@ from typing import Any
 
 from ..common.log import logger
 from ..dit.adapters import check_span, parse_blocks
-from ..engine.loras import holds_two_experts
-from ..engine.models import with_lora
+from ..engine.models import holds_two_experts, with_lora
 from ..engine.recipe import LoraRecipe
 from ..model_loading.lora import check_lora
 from .api import ADVANCED, io, one_sentence
@@ -124,7 +123,7 @@ class WanDirectorLora(io.ComfyNode):
         merge: bool,
     ) -> Any:
         lora = LoraRecipe(find_lora(lora_name), strength, parse_blocks(blocks), start_percent, end_percent, merge)
-        if model.low_noise is None and holds_two_experts(lora, model.shapes, model.spec):
+        if model.low_noise is None and holds_two_experts(lora, model):
             logger.warning(
                 "%s holds LoRAs for both experts of a Wan 2.2 pair; %s gets the one for high noise. Put Wan LoRA "
                 "behind Wan Two Experts, so that each expert gets its own.",

@@ -165,8 +165,8 @@ class WanDirectorMemory(io.ComfyNode):
 
 def _shown(hidden: Any) -> dict[str, Any] | None:
     """What the node shows: the plan of the workflow that it is in; None where there is nothing to show it on."""
-    from .headless.plan import plan_prompt
-    from .headless.plan_picture import saved_picture
+    from .planning.picture import saved_picture
+    from .planning.plan import plan_prompt
 
     prompt = getattr(hidden, "prompt", None)
     if not prompt or host().preview_folder() is None:

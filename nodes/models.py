@@ -16,13 +16,13 @@ from torch import Tensor
 
 from ..common.families import Family
 from ..common.log import logger
-from ..common.shapes import TEMPORAL_STRIDE, video_frames
+from ..common.shapes import TEMPORAL_STRIDE
 from ..engine.embed import embed_picture, embed_prompt
 from ..engine.memory import AUTOMATIC, MemorySettings
 from ..engine.models import PlacedModel, VideoModel, load_model, place
 from ..engine.recipe import ModelRecipe
 from ..engine.runtime import Residence, Runtime
-from ..engine.vae import check_latent, decode, encode
+from ..engine.vae import decode, decode_whole, encode
 from ..model_loading.spec import ModelSpec
 from ..text_encoder.clip_vision import ClipVisionOutput
 from ..text_encoder.encode import PromptTokens, tokenize_weighted_prompt
@@ -34,11 +34,12 @@ TOKENS_KEY = "umt5xxl"
 
 VAE_TAG = "wan_director_vae"
 TEXT_TAG = "wan_director_text"
+MODEL_TAG = "wan_director_model"
 
 
 @dataclass(frozen=True, slots=True)
 class MadeBy:
-    """Which file made a latent or an embedding; it travels inside native dictionaries under the two tags above."""
+    """Which file made a latent or an embedding; it travels inside native dictionaries under the tags above."""
 
     spec: ModelSpec
 
@@ -132,13 +133,7 @@ class WanVAE(FromFile):
 
     def decode(self, samples_in: Tensor, vae_options: dict | None = None) -> Tensor:
         """Raw latent [B, C, T, h, w] -> pictures [B, F, H, W, 3] in 0..1, float32, CPU."""
-        check_latent(self.placed, samples_in)
-        batch, _, count, height, width = samples_in.shape
-        stride = self.spacial_compression_decode()
-        pictures = torch.empty(batch * video_frames(count), height * stride, width * stride, 3)
-        for number, frame in enumerate(self.decode_frames(samples_in)):
-            pictures[number] = frame
-        return pictures.unflatten(0, (batch, -1))
+        return decode_whole(self.placed, samples_in, self.memory)
 
     def decode_frames(self, samples: Tensor) -> Iterator[Tensor]:
         """As `decode`, giving frame by frame [H, W, 3] as they are made; the videos of a batch follow one another."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..common.checking import kind_of, tensor_of
+from ..common.checking import has_values, kind_of, tensor_of
 from ..common.errors import InvalidInputError
 from ..common.shapes import LatentShape
 from ..sampling.given import NOTHING_GIVEN, CleanRegion, Given, GivenFrames, NoisyRegion
@@ -53,7 +53,8 @@ def given_of(model: WanModel, latent: dict[str, Any], clean: Tensor, noise: Tens
     if model.spec.family.given_in_latent:
         frames = _whole_frames(mask)
         return CleanRegion(clean, mask) if frames is None else GivenFrames(clean, frames)
-    return NOTHING_GIVEN if mask.eq(1).all() else NoisyRegion(clean, mask, noise)
+    makes_all = has_values(mask) and mask.eq(1).all()
+    return NOTHING_GIVEN if makes_all else NoisyRegion(clean, mask, noise)
 
 
 def latent_mask(mask: Any, latent: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ def latent_mask(mask: Any, latent: Tensor) -> Tensor:
             "The noise mask of the latent must be a mask [height, width], or [batch, 1, frames, height, width], got "
             f"{list(mask.shape)}. {advice}"
         )
-    if not torch.isfinite(mask).all() or mask.min() < 0 or mask.max() > 1:
+    if has_values(mask) and not (torch.isfinite(mask).all() and mask.min() >= 0 and mask.max() <= 1):
         raise InvalidInputError(
             "The noise mask of the latent must have values from 0 (keep) to 1 (make anew), got "
             f"{float(mask.min()):g} to {float(mask.max()):g}. {advice}"
@@ -91,6 +92,8 @@ def latent_mask(mask: Any, latent: Tensor) -> Tensor:
 
 def _whole_frames(mask: Tensor) -> Tensor | None:
     """Which latent frames are kept, [T], where each is kept or made as a whole; else None."""
+    if not has_values(mask):
+        return None
     low, high = mask.amin((0, 1, 3, 4)), mask.amax((0, 1, 3, 4))
     is_whole = low.eq(high).all() and (low.eq(0) | low.eq(1)).all()
     return low.eq(0) if is_whole else None

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..common.checking import instance_of, kind_of, tensor_of
+from ..common.checking import has_values, instance_of, is_finite, kind_of, tensor_of
 from ..common.errors import InvalidInputError, PairingError
 from ..common.families import WAN_2_1, WAN_2_2_5B, Family
 from ..common.log import logger
 from ..common.shapes import check_bounds, check_frames, check_size, latent_frames
 from ..model_loading.pairing import check_pair
-from .models import VAE_TAG, MadeBy, WanModel
+from .models import MODEL_TAG, VAE_TAG, MadeBy, WanModel
 
 REFERENCES_TAG = "wan_director_references"
 
@@ -107,6 +107,8 @@ def decodable(vae: Any, latent: dict[str, Any]) -> Tensor:
     samples = video_samples(latent)
     family_of(vae)
     maker, own = latent.get(VAE_TAG), getattr(vae, "spec", None)
+    if MODEL_TAG in latent and own is not None:
+        check_pair(latent[MODEL_TAG].spec, own)
     if maker is not None and own is not None and maker.spec.family != own.family:
         raise PairingError(
             f"The latent was made for {maker.spec.path.name} ({maker.spec.family.title}), but the VAE that should "
@@ -118,13 +120,15 @@ def decodable(vae: Any, latent: dict[str, Any]) -> Tensor:
             f"The latent has {samples.shape[1]} channels, this VAE decodes {vae.latent_channels}. Load "
             f"{right.vae_file if right else 'the VAE that belongs to the model'}."
         )
-    if not torch.isfinite(samples).all():
+    if not is_finite(samples):
         raise InvalidInputError("The latent holds NaN or infinite values and would decode to black. Sample it again.")
+    return samples[:, :, reference_frames(latent) :]
+
+
+def reference_frames(latent: dict[str, Any]) -> int:
+    """How many latent frames of references stand before the video; another node may have cut them off already."""
     references = latent.get(REFERENCES_TAG)
-    # Another node may have cut them off already.
-    if references is not None and references.latent_frames == samples.shape[2]:
-        return samples[:, :, references.count :]
-    return samples
+    return references.count if references and references.latent_frames == latent["samples"].shape[2] else 0
 
 
 def with_references(latent: dict[str, Any], count: int) -> dict[str, Any]:
@@ -148,7 +152,7 @@ def model_latent(model: WanModel, latent: dict[str, Any]) -> Tensor:
     samples = video_samples(latent)
     if VAE_TAG in latent:
         check_pair(model.spec, latent[VAE_TAG].spec)
-    blank = not samples.any()  # zeros mean "nothing" in raw and in normalised units
+    blank = has_values(samples) and not samples.any()  # zeros mean "nothing" in raw and in normalised units
     made_for, stride = latent.get(_STRIDE_KEY), model.spec.family.spatial_stride
     if blank and made_for not in (None, stride):
         raise PairingError(
@@ -165,7 +169,7 @@ def model_latent(model: WanModel, latent: dict[str, Any]) -> Tensor:
 def native_latent(model: WanModel, latent: dict[str, Any], sampled: Tensor) -> dict[str, Any]:
     """The LATENT of a sampled, normalised latent; `latent` is the one it came from, whose other entries it keeps."""
     kept = {key: value for key, value in latent.items() if key not in _RATIO_KEYS}
-    return {**kept, "samples": model.spec.family.denormalize(sampled)}
+    return {**kept, "samples": model.spec.family.denormalize(sampled), MODEL_TAG: MadeBy(model.spec)}
 
 
 def video_samples(latent: dict[str, Any]) -> Tensor:

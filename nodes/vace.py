@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common.checking import tensor_of
+from ..common.checking import has_values, is_finite, tensor_of
 from ..common.errors import InvalidInputError
 from ..common.log import logger
 from ..common.shapes import VideoShape
@@ -151,13 +151,13 @@ def _clean_masks(masks: Tensor) -> Tensor:
     """A MASK as pictures [F, H, W, 1]."""
     masks = tensor_of(masks, "control_masks", "masks [frames, height, width]", "Connect a mask.")
     masks = masks[None] if masks.ndim == 2 else masks
-    if masks.ndim != 3 or 0 in masks.shape or not torch.isfinite(masks).all():
+    if masks.ndim != 3 or 0 in masks.shape or not is_finite(masks):
         raise InvalidInputError(
             f"control_masks must be masks [frames, height, width] of finite numbers, got {list(masks.shape)}. "
             "Connect a mask."
         )
     masks = masks.detach().cpu().float().unsqueeze(-1)
-    low, high = float(masks.min()), float(masks.max())
+    low, high = (float(masks.min()), float(masks.max())) if has_values(masks) else (0.0, 1.0)
     if low < 0 or high > 1:
         logger.info("control_masks has values from %.3g to %.3g; they are cut to 0..1.", low, high)
     return masks.clamp(0, 1)

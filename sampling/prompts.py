@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.checking import has_values
 from ..common.errors import InvalidInputError
 from ..dit.inputs import Conditioning, Cut, DitInputs
 from .ask import Ask
@@ -116,7 +117,8 @@ class Prompts:
                     "the timestep ranges leave it out, and the model needs a prompt at every step. Let the ranges "
                     "meet, or combine them with a prompt without a range."
                 )
-            if sum(self.parts[number].weight for number in numbers).min() <= 0:
+            weight = sum(self.parts[number].weight for number in numbers)
+            if has_values(weight) and weight.min() <= 0:
                 raise InvalidInputError(
                     f"The {name} prompts of step {level.index + 1} of {level.steps} leave a part of the picture "
                     "without any, by their masks or a strength of 0, and the model needs one everywhere. Combine them "

@@ -20,10 +20,12 @@ class VaceControl:
         channels: [1 or B, 96, T, h, w]: the normalised latents of the kept and of the changed part of the video (see
             `split_by_mask`), 16 channels each, and 64 of `mask_channels`. Latents of reference pictures come first.
         strength: 1 as in training, 0 for no influence.
+        references: how many latent frames of reference pictures there are.
     """
 
     channels: Tensor
     strength: float = 1.0
+    references: int = 0
 
     def apply(self, inputs: DitInputs) -> DitInputs:
         """Adds this control video to `vace`."""

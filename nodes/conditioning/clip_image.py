@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...common.checking import kind_of
+from ...common.checking import is_finite, kind_of
 from ...common.errors import InvalidInputError
 from ...text_encoder.clip_vision import ClipVisionOutput
 
@@ -38,7 +38,7 @@ def clip_features(values: dict[str, Any], side: str) -> Tensor | None:
 
 def _hidden_states(output: Any, name: str) -> Tensor:
     states = getattr(output, "penultimate_hidden_states", None)
-    if not isinstance(states, Tensor) or states.ndim != 3 or not torch.isfinite(states).all():
+    if not isinstance(states, Tensor) or states.ndim != 3 or not is_finite(states):
         got = kind_of(output if states is None else states)
         raise InvalidInputError(
             f"{name} must have finite features [batch, tokens, width], got {got}. Connect Wan CLIP Vision Encode or "

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from ...common.checking import kind_of, tensor_of
+from ...common.checking import is_finite, kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...dit.conditioning.clip_image import ClipImage
 from ...dit.conditioning.text import pad_text
@@ -73,10 +72,11 @@ def _entries(conditioning: Any, side: Side) -> list[tuple[Tensor, dict[str, Any]
                 f"The {side} conditioning must be {expected}, got a list with {kind_of(entry)}. {advice}"
             )
         embedding = tensor_of(entry[0], f"The text embedding of the {side} conditioning", "a tensor", advice)
-        if embedding.ndim != 3 or 0 in embedding.shape or not torch.isfinite(embedding).all():
+        has_all = is_finite(embedding)
+        if embedding.ndim != 3 or 0 in embedding.shape or not has_all:
             raise InvalidInputError(
                 f"The text embedding of the {side} conditioning must be finite numbers [batch, tokens, width], got "
-                f"{list(embedding.shape)}{'' if torch.isfinite(embedding).all() else ' with NaN or infinity'}. {advice}"
+                f"{list(embedding.shape)}{'' if has_all else ' with NaN or infinity'}. {advice}"
             )
     return [(embedding, values) for embedding, values in conditioning]
 
@@ -110,7 +110,7 @@ def _prompt(
                 f"The {side} conditioning has {len(tensor)} {what}, but the latent has {batch} videos. Give one for "
                 "all, or one for each."
             )
-    return Conditioning(_text(model, embedding, side), (*keyframes, *clip_image, *vace_items(model, values, samples)))
+    return Conditioning(_text(model, embedding, side), (*keyframes, *clip_image, *vace_items(model, values, latent)))
 
 
 def _text(model: WanModel, embedding: Tensor, side: Side) -> Tensor:

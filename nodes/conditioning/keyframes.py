@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...common.checking import tensor_of
+from ...common.checking import is_finite, tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape
 from ...dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
@@ -108,7 +108,7 @@ def given_latent(model: WanModel, values: dict[str, Any], side: str) -> Tensor |
         return None
     name, advice = f"The given frames of the {side} conditioning", "Make them with Wan Image To Video."
     given = tensor_of(values["concat_latent_image"], name, "a latent [batch, channels, frames, height, width]", advice)
-    if given.ndim != 5 or 0 in given.shape or not torch.isfinite(given).all():
+    if given.ndim != 5 or 0 in given.shape or not is_finite(given):
         raise InvalidInputError(
             f"{name} must be a latent [batch, channels, frames, height, width] of finite numbers, got "
             f"{list(given.shape)}. {advice}"

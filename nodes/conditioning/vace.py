@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...common.checking import kind_of, tensor_of
+from ...common.checking import is_finite, kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...dit.conditioning.vace import VaceControl
 from ..models import WanModel
-from ..sockets import made_by, size_text
+from ..sockets import made_by, reference_frames, size_text, video_samples
 
 
 def with_vace(vae: Any, conditioning: list, frames: Tensor, mask: Tensor, strength: float) -> list:
@@ -23,12 +23,13 @@ def with_vace(vae: Any, conditioning: list, frames: Tensor, mask: Tensor, streng
     ]
 
 
-def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tuple[VaceControl, ...]:
-    """The control videos among the values of an entry, for a latent of the size of `samples` [B, C, T, h, w].
+def vace_items(model: WanModel, values: dict[str, Any], latent: dict[str, Any]) -> tuple[VaceControl, ...]:
+    """The control videos among the values of an entry, for a LATENT of the same size.
 
     Raises:
         PairingError: they were prepared for another size.
     """
+    samples, references = video_samples(latent), reference_frames(latent)
     frames = control_frames(values)
     masks = _tensors(values.get("vace_mask"), "masks")
     strengths = values.get("vace_strength") or [1.0] * len(frames)
@@ -55,7 +56,7 @@ def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tupl
                 f"{[len(control), rest, *size]}. Make both with the same node."
             )
         mask = mask.expand(len(control), -1, -1, -1, -1)
-        items.append(VaceControl(torch.cat([*parts, mask], dim=1), float(strengths[index])))
+        items.append(VaceControl(torch.cat([*parts, mask], dim=1), float(strengths[index]), references))
     return tuple(items)
 
 
@@ -75,7 +76,7 @@ def _tensors(values: Any, what: str) -> list[Tensor]:
         raise InvalidInputError(f"The {what} of control videos must be a list, got {kind_of(values)}. {advice}")
     for value in values or ():
         tensor = tensor_of(value, f"The {what} of a control video", "a latent of 5 dimensions", advice)
-        if tensor.ndim != 5 or not torch.isfinite(tensor).all():
+        if tensor.ndim != 5 or not is_finite(tensor):
             raise InvalidInputError(
                 f"The {what} of a control video must be a latent of 5 dimensions and finite numbers, got "
                 f"{list(tensor.shape)}. {advice}"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...common.checking import kind_of, tensor_of
+from ...common.checking import has_values, is_finite, kind_of, tensor_of
 from ...common.errors import InvalidInputError
 from ...common.shapes import TEMPORAL_STRIDE, video_frames
 from ...dit.inputs import Conditioning
@@ -41,7 +41,7 @@ def _mask(values: dict[str, Any], samples: Tensor, side: str) -> Tensor:
     mask = (
         tensor_of(values["mask"], name, "a mask [height, width] or one for each frame", advice).detach().cpu().float()
     )
-    if not 2 <= mask.ndim <= 3 or 0 in mask.shape or not torch.isfinite(mask).all() or mask.min() < 0:
+    if not 2 <= mask.ndim <= 3 or 0 in mask.shape or not is_finite(mask) or _is_negative(mask):
         raise InvalidInputError(
             f"{name} must be a mask [frames, height, width] of numbers from 0 to 1, got {list(mask.shape)}. {advice}"
         )
@@ -65,6 +65,10 @@ def _mask(values: dict[str, Any], samples: Tensor, side: str) -> Tensor:
     # The first latent frame covers one frame of the video, each other one four.
     first, others = masks[:, :, :1], masks[:, :, 1:]
     return torch.cat([first, F.avg_pool3d(others, (TEMPORAL_STRIDE, 1, 1))], dim=2) if frames > 1 else first
+
+
+def _is_negative(mask: Tensor) -> bool:
+    return has_values(mask) and bool(mask.min() < 0)
 
 
 def _number(values: dict[str, Any], key: str, usual: float, side: str, most: float = math.inf) -> float:

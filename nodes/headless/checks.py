@@ -49,8 +49,8 @@ def needed(graph: Graph, node_classes: NodeClasses) -> Graph:
     return {id: node for id, node in graph.items() if id in wanted}
 
 
-def check_values(graph: Graph, node_classes: NodeClasses) -> None:
-    """Refuses what a run refuses of wires and values, without asking for files and folders, which may come later.
+def check_values(graph: Graph, node_classes: NodeClasses) -> Graph:
+    """As `check_graph`, of wires and values alone, without asking for files and folders, which may come later.
 
     Args:
         graph: see `needed`.
@@ -59,8 +59,7 @@ def check_values(graph: Graph, node_classes: NodeClasses) -> None:
     Raises:
         GraphError: as `check_graph`.
     """
-    for node in graph.values():
-        _checked_node(node, graph, node_classes)
+    return {id: _checked_node(node, graph, node_classes) for id, node in graph.items()}
 
 
 def _checked_node(node: GraphNode, graph: Graph, node_classes: NodeClasses) -> GraphNode:

@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import TypeVar
 
 import comfy.model_management
 import comfy.model_patcher
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from ...common.errors import InvalidInputError
 from ...engine.loaded import LoadedModels
+from ...engine.runtime import Work
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
 from ...memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
@@ -28,9 +30,12 @@ from ...memory.residency import Weights
 from ...memory.slabs import Slabs
 from ...model_loading.key_maps.layouts import Kind
 from ..model_names import model_name
+from ..reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from .host import BUNDLED_MODELS, MODEL_KINDS
+
+Result = TypeVar("Result")
 
 
 def register_bundled_models() -> None:
@@ -44,6 +49,7 @@ class ComfyHost:
 
     def __init__(self) -> None:
         self.runtime = ComfyRuntime()
+        self.files = FilesOnDisk()
 
     def model_files(self, kind: str) -> list[str]:
         # ComfyUI lists no GGUF files; to register their ending would put them before loaders that cannot read them.
@@ -93,6 +99,9 @@ class ComfyRuntime:
 
     def __init__(self) -> None:
         self.models = LoadedModels()
+
+    def perform(self, work: Work[Result]) -> Result:
+        return work.run()
 
     def progress(self, total: int, title: str) -> ComfyProgress:
         return ComfyProgress(total)

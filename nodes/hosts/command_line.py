@@ -13,6 +13,7 @@ from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
 from ...media.whole import next_number
 from ..model_names import model_name
+from ..reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
@@ -33,12 +34,14 @@ class HeadlessHost:
         inputs: folders searched for input files, in order.
         output: where results are saved.
         runtime: what the models run on.
+        files: reads input files.
     """
 
     folders: Mapping[str, list[Path]] = field(default_factory=dict)
     inputs: tuple[Path, ...] = (Path("."),)
     output: Path = Path("output")
     runtime: LocalRuntime = field(default_factory=LocalRuntime)
+    files: FilesOnDisk = FilesOnDisk()
 
     def model_folders(self, kind: str) -> list[Path]:
         return [*self.folders.get(kind, ()), BUNDLED_MODELS / kind]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
 from ...engine.runtime import Runtime
 from ...media.place import SavePlace
+from ..reading import InputFiles
 from ..saving.names import NO_VALUES, NodeValues
 
 PACK_FOLDER = Path(__file__).resolve().parents[2]
@@ -23,6 +26,11 @@ class Host(Protocol):
     @property
     def runtime(self) -> Runtime:
         """What the models run on: handed to the engine."""
+        ...
+
+    @property
+    def files(self) -> InputFiles:
+        """What reads input files."""
         ...
 
     def model_files(self, kind: str) -> list[str]:
@@ -67,12 +75,24 @@ class Host(Protocol):
 
 
 _current: Host | None = None
+_instead: ContextVar[Host | None] = ContextVar("host", default=None)
 
 
 def host() -> Host:
     """The host of this process, which `__init__.py` installs for ComfyUI and `__main__.py` for the command line."""
-    assert _current is not None, "a host is installed before any node is made"
-    return _current
+    here = _instead.get() or _current
+    assert here is not None, "a host is installed before any node is made"
+    return here
+
+
+@contextmanager
+def hosted_by(instead: Host) -> Iterator[None]:
+    """Another host inside of the context, for this thread alone."""
+    token = _instead.set(instead)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
 
 
 def use_host(new: Host) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import OutputError
+from ...engine.runtime import Work
 from ...media.faults import writing_to
 from ...media.place import SavePlace
 from ...media.video_writing import PNG_FRAMES, save_video
@@ -73,7 +74,11 @@ def keep_latent(samples: Tensor, metadata: Mapping[str, Any]) -> str:
 
 
 def _kept(write: Callable[[SavePlace], Path], what: str, how: str) -> str:
-    """Tries one place after the other; the sentence about the first that worked."""
+    """Tries one place after the other; the sentence about the first that worked, which is empty in a plan."""
+    return host().runtime.perform(Work(lambda: _kept_somewhere(write, what, how), lambda: ""))
+
+
+def _kept_somewhere(write: Callable[[SavePlace], Path], what: str, how: str) -> str:
     refused = []
     for folder in _places():
         try:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...common.errors import WanDirectorError
 from ...common.log import logger
+from ...engine.runtime import Work
 from ...media.place import SavePlace
 from ...media.video_writing import GIF, PNG_FRAMES, check_format, save_video
 from ..api import io, ui
@@ -92,12 +93,15 @@ def found_place(filename_prefix: str, size: tuple[int, int], hidden: Any) -> Sav
 def saved_files(write: Callable[[], tuple[SavePlace, list[Path]]], keep: Callable[[], str]) -> list[Any]:
     """What `write` has saved, for the canvas; when it fails, `keep`'s sentence follows that of the failure."""
     try:
-        place, files = write()
+        written = host().runtime.perform(Work(write, lambda: None))
     except WanDirectorError as error:
         refusal = type(error)(f"{error} {keep()}")
     except (RuntimeError, MemoryError):  # out of memory while frames were made
         logger.warning("%s", keep())
         raise
     else:
+        if written is None:  # a plan writes nothing
+            return []
+        place, files = written
         return [ui.SavedResult(file.name, place.subfolder_of(file), io.FolderType.output) for file in files]
     raise refusal

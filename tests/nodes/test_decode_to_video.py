@@ -120,5 +120,6 @@ def test_strips_are_chosen_by_the_free_memory(vae, tiny_host, monkeypatch):
     cases = ((needed[1], 1), (needed[1] - 1, fewest), (needed[fewest], fewest), (needed[thriftiest], thriftiest))
     for available, strips in (*cases, (1000, 0)):
         monkeypatch.setattr(tiny_host.runtime, "available_bytes", lambda _device, bytes_=available: bytes_)
-        with engine_vae._at_work(vae.placed, decoding_task, video, vae.memory) as (_, found):
+        job = engine_vae._job("decode", vae.placed, vae.memory, video, decoding_task)
+        with engine_vae._at_work(vae.placed, job) as (_, found):
             assert found == strips

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from wan_director.common.errors import InvalidInputError, MissingFileError
+from wan_director.common.errors import GraphError, InvalidInputError, MissingFileError
 from wan_director.media.pictures import fit_pictures
 from wan_director.media.video_reading import read_video
 from wan_director.media.video_writing import save_video
 from wan_director.nodes.headless.graph import parse_graph
-from wan_director.nodes.headless.plan_graph import GraphReader
-from wan_director.nodes.load_video import WanDirectorLoadVideo, planned_size
+from wan_director.nodes.load_video import WanDirectorLoadVideo
+from wan_director.nodes.planning.stages import find_stages
 
 from .conftest import call
 
@@ -95,8 +95,6 @@ def test_the_input_folder_s_videos_are_offered(clip, tmp_path):
 
 
 def test_the_size_is_known_to_the_plan(tiny_host):
-    assert planned_size({"frames": 9, "height": 48, "width": 64}) == (9, 48, 64)
-    assert planned_size({"frames": 0, "height": 48, "width": 64}) is None
     vae = {"class_type": "WanDirectorLoadVAE", "inputs": {"vae_name": "vae.safetensors", "precision": "auto"}}
     inputs = {"file": "x.mp4", **AS_IN_THE_FILE, "frames": 9, "width": 64, "height": 48}
     prompt = {
@@ -106,5 +104,8 @@ def test_the_size_is_known_to_the_plan(tiny_host):
     }
     import wan_director
 
-    (stage,) = GraphReader(parse_graph(prompt, wan_director.NODE_CLASS_MAPPINGS)).stages()
-    assert stage.kind == "encode" and stage.video == (9, 48, 64)
+    (stage,) = find_stages(parse_graph(prompt, wan_director.NODE_CLASS_MAPPINGS)).stages
+    assert stage.kind == "encode" and stage.job.video == (9, 48, 64)
+    inputs["frames"] = 0
+    with pytest.raises(GraphError, match=r"The size of the video at WanDirectorEncode \(node 3\) is not known"):
+        find_stages(parse_graph(prompt, wan_director.NODE_CLASS_MAPPINGS))

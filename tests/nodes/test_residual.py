@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import wan_director
 from wan_director.common.errors import InvalidInputError
 from wan_director.dit.inputs import DitInputs
 from wan_director.nodes.headless.graph import parse_graph
-from wan_director.nodes.headless.plan_graph import facts_of
+from wan_director.nodes.planning.stages import find_stages
 
 from .conftest import call
 
@@ -46,6 +48,19 @@ def test_an_unknown_residual_is_refused():
 @pytest.mark.parametrize(("residual", "is_counted"), [({}, False), ({"residual": "fp32"}, True)])
 def test_the_plan_counts_it(residual, is_counted):
     inputs = {"model_name": NAME, "precision": "bf16", "attention": "auto", **residual}
-    prompt = {"1": {"class_type": "WanDirectorLoadModel", "inputs": inputs}}
-    graph = parse_graph(prompt, wan_director.NODE_CLASS_MAPPINGS)
-    assert facts_of(graph["1"]).weights.fp32_residual is is_counted
+    prompt = {
+        "1": {"class_type": "WanDirectorLoadModel", "inputs": inputs},
+        "2": {"class_type": "WanDirectorLoadVAE", "inputs": {"vae_name": "wan21_vae.safetensors"}},
+        "3": {"class_type": "WanDirectorLoadTextEncoder", "inputs": {"text_encoder_name": "wan21_text.safetensors"}},
+        "4": {"class_type": "WanDirectorTextEncode", "inputs": {"text_encoder": ["3", 0], "positive": ""}},
+        "5": {"class_type": "WanDirectorEmptyLatent", "inputs": {"vae": ["2", 0]}},
+        "6": {
+            "class_type": "WanDirectorSampler",
+            "inputs": {"model": ["1", 0], "positive": ["4", 0], "negative": ["4", 1], "latent": ["5", 0]},
+        },
+    }
+    stages = find_stages(parse_graph(prompt, wan_director.NODE_CLASS_MAPPINGS)).stages
+    (job,) = [stage.job for stage in stages if stage.kind == "sample"]
+    assert job.weights.fp32_residual is is_counted
+    plain = replace(job, weights=job.weights._replace(fp32_residual=False))
+    assert (job.task.ways[0].working_bytes > plain.task.ways[0].working_bytes) is is_counted

@@ -21,6 +21,7 @@ from wan_director.engine.memory import AUTOMATIC, MemorySettings
 from wan_director.engine.models import VideoModel, load_model
 from wan_director.engine.recipe import ModelRecipe
 from wan_director.engine.sample import SamplerSettings, run_sampler
+from wan_director.engine.tasks import bytes_of
 from wan_director.memory.policy import RESIDENT, BlockSwap
 from wan_director.nodes.hosts.host import host
 from wan_director.weights import layers
@@ -169,7 +170,8 @@ def test_what_would_fit_is_named(monkeypatch):
     model = load()
     sides = (Conditioning(torch.zeros(1, 512, 128)),) * 2
     latent = torch.zeros(1, 16, 3, 6, 8)
-    needed = engine_sample._choose(model, sides, latent, AUTOMATIC).way.working_bytes
+    job = engine_sample._job(model, sides, latent, AUTOMATIC)
+    needed = engine_sample._choose(model, job).way.working_bytes
     monkeypatch.setattr(type(host().runtime), "free_bytes", lambda self, device: needed * 2 // 3 + 1)
     handle = model.residence.module.head.register_forward_hook(
         lambda *_call: (_ for _ in ()).throw(copy.copy(TOO_MUCH))
@@ -250,7 +252,8 @@ def four_blocks() -> VideoModel:
     torch.manual_seed(4)
     module = WanDiT(config).eval().requires_grad_(False)
     residence = LocalResidence(module, torch.device("cpu"))
-    placed = replace(tiny.placed, spec=replace(tiny.spec, config=config), residence=residence)
+    spec, weights = replace(tiny.spec, config=config), bytes_of(module, tiny.dtype)
+    placed = replace(tiny.placed, spec=spec, weights=weights, residence=residence)
     return VideoModel(placed, ParameterShapes.of(module), tiny.recipe)
 
 

@@ -9,12 +9,11 @@ from ....common.errors import InvalidInputError, OutputError
 from ....engine.local import LocalRuntime
 from ....memory.budget import parse_bytes
 from ...hosts.command_line import HeadlessHost
+from ...planning.plan import machine, parse_size, plan_graph
+from ...planning.table import table
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
-from ..pairs import check_decoders
-from ..plan import machine, parse_size, plan_graph
-from ..plan_table import table
 from ..runner import run_graph
 from .bundled import workflow_path
 from .folders import input_folders, model_folders
@@ -66,9 +65,8 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     graph, _ = read_graph(options.graph, classes)
     for assignment in options.set:
         set_value(graph, classes, assignment)
-    graph = needed(graph, classes)
-    made = plan_graph(graph, machine(vram, ram), None if options.size is None else parse_size(options.size))
-    check_values(graph, classes)
-    check_decoders(graph)
+    graph = check_values(needed(graph, classes), classes)
+    size = None if options.size is None else parse_size(options.size)
+    made = plan_graph(graph, machine(vram, ram), size, classes)
     say(made.text)
     made.check()

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ....common.checking import has_values
 from ....common.free_ram import require_ram
 from ... import standin as io
 from .dynamic_inputs import Growing
@@ -127,7 +128,8 @@ class RepeatImageBatch(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, amount: int) -> Any:
-        _require_ram(amount * image.numel(), f"{amount * len(image)} pictures")
+        if has_values(image):
+            _require_ram(amount * image.numel(), f"{amount * len(image)} pictures")
         return io.NodeOutput(image.repeat(amount, 1, 1, 1))
 
 

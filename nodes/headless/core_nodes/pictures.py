@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ....media.faults import writing_to
-from ....media.picture_reading import check_pictures, read_pictures
+from ....media.picture_reading import check_pictures
 from ....media.place import SavePlace
 from ....media.video_writing import file_texts, png_texts
 from ....media.whole import publish, remove_leftovers, unfinished_file
@@ -78,7 +78,7 @@ class LoadImageMask(io.ComfyNode):
 
 
 def _image_and_mask(name: str) -> tuple[Tensor, Tensor]:
-    pixels, opacity = read_pictures(host().input_file(name))
+    pixels, opacity = host().files.pictures(host().input_file(name))
     return pixels, torch.zeros(NO_MASK) if opacity is None else 1 - opacity
 
 

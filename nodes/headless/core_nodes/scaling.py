@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ....common.checking import has_values
 from ....common.errors import InvalidInputError
 from ....common.free_ram import require_ram
 from ... import standin as io
@@ -37,7 +38,8 @@ def scaled(pictures: Tensor, width: int, height: int, method: str, crop: str = "
     """
     if width < 1 or height < 1:
         raise InvalidInputError(f"The new size would be {width}x{height} pixels; each side has at least 1. Enlarge it.")
-    _require_ram(pictures, width, height)
+    if has_values(pictures):
+        _require_ram(pictures, width, height)
     channels = pictures.movedim(-1, 1) if pictures.ndim == 4 else pictures.unsqueeze(1)
     if crop == "center":
         channels = _centre(channels, width / height)
@@ -67,6 +69,8 @@ def _centre(pictures: Tensor, aspect: float) -> Tensor:
 
 def _lanczos(pictures: Tensor, width: int, height: int) -> Tensor:
     """Pictures [F, C, H, W] resized by Pillow, in 8 bits."""
+    if not has_values(pictures):
+        return pictures.new_empty(*pictures.shape[:2], height, width)
     from PIL import Image
 
     resized = []

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ....common.errors import InvalidInputError
 from ....common.log import logger
-from ....media.video_reading import Cut, probe_video, read_frames, read_video
+from ....media.video_reading import Cut, probe_video
 from ... import standin as io
 from ...api import answer
 from ...hosts.host import host
@@ -44,15 +44,16 @@ class ClipOfFile:
     end_s: float | None = None
 
     def components(self) -> tuple[Tensor, float]:
-        if probe_video(self.path).has_sound:
+        if host().files.probe(self.path).has_sound:
             logger.info("%s has sound, which is not read here.", self.path.name)
-        return read_video(self.path, self._cut, each=host().runtime.check_interrupt)
+        return host().files.video(self.path, self._cut, each=host().runtime.check_interrupt)
 
     def frames(self) -> tuple[Iterator[Tensor], float]:
-        video = probe_video(self.path)
+        video = host().files.probe(self.path)
         first = sum(time < self.start_s for time in video.times)
         count = sum(self.start_s <= time and (self.end_s is None or time < self.end_s) for time in video.times)
-        return (frame.float() / 255 for frame in read_frames(self.path, self._cut)), video.rate(first, max(1, count))
+        frames = host().files.frames(self.path, self._cut)
+        return (frame.float() / 255 for frame in frames), video.rate(first, max(1, count))
 
     def trimmed(self, start_s: float, duration_s: float) -> Clip:
         start_s = max(0.0, self.duration_s() + start_s) if start_s < 0 else start_s
@@ -61,7 +62,7 @@ class ClipOfFile:
         return replace(self, start_s=first, end_s=min(ends, default=None))
 
     def duration_s(self) -> float:
-        end = float(probe_video(self.path).end)
+        end = float(host().files.probe(self.path).end)
         return max(0.0, (end if self.end_s is None else min(end, self.end_s)) - self.start_s)
 
     @property

@@ -21,18 +21,19 @@ from wan_director.engine.tasks import decoding_task, encoding_task, latent_shape
 from wan_director.memory.budget import GB, example_card
 from wan_director.memory.plan import plan, smallest_bytes
 from wan_director.model_loading.footprint import STORAGES, bytes_before_download
+from wan_director.model_loading.outline import outline, published_outline
 from wan_director.nodes.headless.graph import parse_graph, read_graph
-from wan_director.nodes.headless.plan import machine, parse_size, plan_graph
-from wan_director.nodes.headless.plan_files import facts_before_download
-from wan_director.nodes.headless.plan_graph import GraphReader, facts_of
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import use_host
+from wan_director.nodes.planning.plan import machine, parse_size, plan_graph
+from wan_director.nodes.planning.stages import find_stages
 
+from ..conftest import HIGH, LOW, save_experts
 from .conftest import node
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKFLOWS = sorted((ROOT / "workflows").rglob("*.json"))
-VAE = facts_before_download("vae", "wan_2.1_vae.safetensors")
+VAE = published_outline("wan_2.1_vae.safetensors", "vae")
 
 
 @pytest.fixture
@@ -88,7 +89,9 @@ def test_each_expert_is_planned_with_its_cfg_and_loras(models, tiny_host, prompt
         (models / "loras" / f"{name}.safetensors").write_bytes(bytes(size))
     for name in ("one", "two", "both"):
         prompt[f"lora {name}"] = node("WanDirectorLora", model=["1", 0], lora_name=f"{name}.safetensors")
-    prompt["other"] = node("WanDirectorLoadModel", model_name="wan21_t2v.safetensors", precision="auto")
+    save_experts(models)
+    prompt["1"]["inputs"]["model_name"] = HIGH
+    prompt["other"] = node("WanDirectorLoadModel", model_name=LOW, precision="auto")
     prompt["lora two"]["inputs"]["model"] = ["other", 0]
     prompt["pair"] = node(
         "WanDirectorExperts", high_noise=["lora one", 0], low_noise=["lora two", 0], low_noise_cfg=1.0
@@ -96,10 +99,10 @@ def test_each_expert_is_planned_with_its_cfg_and_loras(models, tiny_host, prompt
     prompt["lora both"]["inputs"]["model"] = ["pair", 0]
     prompt["6"]["inputs"]["model"] = ["lora both", 0]
     graph = parse_graph(prompt, wan_director.NODE_CLASS_MAPPINGS)
-    high, low = [stage for stage in GraphReader(graph).stages() if stage.kind == "sample"]
-    plain = {stage.facts.name: facts_of(stage.loader).weights.fixed for stage in (high, low)}
-    added = [stage.facts.weights.fixed - plain[stage.facts.name] for stage in (high, low)]
-    assert (added, [high.passes, low.passes]) == ([301_000, 320_000], [2, 1])
+    jobs = [stage.job for stage in find_stages(graph).stages if stage.kind == "sample"]
+    assert [job.recipe.path.name for job in jobs] == [HIGH, LOW]
+    added = [job.weights.fixed - outline(job.recipe.path, "dit").weights.fixed for job in jobs]
+    assert (added, [job.passes for job in jobs]) == ([301_000, 320_000], [2, 1])
 
 
 def test_both_forms_of_a_workflow_give_one_plan(run):
@@ -230,23 +233,26 @@ def test_a_plan_names_the_nodes_that_it_passes_over(models, tiny_host, prompt):
 
 
 @pytest.mark.parametrize(
-    ("id", "name", "value", "words"),
+    "case",
     [
         ("9", "vae_stripes", 2, "has no input 'vae_stripes'. It has: mode, budget"),
-        ("9", "gigabytes", "much", "gigabytes of .* must be a number, got 'much'"),
-        ("9", "vae", 3, "vae of .* must be a word, got 3"),
-        ("6", "cfg", "high", "cfg of Sampler .* must be a number"),
-        ("5", "batch_size", [], "batch_size of Size .* must be a number"),
-        ("5", "width", "wide", "width of Size .* must be a number"),
-        ("5", "frames", 1e308, "frames"),
+        ("9", "gigabytes", "much", "gigabytes of .* must be FLOAT, got 'much'"),
+        ("9", "vae", 3, "vae of .* cannot be '3'. Choose one of: auto, cpu"),
+        ("6", "cfg", "high", "cfg of Sampler .* must be FLOAT, got 'high'"),
+        ("5", "batch_size", [], "batch_size of Size .* is a list"),
+        ("5", "width", "wide", "width of Size .* must be INT, got 'wide'"),
+        ("5", "frames", 1e308, "Size .*must be at most 8193 frames"),
     ],
 )
-def test_values_that_cannot_be_planned_are_refused(id, name, value, words, run, write, prompt, models):
+def test_values_that_cannot_be_planned_are_refused_as_in_a_run(case, run, write, prompt, models, capsys):
+    id, name, value, words = case
     prompt["9"] = node("WanDirectorMemory", mode="auto")
     prompt["6"]["inputs"]["memory"] = ["9", 0]
     prompt[id]["inputs"][name] = value
     code, _, err = run(write(prompt), "--vram", "8GB", "--models", str(models))
     assert code == 1 and re.search(words, err) and err.count("\n") == 1
+    assert main(["run", str(write(prompt)), "--quiet", "--models", str(models)]) == 1
+    assert capsys.readouterr().err == err
 
 
 @pytest.mark.parametrize(
@@ -268,10 +274,20 @@ def test_a_plan_refuses_the_values_that_a_run_refuses(id, name, value, words, ru
     assert code == 1 and not out and re.search(words, err) and err.count("\n") == 1
 
 
-def test_a_plan_names_the_vae_of_another_model(run, write, prompt, models):
-    prompt["2"]["inputs"]["vae_name"] = "wan21_vae.safetensors"
-    code, out, err = run(write(prompt), "--vram", "8GB", "--models", str(models))
-    assert code == 1 and not out and "(node 7): wan21_vae.safetensors " in err
+def test_a_plan_names_the_vae_of_another_model(run, write, prompt, models, capsys):
+    """At the node where it meets the model, in the words of a run."""
+    options = ("--vram", "8GB", "--models", str(models))
+    for changed, place in (("7", 7), ("2", 6)):
+        graph = json.loads(json.dumps(prompt))
+        if changed == "7":
+            graph["9"] = node("WanDirectorLoadVAE", vae_name="wan21_vae.safetensors", precision="auto")
+            graph["7"]["inputs"]["vae"] = ["9", 0]
+        else:
+            graph["2"]["inputs"]["vae_name"] = "wan21_vae.safetensors"
+        code, out, err = run(write(graph), *options)
+        assert code == 1 and not out and f"(node {place}): wan21_vae.safetensors " in err
+        assert main(["run", str(write(graph)), "--quiet", "--models", str(models)]) == 1
+        assert capsys.readouterr().err == err
 
 
 def test_what_no_result_needs_is_not_planned(run, write, prompt, models):
@@ -310,7 +326,7 @@ def test_a_longer_or_larger_video_never_takes_less(video, more, storage):
     assert small <= smallest_bytes(task(longer, storage=storage))
     assert small <= smallest_bytes(task(larger, storage=storage))
     for make in (decoding_task, encoding_task):
-        whole = [make(VAE.weights, VAE.config, each).ways[0].working_bytes for each in (video, longer, larger)]
+        whole = [make(VAE.weights, VAE.spec.config, each).ways[0].working_bytes for each in (video, longer, larger)]
         assert whole[0] <= whole[1] and whole[0] <= whole[2]
 
 

@@ -158,10 +158,10 @@ def test_what_shows_only_in_the_run_names_its_node(prompt, tiny_host):
 def unsampled(monkeypatch):
     """No sampling takes place."""
 
-    def refuse(**_):
+    def refuse(*_, **__):
         raise AssertionError("sampled")
 
-    monkeypatch.setattr(NODE_CLASS_MAPPINGS["WanDirectorSampler"], "execute", refuse)
+    monkeypatch.setattr("wan_director.engine.sample.begin", refuse)
 
 
 @pytest.mark.parametrize("direct", [False, True])

@@ -42,9 +42,9 @@ def saved_picture(plan: Plan) -> list[Any]:
 def _draw_stage(pen: Any, planned: PlannedStage, scale_bytes: int, *, top: int) -> None:
     width = SIZE[0] - 16
     choice = planned.choice
-    taken = 0 if planned.stage.is_on_cpu else choice.device_bytes
+    taken = 0 if planned.is_on_cpu else choice.device_bytes
     scale = width / scale_bytes
-    words = "on the CPU" if planned.stage.is_on_cpu else f"{gigabytes(taken)} of {gigabytes(planned.limit)}"
+    words = "on the CPU" if planned.is_on_cpu else f"{gigabytes(taken)} of {gigabytes(planned.limit)}"
     if choice.swapped and taken:
         words += f", {choice.swapped} of {len(choice.task.block_bytes)} blocks swapped"
     if choice.way.number > 1 and taken and not choice.task.block_bytes:

@@ -14,10 +14,11 @@ from ...engine.tasks import smaller_videos
 from ...memory.budget import GB, Card, example_card, gigabytes
 from ...memory.pinned import RAM_SHARE, default_pinned_bytes
 from ...memory.plan import Choice, plan, smallest, smallest_bytes, swap_exactly
+from ..headless.checks import NodeClasses
+from ..headless.graph import Graph, GraphNode
+from ..headless.graph.api_format import api_inputs
 from ..hosts.host import host
-from .graph import Graph, GraphNode
-from .graph.api_format import api_inputs
-from .plan_graph import GraphReader, Stage
+from .stages import GraphStages, PlannableStage, find_stages
 
 _NAMED = 5
 """Nodes that a line names at most."""
@@ -51,15 +52,20 @@ def machine(vram: int, ram: int | None = None) -> Machine:
 class PlannedStage:
     """One stage and how it is going to run; `limit`, `pinned`: bytes of the device, and of pinned RAM, it may take."""
 
-    stage: Stage
+    stage: PlannableStage
     choice: Choice
     limit: int
     pinned: int
 
     @property
+    def is_on_cpu(self) -> bool:
+        """Whether it takes nothing of the device."""
+        return self.stage.job.is_on_cpu
+
+    @property
     def fits(self) -> bool:
         """Whether it stays within the limit."""
-        return self.stage.is_on_cpu or self.choice.device_bytes <= self.limit
+        return self.is_on_cpu or self.choice.device_bytes <= self.limit
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,8 @@ class Plan:
     @property
     def scale_bytes(self) -> int:
         """What the whole length of a bar stands for: the card, or the largest need if that is more."""
-        needs = [planned.choice.device_bytes for planned in self.stages if not planned.stage.is_on_cpu]
-        return max(self.machine.vram, *needs)
+        needs = [planned.choice.device_bytes for planned in self.stages if not planned.is_on_cpu]
+        return max([self.machine.vram, *needs])
 
     @property
     def host_bytes(self) -> int:
@@ -145,10 +151,9 @@ class Plan:
             )
 
 
-def make_plan(reader: GraphReader, on: Machine) -> Plan:
+def make_plan(found: GraphStages, on: Machine) -> Plan:
     """The cheapest way to run each stage of a graph on a machine; where none fits, the one that takes least."""
-    stages = tuple(_plan_stage(stage, on) for stage in reader.stages())
-    return Plan(stages, on, tuple(reader.passed_over()))
+    return Plan(tuple(_plan_stage(stage, on) for stage in found.stages), on, found.passed_over)
 
 
 def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
@@ -166,7 +171,7 @@ def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
         for id, node in prompt.items()
     }
     on = machine(available)._replace(pinned=default_pinned_bytes(device), has_gpu=device.type != "cpu")
-    return make_plan(GraphReader(graph), on)
+    return make_plan(find_stages(graph), on)
 
 
 def parse_size(text: str) -> VideoShape:
@@ -184,26 +189,25 @@ def parse_size(text: str) -> VideoShape:
     return VideoShape(frames, height, width)
 
 
-def plan_graph(graph: Graph, on: Machine, size: VideoShape | None = None) -> Plan:
-    """The plan for a graph on a machine.
-
-    Raises:
-        WanDirectorError: see `GraphReader.stages`.
-    """
-    return make_plan(GraphReader(graph, size), on)
+def plan_graph(
+    graph: Graph, on: Machine, size: VideoShape | None = None, node_classes: NodeClasses | None = None
+) -> Plan:
+    """The plan for a graph on a machine; arguments and errors as of `find_stages`."""
+    return make_plan(find_stages(graph, size, node_classes), on)
 
 
-def what_fits(stage: Stage, limit: int) -> Iterator[str]:
+def what_fits(stage: PlannableStage, limit: int) -> Iterator[str]:
     """What else of a stage would fit into so many bytes."""
-    task, settings = stage.task(), stage.settings
+    job = stage.job
+    task, settings = job.task, job.memory
     if settings.blocks_to_swap is not None and stage.kind == "sample" and smallest_bytes(task) <= limit:
         choice = plan(task, limit, example_card(limit), pinned_bytes=1 << 50)
         yield f"{choice.swapped} blocks_to_swap in Wan Memory, or its mode auto"
-    if stage.video is not None:
-        multiple = stage.facts.family.size_multiple
-        yield from smaller_videos(stage.video, multiple, lambda video: smallest_bytes(stage.task(video)) <= limit)
+    if job.video is not None:
+        multiple = job.spec.family.size_multiple
+        yield from smaller_videos(job.video, multiple, lambda video: smallest_bytes(job.task_of(video)) <= limit)
     cast = stage.in_fp8()
-    if cast is not None and smallest_bytes(stage.task(facts=cast)) <= limit:
+    if cast is not None and smallest_bytes(cast.task) <= limit:
         yield f"precision fp8_scaled in {stage.loader.title}"
     if stage.kind == "text":
         yield f"device cpu in {stage.loader.title}"
@@ -212,13 +216,13 @@ def what_fits(stage: Stage, limit: int) -> Iterator[str]:
 def details(planned: PlannedStage) -> Iterator[str]:
     """What there is to say about a stage beside its bar."""
     stage, choice = planned.stage, planned.choice
-    where = "" if stage.facts.is_here else ", not downloaded yet"
-    yield f"{stage.facts.name} ({gigabytes(stage.facts.weights.total)}{where})" + _size(stage.video)
-    if stage.is_on_cpu:
+    where = "" if stage.is_here else ", not downloaded yet"
+    yield f"{stage.file} ({gigabytes(stage.job.weights.total)}{where})" + _size(stage.job.video)
+    if planned.is_on_cpu:
         yield "on the CPU: takes nothing of the card"
     elif not planned.fits:
         yield "does not fit, this is the least it takes"
-    if stage.is_on_cpu:
+    if planned.is_on_cpu:
         return
     yield from _prompts(stage)
     if choice.swapped:
@@ -227,19 +231,19 @@ def details(planned: PlannedStage) -> Iterator[str]:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
 
 
-def _prompts(stage: Stage) -> Iterator[str]:
+def _prompts(stage: PlannableStage) -> Iterator[str]:
     """About prompts that were combined, each of which is one more pass in a step."""
     unknown = stage.unknown_prompts
     if unknown is not None:
         named = f"{printable_name(unknown.label)}: {printable_name(unknown.class_type)}"
-        passes = "1 pass" if stage.passes == 1 else f"{stage.passes} passes"
+        passes = "1 pass" if stage.job.passes == 1 else f"{stage.job.passes} passes"
         yield f"{passes} of the model a step, or more: how many prompts come from {named} is not known here"
-    elif stage.passes > 2:
-        yield f"{stage.passes} passes of the model a step, one for each prompt"
+    elif stage.job.passes > 2:
+        yield f"{stage.job.passes} passes of the model a step, one for each prompt"
 
 
-def _plan_stage(stage: Stage, on: Machine) -> PlannedStage:
-    task, settings, card = stage.task(), stage.settings, on.card
+def _plan_stage(stage: PlannableStage, on: Machine) -> PlannedStage:
+    task, settings, card = stage.job.task, stage.job.memory, on.card
     limit = settings.budget.limit(on.vram)
     pinned = on.pinned if settings.pinned_bytes is None else settings.pinned_bytes
     if settings.blocks_to_swap is not None and stage.kind == "sample":
@@ -251,7 +255,7 @@ def _plan_stage(stage: Stage, on: Machine) -> PlannedStage:
 
 def _bar_line(planned: PlannedStage, scale_bytes: int) -> str:
     name, choice = planned.choice.task.name, planned.choice
-    if planned.stage.is_on_cpu:
+    if planned.is_on_cpu:
         return f"{name:20}[{'':{WIDTH}}]"
     scale = WIDTH / scale_bytes
     weights, taken = round(choice.weight_bytes * scale), round(choice.device_bytes * scale)
@@ -290,4 +294,6 @@ def _ram_line(made: Plan) -> str:
 
 
 def _size(video: VideoShape | None) -> str:
-    return "" if video is None else f", {video.frames} frames of {video.width} x {video.height}"
+    if video is None:
+        return ""
+    return f", {video.frames} frame{'s' if video.frames > 1 else ''} of {video.width} x {video.height}"

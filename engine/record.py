@@ -1,0 +1,100 @@
+"""A runtime that plans: of every stage it notes the job, and gives its outline instead of running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..memory.policy import RESIDENT, MemoryPolicy
+from ..memory.slabs import Slabs
+from ..model_loading.key_maps.layouts import Kind
+from .loaded import LoadedModels
+from .models import PlacedModel
+from .recipe import ModelRecipe
+from .runtime import Work
+from .tasks import Job
+
+M = TypeVar("M", bound=nn.Module)
+Result = TypeVar("Result")
+
+
+class RecordingRuntime:
+    """See `runtime.Runtime`. What asks it is to run inside of `common.empty_tensors.EmptyTensors`.
+
+    Args:
+        device: where a part of a video model would compute, see `Runtime.device`.
+
+    Attributes:
+        jobs: of the stages so far, in the order of the run.
+        placed: the models so far.
+    """
+
+    def __init__(self, device: Callable[[Kind, str], torch.device]) -> None:
+        self.models = LoadedModels()
+        self.jobs: list[Job] = []
+        self.placed: list[ModelRecipe] = []
+        self._device = device
+
+    def perform(self, work: Work[Result]) -> Result:
+        self.jobs += work.jobs
+        given = work.outline()
+        if isinstance(given, PlacedModel):
+            self.placed.append(given.recipe)
+        return given
+
+    def progress(self, total: int, title: str) -> UnseenProgress:
+        return UnseenProgress()
+
+    def wants_previews(self) -> bool:
+        return False
+
+    def check_interrupt(self) -> None:
+        """It takes no time."""
+
+    def device(self, kind: Kind, choice: str = "auto") -> torch.device:
+        return self._device(kind, choice)
+
+    def residence(self, module: M, device: torch.device) -> Nowhere[M]:
+        return Nowhere(module, device)
+
+    def free_bytes(self, device: torch.device) -> int | None:
+        return None
+
+    def available_bytes(self, device: torch.device) -> int | None:
+        return None
+
+    def free_memory(self, device: torch.device) -> None:
+        """Nothing is in memory."""
+
+
+class UnseenProgress:
+    """See `runtime.Progress`."""
+
+    def update(self, step: int, preview: Tensor | None = None) -> None:
+        """Nobody waits."""
+
+
+class Nowhere(Generic[M]):
+    """The residence of a model without weights, see `runtime.Residence`."""
+
+    def __init__(self, module: M, device: torch.device) -> None:
+        self.device = device
+        self.module = module
+        self.slabs = Slabs()
+
+    @contextmanager
+    def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[M]:
+        yield self.module
+
+    def unload(self) -> None:
+        """Nothing is loaded."""
+
+    def host_tensors(self) -> list[Tensor]:
+        return []
+
+    def reload(self) -> None:
+        """Nothing was taken away."""

@@ -1,0 +1,155 @@
+"""Walking a graph: each node after those it needs, those behind lazy inputs only when they are asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ..standin import HiddenHolder
+from .checks import NodeClasses, types_of
+from .graph import Graph, GraphNode, Link
+from .ordering import depths
+from .widgets import WIDGET_TYPES, inputs_of, nested_inputs
+
+RunNode = Callable[[GraphNode, dict[str, Any]], Sequence[Any]]
+"""Gives what a node makes of its inputs (by their names, with dots), by output."""
+
+
+class Walk:
+    """One way through a graph that has been checked; results are dropped when nobody needs them any more.
+
+    Args:
+        graph: nodes by id, with all their inputs.
+        node_classes: by name.
+        ends: ids of the nodes that are wanted.
+        run: runs a node.
+    """
+
+    def __init__(self, graph: Graph, node_classes: NodeClasses, ends: Collection[str], run: RunNode) -> None:
+        self._graph = graph
+        self._classes = node_classes
+        self._ends = ends
+        self._run = run
+        self._results = _Results(graph, ends)
+        self._depths = depths(graph)
+        self._lazy = {node.id: _lazy_wires(node, node_classes[node.class_type]) for node in graph.values()}
+
+    def go(self) -> None:
+        """Runs the wanted nodes after all that they need, those that work out plain values first."""
+        ends = [node for node in self._graph.values() if node.id in self._ends]
+        with torch.inference_mode():
+            for node in (*self._plain_values(ends), *ends):
+                self._make(node)
+
+    def _plain_values(self, ends: Iterable[GraphNode]) -> list[GraphNode]:
+        """Nodes that work out numbers and texts from others: a mistake in them shows before the sampling.
+
+        Those behind lazy wires wait as ever.
+        """
+        plain: set[str] = set()
+        for id in sorted(self._graph, key=lambda id: self._depths[id]):
+            node_class = self._classes[self._graph[id].class_type]
+            is_plain = set(node_class.RETURN_TYPES) <= WIDGET_TYPES and not node_class.OUTPUT_NODE
+            if is_plain and all(link.node in plain for link in self._graph[id].links):
+                plain.add(id)
+        waiting = list(ends)
+        reached = {node.id for node in waiting}
+        while waiting:
+            below = {link.node for link in self._strong(waiting.pop())} - reached
+            reached |= below
+            waiting += [self._graph[id] for id in below]
+        return [node for id, node in self._graph.items() if id in plain & reached]
+
+    def _make(self, wanted: GraphNode) -> None:
+        """Runs a node after those it needs, the longest way first."""
+        waiting = [wanted]
+        while waiting:
+            node = waiting[-1]
+            if self._results.has(node):
+                waiting.pop()
+                continue
+            missing = [link.node for link in self._strong(node) if not self._results.has(self._graph[link.node])]
+            if missing:
+                ordered = sorted(dict.fromkeys(missing), key=lambda id: self._depths[id])
+                waiting += [self._graph[id] for id in ordered]
+            elif not self._asks_for_more(node):
+                self._results.keep(node, self._run(node, self._inputs(node)))
+                waiting.pop()
+
+    def _strong(self, node: GraphNode) -> list[Link]:
+        """The wires that a node needs now: all but the lazy ones that it has not asked for."""
+        lazy = self._lazy[node.id]
+        return [value for name, value in node.inputs.items() if isinstance(value, Link) and name not in lazy]
+
+    def _asks_for_more(self, node: GraphNode) -> bool:
+        """Asks a node which of its lazy inputs it needs."""
+        lazy = self._lazy[node.id]
+        if not lazy:
+            return False
+        inputs = nested_inputs(types_of(node, self._classes), self._inputs(node))
+        wanted = self._classes[node.class_type].check_lazy_status(**inputs) or []
+        asked = lazy & set(wanted)
+        lazy -= asked
+        return bool(asked)
+
+    def _inputs(self, node: GraphNode) -> dict[str, Any]:
+        return self._results.inputs(node, left_out=self._lazy[node.id])
+
+
+def execute(node: GraphNode, node_class: type, inputs: Mapping[str, Any], carried: Mapping[str, Any]) -> Any:
+    """What a node gives for its inputs; `carried`: its hidden values beside its id."""
+    running = type(node_class.__name__, (node_class,), {"hidden": HiddenHolder(unique_id=node.id, **carried)})
+    return running.execute(**nested_inputs(node_class.INPUT_TYPES(), inputs))
+
+
+class _Results:
+    """What nodes have made and others still need."""
+
+    def __init__(self, graph: Graph, ends: Collection[str]) -> None:
+        self._graph = graph
+        self._ends = ends
+        self._made: dict[str, Sequence[Any]] = {}
+        self._done: set[str] = set()
+        self._uses = Counter(link.node for node in graph.values() for link in node.links)
+
+    def has(self, node: GraphNode) -> bool:
+        """Whether a node has run."""
+        return node.id in self._done
+
+    def inputs(self, node: GraphNode, left_out: Collection[str] = ()) -> dict[str, Any]:
+        """A node's inputs, with the values behind its wires; None for wires that are left out."""
+        return {name: self._value(value, name in left_out) for name, value in node.inputs.items()}
+
+    def _value(self, value: Any, is_left_out: bool) -> Any:
+        if not isinstance(value, Link):
+            return value
+        return None if is_left_out else self._made[value.node][value.slot]
+
+    def keep(self, node: GraphNode, made: Sequence[Any]) -> None:
+        """Keeps what a node has made, if it is needed, and drops what it was the last to need."""
+        self._done.add(node.id)
+        if self._uses[node.id]:
+            self._made[node.id] = made
+        released = [node]
+        while released:
+            for link in released.pop().links:
+                self._uses[link.node] -= 1
+                if self._uses[link.node]:
+                    continue
+                if link.node in self._done:
+                    del self._made[link.node]
+                elif (
+                    link.node not in self._ends
+                ):  # nobody will ask for it any more: what it would have needed is free too
+                    released.append(self._graph[link.node])
+
+
+def _lazy_wires(node: GraphNode, node_class: type) -> set[str]:
+    """The wires into a node that wait until it asks for them."""
+    if not hasattr(node_class, "check_lazy_status"):
+        return set()
+    specs = inputs_of(node_class.INPUT_TYPES(), node.inputs)
+    return {spec.name for spec in specs if spec.is_lazy and isinstance(node.inputs.get(spec.name), Link)}

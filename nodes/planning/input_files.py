@@ -1,0 +1,79 @@
+"""Pictures and videos of which a plan knows the shape alone; of those that are not here yet it guesses one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...common.empty_tensors import empty
+from ...common.errors import InvalidInputError
+from ...common.shapes import VideoShape
+from ...media.picture_reading import picture_shape
+from ...media.video_reading import WHOLE, Cut, Fitting, VideoFile, outlined_video, probe_video
+
+_GUESSED_FPS = 16
+
+
+class OutlinedFiles:
+    """See `reading.InputFiles`.
+
+    Args:
+        size: of what is not here.
+
+    Attributes:
+        has_guessed: whether something was not here.
+    """
+
+    def __init__(self, size: VideoShape) -> None:
+        self._size = size
+        self.has_guessed = False
+
+    def is_there(self, path: Path) -> bool:
+        """A plan is made before the files are there."""
+        return True
+
+    def pictures(self, path: Path) -> tuple[Tensor, Tensor | None]:
+        frames, height, width = picture_shape(path) if os.path.isfile(path) else (1, *self._guess()[1:])
+        self.has_guessed |= frames > 1  # an animation without opacity has one mask
+        return empty(frames, height, width, 3), empty(frames, height, width)
+
+    def probe(self, path: Path) -> VideoFile:
+        if os.path.isfile(path):
+            return probe_video(path)
+        frames, height, width = self._guess()
+        times = tuple(Fraction(number, _GUESSED_FPS) for number in range(frames))
+        return VideoFile(path, width, height, times, Fraction(frames, _GUESSED_FPS), has_sound=False)
+
+    def video(
+        self, path: Path, cut: Cut = WHOLE, *, fitting: Fitting | None = None, each: Callable[[], None]
+    ) -> tuple[Tensor, float]:
+        frames, height, width = self._outlined(path, cut, fitting)
+        video = self.probe(path)
+        fps = cut.fps or (video.rate(cut.first, frames) if frames < len(video.times) else video.fps)
+        return empty(frames, height, width, 3), fps
+
+    def frames(self, path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
+        frames, height, width = self._outlined(path, cut)
+        return (empty(height, width, 3, dtype=torch.uint8) for _ in range(frames))
+
+    def _outlined(self, path: Path, cut: Cut, fitting: Fitting | None = None) -> VideoShape:
+        video = self.probe(path)
+        shape = outlined_video(video, cut, fitting)
+        if not os.path.isfile(path):
+            return shape._replace(frames=cut.count or len(video.times))
+        if not shape.frames:
+            raise InvalidInputError(f"{path.name} has no frames where they were to be taken from. Start earlier.")
+        if not cut.fps or shape.frames < outlined_video(video, replace(cut, count=0)).frames - 1:
+            return shape
+        # At another rate there may be a frame less: any length that a clip can have is taken.
+        return shape._replace(frames=max(1, (shape.frames - 1) // 4 * 4 + 1 - (self._guess().frames - 1)))
+
+    def _guess(self) -> VideoShape:
+        self.has_guessed = True
+        return self._size

@@ -1,0 +1,165 @@
+"""A graph run on tensors without values: which stages it has, and which of its nodes cannot be planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...common.empty_tensors import EmptyTensors
+from ...common.errors import UnknownValueError, WanDirectorError
+from ...common.log import muted
+from ...engine.recipe import ModelRecipe
+from ...engine.record import RecordingRuntime
+from ...engine.tasks import Job
+from ...model_loading.key_maps.layouts import Kind
+from ..headless.checks import NodeClasses, named
+from ..headless.core_nodes import CORE_NODES
+from ..headless.graph import Graph, GraphNode, Link
+from ..headless.walking import Walk, execute
+from ..headless.widgets import InputSpec, inputs_of
+from ..hosts.host import host, hosted_by
+from ..registry import registered
+from .host import RecordingHost
+from .input_files import OutlinedFiles
+from .native import HANDING_ON, NATIVE_NODES, Foreign
+from .unknown import MODEL_SOCKETS, NOTHING, Blank, Blanks, Guess, Unknown, guessed
+
+DeviceOf = Callable[[Kind, str], torch.device]
+
+
+@dataclass(frozen=True, eq=False)
+class Noted:
+    """A stage: the node it belongs to, the loader of its model, and what there is to do."""
+
+    node: GraphNode
+    loader: GraphNode
+    job: Job
+
+
+@dataclass(eq=False)
+class Recording:
+    """What came of it.
+
+    Attributes:
+        stages: in the order of the run; the same work may be done several times.
+        passed_over: nodes whose memory is not known.
+        has_guessed: whether something was guessed.
+    """
+
+    stages: list[Noted] = field(default_factory=list)
+    passed_over: list[GraphNode] = field(default_factory=list)
+    has_guessed: bool = False
+
+
+def known_classes() -> dict[str, type]:
+    """The nodes that can be planned: ours, and those of ComfyUI that are known here."""
+    return {**NATIVE_NODES, **CORE_NODES, **registered()}
+
+
+def record(
+    graph: Graph, node_classes: NodeClasses, guess: Guess, device: DeviceOf, *, is_lenient: bool = False
+) -> Recording:
+    """Runs a graph on tensors without values.
+
+    Args:
+        node_classes: that are known, by name; others are passed over.
+        guess: what is taken for what is not known.
+        device: where a part of a video model would compute, see `Runtime.device`.
+        is_lenient: whether a refusal may come of anything that was guessed, and is none.
+
+    Raises:
+        WanDirectorError: what a node refuses, with the node's name before the sentence.
+    """
+    return _Recorder(graph, node_classes, guess, device, is_lenient).recording()
+
+
+class _Recorder:
+    def __init__(
+        self, graph: Graph, node_classes: NodeClasses, guess: Guess, device: DeviceOf, is_lenient: bool
+    ) -> None:
+        self._graph = graph
+        self._classes = {node.class_type: node_classes.get(node.class_type, Unknown) for node in graph.values()}
+        self._guess = guess
+        self._is_lenient = is_lenient
+        self._runtime = RecordingRuntime(device)
+        self._files = OutlinedFiles(guess.size)
+        self._loaders: dict[ModelRecipe, GraphNode] = {}
+        self._made = Recording()
+
+    def recording(self) -> Recording:
+        feeding = {link.node for node in self._graph.values() for link in node.links}
+        classes = {id: self._classes[node.class_type] for id, node in self._graph.items()}
+        ends = {id for id, node_class in classes.items() if id not in feeding or node_class.OUTPUT_NODE}
+        with hosted_by(RecordingHost(host(), self._runtime, self._files)), muted(), EmptyTensors():
+            Walk(self._graph, self._classes, ends, self._run).go()
+        self._made.has_guessed |= self._files.has_guessed
+        self._made.passed_over.sort(key=list(self._graph.values()).index)
+        return self._made
+
+    def _run(self, node: GraphNode, inputs: dict[str, Any]) -> Sequence[Any]:
+        node_class, is_exact = self._classes[node.class_type], node.class_type in HANDING_ON
+        blanks = Blanks(node, self._typed(node, inputs), is_exact)
+        if node_class is Unknown:
+            self._made.passed_over += [] if is_exact else [node]
+            return blanks
+        specs = {spec.name: spec for spec in inputs_of(node_class.INPUT_TYPES(), node.inputs)}
+        values, is_guessed = self._values(inputs, specs)
+        lacking = [name for name, spec in specs.items() if spec.required and name not in values]
+        if lacking:
+            is_at_fault = any(name not in inputs for name in lacking)
+            self._made.passed_over += [node] if is_at_fault or _runs_a_model(node, specs) else []
+            return blanks
+        refusal = None
+        try:
+            output = execute(node, node_class, values, {})
+        except UnknownValueError:
+            output = None
+        except WanDirectorError as error:
+            has_guessed = self._made.has_guessed or self._files.has_guessed
+            output, refusal = None, None if is_guessed or (self._is_lenient and has_guessed) else named(node, error)
+        except Exception:  # a border: any node may trip over tensors without values
+            output = None
+        if refusal is not None:
+            raise refusal from None
+        self._note(node)
+        if output is None or any(isinstance(value, Foreign) and value.is_used for value in values.values()):
+            self._made.passed_over.append(node)
+        return blanks if output is None else output.args
+
+    def _typed(self, node: GraphNode, inputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """The type and the value of each wire into a node."""
+        typed = []
+        for name, wire in node.inputs.items():
+            if isinstance(wire, Link) and name in inputs:
+                types = self._classes[self._graph[wire.node].class_type].RETURN_TYPES
+                typed.append((types[wire.slot] if wire.slot < len(types) else "*", inputs[name]))
+        return typed
+
+    def _values(self, inputs: Mapping[str, Any], specs: Mapping[str, InputSpec]) -> tuple[dict[str, Any], bool]:
+        """The inputs that are known or can be guessed, with defaults; and whether one is guessed."""
+        values, has_guessed = {}, False
+        for name, spec in specs.items():
+            value, is_guessed = inputs.get(name, spec.options.get("default", NOTHING)), False
+            if isinstance(value, Blank):
+                value, is_guessed = guessed(value, spec, self._guess)
+            if value is not NOTHING:
+                values[name] = value
+                has_guessed |= is_guessed
+        self._made.has_guessed |= has_guessed
+        return values, has_guessed
+
+    def _note(self, node: GraphNode) -> None:
+        """Notes what the runtime was asked for while a node ran."""
+        for recipe in self._runtime.placed:
+            self._loaders.setdefault(recipe, node)
+        self._made.stages += [Noted(node, self._loaders.get(job.recipe, node), job) for job in self._runtime.jobs]
+        self._runtime.placed.clear()
+        self._runtime.jobs.clear()
+
+
+def _runs_a_model(node: GraphNode, specs: Mapping[str, InputSpec]) -> bool:
+    connected = [spec.type for name, spec in specs.items() if isinstance(node.inputs.get(name), Link)]
+    return any(not MODEL_SOCKETS.isdisjoint(kind.split(",")) for kind in connected if isinstance(kind, str))

@@ -1,0 +1,205 @@
+"""From a graph to the stages of its run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import torch
+
+from ...common.errors import GraphError, InvalidInputError, WanDirectorError
+from ...common.shapes import VideoShape
+from ...engine.tasks import Job, JobKind
+from ...model_loading.footprint import ModelBytes
+from ...model_loading.outline import outline
+from ..headless.checks import NodeClasses, named
+from ..headless.graph import Graph, GraphNode, Link
+from ..headless.widgets import inputs_of
+from ..hosts.host import host
+from ..model_files import KINDS
+from ..sockets import check_video_size
+from .native import HANDING_ON
+from .recording import Noted, Recording, known_classes, record
+from .unknown import GUESSES, Guess
+
+_ORDER: tuple[JobKind, ...] = get_args(JobKind)
+_CARD = torch.device("cuda")
+"""Plans are for a device that is not a CPU; which one it is does not matter to the number format."""
+
+
+@dataclass(frozen=True)
+class PlannableStage:
+    """One stage of a graph's run.
+
+    Attributes:
+        node: that it belongs to.
+        loader: of its model.
+        job: what there is to do.
+        unknown_prompts: the node that may give more prompts than are counted, which is not known before it runs.
+    """
+
+    node: GraphNode
+    loader: GraphNode
+    job: Job
+    unknown_prompts: GraphNode | None = None
+
+    @property
+    def kind(self) -> JobKind:
+        """Which stage."""
+        return self.job.kind
+
+    @property
+    def file(self) -> str:
+        """The name of the model's file, as the loader shows it."""
+        path = self.job.recipe.path
+        kind = next(folder for folder, kind in KINDS.items() if kind == self.job.recipe.kind)
+        folders = [folder for folder in host().model_folders(kind) if path.is_relative_to(folder)]
+        return path.relative_to(folders[0]).as_posix() if folders else path.name
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the file is."""
+        return os.path.exists(self.job.recipe.path)
+
+    @property
+    def key(self) -> tuple[JobKind, str]:
+        """Two stages with the same one are the same work."""
+        return self.kind, self.file
+
+    @property
+    def size_bytes(self) -> tuple[int, int]:
+        """What it takes of the device with everything on it, and of RAM."""
+        task = self.job.task
+        return task.fixed_bytes + sum(task.block_bytes) + task.ways[0].working_bytes, task.host_bytes
+
+    def in_fp8(self) -> Job | None:
+        """The job with the weights cast to fp8; None where they are that small already or cannot be cast."""
+        if self.kind not in ("sample", "text"):
+            return None
+        recipe, weights = self.job.recipe, self.job.weights
+        own = _weights(self.job, recipe.precision)
+        cast = _weights(self.job, "fp8_scaled")
+        cast = cast._replace(fixed=cast.fixed + weights.fixed - own.fixed)
+        return replace(self.job, weights=cast) if cast.total < 0.95 * weights.total else None
+
+
+@dataclass(frozen=True)
+class GraphStages:
+    """All stages of a graph's run; `passed_over`: nodes whose memory is not known here."""
+
+    stages: tuple[PlannableStage, ...]
+    passed_over: tuple[GraphNode, ...]
+
+
+def find_stages(graph: Graph, size: VideoShape | None = None, node_classes: NodeClasses | None = None) -> GraphStages:
+    """The stages in the order of their kinds; the same work at several nodes counts once, as its largest.
+
+    Args:
+        size: overrides what the graph says.
+        node_classes: that can be planned, by name; those of the pack and of ComfyUI's where not given.
+
+    Raises:
+        WanDirectorError: what a run refuses; or nothing in it takes a model, or a size is not known before it runs.
+    """
+    classes = known_classes() if node_classes is None else node_classes
+    first, second = (guess if size is None else guess._replace(size=size) for guess in GUESSES)
+    made = _recorded(graph, classes, first)
+    stages = _largest(made, size)
+    if not stages:
+        raise GraphError(
+            "There is nothing to plan in this workflow: it has no node that encodes, samples or decodes. Give one that "
+            "makes a video."
+        )
+    if made.has_guessed:
+        others = _others(graph, classes, second, size)
+        stages = [_compared(stage, others.get(stage.key), graph, classes) for stage in stages]
+    return GraphStages(tuple(stages), tuple(made.passed_over))
+
+
+def _recorded(graph: Graph, classes: NodeClasses, guess: Guess) -> Recording:
+    return record(graph, classes, guess, lambda _kind, choice: torch.device("cpu") if choice == "cpu" else _CARD)
+
+
+def _others(
+    graph: Graph, classes: NodeClasses, guess: Guess, size: VideoShape | None
+) -> dict[tuple[JobKind, str], PlannableStage]:
+    """The stages under another guess; none where it cannot be."""
+    try:
+        return {stage.key: stage for stage in _largest(_recorded(graph, classes, guess), size)}
+    except WanDirectorError:
+        return {}
+
+
+def _largest(made: Recording, size: VideoShape | None) -> list[PlannableStage]:
+    largest: dict[tuple[JobKind, str], PlannableStage] = {}
+    for noted in sorted(made.stages, key=lambda noted: _ORDER.index(noted.job.kind)):
+        stage = PlannableStage(noted.node, noted.loader, _resized(noted, size))
+        if stage.key not in largest or stage.size_bytes > largest[stage.key].size_bytes:
+            largest[stage.key] = stage
+    return list(largest.values())
+
+
+def _resized(noted: Noted, size: VideoShape | None) -> Job:
+    """The job for a video of another size, where it depends on that.
+
+    Raises:
+        InvalidInputError: the models of its family cannot make it.
+    """
+    if size is None or noted.job.video is None:
+        return noted.job
+    try:
+        check_video_size(size.width, size.height, size.frames, noted.job.spec.family)
+    except InvalidInputError as error:
+        raise named(noted.node, error) from None
+    return replace(noted.job, video=size)
+
+
+def _compared(
+    stage: PlannableStage, other: PlannableStage | None, graph: Graph, classes: NodeClasses
+) -> PlannableStage:
+    """A stage that two guesses agree on; with the node that they count other prompts of.
+
+    Raises:
+        GraphError: its video has a size that was guessed.
+    """
+    if stage.job.video is not None and (other is None or other.job.video != stage.job.video):
+        raise GraphError(
+            f"The size of the video at {stage.node.label} is not known before the workflow runs. Give it with --size, "
+            "for example --size 832x480x81 (width, height, frames)."
+        )
+    if other is None or other.job.passes == stage.job.passes:
+        return stage
+    return replace(stage, unknown_prompts=_unknown_source(stage.node, graph, classes))
+
+
+def _unknown_source(node: GraphNode, graph: Graph, classes: NodeClasses) -> GraphNode | None:
+    """The nearest node that is not known, on the ways up over the inputs in their order."""
+    for start in _conditionings(node, classes):
+        waiting, seen = [start], set()
+        while waiting:
+            link = waiting.pop(0)
+            if link.node in seen:
+                continue
+            seen.add(link.node)
+            each = graph[link.node]
+            if each.class_type not in classes and each.class_type not in HANDING_ON:
+                return each
+            waiting += _conditionings(each, classes)
+    return None
+
+
+def _conditionings(node: GraphNode, classes: NodeClasses) -> Iterable[Link]:
+    """The wires that prompts may come over."""
+    if node.class_type not in classes:
+        return node.links
+    types = classes[node.class_type].INPUT_TYPES()
+    specs = {spec.name: spec.type for spec in inputs_of(types, node.inputs)}
+    return [wire for name, wire in node.inputs.items() if isinstance(wire, Link) and specs.get(name) == "CONDITIONING"]
+
+
+def _weights(job: Job, precision: str) -> ModelBytes:
+    recipe = job.recipe
+    made = outline(recipe.path, recipe.kind, precision, _CARD, recipe.vace_module)
+    return made.weights._replace(fp32_residual=recipe.fp32_residual)

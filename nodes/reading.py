@@ -1,0 +1,60 @@
+"""Reading input files: pictures and videos. A plan of a run puts outlines of them here, see `planning.input_files`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from ..media.picture_reading import read_pictures
+from ..media.video_reading import WHOLE, Cut, Fitting, VideoFile, probe_video, read_frames, read_video
+
+
+class InputFiles(Protocol):
+    """Who reads them."""
+
+    def is_there(self, path: Path) -> bool:
+        """Whether there is such a file."""
+        ...
+
+    def pictures(self, path: Path) -> tuple[Tensor, Tensor | None]:
+        """See `picture_reading.read_pictures`."""
+        ...
+
+    def probe(self, path: Path) -> VideoFile:
+        """See `video_reading.probe_video`."""
+        ...
+
+    def video(
+        self, path: Path, cut: Cut = WHOLE, *, fitting: Fitting | None = None, each: Callable[[], None]
+    ) -> tuple[Tensor, float]:
+        """See `video_reading.read_video`."""
+        ...
+
+    def frames(self, path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
+        """See `video_reading.read_frames`."""
+        ...
+
+
+class FilesOnDisk:
+    """They are read."""
+
+    def is_there(self, path: Path) -> bool:
+        return os.path.isfile(path)  # False for names too long
+
+    def pictures(self, path: Path) -> tuple[Tensor, Tensor | None]:
+        return read_pictures(path)
+
+    def probe(self, path: Path) -> VideoFile:
+        return probe_video(path)
+
+    def video(
+        self, path: Path, cut: Cut = WHOLE, *, fitting: Fitting | None = None, each: Callable[[], None]
+    ) -> tuple[Tensor, float]:
+        return read_video(path, cut, fitting=fitting, each=each)
+
+    def frames(self, path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
+        return read_frames(path, cut)

@@ -1,0 +1,175 @@
+"""A graph for each way through the nodes, on the tiny random models."""
+
+from __future__ import annotations
+
+from ..conftest import HIGH, LOW
+from ..headless.conftest import node
+
+LONG = "a red ball " * 60
+"""More tokens than the model reads: the number that a plan counts with."""
+
+
+def t2v(model: str = "t2v.safetensors", text: str = "text.safetensors", vae: str = "vae.safetensors") -> dict:
+    return {
+        "model": node("WanDirectorLoadModel", model_name=model, precision="auto", attention="auto"),
+        "vae": node("WanDirectorLoadVAE", vae_name=vae, precision="auto"),
+        "encoder": node("WanDirectorLoadTextEncoder", text_encoder_name=text, precision="auto", device="auto"),
+        "text": node("WanDirectorTextEncode", text_encoder=["encoder", 0], positive=LONG, negative=LONG),
+        "size": node("WanDirectorEmptyLatent", vae=["vae", 0], width=64, height=96, frames=9, batch_size=2),
+        "sample": node(
+            "WanDirectorSampler", model=["model", 0], positive=["text", 0], negative=["text", 1], latent=["size", 0],
+            seed=1, steps=2, cfg=4.0, shift=5.0, solver="euler", schedule="simple", denoise=1.0,
+        ),
+        "decode": node("WanDirectorDecode", vae=["vae", 0], latent=["sample", 0]),
+        "save": node("WanDirectorSaveVideo", images=["decode", 0], fps=8.0, filename_prefix="a", format="gif"),
+    }  # fmt: skip
+
+
+def steered(prompt: dict, kind: str, **inputs) -> dict:
+    """With a node between the prompts and the sampler."""
+    size = {**prompt.pop("size")["inputs"], "batch_size": 1}
+    prompt["steer"] = node(kind, positive=["text", 0], negative=["text", 1], **{**size, **inputs})
+    prompt["sample"]["inputs"] |= {"positive": ["steer", 0], "negative": ["steer", 1], "latent": ["steer", 2]}
+    return prompt
+
+
+def i2v() -> dict:
+    prompt = steered(
+        t2v("i2v.safetensors"), "WanDirectorImageToVideo", start_image=["picture", 0], clip_vision_start=["look", 0]
+    )
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["clip"] = node("WanDirectorLoadClipVision", clip_vision_name="clip.safetensors")
+    prompt["look"] = node("WanDirectorClipVisionEncode", clip_vision=["clip", 0], image=["picture", 0])
+    return prompt
+
+
+def vace() -> dict:
+    prompt = steered(
+        t2v("vace.safetensors"), "WanDirectorVace", control_video=["film", 0], reference_image=["picture", 0],
+        control_masks=["picture", 1],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["film"] = node("WanDirectorLoadVideo", file="clip.mp4", frames=9, fps=0.0, width=96, height=64)
+    return prompt
+
+
+def keyframes() -> dict:
+    prompt = steered(
+        t2v("wan21_i2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorImageToVideo",
+        keyframes=["second", 0], end_image=["picture", 0],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["first"] = node("WanDirectorKeyframe", image=["picture", 0], frame=0)
+    prompt["second"] = node("WanDirectorKeyframe", image=["picture", 0], frame=4, keyframes=["first", 0])
+    return prompt
+
+
+def ti2v() -> dict:
+    prompt = steered(
+        t2v("ti2v.safetensors", "wan21_text.safetensors", "wan22_vae.safetensors"), "WanDirectorImageToVideo",
+        start_image=["picture", 0],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    return prompt
+
+
+def experts() -> dict:
+    prompt = t2v(HIGH)
+    prompt["low"] = node("WanDirectorLoadModel", model_name=LOW, precision="auto", attention="auto")
+    prompt["pair"] = node("WanDirectorExperts", high_noise=["model", 0], low_noise=["low", 0], low_noise_cfg=1.0)
+    prompt["sample"]["inputs"] |= {"model": ["pair", 0], "steps": 6}
+    return prompt
+
+
+def lora() -> dict:
+    prompt = t2v()
+    prompt["lora"] = node("WanDirectorLora", model=["model", 0], lora_name="noted.safetensors", strength=0.5)
+    prompt["sample"]["inputs"]["model"] = ["lora", 0]
+    return prompt
+
+
+def to_video() -> dict:
+    prompt = t2v()
+    del prompt["save"], prompt["decode"]
+    prompt["save"] = node("WanDirectorDecodeToVideo", vae=["vae", 0], latent=["sample", 0], format="gif")
+    return prompt
+
+
+def v2v() -> dict:
+    prompt = t2v()
+    prompt["size"] = node("WanDirectorEncode", vae=["vae", 0], images=["parts", 0])
+    prompt["film"] = node("LoadVideo", file="clip.mp4")
+    prompt["parts"] = node("GetVideoComponents", video=["film", 0])
+    prompt["sample"]["inputs"]["denoise"] = 0.5
+    return prompt
+
+
+def swapped() -> dict:
+    prompt = t2v()
+    prompt["memory"] = node(
+        "WanDirectorMemory", mode="manual", blocks_to_swap=1, text_encoder="cpu", vae_strips=2, feed_forward_tokens=256
+    )
+    for id in ("text", "sample", "decode"):
+        prompt[id]["inputs"]["memory"] = ["memory", 0]
+    return prompt
+
+
+GRAPHS = {made.__name__: made for made in (t2v, i2v, vace, keyframes, ti2v, experts, lora, to_video, v2v, swapped)}
+
+
+def everything_else() -> dict:
+    """Every node of ComfyUI that the command line knows, and a latent that is decoded."""
+    pictures, masks = ["picture", 0], ["picture", 1]
+    nodes = {
+        "picture": node("LoadImage", image="start.png"),
+        "alpha": node("LoadImageMask", image="start.png", channel="red"),
+        "latent": node("LoadLatent", latent="kept.latent"),
+        "vae": node("WanDirectorLoadVAE", vae_name="vae.safetensors"),
+        "decoded": node("WanDirectorDecode", vae=["vae", 0], latent=["latent", 0]),
+        "film": node("LoadVideo", file="clip.mp4"),
+        "cut": node("Video Slice", video=["film", 0], start_time=0.1, duration=0.2),
+        "parts": node("GetVideoComponents", video=["cut", 0]),
+        "made": node("CreateVideo", images=["parts", 0], fps=["rate", 0]),
+        "kept": node("SaveVideo", video=["made", 0], format="auto"),
+        "copied": node("SaveVideo", video=["cut", 0], format="auto"),
+        "taken": node("ImageFromBatch", image=["parts", 0], batch_index=0, length=2),
+        "batch": node("ImageBatch", image1=pictures, image2=["taken", 0]),
+        "many": node("BatchImagesNode", **{"images.image0": pictures, "images.image1": ["batch", 0]}),
+        "mask": node("MaskToImage", mask=["masks", 0]),
+        "masks": node("BatchMasksNode", **{"masks.mask0": masks, "masks.mask1": ["inverted mask", 0]}),
+        "inverted mask": node("InvertMask", mask=["solid", 0]),
+        "solid": node("SolidMask", value=0.5, width=800, height=600),
+        "channel": node("ImageToMask", image=pictures, channel="green"),
+        "repeated": node("RepeatImageBatch", image=pictures, amount=3),
+        "empty": node("EmptyImage", width=800, height=400, batch_size=2),
+        "how large": node("GetImageSize", image=["empty", 0]),
+        "negative": node("ImageInvert", image=["empty", 0]),
+        "scaled": node("ImageScale", image=pictures, upscale_method="lanczos", width=["how large", 0], height=0,
+                       crop="center"),
+        "twice": node("ImageScaleBy", image=pictures, upscale_method="bicubic", scale_by=2.0),
+        "mega": node("ImageScaleToTotalPixels", image=pictures, upscale_method="area", megapixels=0.5),
+        "fitted": node("ResizeImageMaskNode", input=masks, resize_type="match size", scale_method="bilinear",
+                       **{"resize_type.match": pictures, "resize_type.crop": "center"}),
+        "shown": node("PreviewImage", images=["chosen", 0]),
+        "chosen": node("ComfySwitchNode", switch=["all", 0], on_true=["many", 0], on_false=["nowhere", 0]),
+        "nowhere": node("LoadImage", image="nowhere.png"),
+        "all": node("ComfyAndNode", **{"values.value0": ["some", 0], "values.value1": ["yes", 0]}),
+        "some": node("ComfyOrNode", **{"values.value0": ["no", 0], "values.value1": ["yes", 0]}),
+        "no": node("ComfyNotNode", value=["yes", 0]),
+        "yes": node("PrimitiveBoolean", value=True),
+        "rate": node("PrimitiveFloat", value=8.0),
+        "count": node("PrimitiveInt", value=3),
+        "sum": node("ComfyMathExpression", expression="a + 1", **{"values.a": ["count", 0]}),
+        "name": node("PrimitiveString", value="a"),
+        "lines": node("PrimitiveStringMultiline", value="b"),
+        "both": node("StringConcatenate", string_a=["name", 0], string_b=["lines", 0], delimiter=" "),
+        "other": node("StringReplace", string=["both", 0], find="a", replace="c"),
+        "told": node("PreviewAny", source=["other", 0]),
+        "told too": node("PreviewAny", source=["sum", 1]),
+    }  # fmt: skip
+    for number, id in enumerate(("decoded", "mask", "repeated", "negative", "scaled", "twice", "mega", "shown"), 1):
+        nodes[f"save {number}"] = node("SaveImage", images=[id, 0], filename_prefix="x")
+    for number, id in enumerate(("alpha", "channel", "fitted"), 1):
+        nodes[f"grey {number}"] = node("MaskToImage", mask=[id, 0])
+        nodes[f"save grey {number}"] = node("SaveImage", images=[f"grey {number}", 0], filename_prefix="x")
+    return nodes
