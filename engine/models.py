@@ -11,6 +11,7 @@ import torch
 
 from ..dit.adapters import AppliedAdapter, ParameterShapes
 from ..model_loading import build
+from ..model_loading.kinds import DIT, MODEL_KINDS
 from ..model_loading.pairing import check_experts
 from ..model_loading.spec import ModelSpec
 from ..model_loading.vace_module import add_vace_module
@@ -153,10 +154,9 @@ def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
 
     def load() -> PlacedModel:
         device = runtime.device(recipe.kind, recipe.device)
-        loaded = _LOADERS[recipe.kind](recipe, device, _reporter(recipe.path, runtime))
+        loaded = _loaded(recipe, device, _reporter(recipe.path, runtime))
         residence = runtime.residence(loaded.module, device)
-        tokenizer = loaded.tokenizer if isinstance(loaded, build.LoadedTextEncoder) else None
-        return PlacedModel(recipe, loaded.spec, loaded.dtype, residence, runtime, tokenizer)
+        return PlacedModel(recipe, loaded.spec, loaded.dtype, residence, runtime, loaded.tokenizer)
 
     return runtime.models.once(recipe.key(), load)
 
@@ -179,23 +179,13 @@ def _reporter(path: Path, runtime: Runtime) -> Callable[[int, int], None]:
     return on_tensor
 
 
-def _transformer(recipe: ModelRecipe, device: torch.device, on_tensor: Callable[[int, int], None]) -> build.LoadedDiT:
-    options = {"precision": recipe.precision, "attention": recipe.attention}
-    loaded = build.load_dit(
-        recipe.path, fp32_residual=recipe.fp32_residual, device=device, on_tensor=on_tensor, **options
-    )
-    return loaded if recipe.vace_module is None else add_vace_module(loaded, recipe.vace_module, **options)
-
-
-_LOADERS: dict[str, Callable[..., Any]] = {
-    "dit": _transformer,
-    "vae": lambda recipe, device, on_tensor: build.load_vae(
-        recipe.path, precision=recipe.precision, device=device, on_tensor=on_tensor
-    ),
-    "text_encoder": lambda recipe, device, on_tensor: build.load_text_encoder(
-        recipe.path, precision=recipe.precision, device=device, on_tensor=on_tensor
-    ),
-    "clip_vision": lambda recipe, device, on_tensor: build.load_clip_vision(
-        recipe.path, precision=recipe.precision, device=device, on_tensor=on_tensor
-    ),
-}
+def _loaded(
+    recipe: ModelRecipe, device: torch.device, on_tensor: Callable[[int, int], None]
+) -> build.Loaded[Any, Any, Any]:
+    options = {"precision": recipe.precision, "device": device, "on_tensor": on_tensor}
+    if recipe.kind != DIT.name:
+        return build.load(MODEL_KINDS[recipe.kind], recipe.path, **options)
+    loaded = build.load(DIT, recipe.path, attention=recipe.attention, fp32_residual=recipe.fp32_residual, **options)
+    if recipe.vace_module is None:
+        return loaded
+    return add_vace_module(loaded, recipe.vace_module, precision=recipe.precision, attention=recipe.attention)

@@ -13,28 +13,28 @@ from ..common.errors import CheckpointError
 from ..common.log import logger
 from ..weights import layers
 from ..weights.casting import Casting, cast_matrix, is_cast
+from ..weights.multiplication import use_fp8_compute
 from ..weights.stored import StoredWeight
 from .files.checkpoint import Checkpoint
 from .formats.comfy_quant import COMFY_QUANT
 from .formats.scales import SCALE_COMPANIONS
 from .key_maps.renaming import Source
-from .kinds import MODEL_KINDS
 from .precision import all_finite
 from .recognition.refusals import more_than_known
-from .spec import ModelSpec
+from .spec import ModelSpec, ModuleT
 
 Progress = Callable[[int, int], None]
 """Called as (tensors done, tensors in all) while a model loads; it may raise to stop."""
 
 
 def fill(
-    module: nn.Module,
+    module: ModuleT,
     checkpoint: Checkpoint,
-    spec: ModelSpec,
+    spec: ModelSpec[Any],
     dtype: torch.dtype,
     on_tensor: Progress | None = None,
     casting: Casting | None = None,
-) -> Any:
+) -> ModuleT:
     """Gives a module on the meta device its weights, and returns it ready for inference.
 
     Weights already in `dtype`, and quantised matrices, are windows into the file and take no memory of their own;
@@ -65,6 +65,8 @@ def fill(
         raise CheckpointError(
             f"{spec.path.name}: {left[0]!r} was left without a value; report this as a fault of ours."
         )
+    if casting is not None and casting.multiplies:
+        use_fp8_compute(module, True)
     return module.eval()
 
 
@@ -87,7 +89,7 @@ def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
     missing = [key for key in expected if key not in spec.sources]
     unexpected = sorted(key for key in spec.sources if key not in expected)
     parts = [key for key in unexpected if "." in key and not _belongs_to_a_weight(key, expected, spec)]
-    if parts and spec.kind in ("dit", "vace_module"):
+    if parts and spec.kind.is_transformer:
         raise more_than_known(spec.path.name, spec.title, parts)
     if missing:
         names = ", ".join(missing[:5])
@@ -185,7 +187,7 @@ class _Reader:
             )
         return CheckpointError(
             f"{name}: tensor {key!r} holds values that are no numbers (NaN or infinite), so every video would be "
-            f"black. The {MODEL_KINDS[self.spec.kind].title} file is damaged: download it again."
+            f"black. The {self.spec.kind.title} file is damaged: download it again."
         )
 
 

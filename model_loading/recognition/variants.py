@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from ...common.errors import CheckpointError
 from ...dit.config import DiTConfig
-from ..publishing.known_files import where_to_get
+from ..publishing.known_files import USUAL_MODEL, where_to_get
 from .foreign import Signature, match
 
 # By the names only they carry; the first that matches names the file.
@@ -177,7 +177,7 @@ def same_shape_notes(path: Path, config: DiTConfig, said: str | None) -> tuple[s
         raise CheckpointError(
             f"{path.name} is by its name {named.title}; this version does not run those, and as the plain {base} model "
             f"whose tensors it has it would make wrong videos. If it is a plain {base} model, give the file another "
-            f"name; else get {where_to_get('dit')}."
+            f"name; else get {where_to_get(USUAL_MODEL)}."
         )
     return (_note("By its name this is", named, base),)
 
@@ -198,7 +198,7 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
     """The error for a transformer of Wan that this version does not run."""
     return CheckpointError(
         f"{name} is {title}, which this version does not run yet. It runs the text-to-video, image-to-video, "
-        f"first-last-frame, Fun-InP and VACE models of Wan 2.1 and 2.2: get {where_to_get('dit')}."
+        f"first-last-frame, Fun-InP and VACE models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
     )
 
 
