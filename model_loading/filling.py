@@ -51,11 +51,12 @@ def fill(
     for done, (key, place) in enumerate(expected.items(), start=1):
         layer = _storing_layer(module, key)
         weight = reader.read(key, tuple(place.shape), layer)
-        if isinstance(weight, StoredWeight):
-            layer.store(weight)
-            layer.output_dtype = dtype
-        else:
+        if not isinstance(weight, StoredWeight):
             weights[key] = weight
+        elif layer is not None:
+            layer.store(weight)
+            if isinstance(layer, layers.Embedding):
+                layer.output_dtype = dtype
         if on_tensor is not None:
             on_tensor(done, len(expected))
     # Stored weights are in their place already; that nothing is missing is checked below.
@@ -127,7 +128,7 @@ class _Reader:
         weight = self._assemble(source, keep_stored=layer is not None)
         self._check_shape(source.keys[0], tuple(weight.shape), shape)
         if self.casting is not None and isinstance(layer, layers.Linear) and is_cast(key):
-            weight = self._cast_matrix(source, weight)
+            weight = self._cast_matrix(source, weight, self.casting)
         if isinstance(weight, StoredWeight) and not (weight.needs_all_rows and isinstance(layer, layers.Embedding)):
             return weight
         weight = weight.dense() if isinstance(weight, StoredWeight) else weight
@@ -159,8 +160,8 @@ class _Reader:
                     raise self._not_finite(key, part)
         return weight
 
-    def _cast_matrix(self, source: Source, weight: Tensor | StoredWeight) -> StoredWeight:
-        cast = cast_matrix(weight, self.casting)
+    def _cast_matrix(self, source: Source, weight: Tensor | StoredWeight, casting: Casting) -> StoredWeight:
+        cast = cast_matrix(weight, casting)
         if cast is not weight:
             self._checked(source.keys[0], cast)
             self._release(source)

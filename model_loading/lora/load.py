@@ -138,9 +138,12 @@ def _sort(
     names = LayerNames(shapes.shapes, paths, is_second_expert=is_second_expert)
     sorting = _Sorting(holds_two_experts=names.holds_two_experts)
     for key, part in parts.items():
-        layer = _layer(names, part, shapes) if part else None
-        is_known = part is not None and (layer or names.find(part.path)) is not None
-        reason = names.reason_to_ignore(part.path, is_known=is_known) if part else None
+        if part is None:
+            sorting.unmatched.append(key)
+            continue
+        layer = _layer(names, part, shapes)
+        is_known = (layer or names.find(part.path)) is not None
+        reason = names.reason_to_ignore(part.path, is_known=is_known)
         if reason is not None:
             sorting.ignored[reason] += 1
         elif layer is None:
