@@ -18,7 +18,8 @@ from ..text_encoder.umt5 import UMT5Encoder
 from ..vae3d.vae import CausalVAE
 from ..weights import layers
 from ..weights.casting import Casting
-from ..weights.multiplication import use_fp8_compute
+from ..weights.layers import Multiplication
+from ..weights.multiplication import multiplication_of
 from .files.checkpoint import Checkpoint
 from .files.file_type import human_bytes
 from .filling import Progress, check_names, fill
@@ -35,11 +36,12 @@ from .tokenizer_source import find_tokenizer
 
 @dataclass(frozen=True, slots=True)
 class LoadedDiT:
-    """A transformer with its weights, on the CPU."""
+    """A transformer with its weights, on the CPU; `multiply`: how its precision wants matrices multiplied."""
 
     module: WanDiT
     spec: ModelSpec
     dtype: torch.dtype
+    multiply: Multiplication
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,13 @@ class LoadedVAE:
 
 @dataclass(frozen=True, slots=True)
 class LoadedTextEncoder:
-    """A text encoder with its weights, on the CPU, and its tokenizer."""
+    """A text encoder with its weights, on the CPU, and its tokenizer; `multiply` as for `LoadedDiT`."""
 
     module: UMT5Encoder
     tokenizer: Tokenizer
     spec: ModelSpec
     dtype: torch.dtype
+    multiply: Multiplication
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,6 @@ def load_dit(
     path: str | Path,
     *,
     precision: Precision = "auto",
-    attention: str = "auto",
     fp32_residual: bool = False,
     device: torch.device | str | None = None,
     on_tensor: Progress | None = None,
@@ -105,7 +107,7 @@ def load_dit(
     Args:
         path: a file, a folder of parts or an index.
         precision: see `precision.choose_dtype`.
-        attention, fp32_residual: as for `WanDiT`.
+        fp32_residual: as for `WanDiT`.
         device: where the model will run (it matters for the choice of precision); None for the accelerator, if any.
         on_tensor: told of progress.
 
@@ -117,11 +119,9 @@ def load_dit(
     casting = choose_casting(spec, precision)
     dtype = _announce(checkpoint, spec, precision, device)
     with torch.device("meta"):
-        module = WanDiT(spec.config, layers_for(spec, casting), attention, fp32_residual)
+        module = WanDiT(spec.config, layers_for(spec, casting), fp32_residual)
     module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
-    if casting is not None and casting.multiplies:
-        use_fp8_compute(module, True)
-    return LoadedDiT(module, spec, dtype)
+    return LoadedDiT(module, spec, dtype, multiplication_of(module, casting))
 
 
 def load_vae(
@@ -158,9 +158,7 @@ def load_text_encoder(
     with torch.device("meta"):
         module = UMT5Encoder(spec.config, layers_for(spec, casting))
     module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
-    if casting is not None and casting.multiplies:
-        use_fp8_compute(module, True)
-    return LoadedTextEncoder(module, tokenizer, spec, dtype)
+    return LoadedTextEncoder(module, tokenizer, spec, dtype, multiplication_of(module, casting))
 
 
 def load_clip_vision(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..dit.vace import VaceModule
-from ..weights.multiplication import use_fp8_compute
+from ..weights.multiplication import multiplication_of
 from .build import LoadedDiT, layers_for
 from .filling import Progress, fill
 from .opening import open_checkpoint
@@ -36,7 +36,6 @@ def add_vace_module(
     path: str | Path,
     *,
     precision: Precision = "auto",
-    attention: str = "auto",
     on_tensor: Progress | None = None,
 ) -> LoadedDiT:
     """The text-to-video model with the VACE module of a file, which computes in the model's dtype.
@@ -44,7 +43,6 @@ def add_vace_module(
     Args:
         loaded: its module is changed and not to be used elsewhere.
         precision: the fp8 ones cast the module's matrices too.
-        attention: as for `WanDiT`.
 
     Raises:
         MissingFileError, CheckpointError, PairingError: see `inspect_vace_module`.
@@ -52,10 +50,8 @@ def add_vace_module(
     spec = inspect_vace_module(path, loaded.spec)
     casting = choose_casting(spec, precision)
     with torch.device("meta"):
-        module = VaceModule(spec.config, layers_for(spec, casting), attention)
+        module = VaceModule(spec.config, layers_for(spec, casting))
     loaded.module.add_vace(fill(module, open_checkpoint(path), spec, loaded.dtype, on_tensor, casting))
-    if casting is not None and casting.multiplies:
-        use_fp8_compute(loaded.module, True)
     whole = replace(
         loaded.spec,
         config=loaded.module.config,
@@ -64,4 +60,4 @@ def add_vace_module(
         parameters=loaded.spec.parameters + spec.parameters,
         size_bytes=loaded.spec.size_bytes + spec.size_bytes,
     )
-    return replace(loaded, spec=whole)
+    return replace(loaded, spec=whole, multiply=multiplication_of(loaded.module, casting))
