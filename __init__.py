@@ -65,12 +65,20 @@ def __getattr__(name: str) -> object:
     """The classes once they are asked for: `wan-director --help` and a script that only samples need not load them."""
     if name != "NODE_CLASS_MAPPINGS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .nodes.hosts.host import has_host, use_host
+
+    if not has_host():  # nodes used from a script
+        from .nodes.hosts.command_line import HeadlessHost
+
+        use_host(HeadlessHost())
     globals()[name] = node_classes(_MODULES)
     return globals()[name]
 
 
 if HOSTED:
-    from .nodes.comfy_host import register_bundled_models
+    from .nodes.hosts.comfy import ComfyHost, register_bundled_models
+    from .nodes.hosts.host import use_host
 
+    use_host(ComfyHost())
     NODE_CLASS_MAPPINGS = node_classes(_MODULES)
     register_bundled_models()

@@ -21,8 +21,7 @@ from ..sampling.ask import Ask
 from ..sampling.denoiser import in_turn
 from ..sampling.step import NoiseLevel, Predict
 from ..weights.multiplication import multiplies_in_fp8, without_fp8_compute
-from .host import host
-from .models import WanModel
+from .models import VideoModel
 
 Made = TypeVar("Made")
 
@@ -54,7 +53,9 @@ class Stage:
         step: with which this model begins.
     """
 
-    def __init__(self, model: WanModel, memory: MemoryPolicy, workload: Workload, steps: int, *, step: int = 0) -> None:
+    def __init__(
+        self, model: VideoModel, memory: MemoryPolicy, workload: Workload, steps: int, *, step: int = 0
+    ) -> None:
         self.module = model.residence.module
         self.memory = memory
         self._model = model
@@ -156,7 +157,7 @@ class Stage:
             raise self._too_large()
         self.memory = lowered
         free_unused()
-        host().free_memory(self._model.residence.device)
+        self._model.runtime.free_memory(self._model.residence.device)
         swapped = len(lowered.swapped(blocks))
         logger.warning(
             "Out of memory in step %d: %d of %d blocks are swapped in from RAM from now on, and the step is repeated.",
@@ -187,7 +188,7 @@ class Stage:
 
     def _too_large(self) -> OutOfMemory:
         device, needed = self._model.residence.device, self._workload.working_bytes
-        free = host().free_bytes(device)
+        free = self._model.runtime.free_bytes(device)
         advice = "Make the video smaller or shorter, or close other programs"
         if free is not None:
             fitting = self._workload.latent_frames * free // needed
