@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
-from ..weights.multiplication import multiply, multiply_in_turn
+from ..weights.multiplication import MatrixSequence, multiply
 from .config import DiTConfig
 from .execution import Execution
 from .layers import RMSNorm, add, add_gated, affine_norm, modulated_norm
@@ -120,7 +120,7 @@ class Block(nn.Module):
         self.self_attn = SelfAttention(config, operations)
         self.norm3 = operations.LayerNorm(dim, eps=config.eps)
         self.cross_attn = CrossAttention(config, operations)
-        self.ffn = nn.Sequential(
+        self.ffn = MatrixSequence(
             operations.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), operations.Linear(config.ffn_dim, dim)
         )
         self.modulation = nn.Parameter(scaled_normal(1, 6, dim, width=dim))
@@ -139,15 +139,11 @@ class Block(nn.Module):
         y = affine_norm(x, self.norm3).to(dtype)
         x = add(x, self.cross_attn(y, context.text, context.image, execution), may_overwrite=may_overwrite)
         y = modulated_norm(x, scale_2, shift_2, self.eps).to(dtype)
-        return add_gated(x, self._feed_forward(y, execution), gate_2, may_overwrite=may_overwrite)
-
-    def _feed_forward(self, x: Tensor, execution: Execution) -> Tensor:
-        layers = partial(multiply_in_turn, self.ffn, how=execution.multiply)
-        run = execution.feed_forward_run or matrix_run(x)
-        return update_tokens(layers, x, run=run, may_overwrite=execution.may_overwrite)
+        y = _multiply_tokens(self.ffn, y, execution, run=execution.feed_forward_run)
+        return add_gated(x, y, gate_2, may_overwrite=may_overwrite)
 
 
-def _multiply_tokens(layer: nn.Module, x: Tensor, execution: Execution) -> Tensor:
-    """x [B, L, D], which may be overwritten if the execution says so -> [B, L, D]."""
+def _multiply_tokens(layer: nn.Module, x: Tensor, execution: Execution, *, run: int = 0) -> Tensor:
+    """x [B, L, D], which may be overwritten if the execution says so -> [B, L, D]; `run` tokens at a time, if given."""
     multiplied = partial(multiply, layer, how=execution.multiply)
-    return update_tokens(multiplied, x, run=matrix_run(x), may_overwrite=execution.may_overwrite)
+    return update_tokens(multiplied, x, run=run or matrix_run(x), may_overwrite=execution.may_overwrite)

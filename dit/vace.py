@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 
 from .block import Block, Context
@@ -107,4 +108,4 @@ def running_order(blocks: Iterable[nn.Module], steering: Iterable[nn.Module], la
 
 def _add_scaled(x: Tensor, y: Tensor, strength: float, *, may_overwrite: bool) -> Tensor:
     """x + strength * y in x's dtype, in place if x may be overwritten."""
-    return x.add_(y, alpha=strength) if may_overwrite else x + strength * y
+    return x.add_(y, alpha=strength) if may_overwrite else torch.add(x, y, alpha=strength)

@@ -18,8 +18,6 @@ from ..text_encoder.umt5 import UMT5Encoder
 from ..vae3d.vae import CausalVAE
 from ..weights import layers
 from ..weights.casting import Casting
-from ..weights.layers import Multiplication
-from ..weights.multiplication import multiplication_of
 from .files.checkpoint import Checkpoint
 from .files.file_type import human_bytes
 from .filling import Progress, check_names, fill
@@ -36,12 +34,11 @@ from .tokenizer_source import find_tokenizer
 
 @dataclass(frozen=True, slots=True)
 class LoadedDiT:
-    """A transformer with its weights, on the CPU; `multiply`: how its precision wants matrices multiplied."""
+    """A transformer with its weights, on the CPU."""
 
     module: WanDiT
     spec: ModelSpec
     dtype: torch.dtype
-    multiply: Multiplication
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +52,12 @@ class LoadedVAE:
 
 @dataclass(frozen=True, slots=True)
 class LoadedTextEncoder:
-    """A text encoder with its weights, on the CPU, and its tokenizer; `multiply` as for `LoadedDiT`."""
+    """A text encoder with its weights, on the CPU, and its tokenizer."""
 
     module: UMT5Encoder
     tokenizer: Tokenizer
     spec: ModelSpec
     dtype: torch.dtype
-    multiply: Multiplication
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +117,7 @@ def load_dit(
     with torch.device("meta"):
         module = WanDiT(spec.config, layers_for(spec, casting), fp32_residual)
     module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
-    return LoadedDiT(module, spec, dtype, multiplication_of(module, casting))
+    return LoadedDiT(module, spec, dtype)
 
 
 def load_vae(
@@ -158,7 +154,7 @@ def load_text_encoder(
     with torch.device("meta"):
         module = UMT5Encoder(spec.config, layers_for(spec, casting))
     module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
-    return LoadedTextEncoder(module, tokenizer, spec, dtype, multiplication_of(module, casting))
+    return LoadedTextEncoder(module, tokenizer, spec, dtype)
 
 
 def load_clip_vision(

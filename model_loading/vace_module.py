@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from ..dit.vace import VaceModule
-from ..weights.multiplication import multiplication_of
 from .build import LoadedDiT, layers_for
 from .filling import Progress, fill
 from .opening import open_checkpoint
@@ -60,4 +59,4 @@ def add_vace_module(
         parameters=loaded.spec.parameters + spec.parameters,
         size_bytes=loaded.spec.size_bytes + spec.size_bytes,
     )
-    return replace(loaded, spec=whole, multiply=multiplication_of(loaded.module, casting))
+    return replace(loaded, spec=whole)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..common.initial import scaled_normal
 from ..common.streaming import BlockStream, check_backward
 from ..weights.layers import Multiplication
-from ..weights.multiplication import multiply, multiply_in_turn
+from ..weights.multiplication import MatrixSequence, multiply
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: UMT5Config, operations):
         super().__init__()
-        self.gate = nn.Sequential(
+        self.gate = MatrixSequence(
             operations.Linear(config.dim, config.ffn_dim, bias=False), nn.GELU(approximate="tanh")
         )
         self.fc1 = operations.Linear(config.dim, config.ffn_dim, bias=False)
@@ -140,10 +140,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, how: Multiplication) -> Tensor:
         if x.dtype != torch.float16:
-            return multiply(self.fc2, multiply(self.fc1, x, how) * multiply_in_turn(self.gate, x, how), how)
+            return multiply(self.fc2, multiply(self.fc1, x, how) * multiply(self.gate, x, how), how)
         # The product and the output of fc2 exceed float16 (65504) in the large T5 models: one factor per token,
         # taken out before fc2 and put back behind it, keeps both in range.
-        hidden = multiply(self.fc1, x, how).float() * multiply_in_turn(self.gate, x, how).float()
+        hidden = multiply(self.fc1, x, how).float() * multiply(self.gate, x, how).float()
         scale = hidden.abs().amax(-1, keepdim=True).clamp(min=1)
         return multiply(self.fc2, (hidden / scale).to(x.dtype), how).float() * scale
 

@@ -23,11 +23,14 @@ def multiply(layer: nn.Module, x: Tensor, how: Multiplication) -> Tensor:
     return layer(x, how) if isinstance(layer, MatrixLayer) else layer(x)
 
 
-def multiply_in_turn(layers: nn.Sequential, x: Tensor, how: Multiplication) -> Tensor:
-    """layers(x), each as `multiply` has it."""
-    for layer in layers:
-        x = multiply(layer, x, how)
-    return x
+class MatrixSequence(MatrixLayer, nn.Sequential):
+    """As torch.nn.Sequential, of layers some of which multiply."""
+
+    def forward(self, input: Tensor, how: Multiplication = "dense") -> Tensor:
+        """input [..., in] -> [..., out of the last layer]."""
+        for layer in self:
+            input = multiply(layer, input, how)
+        return input
 
 
 def allow_fp8(module: nn.Module) -> int:

@@ -31,7 +31,7 @@ from wan_director.weights.casting import CASTINGS, cast_matrix, is_cast
 from wan_director.weights.fp8 import FP8, FP8_STORED
 from wan_director.weights.int8 import INT8
 from wan_director.weights.layers import Linear
-from wan_director.weights.multiplication import allow_fp8
+from wan_director.weights.multiplication import allow_fp8, multiplication_of
 from wan_director.weights.stored import StoredWeight
 
 from .conftest import random_weights
@@ -170,11 +170,12 @@ def test_a_text_encoder_is_cast_too_and_a_vae_is_not(tmp_path) -> None:
 def test_fp8_compute_is_close_to_16_bit_and_can_be_switched_off(dit_file) -> None:
     loaded = load_dit(dit_file, precision="fp8_compute", device="cpu")
     with torch.no_grad():
-        fp8 = loaded.module(inputs(torch.bfloat16), Execution(multiply=loaded.multiply)).float()
+        fp8 = loaded.module(inputs(torch.bfloat16), Execution(multiply="fp8")).float()
         assert allow_fp8(loaded.module) == 2 * 12
         stored = loaded.module(inputs(torch.bfloat16)).float()
     scaled = load_dit(dit_file, precision="fp8_scaled", device="cpu")
-    assert (loaded.multiply, scaled.multiply) == ("fp8", "dense")
+    assert multiplication_of(loaded.module, CASTINGS["fp8_compute"]) == "fp8"
+    assert multiplication_of(loaded.module, CASTINGS["fp8_scaled"]) == "dense"
     with torch.no_grad():
         assert torch.equal(scaled.module(inputs(torch.bfloat16)).float(), stored)
     # 3.7 % per product of Gaussian numbers, of which a residual stream keeps a part.
