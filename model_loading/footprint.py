@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -126,9 +126,9 @@ def _scales(casting: Casting, infos: Sequence[TensorInfo]) -> int:
     return {"none": 0, "tensor": 1, "row": sum(info.shape[0] for info in infos if info.shape)}[casting.scale]
 
 
-def _in_order(spec: ModelSpec, sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
+def _in_order(spec: ModelSpec[Any], sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
     """Sizes of the blocks as they run: each VACE block after the one it steers."""
-    layers = spec.config.vace_layers if isinstance(spec.config, DiTConfig) else ()
+    layers = spec.config.vace_layers if spec.kind.is_transformer else ()
     places = dict(enumerate(layers))
 
     def place(block: tuple[str, int]) -> tuple[int, int]:

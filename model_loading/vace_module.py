@@ -39,7 +39,6 @@ def add_vace_module(
     path: str | Path,
     *,
     precision: Precision = "auto",
-    attention: str = "auto",
     on_tensor: Progress | None = None,
 ) -> DiT:
     """The text-to-video model with the VACE module of a file, which computes in the model's dtype.
@@ -47,7 +46,6 @@ def add_vace_module(
     Args:
         loaded: its module is changed and not to be used elsewhere.
         precision: the fp8 ones cast the module's matrices too.
-        attention: as for `WanDiT`.
 
     Raises:
         MissingFileError, CheckpointError, PairingError: see `inspect_vace_module`.
@@ -56,7 +54,7 @@ def add_vace_module(
     spec = inspect_vace_module(checkpoint, loaded.spec)
     casting = choose_casting(spec, precision)
     with torch.device("meta"):
-        module = VACE_MODULE.build(spec.config, layers_for(spec, casting), attention)
+        module = VACE_MODULE.build(spec.config, layers_for(spec, casting))
     loaded.module.add_vace(fill(module, checkpoint, spec, loaded.dtype, on_tensor, casting))
     whole = replace(
         loaded.spec,

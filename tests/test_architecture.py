@@ -36,6 +36,7 @@ FOLDER_FILES = 15
 FAN_OUT = 15
 MANY_IMPORTS = {
     "engine/sample.py": 31,
+    "engine/stage.py": 16,
     "engine/tasks.py": 18,
     "nodes/headless/plan_files.py": 18,
     "nodes/headless/plan_graph.py": 18,
