@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -81,7 +82,7 @@ class ClipVisionEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> ClipVisionOutput:
         """Features of normalised pictures [B, 3, image_size, image_size] (see `preprocess`); float32."""
         dtype = self.patch_embedding.weight.dtype
-        patches = self.patch_embedding(pixels.to(dtype)).float().flatten(2).transpose(1, 2)  # [B, patches, dim]
+        patches = rearrange(self.patch_embedding(pixels.to(dtype)).float(), "B D h w -> B (h w) D")
         x = torch.cat([self.cls_embedding.float().expand(len(pixels), -1, -1), patches], dim=1)
         x = self.pre_norm(x + self.pos_embedding.float())
         penultimate = x
@@ -118,10 +119,9 @@ class Attention(nn.Module):
         self.proj = operations.Linear(config.dim, config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = self.to_qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, N, head width]
-        q, k, v = qkv.transpose(1, 3).unbind(2)  # each [B, N, L, head width]
+        q, k, v = rearrange(self.to_qkv(x), "B L (three N D) -> three B N L D", three=3, N=self.heads)
         values = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(values.transpose(1, 2).flatten(2))
+        return self.proj(rearrange(values, "B N L D -> B L (N D)"))
 
 
 class LayerNorm(nn.Module):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
@@ -111,14 +112,13 @@ class Attention(nn.Module):
         # Written out in float32: unscaled logits are large, the learned bias needs a gradient, and next to the
         # linear layers the cost is below one percent at 128 tokens.
         q, k, v = (
-            linear(x).float().unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, N, L, head width]
-            for linear in (self.q, self.k, self.v)
+            rearrange(linear(x).float(), "B L (N D) -> B N L D", N=self.heads) for linear in (self.q, self.k, self.v)
         )
         logits = q @ k.transpose(-1, -2) + position_bias  # [B, N, L, L]
         if padding is not None:
             logits = logits.masked_fill(padding, torch.finfo(logits.dtype).min)
         values = logits.softmax(-1) @ v
-        return self.o(values.transpose(1, 2).flatten(2).to(x.dtype))
+        return self.o(rearrange(values, "B N L D -> B L (N D)").to(x.dtype))
 
 
 class FeedForward(nn.Module):
