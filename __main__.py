@@ -8,12 +8,16 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .common.errors import WanDirectorError
 from .nodes.headless.commands import terminal
 from .nodes.headless.commands.own_folder import check_own_folder
 from .nodes.headless.commands.session import Session
 from .nodes.headless.commands.stopping import Stop
+
+if TYPE_CHECKING:
+    from .nodes.hosts.host import Host
 
 OK, FAILED = 0, 1
 """Exit codes; 128 + n when signal n stopped it (130 with Ctrl-C), and argparse exits with 2 on a wrong command line."""
@@ -45,7 +49,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
         options = _parser().parse_args(arguments)
         terminal.log_to_terminal(quiet=getattr(options, "quiet", False))
         check_own_folder()
-        _command(options.command)(options, Session(stop, _nodes))
+        _command(options.command)(options, Session(stop, _nodes, _use_host))
         return OK, None
     except (Exception, KeyboardInterrupt) as error:  # a border: a signal may come out of foreign code as any error
         if isinstance(error, KeyboardInterrupt) or stop.number is not None:
@@ -65,6 +69,12 @@ def _nodes() -> Mapping[str, type]:
     from . import NODE_CLASS_MAPPINGS
 
     return NODE_CLASS_MAPPINGS
+
+
+def _use_host(host: Host) -> None:
+    from .nodes.hosts.host import use_host
+
+    use_host(host)
 
 
 def _finish() -> bool:

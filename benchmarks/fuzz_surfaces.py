@@ -24,13 +24,14 @@ from safetensors.torch import save
 from torch.nn import Linear
 from wan_director.__main__ import main
 from wan_director.dit.adapters import ParameterShapes
+from wan_director.engine.local import Interrupted
 from wan_director.model_loading.lora import read_lora
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph, read_graph, set_value
-from wan_director.nodes.headless.host import HeadlessHost, Interrupted
 from wan_director.nodes.headless.model_paths import extra_model_paths
 from wan_director.nodes.headless.runner import run_graph
-from wan_director.nodes.host import host, use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import host, use_host
 
 from . import fuzz_mutations as mutations
 
@@ -233,7 +234,7 @@ def _write_video(folder: Path, rng: random.Random) -> Path:
 
 
 def _open_video(path: Path) -> None:
-    host().interrupted = False  # reading asks after each frame
+    host().runtime.interrupted = False  # reading asks after each frame
     video = CLASSES["LoadVideo"].execute(file=str(path)).args[0]
     CLASSES["GetVideoComponents"].execute(video=video)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import read_graph
-from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.runner import run_graph
-from wan_director.nodes.host import use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import use_host
 
 from .load_14b import anonymous_bytes
 

@@ -29,12 +29,13 @@ from wan_director.dit.conditioning.vace import VaceControl
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
-from wan_director.nodes.headless.host import HeadlessHost
+from wan_director.engine.local import LocalRuntime
+from wan_director.engine.memory import AUTOMATIC, MemorySettings
+from wan_director.engine.models import LowNoiseExpert, VideoModel
+from wan_director.engine.sample import SamplerSettings, run_sampler
 from wan_director.nodes.headless.model_paths import models_in
-from wan_director.nodes.host import use_host
-from wan_director.nodes.memory_settings import AUTOMATIC, MemorySettings
-from wan_director.nodes.models import LowNoiseExpert, WanModel
-from wan_director.nodes.sampling_run import SamplerSettings, run_sampler
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import use_host
 from wan_director.sampling.given import CleanRegion, GivenFrames, NoisyRegion
 from wan_director.sampling.prompts import PromptPart, Prompts
 from wan_director.sampling.solvers import SOLVERS
@@ -110,9 +111,11 @@ def _unpack(revision: str, folder: Path) -> None:
 
 
 def _made_by(package: Path, folder: Path) -> dict[str, Tensor]:
-    """The latents of all cases as the package in a folder makes them."""
+    """The latents of all cases as the package in a folder makes them, by its own script if it has one."""
     output = folder / f"{package.name}.safetensors"
-    command = [sys.executable, str(Path(__file__).resolve()), str(folder / "models"), str(output)]
+    own = package / "wan_director" / "benchmarks" / "sampling_bits.py"
+    script = own if own.is_file() else Path(__file__)
+    command = [sys.executable, str(script.resolve()), str(folder / "models"), str(output)]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(package)})
     return load_file(output)
 
@@ -120,7 +123,7 @@ def _made_by(package: Path, folder: Path) -> dict[str, Tensor]:
 def write_latents(models: Path, output: Path) -> None:
     """The latents of all cases by the package that is imported."""
     torch.set_num_threads(1)
-    use_host(HeadlessHost(folders=models_in(models), inputs=(models,), output=models, device_name="cpu"))
+    use_host(HeadlessHost(folders=models_in(models), inputs=(models,), output=models, runtime=LocalRuntime("cpu")))
     with torch.inference_mode():
         latents = {name: make().clone() for name, make in cases()}
     assert all(latent.isfinite().all() for latent in latents.values())
@@ -183,7 +186,7 @@ def _run(kind: str, settings: SamplerSettings, *, sides: Any = None, precision: 
     return run
 
 
-def _model(kind: str, precision: Any) -> WanModel:
+def _model(kind: str, precision: Any) -> VideoModel:
     if kind == "lora":
         return replace(_model("t2v", precision), loras=(_lora(1),))
     if kind.startswith("experts"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -10,10 +9,6 @@ import torch
 from torch import Tensor
 
 from ..common.errors import PairingError
-
-
-def ignore_block(index: int) -> None:
-    """The default `on_block`: nobody watches the blocks."""
 
 
 class Cut(NamedTuple):
@@ -60,7 +55,6 @@ class DitInputs:
             equals zeros.
         clip_image: [B, tokens, clip_dim] CLIP features; None skips the image branch of the cross-attention.
         vace: control videos; none skips the VACE blocks.
-        on_block: called with the block's index after each block; it may raise to interrupt.
         skipped: numbers of the model's own blocks, 0..layers - 1, that leave the tokens as they are.
     """
 
@@ -70,7 +64,6 @@ class DitInputs:
     image_channels: Tensor | None = None
     clip_image: Tensor | None = None
     vace: tuple[VaceInput, ...] = ()
-    on_block: Callable[[int], None] = ignore_block
     skipped: frozenset[int] = frozenset()
 
 
@@ -106,10 +99,10 @@ class Conditioning:
     text: Tensor
     items: tuple[ConditioningItem, ...] = ()
 
-    def inputs(self, latent: Tensor, timestep: Tensor, on_block: Callable[[int], None] = ignore_block) -> DitInputs:
+    def inputs(self, latent: Tensor, timestep: Tensor) -> DitInputs:
         """Inputs for `latent` [B, C, T, h, w] at `timestep` [B] or [B, T]; a text or item of batch 1 serves all."""
         text = expand_batch(self.text, latent.shape[0])
-        inputs = DitInputs(latent=latent, timestep=timestep, text=text, on_block=on_block)
+        inputs = DitInputs(latent=latent, timestep=timestep, text=text)
         for item in self.items:
             inputs = item.apply(inputs)
         return inputs

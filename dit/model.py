@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import NamedTuple
 
@@ -12,16 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError, PairingError
-from .attention import resolve_attention
+from ..common.streaming import check_backward
 from .block import Block, Context
 from .config import PATCH, DiTConfig
+from .execution import DEFAULT_EXECUTION, Execution
 from .inputs import DitInputs
 from .layers import ClipProjection, Head, timestep_signal
 from .precise import in_float32
 from .rope import make_rope
 from .vace import Controls, VaceBlock, VaceModule, running_order, vace_blocks, vace_embedding
-
-BlockStream = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
 
 
 class Embedded(NamedTuple):
@@ -48,26 +47,15 @@ class WanDiT(nn.Module):
     Args:
         config: sizes, see `PRESETS`.
         operations: namespace that gives Linear, LayerNorm and Conv3d.
-        attention: name in `attention.ATTENTION`.
         fp32_residual: keep the tokens in float32 between the matrices of a 16-bit model. Closer to the float32
             result, at twice the memory of one token buffer.
-
-    `block_stream` yields the blocks in order; a residency policy replaces it to bring weights in as they are needed.
     """
 
-    def __init__(
-        self,
-        config: DiTConfig,
-        operations: ModuleType = nn,
-        attention: str = "auto",
-        fp32_residual: bool = False,
-    ) -> None:
+    def __init__(self, config: DiTConfig, operations: ModuleType = nn, fp32_residual: bool = False) -> None:
         super().__init__()
         dim = config.dim
         self.config = config
         self.fp32_residual = fp32_residual
-        self.block_stream: BlockStream = iter
-        kernel = resolve_attention(attention)
         linear = operations.Linear
 
         self.patch_embedding = operations.Conv3d(config.in_channels, dim, kernel_size=PATCH, stride=PATCH)
@@ -76,11 +64,11 @@ class WanDiT(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), linear(dim, 6 * dim))
         if config.clip_dim is not None:
             self.img_emb = ClipProjection(config, operations)
-        self.blocks = nn.ModuleList(Block(config, operations, kernel) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
         self.head = Head(config, operations)
         if config.vace_blocks:
             self.vace_patch_embedding = vace_embedding(config, operations)
-            self.vace_blocks = vace_blocks(config, operations, kernel)
+            self.vace_blocks = vace_blocks(config, operations)
 
     def add_vace(self, module: VaceModule) -> None:
         """Makes this a VACE model, with the VACE part of another file; `module` is not to be used elsewhere."""
@@ -101,21 +89,22 @@ class WanDiT(nn.Module):
             return list(self.blocks)
         return running_order(self.blocks, self.vace_blocks, self.config.vace_layers)
 
-    def forward(self, inputs: DitInputs) -> Tensor:
+    def forward(self, inputs: DitInputs, execution: Execution = DEFAULT_EXECUTION) -> Tensor:
         """Velocity [B, out_channels, T, h, w], in the dtype of the latent.
 
         Raises:
             PairingError: the inputs do not fit this model.
+            InvalidInputError: gradients are wanted, but the blocks are swapped.
         """
-        return self.forward_together([inputs])[0]
+        return self.forward_together([inputs], execution)[0]
 
-    def forward_together(self, passes: Sequence[DitInputs]) -> list[Tensor]:
+    def forward_together(self, passes: Sequence[DitInputs], execution: Execution = DEFAULT_EXECUTION) -> list[Tensor]:
         """The velocities of several passes, to the bit those of `forward`, each block run for all before the next.
 
         So blocks that are swapped in come once for all passes, at the price of one more buffer of tokens per pass.
         """
         embedded = [self.embed(inputs) for inputs in passes]
-        tokens = self.trunk(embedded, passes[0].on_block)
+        tokens = self.trunk(embedded, execution)
         velocities = []
         while tokens:
             velocities.append(self.unembed(tokens.pop(0), embedded.pop(0)))
@@ -145,21 +134,22 @@ class WanDiT(nn.Module):
             inputs.skipped,
         )
 
-    def trunk(self, passes: Sequence[Embedded], on_block: Callable[[int], None]) -> list[Tensor]:
+    def trunk(self, passes: Sequence[Embedded], execution: Execution = DEFAULT_EXECUTION) -> list[Tensor]:
         """All blocks in order: the tokens [B, L, D] of each pass after the last one.
 
-        With autograd off, `Embedded.tokens` are overwritten.
+        `Embedded.tokens` may be overwritten if the execution says so.
         """
         tokens = [embedded.tokens for embedded in passes]
         has_controls = any(embedded.controls is not None for embedded in passes)
         own = 0  # of the model's blocks, those of VACE not counted
-        for index, block in enumerate(self.block_stream(self.streamed_blocks if has_controls else self.blocks)):
+        for index, block in enumerate(execution.stream(self.streamed_blocks if has_controls else self.blocks)):
             is_own = not isinstance(block, VaceBlock)
-            for number, embedded in enumerate(passes):
-                if not (is_own and own in embedded.skipped):
-                    tokens[number] = _run_block(block, tokens[number], embedded)
+            running = [number for number, each in enumerate(passes) if not (is_own and own in each.skipped)]
+            for number in running:
+                tokens[number] = _run_block(block, tokens[number], passes[number], execution)
             own += is_own
-            on_block(index)
+            check_backward(execution.stream, tokens)
+            execution.on_block(index, [tokens[number] for number in running])
         return tokens
 
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
@@ -236,10 +226,32 @@ class WanDiT(nn.Module):
         return self.img_emb(inputs.clip_image.to(self.dtype))
 
 
-def _run_block(block: nn.Module, tokens: Tensor, embedded: Embedded) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class RunningDiT:
+    """A model and how one run computes with it: the three parts of a pass, as a denoiser asks for them."""
+
+    model: WanDiT
+    execution: Execution
+
+    def embed(self, inputs: DitInputs) -> Embedded:
+        """See `WanDiT.embed`."""
+        return self.model.embed(inputs)
+
+    def trunk(self, passes: Sequence[Embedded]) -> list[Tensor]:
+        """See `WanDiT.trunk`."""
+        return self.model.trunk(passes, self.execution)
+
+    def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
+        """See `WanDiT.unembed`."""
+        return self.model.unembed(tokens, embedded)
+
+
+def _run_block(block: nn.Module, tokens: Tensor, embedded: Embedded, execution: Execution) -> Tensor:
     if not isinstance(block, VaceBlock):
-        return block(tokens, embedded.context)
-    return tokens if embedded.controls is None else embedded.controls.steer(block, tokens, embedded.context)
+        return execution.run(block, tokens, embedded.context)
+    if embedded.controls is None:
+        return tokens
+    return embedded.controls.steer(block, tokens, embedded.context, execution)
 
 
 def pad_to_patches(x: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from .attention import Attention, resolve_attention
 from .block import Block, Context
 from .config import PATCH, DiTConfig
+from .execution import Execution
 
 
 class VaceBlock(Block):
@@ -19,20 +19,20 @@ class VaceBlock(Block):
     The first one mixes the model's own tokens into those of the control video.
     """
 
-    def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention, *, is_first: bool) -> None:
-        super().__init__(config, operations, attention)
+    def __init__(self, config: DiTConfig, operations: ModuleType, *, is_first: bool) -> None:
+        super().__init__(config, operations)
         self.is_first = is_first
         if is_first:
             self.before_proj = operations.Linear(config.dim, config.dim)
         self.after_proj = operations.Linear(config.dim, config.dim)
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, control: Tensor, start: Tensor, context: Context
+        self, control: Tensor, start: Tensor, context: Context, execution: Execution
     ) -> tuple[Tensor, Tensor]:
         """One step of the control video.
 
         Args:
-            control: [B, L, D], its tokens; with autograd off, overwritten.
+            control: [B, L, D], its tokens, which may be overwritten if the execution says so.
             start: [B, L, D], the model's tokens as they entered its first block; only the first VACE block looks.
 
         Returns:
@@ -41,7 +41,7 @@ class VaceBlock(Block):
         dtype = context.text.dtype
         if self.is_first:
             control = start + self.before_proj(control.to(dtype))
-        control = super().forward(control, context)
+        control = super().forward(control, context, execution)
         return control, self.after_proj(control.to(dtype))
 
 
@@ -59,14 +59,14 @@ class Controls:
         self._strengths = strengths
         self._start: Tensor | None = start
 
-    def steer(self, block: VaceBlock, tokens: Tensor, context: Context) -> Tensor:
+    def steer(self, block: VaceBlock, tokens: Tensor, context: Context, execution: Execution) -> Tensor:
         """Runs a VACE block for every control video; gives the model's `tokens` [B, L, D] with its hints added.
 
-        With autograd off, `tokens` is overwritten.
+        `tokens` may be overwritten if the execution says so.
         """
         for index, strength in enumerate(self._strengths):
-            self._tokens[index], hint = block(self._tokens[index], self._start, context)
-            tokens = _add_scaled(tokens, hint, strength)
+            self._tokens[index], hint = execution.run(block, self._tokens[index], self._start, context)
+            tokens = _add_scaled(tokens, hint, strength, may_overwrite=execution.may_overwrite)
         self._start = None
         return tokens
 
@@ -77,14 +77,13 @@ class VaceModule(nn.Module):
     Args:
         config: of the VACE blocks; `layers` does not matter.
         operations: as for `WanDiT`.
-        attention: name in `attention.ATTENTION`.
     """
 
-    def __init__(self, config: DiTConfig, operations: ModuleType = nn, attention: str = "auto") -> None:
+    def __init__(self, config: DiTConfig, operations: ModuleType = nn) -> None:
         super().__init__()
         self.config = config
         self.vace_patch_embedding = vace_embedding(config, operations)
-        self.vace_blocks = vace_blocks(config, operations, resolve_attention(attention))
+        self.vace_blocks = vace_blocks(config, operations)
 
 
 def vace_embedding(config: DiTConfig, operations: ModuleType) -> nn.Module:
@@ -92,10 +91,10 @@ def vace_embedding(config: DiTConfig, operations: ModuleType) -> nn.Module:
     return operations.Conv3d(config.vace_channels, config.dim, kernel_size=PATCH, stride=PATCH)
 
 
-def vace_blocks(config: DiTConfig, operations: ModuleType, attention: Attention) -> nn.ModuleList:
+def vace_blocks(config: DiTConfig, operations: ModuleType) -> nn.ModuleList:
     """The VACE blocks of a transformer."""
     count = range(config.vace_blocks)
-    return nn.ModuleList(VaceBlock(config, operations, attention, is_first=index == 0) for index in count)
+    return nn.ModuleList(VaceBlock(config, operations, is_first=index == 0) for index in count)
 
 
 def running_order(blocks: Iterable[nn.Module], steering: Iterable[nn.Module], layers: Iterable[int]) -> list[nn.Module]:
@@ -107,8 +106,6 @@ def running_order(blocks: Iterable[nn.Module], steering: Iterable[nn.Module], la
     return order
 
 
-def _add_scaled(x: Tensor, y: Tensor, strength: float) -> Tensor:
-    """x + strength * y in x's dtype, in place with autograd off."""
-    if torch.is_grad_enabled():
-        return x + strength * y
-    return x.add_(y, alpha=strength)
+def _add_scaled(x: Tensor, y: Tensor, strength: float, *, may_overwrite: bool) -> Tensor:
+    """x + strength * y in x's dtype, in place if x may be overwritten."""
+    return x.add_(y, alpha=strength) if may_overwrite else torch.add(x, y, alpha=strength)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..engine.memory import MemorySettings
 from .api import io, one_sentence
 from .memory import memory_input, with_memory
-from .memory_settings import MemorySettings
 from .sockets import decodable
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from ..common.errors import PairingError
-from ..model_loading.pairing import check_experts
+from ..engine.models import with_low_noise
 from ..sampling.validation import MAX_CFG, MAX_STEPS
 from .api import io, one_sentence
 from .loaders import CATEGORY, WanModelType
-from .models import LowNoiseExpert, WanModel
+from .models import WanModel
 
 
 class WanDirectorExperts(io.ComfyNode):
@@ -65,6 +64,4 @@ class WanDirectorExperts(io.ComfyNode):
                     f"What is connected as {name} is a pair of experts already ({model.file} and "
                     f"{model.low_noise.model.file}). Connect one model, from Load Wan Model or Wan LoRA."
                 )
-        check_experts(high_noise.spec, low_noise.spec)
-        low = LowNoiseExpert(low_noise, low_noise_cfg or None, high_noise_steps)
-        return io.NodeOutput(replace(high_noise, low_noise=low))
+        return io.NodeOutput(with_low_noise(high_noise, low_noise, low_noise_cfg or None, high_noise_steps))

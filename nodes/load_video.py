@@ -12,11 +12,11 @@ from torch import Tensor
 from ..common.errors import InvalidInputError, MissingFileError
 from ..common.log import logger
 from ..common.shapes import VideoShape
+from ..media.pictures import FITS, Fit, fit_pictures
 from ..media.video_reading import Cut, Fitting, VideoFile, probe_video, read_video
 from .api import answer, io, one_sentence
-from .host import host
+from .hosts.host import host
 from .image import MAX_FRAMES, MAX_SIDE
-from .pictures import FITS, Fit, fit_pictures
 
 VIDEO_ENDINGS = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif",
@@ -100,7 +100,7 @@ class WanDirectorLoadVideo(io.ComfyNode):
         video = _found(file)
         cut = Cut(fps=fps, first=start_frame, count=frames)
         images, rate = read_video(
-            video.path, cut, fitting=_fitting(video, width, height, fit), each=host().check_interrupt
+            video.path, cut, fitting=_fitting(video, width, height, fit), each=host().runtime.check_interrupt
         )
         if len(images) < frames:
             logger.info("%s gives %d of the %d frames.", video.path.name, len(images), frames)

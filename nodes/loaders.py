@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..dit.attention import ATTENTION
+from ..engine.recipe import ModelRecipe
 from ..sampling.validation import find_choice
 from .api import ADVANCED, answer, io, one_sentence
-from .host import host
-from .loaded_models import load_clip_vision, load_model, load_text_encoder, load_vae
+from .hosts.host import host
 from .model_files import check_model, check_video_model, find_model, fingerprint
+from .models import clip_vision, text_encoder, video_autoencoder, video_model
 
 CATEGORY = "Wan Director/loaders"
 PRECISIONS = ["auto", "bf16", "fp16", "fp32"]
@@ -98,8 +99,10 @@ class WanDirectorLoadModel(io.ComfyNode):
         path = find_model("diffusion_models", model_name)
         module = None if vace_module == NO_MODULE else find_model("diffusion_models", vace_module)
         find_choice(dict.fromkeys(RESIDUALS), residual, "residual")
-        options = {"attention": attention, "fp32_residual": residual == "fp32"}
-        return io.NodeOutput(load_model(path, precision=precision, vace_module=module, **options))
+        recipe = ModelRecipe(
+            path, "dit", precision, attention=attention, fp32_residual=residual == "fp32", vace_module=module
+        )
+        return io.NodeOutput(video_model(recipe, host().runtime))
 
 
 class WanDirectorLoadVAE(io.ComfyNode):
@@ -134,7 +137,8 @@ class WanDirectorLoadVAE(io.ComfyNode):
     @classmethod
     @one_sentence
     def execute(cls, vae_name: str, precision: str) -> Any:
-        return io.NodeOutput(load_vae(find_model("vae", vae_name), precision=precision))
+        recipe = ModelRecipe(find_model("vae", vae_name), "vae", precision)
+        return io.NodeOutput(video_autoencoder(recipe, host().runtime))
 
 
 class WanDirectorLoadTextEncoder(io.ComfyNode):
@@ -179,7 +183,8 @@ class WanDirectorLoadTextEncoder(io.ComfyNode):
     @one_sentence
     def execute(cls, text_encoder_name: str, precision: str, device: str) -> Any:
         path = find_model("text_encoders", text_encoder_name)
-        return io.NodeOutput(load_text_encoder(path, precision=precision, device=device))
+        recipe = ModelRecipe(path, "text_encoder", precision, device)
+        return io.NodeOutput(text_encoder(recipe, host().runtime))
 
 
 class WanDirectorLoadClipVision(io.ComfyNode):
@@ -219,4 +224,5 @@ class WanDirectorLoadClipVision(io.ComfyNode):
     @classmethod
     @one_sentence
     def execute(cls, clip_vision_name: str) -> Any:
-        return io.NodeOutput(load_clip_vision(find_model("clip_vision", clip_vision_name)))
+        recipe = ModelRecipe(find_model("clip_vision", clip_vision_name), "clip_vision")
+        return io.NodeOutput(clip_vision(recipe, host().runtime))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from ..common.log import logger
-from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes, check_span, parse_blocks
-from ..model_loading.build import ModelKey, model_key
-from ..model_loading.lora import LoadedLora, check_lora, read_lora
-from ..model_loading.spec import ModelSpec
+from ..dit.adapters import check_span, parse_blocks
+from ..engine.loras import holds_two_experts
+from ..engine.models import with_lora
+from ..engine.recipe import LoraRecipe
+from ..model_loading.lora import check_lora
 from .api import ADVANCED, io, one_sentence
-from .host import host
+from .hosts.host import host
 from .loaders import WanModelType
 from .model_files import find_lora, fingerprint
 from .models import WanModel
@@ -125,53 +123,11 @@ class WanDirectorLora(io.ComfyNode):
         end_percent: float,
         merge: bool,
     ) -> Any:
-        settings = LoraSettings(strength, parse_blocks(blocks), start_percent, end_percent, merge)
-        return io.NodeOutput(_with_lora(model, find_lora(lora_name), settings))
-
-
-@dataclass(frozen=True, slots=True)
-class LoraSettings:
-    """The widgets of the node, as `AppliedAdapter` has them."""
-
-    strength: float
-    blocks: frozenset[int] | None
-    start: float
-    end: float
-    merge: bool
-
-
-def _with_lora(model: WanModel, path: Path, settings: LoraSettings) -> WanModel:
-    """The model with one more LoRA; of a pair of experts each gets the whole file, or its own part of one for both."""
-    low = model.low_noise
-    if low is None:
-        loaded = _read(model_key(path), model.shapes, model.spec)
-        if loaded.holds_two_experts:
+        lora = LoraRecipe(find_lora(lora_name), strength, parse_blocks(blocks), start_percent, end_percent, merge)
+        if model.low_noise is None and holds_two_experts(lora, model.shapes, model.spec):
             logger.warning(
                 "%s holds LoRAs for both experts of a Wan 2.2 pair; %s gets the one for high noise. Put Wan LoRA "
                 "behind Wan Two Experts, so that each expert gets its own.",
-                path.name, model.file,
+                lora.path.name, model.file,
             )  # fmt: skip
-        return _adapted(model, loaded.adapter, settings)
-    high = _adapted(model, _read(model_key(path), model.shapes, model.spec).adapter, settings)
-    second = _read(model_key(path), low.model.shapes, low.model.spec, is_second_expert=True).adapter
-    return replace(high, low_noise=low._replace(model=_adapted(low.model, second, settings)))
-
-
-def _adapted(model: WanModel, adapter: Adapter, settings: LoraSettings) -> WanModel:
-    applied = AppliedAdapter(adapter, settings.strength, settings.blocks, settings.start, settings.end, settings.merge)
-    applied.check_blocks()
-    applied.check_mergeable(model.shapes)
-    return replace(model, loras=(*model.loras, applied))
-
-
-@lru_cache(maxsize=8)
-def _read(key: ModelKey, shapes: ParameterShapes, spec: ModelSpec, *, is_second_expert: bool = False) -> LoadedLora:
-    """The LoRA of a file for a model; read once, as another strength makes a new node output and not a new adapter.
-
-    Its tensors are windows into the file where the system allows it, so that keeping some costs little.
-    """
-    loaded = read_lora(key.path, shapes, spec, is_second_expert=is_second_expert)
-    logger.info("LoRA %s", loaded.report.line())
-    if loaded.report.unmatched:
-        logger.debug("LoRA %s: unmatched: %s", loaded.report.name, ", ".join(loaded.report.unmatched))
-    return loaded
+        return io.NodeOutput(with_lora(model, lora))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ..common.checking import instance_of
 from ..common.errors import WanDirectorError
 from ..common.log import logger
+from ..engine.memory import MemorySettings, MemoryWidgets
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES
 from ..vae3d.vae import STRIP_CHOICES
 from .api import ADVANCED, io, one_sentence
-from .checking import instance_of
-from .host import host
-from .memory_settings import MemorySettings, MemoryWidgets
+from .hosts.host import host
 from .models import WanTextEncoder, WanVAE
 
 MemoryType = io.Custom("WAN_DIRECTOR_MEMORY")

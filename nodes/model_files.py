@@ -12,7 +12,7 @@ from ..model_loading.publishing.missing import missing_file_sentence
 from ..model_loading.recognition.detect import inspect_checkpoint
 from ..model_loading.spec import require_kind
 from ..model_loading.vace_module import inspect_vace_module
-from .host import BUNDLED_MODELS, host
+from .hosts.host import BUNDLED_MODELS, host
 
 KINDS: dict[str, FileKind] = {
     "diffusion_models": "dit",

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..engine.runtime import Residence
 from ..memory.tensors import is_window
-from .host import Residence
 
 SMALL_PART = 0.1
 """Of a model's weights; norms, biases and scales that were converted are less."""
@@ -21,7 +21,10 @@ class KeptUnderPressure:
     system takes their pages back by itself, so to drop them frees nothing, and costs reading the file again.
     """
 
-    residence: Residence
+    @property
+    def residence(self) -> Residence:
+        """Where its weights live."""
+        raise NotImplementedError
 
     def residences(self) -> tuple[Residence, ...]:
         """Where all its weights live."""

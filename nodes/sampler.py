@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..common.checking import instance_of, tensor_of
+from ..engine.memory import AUTOMATIC, MemorySettings
+from ..engine.sample import SamplerSettings, run_sampler
 from ..sampling.schedule import SCHEDULES
 from ..sampling.solvers import SOLVERS
 from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
@@ -11,9 +14,7 @@ from .api import io, one_sentence
 from .conditioning.entries import prompts_of
 from .loaders import WanModelType
 from .memory import memory_input
-from .memory_settings import AUTOMATIC, MemorySettings
 from .noise_masks import given_of, starting_noise
-from .sampling_run import SamplerSettings, run_sampler
 from .sockets import model_latent, native_latent
 
 
@@ -141,11 +142,16 @@ class WanDirectorSampler(io.ComfyNode):
         sigmas: Any = None,
         memory: MemorySettings | None = None,
     ) -> Any:
+        if sigmas is not None:
+            advice = "Connect BasicScheduler or another node that makes SIGMAS."
+            tensor_of(sigmas, "sigmas", "a list of noise levels", advice)
+        memory = AUTOMATIC if memory is None else memory
+        instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
         settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
         clean = model_latent(model, latent)
         noise = starting_noise(latent, clean, seed)
         given = given_of(model, latent, clean, noise)
         named = {"positive": positive, "negative": negative}
         sides = [prompts_of(model, side, latent, name, shift) for name, side in named.items()]
-        result = run_sampler(model, *sides, clean, settings, noise=noise, given=given, memory=memory or AUTOMATIC)
+        result = run_sampler(model, *sides, clean, settings, noise=noise, given=given, memory=memory)
         return io.NodeOutput(native_latent(model, latent, result))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..common.checking import object_with
+from ..engine.memory import MemorySettings
+from ..media.pictures import clean_image
 from .api import io, one_sentence
-from .checking import object_with
 from .memory import memory_input, with_memory
-from .memory_settings import MemorySettings
-from .pictures import clean_image
 
 CATEGORY = "Wan Director/conditioning"
 # "Garish colours, overexposed, static, blurred details, subtitles, style, artwork, painting, picture, still, greyish,

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...common.checking import kind_of
 from ...common.errors import InvalidInputError
 from ...text_encoder.clip_vision import ClipVisionOutput
-from ..checking import kind_of
 
 
 def joined_clip_vision(start: Any | None, end: Any | None) -> dict[str, Any]:

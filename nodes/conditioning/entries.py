@@ -13,13 +13,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ...common.checking import kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...dit.conditioning.clip_image import ClipImage
 from ...dit.conditioning.text import pad_text
 from ...dit.inputs import Conditioning
 from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
-from ..checking import kind_of, tensor_of
 from ..models import TEXT_TAG, VAE_TAG, WanModel
 from ..sockets import video_samples
 from .clip_image import clip_features

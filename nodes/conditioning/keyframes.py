@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...common.checking import tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape
 from ...dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
-from ..checking import tensor_of
+from ...media.pictures import Fit, clean_clip, fit_pictures
 from ..models import WanModel
 from ..noise_masks import latent_mask
-from ..pictures import Fit, clean_clip, fit_pictures
 from ..sockets import family_of, made_by, size_text, video_samples
 
 

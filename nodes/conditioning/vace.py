@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...common.checking import kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...dit.conditioning.vace import VaceControl
-from ..checking import kind_of, tensor_of
 from ..models import WanModel
 from ..sockets import made_by, size_text
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...common.checking import kind_of, tensor_of
 from ...common.errors import InvalidInputError
 from ...common.shapes import TEMPORAL_STRIDE, video_frames
 from ...dit.inputs import Conditioning
 from ...sampling.prompts import PromptPart, sigma_of_percent
-from ..checking import kind_of, tensor_of
 
 
 def weighted(prompt: Conditioning, values: dict[str, Any], samples: Tensor, side: str, shift: float) -> PromptPart:

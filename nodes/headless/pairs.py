@@ -9,7 +9,7 @@ from ...model_loading.opening import open_checkpoint
 from ...model_loading.pairing import check_pair
 from ...model_loading.recognition.detect import inspect_checkpoint
 from ...model_loading.spec import ModelSpec
-from ..host import host
+from ..hosts.host import host
 from ..model_files import KINDS
 from .checks import named
 from .graph import Graph, GraphNode, Link

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from ...common.errors import GraphError, OutOfMemory
 from ...common.printable import printable_name
 from ...common.shapes import VideoShape, check_frames
+from ...engine.memory import refusal
+from ...engine.tasks import smaller_videos
 from ...memory.budget import GB, Card, example_card, gigabytes
 from ...memory.pinned import RAM_SHARE, default_pinned_bytes
 from ...memory.plan import Choice, plan, smallest, smallest_bytes, swap_exactly
-from ..host import host
-from ..memory_settings import refusal
-from ..memory_tasks import smaller_videos
+from ..hosts.host import host
 from .graph import Graph, GraphNode
 from .graph.api_format import api_inputs
 from .plan_graph import GraphReader, Stage
@@ -157,8 +157,8 @@ def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
     Raises:
         WanDirectorError: the graph or a file in it cannot be read.
     """
-    device = host().device("diffusion_models")
-    available = host().available_bytes(device)
+    device = host().runtime.device("diffusion_models")
+    available = host().runtime.available_bytes(device)
     if available is None:
         return None
     graph = {

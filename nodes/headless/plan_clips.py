@@ -9,7 +9,7 @@ from ...common.errors import WanDirectorError
 from ...common.shapes import VideoShape
 from ...media.picture_reading import picture_shape
 from ...media.video_reading import probe_video
-from ..host import host
+from ..hosts.host import host
 from ..load_video import planned_size
 from .graph import Graph, GraphNode, Link
 

@@ -21,7 +21,7 @@ from ...text_encoder.clip_vision import CLIP_VIT_H
 from ...text_encoder.footprint import block_elements, other_elements
 from ...text_encoder.umt5 import UMT5_XXL
 from ...vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE
-from ..host import host
+from ..hosts.host import host
 from ..model_files import KINDS, find_model
 
 DEVICE = "cuda"

@@ -13,13 +13,13 @@ from ...common.errors import GraphError, InvalidInputError
 from ...common.families import Family
 from ...common.printable import printable_name
 from ...common.shapes import VideoShape
+from ...engine.memory import AUTOMATIC, MemorySettings, MemoryWidgets
+from ...engine.tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
 from ...memory.plan import Task
 from ...sampling.ask import Side
 from ...sampling.guidance import CFG, most_asks
 from ...sampling.schedule import make_schedule
-from ..host import host
-from ..memory_settings import AUTOMATIC, MemorySettings, MemoryWidgets
-from ..memory_tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
+from ..hosts.host import host
 from ..sockets import check_video_size
 from .core_nodes import CORE_NODES
 from .graph import Graph, GraphNode, Link

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...memory.budget import gigabytes
 from ..api import io, ui
-from ..host import host
+from ..hosts.host import host
 from .plan import Plan, PlannedStage
 
 SIZE = (420, 46)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from ...common.families import WAN_2_1, WAN_2_2_5B
 from ...common.shapes import VideoShape
 from ...dit.config import PRESETS
+from ...engine.tasks import decoding_task, latent_shape, sampling_task, smaller_videos
 from ...memory.budget import GB, LEAVE_FREE_BYTES, example_card
 from ...memory.plan import Choice, Task, plan, smallest_bytes
 from ...model_loading.footprint import bytes_before_download
-from ..memory_tasks import decoding_task, latent_shape, sampling_task, smaller_videos
 from .plan_files import facts_before_download
 
 CARDS_GB = (6, 8, 12, 16, 24)

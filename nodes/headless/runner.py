@@ -11,7 +11,7 @@ import torch
 from ...common.errors import OutOfMemory, WanDirectorError
 from ...common.log import logger
 from ...common.out_of_memory import is_out_of_memory
-from ..host import host
+from ..hosts.host import host
 from ..standin import HiddenHolder
 from .checks import NodeClasses, check_graph, named, types_of
 from .graph import Graph, GraphNode, Link
@@ -112,7 +112,7 @@ class _Run:
         return nested_inputs(types_of(node, self._classes), self._results.inputs(node, left_out=self._lazy[node.id]))
 
     def _run(self, node: GraphNode) -> None:
-        host().check_interrupt()
+        host().runtime.check_interrupt()
         logger.debug("%s runs.", node.label)
         node_class = self._classes[node.class_type]
         output = _run_node(node, node_class, self._inputs(node), self._carried)

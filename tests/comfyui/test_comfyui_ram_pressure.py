@@ -31,8 +31,12 @@ spec = importlib.util.spec_from_file_location("pack", pack_folder + "/__init__.p
 pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)
 pack.__path__ = [pack_folder]
 spec.loader.exec_module(pack)
-models = importlib.import_module("pack.nodes.loaded_models")
-load = lambda precision: models.load_model(pathlib.Path(model_file), precision=precision, attention="sdpa")
+models = importlib.import_module("pack.nodes.models")
+recipe = importlib.import_module("pack.engine.recipe").ModelRecipe
+runtime = importlib.import_module("pack.nodes.hosts.host").host().runtime
+load = lambda precision: models.video_model(
+    recipe(pathlib.Path(model_file), precision=precision, attention="sdpa"), runtime
+)
 
 short = collections.namedtuple("Memory", "available")(0)
 psutil.virtual_memory = lambda: short

@@ -9,9 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, Hadamard, Kronecker, LowRank, adapted
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning, DitInputs, VaceInput
 from wan_director.dit.model import WanDiT
-from wan_director.memory.policy import RESIDENT, BlockSwap, streaming_in, swapped_blocks
+from wan_director.memory.policy import RESIDENT, BlockSwap, swapped_blocks
 from wan_director.memory.residency import Weights
 from wan_director.memory.slabs import Slabs
 from wan_director.sampling import loop
@@ -66,7 +67,7 @@ def model(config: DiTConfig, kind: str = "plain") -> WanDiT:
     for layer in module.blocks.modules() if kind != "plain" else ():
         if isinstance(layer, layers.Linear):
             layer.store(stored(kind, *layer.weight.shape))
-            layer.fp8_compute = kind == "fp8 compute"
+            layer.may_multiply_in_fp8 = kind == "fp8 compute"
     return module
 
 
@@ -103,8 +104,8 @@ def run(module: WanDiT, memory, loras=()) -> list[Tensor]:
             torch.zeros(1, 9, config.clip_dim, device=GPU) if config.clip_dim else None,
             (VaceInput(torch.zeros(1, 96, 3, 4, 6, device=GPU), 0.7),) if config.vace_blocks else (),
         )
-        with adapted(module, loras), streaming_in(module, memory, GPU, Slabs()):
-            return module.forward_together([inputs] * 2)
+        with adapted(module, loras), memory.streaming(module.streamed_blocks, GPU, Slabs()) as stream:
+            return module.forward_together([inputs] * 2, Execution(stream=stream, multiply="fp8", may_overwrite=True))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
-from wan_director.dit.block import feeding_forward
 from wan_director.dit.config import PRESETS
+from wan_director.dit.execution import Execution
 from wan_director.dit.footprint import (
     BLOCKWISE,
     FP8,
@@ -69,8 +69,8 @@ def counted(
             torch.empty(1, 257, config.clip_dim) if config.clip_dim else None,
             (VaceInput(torch.empty(1, config.vace_channels, *latent), 1.0),) if config.vace_blocks else (),
         )
-    with feeding_forward(model, run):
-        return peak_bytes(lambda: model.forward_together([inputs] * together))
+    execution = Execution(feed_forward_run=run, may_overwrite=True)
+    return peak_bytes(lambda: model.forward_together([inputs] * together, execution))
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from torch import nn
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.dit.vace import VaceModule
-from wan_director.nodes.headless.host import HeadlessHost
+from wan_director.engine.local import LocalRuntime
 from wan_director.nodes.headless.model_paths import models_in
-from wan_director.nodes.host import use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import use_host
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.config import VAEConfig
@@ -122,7 +123,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_host(models: Path, tmp_path: Path) -> HeadlessHost:
     """A host on those models, saving into a fresh folder; the host of the process for the test."""
-    host = HeadlessHost(folders=models_in(models), inputs=(tmp_path,), output=tmp_path / "output", device_name="cpu")
+    host = HeadlessHost(
+        folders=models_in(models), inputs=(tmp_path,), output=tmp_path / "output", runtime=LocalRuntime("cpu")
+    )
     use_host(host)
     return host
 

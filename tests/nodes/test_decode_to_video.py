@@ -7,9 +7,10 @@ import torch
 import wan_director
 from wan_director.common.errors import InvalidInputError, PairingError
 from wan_director.common.shapes import VideoShape
+from wan_director.engine import vae as engine_vae
+from wan_director.engine.local import Interrupted
+from wan_director.engine.tasks import bytes_of, decoding_task
 from wan_director.memory.budget import GB
-from wan_director.nodes.headless.host import Interrupted
-from wan_director.nodes.memory_tasks import bytes_of, decoding_task
 
 from .conftest import load_vae
 
@@ -47,18 +48,18 @@ def test_the_file_is_that_of_decode_and_save(vae, tiny_host, format):
 
 def test_frames_are_written_before_the_next_are_decoded(vae, monkeypatch):
     """No frame waits: when a latent frame begins, all frames before it have reached the encoder."""
-    from wan_director.nodes import video_file
+    from wan_director.media import video_writing as video_file
 
     events = []
-    decode_stream = type(vae)._decode_stream
+    decode_stream = engine_vae._decode_stream
 
-    def watched(self, samples):
-        for piece in decode_stream(self, samples):
+    def watched(*arguments):
+        for piece in decode_stream(*arguments):
             events.extend(["made"] * piece.shape[1])
             yield piece
 
     to_bytes = video_file._bytes
-    monkeypatch.setattr(type(vae), "_decode_stream", watched)
+    monkeypatch.setattr(engine_vae, "_decode_stream", watched)
     monkeypatch.setattr(video_file, "_bytes", lambda frame: events.append("written") or to_bytes(frame))
     NODES["WanDirectorDecodeToVideo"].execute(vae=vae, latent=latent(frames=4), **{**FILE, "format": "mp4-h264"})
     assert events == ["made", "written"] + (["made"] * 4 + ["written"] * 4) * 3
@@ -75,7 +76,7 @@ def test_cancel_leaves_no_file_and_a_model_that_works(vae, tiny_host, monkeypatc
             raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(tiny_host, "check_interrupt", check)
+        patch.setattr(tiny_host.runtime, "check_interrupt", check)
         with pytest.raises(Interrupted):
             NODES["WanDirectorDecodeToVideo"].execute(vae=vae, latent=latent(), **{**FILE, "format": format})
     assert len(calls) == at_call
@@ -118,6 +119,6 @@ def test_strips_are_chosen_by_the_free_memory(vae, tiny_host, monkeypatch):
     assert needed[thriftiest] < needed[fewest] < needed[1]
     cases = ((needed[1], 1), (needed[1] - 1, fewest), (needed[fewest], fewest), (needed[thriftiest], thriftiest))
     for available, strips in (*cases, (1000, 0)):
-        monkeypatch.setattr(tiny_host, "available_bytes", lambda _device, bytes_=available: bytes_)
-        with vae._at_work(decoding_task, video) as (_, found):
+        monkeypatch.setattr(tiny_host.runtime, "available_bytes", lambda _device, bytes_=available: bytes_)
+        with engine_vae._at_work(vae.placed, decoding_task, video, vae.memory) as (_, found):
             assert found == strips

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from wan_director.common.errors import InvalidInputError, OutOfMemory, PairingError
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.inputs import Conditioning
+from wan_director.engine.local import Interrupted
+from wan_director.engine.memory import MemorySettings
+from wan_director.engine.sample import run_sampler
 from wan_director.memory.budget import Budget
-from wan_director.nodes.headless.host import Interrupted
-from wan_director.nodes.memory_settings import MemorySettings
-from wan_director.nodes.sampling_run import run_sampler
 from wan_director.sampling.noise import seeded_noise
 from wan_director.sampling.schedule import NoiseSchedule
 
@@ -205,10 +205,14 @@ class Watched:
         self._residence.unload()
 
 
+def with_residence(model, residence):
+    return replace(model, placed=replace(model.placed, residence=residence))
+
+
 def watched(model, events: list[str]):
     low = model.low_noise.model
-    low = replace(low, residence=Watched(low.residence, "low", events))
-    high = replace(model, residence=Watched(model.residence, "high", events))
+    low = with_residence(low, Watched(low.residence, "low", events))
+    high = with_residence(model, Watched(model.residence, "high", events))
     return replace(high, low_noise=model.low_noise._replace(model=low))
 
 
@@ -260,7 +264,7 @@ def test_a_stop_in_the_second_expert_leaves_both_ready(prompts, tiny_host, monke
         if "low comes" in events:
             raise Interrupted("stopped")
 
-    monkeypatch.setattr(tiny_host, "check_interrupt", stop)
+    monkeypatch.setattr(tiny_host.runtime, "check_interrupt", stop)
     with pytest.raises(Interrupted):
         sample(watched(pair(), events), prompts)
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import pytest
 import torch
 import wan_director
 from wan_director.common.errors import InvalidInputError, PairingError, WanDirectorError
-from wan_director.nodes.memory_settings import AUTOMATIC
+from wan_director.engine.memory import AUTOMATIC
 
 from .conftest import call, encode, load, load_vae, picture
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wan_director.nodes.headless.host import HeadlessHost
+from wan_director.nodes.hosts.command_line import HeadlessHost
 
 
 def test_gguf_files_are_listed_beside_the_others(tmp_path: Path) -> None:

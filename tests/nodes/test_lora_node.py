@@ -14,8 +14,8 @@ import wan_director
 from safetensors.torch import load_file, save_file
 from wan_director.common.errors import CheckpointError, InvalidInputError, MissingFileError, PairingError
 from wan_director.dit.adapters import ParameterShapes
-from wan_director.nodes import loaded_models
-from wan_director.nodes import lora as lora_node
+from wan_director.engine import loras as engine_loras
+from wan_director.model_loading import build as building
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.runner import run_graph
@@ -30,7 +30,7 @@ DEFAULTS = {"strength": 1.0, "blocks": "all", "start_percent": 0.0, "end_percent
 
 @pytest.fixture(autouse=True)
 def run_like_the_hosts(tiny_host):
-    lora_node._read.cache_clear()
+    engine_loras._read.cache_clear()
     with torch.inference_mode():
         yield
 
@@ -126,9 +126,9 @@ def test_zero_is_bitwise_absent(model, prompts, lora):
 
 def test_another_strength_loads_nothing_again(monkeypatch, model, prompts, lora):
     reads, builds = [], []
-    read, build = lora_node.read_lora, loaded_models.build.load_dit
-    monkeypatch.setattr(lora_node, "read_lora", lambda *args, **how: reads.append(args) or read(*args, **how))
-    monkeypatch.setattr(loaded_models.build, "load_dit", lambda *a, **k: builds.append(a) or build(*a, **k))
+    read, build = engine_loras.read_lora, building.load_dit
+    monkeypatch.setattr(engine_loras, "read_lora", lambda *args, **how: reads.append(args) or read(*args, **how))
+    monkeypatch.setattr(building, "load_dit", lambda *a, **k: builds.append(a) or build(*a, **k))
     results = [sample(with_lora(model, lora, strength=strength), prompts) for strength in (1.0, 0.5, -1.0)]
     assert len(reads) == 1 and not builds
     assert not torch.equal(results[0], results[1]) and not torch.equal(results[1], results[2])
@@ -179,10 +179,10 @@ def test_blocks(model, prompts, lora):
 
 def test_an_interrupted_run_leaves_the_model_as_it_was(monkeypatch, tiny_host, model, prompts, lora):
     plain = sample(model, prompts)
-    tiny_host.interrupted = True
+    tiny_host.runtime.interrupted = True
     with pytest.raises(BaseException):  # noqa: B017  (the host's own kind)
         sample(with_lora(model, lora), prompts)
-    tiny_host.interrupted = False
+    tiny_host.runtime.interrupted = False
     assert torch.equal(sample(model, prompts), plain)
 
 

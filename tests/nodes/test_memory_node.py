@@ -11,6 +11,9 @@ import wan_director
 from PIL import Image
 from wan_director.common.errors import InvalidInputError, OutOfMemory
 from wan_director.common.shapes import LatentShape, VideoShape
+from wan_director.engine.local import LocalRuntime
+from wan_director.engine.memory import AUTOMATIC, MemoryWidgets
+from wan_director.engine.tasks import bytes_of, decoding_task, sampling_task, text_task
 from wan_director.memory.budget import GB, Budget
 from wan_director.memory.plan import smallest_bytes
 from wan_director.memory.tensors import held_tensors
@@ -18,12 +21,10 @@ from wan_director.model_loading.build import load_dit, load_text_encoder
 from wan_director.model_loading.footprint import model_bytes
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
-from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.model_paths import models_in
-from wan_director.nodes.host import host, use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import host, use_host
 from wan_director.nodes.memory import with_memory
-from wan_director.nodes.memory_settings import AUTOMATIC, MemoryWidgets
-from wan_director.nodes.memory_tasks import bytes_of, decoding_task, sampling_task, text_task
 from wan_director.nodes.standin import HiddenHolder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.vae import CausalVAE
@@ -166,7 +167,9 @@ def test_the_cpu_gives_the_same_and_refuses_fp16(monkeypatch):
     assert_same(make(memory(text_encoder="cpu", vae="cpu")), make())
     vae = call("LoadVAE", vae_name="vae.safetensors", precision="auto")
     with pytest.raises(InvalidInputError, match="loaded in fp16, in which a CPU computes a thousand times slower"):
-        replace(vae, dtype=torch.float16, memory=memory(vae="cpu")).decode(torch.zeros(1, 16, 2, 6, 8))
+        replace(vae, placed=replace(vae.placed, dtype=torch.float16), memory=memory(vae="cpu")).decode(
+            torch.zeros(1, 16, 2, 6, 8)
+        )
 
 
 def test_widgets_become_settings():
@@ -191,10 +194,11 @@ def test_the_node_shows_the_plan_of_its_workflow(models, tmp_path, prompt_of_the
         def preview_folder(self):
             return tmp_path / "temp"
 
+    class Card(LocalRuntime):
         def available_bytes(self, device):
             return 8 * GB
 
-    use_host(Canvas(folders=models_in(models), device_name="cpu"))
+    use_host(Canvas(folders=models_in(models), runtime=Card("cpu")))
     node = type("Running", (NODES["WanDirectorMemory"],), {"hidden": HiddenHolder("9", prompt_of_the_way)})
     shown = node.execute(**UNTOUCHED).ui
     assert "sample" in shown["text"][0] and "decode" in shown["text"][0]
@@ -207,7 +211,7 @@ def test_the_node_shows_the_plan_of_its_workflow(models, tmp_path, prompt_of_the
 def test_headless_the_node_shows_nothing(prompt_of_the_way):
     node = type("Running", (NODES["WanDirectorMemory"],), {"hidden": HiddenHolder("9", prompt_of_the_way)})
     assert node.execute(**UNTOUCHED).ui is None
-    assert host().available_bytes(torch.device("cpu")) is None
+    assert host().runtime.available_bytes(torch.device("cpu")) is None
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import torch
 import wan_director
 from safetensors.torch import load_file, save_file
 from wan_director.common.errors import InvalidInputError, MissingFileError, WanDirectorError
-from wan_director.nodes import host as host_module
-from wan_director.nodes import loaded_models
+from wan_director.engine import embed
+from wan_director.nodes.hosts.host import BUNDLED_MODELS
 
 from .conftest import call, load, load_vae, picture
 
@@ -86,7 +86,7 @@ def test_another_part_of_a_split_model_is_loaded_anew(models):
     assert load(chosen) is not first
 
 
-def test_a_file_is_loaded_once_while_it_is_in_use(models):
+def test_a_file_is_loaded_once_while_it_is_in_use(tiny_host, models):
     first = load("t2v.safetensors")
     assert load("t2v.safetensors") is first
     other = call("LoadModel", model_name="t2v.safetensors", precision="bf16", attention="auto")
@@ -98,13 +98,13 @@ def test_a_file_is_loaded_once_while_it_is_in_use(models):
     assert load("t2v.safetensors") is not first
     del first, other
     gc.collect()
-    assert not any("t2v" in key.path for key in loaded_models._loaded)
+    assert not any("t2v" in str(key) for key in tiny_host.runtime.models)
 
 
 def test_the_same_prompt_is_encoded_once(monkeypatch):
     calls = []
-    original = loaded_models.encode_tokens
-    monkeypatch.setattr(loaded_models, "encode_tokens", lambda *args: calls.append(args) or original(*args))
+    original = embed.encode_tokens
+    monkeypatch.setattr(embed, "encode_tokens", lambda *args, **how: calls.append(args) or original(*args, **how))
     encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="fp32", device="cpu")
     for prompt in ("a ball", "a box", "a ball"):
         call("TextEncode", text_encoder=encoder, positive=prompt, negative="bad")
@@ -162,4 +162,4 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 def test_bundled_models_are_in_every_list(tiny_host):
-    assert tiny_host.model_folders("vae")[-1] == host_module.BUNDLED_MODELS / "vae"
+    assert tiny_host.model_folders("vae")[-1] == BUNDLED_MODELS / "vae"

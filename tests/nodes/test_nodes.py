@@ -10,7 +10,7 @@ import torch
 import wan_director
 from wan_director.common.errors import InvalidInputError, PairingError
 from wan_director.dit.conditioning.start_image import keyframe_mask
-from wan_director.nodes.headless.host import Interrupted
+from wan_director.engine.local import Interrupted
 from wan_director.sampling.schedule import make_schedule
 
 from .conftest import call, encode, load, load_vae, picture
@@ -227,7 +227,7 @@ def test_interrupt_stops_between_blocks_and_leaves_no_trace(vae, prompts, tiny_h
             raise Interrupted
 
     model = load("t2v.safetensors")
-    monkeypatch.setattr(tiny_host, "check_interrupt", check_after)
+    monkeypatch.setattr(tiny_host.runtime, "check_interrupt", check_after)
     with pytest.raises(Interrupted):
         call("Sampler", model=model, positive=prompts[0], negative=prompts[1], latent=latent, **SAMPLER)
     assert len(asked) == stop_at
@@ -245,8 +245,8 @@ def test_progress_counts_the_steps_and_shows_the_middle(vae, prompts, tiny_host,
         def update(self, step: int, preview: torch.Tensor | None = None) -> None:
             seen.append((self.title, step, self.total, None if preview is None else tuple(preview.shape)))
 
-    monkeypatch.setattr(tiny_host, "progress", Bar)
-    monkeypatch.setattr(tiny_host, "wants_previews", lambda: True)
+    monkeypatch.setattr(tiny_host.runtime, "progress", Bar)
+    monkeypatch.setattr(tiny_host.runtime, "wants_previews", lambda: True)
     latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
     sampled = sample("t2v.safetensors", prompts, latent)
     assert [each for each in seen if each[0] == "sampling"] == [("sampling", n, 2, (6, 8, 3)) for n in (1, 2)]

@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from wan_director.engine.local import LocalResidence, LocalRuntime
+from wan_director.engine.models import LowNoiseExpert
+from wan_director.engine.recipe import ModelRecipe
 from wan_director.memory.policy import BlockSwap
 from wan_director.memory.tensors import held_tensors, size_bytes
-from wan_director.nodes.headless.host import HeadlessResidence
-from wan_director.nodes.host import BUNDLED_MODELS
-from wan_director.nodes.loaded_models import load_clip_vision, load_model, load_text_encoder, load_vae
-from wan_director.nodes.models import LowNoiseExpert, WanModel
+from wan_director.nodes.hosts.host import BUNDLED_MODELS
+from wan_director.nodes.models import WanModel, clip_vision, text_encoder, video_autoencoder, video_model
 
 DEMO = "wan_director_tiny_demo_"
 mapped_files = pytest.mark.skipif(sys.platform == "win32", reason="files are read there, not mapped")
@@ -41,21 +42,21 @@ def all_bytes(model: WanModel) -> int:
 
 @mapped_files
 def test_a_model_of_windows_into_its_file_is_kept(bf16_file: Path):
-    model = load_model(bf16_file, precision="auto", attention="sdpa")
+    model = video_model(ModelRecipe(bf16_file, precision="auto", attention="sdpa"), LocalRuntime("cpu"))
     assert model.is_dynamic()
     assert own_bytes(model) < 0.1 * all_bytes(model)
 
 
 def test_a_converted_model_tells_all_its_memory(bf16_file: Path):
-    model = load_model(bf16_file, precision="fp32", attention="sdpa")
+    model = video_model(ModelRecipe(bf16_file, precision="fp32", attention="sdpa"), LocalRuntime("cpu"))
     assert not model.is_dynamic()
     assert own_bytes(model) == all_bytes(model)
 
 
 @mapped_files
 def test_a_pair_of_experts_is_kept_when_both_are_windows(bf16_file: Path):
-    mapped = load_model(bf16_file, precision="auto", attention="sdpa")
-    converted = load_model(bf16_file, precision="fp32", attention="sdpa")
+    mapped = video_model(ModelRecipe(bf16_file, precision="auto", attention="sdpa"), LocalRuntime("cpu"))
+    converted = video_model(ModelRecipe(bf16_file, precision="fp32", attention="sdpa"), LocalRuntime("cpu"))
     assert replace(mapped, low_noise=LowNoiseExpert(mapped, None, 0)).is_dynamic()
     mixed = replace(mapped, low_noise=LowNoiseExpert(converted, None, 0))
     assert not mixed.is_dynamic()
@@ -64,7 +65,7 @@ def test_a_pair_of_experts_is_kept_when_both_are_windows(bf16_file: Path):
 
 @mapped_files
 def test_memory_for_swapped_blocks_is_told(bf16_file: Path):
-    model = load_model(bf16_file, precision="auto", attention="sdpa")
+    model = video_model(ModelRecipe(bf16_file, precision="auto", attention="sdpa"), LocalRuntime("cpu"))
     before = own_bytes(model)
     block = model.residence.module.blocks[0]
     model.residence.slabs.pack(block, torch.device("cpu"))
@@ -72,9 +73,10 @@ def test_memory_for_swapped_blocks_is_told(bf16_file: Path):
 
 
 def test_copies_on_a_device_are_not_counted(bf16_file: Path):
-    module = load_model(bf16_file, precision="fp32", attention="sdpa").residence.module
-    waiting = [tensor.data_ptr() for tensor in HeadlessResidence(module, torch.device("cpu")).host_tensors()]
-    residence = HeadlessResidence(module, torch.device("meta"))
+    model = video_model(ModelRecipe(bf16_file, precision="fp32", attention="sdpa"), LocalRuntime("cpu"))
+    module = model.residence.module
+    waiting = [tensor.data_ptr() for tensor in LocalResidence(module, torch.device("cpu")).host_tensors()]
+    residence = LocalResidence(module, torch.device("meta"))
     with residence.loaded(memory=BlockSwap(1)):
         assert any(value.is_meta for value in module.state_dict().values())
         assert [tensor.data_ptr() for tensor in residence.host_tensors()] == waiting
@@ -83,11 +85,12 @@ def test_copies_on_a_device_are_not_counted(bf16_file: Path):
 
 def test_every_model_object_answers():
     paths = {kind: BUNDLED_MODELS / kind / f"{DEMO}{kind}.safetensors" for kind in ("vae", "clip_vision")}
+    runtime = LocalRuntime("cpu")
     text = BUNDLED_MODELS / "text_encoders" / f"{DEMO}text_encoder.safetensors"
     models = (
-        load_vae(paths["vae"], precision="fp32"),
-        load_clip_vision(paths["clip_vision"]),
-        load_text_encoder(text, precision="fp32", device="cpu"),
+        video_autoencoder(ModelRecipe(paths["vae"], "vae", "fp32"), runtime),
+        clip_vision(ModelRecipe(paths["clip_vision"], "clip_vision"), runtime),
+        text_encoder(ModelRecipe(text, "text_encoder", "fp32", "cpu"), runtime),
     )
     for model in models:
         assert model.is_dynamic() is (own_bytes(model) <= 0.1 * all_bytes(model)), model

@@ -11,15 +11,18 @@ import pytest
 import torch
 from wan_director.common.errors import NumericalError, OutOfMemory
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, ParameterShapes
-from wan_director.dit.attention import sdpa_attention, using_attention
+from wan_director.dit.attention import ATTENTION, sdpa_attention
 from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
+from wan_director.engine import sample as engine_sample
+from wan_director.engine import stage
+from wan_director.engine.local import Interrupted, LocalResidence
+from wan_director.engine.memory import AUTOMATIC, MemorySettings
+from wan_director.engine.models import VideoModel, load_model
+from wan_director.engine.recipe import ModelRecipe
+from wan_director.engine.sample import SamplerSettings, run_sampler
 from wan_director.memory.policy import RESIDENT, BlockSwap
-from wan_director.nodes import loaded_models, models, sampling_run, stage
-from wan_director.nodes.headless.host import HeadlessResidence, Interrupted
-from wan_director.nodes.host import host
-from wan_director.nodes.memory_settings import AUTOMATIC, MemorySettings
-from wan_director.nodes.sampling_run import SamplerSettings, run_sampler
+from wan_director.nodes.hosts.host import host
 from wan_director.weights import layers
 
 TOO_MUCH = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
@@ -37,16 +40,16 @@ def on_the_tiny_host(tiny_host):
         yield
 
 
-def load(precision: str = "fp32") -> models.WanModel:
+def load(precision: str = "fp32") -> VideoModel:
     path = host().find_model("diffusion_models", "t2v.safetensors")
-    return loaded_models.load_model(path, precision=precision, attention="auto")
+    return load_model(ModelRecipe(path, precision=precision), host().runtime)
 
 
 def settings(solver: str = "euler") -> SamplerSettings:
     return SamplerSettings(seed=3, steps=3, cfg=3.0, shift=5.0, solver=solver, schedule="simple", denoise=1.0)
 
 
-def sample(model: models.WanModel, memory=RESIDENT, solver: str = "euler") -> torch.Tensor:
+def sample(model: VideoModel, memory=RESIDENT, solver: str = "euler") -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     sides = [Conditioning(torch.randn(1, 512, 128, generator=generator)) for _ in range(2)]
     swaps = (memory.blocks, memory.pinned_bytes) if isinstance(memory, BlockSwap) else (0, None)
@@ -78,7 +81,7 @@ def place(module: torch.nn.Module, name: str) -> torch.nn.Module:
 
 
 @contextlib.contextmanager
-def fault(model: models.WanModel, where: str, error: BaseException = TOO_MUCH, at_call: int = 3):
+def fault(model: VideoModel, where: str, error: BaseException = TOO_MUCH, at_call: int = 3):
     handle = place(model.residence.module, where).register_forward_hook(Fault(error, at_call))
     try:
         yield
@@ -123,7 +126,7 @@ def test_out_of_memory_while_the_loras_are_attached(monkeypatch, caplog):
     generator = torch.Generator().manual_seed(2)
     low_rank = LowRank(torch.randn(2, 48, generator=generator), torch.randn(48, 2, generator=generator), 1.0)
     adapter = Adapter("test", {"blocks.1.self_attn.q.weight": (Change(low_rank),)})
-    model = models.WanModel(model.spec, model.dtype, model.residence, model.shapes, (AppliedAdapter(adapter, 1.0),))
+    model = replace(model, loras=(AppliedAdapter(adapter, 1.0),))
     undisturbed = sample(model)
     attach, attempts = stage.adapted, []
 
@@ -145,7 +148,7 @@ def test_out_of_memory_in_a_preview_costs_only_the_preview(monkeypatch, caplog):
     def preview(*_arguments):
         raise copy.copy(TOO_MUCH)
 
-    monkeypatch.setattr(sampling_run, "_preview", preview)
+    monkeypatch.setattr(engine_sample, "_preview", preview)
     assert torch.equal(sample(model), undisturbed)
     assert all("preview" in line for line in warnings(caplog))
 
@@ -155,7 +158,7 @@ def test_a_video_that_never_fits_ends_in_a_sentence(monkeypatch):
     undisturbed = sample(model)
     handle = model.residence.module.head.register_forward_hook(Fault(TOO_MUCH, 1))
     monkeypatch.setattr(Fault, "__call__", lambda self, *_call: (_ for _ in ()).throw(self.fresh()))
-    monkeypatch.setattr(type(host()), "free_bytes", lambda self, device: 1)
+    monkeypatch.setattr(type(host().runtime), "free_bytes", lambda self, device: 1)
     with pytest.raises(OutOfMemory, match="9 frames with t2v.safetensors does not fit on cpu.*Make the video smaller"):
         sample(model)
     handle.remove()
@@ -166,8 +169,8 @@ def test_what_would_fit_is_named(monkeypatch):
     model = load()
     sides = (Conditioning(torch.zeros(1, 512, 128)),) * 2
     latent = torch.zeros(1, 16, 3, 6, 8)
-    needed = sampling_run._choose(model, sides, latent, AUTOMATIC).way.working_bytes
-    monkeypatch.setattr(type(host()), "free_bytes", lambda self, device: needed * 2 // 3 + 1)
+    needed = engine_sample._choose(model, sides, latent, AUTOMATIC).way.working_bytes
+    monkeypatch.setattr(type(host().runtime), "free_bytes", lambda self, device: needed * 2 // 3 + 1)
     handle = model.residence.module.head.register_forward_hook(
         lambda *_call: (_ for _ in ()).throw(copy.copy(TOO_MUCH))
     )
@@ -193,32 +196,29 @@ def poisoned(q, k, v):
     return torch.full_like(out, float("nan"))
 
 
-def test_values_that_are_no_numbers_switch_to_exact_attention(caplog):
+def test_values_that_are_no_numbers_switch_to_exact_attention(monkeypatch, caplog):
     model = load()
     undisturbed = sample(model)
+    monkeypatch.setitem(ATTENTION, "poisoned", lambda: poisoned)
     caplog.clear()
-    with using_attention(model.residence.module, poisoned):
-        assert torch.equal(sample(model), undisturbed)
-        assert model.residence.module.blocks[0].self_attn.attention is poisoned
+    fast = replace(model, recipe=replace(model.recipe, attention="poisoned"))
+    assert torch.equal(sample(fast), undisturbed)
+    assert fast.execution.attention is poisoned
     assert len(warnings(caplog)) == 1 and "with attention 'sdpa'" in warnings(caplog)[0]
 
 
 def test_then_fp8_compute_is_switched_off(monkeypatch, caplog):
     model = load("fp8_compute")
-    fast = [layer for layer in model.residence.module.modules() if getattr(layer, "fp8_compute", False)]
-    assert fast
-    for layer in fast:
-        layer.fp8_compute = False
-    exact = sample(model)
-    for layer in fast:
-        layer.fp8_compute = True
+    stored = load("fp8_scaled")
+    assert stored.placed is model.placed
+    exact = sample(stored)
     monkeypatch.setattr(
         layers, "fp8_linear", lambda x, parts, bias: x.new_full((*x.shape[:-1], len(parts["weight"])), float("inf"))
     )
     caplog.clear()
     assert torch.equal(sample(model), exact)
     assert len(warnings(caplog)) == 1 and "without fp8 compute" in warnings(caplog)[0]
-    assert all(layer.fp8_compute for layer in fast)
+    assert (model.execution.multiply, stored.execution.multiply) == ("fp8", "dense")
 
 
 def test_values_that_stay_no_numbers_are_refused():
@@ -231,23 +231,21 @@ def test_values_that_stay_no_numbers_are_refused():
 
 def test_the_first_block_is_looked_at_once(monkeypatch):
     looks = []
-    watch = stage.watch_first_block
-    monkeypatch.setattr(
-        stage, "watch_first_block", lambda block, on_sound: watch(block, lambda: looks.append(on_sound()))
-    )
+    look = stage.check_finite
+    monkeypatch.setattr(stage, "check_finite", lambda tokens: looks.append(look(tokens)))
     sample(load())
     assert len(looks) == 1
-    assert not load().residence.module.blocks[0]._forward_hooks
 
 
-def four_blocks() -> models.WanModel:
+def four_blocks() -> VideoModel:
     """As `load`, with enough blocks to swap."""
     tiny = load()
     config = replace(tiny.spec.config, layers=4)
     torch.manual_seed(4)
     module = WanDiT(config).eval().requires_grad_(False)
-    residence = HeadlessResidence(module, torch.device("cpu"))
-    return models.WanModel(replace(tiny.spec, config=config), tiny.dtype, residence, ParameterShapes.of(module))
+    residence = LocalResidence(module, torch.device("cpu"))
+    placed = replace(tiny.placed, spec=replace(tiny.spec, config=config), residence=residence)
+    return VideoModel(placed, ParameterShapes.of(module), tiny.recipe)
 
 
 @pytest.mark.parametrize(("flops_per_byte", "expected"), [(stage.FLOPS_PER_BYTE, [2] * 3), (0, [1] * 6)])
@@ -258,7 +256,7 @@ def test_few_tokens_bring_swapped_weights_once_per_step(monkeypatch, flops_per_b
     undisturbed = sample(model)
     trunk = WanDiT.trunk
     monkeypatch.setattr(
-        WanDiT, "trunk", lambda self, each, on_block: [passes.append(len(each)), trunk(self, each, on_block)][1]
+        WanDiT, "trunk", lambda self, each, execution: [passes.append(len(each)), trunk(self, each, execution)][1]
     )
     assert torch.equal(sample(model, BlockSwap(4, 10**9)), undisturbed)
     assert passes == expected

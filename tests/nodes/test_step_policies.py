@@ -8,8 +8,8 @@ import pytest
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.config import PRESETS
 from wan_director.dit.inputs import Cut
+from wan_director.engine.tasks import WHOLE_STEPS, StepPolicies, sampling_task
 from wan_director.model_loading.footprint import bytes_before_download
-from wan_director.nodes.memory_tasks import WHOLE_STEPS, StepPolicies, sampling_task
 from wan_director.sampling.cache import NO_CACHE
 from wan_director.sampling.windows import WHOLE_CLIP
 

@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.nodes.headless.host import HeadlessHost
+from wan_director.engine.local import LocalRuntime
 from wan_director.nodes.headless.model_paths import models_in
-from wan_director.nodes.host import use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import use_host
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
@@ -78,7 +79,9 @@ class Graph:
     def __init__(self, case, folder: Path) -> None:
         self.case, self.folder = case, folder
         self.text = [[[recipe.prompt(count)[None], {}]] for count in (recipe.PROMPT_TOKENS, recipe.NEGATIVE_TOKENS)]
-        use_host(HeadlessHost(folders=models_in(folder), inputs=(), output=folder / "output", device_name="cpu"))
+        use_host(
+            HeadlessHost(folders=models_in(folder), inputs=(), output=folder / "output", runtime=LocalRuntime("cpu"))
+        )
 
     def save(self, kind: str, name: str, module: nn.Module, seed: int) -> str:
         (self.folder / kind).mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ....common.errors import MissingFileError
-from ...host import PACK_FOLDER
+from ...hosts.host import PACK_FOLDER
 
 FOLDER = PACK_FOLDER / "workflows"
 

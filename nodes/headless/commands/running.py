@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from ....common.errors import InvalidInputError, OutputError
+from ....engine.local import LocalRuntime
 from ....memory.budget import parse_bytes
-from ...host import use_host
+from ...hosts.command_line import HeadlessHost
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
-from ..host import HeadlessHost
 from ..pairs import check_decoders
 from ..plan import machine, parse_size, plan_graph
 from ..plan_table import table
@@ -29,16 +29,15 @@ def run(options: argparse.Namespace, session: Session) -> None:
         folders=model_folders(options),
         inputs=input_folders(options),
         output=options.output,
-        device_name=options.device,
-        show_progress=shows_progress(quiet=options.quiet),
+        runtime=LocalRuntime(options.device, show_progress=shows_progress(quiet=options.quiet)),
     )
-    use_host(host)
-    host.check_device()
+    session.use_host(host)
+    host.runtime.check_device()
     classes = {**CORE_NODES, **session.nodes()}
     graph, workflow = read_graph(options.graph, classes)
     for assignment in options.set:
         set_value(graph, classes, assignment, workflow)
-    with session.stop.between_blocks(host):
+    with session.stop.between_blocks(host.runtime):
         shown = run_graph(graph, classes, workflow)
     for each in shown:
         for saved in each.get("images", []):
@@ -62,7 +61,7 @@ def plan(options: argparse.Namespace, session: Session) -> None:
         raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")
     options.graph = workflow_path(options.graph)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
-    use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options)))
+    session.use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options)))
     classes = {**CORE_NODES, **session.nodes()}
     graph, _ = read_graph(options.graph, classes)
     for assignment in options.set:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .stopping import Stop
+
+if TYPE_CHECKING:
+    from ...hosts.host import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +19,9 @@ class Session:
     Attributes:
         stop: whether it was asked to stop.
         nodes: gives the pack's nodes by id, and loads them first.
+        use_host: makes a host that of this process.
     """
 
     stop: Stop
     nodes: Callable[[], Mapping[str, type]]
+    use_host: Callable[[Host], None]

@@ -6,9 +6,12 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ....common.log import logger
+
+if TYPE_CHECKING:
+    from ....engine.local import LocalRuntime
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """Which of them there are depends on the system."""
@@ -33,13 +36,13 @@ class Stop:
         """Inside, a signal raises KeyboardInterrupt, wherever the work is."""
         return self._handled(self._raise)
 
-    def between_blocks(self, host: Any) -> contextlib.AbstractContextManager[None]:
-        """Inside, a first signal stops the host's run between two blocks, a second one at once."""
+    def between_blocks(self, runtime: LocalRuntime) -> contextlib.AbstractContextManager[None]:
+        """Inside, a first signal stops the run between two blocks, a second one at once."""
 
         def stop(number: int, _frame: object) -> None:
             if self.number is not None:
                 self._raise(number, _frame)
-            self.number, host.interrupted = number, True
+            self.number, runtime.interrupted = number, True
             logger.info("Stopping ...")
 
         return self._handled(stop)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ....common.errors import InvalidInputError, MissingFileError
 from ... import standin as io
-from ...host import host
+from ...hosts.host import host
 from .pictures import is_there
 
 # Files from before the format had a version hold the latents of Stable Diffusion 1 with its factor.

@@ -14,7 +14,7 @@ from ....common.log import logger
 from ....media.video_reading import Cut, probe_video, read_frames, read_video
 from ... import standin as io
 from ...api import answer
-from ...host import host
+from ...hosts.host import host
 from .dynamic_inputs import Audio, Video
 from .pictures import is_there
 
@@ -46,7 +46,7 @@ class ClipOfFile:
     def components(self) -> tuple[Tensor, float]:
         if probe_video(self.path).has_sound:
             logger.info("%s has sound, which is not read here.", self.path.name)
-        return read_video(self.path, self._cut, each=host().check_interrupt)
+        return read_video(self.path, self._cut, each=host().runtime.check_interrupt)
 
     def frames(self) -> tuple[Iterator[Tensor], float]:
         video = probe_video(self.path)

@@ -13,10 +13,10 @@ from PIL import Image
 from torch.nn import functional as F
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError, InvalidInputError, OutOfMemory, OutputError
+from wan_director.engine.local import Interrupted
 from wan_director.nodes.headless.checks import check_graph
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
-from wan_director.nodes.headless.host import Interrupted
 from wan_director.nodes.headless.runner import run_graph
 from wan_director.nodes.standin import HiddenHolder
 
@@ -230,7 +230,7 @@ def test_pictures_that_cannot_be_saved_are_a_sentence(tiny_host):
 
 
 def test_a_stopped_run_saves_no_more_pictures(tiny_host):
-    tiny_host.interrupted = True
+    tiny_host.runtime.interrupted = True
     with pytest.raises(Interrupted):
         saving("SaveImage").execute(images=pictures(1, 4, 4, 3), filename_prefix="x")
     assert not list(tiny_host.output.rglob("*.png"))

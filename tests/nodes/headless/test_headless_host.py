@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 from wan_director.common.errors import InvalidInputError
-from wan_director.nodes.headless.host import HeadlessHost, HeadlessResidence
+from wan_director.engine.local import LocalResidence, LocalRuntime
+from wan_director.nodes.hosts.command_line import HeadlessHost
 
 
 def network() -> nn.Module:
@@ -23,7 +24,7 @@ def test_weights_are_on_the_device_only_while_they_compute(mode):
     with mode():
         module = network()
         before = {name: (value, value.data_ptr()) for name, value in module.state_dict(keep_vars=True).items()}
-        residence = HeadlessResidence(module, torch.device("meta"))
+        residence = LocalResidence(module, torch.device("meta"))
         for _ in range(2):
             with pytest.raises(ZeroDivisionError), residence.loaded() as inside:
                 assert inside is module
@@ -35,7 +36,7 @@ def test_weights_are_on_the_device_only_while_they_compute(mode):
 
 def test_on_the_cpu_nothing_moves():
     module = network()
-    with HeadlessResidence(module, torch.device("cpu")).loaded() as inside:
+    with LocalResidence(module, torch.device("cpu")).loaded() as inside:
         assert inside is module
 
 
@@ -67,7 +68,7 @@ def test_the_chosen_gpu_becomes_the_current_one(monkeypatch):
     chosen = []
     monkeypatch.setattr(torch, "empty", lambda *_size, device: SimpleNamespace(device=torch.device(device)))
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert HeadlessHost(device_name="cuda:1").device("vae") == torch.device("cuda:1")
-    assert HeadlessHost(device_name="cuda:1").device("vae", "cpu") == torch.device("cpu")
-    assert HeadlessHost(device_name="mps").device("vae") == torch.device("mps")
+    assert LocalRuntime("cuda:1").device("vae") == torch.device("cuda:1")
+    assert LocalRuntime("cuda:1").device("vae", "cpu") == torch.device("cpu")
+    assert LocalRuntime("mps").device("vae") == torch.device("mps")
     assert chosen == [torch.device("cuda:1")]

@@ -16,16 +16,17 @@ from wan_director.common.errors import GraphError
 from wan_director.common.families import WAN_2_1
 from wan_director.common.shapes import VideoShape
 from wan_director.dit.config import PRESETS
+from wan_director.engine.local import LocalRuntime
+from wan_director.engine.tasks import decoding_task, encoding_task, latent_shape, sampling_task, smaller_videos
 from wan_director.memory.budget import GB, example_card
 from wan_director.memory.plan import plan, smallest_bytes
 from wan_director.model_loading.footprint import STORAGES, bytes_before_download
 from wan_director.nodes.headless.graph import parse_graph, read_graph
-from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.plan import machine, parse_size, plan_graph
 from wan_director.nodes.headless.plan_files import facts_before_download
 from wan_director.nodes.headless.plan_graph import GraphReader, facts_of
-from wan_director.nodes.host import use_host
-from wan_director.nodes.memory_tasks import decoding_task, encoding_task, latent_shape, sampling_task, smaller_videos
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import use_host
 
 from .conftest import node
 
@@ -353,7 +354,7 @@ def test_weights_before_and_after_the_download_are_the_same(models):
 
 
 def test_without_a_gpu_no_card_is_named():
-    use_host(HeadlessHost(device_name="cpu"))
+    use_host(HeadlessHost(runtime=LocalRuntime("cpu")))
     graph, _ = read_graph(ROOT / "workflows" / "api" / "tiny_t2v.json", wan_director.NODE_CLASS_MAPPINGS)
     text = plan_graph(graph, machine(8 * GB)._replace(has_gpu=False)).text
     assert text.startswith("Memory of this machine: 8.0 GB. ")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 import wan_director
+from wan_director.engine.local import LocalRuntime
 from wan_director.memory.budget import GB
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph, read_graph
 from wan_director.nodes.headless.graph.api_format import api_graph
-from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.headless.plan import machine, plan_graph, plan_prompt
 from wan_director.nodes.headless.plan_graph import _LIGHT, _LOADERS, SIZED, GraphReader
 from wan_director.nodes.headless.plan_prompts import Prompts, prompts_at
-from wan_director.nodes.host import use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import use_host
 
 from .conftest import node
 
@@ -101,11 +102,11 @@ def test_every_node_that_runs_from_the_command_line_is_planned_or_takes_nothing(
 
 
 def test_a_list_of_two_numbers_is_no_wire_for_the_plan(models, prompt):
-    class Canvas(HeadlessHost):
+    class Card(LocalRuntime):
         def available_bytes(self, device):
             return 8 * GB
 
-    use_host(Canvas(folders=models_in(models), device_name="cpu"))
+    use_host(HeadlessHost(folders=models_in(models), runtime=Card("cpu")))
     prompt["9"] = node("NobodysNode", size=[64, 48], wrapped={"__value__": ["1", 0]}, name=["a", "b"])
     assert len(plan_prompt(prompt).stages) == 3
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from wan_director.nodes.headless.host import HeadlessHost
 from wan_director.nodes.headless.plan_table import ROWS, table
-from wan_director.nodes.host import use_host
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import use_host
 
 CARDS = Path(__file__).resolve().parents[3] / "docs" / "cards.md"
 START, END = "<!-- made by: wan-director plan --table -->\n", "\n<!-- end -->"

@@ -22,6 +22,7 @@ from wan_director.common.errors import (
     OutputError,
     PairingError,
 )
+from wan_director.engine import vae as engine_vae
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import read_graph
 from wan_director.nodes.headless.runner import run_graph
@@ -135,7 +136,7 @@ def test_a_place_that_did_not_work_either_is_left_as_it_was(tiny_host, other_fol
 
 def test_values_that_make_a_name_too_long_are_refused_before_frames_are_made(tiny_host, monkeypatch):
     vae = load_vae("vae.safetensors")
-    monkeypatch.setattr(type(vae), "_decode_stream", None)
+    monkeypatch.setattr(engine_vae, "_decode_stream", None)
     running = node("WanDirectorDecodeToVideo")
     running.hidden = HiddenHolder(prompt={"2": {"class_type": "Text", "inputs": {"text": "many words " * 20}}})
     with pytest.raises(InvalidInputError, match=r"a name of 320 bytes, .*The latent is kept in"):

@@ -1,24 +1,25 @@
-"""One run of the sampling loop for a node: device, memory, progress, preview and interruption around it."""
+"""One run of the sampling loop: device, memory, progress, preview and interruption around it."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from ..common.checking import check_number
+from ..common.families import Family
 from ..common.log import logger
-from ..common.shapes import LatentShape, VideoShape, video_frames
+from ..common.shapes import LatentShape, VideoShape, check_bounds, check_frames, check_size, video_frames
 from ..dit.adapters import AppliedAdapter
-from ..dit.block import feeding_forward
 from ..dit.conditioning.vace import VaceControl
 from ..dit.experts import expert_boundary
 from ..dit.footprint import pass_shape
 from ..dit.inputs import Conditioning
-from ..dit.model import WanDiT
 from ..memory.plan import Choice, Task, smallest_bytes
 from ..sampling.ask import Ask, Side
 from ..sampling.denoiser import Denoiser
@@ -33,13 +34,12 @@ from ..sampling.state import SamplerState
 from ..sampling.step import NoiseLevel
 from ..sampling.validation import check_seed, find_choice
 from ..sampling.windows import longest_window
-from .checking import check_number, instance_of, tensor_of
-from .host import host, interrupt_hook
-from .memory_settings import AUTOMATIC, MemorySettings, tell
-from .memory_tasks import WHOLE_STEPS, bytes_of, latent_shape, sampling_task, smaller_videos
-from .models import WanModel
+from .experts import AtWork, Turns
+from .memory import AUTOMATIC, MemorySettings, tell
+from .models import VideoModel
+from .runtime import interrupt_hook
 from .stage import Stage, Workload
-from .turns import AtWork, Turns
+from .tasks import WHOLE_STEPS, bytes_of, latent_shape, sampling_task, smaller_videos
 
 POLICIES = WHOLE_STEPS
 """Of every run: the model sees the whole clip, and nothing is remembered between steps."""
@@ -48,33 +48,30 @@ Sides = dict[Side, Prompts]
 
 
 class _Guided(NamedTuple):
-    model: WanModel
+    model: VideoModel
     guidance: Guidance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplerSettings:
-    """The widgets of the sampler node; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise.
+    """How to sample; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise.
 
     Raises:
         InvalidInputError: a value that is of another kind.
     """
 
-    seed: int
-    steps: int
-    cfg: float
-    shift: float
-    solver: str
-    schedule: str
-    denoise: float
+    seed: int = 0
+    steps: int = 30
+    cfg: float = 5.0
+    shift: float = 5.0
+    solver: str = "unipc"
+    schedule: str = "simple"
+    denoise: float = 1.0
     sigmas: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("seed", "steps", "cfg", "shift", "denoise"):
             check_number(getattr(self, name), name)
-        if self.sigmas is not None:
-            advice = "Connect BasicScheduler or another node that makes SIGMAS."
-            tensor_of(self.sigmas, "sigmas", "a list of noise levels", advice)
 
     def noise_schedule(self) -> NoiseSchedule:
         """The noise levels to walk.
@@ -90,8 +87,20 @@ class SamplerSettings:
         )
 
 
+def empty_latent(family: Family, video: VideoShape, batch: int = 1) -> Tensor:
+    """What a new video of a size starts from: zeros [batch, C, T, h, w], float32, CPU.
+
+    Raises:
+        InvalidInputError: no video of a Wan model has this size or length.
+    """
+    check_bounds(video.width, video.height, video.frames, batch)
+    check_size(video.width, video.height, family.size_multiple)
+    check_frames(video.frames)
+    return torch.zeros(batch, *latent_shape(family, video))
+
+
 def run_sampler(
-    model: WanModel,
+    model: VideoModel,
     positive: Conditioning | Prompts,
     negative: Conditioning | Prompts,
     latent: Tensor,
@@ -114,7 +123,6 @@ def run_sampler(
         OutOfMemory: the video does not fit, even with all blocks swapped.
         NumericalError: the model gives values that are not finite.
     """
-    instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
     schedule = settings.noise_schedule()
     solver = find_choice(SOLVERS, settings.solver, "solver")
     check_seed(settings.seed)
@@ -138,14 +146,14 @@ def run_sampler(
     }
     device = model.residence.device
     run = _Run(experts, choices, sides, latent, schedule.steps, memory)
-    progress = host().progress(schedule.steps, "sampling")
+    progress = model.runtime.progress(schedule.steps, "sampling")
     state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
     with Turns(expert_at, run.turn) as turns:
         if steps:
             turns.begin_step(steps[0])
         for state in sample(turns, solver, schedule, start, given.to(device)):
             progress.update(state.step, turns.spared(partial(_preview, model, state)))
-            host().check_interrupt()
+            model.runtime.check_interrupt()
             if state.step < schedule.steps:
                 turns.begin_step(steps[state.step])
         return state.latent.cpu()
@@ -173,18 +181,18 @@ class _Run:
         tell(choice)
         frames = self.latent.shape[2]
         workload = Workload(_tokens(self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
-        with (
-            feeding_forward(model.residence.module, self.memory.feed_forward_run),
-            Stage(model, self.memory.policy(choice), workload, self.steps, step=step) as stage,
-        ):
+        execution = replace(
+            model.execution, feed_forward_run=self.memory.feed_forward_run, on_block=interrupt_hook(model.runtime)
+        )
+        policy = self.memory.policy(choice)
+        with Stage(model, policy, workload, self.steps, step=step, execution=execution) as stage:
             denoiser = Denoiser(
-                cast(WanDiT, stage.module),
+                stage,
                 self.sides["positive"].to(model.residence.device),
                 self.sides["negative"].to(model.residence.device),
                 guidance=guidance,
                 cache=POLICIES.cache,
                 windows=POLICIES.windows,
-                on_block=interrupt_hook(),
                 grouped=stage.grouped,
                 around=stage.around,
                 name=name,
@@ -200,7 +208,7 @@ class _Run:
 
 
 def _experts(
-    model: WanModel, cfg: float, schedule: NoiseSchedule
+    model: VideoModel, cfg: float, schedule: NoiseSchedule
 ) -> tuple[dict[Expert, _Guided], Callable[[NoiseLevel], Expert]]:
     """The models of a run with their guidance, and whose step a noise level is."""
     experts: dict[Expert, _Guided] = {"high": _Guided(model, CFG(cfg))}
@@ -230,9 +238,9 @@ def _part(lora: AppliedAdapter) -> tuple[str, float, float]:
     return lora.adapter.name, lora.start, lora.end
 
 
-def _preview(model: WanModel, state: SamplerState) -> Tensor | None:
+def _preview(model: VideoModel, state: SamplerState) -> Tensor | None:
     """The middle of the first video, which shows more than the first frame where that one is given."""
-    if not host().wants_previews():
+    if not model.runtime.wants_previews():
         return None
     middle = state.denoised.shape[2] // 2
     return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]
@@ -244,7 +252,7 @@ def _largest(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]
     return max(asked, key=len)
 
 
-def _choose(model: WanModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Choice:
+def _choose(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Choice:
     """How much of the model is to be on the device; `asked`: the prompt of each pass of a step."""
     weights = bytes_of(model.residence.module, model.dtype)
     loras = sum(lora.adapter.size_bytes for lora in model.loras)
@@ -274,7 +282,9 @@ def _choose(model: WanModel, asked: Sequence[Conditioning], latent: Tensor, memo
             VideoShape(video_frames(frames), height * stride, width * stride), family.size_multiple, fits
         )
 
-    return memory.choose(task(LatentShape(*latent.shape[1:]), len(latent)), model.residence.device, what_fits)
+    return memory.choose(
+        task(LatentShape(*latent.shape[1:]), len(latent)), model.residence.device, what_fits, model.runtime
+    )
 
 
 def _tokens(latent: Tensor) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..common.errors import InvalidInputError
+from .errors import InvalidInputError
 
 
 def tensor_of(value: Any, name: str, expected: str, advice: str) -> Tensor:

@@ -19,15 +19,18 @@ from comfy.cli_args import LatentPreviewMethod
 from comfy.cli_args import args as comfy_args
 from torch import Tensor, nn
 
-from ..common.errors import InvalidInputError
-from ..memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
-from ..memory.residency import Weights
-from ..memory.slabs import Slabs
-from .host import BUNDLED_MODELS, MODEL_KINDS, SavePlace, refuse_outside
-from .model_names import model_name
-from .saving.faults import writing_to
-from .saving.finding import result_in_subfolder
-from .saving.names import NO_VALUES, NodeValues, file_prefix
+from ...common.errors import InvalidInputError
+from ...engine.loaded import LoadedModels
+from ...media.faults import writing_to
+from ...media.place import SavePlace, refuse_outside
+from ...memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
+from ...memory.residency import Weights
+from ...memory.slabs import Slabs
+from ...model_loading.key_maps.layouts import Kind
+from ..model_names import model_name
+from ..saving.finding import result_in_subfolder
+from ..saving.names import NO_VALUES, NodeValues, file_prefix
+from .host import BUNDLED_MODELS, MODEL_KINDS
 
 
 def register_bundled_models() -> None:
@@ -38,6 +41,9 @@ def register_bundled_models() -> None:
 
 class ComfyHost:
     """See `host.Host`."""
+
+    def __init__(self) -> None:
+        self.runtime = ComfyRuntime()
 
     def model_files(self, kind: str) -> list[str]:
         # ComfyUI lists no GGUF files; to register their ending would put them before loaders that cannot read them.
@@ -78,6 +84,16 @@ class ComfyHost:
     def preview_folder(self) -> Path | None:
         return Path(folder_paths.get_temp_directory())
 
+    def saves_metadata(self) -> bool:
+        return not comfy_args.disable_metadata
+
+
+class ComfyRuntime:
+    """See `engine.runtime.Runtime`."""
+
+    def __init__(self) -> None:
+        self.models = LoadedModels()
+
     def progress(self, total: int, title: str) -> ComfyProgress:
         return ComfyProgress(total)
 
@@ -87,7 +103,7 @@ class ComfyHost:
     def check_interrupt(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    def device(self, kind: str, choice: str = "auto") -> torch.device:
+    def device(self, kind: Kind, choice: str = "auto") -> torch.device:
         manager = comfy.model_management
         gpu = manager.get_torch_device()
         if choice == "cpu":
@@ -97,17 +113,13 @@ class ComfyHost:
                 raise InvalidInputError("Device 'gpu' was chosen, but ComfyUI runs on the CPU. Choose 'auto' or 'cpu'.")
             return gpu
         return {
-            "diffusion_models": manager.get_torch_device,
             "vae": manager.vae_device,
-            "text_encoders": manager.text_encoder_device,
+            "text_encoder": manager.text_encoder_device,
             "clip_vision": manager.text_encoder_device,
-        }[kind]()
+        }.get(kind, manager.get_torch_device)()
 
     def residence(self, module: nn.Module, device: torch.device) -> ComfyResidence:
         return ComfyResidence(module, device)
-
-    def saves_metadata(self) -> bool:
-        return not comfy_args.disable_metadata
 
     def free_bytes(self, device: torch.device) -> int | None:
         return int(comfy.model_management.get_free_memory(device))

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..common.checking import tensor_of
 from ..common.errors import InvalidInputError
 from ..common.log import logger
-from .checking import tensor_of
 
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")

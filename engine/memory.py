@@ -14,7 +14,7 @@ from ..memory.budget import GB, LEAVE_FREE_BYTES, Budget, example_card, gigabyte
 from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, plan, smallest, swap_exactly
 from ..memory.policy import RESIDENT, BlockSwap, MemoryPolicy
-from .host import host
+from .runtime import Runtime
 
 Placement = Literal["auto", "cpu"]
 
@@ -40,15 +40,17 @@ class MemorySettings:
     strips: int = 0
     feed_forward_run: int = 0
 
-    def limit(self, device: torch.device) -> int | None:
+    def limit(self, device: torch.device, runtime: Runtime) -> int | None:
         """Bytes of a device that may be used; None for no limit."""
         is_fixed = self.budget.kind == "use at most"
-        free = host().available_bytes(device) if device.type != "cpu" else None
+        free = runtime.available_bytes(device) if device.type != "cpu" else None
         if free is None:
             return self.budget.size_bytes if is_fixed else None
         return self.budget.limit(free)
 
-    def choose(self, task: Task, device: torch.device, what_fits: Callable[[int], Iterable[str]]) -> Choice:
+    def choose(
+        self, task: Task, device: torch.device, what_fits: Callable[[int], Iterable[str]], runtime: Runtime
+    ) -> Choice:
         """How a task is to run.
 
         Args:
@@ -58,7 +60,7 @@ class MemorySettings:
             OutOfMemory: nothing fits into the memory that the user gives.
         """
         pinned = default_pinned_bytes(device) if self.pinned_bytes is None else self.pinned_bytes
-        limit = self.limit(device)
+        limit = self.limit(device, runtime)
         card = example_card(limit or 0)
         if self.blocks_to_swap is not None and task.block_bytes and task.name == "sample":
             return swap_exactly(task, self.blocks_to_swap, card, pinned_bytes=pinned)
@@ -141,7 +143,7 @@ def tell(choice: Choice) -> None:
     )
 
 
-def check_for_cpu(dtype: torch.dtype, file: str, loader: str) -> None:
+def check_for_cpu(dtype: torch.dtype, file: str) -> None:
     """Refuses to compute in fp16 on the CPU, where it is about a thousand times slower than in other formats.
 
     Raises:
@@ -149,6 +151,6 @@ def check_for_cpu(dtype: torch.dtype, file: str, loader: str) -> None:
     """
     if dtype == torch.float16:
         raise InvalidInputError(
-            f"{file} is loaded in fp16, in which a CPU computes a thousand times slower than in bf16 or fp32. Choose "
-            f"precision bf16 in {loader}, or leave it on the GPU."
+            f"{file} is loaded in fp16, in which a CPU computes a thousand times slower than in bf16 or fp32. Load it "
+            "with precision bf16, or leave it on the GPU."
         )

@@ -1,0 +1,43 @@
+"""LoRA files for a model of the engine."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ..common.log import logger
+from ..dit.adapters import AppliedAdapter, ParameterShapes
+from ..model_loading.build import ModelKey, model_key
+from ..model_loading.lora import LoadedLora, read_lora
+from ..model_loading.spec import ModelSpec
+from .recipe import LoraRecipe
+
+
+def apply_lora(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec) -> AppliedAdapter:
+    """A LoRA for a model with these parameters; its file is read once.
+
+    Raises:
+        CheckpointError, InvalidInputError: the file is none, or does not fit the model.
+    """
+    adapter = _read(model_key(lora.path), shapes, spec, lora.is_second_expert).adapter
+    applied = AppliedAdapter(adapter, lora.strength, lora.blocks, lora.start, lora.end, lora.merge)
+    applied.check_blocks()
+    applied.check_mergeable(shapes)
+    return applied
+
+
+def holds_two_experts(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec) -> bool:
+    """Whether a file has a LoRA for each expert of a pair, of which the model of `spec` gets the one for high noise."""
+    return _read(model_key(lora.path), shapes, spec, False).holds_two_experts
+
+
+@lru_cache(maxsize=8)
+def _read(key: ModelKey, shapes: ParameterShapes, spec: ModelSpec, is_second_expert: bool) -> LoadedLora:
+    """The LoRA of a file for a model; read once, as another strength makes a new model object and not a new adapter.
+
+    Its tensors are windows into the file where the system allows it, so that keeping some costs little.
+    """
+    loaded = read_lora(key.path, shapes, spec, is_second_expert=is_second_expert)
+    logger.info("LoRA %s", loaded.report.line())
+    if loaded.report.unmatched:
+        logger.debug("LoRA %s: unmatched: %s", loaded.report.name, ", ".join(loaded.report.unmatched))
+    return loaded

@@ -1,0 +1,1 @@
+"""Who runs the nodes: a ComfyUI server or the command line."""

@@ -1,0 +1,86 @@
+"""Who runs the nodes: a ComfyUI server (`comfy`) or the command line (`command_line`). Nodes ask `host()`."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from pathlib import Path
+from typing import Protocol
+
+from ...engine.runtime import Runtime
+from ...media.place import SavePlace
+from ..saving.names import NO_VALUES, NodeValues
+
+PACK_FOLDER = Path(__file__).resolve().parents[2]
+BUNDLED_MODELS = PACK_FOLDER / "models"
+
+MODEL_KINDS = ("diffusion_models", "vae", "text_encoders", "clip_vision", "loras")
+"""Names of the model folders, the same in ComfyUI, headless and in the bundled `models/` (which has no `loras`)."""
+
+
+class Host(Protocol):
+    """What the nodes need from whoever runs them."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What the models run on: handed to the engine."""
+        ...
+
+    def model_files(self, kind: str) -> list[str]:
+        """Names of the files in the folders of a kind (see MODEL_KINDS), sorted, as the dropdowns show them."""
+        ...
+
+    def model_folders(self, kind: str) -> list[Path]:
+        """The folders of a kind, the user's first, the bundled one last."""
+        ...
+
+    def find_model(self, kind: str, name: str) -> Path | None:
+        """Where the model called `name` lies in the folders of a kind; None when it is in none.
+
+        Raises:
+            InvalidInputError: it is no name of a file in them (see `model_names.model_name`).
+        """
+        ...
+
+    def input_file(self, name: str) -> Path:
+        """Where the input file called `name` lies; it may not exist."""
+        ...
+
+    def input_files(self, endings: Set[str]) -> list[str]:
+        """Names of the input files with one of these endings, sorted, as the dropdowns show them."""
+        ...
+
+    def output_folder(self) -> Path:
+        """Where results go; it may not exist yet."""
+        ...
+
+    def save_place(self, prefix: str, width: int, height: int, values: NodeValues = NO_VALUES) -> SavePlace:
+        """The next free name in the output folder; `prefix` may name a subfolder and hold placeholders."""
+        ...
+
+    def preview_folder(self) -> Path | None:
+        """Where pictures lie that only the canvas shows; None where there is no canvas."""
+        ...
+
+    def saves_metadata(self) -> bool:
+        """Whether saved files carry the workflow."""
+        ...
+
+
+_current: Host | None = None
+
+
+def host() -> Host:
+    """The host of this process, which `__init__.py` installs for ComfyUI and `__main__.py` for the command line."""
+    assert _current is not None, "a host is installed before any node is made"
+    return _current
+
+
+def use_host(new: Host) -> None:
+    """Makes `new` the host of this process."""
+    global _current
+    _current = new
+
+
+def has_host() -> bool:
+    """Whether a host is installed."""
+    return _current is not None
