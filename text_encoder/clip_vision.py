@@ -75,7 +75,7 @@ class ClipVisionEncoder(nn.Module):
         self.pos_embedding = nn.Parameter(scaled_normal(1, config.tokens, config.dim, width=config.dim))
         self.patch_embedding = operations.Conv2d(3, config.dim, config.patch, stride=config.patch, bias=False)
         self.pre_norm = LayerNorm(config.dim, config.eps)
-        self.transformer = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
+        self.transformer = nn.ModuleList(ClipVisionBlock(config, operations) for _ in range(config.layers))
         self.post_norm = LayerNorm(config.dim, config.eps)
         self.head = nn.Parameter(scaled_normal(config.dim, config.embed_dim, width=config.dim))
 
@@ -92,13 +92,13 @@ class ClipVisionEncoder(nn.Module):
         return ClipVisionOutput(penultimate, x, embeds)
 
 
-class Block(nn.Module):
+class ClipVisionBlock(nn.Module):
     """Self-attention and feed-forward, each behind a norm and added to the float32 residual stream."""
 
     def __init__(self, config: ClipVisionConfig, operations):
         super().__init__()
         self.norm1 = LayerNorm(config.dim, config.eps)
-        self.attn = Attention(config, operations)
+        self.attn = ClipVisionAttention(config, operations)
         self.norm2 = LayerNorm(config.dim, config.eps)
         self.mlp = nn.Sequential(
             operations.Linear(config.dim, config.mlp_dim), nn.GELU(), operations.Linear(config.mlp_dim, config.dim)
@@ -109,7 +109,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x).to(dtype)).float()
 
 
-class Attention(nn.Module):
+class ClipVisionAttention(nn.Module):
     """Multi-head self-attention with one matrix for query, key and value."""
 
     def __init__(self, config: ClipVisionConfig, operations):
