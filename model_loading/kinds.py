@@ -9,14 +9,14 @@ from typing import Any
 
 from torch import nn
 
+from ..dit.branches.module import BranchModule
 from ..dit.model import WanDiT
-from ..dit.vace import VaceModule
 from ..text_encoder.clip_vision import ClipVisionEncoder
 from ..text_encoder.umt5 import UMT5Encoder
 from ..vae3d.vae import CausalVAE
 from .key_maps.layouts import Kind
 from .publishing.known_files import EXAMPLES, FOLDERS
-from .recognition.configs import Tensors, read_clip, read_dit, read_umt5, read_vace_module, read_vae
+from .recognition.configs import Tensors, read_branch_module, read_clip, read_dit, read_umt5, read_vae
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,8 @@ _KINDS = (
         published_title="a VACE module",
         tiny_title="a VACE module",
         loader="Load Wan Model as its vace_module",
-        read_config=read_vace_module,
-        build=VaceModule,
+        read_config=read_branch_module,
+        build=BranchModule,
         is_network=True,
     ),
 )

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ..common.errors import PairingError
 from ..common.families import WAN_2_1, WAN_2_2_5B
 from ..common.log import logger
-from ..dit.config import PRESETS, DiTConfig
+from ..common.model_names import ModelNames
+from ..dit.branches.branch import Branch
+from ..dit.branches.clip import Clip
+from ..dit.branches.known import BRANCHES
+from ..dit.config import DiTConfig
+from ..dit.inputs import check_branch, check_latent, check_text
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
-from .publishing.known_files import where_to_get
+from .publishing.known_files import MODELS_WITH, module_file, where_to_get
 from .spec import ModelSpec
 
 # high_noise, HighNoise, HIGH-noise; and as the wrapper's author names his files.
@@ -22,7 +29,7 @@ _WRAPPER_NOISE = re.compile(r"A14B[-_](HIGH|LOW)(?![A-Za-z])")
 
 
 def check_pair(model: ModelSpec, partner: ModelSpec) -> None:
-    """Checks a transformer against a VAE, text encoder, CLIP vision encoder or VACE module.
+    """Checks a transformer against a VAE, text encoder, CLIP vision encoder or a branch by itself.
 
     Raises:
         PairingError: they do not belong together; the message names both files and the right one.
@@ -46,8 +53,12 @@ def check_experts(high: ModelSpec, low: ModelSpec) -> None:
     if high.family is low.family and high.config == low.config:
         return
     advice = "Use the two files of the same Wan 2.2 14B model: one has high_noise, the other low_noise in its name."
-    if replace(high.config, vace_blocks=0) == replace(low.config, vace_blocks=0):
-        advice = "Only one has VACE: choose the same vace_module in both Load Wan Model nodes, or two files with VACE."
+    module = next((each for each in set(high.config.branches) ^ set(low.config.branches) if each.module_kind), None)
+    if module is not None and _without(high.config, module) == _without(low.config, module):
+        advice = (
+            f"Only one has {module.title}: choose the same {module.module_kind} in both Load Wan Model nodes, or two "
+            f"files with {module.title}."
+        )
     raise PairingError(
         f"{high.path.name} ({high.title}) and {low.path.name} ({low.title}) are not two experts of one model. {advice}"
     )
@@ -96,57 +107,61 @@ def _check_text_encoder(model: ModelSpec, config: DiTConfig, encoder: ModelSpec)
 
 def _check_clip(model: ModelSpec, config: DiTConfig, encoder: ModelSpec) -> None:
     assert isinstance(encoder.config, ClipVisionConfig)
-    if config.clip_dim is None:
-        raise PairingError(
-            f"{model.path.name} ({model.title}) takes no CLIP vision features, but {encoder.path.name} gives some. "
-            "Remove the CLIP vision input: only Wan 2.1 image-to-video models use it."
-        )
-    if encoder.config.dim != config.clip_dim:
-        raise PairingError(
-            f"{encoder.path.name} gives picture features of width {encoder.config.dim}, but {model.path.name} "
-            f"({model.title}) needs {config.clip_dim}. Use {model.clip_vision_file}."
-        )
+    check_branch(config, Clip, encoder.config.dim, replace(_names(model), source=encoder.path.name))
 
 
 def _check_vace_module(model: ModelSpec, config: DiTConfig, module: ModelSpec) -> None:
     assert isinstance(module.config, DiTConfig)
     name = f"{model.path.name} ({model.title})"
-    if config.vace_blocks:
+    branch = module.config.branches[0]
+    if config.branch(type(branch)) is not None:
         raise PairingError(
-            f"{name} has VACE blocks of its own and takes no module. Remove {module.path.name}, or choose a "
+            f"{name} has {branch.title} blocks of its own and takes no module. Remove {module.path.name}, or choose a "
             "text-to-video model."
         )
-    if not _takes_vace_module(model, config) or model.family is not module.family:
+    if not _takes_module(model, config) or model.family is not module.family:
         raise PairingError(
             f"{module.path.name} belongs onto a text-to-video model of {module.family.title}, but {name} is none. Use "
             f"{where_to_get('dit')}."
         )
-    if _block_sizes(config) != _block_sizes(module.config) or module.config.vace_blocks > config.layers:
+    if _block_sizes(config) != _block_sizes(module.config) or module.config.layers > config.layers:
         raise PairingError(
-            f"{module.path.name} has VACE blocks of width {module.config.dim}, but {name} has {config.layers} blocks "
-            f"of width {config.dim}. Use {_vace_module_file(config)}."
+            f"{module.path.name} has {branch.title} blocks of width {module.config.dim}, but {name} has "
+            f"{config.layers} blocks of width {config.dim}. Use {module_file(module.kind, config.dim)}."
         )
 
 
-def _takes_vace_module(model: ModelSpec, config: DiTConfig) -> bool:
+def _takes_module(model: ModelSpec, config: DiTConfig) -> bool:
     """Whether it is a text-to-video model; TI2V-5B, for which there are no modules, is none."""
     return config.in_channels == config.out_channels and not model.family.given_in_latent
 
 
-def _or_a_vace_module(model: ModelSpec, config: DiTConfig) -> str:
-    """The other way to VACE, where there is one."""
-    if not _takes_vace_module(model, config):
-        return ""
-    return f", or a VACE module ({_vace_module_file(config)}) in Load Wan Model"
+def _without(config: DiTConfig, branch: Branch[DiTConfig]) -> DiTConfig:
+    return replace(config, branches=tuple(each for each in config.branches if type(each) is not type(branch)))
+
+
+def _names(model: ModelSpec) -> ModelNames:
+    """What an error of a lower room is to say of a model."""
+    assert isinstance(model.config, DiTConfig)
+    with_branches = {kind.name: _model_with(kind, model, model.config) for kind in BRANCHES if kind.name in MODELS_WITH}
+    files = {
+        "vae": model.family.vae_file,
+        "text_encoder": model.family.text_encoder_file,
+        "clip_vision": model.clip_vision_file,
+    }
+    return ModelNames(f"{model.path.name} ({model.title})", files | with_branches)
+
+
+def _model_with(kind: type[Branch[DiTConfig]], model: ModelSpec, config: DiTConfig) -> str:
+    """What to choose in place of a model that lacks a branch."""
+    example = f"a {kind.title} model such as {MODELS_WITH[kind.name]}"
+    if kind.module_kind is None or not _takes_module(model, config):
+        return example
+    return f"{example}, or a {kind.title} module ({module_file(kind.module_kind, config.dim)}) in Load Wan Model"
 
 
 def _block_sizes(config: DiTConfig) -> tuple[int, int, int]:
     return config.dim, config.ffn_dim, config.heads
-
-
-def _vace_module_file(config: DiTConfig) -> str:
-    size = "1_3B" if config.dim == PRESETS["t2v-1.3B"].dim else "14B"
-    return f"Wan2_1-VACE_module_{size}_bf16.safetensors"
 
 
 _CHECKS = {
@@ -163,8 +178,7 @@ def check_inputs(
     latent_channels: int,
     text_width: int,
     has_image: bool,
-    clip_width: int | None = None,
-    has_control: bool = False,
+    steering: Mapping[type[Branch[DiTConfig]], int | None] = MappingProxyType({}),
 ) -> None:
     """Checks what arrives at the sampler against the transformer.
 
@@ -172,31 +186,24 @@ def check_inputs(
         latent_channels: channels of the LATENT.
         text_width: width of the text embedding.
         has_image: whether start, end or key frames are given in channels beside the latent.
-        clip_width: width of the CLIP image features; None if there are none.
-        has_control: whether a control video for VACE is given.
+        steering: by kind of branch, how wide what steers it is; None where that is checked with its size.
 
     Raises:
         PairingError: the model cannot work with them; the message says what to connect or to choose instead.
     """
-    config, name = model.config, f"{model.path.name} ({model.title})"
+    config, names = model.config, _names(model)
     assert isinstance(config, DiTConfig)
-    if latent_channels != config.out_channels:
-        raise PairingError(
-            f"The latent has {latent_channels} channels, but {name} works on {config.out_channels}. "
-            f"Make it with {model.family.vae_file}."
-        )
-    if text_width != config.text_dim:
-        raise PairingError(
-            f"The text embedding has the width {text_width}, but {name} needs {config.text_dim}. "
-            f"Encode the prompt with {model.family.text_encoder_file}."
-        )
-    if has_control and not config.vace_blocks:
-        raise PairingError(
-            f"{name} has no VACE blocks and cannot follow a control video. Choose a VACE model such as "
-            f"wan2.1_vace_14B_fp16.safetensors{_or_a_vace_module(model, config)}."
-        )
-    check_image_input(model, has_image)
-    _check_clip_input(model, config, clip_width, name)
+    check_latent(config, latent_channels, names)
+    check_text(config, text_width, names)
+    for kind, width in steering.items():
+        if kind.partner is None:
+            check_branch(config, kind, width, names)
+    check_image_input(model, has_image)  # before the features of the image
+    for kind, width in steering.items():
+        check_branch(config, kind, width, names)
+    for branch in config.branches:
+        if branch.expected is not None and type(branch) not in steering and model.start_image == "required":
+            logger.warning("%s %s.", names.model, branch.expected)
 
 
 def check_image_input(model: ModelSpec, has_image: bool) -> None:
@@ -220,21 +227,4 @@ def check_image_input(model: ModelSpec, has_image: bool) -> None:
         raise PairingError(
             f"{name} is an image-to-video model and needs a start image. Connect Wan Image To Video between the "
             f"prompt and the sampler, or choose a text-to-video model: get {where_to_get('dit')}."
-        )
-
-
-def _check_clip_input(model: ModelSpec, config: DiTConfig, clip_width: int | None, name: str) -> None:
-    if clip_width is None:
-        if model.takes_clip and model.start_image == "required":
-            logger.warning("%s was trained with CLIP vision features of its image; without them results differ.", name)
-        return
-    if config.clip_dim is None:
-        raise PairingError(
-            f"{name} takes no CLIP vision features. Remove the CLIP vision input: only Wan 2.1 image-to-video models "
-            "use it."
-        )
-    if clip_width != config.clip_dim:
-        raise PairingError(
-            f"The CLIP vision features have the width {clip_width}, but {name} needs {config.clip_dim}. "
-            f"Encode the image with {model.clip_vision_file}."
         )

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..common.errors import CheckpointError
 from ..common.families import TINY, Family
+from ..dit.branches.clip import Clip
 from ..dit.config import DiTConfig
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
@@ -67,7 +68,7 @@ class ModelSpec:
     @property
     def takes_clip(self) -> bool:
         """Whether the model has a branch for CLIP image features."""
-        return isinstance(self.config, DiTConfig) and self.config.clip_dim is not None
+        return isinstance(self.config, DiTConfig) and self.config.branch(Clip) is not None
 
     @property
     def goes_with(self) -> tuple[str, ...]:

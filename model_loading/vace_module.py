@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..dit.vace import VaceModule
+from ..dit.branches.module import BranchModule
 from ..weights.multiplication import use_fp8_compute
 from .build import LoadedDiT, layers_for
 from .filling import Progress, fill
@@ -42,7 +42,7 @@ def add_vace_module(
     """The text-to-video model with the VACE module of a file, which computes in the model's dtype.
 
     Args:
-        loaded: its module is changed and not to be used elsewhere.
+        loaded: stays as it is; its layers are those of the result, too.
         precision: the fp8 ones cast the module's matrices too.
         attention: as for `WanDiT`.
 
@@ -52,16 +52,16 @@ def add_vace_module(
     spec = inspect_vace_module(path, loaded.spec)
     casting = choose_casting(spec, precision)
     with torch.device("meta"):
-        module = VaceModule(spec.config, layers_for(spec, casting), attention)
-    loaded.module.add_vace(fill(module, open_checkpoint(path), spec, loaded.dtype, on_tensor, casting))
+        module = BranchModule(spec.config, layers_for(spec, casting), attention)
+    module = loaded.module.with_branches(fill(module, open_checkpoint(path), spec, loaded.dtype, on_tensor, casting))
     if casting is not None and casting.multiplies:
-        use_fp8_compute(loaded.module, True)
+        use_fp8_compute(module, True)
     whole = replace(
         loaded.spec,
-        config=loaded.module.config,
+        config=module.config,
         preset=None,
         title=f"{loaded.spec.title} with {spec.title}",
         parameters=loaded.spec.parameters + spec.parameters,
         size_bytes=loaded.spec.size_bytes + spec.size_bytes,
     )
-    return replace(loaded, spec=whole)
+    return replace(loaded, module=module, spec=whole)

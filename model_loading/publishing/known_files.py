@@ -164,6 +164,16 @@ EXAMPLES: dict[FileKind, str] = {
 }
 """A file to name when another is needed."""
 
+MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors"}
+"""By branch of the transformer, a model to name that has it."""
+_MODULES: dict[FileKind, dict[int, str]] = {"vace_module": {1536: "Wan2_1-VACE_module_1_3B_bf16.safetensors"}}
+"""By kind, the branches by themselves for other widths of the transformer than that of `EXAMPLES`."""
+
+
+def module_file(kind: FileKind, dim: int) -> str:
+    """The published file of a kind with a branch by itself, for a transformer of this width."""
+    return _MODULES[kind].get(dim, EXAMPLES[kind])
+
 
 def known_file(name: str) -> KnownFile | None:
     """The published file called `name`, in any folder and with either kind of slash."""

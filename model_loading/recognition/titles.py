@@ -7,7 +7,8 @@ from typing import Literal
 
 from ...common.errors import CheckpointError
 from ...common.families import FAMILIES, TINY, WAN_2_1, WAN_2_2_5B, Family
-from ...dit.config import PRESETS, DiTConfig
+from ...dit.config import DiTConfig
+from ...dit.presets import PRESETS
 from ...text_encoder.clip_vision import CLIP_VIT_H
 from ...text_encoder.umt5 import UMT5_XXL, UMT5Config
 from ...vae3d.config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
@@ -113,8 +114,8 @@ def title(kind: Kind, config: object, family: Family, preset: str | None) -> str
 
 def _model(config: DiTConfig) -> str:
     """What a transformer of another size than the published ones does."""
-    if config.vace_blocks:
-        return "VACE"
+    if config.branch_title is not None:
+        return config.branch_title
     if config.out_channels == WAN_2_2_5B.latent_channels:
         return "TI2V"
     return "I2V" if config.image_channels else "T2V"

@@ -15,8 +15,12 @@ from torch import Tensor
 
 from ...common.checking import kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
+from ...dit.branches.branch import Branch
+from ...dit.branches.clip import Clip
+from ...dit.branches.vace import Vace
 from ...dit.conditioning.clip_image import ClipImage
 from ...dit.conditioning.text import pad_text
+from ...dit.config import DiTConfig
 from ...dit.inputs import Conditioning
 from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
@@ -98,8 +102,7 @@ def _prompt(
         latent_channels=samples.shape[1],
         text_width=embedding.shape[-1],
         has_image=given is not None,
-        clip_width=None if clip is None else clip.shape[-1],
-        has_control=bool(control_frames(values)),
+        steering=_widths(clip, values),
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
     clip_image = () if clip is None else (ClipImage(clip.float()),)
@@ -111,6 +114,16 @@ def _prompt(
                 "all, or one for each."
             )
     return Conditioning(_text(model, embedding, side), (*keyframes, *clip_image, *vace_items(model, values, samples)))
+
+
+def _widths(clip: Tensor | None, values: dict[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
+    """What steers branches of the model, see `check_inputs`."""
+    widths: dict[type[Branch[DiTConfig]], int | None] = {}
+    if control_frames(values):
+        widths[Vace] = None
+    if clip is not None:
+        widths[Clip] = clip.shape[-1]
+    return widths
 
 
 def _text(model: WanModel, embedding: Tensor, side: Side) -> Tensor:

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from ...common.checking import kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
+from ...dit.branches.vace import Vace, check_control
 from ...dit.conditioning.vace import VaceControl
 from ..models import WanModel
-from ..sockets import made_by, size_text
+from ..sockets import made_by
+
+_ADVICE = "Connect the LATENT of the same Wan VACE, and give chained ones the same size and number of references."
 
 
 def with_vace(vae: Any, conditioning: list, frames: Tensor, mask: Tensor, strength: float) -> list:
@@ -38,15 +41,13 @@ def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tupl
             "each has one. Make them with Wan VACE or WanVaceToVideo."
         )
     channels, size = model.spec.family.latent_channels, samples.shape[2:]
-    rest = model.spec.config.vace_channels - 2 * channels
+    branch = model.spec.config.branch(Vace)
+    if branch is None:
+        return ()  # `check_inputs` has asked
+    rest = branch.channels - 2 * channels
     items = []
     for index, control in enumerate(frames):
-        if control.shape[2:] != size or control.shape[1] != 2 * channels or len(control) not in (1, len(samples)):
-            raise PairingError(
-                f"The control video was prepared for a latent of {size_text(control)}, but the latent to sample has "
-                f"{size_text(samples)}. Connect the LATENT of the same Wan VACE, and give chained ones the same size "
-                "and number of references."
-            )
+        check_control(control, samples, 2 * channels, _ADVICE)
         parts = [model.spec.family.normalize(part) for part in control.float().split(channels, dim=1)]
         mask = masks[index].float() if masks else control.new_ones(1, rest, *size, dtype=torch.float32)
         if mask.shape[1:] != (rest, *size) or len(mask) not in (1, len(control)):

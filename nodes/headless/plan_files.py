@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import NamedTuple
 
 from ...common.errors import MissingFileError
 from ...common.families import WAN_2_1, WAN_2_2_5B, Family
-from ...dit.config import PRESETS
 from ...dit.footprint import PLAIN
+from ...dit.presets import PRESETS
 from ...model_loading.footprint import ModelBytes, bytes_before_download, model_bytes
 from ...model_loading.opening import open_checkpoint
 from ...model_loading.precision import Precision
@@ -76,11 +75,11 @@ def _with_module(
     path = find_model("diffusion_models", name)
     module = inspect_vace_module(path, spec)
     added = model_bytes(open_checkpoint(path), module, precision, DEVICE)
-    config = replace(spec.config, vace_blocks=module.config.vace_blocks, vace_channels=module.config.vace_channels)
-    blocks = list(weights.blocks)
-    for layer, size in reversed(list(zip(config.vace_layers, added.blocks, strict=False))):
-        blocks.insert(layer + 1, size)
-    return weights._replace(fixed=weights.fixed + added.fixed, blocks=tuple(blocks)), config
+    config = spec.config.with_branches(module.config.branches)
+    kinds = {type(branch) for branch in module.config.branches}
+    sizes = {False: iter(weights.blocks), True: iter(added.blocks)}
+    blocks = tuple(next(sizes[place.branch in kinds]) for place in config.block_order())
+    return weights._replace(fixed=weights.fixed + added.fixed, blocks=blocks), config
 
 
 def facts_before_download(kind: str, name: str, precision: Precision = "auto", vace_module: str | None = None) -> Facts:

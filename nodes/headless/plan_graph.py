@@ -13,6 +13,7 @@ from ...common.errors import GraphError, InvalidInputError
 from ...common.families import Family
 from ...common.printable import printable_name
 from ...common.shapes import VideoShape
+from ...dit.branches.vace import Vace
 from ...engine.memory import AUTOMATIC, MemorySettings, MemoryWidgets
 from ...engine.tasks import clip_task, decoding_task, encoding_task, latent_shape, sampling_task, text_task
 from ...memory.plan import Task
@@ -94,7 +95,8 @@ class Stage:
             return decoding_task(weights, config, video, keeps_frames=self.keeps_frames)
         latent = latent_shape(facts.family, video, self.references)
         run = self.settings.feed_forward_run
-        return sampling_task(weights, config, self.batch, latent, passes=self.passes, controls=self.controls, run=run)
+        steering = {Vace: self.controls}
+        return sampling_task(weights, config, self.batch, latent, passes=self.passes, steering=steering, run=run)
 
     def in_fp8(self) -> Facts | None:
         """The facts with the weights cast to fp8; None where they are that small already or cannot be cast."""
