@@ -18,9 +18,12 @@ PROMPT ?= a red circle moves to the right on a blue background
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-# The tests' tensors are small: more threads than this only wait for each other.
+# Of tests at a time. Their tensors are small: threads inside one would only wait for each other.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
 export OMP_NUM_THREADS ?= 2
-# And waiting ones shall sleep, not spin, where other work wants the processor too.
+# Waiting threads shall sleep, not spin, where other work wants the processor too.
 export OMP_WAIT_POLICY ?= passive
 export PROMPT
 # No model runs in these.
@@ -33,10 +36,10 @@ demo: $(VENV)/.ready-run
 	$(VENV)/bin/wan-director run workflows/tiny_t2v.json --output output --set "WanDirectorTextEncode.positive=$$PROMPT"
 
 test: lint types
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 check: lint types
-	$(VENV)/bin/python -m pytest -q $(FAST_TESTS)
+	$(PYTEST) -q $(FAST_TESTS)
 
 lint: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check .

@@ -3,9 +3,9 @@
 if not __package__:  # pytest imports the root of a package a second time, under the bare name `__init__`
     __package__ = "wan_director"
 
+from importlib.util import find_spec
+
 from .common import threads  # noqa: F401  (first: before anything imports torch)
-from .nodes.api import HOSTED
-from .nodes.registry import node_classes
 
 # The id of a node, which is its class's name, and the module in `nodes` that has it. Tools that list nodes read the ids
 # here without importing anything; whoever imports the pack gets the classes, see below.
@@ -66,6 +66,7 @@ def __getattr__(name: str) -> object:
     if name != "NODE_CLASS_MAPPINGS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .nodes.hosts.host import has_host, use_host
+    from .nodes.registry import node_classes
 
     if not has_host():  # nodes used from a script
         from .nodes.hosts.command_line import HeadlessHost
@@ -75,10 +76,20 @@ def __getattr__(name: str) -> object:
     return globals()[name]
 
 
-if HOSTED:
-    from .nodes.hosts.comfy import ComfyHost, register_bundled_models
-    from .nodes.hosts.host import use_host
+def _install_in_comfyui() -> bool:
+    """Makes ComfyUI the host; False where none of this Python's is new enough to be one."""
+    from .nodes.api import HOSTED
 
-    use_host(ComfyHost())
+    if HOSTED:
+        from .nodes.hosts.comfy import ComfyHost, register_bundled_models
+        from .nodes.hosts.host import use_host
+
+        use_host(ComfyHost())
+        register_bundled_models()
+    return HOSTED
+
+
+if find_spec("comfy_api") is not None and _install_in_comfyui():
+    from .nodes.registry import node_classes
+
     NODE_CLASS_MAPPINGS = node_classes(_MODULES)
-    register_bundled_models()

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from wan_director.common.log import logger
 from wan_director.common.shapes import latent_frames
+from wan_director.media.place import SavePlace
+from wan_director.media.video_writing import save_video
 from wan_director.nodes.hosts.command_line import HeadlessHost
-from wan_director.nodes.hosts.host import SavePlace, use_host
-from wan_director.nodes.video_file import save_video
+from wan_director.nodes.hosts.host import use_host
 from wan_director.vae3d import CausalVAE, VAEConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}

@@ -33,11 +33,11 @@ from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
 from wan_director.engine.local import LocalRuntime
 from wan_director.engine.memory import AUTOMATIC, MemorySettings
+from wan_director.engine.models import LowNoiseExpert, VideoModel
 from wan_director.engine.sample import SamplerSettings, run_sampler
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import use_host
-from wan_director.nodes.models import LowNoiseExpert, WanModel
 from wan_director.sampling.given import CleanRegion, GivenFrames, NoisyRegion
 from wan_director.sampling.prompts import PromptPart, Prompts
 from wan_director.sampling.solvers import SOLVERS
@@ -188,7 +188,7 @@ def _run(kind: str, settings: SamplerSettings, *, sides: Any = None, precision: 
     return run
 
 
-def _model(kind: str, precision: Any) -> WanModel:
+def _model(kind: str, precision: Any) -> VideoModel:
     if kind == "lora":
         return replace(_model("t2v", precision), loras=(_lora(1),))
     if kind.startswith("experts"):

@@ -2,3 +2,43 @@
 
 `docs/python.md` shows how to use it from Python.
 """
+
+from ..dit.inputs import Conditioning
+from ..memory.budget import GB, Budget
+from .embed import embed_picture, embed_prompt
+from .local import Interrupted, LocalRuntime
+from .memory import AUTOMATIC, MemorySettings
+from .models import PlacedModel, VideoModel, load_model, place, with_lora, with_low_noise
+from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
+from .runtime import Progress, Residence, Runtime
+from .sample import SamplerSettings, empty_latent, run_sampler
+from .vae import decode, encode
+
+__all__ = [
+    "AUTOMATIC",
+    "Budget",
+    "Conditioning",
+    "GB",
+    "Interrupted",
+    "LocalRuntime",
+    "LoraRecipe",
+    "LowNoiseRecipe",
+    "MemorySettings",
+    "ModelRecipe",
+    "PlacedModel",
+    "Progress",
+    "Residence",
+    "Runtime",
+    "SamplerSettings",
+    "VideoModel",
+    "decode",
+    "embed_picture",
+    "embed_prompt",
+    "empty_latent",
+    "encode",
+    "load_model",
+    "place",
+    "run_sampler",
+    "with_lora",
+    "with_low_noise",
+]

@@ -6,23 +6,26 @@ from torch import Tensor
 
 from ..memory.policy import streaming_in
 from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
-from ..text_encoder.encode import PromptTokens, encode_tokens
+from ..text_encoder.encode import PromptTokens, encode_tokens, tokenize_weighted_prompt
 from .memory import AUTOMATIC, MemorySettings, check_for_cpu, tell
 from .models import PlacedModel
 from .tasks import bytes_of, text_task
 
 
-def embed_prompt(encoder: PlacedModel, prompt: PromptTokens, memory: MemorySettings = AUTOMATIC) -> Tensor:
+def embed_prompt(encoder: PlacedModel, prompt: str | PromptTokens, memory: MemorySettings = AUTOMATIC) -> Tensor:
     """The embedding [1, 512, D] of a prompt, float32, CPU.
 
     Args:
-        prompt: see `text_encoder.encode.tokenize_weighted_prompt`.
+        prompt: as text, with weights in parentheses, or as the tokens of `tokenize_weighted_prompt`.
 
     Raises:
         OutOfMemory: the encoder does not fit.
     """
     residence, runtime = encoder.residence, encoder.runtime
     runtime.check_interrupt()
+    if isinstance(prompt, str):
+        assert encoder.tokenizer is not None, "it comes with the text encoder"
+        prompt = tokenize_weighted_prompt(encoder.tokenizer, prompt)
     if memory.text_encoder == "cpu":
         check_for_cpu(encoder.dtype, encoder.file)
         residence.unload()

@@ -9,11 +9,13 @@ from functools import partial, reduce
 from operator import or_
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor
 
 from ..common.checking import check_number
+from ..common.families import Family
 from ..common.log import logger
-from ..common.shapes import LatentShape, VideoShape, video_frames
+from ..common.shapes import LatentShape, VideoShape, check_bounds, check_frames, check_size, video_frames
 from ..dit.adapters import AppliedAdapter
 from ..dit.block import feeding_forward
 from ..dit.footprint import pass_shape
@@ -60,13 +62,13 @@ class SamplerSettings:
         InvalidInputError: a value that is of another kind.
     """
 
-    seed: int
-    steps: int
-    cfg: float
-    shift: float
-    solver: str
-    schedule: str
-    denoise: float
+    seed: int = 0
+    steps: int = 30
+    cfg: float = 5.0
+    shift: float = 5.0
+    solver: str = "unipc"
+    schedule: str = "simple"
+    denoise: float = 1.0
     sigmas: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +87,18 @@ class SamplerSettings:
         return make_schedule(
             self.schedule, self.steps, self.shift, self.denoise, without_penultimate=without_penultimate
         )
+
+
+def empty_latent(family: Family, video: VideoShape, batch: int = 1) -> Tensor:
+    """What a new video of a size starts from: zeros [batch, C, T, h, w], float32, CPU.
+
+    Raises:
+        InvalidInputError: no video of a Wan model has this size or length.
+    """
+    check_bounds(video.width, video.height, video.frames, batch)
+    check_size(video.width, video.height, family.size_multiple)
+    check_frames(video.frames)
+    return torch.zeros(batch, *latent_shape(family, video))
 
 
 def run_sampler(

@@ -6,12 +6,12 @@ from typing import Any
 
 from ..common.shapes import MAX_BATCH, MAX_FRAMES, MAX_SIDE, VideoShape
 from ..engine.memory import MemorySettings
+from ..media.pictures import FITS, clean_clip, clean_image
 from .api import io, one_sentence
 from .conditioning.clip_image import joined_clip_vision
 from .conditioning.entries import with_values
 from .conditioning.keyframes import Keyframe, given_frames, given_in_latent, keyframe_values
 from .memory import memory_input, with_memory
-from .pictures import FITS, clean_clip, clean_image
 from .sockets import check_video_size, empty_latent, family_of, tagged_latent
 
 CATEGORY = "Wan Director/latent"

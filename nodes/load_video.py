@@ -12,11 +12,11 @@ from torch import Tensor
 from ..common.errors import InvalidInputError, MissingFileError
 from ..common.log import logger
 from ..common.shapes import VideoShape
+from ..media.pictures import FITS, Fit, fit_pictures
 from ..media.video_reading import Cut, Fitting, VideoFile, probe_video, read_video
 from .api import answer, io, one_sentence
 from .hosts.host import host
 from .image import MAX_FRAMES, MAX_SIDE
-from .pictures import FITS, Fit, fit_pictures
 
 VIDEO_ENDINGS = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif",

@@ -6,9 +6,9 @@ from typing import Any
 
 from ..common.checking import object_with
 from ..engine.memory import MemorySettings
+from ..media.pictures import clean_image
 from .api import io, one_sentence
 from .memory import memory_input, with_memory
-from .pictures import clean_image
 
 CATEGORY = "Wan Director/conditioning"
 # "Garish colours, overexposed, static, blurred details, subtitles, style, artwork, painting, picture, still, greyish,

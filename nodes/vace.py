@@ -12,10 +12,10 @@ from ..common.errors import InvalidInputError
 from ..common.log import logger
 from ..common.shapes import VideoShape
 from ..dit.conditioning.vace import mask_channels, split_by_mask
+from ..media.pictures import clean_clip, fit_pictures
 from .api import io, one_sentence
 from .conditioning.vace import with_vace
 from .image import batch_input, size_inputs
-from .pictures import clean_clip, fit_pictures
 from .sockets import check_video_size, empty_latent, family_of, with_references
 
 MAX_STRENGTH = 10.0

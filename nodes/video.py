@@ -8,14 +8,14 @@ from typing import Any
 
 from ..common.errors import InvalidInputError, PairingError
 from ..engine.memory import MemorySettings
+from ..media.pictures import clean_clip
+from ..media.video_writing import FORMATS
 from .api import io, one_sentence
 from .memory import memory_input, with_memory
 from .models import WanVAE
-from .pictures import clean_clip
 from .saving.rescue import keep_frames, keep_latent
 from .saving.result import FileOptions, check_file, metadata_of, saved_result
 from .sockets import decodable
-from .video_file import FORMATS
 
 
 class WanDirectorSaveVideo(io.ComfyNode):

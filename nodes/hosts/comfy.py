@@ -21,15 +21,16 @@ from torch import Tensor, nn
 
 from ...common.errors import InvalidInputError
 from ...engine.loaded import LoadedModels
+from ...media.faults import writing_to
+from ...media.place import SavePlace, refuse_outside
 from ...memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
 from ...memory.residency import Weights
 from ...memory.slabs import Slabs
 from ...model_loading.key_maps.layouts import Kind
 from ..model_names import model_name
-from ..saving.faults import writing_to
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
-from .host import BUNDLED_MODELS, MODEL_KINDS, SavePlace, refuse_outside
+from .host import BUNDLED_MODELS, MODEL_KINDS
 
 
 def register_bundled_models() -> None:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...engine.local import LocalRuntime
+from ...media.faults import writing_to
+from ...media.place import SavePlace, refuse_outside
+from ...media.whole import next_number
 from ..model_names import model_name
-from ..saving.faults import writing_to
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
-from ..saving.whole import next_number
-from .host import BUNDLED_MODELS, SavePlace, refuse_outside
+from .host import BUNDLED_MODELS
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
 

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from ...common.errors import InvalidInputError, OutputError
-from ..hosts.host import SavePlace, refuse_outside
-from .faults import writing_to
+from ...media.faults import writing_to
+from ...media.place import SavePlace, refuse_outside
+from ...media.whole import unfinished_file
 from .names import file_prefix
-from .whole import unfinished_file
 
 PROBE_BYTES = 1 << 16
 _LONGEST_ADDITION = "_00001_.latent"

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ...common.errors import OutputError
-from ..hosts.host import SavePlace, host
-from ..video_file import PNG_FRAMES, save_video
-from .faults import writing_to
-from .whole import publish, unfinished_file
+from ...media.faults import writing_to
+from ...media.place import SavePlace
+from ...media.video_writing import PNG_FRAMES, save_video
+from ...media.whole import publish, unfinished_file
+from ..hosts.host import host
 
 _NAME = "WanDirector"
 
@@ -34,7 +35,15 @@ def keep_pictures(pictures: Tensor, metadata: Mapping[str, Any]) -> str:
 
 
 def _save_pictures(pictures: Tensor, place: SavePlace, metadata: Mapping[str, Any]) -> Path:
-    files = save_video(pictures, place, format=PNG_FRAMES, fps=1, quality=100, metadata=metadata)
+    files = save_video(
+        pictures,
+        place,
+        format=PNG_FRAMES,
+        fps=1,
+        quality=100,
+        metadata=metadata,
+        check=host().runtime.check_interrupt,
+    )
     return files[0].parent
 
 

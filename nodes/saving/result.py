@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ...common.errors import WanDirectorError
 from ...common.log import logger
+from ...media.place import SavePlace
+from ...media.video_writing import GIF, PNG_FRAMES, check_format, save_video
 from ..api import io, ui
-from ..hosts.host import SavePlace, host
-from ..video_file import GIF, PNG_FRAMES, check_format, save_video
+from ..hosts.host import host
 from .names import NodeValues
 from .place import check_found, check_place
 
@@ -63,6 +64,7 @@ def saved_result(
             fps=options.fps,
             quality=options.quality,
             metadata=metadata,
+            check=host().runtime.check_interrupt,
         )
 
     saved = saved_files(write, lambda: keep(metadata))

@@ -48,7 +48,7 @@ def test_the_file_is_that_of_decode_and_save(vae, tiny_host, format):
 
 def test_frames_are_written_before_the_next_are_decoded(vae, monkeypatch):
     """No frame waits: when a latent frame begins, all frames before it have reached the encoder."""
-    from wan_director.nodes import video_file
+    from wan_director.media import video_writing as video_file
 
     events = []
     decode_stream = engine_vae._decode_stream

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from wan_director.common.errors import InvalidInputError, MissingFileError
+from wan_director.media.pictures import fit_pictures
 from wan_director.media.video_reading import read_video
+from wan_director.media.video_writing import save_video
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.plan_graph import GraphReader
 from wan_director.nodes.load_video import WanDirectorLoadVideo, planned_size
-from wan_director.nodes.pictures import fit_pictures
-from wan_director.nodes.video_file import save_video
 
 from .conftest import call
 

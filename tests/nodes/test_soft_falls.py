@@ -133,7 +133,7 @@ def test_out_of_memory_while_the_loras_are_attached(monkeypatch, caplog):
     def failing(*arguments):
         attempts.append(arguments)
         if len(attempts) == 1:
-            raise TOO_MUCH
+            raise copy.copy(TOO_MUCH)
         return attach(*arguments)
 
     monkeypatch.setattr(stage, "adapted", failing)
@@ -146,7 +146,7 @@ def test_out_of_memory_in_a_preview_costs_only_the_preview(monkeypatch, caplog):
     undisturbed = sample(model)
 
     def preview(*_arguments):
-        raise TOO_MUCH
+        raise copy.copy(TOO_MUCH)
 
     monkeypatch.setattr(engine_sample, "_preview", preview)
     assert torch.equal(sample(model), undisturbed)
@@ -171,7 +171,9 @@ def test_what_would_fit_is_named(monkeypatch):
     latent = torch.zeros(1, 16, 3, 6, 8)
     needed = engine_sample._choose(model, sides, latent, AUTOMATIC).way.working_bytes
     monkeypatch.setattr(type(host().runtime), "free_bytes", lambda self, device: needed * 2 // 3 + 1)
-    handle = model.residence.module.head.register_forward_hook(lambda *_call: (_ for _ in ()).throw(TOO_MUCH))
+    handle = model.residence.module.head.register_forward_hook(
+        lambda *_call: (_ for _ in ()).throw(copy.copy(TOO_MUCH))
+    )
     with pytest.raises(OutOfMemory, match="at most 5 frames long"):
         sample(model)
     handle.remove()

@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ....media.faults import writing_to
 from ....media.picture_reading import check_pictures, read_pictures
+from ....media.place import SavePlace
+from ....media.video_writing import file_texts, png_texts
+from ....media.whole import publish, remove_leftovers, unfinished_file
 from ... import standin as io
 from ...api import answer
-from ...hosts.host import SavePlace, host
-from ...saving.faults import writing_to
+from ...hosts.host import host
 from ...saving.rescue import keep_pictures
 from ...saving.result import check_file, found_place, metadata_of, saved_files
-from ...saving.whole import publish, remove_leftovers, unfinished_file
-from ...video_file import file_texts, png_texts
 
 NO_MASK = (1, 64, 64)
 """What Load Image gives as the mask of a picture that says nothing of its opacity."""

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 from wan_director import NODE_CLASS_MAPPINGS
+from wan_director.media.video_writing import save_video
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import Link, parse_graph
 from wan_director.nodes.headless.plan_clips import clip_shape
-from wan_director.nodes.video_file import save_video
 
 CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
 SCALE = {"upscale_method": "area", "crop": "disabled"}

@@ -16,13 +16,13 @@ from wan_director.common.errors import (
     PairingError,
     WanDirectorError,
 )
+from wan_director.media.video_writing import save_video
 from wan_director.nodes.api import io
 from wan_director.nodes.headless.checks import check_graph
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.ordering import order
 from wan_director.nodes.headless.runner import run_graph
-from wan_director.nodes.video_file import save_video
 
 from .conftest import node
 

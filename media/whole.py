@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..hosts.host import SavePlace
+from ..media.place import SavePlace
 
 LEFTOVER_AGE_S = 24 * 3600
 """Unfinished files of killed runs are removed when nobody has written to them for so long."""

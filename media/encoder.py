@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...common.errors import MissingPackageError, OutputError
-from ...media.ffmpeg import APART, Lacking, ffmpeg_package, ffmpeg_program
+from ..common.errors import MissingPackageError, OutputError
+from .ffmpeg import APART, Lacking, ffmpeg_package, ffmpeg_program
 
 TRIAL_LIMIT_S = 60
 _ELSE = "or choose the format 'png frames', which needs no encoder."

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ..common.errors import InvalidInputError
 from ..common.log import logger
-from .hosts.host import SavePlace, host
-from .saving.encoder import Codec, Encoder, check_codec, count_frames
-from .saving.faults import writing_to
-from .saving.whole import files_to_disk, publish, remove_leftovers, unfinished_file, unfinished_folder
+from ..media.place import SavePlace
+from .encoder import Codec, Encoder, check_codec, count_frames
+from .faults import writing_to
+from .whole import files_to_disk, publish, remove_leftovers, unfinished_file, unfinished_folder
 
 # Colours are converted and labelled as BT.709; unlabelled files are guessed differently by every player.
 _BT709 = [
@@ -106,6 +106,7 @@ def save_video(
     fps: float,
     quality: int,
     metadata: Mapping[str, Any],
+    check: Callable[[], None] = lambda: None,
 ) -> list[Path]:
     """Writes frames and gives the files made: one video, or one picture per frame in a folder of their own.
 
@@ -118,6 +119,7 @@ def save_video(
         format: one of FORMATS.
         quality: 1..100; not used for gif and png.
         metadata: name -> JSON data put into the file (gif has no room for it).
+        check: called before each frame; what it raises ends the writing.
 
     Raises:
         InvalidInputError: an unknown format, or fps or quality out of range.
@@ -133,11 +135,18 @@ def save_video(
     with writing_to(place.folder):
         place.folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(place.folder)
+    watched = _watched(frames, check)
     if format == PNG_FRAMES:
-        return save_pictures(frames, place, texts)
+        return save_pictures(watched, place, texts)
     kind = _ENCODED[format]
     container = [*kind.container, *(_metadata_parameters(texts) if kind.metadata else [])]
-    return [_encode(iter(frames), place, kind, fps, kind.coding(quality), container)]
+    return [_encode(watched, place, kind, fps, kind.coding(quality), container)]
+
+
+def _watched(frames: Iterable[Tensor], check: Callable[[], None]) -> Iterator[Tensor]:
+    for frame in frames:
+        check()
+        yield frame
 
 
 def _encode(
@@ -153,7 +162,6 @@ def _encode(
         ended.callback(encoder.stop)
         sent = 0
         for frame in chain((first,), frames):
-            host().runtime.check_interrupt()
             pixels = _bytes(_even(frame) if kind.even_sides else frame)
             with writing_to(place.folder):
                 encoder.write(pixels)
@@ -183,7 +191,6 @@ def save_pictures(frames: Iterable[Tensor], place: SavePlace, texts: Mapping[str
         with writing_to(place.folder):
             unfinished = ended.enter_context(unfinished_folder(place.folder))
         for number, frame in enumerate(frames):
-            host().runtime.check_interrupt()
             picture = Image.fromarray(_bytes(frame))
             with writing_to(place.folder):
                 picture.save(unfinished / f"{number:05}.png", pnginfo=info if number == 0 else None, compress_level=4)

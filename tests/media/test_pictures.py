@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 from wan_director.common.errors import InvalidInputError
-from wan_director.nodes.pictures import clean_clip, clean_image, fit_pictures
+from wan_director.media.pictures import clean_clip, clean_image, fit_pictures
 
 
 def picture(*shape: int) -> torch.Tensor:

@@ -14,19 +14,11 @@ import pytest
 import torch
 from PIL import Image
 from wan_director.common.errors import InvalidInputError, OutputError
-from wan_director.engine.local import Interrupted
-from wan_director.nodes.hosts.command_line import HeadlessHost
-from wan_director.nodes.hosts.host import SavePlace, use_host
-from wan_director.nodes.video_file import save_video
+from wan_director.engine.local import Interrupted, LocalRuntime
+from wan_director.media.place import SavePlace
+from wan_director.media.video_writing import save_video
 
 COLOURS = torch.tensor([[0.8, 0.2, 0.2], [0.2, 0.7, 0.3], [0.2, 0.3, 0.9], [0.9, 0.9, 0.2]])
-
-
-@pytest.fixture(autouse=True)
-def host() -> HeadlessHost:
-    host = HeadlessHost()
-    use_host(host)
-    return host
 
 
 @pytest.fixture
@@ -165,8 +157,9 @@ def test_a_write_that_fails_midway_is_named_and_leaves_nothing(place, format):
     assert list(place.folder.iterdir()) == []
 
 
-def test_interrupted_run_leaves_nothing(place, host):
-    host.runtime.interrupted = True
+def test_interrupted_run_leaves_nothing(place):
+    options = {"format": "mp4-h264", "fps": 8, "quality": 80, "metadata": {}}
+    check = LocalRuntime(interrupted=True).check_interrupt
     with pytest.raises(Interrupted):
-        save_video(colour_bars(3, 16, 16), place, format="mp4-h264", fps=8, quality=80, metadata={})
+        save_video(colour_bars(3, 16, 16), place, **options, check=check)
     assert list(place.folder.iterdir()) == []

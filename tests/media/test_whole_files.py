@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from wan_director.media import whole
+from wan_director.media.encoder import count_frames
+from wan_director.media.place import SavePlace
+from wan_director.media.video_writing import save_video
+from wan_director.media.whole import next_number, publish, remove_leftovers, unfinished_file, unfinished_folder
 from wan_director.nodes.hosts.command_line import HeadlessHost
-from wan_director.nodes.hosts.host import SavePlace, use_host
-from wan_director.nodes.saving import whole
-from wan_director.nodes.saving.encoder import count_frames
-from wan_director.nodes.saving.whole import next_number, publish, remove_leftovers, unfinished_file, unfinished_folder
-from wan_director.nodes.video_file import save_video
+from wan_director.nodes.hosts.host import use_host
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="starts its processes by fork")
 # Mostly pictures, which need no encoder's start.

@@ -9,20 +9,14 @@ import imageio_ffmpeg
 import pytest
 import torch
 from wan_director.common.errors import MissingPackageError, OutputError
-from wan_director.nodes.hosts.command_line import HeadlessHost
-from wan_director.nodes.hosts.host import SavePlace, use_host
-from wan_director.nodes.saving import encoder
-from wan_director.nodes.video_file import check_format, save_video
+from wan_director.media import encoder
+from wan_director.media.place import SavePlace
+from wan_director.media.video_writing import check_format, save_video
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stands in for ffmpeg by shell scripts")
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 TRIAL = 'case "$*" in *" null -") cat > /dev/null; exit 0;; esac\n'
 """A stand-in's first line when it passes the trial that every codec gets."""
-
-
-@pytest.fixture(autouse=True)
-def host() -> None:
-    use_host(HeadlessHost())
 
 
 @pytest.fixture
