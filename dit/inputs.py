@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -14,10 +13,6 @@ from ..common.errors import PairingError
 from ..common.model_names import THIS_MODEL, ModelNames
 from .branches.branch import Branch
 from .config import DiTConfig
-
-
-def ignore_block(index: int) -> None:
-    """The default `on_block`: nobody watches the blocks."""
 
 
 class Cut(NamedTuple):
@@ -61,7 +56,6 @@ class DitInputs:
         image_channels: [B, 4 + C, T, h, w], mask (1 = given) before image latents; None = nothing given, which
             equals zeros.
         steering: what steers the branches; one that nothing steers is as if it were not there.
-        on_block: called with the block's index after each block; it may raise to interrupt.
         skipped: numbers of the model's own blocks, 0..layers - 1, that leave the tokens as they are.
     """
 
@@ -70,7 +64,6 @@ class DitInputs:
     text: Tensor
     image_channels: Tensor | None = None
     steering: tuple[Steering, ...] = ()
-    on_block: Callable[[int], None] = ignore_block
     skipped: frozenset[int] = frozenset()
 
     def steering_of(self, branch: Branch[DiTConfig]) -> tuple[Steering, ...]:
@@ -129,10 +122,10 @@ class Conditioning:
     text: Tensor
     items: tuple[ConditioningItem, ...] = ()
 
-    def inputs(self, latent: Tensor, timestep: Tensor, on_block: Callable[[int], None] = ignore_block) -> DitInputs:
+    def inputs(self, latent: Tensor, timestep: Tensor) -> DitInputs:
         """Inputs for `latent` [B, C, T, h, w] at `timestep` [B] or [B, T]; a text or item of batch 1 serves all."""
         text = expand_batch(self.text, latent.shape[0])
-        inputs = DitInputs(latent=latent, timestep=timestep, text=text, on_block=on_block)
+        inputs = DitInputs(latent=latent, timestep=timestep, text=text)
         for item in self.items:
             inputs = item.apply(inputs)
         return inputs

@@ -46,8 +46,8 @@ def affine_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 
-def add_gated(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
-    """x + y * gate in x's dtype, in place with autograd off.
+def add_gated(x: Tensor, y: Tensor, gate: Tensor, *, may_overwrite: bool) -> Tensor:
+    """x + y * gate in x's dtype, in place if x may be overwritten.
 
     Args:
         x, y: [B, L, D].
@@ -55,15 +55,15 @@ def add_gated(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
     """
     gates = gate.to(x.dtype).unsqueeze(2)
     into, added = (tokens.unflatten(1, (gate.shape[1], -1)) for tokens in (x, y))  # [B, G, L / G, D]
-    if torch.is_grad_enabled():
+    if not may_overwrite:
         return torch.addcmul(into, added, gates).flatten(1, 2)
     into.addcmul_(added, gates)
     return x
 
 
-def add(x: Tensor, y: Tensor) -> Tensor:
-    """x + y, in place with autograd off."""
-    return x + y if torch.is_grad_enabled() else x.add_(y)
+def add(x: Tensor, y: Tensor, *, may_overwrite: bool) -> Tensor:
+    """x + y, in place if x may be overwritten."""
+    return x.add_(y) if may_overwrite else x + y
 
 
 def timestep_signal(timestep: Tensor, width: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
@@ -11,18 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError
-from .attention import resolve_attention
+from ..common.streaming import check_backward
 from .block import Block
 from .branches.branch import BranchRun
 from .branches.module import BranchModule
 from .config import PATCH, BlockPlace, DiTConfig
 from .context import Context
+from .execution import DEFAULT_EXECUTION, Execution
 from .inputs import DitInputs
 from .layers import Head, timestep_signal
 from .precise import in_float32
 from .rope import make_rope
-
-BlockStream = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
 
 _NO_RUNS: Mapping[type, BranchRun] = MappingProxyType({})
 
@@ -44,6 +44,10 @@ class Embedded(NamedTuple):
     runs: Mapping[type, BranchRun] = _NO_RUNS
     skipped: frozenset[int] = frozenset()
 
+    def takes_part(self, place: BlockPlace) -> bool:
+        """Whether the block there runs in this pass."""
+        return place.index not in self.skipped if place.branch is None else place.branch in self.runs
+
 
 class WanDiT(nn.Module):
     """Predicts the velocity (noise - clean) of a noisy latent video.
@@ -51,36 +55,25 @@ class WanDiT(nn.Module):
     Args:
         config: sizes, see `PRESETS`.
         operations: namespace that gives Linear, LayerNorm and Conv3d.
-        attention: name in `attention.ATTENTION`.
         fp32_residual: keep the tokens in float32 between the matrices of a 16-bit model. Closer to the float32
             result, at twice the memory of one token buffer.
-
-    `block_stream` yields the blocks in order; a residency policy replaces it to bring weights in as they are needed.
     """
 
-    def __init__(
-        self,
-        config: DiTConfig,
-        operations: ModuleType = nn,
-        attention: str = "auto",
-        fp32_residual: bool = False,
-    ) -> None:
+    def __init__(self, config: DiTConfig, operations: ModuleType = nn, fp32_residual: bool = False) -> None:
         super().__init__()
         dim = config.dim
         self.config = config
         self.fp32_residual = fp32_residual
-        self.block_stream: BlockStream = iter
-        kernel = resolve_attention(attention)
         linear = operations.Linear
 
         self.patch_embedding = operations.Conv3d(config.in_channels, dim, kernel_size=PATCH, stride=PATCH)
         self.text_embedding = nn.Sequential(linear(config.text_dim, dim), nn.GELU(approximate="tanh"), linear(dim, dim))
         self.time_embedding = nn.Sequential(linear(config.freq_dim, dim), nn.SiLU(), linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), linear(dim, 6 * dim))
-        self.blocks = nn.ModuleList(Block(config, operations, kernel) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
         self.head = Head(config, operations)
         for branch in config.branches:
-            for name, module in branch.build(config, operations, kernel).items():
+            for name, module in branch.build(config, operations).items():
                 self.add_module(name, module)
 
     def with_branches(self, module: BranchModule) -> WanDiT:
@@ -105,21 +98,22 @@ class WanDiT(nn.Module):
     def _blocks_at(self, places: Iterable[BlockPlace]) -> list[nn.Module]:
         return [self.get_submodule(place.name) for place in places]
 
-    def forward(self, inputs: DitInputs) -> Tensor:
+    def forward(self, inputs: DitInputs, execution: Execution = DEFAULT_EXECUTION) -> Tensor:
         """Velocity [B, out_channels, T, h, w], in the dtype of the latent.
 
         Raises:
             PairingError: the inputs do not fit this model.
+            InvalidInputError: gradients are wanted, but the blocks are swapped.
         """
-        return self.forward_together([inputs])[0]
+        return self.forward_together([inputs], execution)[0]
 
-    def forward_together(self, passes: Sequence[DitInputs]) -> list[Tensor]:
+    def forward_together(self, passes: Sequence[DitInputs], execution: Execution = DEFAULT_EXECUTION) -> list[Tensor]:
         """The velocities of several passes, to the bit those of `forward`, each block run for all before the next.
 
         So blocks that are swapped in come once for all passes, at the price of one more buffer of tokens per pass.
         """
         embedded = [self.embed(inputs) for inputs in passes]
-        tokens = self.trunk(embedded, passes[0].on_block)
+        tokens = self.trunk(embedded, execution)
         velocities = []
         while tokens:
             velocities.append(self.unembed(tokens.pop(0), embedded.pop(0)))
@@ -162,17 +156,19 @@ class WanDiT(nn.Module):
             inputs.skipped,
         )
 
-    def trunk(self, passes: Sequence[Embedded], on_block: Callable[[int], None]) -> list[Tensor]:
+    def trunk(self, passes: Sequence[Embedded], execution: Execution = DEFAULT_EXECUTION) -> list[Tensor]:
         """All blocks in order: the tokens [B, L, D] of each pass after the last one.
 
-        With autograd off, `Embedded.tokens` are overwritten.
+        `Embedded.tokens` may be overwritten if the execution says so.
         """
         tokens = [embedded.tokens for embedded in passes]
         places = list(self.config.block_order({kind for embedded in passes for kind in embedded.runs}))
-        for index, (block, place) in enumerate(zip(self.block_stream(self._blocks_at(places)), places)):
-            for number, embedded in enumerate(passes):
-                tokens[number] = _run_block(block, place, tokens[number], embedded)
-            on_block(index)
+        for index, (block, place) in enumerate(zip(execution.stream(self._blocks_at(places)), places)):
+            running = [number for number, embedded in enumerate(passes) if embedded.takes_part(place)]
+            for number in running:
+                tokens[number] = _run_block(block, place, tokens[number], passes[number], execution)
+            check_backward(execution.stream, tokens)
+            execution.on_block(index, [tokens[number] for number in running])
         return tokens
 
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
@@ -206,11 +202,30 @@ class WanDiT(nn.Module):
         return torch.cat([latent, image.to(latent.dtype)], dim=1)
 
 
-def _run_block(block: nn.Module, place: BlockPlace, tokens: Tensor, embedded: Embedded) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class RunningDiT:
+    """A model and how one run computes with it: the three parts of a pass, as a denoiser asks for them."""
+
+    model: WanDiT
+    execution: Execution
+
+    def embed(self, inputs: DitInputs) -> Embedded:
+        """See `WanDiT.embed`."""
+        return self.model.embed(inputs)
+
+    def trunk(self, passes: Sequence[Embedded]) -> list[Tensor]:
+        """See `WanDiT.trunk`."""
+        return self.model.trunk(passes, self.execution)
+
+    def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
+        """See `WanDiT.unembed`."""
+        return self.model.unembed(tokens, embedded)
+
+
+def _run_block(block: nn.Module, place: BlockPlace, tokens: Tensor, embedded: Embedded, execution: Execution) -> Tensor:
     if place.branch is None:
-        return tokens if place.index in embedded.skipped else block(tokens, embedded.context)
-    run = embedded.runs.get(place.branch)
-    return tokens if run is None else run.after(block, tokens, embedded.context)
+        return execution.run(block, tokens, embedded.context)
+    return embedded.runs[place.branch].after(block, tokens, embedded.context, execution)
 
 
 def _grid(latent: Tensor) -> tuple[int, int, int]:

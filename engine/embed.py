@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..memory.policy import streaming_in
+from ..memory.policy import streamed_blocks
 from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
 from ..text_encoder.encode import PromptTokens, encode_tokens, tokenize_weighted_prompt
+from ..weights.casting import CASTINGS
+from ..weights.multiplication import multiplication_of
 from .memory import AUTOMATIC, MemorySettings, check_for_cpu, tell
 from .models import PlacedModel
 from .tasks import bytes_of, text_task
@@ -26,10 +28,11 @@ def embed_prompt(encoder: PlacedModel, prompt: str | PromptTokens, memory: Memor
     if isinstance(prompt, str):
         assert encoder.tokenizer is not None, "it comes with the text encoder"
         prompt = tokenize_weighted_prompt(encoder.tokenizer, prompt)
+    how = multiplication_of(residence.module, CASTINGS.get(encoder.recipe.precision))
     if memory.text_encoder == "cpu":
         check_for_cpu(encoder.dtype, encoder.file)
         residence.unload()
-        return encode_tokens(residence.module, prompt)
+        return encode_tokens(residence.module, prompt, how=how)
     task = text_task(bytes_of(residence.module, encoder.dtype), encoder.spec.config, len(prompt.ids))
     advice = ("computed on the CPU: choose text_encoder 'cpu'",)
     choice = memory.choose(task, residence.device, lambda _limit: advice, runtime)
@@ -37,9 +40,9 @@ def embed_prompt(encoder: PlacedModel, prompt: str | PromptTokens, memory: Memor
     tell(choice)
     with (
         residence.loaded(choice.way.working_bytes, policy) as module,
-        streaming_in(module, policy, residence.device, residence.slabs),
+        policy.streaming(streamed_blocks(module), residence.device, residence.slabs) as stream,
     ):
-        return encode_tokens(module, prompt).cpu()
+        return encode_tokens(module, prompt, stream=stream, how=how).cpu()
 
 
 def embed_picture(encoder: PlacedModel, image: Tensor, *, crop: bool = True) -> ClipVisionOutput:

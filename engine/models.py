@@ -10,11 +10,15 @@ from typing import Any, NamedTuple
 import torch
 
 from ..dit.adapters import AppliedAdapter, ParameterShapes
+from ..dit.attention import resolve_attention
+from ..dit.execution import Execution
 from ..model_loading import build
 from ..model_loading.pairing import check_experts
 from ..model_loading.spec import ModelSpec
 from ..model_loading.vace_module import add_vace_module
 from ..text_encoder.tokenizer import Tokenizer
+from ..weights.casting import CASTINGS
+from ..weights.multiplication import multiplication_of
 from .loras import apply_lora
 from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
 from .runtime import Residence, Runtime
@@ -25,7 +29,7 @@ class PlacedModel:
     """The weights of a model file in memory, and the runtime that looks after them.
 
     Attributes:
-        recipe: what it was loaded by, without LoRAs.
+        recipe: which weights they are.
         spec: what the file holds.
         dtype: to compute in.
         residence: where the weights live.
@@ -89,6 +93,19 @@ class VideoModel:
         """The file's name, for messages."""
         return self.placed.file
 
+    @property
+    def execution(self) -> Execution:
+        """How its runs compute, which overwrite what they are done with; the weights may be shared with other ways.
+
+        Raises:
+            MissingPackageError: the attention kernel is not installed.
+        """
+        return Execution(
+            attention=resolve_attention(self.recipe.attention),
+            multiply=multiplication_of(self.residence.module, CASTINGS.get(self.recipe.precision)),
+            may_overwrite=True,
+        )
+
 
 class LowNoiseExpert(NamedTuple):
     """The model of the last steps; `cfg`: its own, if any; `high_steps`: how many the other makes, 0 as trained."""
@@ -104,9 +121,11 @@ def load_model(recipe: ModelRecipe, runtime: Runtime) -> VideoModel:
     Raises:
         MissingFileError, CheckpointError: see `model_loading.build`.
         InvalidInputError, PairingError: the LoRAs or the experts do not fit.
+        MissingPackageError: the attention kernel is not installed.
     """
+    resolve_attention(recipe.attention)
     placed = place(recipe, runtime)
-    model = VideoModel(placed, ParameterShapes.of(placed.residence.module), placed.recipe)
+    model = VideoModel(placed, ParameterShapes.of(placed.residence.module), recipe.alone)
     for lora in recipe.loras:
         model = with_lora(model, lora)
     low = recipe.low_noise
@@ -149,14 +168,13 @@ def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
     Raises:
         MissingFileError, CheckpointError: see `model_loading.build`.
     """
-    recipe = recipe.weights
 
     def load() -> PlacedModel:
         device = runtime.device(recipe.kind, recipe.device)
         loaded = _LOADERS[recipe.kind](recipe, device, _reporter(recipe.path, runtime))
         residence = runtime.residence(loaded.module, device)
         tokenizer = loaded.tokenizer if isinstance(loaded, build.LoadedTextEncoder) else None
-        return PlacedModel(recipe, loaded.spec, loaded.dtype, residence, runtime, tokenizer)
+        return PlacedModel(recipe.weights, loaded.spec, loaded.dtype, residence, runtime, tokenizer)
 
     return runtime.models.once(recipe.key(), load)
 
@@ -180,11 +198,11 @@ def _reporter(path: Path, runtime: Runtime) -> Callable[[int, int], None]:
 
 
 def _transformer(recipe: ModelRecipe, device: torch.device, on_tensor: Callable[[int, int], None]) -> build.LoadedDiT:
-    options = {"precision": recipe.precision, "attention": recipe.attention}
+    precision = recipe.precision
     loaded = build.load_dit(
-        recipe.path, fp32_residual=recipe.fp32_residual, device=device, on_tensor=on_tensor, **options
+        recipe.path, precision=precision, fp32_residual=recipe.fp32_residual, device=device, on_tensor=on_tensor
     )
-    return loaded if recipe.vace_module is None else add_vace_module(loaded, recipe.vace_module, **options)
+    return loaded if recipe.vace_module is None else add_vace_module(loaded, recipe.vace_module, precision=precision)
 
 
 _LOADERS: dict[str, Callable[..., Any]] = {

@@ -5,13 +5,13 @@ It is handed to every function of the engine; nothing is looked up. `local.Local
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ..dit.execution import OnBlock
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from ..model_loading.key_maps.layouts import Kind
@@ -110,6 +110,6 @@ class Runtime(Protocol):
         ...
 
 
-def interrupt_hook(runtime: Runtime) -> Callable[[int], None]:
+def interrupt_hook(runtime: Runtime) -> OnBlock:
     """A hook for the transformer's blocks that stops the run when the user asked to."""
-    return lambda _block: runtime.check_interrupt()
+    return lambda _block, _tokens: runtime.check_interrupt()

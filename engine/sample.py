@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import or_
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,10 +17,8 @@ from ..common.families import Family
 from ..common.log import logger
 from ..common.shapes import LatentShape, VideoShape, check_bounds, check_frames, check_size, video_frames
 from ..dit.adapters import AppliedAdapter
-from ..dit.block import feeding_forward
 from ..dit.footprint import pass_shape
 from ..dit.inputs import Conditioning
-from ..dit.model import WanDiT
 from ..dit.presets import expert_boundary
 from ..memory.plan import Choice, Task, smallest_bytes
 from ..sampling.ask import Ask, Side
@@ -183,18 +181,18 @@ class _Run:
         tell(choice)
         frames = self.latent.shape[2]
         workload = Workload(_tokens(self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
-        with (
-            feeding_forward(model.residence.module, self.memory.feed_forward_run),
-            Stage(model, self.memory.policy(choice), workload, self.steps, step=step) as stage,
-        ):
+        execution = replace(
+            model.execution, feed_forward_run=self.memory.feed_forward_run, on_block=interrupt_hook(model.runtime)
+        )
+        policy = self.memory.policy(choice)
+        with Stage(model, policy, workload, self.steps, step=step, execution=execution) as stage:
             denoiser = Denoiser(
-                cast(WanDiT, stage.module),
+                stage,
                 self.sides["positive"].to(model.residence.device),
                 self.sides["negative"].to(model.residence.device),
                 guidance=guidance,
                 cache=POLICIES.cache,
                 windows=POLICIES.windows,
-                on_block=interrupt_hook(model.runtime),
                 grouped=stage.grouped,
                 around=stage.around,
                 name=name,

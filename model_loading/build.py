@@ -18,7 +18,6 @@ from ..text_encoder.umt5 import UMT5Encoder
 from ..vae3d.vae import CausalVAE
 from ..weights import layers
 from ..weights.casting import Casting
-from ..weights.multiplication import use_fp8_compute
 from .files.checkpoint import Checkpoint
 from .files.file_type import human_bytes
 from .filling import Progress, check_names, fill
@@ -95,7 +94,6 @@ def load_dit(
     path: str | Path,
     *,
     precision: Precision = "auto",
-    attention: str = "auto",
     fp32_residual: bool = False,
     device: torch.device | str | None = None,
     on_tensor: Progress | None = None,
@@ -105,7 +103,7 @@ def load_dit(
     Args:
         path: a file, a folder of parts or an index.
         precision: see `precision.choose_dtype`.
-        attention, fp32_residual: as for `WanDiT`.
+        fp32_residual: as for `WanDiT`.
         device: where the model will run (it matters for the choice of precision); None for the accelerator, if any.
         on_tensor: told of progress.
 
@@ -117,10 +115,8 @@ def load_dit(
     casting = choose_casting(spec, precision)
     dtype = _announce(checkpoint, spec, precision, device)
     with torch.device("meta"):
-        module = WanDiT(spec.config, layers_for(spec, casting), attention, fp32_residual)
+        module = WanDiT(spec.config, layers_for(spec, casting), fp32_residual)
     module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
-    if casting is not None and casting.multiplies:
-        use_fp8_compute(module, True)
     return LoadedDiT(module, spec, dtype)
 
 
@@ -158,8 +154,6 @@ def load_text_encoder(
     with torch.device("meta"):
         module = UMT5Encoder(spec.config, layers_for(spec, casting))
     module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
-    if casting is not None and casting.multiplies:
-        use_fp8_compute(module, True)
     return LoadedTextEncoder(module, tokenizer, spec, dtype)
 
 

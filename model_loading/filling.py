@@ -13,6 +13,7 @@ from ..common.errors import CheckpointError
 from ..common.log import logger
 from ..weights import layers
 from ..weights.casting import Casting, cast_matrix, is_cast
+from ..weights.multiplication import allow_fp8
 from ..weights.stored import StoredWeight
 from .files.checkpoint import Checkpoint
 from .formats.comfy_quant import COMFY_QUANT
@@ -65,6 +66,7 @@ def fill(
         raise CheckpointError(
             f"{spec.path.name}: {left[0]!r} was left without a value; report this as a fault of ours."
         )
+    allow_fp8(module)
     return module.eval()
 
 

@@ -22,6 +22,7 @@ Precision = Literal[
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_KEPT_AS: dict[Precision, Precision] = {"fp8_compute": "fp8_scaled"}
 _BIG_BYTES = 1_000_000_000
 
 
@@ -76,6 +77,11 @@ def choose_casting(spec: ModelSpec, precision: Precision) -> Casting | None:
             f"Choose {', '.join(('auto', *_DTYPES))}."
         )
     return casting
+
+
+def kept_as(precision: Precision) -> Precision:
+    """The precision that keeps the same numbers in memory, and multiplies none of them in fp8."""
+    return _KEPT_AS.get(precision, precision)
 
 
 def _runs_on_cpu(device: torch.device | str | None) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from ..dit.branches.module import BranchModule
-from ..weights.multiplication import use_fp8_compute
 from .build import LoadedDiT, layers_for
 from .filling import Progress, fill
 from .opening import open_checkpoint
@@ -36,7 +35,6 @@ def add_vace_module(
     path: str | Path,
     *,
     precision: Precision = "auto",
-    attention: str = "auto",
     on_tensor: Progress | None = None,
 ) -> LoadedDiT:
     """The text-to-video model with the VACE module of a file, which computes in the model's dtype.
@@ -44,7 +42,6 @@ def add_vace_module(
     Args:
         loaded: stays as it is; its layers are those of the result, too.
         precision: the fp8 ones cast the module's matrices too.
-        attention: as for `WanDiT`.
 
     Raises:
         MissingFileError, CheckpointError, PairingError: see `inspect_vace_module`.
@@ -52,10 +49,8 @@ def add_vace_module(
     spec = inspect_vace_module(path, loaded.spec)
     casting = choose_casting(spec, precision)
     with torch.device("meta"):
-        module = BranchModule(spec.config, layers_for(spec, casting), attention)
+        module = BranchModule(spec.config, layers_for(spec, casting))
     module = loaded.module.with_branches(fill(module, open_checkpoint(path), spec, loaded.dtype, on_tensor, casting))
-    if casting is not None and casting.multiplies:
-        use_fp8_compute(module, True)
     whole = replace(
         loaded.spec,
         config=module.config,

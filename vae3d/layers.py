@@ -128,10 +128,9 @@ class ChannelNorm(nn.Module):
         return _by_rows(normalize, x.shape[-2], 2 * x.numel(), _ELEMENTS_IN_CACHE if cached else ELEMENTS_AT_ONCE)
 
     def _normalized(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or x.dtype == torch.float32 or torch.is_grad_enabled():
-            return (x * self._scale(x)).mul_(self.gamma)
-        x = x.float()  # the length alone would make such a copy; here all of the norm uses it
-        return x.mul_(self._scale(x)).mul_(self.gamma)
+        if x.device.type == "cpu":
+            x = x.float()  # the length alone would make such a copy; here all of the norm uses it
+        return (x * self._scale(x)).mul_(self.gamma)
 
     def _scale(self, x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)

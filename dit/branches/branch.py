@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ...common.errors import PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
-from ..attention import Attention
 from ..context import Context
+from ..execution import Execution
 
 ConfigT = TypeVar("ConfigT", contravariant=True)
 
@@ -114,8 +114,11 @@ class Trunk(Protocol):
 class BranchRun(Protocol):
     """A branch during one pass."""
 
-    def after(self, block: nn.Module, tokens: Tensor, context: Context) -> Tensor:
-        """Runs an own block; gives the trunk's tokens [B, L, D] after it. With autograd off, they are overwritten."""
+    def after(self, block: nn.Module, tokens: Tensor, context: Context, execution: Execution) -> Tensor:
+        """Runs an own block by `execution.run`; gives the trunk's tokens [B, L, D] after it.
+
+        `tokens` may be overwritten if the execution says so.
+        """
         ...
 
 
@@ -167,7 +170,7 @@ class Branch(ABC, Generic[ConfigT]):
         """The error where something steers such a branch and a model has none."""
 
     @abstractmethod
-    def build(self, config: ConfigT, operations: ModuleType, attention: Attention) -> Mapping[str, nn.Module]:
+    def build(self, config: ConfigT, operations: ModuleType) -> Mapping[str, nn.Module]:
         """Its modules, by their names in `roots`."""
 
     @abstractmethod
@@ -184,7 +187,7 @@ class Branch(ABC, Generic[ConfigT]):
 
         Args:
             given: what steers it, checked; never written into.
-            tokens: [B, L, D], of the latent; may be overwritten with autograd off.
+            tokens: [B, L, D], of the latent; never written into.
             context: what the blocks see without it.
         """
 

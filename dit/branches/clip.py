@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ...common.errors import PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
-from ..attention import Attention
 from ..config import DiTConfig
 from ..context import Context
 from .branch import Branch, Shapes, Steered, Trunk
@@ -65,7 +64,7 @@ class Clip(Branch[DiTConfig]):
         """See `Branch.image_tokens`."""
         return self.positions or _PICTURE_TOKENS
 
-    def build(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> Mapping[str, nn.Module]:
+    def build(self, config: DiTConfig, operations: ModuleType) -> Mapping[str, nn.Module]:
         """See `Branch.build`."""
         return {"img_emb": ClipProjection(self, config.dim, operations)}
 

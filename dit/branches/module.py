@@ -6,7 +6,6 @@ from types import ModuleType
 
 from torch import nn
 
-from ..attention import resolve_attention
 from ..config import DiTConfig
 
 
@@ -16,13 +15,11 @@ class BranchModule(nn.Module):
     Args:
         config: of the transformer they are for; `layers` does not matter.
         operations: as for `WanDiT`.
-        attention: name in `attention.ATTENTION`.
     """
 
-    def __init__(self, config: DiTConfig, operations: ModuleType = nn, attention: str = "auto") -> None:
+    def __init__(self, config: DiTConfig, operations: ModuleType = nn) -> None:
         super().__init__()
         self.config = config
-        kernel = resolve_attention(attention)
         for branch in config.branches:
-            for name, module in branch.build(config, operations, kernel).items():
+            for name, module in branch.build(config, operations).items():
                 self.add_module(name, module)

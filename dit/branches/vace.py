@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from ...common.errors import CheckpointError, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
 from ...common.shapes import size_text
-from ..attention import Attention
 from ..block import Block
 from ..config import PATCH, DiTConfig
 from ..context import Context
+from ..execution import Execution
 from .branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk, WeightCount
 
 
@@ -66,14 +66,12 @@ class Vace(Branch[DiTConfig]):
                 "damaged; download it again."
             )
 
-    def build(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> Mapping[str, nn.Module]:
+    def build(self, config: DiTConfig, operations: ModuleType) -> Mapping[str, nn.Module]:
         """See `Branch.build`."""
         numbers = range(self.blocks)
         return {
             "vace_patch_embedding": operations.Conv3d(self.channels, config.dim, kernel_size=PATCH, stride=PATCH),
-            "vace_blocks": nn.ModuleList(
-                VaceBlock(config, operations, attention, is_first=number == 0) for number in numbers
-            ),
+            "vace_blocks": nn.ModuleList(VaceBlock(config, operations, is_first=number == 0) for number in numbers),
         }
 
     def check(self, given: Sequence[VaceInput], latent: Tensor) -> None:
@@ -152,20 +150,20 @@ class VaceBlock(Block):
     The first one mixes the trunk's own tokens into those of the control video.
     """
 
-    def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention, *, is_first: bool) -> None:
-        super().__init__(config, operations, attention)
+    def __init__(self, config: DiTConfig, operations: ModuleType, *, is_first: bool) -> None:
+        super().__init__(config, operations)
         self.is_first = is_first
         if is_first:
             self.before_proj = operations.Linear(config.dim, config.dim)
         self.after_proj = operations.Linear(config.dim, config.dim)
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, control: Tensor, start: Tensor, context: Context
+        self, control: Tensor, start: Tensor, context: Context, execution: Execution
     ) -> tuple[Tensor, Tensor]:
         """One step of the control video.
 
         Args:
-            control: [B, L, D], its tokens; with autograd off, overwritten.
+            control: [B, L, D], its tokens, which may be overwritten if the execution says so.
             start: [B, L, D], the trunk's tokens as they entered its first block; only the first VACE block looks.
 
         Returns:
@@ -174,7 +172,7 @@ class VaceBlock(Block):
         dtype = context.text.dtype
         if self.is_first:
             control = start + self.before_proj(control.to(dtype))
-        control = super().forward(control, context)
+        control = super().forward(control, context, execution)
         return control, self.after_proj(control.to(dtype))
 
 
@@ -192,20 +190,18 @@ class Controls:
         self._strengths = strengths
         self._start: Tensor | None = start
 
-    def after(self, block: nn.Module, tokens: Tensor, context: Context) -> Tensor:
+    def after(self, block: nn.Module, tokens: Tensor, context: Context, execution: Execution) -> Tensor:
         """Runs a VACE block for every control video; gives the trunk's `tokens` [B, L, D] with its hints added.
 
-        With autograd off, `tokens` is overwritten.
+        `tokens` may be overwritten if the execution says so.
         """
         for index, strength in enumerate(self._strengths):
-            self._tokens[index], hint = block(self._tokens[index], self._start, context)
-            tokens = _add_scaled(tokens, hint, strength)
+            self._tokens[index], hint = execution.run(block, self._tokens[index], self._start, context)
+            tokens = _add_scaled(tokens, hint, strength, may_overwrite=execution.may_overwrite)
         self._start = None
         return tokens
 
 
-def _add_scaled(x: Tensor, y: Tensor, strength: float) -> Tensor:
-    """x + strength * y in x's dtype, in place with autograd off."""
-    if torch.is_grad_enabled():
-        return x + strength * y
-    return x.add_(y, alpha=strength)
+def _add_scaled(x: Tensor, y: Tensor, strength: float, *, may_overwrite: bool) -> Tensor:
+    """x + strength * y in x's dtype, in place if x may be overwritten."""
+    return x.add_(y, alpha=strength) if may_overwrite else torch.add(x, y, alpha=strength)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from wan_director.common.errors import PairingError
 from wan_director.common.model_names import THIS_MODEL, ModelNames
 from wan_director.common.shapes import LatentShape
-from wan_director.dit.attention import Attention, sdpa_attention
 from wan_director.dit.branches import known
 from wan_director.dit.branches.branch import Branch, Shapes, Steered, Trunk
 from wan_director.dit.branches.clip import Clip
@@ -51,7 +50,7 @@ class Camera(Branch[DiTConfig]):
     def lacking(cls, names: ModelNames = THIS_MODEL) -> PairingError:
         return PairingError(f"{names.subject} cannot follow a camera.")
 
-    def build(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> Mapping[str, nn.Module]:
+    def build(self, config: DiTConfig, operations: ModuleType) -> Mapping[str, nn.Module]:
         return {"camera_embedding": operations.Conv3d(self.channels, config.dim, kernel_size=PATCH, stride=PATCH)}
 
     def check(self, given: Sequence[CameraInput], latent: Tensor) -> None:
@@ -208,7 +207,7 @@ def test_windows_and_devices_reach_it():
 @pytest.mark.parametrize("branch", [Clip(20), Clip(20, 34), Vace(2), Camera(24)], ids=str)
 def test_a_branch_owns_the_names_that_it_says_and_no_others(branch):
     config = replace(T2V, branches=(branch,))
-    assert branch.build(config, nn, sdpa_attention).keys() == set(branch.roots)
+    assert branch.build(config, nn).keys() == set(branch.roots)
     model = build(config)
     added = {name.split(".")[0] for name in model.state_dict().keys() - build(T2V).state_dict().keys()}
     assert added == {*branch.roots} | ({"blocks"} if branch.in_blocks else set())

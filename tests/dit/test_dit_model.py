@@ -11,6 +11,7 @@ from wan_director.dit import precise, tokens
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, adapted
 from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.model import WanDiT
 from wan_director.weights import layers
 from wan_director.weights.stored import StoredWeight
@@ -19,6 +20,9 @@ SIZES = {"dim": 64, "ffn_dim": 160, "heads": 2, "layers": 3, "text_dim": 24, "te
 T2V = DiTConfig(**SIZES)
 I2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(20),))
 FLF2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(20, 34),))
+
+
+LEAN = Execution(may_overwrite=True)
 
 
 def build(config: DiTConfig, **options) -> WanDiT:
@@ -78,18 +82,18 @@ def test_odd_latent_sizes_are_padded_from_the_other_side_and_cropped(size, make_
 
 def test_on_block_sees_every_block_once_and_can_interrupt(make_inputs):
     seen = []
-    build(T2V)(replace(make_inputs(T2V), on_block=seen.append))
+    build(T2V)(make_inputs(T2V), Execution(on_block=lambda index, _tokens: seen.append(index)))
     assert seen == [0, 1, 2]
 
     class InterruptError(Exception):
         pass
 
-    def interrupt(index):
+    def interrupt(index, _tokens):
         if index == 1:
             raise InterruptError
 
     with pytest.raises(InterruptError):
-        build(T2V)(replace(make_inputs(T2V), on_block=interrupt))
+        build(T2V)(make_inputs(T2V), Execution(on_block=interrupt))
 
 
 def test_block_stream_can_be_replaced(make_inputs):
@@ -101,18 +105,21 @@ def test_block_stream_can_be_replaced(make_inputs):
             lent.append(block)
             yield block
 
-    model.block_stream = lend
-    assert torch.equal(model(inputs), expected)
+    assert torch.equal(model(inputs, Execution(stream=lend)), expected)
     assert lent == list(model.blocks)
 
 
-@pytest.mark.parametrize("gradients", [False, True])
-def test_inputs_are_never_written_into(gradients, make_inputs):
+@pytest.mark.parametrize(
+    ("gradients", "execution"),
+    [(False, LEAN), (False, Execution()), (True, Execution())],
+    ids=["lean", "plain", "grad"],
+)
+def test_inputs_are_never_written_into(gradients, execution, make_inputs):
     model, inputs = build(FLF2V).requires_grad_(gradients), make_inputs(FLF2V)
     tensors = (inputs.latent, inputs.timestep, inputs.text, inputs.image_channels, inputs.steering[0].features)
     copies = [tensor.clone() for tensor in tensors]
     with torch.set_grad_enabled(gradients):
-        model(inputs)
+        model(inputs, execution)
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies))
 
 
@@ -120,10 +127,11 @@ def test_inputs_are_never_written_into(gradients, make_inputs):
 def test_velocity_is_the_same_with_and_without_autograd(batch, make_inputs):
     model, inputs = build(I2V), make_inputs(I2V, batch=batch)
     with_autograd = model.requires_grad_(True)(inputs)
-    with torch.no_grad():
-        torch.testing.assert_close(model(inputs), with_autograd, rtol=0, atol=1e-6)
-    with torch.inference_mode():
-        torch.testing.assert_close(model(inputs), with_autograd, rtol=0, atol=1e-6)
+    for execution in (LEAN, Execution()):
+        with torch.no_grad():
+            torch.testing.assert_close(model(inputs, execution), with_autograd, rtol=0, atol=1e-6)
+        with torch.inference_mode():
+            torch.testing.assert_close(model(inputs, execution), with_autograd, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("fp32_residual", [False, True])
@@ -131,10 +139,10 @@ def test_velocity_is_the_same_with_and_without_autograd(batch, make_inputs):
 def test_velocity_does_not_depend_on_the_run_length(dtype, fp32_residual, make_inputs, monkeypatch):
     model, inputs = build(I2V, fp32_residual=fp32_residual).to(dtype), make_inputs(I2V, batch=2)
     with torch.no_grad():
-        whole = model(inputs)
+        whole = model(inputs, LEAN)
         monkeypatch.setattr(tokens, "CPU_ELEMENTS", 64 * 2 * 5)  # 5 tokens at a time, 72 in all
         monkeypatch.setattr(tokens, "MATRIX_RUN", 7)
-        in_runs = model(inputs)
+        in_runs = model(inputs, LEAN)
     assert relative_l2(in_runs, whole) <= (1e-6 if dtype == torch.float32 else 5e-3)
 
 
@@ -271,5 +279,6 @@ def test_of_passes_that_go_together_each_skips_its_own_blocks(make_inputs):
     model, inputs = build(T2V), make_inputs(T2V)
     passes = [replace(inputs, skipped=frozenset(numbers)) for numbers in ((), (0,), (1, 2))]
     with torch.no_grad():
-        together = model.forward_together(passes)
-        assert all(torch.equal(velocity, model(each)) for velocity, each in zip(together, passes))
+        for execution in (LEAN, Execution()):
+            together = model.forward_together(passes, execution)
+            assert all(torch.equal(velocity, model(each)) for velocity, each in zip(together, passes))

@@ -10,6 +10,7 @@ from wan_director.common.errors import PairingError
 from wan_director.dit.branches.module import BranchModule
 from wan_director.dit.branches.vace import Vace, VaceInput
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
 
@@ -76,12 +77,14 @@ def test_hints_of_several_control_videos_add_up(make_inputs):
     assert (other - once).norm() > 1e-3 * once.norm()
 
 
-@pytest.mark.parametrize("gradients", [False, True])
-def test_control_videos_are_never_written_into(gradients, make_inputs):
+@pytest.mark.parametrize(
+    ("gradients", "may_overwrite"), [(False, True), (False, False), (True, False)], ids=["lean", "plain", "grad"]
+)
+def test_control_videos_are_never_written_into(gradients, may_overwrite, make_inputs):
     model, given = build(VACE).requires_grad_(gradients), control()
     copy = given.channels.clone()
     with torch.set_grad_enabled(gradients):
-        velocity = model(replace(make_inputs(VACE), steering=(given,)))
+        velocity = model(replace(make_inputs(VACE), steering=(given,)), Execution(may_overwrite=may_overwrite))
     assert torch.equal(given.channels, copy)
     with torch.no_grad():
         again = model(replace(make_inputs(VACE), steering=(given,)))
@@ -96,8 +99,8 @@ def test_the_stream_gets_every_vace_block_right_after_the_block_it_steers(make_i
             lent.append(block)
             yield block
 
-    model.block_stream = lend
-    model(replace(make_inputs(VACE), steering=(control(),), on_block=seen.append))
+    execution = Execution(stream=lend, on_block=lambda index, _tokens: seen.append(index))
+    model(replace(make_inputs(VACE), steering=(control(),)), execution)
     blocks, steering = list(model.blocks), list(model.vace_blocks)
     assert lent == [blocks[0], steering[0], blocks[1], blocks[2], steering[1], blocks[3], blocks[4], steering[2],
                     blocks[5]]  # fmt: skip

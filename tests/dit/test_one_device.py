@@ -11,9 +11,10 @@ from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, Had
 from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.branches.vace import Vace, VaceInput
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.memory.policy import RESIDENT, BlockSwap, streaming_in, swapped_blocks
+from wan_director.memory.policy import RESIDENT, BlockSwap, swapped_blocks
 from wan_director.memory.residency import Weights
 from wan_director.memory.slabs import Slabs
 from wan_director.sampling import loop
@@ -74,7 +75,7 @@ def model(config: DiTConfig, kind: str = "plain") -> WanDiT:
     for layer in module.blocks.modules() if kind != "plain" else ():
         if isinstance(layer, layers.Linear):
             layer.store(stored(kind, *layer.weight.shape))
-            layer.fp8_compute = kind == "fp8 compute"
+            layer.may_multiply_in_fp8 = kind == "fp8 compute"
     return module
 
 
@@ -110,8 +111,8 @@ def run(module: WanDiT, memory, loras=()) -> list[Tensor]:
             torch.zeros(1, config.image_channels, 3, 4, 6, device=GPU) if config.image_channels else None,
             tuple(GIVEN[type(branch)](branch) for branch in config.branches),
         )
-        with adapted(module, loras), streaming_in(module, memory, GPU, Slabs()):
-            return module.forward_together([inputs] * 2)
+        with adapted(module, loras), memory.streaming(module.streamed_blocks, GPU, Slabs()) as stream:
+            return module.forward_together([inputs] * 2, Execution(stream=stream, multiply="fp8", may_overwrite=True))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
-from wan_director.dit.block import feeding_forward
 from wan_director.dit.branches.clip import ClipInput
 from wan_director.dit.branches.vace import Vace, VaceInput
+from wan_director.dit.execution import Execution
 from wan_director.dit.footprint import (
     BLOCKWISE,
     FP8,
@@ -80,8 +80,8 @@ def counted(
                 for branch in branches
             ),
         )
-    with feeding_forward(model, run):
-        return peak_bytes(lambda: model.forward_together([inputs] * together))
+    execution = Execution(feed_forward_run=run, may_overwrite=True)
+    return peak_bytes(lambda: model.forward_together([inputs] * together, execution))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, Low
 from wan_director.dit.adapters.layers import ChangeParts
 from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution, ignore_block
 from wan_director.dit.inputs import Conditioning, DitInputs
-from wan_director.dit.model import WanDiT
+from wan_director.dit.model import RunningDiT, WanDiT
 from wan_director.memory.policy import RESIDENT, BlockSwap, swapped_blocks
 from wan_director.memory.residency import Weights
 from wan_director.memory.slabs import Slabs
@@ -84,9 +86,9 @@ def shifts(module: WanDiT) -> AppliedAdapter:
 
 
 @torch.no_grad()
-def forward(module: WanDiT, policy, slabs: Slabs, given: DitInputs) -> torch.Tensor:
-    with policy.streaming(module.streamed_blocks, CPU, slabs) as module.block_stream:
-        return module(given)
+def forward(module: WanDiT, policy, slabs: Slabs, given: DitInputs, on_block=ignore_block) -> torch.Tensor:
+    with policy.streaming(module.streamed_blocks, CPU, slabs) as stream:
+        return module(given, Execution(stream=stream, may_overwrite=True, on_block=on_block))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -112,14 +114,13 @@ def test_after_an_exception_or_a_cancel_it_is_as_before(precision, error):
     module, slabs, given = model(CONFIG, precision), Slabs(), inputs(CONFIG)
     resident = forward(module, RESIDENT, slabs, given)
 
-    def stop(index: int) -> None:
+    def stop(index: int, _tokens: Sequence[torch.Tensor]) -> None:
         if index == 2:
             raise error
 
-    stopped = DitInputs(given.latent, given.timestep, given.text, on_block=stop)
     for policy in (BlockSwap(5, PINNED), BlockSwap(3, 0)):
         with pytest.raises(error):
-            forward(module, policy, slabs, stopped)
+            forward(module, policy, slabs, given, stop)
         assert torch.equal(forward(module, policy, slabs, given), resident)
         assert torch.equal(forward(module, RESIDENT, slabs, given), resident)
 
@@ -167,12 +168,12 @@ def test_passes_together_equal_one_after_the_other_and_fetch_weights_once(config
             turns[block] += 1
             yield block
 
-    module.block_stream = counting
-    together = module.forward_together(pair)
+    together = module.forward_together(pair, Execution(stream=counting, may_overwrite=True))
     assert all(torch.equal(one, other) for one, other in zip(together, apart))
     assert set(turns.values()) == {1}
-    with BlockSwap(3, PINNED).streaming(module.streamed_blocks, CPU, slabs) as module.block_stream:
-        assert all(torch.equal(one, other) for one, other in zip(module.forward_together(pair), apart))
+    with BlockSwap(3, PINNED).streaming(module.streamed_blocks, CPU, slabs) as stream:
+        together = module.forward_together(pair, Execution(stream=stream, may_overwrite=True))
+        assert all(torch.equal(one, other) for one, other in zip(together, apart))
 
 
 @torch.no_grad()
@@ -189,8 +190,8 @@ def test_the_denoiser_gives_the_same_bits_with_passes_together(scale):
             yield block
 
     apart = Denoiser(module, *sides, guidance=CFG(scale)).start()(latent, level)
-    module.block_stream = counting
-    joined = Denoiser(module, *sides, guidance=CFG(scale), grouped=lambda asks: [asks]).start()(latent, level)
+    counted = RunningDiT(module, Execution(stream=counting, may_overwrite=True))
+    joined = Denoiser(counted, *sides, guidance=CFG(scale), grouped=lambda asks: [asks]).start()(latent, level)
     assert torch.equal(apart, joined)
     assert set(turns.values()) == {1}
 

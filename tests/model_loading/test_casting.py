@@ -16,6 +16,7 @@ from torch import Tensor
 from wan_director.common.errors import InvalidInputError
 from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.build import load_dit, load_text_encoder, load_vae
@@ -31,7 +32,7 @@ from wan_director.weights.casting import CASTINGS, cast_matrix, is_cast
 from wan_director.weights.fp8 import FP8, FP8_STORED
 from wan_director.weights.int8 import INT8
 from wan_director.weights.layers import Linear
-from wan_director.weights.multiplication import use_fp8_compute
+from wan_director.weights.multiplication import allow_fp8, multiplication_of
 from wan_director.weights.stored import StoredWeight
 
 from .conftest import random_weights
@@ -168,14 +169,16 @@ def test_a_text_encoder_is_cast_too_and_a_vae_is_not(tmp_path) -> None:
 
 
 def test_fp8_compute_is_close_to_16_bit_and_can_be_switched_off(dit_file) -> None:
-    module = load_dit(dit_file, precision="fp8_compute", device="cpu").module
+    loaded = load_dit(dit_file, precision="fp8_compute", device="cpu")
     with torch.no_grad():
-        fp8 = module(inputs(torch.bfloat16)).float()
-        assert use_fp8_compute(module, False) == 2 * 12
-        stored = module(inputs(torch.bfloat16)).float()
-    scaled = load_dit(dit_file, precision="fp8_scaled", device="cpu").module
+        fp8 = loaded.module(inputs(torch.bfloat16), Execution(multiply="fp8")).float()
+        assert allow_fp8(loaded.module) == 2 * 12
+        stored = loaded.module(inputs(torch.bfloat16)).float()
+    scaled = load_dit(dit_file, precision="fp8_scaled", device="cpu")
+    assert multiplication_of(loaded.module, CASTINGS["fp8_compute"]) == "fp8"
+    assert multiplication_of(loaded.module, CASTINGS["fp8_scaled"]) == "dense"
     with torch.no_grad():
-        assert torch.equal(scaled(inputs(torch.bfloat16)).float(), stored)
+        assert torch.equal(scaled.module(inputs(torch.bfloat16)).float(), stored)
     # 3.7 % per product of Gaussian numbers, of which a residual stream keeps a part.
     assert 0 < (fp8 - stored).norm() / stored.norm() < 0.05
 
@@ -296,9 +299,9 @@ def test_layers_that_ask_for_16_bit_are_not_multiplied_in_fp8() -> None:
     holder = torch.nn.ModuleDict(
         {"blocks": torch.nn.ModuleDict({"0": torch.nn.ModuleDict({"ffn": torch.nn.Sequential(layer)})})}
     )
-    assert use_fp8_compute(holder, True) == 0
+    assert allow_fp8(holder) == 0
     layer.codec = FP8
-    assert use_fp8_compute(holder, True) == 1
+    assert allow_fp8(holder) == 1
 
 
 def test_nan_weights_are_refused(tmp_path, dit_file) -> None:

@@ -23,7 +23,7 @@ from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 from wan_director.weights import int8
 from wan_director.weights.layers import Embedding, Linear
-from wan_director.weights.multiplication import use_fp8_compute
+from wan_director.weights.multiplication import allow_fp8
 
 from ..weights.test_quant_arithmetic import LARGEST, hadamard
 from .conftest import random_weights
@@ -217,7 +217,7 @@ def test_header_metadata_gives_the_format_of_each_layer(tmp_path, weights, named
 def test_two_elements_of_the_marker_mean_16_bit_products(tmp_path, weights, elements: int, count: int) -> None:
     state, _ = old_comfy(weights, elements)
     module = load_dit(save(tmp_path, state), device="cpu").module
-    assert use_fp8_compute(module, True) == count
+    assert allow_fp8(module) == count
 
 
 def test_the_compute_dtype_is_that_of_the_16_bit_tensors(tmp_path, weights) -> None:
