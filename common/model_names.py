@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .places import Place
+
+Words = tuple[str | Place, ...]
+"""Pieces of a sentence, see `errors.WanDirectorError`."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelNames:
@@ -17,7 +22,7 @@ class ModelNames:
     """
 
     model: str = "this model"
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Words] = field(default_factory=dict)
     source: str | None = None
 
     @property
@@ -25,9 +30,9 @@ class ModelNames:
         """The model at the start of a sentence."""
         return "This model" if self == THIS_MODEL else self.model
 
-    def file(self, part: str, otherwise: str) -> str:
+    def file(self, part: str, otherwise: str) -> Words:
         """What to get of a part, or other words where no file is known."""
-        return self.files.get(part, otherwise)
+        return self.files.get(part, (otherwise,))
 
 
 THIS_MODEL = ModelNames()

@@ -79,6 +79,10 @@ class DiTConfig:
         """This transformer with more branches."""
         return replace(self, branches=(*self.branches, *added))
 
+    def without(self, kind: type) -> DiTConfig:
+        """This transformer without its branch of a kind."""
+        return replace(self, branches=tuple(branch for branch in self.branches if not isinstance(branch, kind)))
+
     def block_order(self, kinds: Iterable[type] | None = None) -> Iterator[BlockPlace]:
         """Every block in the order of a pass, each own block of a branch right after the trunk's that it follows.
 

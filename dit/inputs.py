@@ -156,9 +156,9 @@ def check_latent(config: DiTConfig, channels: int, names: ModelNames = THIS_MODE
     """
     if channels != config.out_channels:
         raise PairingError(
-            f"The latent has {channels} channels, but {names.model} works on {config.out_channels}. Make it with "
-            f"{names.file('vae', 'the VAE that belongs to it')}."
-        )
+            f"The latent has {channels} channels, but {names.model} works on {config.out_channels}. Make it with ",
+            *names.file("vae", "the VAE that belongs to it"), ".",
+        )  # fmt: skip
 
 
 def check_text(config: DiTConfig, width: int, names: ModelNames = THIS_MODEL) -> None:
@@ -170,8 +170,8 @@ def check_text(config: DiTConfig, width: int, names: ModelNames = THIS_MODEL) ->
     if width != config.text_dim:
         raise PairingError(
             f"The text embedding has the width {width}, but {names.model} needs {config.text_dim}. Encode the prompt "
-            f"with {names.file('text_encoder', 'the text encoder that belongs to it')}."
-        )
+            "with ", *names.file("text_encoder", "the text encoder that belongs to it"), ".",
+        )  # fmt: skip
 
 
 def check_branch(

@@ -10,9 +10,8 @@ from torch import nn
 
 from ..common.families import Family
 from ..common.shapes import LatentShape, VideoShape, latent_frames
-from ..dit.branches.branch import NO_STEERING
 from ..dit.config import DiTConfig
-from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking, pass_bytes, pass_shape
+from ..dit.footprint import BLOCKWISE, FP8, NO_STEERING, PLAIN, Unpacking, pass_bytes, pass_shape
 from ..memory.budget import FLOPS_PER_BYTE
 from ..memory.plan import Task, Way
 from ..memory.policy import block_bytes, streamed_blocks

@@ -74,8 +74,8 @@ class Clip(Branch[DiTConfig]):
             source = "" if names.source is None else f" of {names.source}"
             raise PairingError(
                 f"The CLIP vision features{source} have the width {width}, but {names.model} needs {self.dim}. Encode "
-                f"the image with {names.file('clip_vision', 'the CLIP vision encoder that belongs to it')}."
-            )
+                "the image with ", *names.file("clip_vision", "the CLIP vision encoder that belongs to it"), ".",
+            )  # fmt: skip
 
     def check(self, given: Sequence[ClipInput], latent: Tensor) -> None:
         """See `Branch.check`."""

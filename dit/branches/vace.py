@@ -47,8 +47,8 @@ class Vace(Branch[DiTConfig]):
     @classmethod
     def lacking(cls, names: ModelNames = THIS_MODEL) -> PairingError:
         """See `Branch.lacking`."""
-        model = names.file("vace", "a VACE model, or add a VACE module")
-        return PairingError(f"{names.subject} has no VACE blocks and cannot follow a control video. Choose {model}.")
+        found = f"{names.subject} has no VACE blocks and cannot follow a control video. Choose "
+        return PairingError(found, *names.file("vace", "a VACE model, or add a VACE module"), ".")
 
     def steered_layers(self, layers: int) -> tuple[int, ...]:
         """The blocks of a trunk of so many layers that its own steer: every (layers / blocks)-th, from the first on."""

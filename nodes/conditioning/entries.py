@@ -15,21 +15,17 @@ from torch import Tensor
 
 from ...common.checking import kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
-from ...dit.branches.branch import Branch
-from ...dit.branches.clip import Clip
-from ...dit.branches.vace import Vace
 from ...dit.conditioning.clip_image import ClipImage
 from ...dit.conditioning.text import pad_text
-from ...dit.config import DiTConfig
 from ...dit.inputs import Conditioning
 from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
 from ..models import TEXT_TAG, VAE_TAG, WanModel
 from ..sockets import video_samples
-from .clip_image import clip_features
+from .clip_image import clip_features, clip_width
 from .keyframes import given_latent, keyframe_item
 from .keys import check_keys
-from .vace import control_frames, vace_items
+from .vace import control_width, vace_items
 from .weights import weighted
 
 Side = Literal["positive", "negative"]
@@ -102,7 +98,7 @@ def _prompt(
         latent_channels=samples.shape[1],
         text_width=embedding.shape[-1],
         has_image=given is not None,
-        steering=_widths(clip, values),
+        steering={**control_width(values), **clip_width(clip)},
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
     clip_image = () if clip is None else (ClipImage(clip.float()),)
@@ -114,16 +110,6 @@ def _prompt(
                 "all, or one for each."
             )
     return Conditioning(_text(model, embedding, side), (*keyframes, *clip_image, *vace_items(model, values, samples)))
-
-
-def _widths(clip: Tensor | None, values: dict[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
-    """What steers branches of the model, see `check_inputs`."""
-    widths: dict[type[Branch[DiTConfig]], int | None] = {}
-    if control_frames(values):
-        widths[Vace] = None
-    if clip is not None:
-        widths[Clip] = clip.shape[-1]
-    return widths
 
 
 def _text(model: WanModel, embedding: Tensor, side: Side) -> Tensor:

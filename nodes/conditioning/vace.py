@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ...common.checking import kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
+from ...dit.branches.branch import Branch
 from ...dit.branches.vace import Vace, check_control
 from ...dit.conditioning.vace import VaceControl
+from ...dit.config import DiTConfig
 from ..models import WanModel
 from ..sockets import made_by
 
@@ -58,6 +60,11 @@ def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tupl
         mask = mask.expand(len(control), -1, -1, -1, -1)
         items.append(VaceControl(torch.cat([*parts, mask], dim=1), float(strengths[index])))
     return tuple(items)
+
+
+def control_width(values: dict[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
+    """The control videos among the values of an entry as what steers a model, see `check_inputs`; errors as below."""
+    return {Vace: None} if control_frames(values) else {}
 
 
 def control_frames(values: dict[str, Any]) -> list[Tensor]:

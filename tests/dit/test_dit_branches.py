@@ -26,8 +26,9 @@ from wan_director.dit.footprint import block_weights, other_weights
 from wan_director.dit.inputs import Conditioning, Cut, DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.engine.tasks import sampling_task
-from wan_director.model_loading.build import load_dit
+from wan_director.model_loading.build import load
 from wan_director.model_loading.footprint import bytes_before_download, model_bytes
+from wan_director.model_loading.kinds import DIT
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
 
@@ -173,7 +174,7 @@ def test_it_is_recognised_titled_and_loaded_from_its_tensors(with_camera, camera
     assert spec.config == CAMERA
     assert spec.title == "a Wan 2.1 Camera model of another size"
     inputs = steered(make_inputs(T2V))
-    loaded = load_dit(camera_file, precision="fp32")
+    loaded = load(DIT, camera_file, precision="fp32")
     assert torch.equal(loaded.module(inputs), build(CAMERA)(inputs))
 
 
