@@ -35,7 +35,7 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS, NESTING, EXECUTE_LINES = 400, 60, 8, 3, 
 FOLDER_FILES = 15
 FAN_OUT = 15
 MANY_IMPORTS = {
-    "engine/sample.py": 29,
+    "engine/sample.py": 28,
     "engine/stage.py": 16,
     "engine/tasks.py": 18,
     "nodes/headless/plan_files.py": 18,
