@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from wan_director.common.errors import MissingPackageError
 from wan_director.common.shapes import VideoShape, latent_frames
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Config, UMT5Encoder
@@ -86,7 +87,8 @@ def dit(config: DiTConfig, video: VideoShape, place: Place) -> Contest:
         text = place.randn(1, config.text_tokens, config.text_dim)
         timestep = torch.full((1,), 500.0)
     inputs = DitInputs(latent=latent, timestep=timestep, text=text)
-    return Contest(lambda: ours(inputs), lambda: peer(latent, timestep, text, return_dict=False))
+    execution = Execution(may_overwrite=True)
+    return Contest(lambda: ours(inputs, execution), lambda: peer(latent, timestep, text, return_dict=False))
 
 
 def vae_decode(video: VideoShape, place: Place) -> Contest:

@@ -22,9 +22,11 @@ from torch import nn
 from wan_director.common.errors import WanDirectorError
 from wan_director.common.log import logger
 from wan_director.common.shapes import VideoShape, latent_frames
-from wan_director.dit.config import PRESETS, DiTConfig
+from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
+from wan_director.dit.presets import PRESETS
 from wan_director.memory.backend import make_backend
 from wan_director.memory.policy import BlockSwap, block_bytes, swapped_blocks
 from wan_director.memory.residency import Weights
@@ -138,13 +140,13 @@ def _time_passes(
     try:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        with policy.streaming(module.streamed_blocks, device, slabs) as module.block_stream:
-            module(inputs)
-            seconds, velocity = _timed(lambda: module(inputs), device)
+        with policy.streaming(module.streamed_blocks, device, slabs) as stream:
+            execution = Execution(stream=stream, may_overwrite=True)
+            module(inputs, execution)
+            seconds, velocity = _timed(lambda: module(inputs, execution), device)
         peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
         return seconds, peak, velocity.cpu()
     finally:
-        module.block_stream = iter
         weights.unload()
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..common.errors import InvalidInputError, MissingPackageError
 
@@ -61,29 +59,6 @@ def resolve_attention(name: str) -> Attention:
     if name not in ATTENTION:
         raise InvalidInputError(f"Attention '{name}' is unknown. Choose one of {', '.join(ATTENTION)}.")
     return ATTENTION[name]()
-
-
-def uses_only(model: nn.Module, kernel: Attention) -> bool:
-    """Whether every layer of a model that attends does so with this kernel."""
-    return all(layer.attention is kernel for layer in _attending(model))
-
-
-@contextmanager
-def using_attention(model: nn.Module, kernel: Attention) -> Iterator[None]:
-    """A model whose layers all attend with another kernel, for the time of the context."""
-    kernels = [(layer, layer.attention) for layer in _attending(model)]
-    try:
-        for layer, _ in kernels:
-            layer.attention = kernel
-        yield
-    finally:
-        for layer, own in kernels:
-            layer.attention = own
-
-
-def _attending(model: nn.Module) -> list[Any]:
-    """The layers with a kernel of their own, which they keep under the name `attention`."""
-    return [layer for layer in model.modules() if hasattr(layer, "attention")]
 
 
 def _missing(module: str) -> MissingPackageError:

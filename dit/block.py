@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
-from typing import NamedTuple
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
-from .attention import Attention
+from ..weights.multiplication import MatrixSequence, multiply
 from .config import DiTConfig
+from .context import Context
+from .execution import Execution
 from .layers import RMSNorm, add, add_gated, affine_norm, modulated_norm
 from .rope import rotate
 from .tokens import matrix_run, rows_run, update_tokens
 
 
-class Context(NamedTuple):
-    """What every block of one forward pass sees beside the tokens.
-
-    text [B, text_tokens, D] and image [B, clip tokens, D] or None are in the compute dtype;
-    modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
-    number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places.
-    """
-
-    modulation: Tensor
-    rope: Tensor
-    text: Tensor
-    image: Tensor | None
-
-
 class SelfAttention(nn.Module):
     """Every token of the video looks at every other."""
 
-    def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> None:
+    def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
         super().__init__()
         dim = config.dim
         self.heads = config.heads
-        self.attention = attention
         self.q = operations.Linear(dim, dim)
         self.k = operations.Linear(dim, dim)
         self.v = operations.Linear(dim, dim)
@@ -46,109 +32,106 @@ class SelfAttention(nn.Module):
         self.norm_q = RMSNorm(dim, config.eps)
         self.norm_k = RMSNorm(dim, config.eps)
 
-    def forward(self, x: Tensor, rope: Tensor) -> Tensor:
-        """x [B, L, D] -> [B, L, D]; with autograd off, x is overwritten."""
-        q = self._rotated(self.norm_q, self.q(x), rope)
-        k = self._rotated(self.norm_k, self.k(x), rope)
-        v = update_tokens(self.v, x, run=matrix_run(x))
-        out = self.attention(*(part.unflatten(-1, (self.heads, -1)) for part in (q, k, v))).flatten(2)
+    def forward(self, x: Tensor, rope: Tensor, execution: Execution) -> Tensor:
+        """x [B, L, D], which may be overwritten if the execution says so -> [B, L, D]."""
+        q = self._rotated(self.norm_q, multiply(self.q, x, execution.multiply), rope, execution)
+        k = self._rotated(self.norm_k, multiply(self.k, x, execution.multiply), rope, execution)
+        v = _multiply_tokens(self.v, x, execution)
+        heads = (rearrange(part, "B L (N D) -> B L N D", N=self.heads) for part in (q, k, v))
+        out = execution.attention(*heads).flatten(2)
         del q, k, v
-        return update_tokens(self.o, out, run=matrix_run(out))
+        return _multiply_tokens(self.o, out, execution)
 
-    def _rotated(self, norm: RMSNorm, x: Tensor, rope: Tensor) -> Tensor:
+    def _rotated(self, norm: RMSNorm, x: Tensor, rope: Tensor, execution: Execution) -> Tensor:
         def normed_and_rotated(x: Tensor, rope: Tensor) -> Tensor:
-            heads = norm(x).unflatten(-1, (self.heads, -1))  # [B, L, N, head_dim], float32
+            heads = rearrange(norm(x), "B L (N D) -> B L N D", N=self.heads)  # float32
             return rotate(heads, rope).flatten(2).to(x.dtype)
 
-        return update_tokens(normed_and_rotated, x, rope, run=rows_run(x))
+        return update_tokens(normed_and_rotated, x, rope, run=rows_run(x), may_overwrite=execution.may_overwrite)
 
 
 class CrossAttention(nn.Module):
-    """Every token of the video looks at the prompt and, in models with a CLIP branch, at the image."""
+    """Every token of the video looks at the prompt and, in models with a branch that gives any, at picture tokens."""
 
-    def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> None:
+    def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
         super().__init__()
         dim = config.dim
         self.heads = config.heads
-        self.attention = attention
         self.q = operations.Linear(dim, dim)
         self.k = operations.Linear(dim, dim)
         self.v = operations.Linear(dim, dim)
         self.o = operations.Linear(dim, dim)
         self.norm_q = RMSNorm(dim, config.eps)
         self.norm_k = RMSNorm(dim, config.eps)
-        if config.clip_dim is not None:
+        if config.image_tokens:
             self.k_img = operations.Linear(dim, dim)
             self.v_img = operations.Linear(dim, dim)
             self.norm_k_img = RMSNorm(dim, config.eps)
 
-    def forward(self, x: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, text: Tensor, image: Tensor | None, execution: Execution) -> Tensor:
         """x [B, L, D], text and image [B, tokens, D] -> [B, L, D]."""
-        q = self._normed(self.norm_q, self.q(x))
-        out = self.attention(q, self._normed(self.norm_k, self.k(text)), self._heads(self.v(text)))
+
+        def normed(layer: nn.Module, norm: RMSNorm, shown: Tensor) -> Tensor:
+            return self._normed(norm, multiply(layer, shown, execution.multiply), execution)
+
+        def plain(layer: nn.Module, shown: Tensor) -> Tensor:
+            return self._heads(multiply(layer, shown, execution.multiply))
+
+        q = normed(self.q, self.norm_q, x)
+        out = execution.attention(q, normed(self.k, self.norm_k, text), plain(self.v, text))
         if image is not None:
-            k_img = self._normed(self.norm_k_img, self.k_img(image))
-            out = add(out, self.attention(q, k_img, self._heads(self.v_img(image))))
+            k_img = normed(self.k_img, self.norm_k_img, image)
+            seen = execution.attention(q, k_img, plain(self.v_img, image))
+            out = add(out, seen, may_overwrite=execution.may_overwrite)
+            del seen
         del q
         out = out.flatten(2)
-        return update_tokens(self.o, out, run=matrix_run(out))
+        return _multiply_tokens(self.o, out, execution)
 
-    def _normed(self, norm: RMSNorm, x: Tensor) -> Tensor:
-        return self._heads(update_tokens(lambda rows: norm(rows).to(rows.dtype), x, run=rows_run(x)))
+    def _normed(self, norm: RMSNorm, x: Tensor, execution: Execution) -> Tensor:
+        def normed(rows: Tensor) -> Tensor:
+            return norm(rows).to(rows.dtype)
+
+        return self._heads(update_tokens(normed, x, run=rows_run(x), may_overwrite=execution.may_overwrite))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1))  # [B, L, N, head_dim]
+        return rearrange(x, "B L (N D) -> B L N D", N=self.heads)
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention and feed-forward, the first and last scaled and gated by the timestep.
+    """Self-attention, cross-attention and feed-forward, the first and last scaled and gated by the timestep."""
 
-    `feed_forward_run`: tokens that the feed-forward layers take at a time, 0 for the usual number.
-    """
-
-    def __init__(self, config: DiTConfig, operations: ModuleType, attention: Attention) -> None:
+    def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
         super().__init__()
         dim = config.dim
         self.eps = config.eps
-        self.feed_forward_run = 0
-        self.self_attn = SelfAttention(config, operations, attention)
+        self.self_attn = SelfAttention(config, operations)
         self.norm3 = operations.LayerNorm(dim, eps=config.eps)
-        self.cross_attn = CrossAttention(config, operations, attention)
-        self.ffn = nn.Sequential(
+        self.cross_attn = CrossAttention(config, operations)
+        self.ffn = MatrixSequence(
             operations.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), operations.Linear(config.ffn_dim, dim)
         )
         self.modulation = nn.Parameter(scaled_normal(1, 6, dim, width=dim))
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """x [B, L, D] -> [B, L, D] in x's dtype; matrices are multiplied in the dtype of `context.text`.
+    def forward(self, x: Tensor, context: Context, execution: Execution) -> Tensor:
+        """x [B, L, D], which may be overwritten if the execution says so -> [B, L, D] in x's dtype.
 
-        With autograd off, x is overwritten.
+        Matrices are multiplied in the dtype of `context.text`.
         """
-        dtype = context.text.dtype
+        dtype, may_overwrite = context.text.dtype, execution.may_overwrite
         modulation = self.modulation.float() + context.modulation
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.unbind(2)  # each [B, G, D]
 
         y = modulated_norm(x, scale_1, shift_1, self.eps).to(dtype)
-        x = add_gated(x, self.self_attn(y, context.rope), gate_1)
+        x = add_gated(x, self.self_attn(y, context.rope, execution), gate_1, may_overwrite=may_overwrite)
         y = affine_norm(x, self.norm3).to(dtype)
-        x = add(x, self.cross_attn(y, context.text, context.image))
+        x = add(x, self.cross_attn(y, context.text, context.image, execution), may_overwrite=may_overwrite)
         y = modulated_norm(x, scale_2, shift_2, self.eps).to(dtype)
-        run = self.feed_forward_run or matrix_run(y)
-        return add_gated(x, update_tokens(self.ffn, y, run=run), gate_2)
+        y = _multiply_tokens(self.ffn, y, execution, run=execution.feed_forward_run)
+        return add_gated(x, y, gate_2, may_overwrite=may_overwrite)
 
 
-@contextmanager
-def feeding_forward(model: nn.Module, run: int) -> Iterator[None]:
-    """A model whose blocks' feed-forward layers take `run` tokens at a time, for the time of the context.
-
-    What lies between those layers is several times as wide as the tokens; shorter runs keep it small. 0: the usual run.
-    """
-    blocks = [block for block in model.modules() if isinstance(block, Block)]
-    usual = [block.feed_forward_run for block in blocks]
-    try:
-        for block in blocks:
-            block.feed_forward_run = run
-        yield
-    finally:
-        for block, own in zip(blocks, usual):
-            block.feed_forward_run = own
+def _multiply_tokens(layer: nn.Module, x: Tensor, execution: Execution, *, run: int = 0) -> Tensor:
+    """x [B, L, D], which may be overwritten if the execution says so -> [B, L, D]; `run` tokens at a time, if given."""
+    multiplied = partial(multiply, layer, how=execution.multiply)
+    return update_tokens(multiplied, x, run=run or matrix_run(x), may_overwrite=execution.may_overwrite)

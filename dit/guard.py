@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..common.errors import NumericalError
 
@@ -15,26 +12,17 @@ class NonFiniteError(NumericalError):
     """The first block gave NaN or infinity, so the video would be black."""
 
 
-def watch_first_block(block: nn.Module, on_sound: Callable[[], None]) -> Any:
-    """Looks once at what `block` gives [B, L, D], with one sum, in its next call; one wait for the device.
+def check_finite(tokens: Tensor) -> None:
+    """Looks at the first numbers that a run has made, with one sum; one wait for the device.
 
-    `on_sound` is called when all of it is finite.
-
-    Returns:
-        A handle whose `remove()` ends the watch; it ends by itself after the call.
+    Args:
+        tokens: [B, L, D], what the first block gives.
 
     Raises:
-        NonFiniteError: in that call, when something is not.
+        NonFiniteError: some of it is not finite.
     """
-
-    def look(_block: nn.Module, _inputs: tuple, tokens: Tensor) -> None:
-        handle.remove()
-        if not bool(tokens.sum(dtype=torch.float32).isfinite()):
-            raise NonFiniteError(
-                "The first block of the model gave values that are NaN or infinite, where only finite ones make a "
-                "picture. Choose precision bf16 or fp32 and attention 'sdpa', and check the model file."
-            )
-        on_sound()
-
-    handle = block.register_forward_hook(look)
-    return handle
+    if not bool(tokens.sum(dtype=torch.float32).isfinite()):
+        raise NonFiniteError(
+            "The first block of the model gave values that are NaN or infinite, where only finite ones make a "
+            "picture. Choose precision bf16 or fp32 and attention 'sdpa', and check the model file."
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 # Elements of one run of element-wise work. On the CPU a float32 run then stays in the cache (2.4 times faster than
@@ -16,19 +15,19 @@ MATRIX_RUN = 8192
 """Matrices are multiplied with at least this many tokens at a time, and at most about four times per call."""
 
 
-def update_tokens(function: Callable[..., Tensor], x: Tensor, *others: Tensor, run: int) -> Tensor:
+def update_tokens(function: Callable[..., Tensor], x: Tensor, *others: Tensor, run: int, may_overwrite: bool) -> Tensor:
     """function(x, *others) of work that treats every token by itself.
 
-    With autograd off, x is overwritten with the result, `run` tokens at a time.
+    Where that is allowed, x is overwritten with the result, `run` tokens at a time.
 
     Args:
         function: gives a tensor of x's shape and dtype.
-        x: [B, L, ...]; the caller gives it away.
+        x: [B, L, ...]; if it may be overwritten, the caller gives it away.
         others: [B or 1, L, ...], cut into the same runs.
         run: tokens at a time, see `rows_run` and `matrix_run`.
     """
     length = x.shape[1]
-    if torch.is_grad_enabled() or length <= run:
+    if not may_overwrite or length <= run:
         return function(x, *others)
     for start in range(0, length, run):
         part = slice(start, start + run)

@@ -7,13 +7,15 @@ from functools import partial
 from torch import Tensor
 
 from ..common.empty_tensors import empty
-from ..memory.policy import streaming_in
+from ..memory.policy import streamed_blocks
 from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
 from ..text_encoder.encode import MAX_TOKENS, PromptTokens, encode_tokens, tokenize_weighted_prompt
-from .memory import AUTOMATIC, MemorySettings, check_for_cpu, tell
-from .models import PlacedModel
+from ..weights.casting import CASTINGS
+from ..weights.multiplication import multiplication_of
+from .loaded import PlacedModel
+from .memory import AUTOMATIC, Job, MemorySettings, check_for_cpu, tell
 from .runtime import Work
-from .tasks import Job, clip_task, text_task
+from .tasks import clip_task, text_task
 
 
 def embed_prompt(encoder: PlacedModel, prompt: str | PromptTokens, memory: MemorySettings = AUTOMATIC) -> Tensor:
@@ -55,18 +57,19 @@ def embed_picture(encoder: PlacedModel, image: Tensor, *, crop: bool = True) -> 
 
 def _embed_prompt(encoder: PlacedModel, prompt: PromptTokens, job: Job) -> Tensor:
     residence, runtime, memory = encoder.residence, encoder.runtime, job.memory
+    how = multiplication_of(residence.module, CASTINGS.get(encoder.recipe.precision))
     if memory.text_encoder == "cpu":
         residence.unload()
-        return encode_tokens(residence.module, prompt)
+        return encode_tokens(residence.module, prompt, how=how)
     advice = ("computed on the CPU: choose text_encoder 'cpu'",)
     choice = memory.choose(job.task, residence.device, lambda _limit: advice, runtime)
     policy = memory.policy(choice)
     tell(choice)
     with (
         residence.loaded(choice.way.working_bytes, policy) as module,
-        streaming_in(module, policy, residence.device, residence.slabs),
+        policy.streaming(streamed_blocks(module), residence.device, residence.slabs) as stream,
     ):
-        return encode_tokens(module, prompt).cpu()
+        return encode_tokens(module, prompt, stream=stream, how=how).cpu()
 
 
 def _embed_picture(encoder: PlacedModel, image: Tensor, crop: bool) -> ClipVisionOutput:

@@ -1,27 +1,112 @@
-"""The models in memory, each loaded once for as long as someone holds it."""
+"""The weights of any part of a video model in memory, each read once; or their outline, where a run is planned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-Loaded = TypeVar("Loaded")
+import torch
+from torch import nn
+
+from ..model_loading import build
+from ..model_loading.branch_module import add_module
+from ..model_loading.footprint import ModelBytes
+from ..model_loading.kinds import DIT, MODEL_KINDS, TEXT_ENCODER, VACE_MODULE
+from ..model_loading.outline import outline
+from ..model_loading.spec import ModelSpec
+from ..text_encoder.encode import MAX_TOKENS
+from ..text_encoder.tokenizer import Tokenizer
+from .recipe import ModelRecipe
+from .runtime import Residence, Runtime, Work
+from .tasks import bytes_of
 
 
-class LoadedModels:
-    """Models by what they were loaded from. Who uses one holds it; what nobody holds is forgotten, with its weights."""
+@dataclass(frozen=True, eq=False)
+class PlacedModel:
+    """The weights of a model file in memory, and the runtime that looks after them.
+
+    Attributes:
+        recipe: which weights they are.
+        spec: what the file holds.
+        dtype: to compute in.
+        weights: what they take, without LoRAs.
+        residence: where they live.
+        runtime: what it runs on.
+        tokenizer: of a text encoder.
+    """
+
+    recipe: ModelRecipe
+    spec: ModelSpec
+    dtype: torch.dtype
+    weights: ModelBytes
+    residence: Residence
+    runtime: Runtime
+    tokenizer: Tokenizer | None = None
+
+    @property
+    def file(self) -> str:
+        """The file's name, for messages."""
+        return self.spec.path.name
+
+
+def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
+    """The weights of any part of a video model; the same object while it is in use and the files are unchanged.
+
+    Raises:
+        MissingFileError, CheckpointError: see `model_loading.build`.
+    """
+    reading = Work(lambda: _load(recipe, runtime), lambda: _outline(recipe, runtime))
+    return runtime.models.once(recipe.key(), lambda: runtime.perform(reading))
+
+
+def _load(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
+    device = runtime.device(recipe.kind, recipe.device)
+    loaded = _loaded(recipe, device, _reporter(recipe.path, runtime))
+    weights = bytes_of(loaded.module, loaded.dtype)._replace(fp32_residual=recipe.fp32_residual)
+    residence = runtime.residence(loaded.module, device)
+    return PlacedModel(recipe.weights, loaded.spec, loaded.dtype, weights, residence, runtime, loaded.tokenizer)
+
+
+def _outline(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
+    """The model as its header tells, or what is known of a published file; without weights."""
+    device = runtime.device(recipe.kind, recipe.device)
+    spec, dtype, weights = outline(recipe.path, MODEL_KINDS[recipe.kind], recipe.precision, device, recipe.vace_module)
+    weights = weights._replace(fp32_residual=recipe.fp32_residual)
+    tokenizer = _FullPrompts() if recipe.kind == TEXT_ENCODER.name else None
+    return PlacedModel(recipe.weights, spec, dtype, weights, runtime.residence(nn.Module(), device), runtime, tokenizer)
+
+
+class _FullPrompts(Tokenizer):
+    """Stands in for a vocabulary that is not read: every text is as long as the model reads."""
 
     def __init__(self) -> None:
-        self._models: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+        self.end_id = 1
 
-    def __iter__(self) -> Iterator[Hashable]:
-        """The keys of the models that someone holds."""
-        return iter(list(self._models))
+    def encode(self, text: str) -> list[int]:
+        return [0] * MAX_TOKENS + [self.end_id]
 
-    def once(self, key: Hashable, load: Callable[[], Loaded]) -> Loaded:
-        """The model of this key that is in memory, or else what `load` gives."""
-        found = self._models.get(key)
-        if found is None:
-            found = self._models[key] = load()
-        return found
+
+def _reporter(path: Path, runtime: Runtime) -> Callable[[int, int], None]:
+    """Shows how far a file is read, and stops when asked to."""
+    progress = None
+
+    def on_tensor(done: int, total: int) -> None:
+        nonlocal progress
+        progress = progress or runtime.progress(total, f"loading {path.name}")
+        runtime.check_interrupt()
+        progress.update(done)
+
+    return on_tensor
+
+
+def _loaded(
+    recipe: ModelRecipe, device: torch.device, on_tensor: Callable[[int, int], None]
+) -> build.Loaded[Any, Any, Any]:
+    options = {"precision": recipe.precision, "device": device, "on_tensor": on_tensor}
+    if recipe.kind != DIT.name:
+        return build.load(MODEL_KINDS[recipe.kind], recipe.path, **options)
+    loaded = build.load(DIT, recipe.path, fp32_residual=recipe.fp32_residual, **options)
+    module = recipe.vace_module
+    return loaded if module is None else add_module(loaded, module, VACE_MODULE, precision=recipe.precision)

@@ -16,9 +16,7 @@ from ..common.printable import printable_name
 from ..memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
 from ..memory.residency import Weights
 from ..memory.slabs import Slabs
-from ..model_loading.key_maps.layouts import Kind
-from .loaded import LoadedModels
-from .runtime import Work
+from .runtime import LoadedModels, Work
 
 M = TypeVar("M", bound=nn.Module)
 Result = TypeVar("Result")
@@ -57,7 +55,7 @@ class LocalRuntime:
         if self.interrupted:
             raise Interrupted
 
-    def device(self, kind: Kind, choice: str = "auto") -> torch.device:
+    def device(self, kind: str, choice: str = "auto") -> torch.device:
         return _find_device(self.device_name, choice)
 
     def check_device(self) -> None:

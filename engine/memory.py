@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
 from ..common.errors import InvalidInputError, OutOfMemory
 from ..common.log import logger
+from ..common.shapes import VideoShape
 from ..memory.budget import GB, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
 from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, plan, smallest, swap_exactly
 from ..memory.policy import RESIDENT, BlockSwap, MemoryPolicy
+from ..model_loading.footprint import ModelBytes
+from ..model_loading.spec import ModelSpec
+from .recipe import ModelRecipe
 
 Placement = Literal["auto", "cpu"]
 
@@ -95,6 +99,48 @@ class MemorySettings:
 
 AUTOMATIC = MemorySettings()
 """What holds without a memory node: all but 1 GB of the device, as few swapped blocks as fit."""
+
+
+JobKind = Literal["text", "clip", "encode", "sample", "decode"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A model, and what a stage of a run wants of it.
+
+    Attributes:
+        kind: of stage.
+        recipe: of the model.
+        spec: what its file holds.
+        weights: what it takes, with its LoRAs.
+        memory: how much of the device it may take.
+        make_task: what there is to do with such weights for a video of such a size.
+        video: that is made or looked at; None where the stage does not depend on it.
+        passes: of the model in a step, one for each prompt.
+        is_on_cpu: whether it leaves the device to others.
+    """
+
+    kind: JobKind
+    recipe: ModelRecipe
+    spec: ModelSpec[Any]
+    weights: ModelBytes
+    memory: MemorySettings
+    make_task: Callable[[ModelBytes, VideoShape], Task]
+    video: VideoShape | None = None
+    passes: int = 1
+    is_on_cpu: bool = False
+
+    @property
+    def task(self) -> Task:
+        """What there is to do."""
+        return self.task_of(self.video or _NO_VIDEO)
+
+    def task_of(self, video: VideoShape) -> Task:
+        """What there would be to do for another video."""
+        return self.make_task(self.weights, video)
+
+
+_NO_VIDEO = VideoShape(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)

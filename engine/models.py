@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from ..dit.adapters import AppliedAdapter, ParameterShapes
-from ..model_loading import build
-from ..model_loading.footprint import ModelBytes
-from ..model_loading.outline import outline
+from ..dit.attention import resolve_attention
+from ..dit.execution import Execution
 from ..model_loading.pairing import check_experts
 from ..model_loading.spec import ModelSpec
-from ..model_loading.vace_module import add_vace_module
-from ..text_encoder.encode import MAX_TOKENS
-from ..text_encoder.tokenizer import Tokenizer
+from ..weights.casting import CASTINGS
+from ..weights.multiplication import multiplication_of
+from .loaded import PlacedModel, place
 from .loras import apply_lora, holds_loras_for_two, unread_lora
 from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
 from .runtime import Residence, Runtime, Work
-from .tasks import bytes_of
-
-
-@dataclass(frozen=True, eq=False)
-class PlacedModel:
-    """The weights of a model file in memory, and the runtime that looks after them.
-
-    Attributes:
-        recipe: what it was loaded by, without LoRAs.
-        spec: what the file holds.
-        dtype: to compute in.
-        weights: what they take, without LoRAs.
-        residence: where they live.
-        runtime: what it runs on.
-        tokenizer: of a text encoder.
-    """
-
-    recipe: ModelRecipe
-    spec: ModelSpec
-    dtype: torch.dtype
-    weights: ModelBytes
-    residence: Residence
-    runtime: Runtime
-    tokenizer: Tokenizer | None = None
-
-    @property
-    def file(self) -> str:
-        """The file's name, for messages."""
-        return self.spec.path.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +63,19 @@ class VideoModel:
         """The file's name, for messages."""
         return self.placed.file
 
+    @property
+    def execution(self) -> Execution:
+        """How its runs compute, which overwrite what they are done with; the weights may be shared with other ways.
+
+        Raises:
+            MissingPackageError: the attention kernel is not installed.
+        """
+        return Execution(
+            attention=resolve_attention(self.recipe.attention),
+            multiply=multiplication_of(self.residence.module, CASTINGS.get(self.recipe.precision)),
+            may_overwrite=True,
+        )
+
 
 class LowNoiseExpert(NamedTuple):
     """The model of the last steps; `cfg`: its own, if any; `high_steps`: how many the other makes, 0 as trained."""
@@ -111,9 +91,11 @@ def load_model(recipe: ModelRecipe, runtime: Runtime) -> VideoModel:
     Raises:
         MissingFileError, CheckpointError: see `model_loading.build`.
         InvalidInputError, PairingError: the LoRAs or the experts do not fit.
+        MissingPackageError: the attention kernel is not installed.
     """
+    resolve_attention(recipe.attention)
     placed = place(recipe, runtime)
-    model = VideoModel(placed, ParameterShapes.of(placed.residence.module), placed.recipe)
+    model = VideoModel(placed, ParameterShapes.of(placed.residence.module), recipe.alone)
     for lora in recipe.loras:
         model = with_lora(model, lora)
     low = recipe.low_noise
@@ -157,80 +139,6 @@ def with_low_noise(high: VideoModel, low: VideoModel, cfg: float | None = None, 
     return _joined(high, LowNoiseExpert(low, cfg, high_steps))
 
 
-def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
-    """The weights of any part of a video model; the same object while it is in use and the files are unchanged.
-
-    Raises:
-        MissingFileError, CheckpointError: see `model_loading.build`.
-    """
-    recipe = recipe.weights
-    reading = Work(lambda: _load(recipe, runtime), lambda: _outline(recipe, runtime))
-    return runtime.models.once(recipe.key(), lambda: runtime.perform(reading))
-
-
-def _load(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
-    device = runtime.device(recipe.kind, recipe.device)
-    loaded = _LOADERS[recipe.kind](recipe, device, _reporter(recipe.path, runtime))
-    weights = bytes_of(loaded.module, loaded.dtype)._replace(fp32_residual=recipe.fp32_residual)
-    residence = runtime.residence(loaded.module, device)
-    tokenizer = loaded.tokenizer if isinstance(loaded, build.LoadedTextEncoder) else None
-    return PlacedModel(recipe, loaded.spec, loaded.dtype, weights, residence, runtime, tokenizer)
-
-
-def _outline(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
-    """The model as its header tells, or what is known of a published file; without weights."""
-    device = runtime.device(recipe.kind, recipe.device)
-    spec, dtype, weights = outline(recipe.path, recipe.kind, recipe.precision, device, recipe.vace_module)
-    weights = weights._replace(fp32_residual=recipe.fp32_residual)
-    tokenizer = _FullPrompts() if recipe.kind == "text_encoder" else None
-    return PlacedModel(recipe, spec, dtype, weights, runtime.residence(nn.Module(), device), runtime, tokenizer)
-
-
-class _FullPrompts(Tokenizer):
-    """Stands in for a vocabulary that is not read: every text is as long as the model reads."""
-
-    def __init__(self) -> None:
-        self.end_id = 1
-
-    def encode(self, text: str) -> list[int]:
-        return [0] * MAX_TOKENS + [self.end_id]
-
-
 def _joined(high: VideoModel, low: LowNoiseExpert) -> VideoModel:
     second = LowNoiseRecipe(low.model.recipe, low.cfg, low.high_steps)
     return replace(high, low_noise=low, recipe=replace(high.recipe, low_noise=second))
-
-
-def _reporter(path: Path, runtime: Runtime) -> Callable[[int, int], None]:
-    """Shows how far a file is read, and stops when asked to."""
-    progress = None
-
-    def on_tensor(done: int, total: int) -> None:
-        nonlocal progress
-        progress = progress or runtime.progress(total, f"loading {path.name}")
-        runtime.check_interrupt()
-        progress.update(done)
-
-    return on_tensor
-
-
-def _transformer(recipe: ModelRecipe, device: torch.device, on_tensor: Callable[[int, int], None]) -> build.LoadedDiT:
-    options = {"precision": recipe.precision, "attention": recipe.attention}
-    loaded = build.load_dit(
-        recipe.path, fp32_residual=recipe.fp32_residual, device=device, on_tensor=on_tensor, **options
-    )
-    return loaded if recipe.vace_module is None else add_vace_module(loaded, recipe.vace_module, **options)
-
-
-_LOADERS: dict[str, Callable[..., Any]] = {
-    "dit": _transformer,
-    "vae": lambda recipe, device, on_tensor: build.load_vae(
-        recipe.path, precision=recipe.precision, device=device, on_tensor=on_tensor
-    ),
-    "text_encoder": lambda recipe, device, on_tensor: build.load_text_encoder(
-        recipe.path, precision=recipe.precision, device=device, on_tensor=on_tensor
-    ),
-    "clip_vision": lambda recipe, device, on_tensor: build.load_clip_vision(
-        recipe.path, precision=recipe.precision, device=device, on_tensor=on_tensor
-    ),
-}

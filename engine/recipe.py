@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..model_loading.build import model_key
-from ..model_loading.key_maps.layouts import Kind
-from ..model_loading.precision import Precision
+from ..model_loading.precision import Precision, kept_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class ModelRecipe:
     """
 
     path: Path
-    kind: Kind = "dit"
+    kind: str = "dit"
     precision: Precision = "auto"
     device: str = "auto"
     attention: str = "auto"
@@ -76,7 +75,13 @@ class ModelRecipe:
 
     @property
     def weights(self) -> ModelRecipe:
-        """The part of it that says which weights lie in memory."""
+        """The part of it that says which weights lie in memory; how a run computes with them is not among it."""
+        precision = kept_as(self.precision) if self.kind == "dit" else self.precision
+        return replace(self, precision=precision, attention="auto", loras=(), low_noise=None)
+
+    @property
+    def alone(self) -> ModelRecipe:
+        """The model without what is put onto it."""
         return replace(self, loras=(), low_noise=None)
 
     def key(self) -> Hashable:

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
-from ..model_loading.key_maps.layouts import Kind
-from .loaded import LoadedModels
-from .models import PlacedModel
+from .loaded import PlacedModel
+from .memory import Job
 from .recipe import ModelRecipe
-from .runtime import Work
-from .tasks import Job
+from .runtime import LoadedModels, Work
 
 M = TypeVar("M", bound=nn.Module)
 Result = TypeVar("Result")
@@ -33,7 +31,7 @@ class RecordingRuntime:
         placed: the models so far.
     """
 
-    def __init__(self, device: Callable[[Kind, str], torch.device]) -> None:
+    def __init__(self, device: Callable[[str, str], torch.device]) -> None:
         self.models = LoadedModels()
         self.jobs: list[Job] = []
         self.placed: list[ModelRecipe] = []
@@ -55,7 +53,7 @@ class RecordingRuntime:
     def check_interrupt(self) -> None:
         """It takes no time."""
 
-    def device(self, kind: Kind, choice: str = "auto") -> torch.device:
+    def device(self, kind: str, choice: str = "auto") -> torch.device:
         return self._device(kind, choice)
 
     def residence(self, module: M, device: torch.device) -> Nowhere[M]:

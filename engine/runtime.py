@@ -5,19 +5,19 @@ It is handed to every function of the engine; nothing is looked up. `local.Local
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 
+from ..dit.execution import OnBlock
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
-from ..model_loading.key_maps.layouts import Kind
-from .loaded import LoadedModels
-from .tasks import Job
+from .memory import Job
 
 M = TypeVar("M", bound=nn.Module)
 Module = TypeVar("Module", bound=nn.Module, covariant=True)
@@ -38,6 +38,24 @@ class Work(Generic[Result]):
     run: Callable[[], Result]
     outline: Callable[[], Result]
     jobs: tuple[Job, ...] = ()
+
+
+class LoadedModels:
+    """Models by what they were loaded from. Who uses one holds it; what nobody holds is forgotten, with its weights."""
+
+    def __init__(self) -> None:
+        self._models: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+
+    def __iter__(self) -> Iterator[Hashable]:
+        """The keys of the models that someone holds."""
+        return iter(list(self._models))
+
+    def once(self, key: Hashable, load: Callable[[], Result]) -> Result:
+        """The model of this key that is in memory, or else what `load` gives."""
+        found = self._models.get(key)
+        if found is None:
+            found = self._models[key] = load()
+        return found
 
 
 class Progress(Protocol):
@@ -112,8 +130,8 @@ class Runtime(Protocol):
         """Raises when the user asked to stop; called between blocks and frames."""
         ...
 
-    def device(self, kind: Kind, choice: str = "auto") -> torch.device:
-        """Where a part of a video model computes; choice: auto, cpu or gpu."""
+    def device(self, kind: str, choice: str = "auto") -> torch.device:
+        """Where a part of a video model (a name in `model_loading.kinds`) computes; choice: auto, cpu or gpu."""
         ...
 
     def residence(self, module: M, device: torch.device) -> Residence[M]:
@@ -133,6 +151,6 @@ class Runtime(Protocol):
         ...
 
 
-def interrupt_hook(runtime: Runtime) -> Callable[[int], None]:
+def interrupt_hook(runtime: Runtime) -> OnBlock:
     """A hook for the transformer's blocks that stops the run when the user asked to."""
-    return lambda _block: runtime.check_interrupt()
+    return lambda _block, _tokens: runtime.check_interrupt()

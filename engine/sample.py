@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple, cast
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from operator import or_
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..common.checking import check_number
-from ..common.empty_tensors import empty
 from ..common.families import Family
 from ..common.log import logger
 from ..common.shapes import VideoShape, check_bounds, check_frames, check_size, video_frames
 from ..dit.adapters import AppliedAdapter
-from ..dit.block import feeding_forward
-from ..dit.conditioning.vace import VaceControl
-from ..dit.experts import expert_boundary
 from ..dit.footprint import pass_shape
 from ..dit.inputs import Conditioning
-from ..dit.model import WanDiT
-from ..memory.plan import Choice, Task, smallest_bytes
-from ..model_loading.footprint import ModelBytes
+from ..dit.presets import expert_boundary
+from ..memory.plan import Choice, smallest_bytes
 from ..sampling.ask import Ask, Side
 from ..sampling.denoiser import Denoiser
 from ..sampling.experts import Expert, Handover
@@ -39,11 +35,11 @@ from ..sampling.step import NoiseLevel
 from ..sampling.validation import check_seed, find_choice
 from ..sampling.windows import longest_window
 from .experts import AtWork, Turns
-from .memory import AUTOMATIC, MemorySettings, tell
+from .memory import AUTOMATIC, Job, MemorySettings, tell
 from .models import VideoModel
 from .runtime import Work, interrupt_hook
 from .stage import Stage, Workload
-from .tasks import WHOLE_STEPS, Job, latent_shape, sampling_task, smaller_videos
+from .tasks import WHOLE_STEPS, latent_shape, sampling_task, smaller_videos
 
 POLICIES = WHOLE_STEPS
 """Of every run: the model sees the whole clip, and nothing is remembered between steps."""
@@ -152,10 +148,10 @@ def run_sampler(
     def run() -> Tensor:
         choices: dict[Expert, Choice] = {name: _choose(experts[name].model, job) for name, job in jobs.items()}
         device = model.residence.device
-        turns_of = _Run(experts, choices, sides, latent, schedule.steps, memory)
+        whole = _Run(experts, choices, sides, latent, schedule.steps, memory)
         progress = model.runtime.progress(schedule.steps, "sampling")
         state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
-        with Turns(expert_at, turns_of.turn) as turns:
+        with Turns(expert_at, whole.turn) as turns:
             if steps:
                 turns.begin_step(steps[0])
             for state in sample(turns, solver, schedule, start, given.to(device)):
@@ -165,7 +161,7 @@ def run_sampler(
                     turns.begin_step(steps[state.step])
             return state.latent.cpu()
 
-    return model.runtime.perform(Work(run, partial(empty, *latent.shape), tuple(jobs.values())))
+    return model.runtime.perform(Work(run, partial(torch.empty, latent.shape, device="meta"), tuple(jobs.values())))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,18 +186,18 @@ class _Run:
         tell(choice)
         frames = self.latent.shape[2]
         workload = Workload(_tokens(self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
-        with (
-            feeding_forward(model.residence.module, self.memory.feed_forward_run),
-            Stage(model, self.memory.policy(choice), workload, self.steps, step=step) as stage,
-        ):
+        execution = replace(
+            model.execution, feed_forward_run=self.memory.feed_forward_run, on_block=interrupt_hook(model.runtime)
+        )
+        policy = self.memory.policy(choice)
+        with Stage(model, policy, workload, self.steps, step=step, execution=execution) as stage:
             denoiser = Denoiser(
-                cast(WanDiT, stage.module),
+                stage,
                 self.sides["positive"].to(model.residence.device),
                 self.sides["negative"].to(model.residence.device),
                 guidance=guidance,
                 cache=POLICIES.cache,
                 windows=POLICIES.windows,
-                on_block=interrupt_hook(model.runtime),
                 grouped=stage.grouped,
                 around=stage.around,
                 name=name,
@@ -264,22 +260,9 @@ def _largest(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]
 def _job(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Job:
     """What a model has to do; `asked`: the prompt of each pass of a step."""
     weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
-    controls = [[item for item in prompt.items if isinstance(item, VaceControl)] for prompt in asked]
-    references = max((item.references for items in controls for item in items), default=0)
+    steering = reduce(or_, (prompt.steering() for prompt in asked))  # of each kind, the most
+    references = max(prompt.references for prompt in asked)
     family, config, batch = model.spec.family, model.spec.config, len(latent)
-
-    def task(weights: ModelBytes, video: VideoShape | None) -> Task:
-        assert video is not None
-        return sampling_task(
-            weights,
-            config,
-            batch,
-            latent_shape(family, video, references),
-            passes=len(asked),
-            controls=max(map(len, controls)),
-            run=memory.feed_forward_run,
-            policies=POLICIES,
-        )
 
     return Job(
         "sample",
@@ -287,7 +270,16 @@ def _job(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memor
         model.spec,
         weights._replace(fixed=weights.fixed + loras),
         memory,
-        task,
+        lambda weights, video: sampling_task(
+            weights,
+            config,
+            batch,
+            latent_shape(family, video, references),
+            passes=len(asked),
+            steering=steering,
+            run=memory.feed_forward_run,
+            policies=POLICIES,
+        ),
         _video(model, latent, references),
         len(asked),
     )
@@ -304,6 +296,7 @@ def _choose(model: VideoModel, job: Job) -> Choice:
     """How much of the model is to be on the device."""
 
     def what_fits(limit: int) -> Iterator[str]:
+        assert job.video is not None, "sampling makes one"
         multiple = model.spec.family.size_multiple
         return smaller_videos(job.video, multiple, lambda video: smallest_bytes(job.task_of(video)) <= limit)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
@@ -13,14 +14,16 @@ from ..common.log import logger
 from ..common.out_of_memory import free_unused, is_out_of_memory
 from ..common.shapes import video_frames
 from ..dit.adapters import adapted
-from ..dit.attention import sdpa_attention, uses_only, using_attention
-from ..dit.guard import NonFiniteError, watch_first_block
+from ..dit.attention import sdpa_attention
+from ..dit.execution import Execution
+from ..dit.guard import NonFiniteError, check_finite
+from ..dit.inputs import DitInputs
+from ..dit.model import Embedded
 from ..memory.budget import FLOPS_PER_BYTE
-from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks, streaming_in
+from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks
 from ..sampling.ask import Ask
 from ..sampling.denoiser import in_turn
 from ..sampling.step import NoiseLevel, Predict
-from ..weights.multiplication import multiplies_in_fp8, without_fp8_compute
 from .models import VideoModel
 
 Made = TypeVar("Made")
@@ -39,11 +42,11 @@ class Workload(NamedTuple):
 
 
 class Stage:
-    """Brings weights, adapters and swapped blocks to their places, and back at the end.
+    """Brings weights, adapters and swapped blocks to their places, and back at the end; in between it is the model.
 
-    Sampling asks the model through `around(predict)`. When that runs out of memory, more blocks are swapped and the
+    Sampling asks it through `around(predict)`. When that runs out of memory, more blocks are swapped and the
     same question is asked again: the answer does not depend on where the weights are. When the first block gives
-    values that are not finite, the kernels that do not compute exactly are switched off, one after the other.
+    values that are not finite, it is computed more exactly, one change after the other.
 
     Args:
         model: with its LoRAs.
@@ -51,10 +54,18 @@ class Stage:
         workload: of one pass.
         steps: of the run.
         step: with which this model begins.
+        execution: how to compute, to start with.
     """
 
     def __init__(
-        self, model: VideoModel, memory: MemoryPolicy, workload: Workload, steps: int, *, step: int = 0
+        self,
+        model: VideoModel,
+        memory: MemoryPolicy,
+        workload: Workload,
+        steps: int,
+        *,
+        step: int = 0,
+        execution: Execution,
     ) -> None:
         self.module = model.residence.module
         self.memory = memory
@@ -65,7 +76,8 @@ class Stage:
         self._stack = ExitStack()
         self._loras: Any = None
         self._is_sound = False
-        self._exact: list[_Switch] = []
+        self._execution = execution
+        self._arranged = execution
         self._may_join = workload.may_join
         self._joins = False
 
@@ -75,6 +87,18 @@ class Stage:
 
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
+
+    def embed(self, inputs: DitInputs) -> Embedded:
+        """See `WanDiT.embed`."""
+        return self.module.embed(inputs)
+
+    def trunk(self, passes: Sequence[Embedded]) -> list[Tensor]:
+        """See `WanDiT.trunk`; computed as the arrangement of this moment says."""
+        return self.module.trunk(passes, self._arranged)
+
+    def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
+        """See `WanDiT.unembed`."""
+        return self.module.unembed(tokens, embedded)
 
     def begin_step(self, index: int) -> None:
         """Tells the adapters which step comes, 0..steps - 1; weights that the host took away come back."""
@@ -131,17 +155,18 @@ class Stage:
             stack.enter_context(residence.loaded(self._workload.working_bytes, self.memory))
             self._loras = stack.enter_context(adapted(module, self._model.loras))
             self.begin_step(self._step)
-            for switch in self._exact:
-                stack.enter_context(switch.off(module))
-            if not self._is_sound:
-                stack.callback(watch_first_block(module.blocks[0], self._note_sound).remove)
             blocks = streamed_blocks(module)
             self._joins = self._may_join and self._copies_dominate(blocks)
-            stack.enter_context(streaming_in(module, self.memory, residence.device, residence.slabs))
+            stream = stack.enter_context(self.memory.streaming(blocks, residence.device, residence.slabs))
+            self._arranged = replace(self._execution, stream=stream, on_block=self._watch)
             return stack.pop_all()
 
-    def _note_sound(self) -> None:
-        self._is_sound = True
+    def _watch(self, index: int, tokens: Sequence[Tensor]) -> None:
+        """Looks once at what the first block gives, and passes on what it is told."""
+        if not self._is_sound and tokens:
+            check_finite(tokens[0])
+            self._is_sound = True
+        self._execution.on_block(index, tokens)
 
     def _take_less(self) -> None:
         """Chooses an arrangement with less of the model on the device.
@@ -165,21 +190,21 @@ class Stage:
         )  # fmt: skip
 
     def _compute_exactly(self) -> None:
-        """Switches off the next kernel that may be to blame.
+        """Goes without the next way of computing that may be to blame.
 
         Raises:
             NumericalError: none is left.
         """
         self._stack.close()
-        switch = next((one for one in _SWITCHES if one not in self._exact and one.is_on(self.module)), None)
-        if switch is None:
+        exact = more_exact(self._execution)
+        if exact is None:
             raise NumericalError(
                 f"The first block of {self._model.file} gave values that are NaN or infinite, with exact attention and "
                 "without fp8 compute too. Choose precision bf16 or fp32, and check that the model file and the text "
                 "embedding are complete."
             )
-        self._exact.append(switch)
-        logger.warning("The first block gave values that are NaN or infinite: this run goes on %s.", switch.then)
+        self._execution, how = exact
+        logger.warning("The first block gave values that are NaN or infinite: this run goes on %s.", how)
 
     def _copies_dominate(self, blocks: Sequence[nn.Module]) -> bool:
         sizes = block_bytes(blocks)
@@ -204,19 +229,10 @@ class Stage:
         )
 
 
-class _Switch(NamedTuple):
-    """A way of computing that is fast but not exact: whether a model uses it, how to do without, what follows."""
-
-    is_on: Callable[[nn.Module], bool]
-    off: Callable[[nn.Module], AbstractContextManager[None]]
-    then: str
-
-
-_SWITCHES = (
-    _Switch(
-        lambda module: not uses_only(module, sdpa_attention),
-        lambda module: using_attention(module, sdpa_attention),
-        "with attention 'sdpa'",
-    ),
-    _Switch(multiplies_in_fp8, without_fp8_compute, "without fp8 compute"),
-)
+def more_exact(execution: Execution) -> tuple[Execution, str] | None:
+    """The execution without the first thing in it that is fast but not exact, and what that is for people, if any."""
+    if execution.attention is not sdpa_attention:
+        return replace(execution, attention=sdpa_attention), "with attention 'sdpa'"
+    if execution.multiply == "fp8":
+        return replace(execution, multiply="dense"), "without fp8 compute"
+    return None

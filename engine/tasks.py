@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -12,13 +11,12 @@ from torch import nn
 from ..common.families import Family
 from ..common.shapes import LatentShape, VideoShape, latent_frames
 from ..dit.config import DiTConfig
-from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking, pass_bytes, pass_shape
+from ..dit.footprint import BLOCKWISE, FP8, NO_STEERING, PLAIN, Unpacking, pass_bytes, pass_shape
 from ..memory.budget import FLOPS_PER_BYTE
 from ..memory.plan import Task, Way
 from ..memory.policy import block_bytes, streamed_blocks
 from ..memory.tensors import held_tensors, size_bytes
 from ..model_loading.footprint import ModelBytes
-from ..model_loading.spec import ModelSpec
 from ..sampling.cache import NO_CACHE, Cache
 from ..sampling.windows import WHOLE_CLIP, Windows, longest_window
 from ..text_encoder import footprint as text_footprint
@@ -28,8 +26,6 @@ from ..vae3d.budget import decode_bytes, encode_bytes
 from ..vae3d.config import VAEConfig
 from ..vae3d.vae import STRIP_CHOICES
 from ..weights.layers import StoringLayer
-from .memory import MemorySettings
-from .recipe import ModelRecipe
 
 _STATE_LATENTS = 8
 """Latents in float32 that a run holds: the state, the noise, what the solver remembers, and two predictions."""
@@ -48,44 +44,6 @@ class StepPolicies(NamedTuple):
 
 
 WHOLE_STEPS = StepPolicies()
-
-JobKind = Literal["text", "clip", "encode", "sample", "decode"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """A model, and what a stage of a run wants of it.
-
-    Attributes:
-        kind: of stage.
-        recipe: of the model.
-        spec: what its file holds.
-        weights: what it takes, with its LoRAs.
-        memory: how much of the device it may take.
-        make_task: what there is to do with such weights for a video of such a size.
-        video: that is made or looked at; None where the stage does not depend on it.
-        passes: of the model in a step, one for each prompt.
-        is_on_cpu: whether it leaves the device to others.
-    """
-
-    kind: JobKind
-    recipe: ModelRecipe
-    spec: ModelSpec
-    weights: ModelBytes
-    memory: MemorySettings
-    make_task: Callable[[ModelBytes, VideoShape | None], Task]
-    video: VideoShape | None = None
-    passes: int = 1
-    is_on_cpu: bool = False
-
-    @property
-    def task(self) -> Task:
-        """What there is to do."""
-        return self.make_task(self.weights, self.video)
-
-    def task_of(self, video: VideoShape) -> Task:
-        """What there would be to do for another video."""
-        return self.make_task(self.weights, video)
 
 
 def bytes_of(module: nn.Module, dtype: torch.dtype) -> ModelBytes:
@@ -109,7 +67,7 @@ def text_task(weights: ModelBytes, config: UMT5Config, tokens: int = MAX_TOKENS)
 
 
 def clip_task(weights: ModelBytes) -> Task:
-    """Looking at a picture: 257 tokens, whose layers hold little beside the weights."""
+    """Looking at a picture, whose few tokens take little beside the weights."""
     return Task(
         "look at the picture", weights.total, (), (Way(1, weights.total // 20),), anonymous_bytes=weights.anonymous
     )
@@ -122,7 +80,7 @@ def sampling_task(
     latent: LatentShape,
     *,
     passes: int,
-    controls: int,
+    steering: Mapping[type, int] = NO_STEERING,
     run: int,
     policies: StepPolicies = WHOLE_STEPS,
 ) -> Task:
@@ -130,16 +88,16 @@ def sampling_task(
 
     Args:
         passes: questions of a step, see `guidance.most_asks`; each is a pass of the model in every window.
-        controls: control videos of VACE.
+        steering: by kind of branch, how many things steer it.
         run: tokens at a time in the feed-forward layers, 0 for the usual number.
         policies: what the model sees at once, and what is kept.
     """
     frames, height, width = latent[1:]
-    shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), controls)
+    shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), steering)
     windows = len(policies.windows.cuts(frames))
     flops = batch * config.block_flops(shape.length) * len(weights.blocks)
     buffer = shape.tokens * config.dim * (4 if weights.fp32_residual else weights.itemsize)
-    kept = _kept_bytes(config, batch, latent, passes, controls) + windows * policies.cache.kept_bytes(passes, buffer)
+    kept = _kept_bytes(config, batch, latent, passes, steering) + windows * policies.cache.kept_bytes(passes, buffer)
     # Where copies would take longer than computing, the passes can go together, for a buffer more.
     numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
     ways = tuple(
@@ -176,7 +134,7 @@ def decoding_task(weights: ModelBytes, config: VAEConfig, video: VideoShape, *, 
 
 
 def latent_shape(family: Family, video: VideoShape, references: int = 0) -> LatentShape:
-    """The latent of a video, with reference pictures of VACE before it."""
+    """The latent of a video, with reference pictures before it."""
     stride = family.spatial_stride
     frames = latent_frames(video.frames) + references
     return LatentShape(family.latent_channels, frames, video.height // stride, video.width // stride)
@@ -207,13 +165,13 @@ def _largest(numbers: Sequence[int], fits: Callable[[int], bool]) -> int | None:
     return numbers[low] if low >= 0 else None
 
 
-def _kept_bytes(config: DiTConfig, batch: int, latent: LatentShape, passes: int, controls: int) -> int:
+def _kept_bytes(config: DiTConfig, batch: int, latent: LatentShape, passes: int, steering: Mapping[type, int]) -> int:
     """Latents, and what steers the model."""
     _, frames, height, width = latent
     pixels = batch * frames * height * width
-    channels = _STATE_LATENTS * config.out_channels + passes * config.image_channels + controls * config.vace_channels
-    clip = 0 if config.clip_dim is None else 257 * config.clip_dim
-    return 4 * (pixels * channels + passes * (config.text_tokens * config.text_dim + clip))
+    channels = _STATE_LATENTS * config.out_channels + passes * config.image_channels
+    of_branches = sum(branch.input_bytes(pixels, passes, steering.get(type(branch), 0)) for branch in config.branches)
+    return 4 * (pixels * channels + passes * config.text_tokens * config.text_dim) + of_branches
 
 
 def _ways(count: Callable[..., int], weights: ModelBytes, config: VAEConfig, video: VideoShape) -> tuple[Way, ...]:

@@ -15,10 +15,10 @@ from ..common.shapes import VideoShape, latent_frames, video_frames
 from ..memory.plan import Task, smallest_bytes
 from ..vae3d.cudnn import warn_of_slow_conv3d
 from ..vae3d.vae import STRIP_CHOICES, TILES, CausalVAE
-from .memory import AUTOMATIC, MemorySettings, check_for_cpu
-from .models import PlacedModel
+from .loaded import PlacedModel
+from .memory import AUTOMATIC, Job, JobKind, MemorySettings, check_for_cpu
 from .runtime import Work
-from .tasks import Job, JobKind, decoding_task, encoding_task, smaller_videos
+from .tasks import decoding_task, encoding_task, smaller_videos
 
 
 def decode(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTOMATIC) -> Iterator[Tensor]:
@@ -164,10 +164,9 @@ def _at_work(vae: PlacedModel, job: Job) -> Iterator[tuple[CausalVAE, int]]:
         warn_of_slow_conv3d()
 
     def what_fits(limit: int) -> Iterator[str]:
-        one_frame = VideoShape(1, job.video.height, job.video.width)
-        return smaller_videos(
-            one_frame, vae.spec.config.spatial_stride, lambda video: smallest_bytes(job.task_of(video)) <= limit
-        )
+        assert job.video is not None, "a VAE looks at one"
+        one_frame, stride = job.video._replace(frames=1), vae.spec.config.spatial_stride
+        return smaller_videos(one_frame, stride, lambda video: smallest_bytes(job.task_of(video)) <= limit)
 
     choice = memory.choose(job.task, residence.device, what_fits, runtime)
     with residence.loaded(choice.way.working_bytes) as network:

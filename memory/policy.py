@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from ..common.errors import InvalidInputError
+from ..common.streaming import BlockStream, LentBlocks
 from .backend import make_backend
 from .block_swap import SLOTS, slab_blocks, spread, swapping
 from .pinned import default_pinned_bytes
 from .slabs import Slabs, lay_out
 from .staging import BUFFERS
-
-BlockStream = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
 
 
 class Footprint(NamedTuple):
@@ -49,7 +48,7 @@ class MemoryPolicy(Protocol):
     def streaming(
         self, blocks: Sequence[nn.Module], device: torch.device, slabs: Slabs
     ) -> AbstractContextManager[BlockStream]:
-        """The blocks' stream for one run (see `WanDiT.block_stream`). Inside, only `swapped` ones are on the CPU."""
+        """The blocks' stream for one run, which its passes are given. Inside, only `swapped` ones are on the CPU."""
         ...
 
     def lowered(self, blocks: int) -> MemoryPolicy | None:
@@ -125,7 +124,7 @@ class BlockSwap:
             yield iter
             return
         with swapping(chosen, make_backend(device), slabs, self._cap(device)) as ring:
-            yield ring.stream
+            yield LentBlocks(ring.stream)
 
     def lowered(self, blocks: int) -> MemoryPolicy | None:
         """A quarter of the blocks more; below three, swapping saves nothing."""
@@ -154,23 +153,6 @@ class Streamed(Protocol):
 def streamed_blocks(module: nn.Module) -> Sequence[nn.Module]:
     """The blocks of a model that may be swapped, in the order they run; none of one that is not `Streamed`."""
     return module.streamed_blocks if isinstance(module, Streamed) else ()
-
-
-@contextlib.contextmanager
-def streaming_in(module: nn.Module, policy: MemoryPolicy, device: torch.device, slabs: Slabs) -> Iterator[None]:
-    """A model whose blocks come as a policy says, for the time of the context; one without them is left alone."""
-    blocks = streamed_blocks(module)
-    if not blocks:
-        yield
-        return
-    streaming: Any = module  # has this attribute, since it has blocks to stream
-    own = streaming.block_stream
-    with policy.streaming(blocks, device, slabs) as stream:
-        try:
-            streaming.block_stream = stream
-            yield
-        finally:
-            streaming.block_stream = own
 
 
 def swapped_blocks(policy: MemoryPolicy, module: nn.Module) -> list[nn.Module]:

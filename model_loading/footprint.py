@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,7 +19,7 @@ from .precision import Precision, choose_casting, choose_dtype
 from .spec import ModelSpec
 
 _SCALE_BYTES = 4
-_BLOCK = re.compile(r"(blocks|vace_blocks)\.(\d+)\..+")
+_BLOCK = re.compile(r"(\w*blocks)\.(\d+)\..+")  # of the trunk, and of its branches
 _WHOLE_CODES = frozenset({"F8_E4M3", "F8_E5M2", "I8"})
 
 
@@ -44,6 +44,14 @@ class ModelBytes(NamedTuple):
         return self.fixed + sum(self.blocks)
 
 
+class Outline(NamedTuple):
+    """What a model file holds, the dtype to compute in, and what its weights take."""
+
+    spec: ModelSpec[Any]
+    dtype: torch.dtype
+    weights: ModelBytes
+
+
 def model_bytes(
     checkpoint: Checkpoint,
     spec: ModelSpec,
@@ -59,7 +67,8 @@ def model_bytes(
         InvalidInputError: see `precision.choose_dtype`.
     """
     casting, dtype = choose_casting(spec, precision), choose_dtype(spec, precision, device).dtype
-    sizes: dict[tuple[str, int] | None, int] = defaultdict(int)
+    fixed = 0
+    blocks: dict[tuple[str, int], int] = defaultdict(int)
     anonymous, unpacking = 0, PLAIN if casting is None else FP8
     for key, source in spec.sources.items():
         infos = [checkpoint.tensors[part] for part in source.keys if part in checkpoint.tensors]
@@ -73,11 +82,13 @@ def model_bytes(
         else:
             size = elements * dtype.itemsize
         match = _BLOCK.fullmatch(key)
-        sizes[(match[1], int(match[2])) if match else None] += size
+        if match:
+            blocks[match[1], int(match[2])] += size
+        else:
+            fixed += size
         is_window = is_stored or all(TORCH_DTYPES.get(info.dtype) == dtype for info in infos)
         anonymous += 0 if is_window and not (casting is not None and is_cast(key)) else size
-    fixed = sizes.pop(None, 0)
-    return ModelBytes(fixed, _in_order(spec, sizes), dtype.itemsize, unpacking, anonymous)
+    return ModelBytes(fixed, _in_order(spec, blocks), dtype.itemsize, unpacking, anonymous)
 
 
 def loaded_bytes(
@@ -123,13 +134,14 @@ def _scales(casting: Casting, infos: Sequence[TensorInfo]) -> int:
     return {"none": 0, "tensor": 1, "row": sum(info.shape[0] for info in infos if info.shape)}[casting.scale]
 
 
-def _in_order(spec: ModelSpec, sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
-    """Sizes of the blocks as they run: each VACE block after the one it steers."""
-    layers = spec.config.vace_layers if isinstance(spec.config, DiTConfig) else ()
-    places = dict(enumerate(layers))
+def _in_order(spec: ModelSpec[Any], sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
+    """Sizes of the blocks as they run: each own block of a branch after the one of the trunk that it follows."""
+    places: dict[str, int] = {}
+    if spec.kind.is_transformer:
+        places = {place.name: index for index, place in enumerate(spec.config.block_order())}
 
     def place(block: tuple[str, int]) -> tuple[int, int]:
         name, number = block
-        return (number, 0) if name == "blocks" else (places.get(number, number), 1)
+        return places.get(f"{name}.{number}", len(places)), number
 
     return tuple(sizes[block] for block in sorted(sizes, key=place))

@@ -12,7 +12,6 @@ from ..common.errors import InvalidInputError
 from ..weights.arithmetic import FP8_DTYPES, largest_number
 from ..weights.casting import CASTINGS, Casting
 from .files.checkpoint import TORCH_DTYPES
-from .kinds import MODEL_KINDS
 from .spec import ModelSpec
 
 Precision = Literal[
@@ -22,6 +21,7 @@ Precision = Literal[
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_KEPT_AS: dict[Precision, Precision] = {"fp8_compute": "fp8_scaled"}
 _BIG_BYTES = 1_000_000_000
 
 
@@ -53,7 +53,7 @@ def choose_dtype(spec: ModelSpec, precision: Precision, device: torch.device | s
     dtype, reason = _DTYPES.get(precision, stored), None
     size_bytes = spec.parameters * dtype.itemsize
     if precision not in _DTYPES and dtype.itemsize > 2:
-        is_network = MODEL_KINDS[spec.kind].is_network
+        is_network = spec.kind.is_network
         dtype = torch.bfloat16 if casting or (is_network and size_bytes > _BIG_BYTES) else torch.float32
         if dtype == torch.bfloat16 and casting is None:
             reason = "bf16 instead of the file's fp32: half the memory, and the precision the official code computes in"
@@ -70,12 +70,17 @@ def choose_casting(spec: ModelSpec, precision: Precision) -> Casting | None:
         InvalidInputError: fp8 for a model that is no network of big matrices.
     """
     casting = CASTINGS.get(precision)
-    if casting is not None and not MODEL_KINDS[spec.kind].is_network:
+    if casting is not None and not spec.kind.is_network:
         raise InvalidInputError(
-            f"{precision} is for the diffusion model and the text encoder, not for a {MODEL_KINDS[spec.kind].title}. "
+            f"{precision} is for the diffusion model and the text encoder, not for a {spec.kind.title}. "
             f"Choose {', '.join(('auto', *_DTYPES))}."
         )
     return casting
+
+
+def kept_as(precision: Precision) -> Precision:
+    """The precision that keeps the same numbers in memory, and multiplies none of them in fp8."""
+    return _KEPT_AS.get(precision, precision)
 
 
 def _runs_on_cpu(device: torch.device | str | None) -> bool:

@@ -213,7 +213,7 @@ def video_model(recipe: ModelRecipe, runtime: Runtime) -> WanModel:
         loaded = load_model(recipe, runtime)
         return WanModel(loaded.placed, loaded.shapes, loaded.recipe)
 
-    return runtime.models.once((WanModel, recipe.key()), load)
+    return runtime.models.once((WanModel, recipe, recipe.key()), load)
 
 
 def video_autoencoder(recipe: ModelRecipe, runtime: Runtime) -> WanVAE:

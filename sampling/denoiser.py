@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..dit.inputs import Conditioning, Cut, DitInputs, ignore_block
+from ..dit.inputs import Conditioning, Cut, DitInputs
 from ..dit.model import Embedded
 from .ask import Ask, Side
 from .cache import NOTHING_KEPT, Cache, CacheRun, Kept, NoCache
@@ -21,14 +21,14 @@ from .windows import WholeClip, Windows
 
 
 class Transformer(Protocol):
-    """The three parts of a pass of the model, see `dit.model.WanDiT`."""
+    """The three parts of a pass of the model, see `dit.model.WanDiT`, computed in whatever way it is set up for."""
 
     def embed(self, inputs: DitInputs) -> Embedded:
         """The inputs as the blocks see them."""
         ...
 
-    def trunk(self, passes: Sequence[Embedded], on_block: Callable[[int], None]) -> list[Tensor]:
-        """All blocks, each run for all passes before the next; overwrites `Embedded.tokens`."""
+    def trunk(self, passes: Sequence[Embedded]) -> list[Tensor]:
+        """All blocks, each run for all passes before the next; may overwrite `Embedded.tokens`."""
         ...
 
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
@@ -75,8 +75,7 @@ class Denoising(Protocol):
 class Denoiser:
     """Everything that turns (latent, noise level) into a velocity.
 
-    The order is Windows(Guidance(Prompts(Cache(model)))), fixed here and nowhere else. `on_block` is called with the
-    number of each transformer block that has run; what it raises ends the run (interrupt).
+    The order is Windows(Guidance(Prompts(Cache(model)))), fixed here and nowhere else.
 
     `grouped` says which questions go together, with the same result. `around` wraps a prediction, to make it again
     after a failure. `name` tells what this denoiser's cache remembers from that of another one in the same run.
@@ -88,7 +87,6 @@ class Denoiser:
     guidance: Guidance = field(default_factory=CFG)
     cache: Cache = field(default_factory=NoCache)
     windows: Windows = field(default_factory=WholeClip)
-    on_block: Callable[[int], None] = ignore_block
     grouped: Grouping = in_turn
     around: Callable[[Predict], Predict] = lambda predict: predict
     name: str = ""
@@ -162,9 +160,9 @@ class _Prediction:
         self, cache: CacheRun, asks: Sequence[Ask], inputs: Sequence[DitInputs], level: NoiseLevel
     ) -> list[Tensor]:
         """The velocity of each question, float32; the questions go together."""
-        model, on_block = self._denoiser.model, self._denoiser.on_block
+        model = self._denoiser.model
         embedded = [model.embed(each) for each in inputs]
-        tokens = cache.trunks(asks, embedded, level, lambda passes: model.trunk(passes, on_block))
+        tokens = cache.trunks(asks, embedded, level, model.trunk)
         answers = []
         while tokens:  # each is given away before the next is read out
             answers.append(model.unembed(tokens.pop(0), embedded.pop(0)).float())

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..common.log import logger
+from ..common.streaming import BlockStream
+from ..weights.layers import Multiplication
 from .cleaning import clean_prompt
 from .tokenizer import Tokenizer
 from .umt5 import UMT5Encoder
@@ -38,20 +40,30 @@ def tokenize_weighted_prompt(tokenizer: Tokenizer, prompt: str, *, max_tokens: i
 
 
 @torch.no_grad()
-def encode_tokens(encoder: UMT5Encoder, tokens: PromptTokens, *, max_tokens: int = MAX_TOKENS) -> Tensor:
+def encode_tokens(
+    encoder: UMT5Encoder,
+    tokens: PromptTokens,
+    *,
+    max_tokens: int = MAX_TOKENS,
+    stream: BlockStream = iter,
+    how: Multiplication = "dense",
+) -> Tensor:
     """Encodes tokens and pads the embedding with zeros: [1, max_tokens, dim], float32, on the encoder's device.
 
     Only the real tokens run through the encoder, which gives what encoding them padded and masked gives.
     A weight w scales the embedding of its own token away from that of the empty prompt at the same place:
     (embedding - empty) * w + empty. The empty prompt is `</s>` and zeros, so this is embedding * w behind the
     first token. ComfyUI applies the same rule.
+
+    Args:
+        stream, how: see `UMT5Encoder.forward`.
     """
     device = encoder.device
-    embedding = encoder(torch.tensor([tokens.ids], device=device))
+    embedding = encoder(torch.tensor([tokens.ids], device=device), stream=stream, how=how)
     if any(weight != 1.0 for weight in tokens.weights):
         weights = embedding.new_tensor(tokens.weights)[None, :, None]
         empty = torch.zeros_like(embedding)
-        empty[:, :1] = encoder(torch.tensor([tokens.ids[-1:]], device=device))
+        empty[:, :1] = encoder(torch.tensor([tokens.ids[-1:]], device=device), stream=stream, how=how)
         embedding = torch.where(weights == 1.0, embedding, (embedding - empty) * weights + empty)
     return F.pad(embedding, (0, 0, 0, max_tokens - len(tokens.ids)))
 

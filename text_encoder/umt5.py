@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
+from ..common.streaming import BlockStream, check_backward
+from ..weights.layers import Multiplication
+from ..weights.multiplication import MatrixSequence, multiply
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +40,15 @@ class UMT5Encoder(nn.Module):
     Linear layers compute in the dtype of the token embedding; norms, attention and the residual stream in float32,
     which keeps float16 files within range and brings bfloat16 closer to the float32 result.
 
-    `block_stream` yields the blocks in order; a residency policy replaces it to bring weights in as they are needed.
-
     Source: Wan-Video/Wan2.1 wan/modules/t5.py (9737cba); Chung et al., UniMax, 2023 (one position bias per layer).
     """
 
     def __init__(self, config: UMT5Config, operations=nn):
         super().__init__()
         self.config = config
-        self.block_stream: Callable[[Iterable[nn.Module]], Iterable[nn.Module]] = iter
         self.token_embedding = _embedding(config.vocab, config.dim, operations)
-        self.blocks = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
-        self.norm = RMSNorm(config.dim, config.eps)
+        self.blocks = nn.ModuleList(UMT5Block(config, operations) for _ in range(config.layers))
+        self.norm = UMT5Norm(config.dim, config.eps)
 
     @property
     def device(self) -> torch.device:
@@ -60,13 +60,17 @@ class UMT5Encoder(nn.Module):
         """The blocks that a residency policy may bring in, in order."""
         return list(self.blocks)
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, mask: Tensor | None = None, *, stream: BlockStream = iter, how: Multiplication = "dense"
+    ) -> Tensor:
         """Embeds tokens in their context.
 
         Args:
             ids: [B, L], int64.
             mask: [B, L], true or non-zero for real tokens; None when all are real. Rows of padding come out as
                 meaningless numbers: zero them.
+            stream: brings the blocks, see `memory.policy`.
+            how: to multiply matrices that may be multiplied in fp8.
 
         Returns:
             [B, L, dim], float32.
@@ -75,28 +79,31 @@ class UMT5Encoder(nn.Module):
         dtype, x = x.dtype, x.float()
         buckets = distance_buckets(ids.shape[1], self.config.buckets, self.config.max_distance).to(x.device)
         padding = None if mask is None else (mask == 0)[:, None, None, :]  # [B, 1, 1, L]
-        for block in self.block_stream(self.blocks):
-            x = block(x, buckets, padding, dtype)
+        for block in stream(self.blocks):
+            x = block(x, buckets, padding, dtype, how)
+            check_backward(stream, (x,))
         return self.norm(x)
 
 
-class Block(nn.Module):
+class UMT5Block(nn.Module):
     """Self-attention and gated feed-forward, each behind a norm and added to the float32 residual stream."""
 
     def __init__(self, config: UMT5Config, operations):
         super().__init__()
-        self.norm1 = RMSNorm(config.dim, config.eps)
-        self.attn = Attention(config, operations)
-        self.norm2 = RMSNorm(config.dim, config.eps)
+        self.norm1 = UMT5Norm(config.dim, config.eps)
+        self.attn = UMT5Attention(config, operations)
+        self.norm2 = UMT5Norm(config.dim, config.eps)
         self.ffn = FeedForward(config, operations)
         self.pos_embedding = PositionBias(config, operations)
 
-    def forward(self, x: Tensor, buckets: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
-        x = x + self.attn(self.norm1(x).to(dtype), self.pos_embedding(buckets), padding).float()
-        return x + self.ffn(self.norm2(x).to(dtype)).float()
+    def forward(
+        self, x: Tensor, buckets: Tensor, padding: Tensor | None, dtype: torch.dtype, how: Multiplication
+    ) -> Tensor:
+        x = x + self.attn(self.norm1(x).to(dtype), self.pos_embedding(buckets), padding, how).float()
+        return x + self.ffn(self.norm2(x).to(dtype), how).float()
 
 
-class Attention(nn.Module):
+class UMT5Attention(nn.Module):
     """Multi-head attention without bias and without 1/sqrt(head width): T5 folds the scale into the weights."""
 
     def __init__(self, config: UMT5Config, operations):
@@ -107,18 +114,18 @@ class Attention(nn.Module):
         self.v = operations.Linear(config.dim, config.attention_dim, bias=False)
         self.o = operations.Linear(config.attention_dim, config.dim, bias=False)
 
-    def forward(self, x: Tensor, position_bias: Tensor, padding: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, position_bias: Tensor, padding: Tensor | None, how: Multiplication) -> Tensor:
         # Written out in float32: unscaled logits are large, the learned bias needs a gradient, and next to the
         # linear layers the cost is below one percent at 128 tokens.
         q, k, v = (
-            linear(x).float().unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, N, L, head width]
+            rearrange(multiply(linear, x, how).float(), "B L (N D) -> B N L D", N=self.heads)
             for linear in (self.q, self.k, self.v)
         )
         logits = q @ k.transpose(-1, -2) + position_bias  # [B, N, L, L]
         if padding is not None:
             logits = logits.masked_fill(padding, torch.finfo(logits.dtype).min)
         values = logits.softmax(-1) @ v
-        return self.o(values.transpose(1, 2).flatten(2).to(x.dtype))
+        return multiply(self.o, rearrange(values, "B N L D -> B L (N D)").to(x.dtype), how)
 
 
 class FeedForward(nn.Module):
@@ -126,20 +133,20 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: UMT5Config, operations):
         super().__init__()
-        self.gate = nn.Sequential(
+        self.gate = MatrixSequence(
             operations.Linear(config.dim, config.ffn_dim, bias=False), nn.GELU(approximate="tanh")
         )
         self.fc1 = operations.Linear(config.dim, config.ffn_dim, bias=False)
         self.fc2 = operations.Linear(config.ffn_dim, config.dim, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, how: Multiplication) -> Tensor:
         if x.dtype != torch.float16:
-            return self.fc2(self.fc1(x) * self.gate(x))
+            return multiply(self.fc2, multiply(self.fc1, x, how) * multiply(self.gate, x, how), how)
         # The product and the output of fc2 exceed float16 (65504) in the large T5 models: one factor per token,
         # taken out before fc2 and put back behind it, keeps both in range.
-        hidden = self.fc1(x).float() * self.gate(x).float()
+        hidden = multiply(self.fc1, x, how).float() * multiply(self.gate, x, how).float()
         scale = hidden.abs().amax(-1, keepdim=True).clamp(min=1)
-        return self.fc2((hidden / scale).to(x.dtype)).float() * scale
+        return multiply(self.fc2, (hidden / scale).to(x.dtype), how).float() * scale
 
 
 class PositionBias(nn.Module):
@@ -157,7 +164,7 @@ class PositionBias(nn.Module):
         return by_distance.unfold(-1, length, 1).flip(-2)
 
 
-class RMSNorm(nn.Module):
+class UMT5Norm(nn.Module):
     """Root mean square norm, computed and returned in float32."""
 
     def __init__(self, dim: int, eps: float):

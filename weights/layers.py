@@ -6,6 +6,8 @@ A layer is a plain torch layer until `store` gives it a `StoredWeight`. From the
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,9 @@ LayerNorm = nn.LayerNorm
 GroupNorm = nn.GroupNorm
 Conv2d = nn.Conv2d
 Conv3d = nn.Conv3d
+
+Multiplication = Literal["dense", "fp8"]
+"""How matrices are multiplied: as plain numbers, which stored ones become for every use, or in fp8 where allowed."""
 
 
 class StoringLayer(nn.Module):
@@ -53,17 +58,25 @@ class StoringLayer(nn.Module):
         return self.weight.to(dtype) if stored is None else stored.dense(dtype)
 
 
-class Linear(StoringLayer, nn.Linear):
-    """As torch.nn.Linear. `fp8_compute` lets fp8 matrices be multiplied in fp8, see `multiplication`."""
+class MatrixLayer(nn.Module):
+    """A layer that is told in each call how to multiply its matrix, see `multiplication.multiply`."""
 
-    fp8_compute: bool = False
-
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, how: Multiplication = "dense") -> Tensor:
         """input [..., in_features] -> [..., out_features], in the dtype of the input."""
+        raise NotImplementedError
+
+
+class Linear(StoringLayer, MatrixLayer, nn.Linear):
+    """As torch.nn.Linear. `may_multiply_in_fp8` is decided at loading, see `multiplication.allow_fp8`."""
+
+    may_multiply_in_fp8: bool = False
+
+    def forward(self, input: Tensor, how: Multiplication = "dense") -> Tensor:
+        """See `MatrixLayer.forward`."""
         stored = self.stored()
         if stored is None:
             return F.linear(input, self.weight, self.bias)
-        if self.fp8_compute:
+        if how == "fp8" and self.may_multiply_in_fp8:
             out = fp8_linear(input, stored.parts, self.bias)
             if out is not None:
                 return out

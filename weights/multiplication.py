@@ -1,52 +1,56 @@
-"""Whether the matrices of a model are multiplied in fp8."""
+"""How a run multiplies the matrices of a model, and which of them may be multiplied in fp8."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from torch import Tensor, nn
 
-from torch import nn
-
-from .casting import is_cast
+from .casting import Casting, is_cast
 from .fp8 import Fp8Codec
-from .layers import Linear
+from .layers import Linear, MatrixLayer, Multiplication
 from .stored import Codec
 
 
-def use_fp8_compute(module: nn.Module, enabled: bool) -> int:
-    """Lets the fp8 matrices in a module's blocks be multiplied in fp8, or not; gives how many there are.
+def multiply(layer: nn.Module, x: Tensor, how: Multiplication) -> Tensor:
+    """layer(x), by a layer that has a choice in the way that is asked for; any other one has only its own.
+
+    Args:
+        layer: a linear layer, stored or not, one with adapters beside it, or an activation.
+        x: [..., in].
+
+    Returns:
+        [..., out], in the dtype of x.
+    """
+    return layer(x, how) if isinstance(layer, MatrixLayer) else layer(x)
+
+
+class MatrixSequence(MatrixLayer, nn.Sequential):
+    """As torch.nn.Sequential, of layers some of which multiply."""
+
+    def forward(self, input: Tensor, how: Multiplication = "dense") -> Tensor:
+        """input [..., in] -> [..., out of the last layer]."""
+        for layer in self:
+            input = multiply(layer, input, how)
+        return input
+
+
+def allow_fp8(module: nn.Module) -> int:
+    """Marks the matrices in a module's blocks that may be multiplied in fp8; gives how many there are.
 
     Left out are those whose publisher asks for 16 bit, and the layers that casting leaves out.
     """
-    changed = 0
-    for name, layer in module.named_modules():
-        if isinstance(layer, Linear) and _may_multiply(name, layer.codec):
-            layer.fp8_compute = enabled
-            changed += 1
-    return changed
+    allowed = [layer for name, layer in module.named_modules() if isinstance(layer, Linear) and _may(name, layer.codec)]
+    for layer in allowed:
+        layer.may_multiply_in_fp8 = True
+    return len(allowed)
 
 
-def multiplies_in_fp8(module: nn.Module) -> bool:
-    """Whether any matrix of a module is multiplied in fp8."""
-    return bool(_multiplying(module))
+def multiplication_of(module: nn.Module, casting: Casting | None) -> Multiplication:
+    """How a module that was loaded with a casting is to be multiplied: in fp8 if that is asked for and any may be."""
+    if casting is None or not casting.multiplies:
+        return "dense"
+    may = any(layer.may_multiply_in_fp8 for layer in module.modules() if isinstance(layer, Linear))
+    return "fp8" if may else "dense"
 
 
-@contextmanager
-def without_fp8_compute(module: nn.Module) -> Iterator[None]:
-    """A module whose matrices are all multiplied in 16 bit, for the time of the context."""
-    layers = _multiplying(module)
-    try:
-        for layer in layers:
-            layer.fp8_compute = False
-        yield
-    finally:
-        for layer in layers:
-            layer.fp8_compute = True
-
-
-def _may_multiply(name: str, codec: Codec | None) -> bool:
+def _may(name: str, codec: Codec | None) -> bool:
     return isinstance(codec, Fp8Codec) and codec.multiplies and is_cast(name + ".weight")
-
-
-def _multiplying(module: nn.Module) -> list[Linear]:
-    return [layer for layer in module.modules() if isinstance(layer, Linear) and layer.fp8_compute]

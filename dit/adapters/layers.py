@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...weights.layers import MatrixLayer, Multiplication
+from ...weights.multiplication import multiply
 from .deltas import Change, Full, tensors_of, with_tensors
 from .merging import dora_gain, is_stored, merged, weight_rows
 
@@ -64,7 +66,7 @@ class ChangeParts(nn.Module):
         return replace(self._template, delta=with_tensors(delta, factors), magnitude=magnitude)
 
 
-class AdaptedLinear(nn.Module):
+class AdaptedLinear(MatrixLayer):
     """A linear layer and the changes to its weight and bias.
 
     Without merging: base(x) + the side paths, in the dtype of x, whatever form the base keeps its weight in. If any
@@ -83,21 +85,22 @@ class AdaptedLinear(nn.Module):
         self.bias_changes = nn.ModuleList(ChangeParts(each, device, kept) for each in bias)
         self._gains: dict[nn.Module, Tensor] = {}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., in] -> [..., out]; reads x before anyone may overwrite it."""
+    def forward(self, input: Tensor, how: Multiplication = "dense") -> Tensor:
+        """input [..., in] -> [..., out]; reads it before anyone may overwrite it."""
+        x = input
         weights, biases = _active(self.weight_changes), _active(self.bias_changes)
         if not weights and not biases:
-            return self.base(x)
+            return multiply(self.base, x, how)
         if self.merges:
             return F.linear(x, cast(Tensor, self._merged("weight", weights)), self._merged("bias", biases))
-        y = self.base(x)
+        y = multiply(self.base, x, how)
         rows = y.reshape(-1, y.shape[-1])
         tokens = x.reshape(-1, x.shape[-1])
         self._rescale(rows, weights)
         for start in range(0, len(tokens), _TOKENS):
             part = slice(start, start + _TOKENS)
             for parts in weights:
-                self._add(parts, rows[part], tokens[part])
+                self._add(parts, rows[part], tokens[part], how)
         for parts in biases:
             change = parts.change(x.device, x.dtype)
             rows.add_(_full(change).values, alpha=_full_scale(parts))
@@ -105,7 +108,7 @@ class AdaptedLinear(nn.Module):
                 rows.sub_(self.base.bias.to(rows.dtype), alpha=parts.strength)
         return rows.view(y.shape)
 
-    def _add(self, parts: ChangeParts, y: Tensor, x: Tensor) -> None:
+    def _add(self, parts: ChangeParts, y: Tensor, x: Tensor, how: Multiplication) -> None:
         """One side path: y [tokens, out] += what the change does to x [tokens, in]; see `_rescale` for DoRA's part."""
         change = parts.change(x.device, x.dtype)
         if change.magnitude is None:
@@ -118,7 +121,7 @@ class AdaptedLinear(nn.Module):
             y.addcmul_(side, gain.T)
             return
         change.delta.add_to(y, x * gain, parts.strength)
-        y.add_(self.base(x * (gain - 1)), alpha=parts.strength)
+        y.add_(multiply(self.base, x * (gain - 1), how), alpha=parts.strength)
         if self.base.bias is not None:
             y.sub_(self.base.bias.to(y.dtype), alpha=parts.strength)
 

@@ -7,60 +7,19 @@ import re
 from collections.abc import Mapping
 
 from ...common.errors import CheckpointError
+from ...common.families import WAN_2_1
+from ...dit.branches.known import read_branches
 from ...dit.config import PATCH, DiTConfig
 from ...text_encoder.clip_vision import ClipVisionConfig
 from ...text_encoder.umt5 import UMT5Config
 from ...vae3d.config import VAEConfig
-from ..files.checkpoint import TensorInfo
-from ..key_maps.renaming import Source
 from ..publishing.known_files import where_to_get
+from .tensors import MAX_LAYERS, Tensors
 
 HEADS_KEY = "wan_director.heads"
 _DIT_HEAD_DIM = 128  # in every published Wan transformer
 _CLIP_HEAD_DIM = 80  # in ViT-H
-_MAX_LAYERS = 200
 _LEVELS_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # only the VAE of Wan 2.2 has levels
-
-
-class Tensors:
-    """Shapes of a file's tensors under their official names; `infos` has them under the file's own."""
-
-    def __init__(self, file_name: str, infos: Mapping[str, TensorInfo], sources: Mapping[str, Source]) -> None:
-        self.file_name = file_name
-        self.keys = sources.keys()
-        self.infos = infos
-        self._sources = sources
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """Shape of the official tensor `key`.
-
-        Raises:
-            CheckpointError: it is not in the file.
-        """
-        source = self._sources.get(key)
-        shapes = [self.infos[part].shape for part in source.keys if part in self.infos] if source else []
-        if not shapes:
-            raise CheckpointError(f"{self.file_name} lacks the tensor {key!r}: it is incomplete; download it again.")
-        if source.transposed:
-            return shapes[0][::-1]
-        return (sum(shape[0] for shape in shapes), *shapes[0][1:]) if len(shapes) > 1 else shapes[0]
-
-    def size(self, key: str, dimension: int) -> int:
-        """One dimension of the official tensor `key`, at least 1."""
-        shape = self.shape(key)
-        if not -len(shape) <= dimension < len(shape) or shape[dimension] < 1:
-            raise CheckpointError(
-                f"{self.file_name} is no usable model: its tensor {key!r} has the shape {list(shape)}."
-            )
-        return shape[dimension]
-
-    def count(self, stem: str) -> int:
-        """Number of layers `stem`0., `stem`1., ... (one more than the highest, so that gaps are found on loading)."""
-        found = (re.match(re.escape(stem) + r"(\d{1,6})\.", key) for key in self.keys)
-        layers = 1 + max((int(number[1]) for number in found if number), default=-1)
-        if not 1 <= layers <= _MAX_LAYERS:
-            raise CheckpointError(f"{self.file_name} has {layers} layers {stem!r}, which no Wan model has.")
-        return layers
 
 
 def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
@@ -75,44 +34,34 @@ def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
             f"{tensors.file_name} cuts its video into patches {list(tensors.shape('patch_embedding.weight')[2:])}; "
             f"Wan's are {list(PATCH)}. Use the file of another publisher."
         )
-    has_clip = "img_emb.proj.1.weight" in tensors.keys
-    has_vace = "vace_patch_embedding.weight" in tensors.keys
+    layers, branches = tensors.count("blocks."), read_branches(tensors)
+    for branch in branches:
+        branch.check_layers(layers, tensors.file_name)
     return DiTConfig(
         dim=dim,
         ffn_dim=tensors.size("blocks.0.ffn.0.weight", 0),
         heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
-        layers=tensors.count("blocks."),
+        layers=layers,
         in_channels=tensors.size("patch_embedding.weight", 1),
         out_channels=tensors.size("head.head.weight", 0) // math.prod(PATCH),
         text_dim=tensors.size("text_embedding.0.weight", 1),
         freq_dim=tensors.size("time_embedding.0.weight", 1),
-        clip_dim=tensors.size("img_emb.proj.1.weight", 1) if has_clip else None,
-        clip_tokens=tensors.size("img_emb.emb_pos", 1) if "img_emb.emb_pos" in tensors.keys else None,
-        **(_read_vace(tensors, tensors.count("blocks.")) if has_vace else {}),
+        branches=branches,
     )
 
 
-def read_vace_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
-    """VACE blocks by themselves; `layers` are then only they. Errors as `read_dit`."""
-    dim = tensors.size("vace_patch_embedding.weight", 0)
-    blocks = tensors.count("vace_blocks.")
+def read_branch_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """Branches by themselves; `layers` are then their own blocks. Errors as `read_dit`."""
+    branches = read_branches(tensors)
+    own = [name for branch in branches for name in branch.own_blocks(MAX_LAYERS).values()]
+    dim = tensors.size(f"{own[0]}.ffn.0.weight", 1)
     return DiTConfig(
         dim=dim,
-        ffn_dim=tensors.size("vace_blocks.0.ffn.0.weight", 0),
+        ffn_dim=tensors.size(f"{own[0]}.ffn.0.weight", 0),
         heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
-        layers=blocks,
-        **_read_vace(tensors, blocks),
+        layers=len(own),
+        branches=branches,
     )
-
-
-def _read_vace(tensors: Tensors, layers: int) -> dict[str, int]:
-    blocks = tensors.count("vace_blocks.")
-    if blocks > layers:
-        raise CheckpointError(
-            f"{tensors.file_name} has {blocks} VACE blocks for {layers} blocks, which no Wan model has: it is damaged; "
-            "download it again."
-        )
-    return {"vace_blocks": blocks, "vace_channels": tensors.size("vace_patch_embedding.weight", 1)}
 
 
 def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
@@ -155,7 +104,7 @@ def _refuse_other_pictures(tensors: Tensors) -> None:
     enlarged = f": it decodes pictures of {math.isqrt(outputs // 3)} times the size" if outputs in (12, 27, 48) else ""
     raise CheckpointError(
         f"{tensors.file_name} is a variant of the Wan 2.1 VAE with {inputs} picture channels in and {outputs} out, "
-        f"where 3 and 3 are needed{enlarged}. This version does not run those. Get {where_to_get('vae')}."
+        f"where 3 and 3 are needed{enlarged}. This version does not run those. Get {where_to_get(WAN_2_1.vae_file)}."
     )
 
 

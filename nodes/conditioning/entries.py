@@ -20,11 +20,11 @@ from ...dit.inputs import Conditioning
 from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
 from ..models import TEXT_TAG, VAE_TAG, WanModel
-from ..sockets import video_samples
-from .clip_image import clip_features
+from ..sockets import reference_frames, video_samples
+from .clip_image import clip_features, clip_width
 from .keyframes import given_latent, keyframe_item
 from .keys import check_keys
-from .vace import control_frames, vace_items
+from .vace import control_width, vace_items
 from .weights import weighted
 
 Side = Literal["positive", "negative"]
@@ -98,8 +98,7 @@ def _prompt(
         latent_channels=samples.shape[1],
         text_width=embedding.shape[-1],
         has_image=given is not None,
-        clip_width=None if clip is None else clip.shape[-1],
-        has_control=bool(control_frames(values)),
+        steering={**control_width(values), **clip_width(clip)},
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
     clip_image = () if clip is None else (ClipImage(clip.float()),)
@@ -110,7 +109,11 @@ def _prompt(
                 f"The {side} conditioning has {len(tensor)} {what}, but the latent has {batch} videos. Give one for "
                 "all, or one for each."
             )
-    return Conditioning(_text(model, embedding, side), (*keyframes, *clip_image, *vace_items(model, values, latent)))
+    return Conditioning(
+        _text(model, embedding, side),
+        (*keyframes, *clip_image, *vace_items(model, values, samples)),
+        reference_frames(latent),
+    )
 
 
 def _text(model: WanModel, embedding: Tensor, side: Side) -> Tensor:

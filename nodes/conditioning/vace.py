@@ -9,9 +9,14 @@ from torch import Tensor
 
 from ...common.checking import is_finite, kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
+from ...dit.branches.branch import Branch
+from ...dit.branches.vace import Vace, check_control
 from ...dit.conditioning.vace import VaceControl
+from ...dit.config import DiTConfig
 from ..models import WanModel
-from ..sockets import made_by, reference_frames, size_text, video_samples
+from ..sockets import made_by
+
+_ADVICE = "Connect the LATENT of the same Wan VACE, and give chained ones the same size and number of references."
 
 
 def with_vace(vae: Any, conditioning: list, frames: Tensor, mask: Tensor, strength: float) -> list:
@@ -23,13 +28,12 @@ def with_vace(vae: Any, conditioning: list, frames: Tensor, mask: Tensor, streng
     ]
 
 
-def vace_items(model: WanModel, values: dict[str, Any], latent: dict[str, Any]) -> tuple[VaceControl, ...]:
-    """The control videos among the values of an entry, for a LATENT of the same size.
+def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tuple[VaceControl, ...]:
+    """The control videos among the values of an entry, for a latent of the size of `samples` [B, C, T, h, w].
 
     Raises:
         PairingError: they were prepared for another size.
     """
-    samples, references = video_samples(latent), reference_frames(latent)
     frames = control_frames(values)
     masks = _tensors(values.get("vace_mask"), "masks")
     strengths = values.get("vace_strength") or [1.0] * len(frames)
@@ -39,15 +43,13 @@ def vace_items(model: WanModel, values: dict[str, Any], latent: dict[str, Any]) 
             "each has one. Make them with Wan VACE or WanVaceToVideo."
         )
     channels, size = model.spec.family.latent_channels, samples.shape[2:]
-    rest = model.spec.config.vace_channels - 2 * channels
+    branch = model.spec.config.branch(Vace)
+    if branch is None:
+        return ()  # `check_inputs` has asked
+    rest = branch.channels - 2 * channels
     items = []
     for index, control in enumerate(frames):
-        if control.shape[2:] != size or control.shape[1] != 2 * channels or len(control) not in (1, len(samples)):
-            raise PairingError(
-                f"The control video was prepared for a latent of {size_text(control)}, but the latent to sample has "
-                f"{size_text(samples)}. Connect the LATENT of the same Wan VACE, and give chained ones the same size "
-                "and number of references."
-            )
+        check_control(control, samples, 2 * channels, _ADVICE)
         parts = [model.spec.family.normalize(part) for part in control.float().split(channels, dim=1)]
         mask = masks[index].float() if masks else control.new_ones(1, rest, *size, dtype=torch.float32)
         if mask.shape[1:] != (rest, *size) or len(mask) not in (1, len(control)):
@@ -56,8 +58,13 @@ def vace_items(model: WanModel, values: dict[str, Any], latent: dict[str, Any]) 
                 f"{[len(control), rest, *size]}. Make both with the same node."
             )
         mask = mask.expand(len(control), -1, -1, -1, -1)
-        items.append(VaceControl(torch.cat([*parts, mask], dim=1), float(strengths[index]), references))
+        items.append(VaceControl(torch.cat([*parts, mask], dim=1), float(strengths[index])))
     return tuple(items)
+
+
+def control_width(values: dict[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
+    """The control videos among the values of an entry as what steers a model, see `check_inputs`; errors as below."""
+    return {Vace: None} if control_frames(values) else {}
 
 
 def control_frames(values: dict[str, Any]) -> list[Tensor]:

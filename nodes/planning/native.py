@@ -12,10 +12,13 @@ from torch import Tensor
 from ...common.empty_tensors import empty
 from ...common.families import WAN_2_1
 from ...common.shapes import TEMPORAL_STRIDE, latent_frames, video_frames
+from ...model_loading.kinds import VAE
 from ...model_loading.outline import outline
 from ...vae3d.config import VAEConfig
 from .. import standin as io
+from ..headless.core_nodes import CORE_NODES
 from ..model_files import find_model
+from ..registry import registered
 
 HANDING_ON = frozenset({
     "ConditioningConcat", "ConditioningAverage", "ConditioningMultiply", "ConditioningSetArea",
@@ -83,7 +86,7 @@ class VAELoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae_name: str) -> Any:
-        return io.NodeOutput(ForeignVAE(outline(find_model("vae", vae_name), "vae").spec.config))
+        return io.NodeOutput(ForeignVAE(outline(find_model(VAE.folder_name, vae_name), VAE).spec.config))
 
 
 class CLIPLoader(io.ComfyNode):
@@ -186,3 +189,8 @@ NATIVE_NODES: dict[str, type] = {
     )
 } | {"VAEDecodeTiled": VAEDecode, "VAEEncodeTiled": VAEEncode}  # fmt: skip
 """Name in a workflow -> class."""
+
+
+def known_classes() -> dict[str, type]:
+    """The nodes that can be planned: ours, and those of ComfyUI that are known here."""
+    return {**NATIVE_NODES, **CORE_NODES, **registered()}

@@ -11,23 +11,20 @@ import torch
 from ...common.empty_tensors import EmptyTensors
 from ...common.errors import UnknownValueError, WanDirectorError
 from ...common.log import muted
+from ...engine.memory import Job
 from ...engine.recipe import ModelRecipe
 from ...engine.record import RecordingRuntime
-from ...engine.tasks import Job
-from ...model_loading.key_maps.layouts import Kind
 from ..headless.checks import NodeClasses, named
-from ..headless.core_nodes import CORE_NODES
 from ..headless.graph import Graph, GraphNode, Link
 from ..headless.walking import Walk, execute
 from ..headless.widgets import InputSpec, inputs_of
 from ..hosts.host import host, hosted_by
-from ..registry import registered
 from .host import RecordingHost
 from .input_files import OutlinedFiles
-from .native import HANDING_ON, NATIVE_NODES, Foreign
-from .unknown import MODEL_SOCKETS, NOTHING, Blank, Blanks, Guess, Unknown, guessed
+from .native import HANDING_ON, Foreign
+from .unknown import MODEL_SOCKETS, NOTHING, Assumption, Blank, Blanks, Unknown, guessed
 
-DeviceOf = Callable[[Kind, str], torch.device]
+DeviceOf = Callable[[str, str], torch.device]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +51,8 @@ class Recording:
     has_guessed: bool = False
 
 
-def known_classes() -> dict[str, type]:
-    """The nodes that can be planned: ours, and those of ComfyUI that are known here."""
-    return {**NATIVE_NODES, **CORE_NODES, **registered()}
-
-
 def record(
-    graph: Graph, node_classes: NodeClasses, guess: Guess, device: DeviceOf, *, is_lenient: bool = False
+    graph: Graph, node_classes: NodeClasses, guess: Assumption, device: DeviceOf, *, is_lenient: bool = False
 ) -> Recording:
     """Runs a graph on tensors without values.
 
@@ -78,7 +70,7 @@ def record(
 
 class _Recorder:
     def __init__(
-        self, graph: Graph, node_classes: NodeClasses, guess: Guess, device: DeviceOf, is_lenient: bool
+        self, graph: Graph, node_classes: NodeClasses, guess: Assumption, device: DeviceOf, is_lenient: bool
     ) -> None:
         self._graph = graph
         self._classes = {node.class_type: node_classes.get(node.class_type, Unknown) for node in graph.values()}

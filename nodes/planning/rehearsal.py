@@ -6,7 +6,7 @@ from ..headless.checks import NodeClasses
 from ..headless.graph import Graph
 from ..hosts.host import host
 from .recording import record
-from .unknown import GUESSES, MODEL_SOCKETS
+from .unknown import ASSUMPTIONS, MODEL_SOCKETS
 
 
 def rehearse(graph: Graph, node_classes: NodeClasses) -> None:
@@ -18,4 +18,4 @@ def rehearse(graph: Graph, node_classes: NodeClasses) -> None:
     given = {kind for node in graph.values() for kind in node_classes[node.class_type].RETURN_TYPES}
     if MODEL_SOCKETS.isdisjoint(given):
         return
-    record(graph, node_classes, GUESSES[0], host().runtime.device, is_lenient=True)
+    record(graph, node_classes, ASSUMPTIONS[0], host().runtime.device, is_lenient=True)

@@ -11,18 +11,19 @@ import torch
 
 from ...common.errors import GraphError, InvalidInputError, WanDirectorError
 from ...common.shapes import VideoShape
-from ...engine.tasks import Job, JobKind
+from ...engine.memory import Job, JobKind
 from ...model_loading.footprint import ModelBytes
+from ...model_loading.kinds import MODEL_KINDS
 from ...model_loading.outline import outline
+from ...model_loading.precision import Precision
 from ..headless.checks import NodeClasses, named
 from ..headless.graph import Graph, GraphNode, Link
 from ..headless.widgets import inputs_of
 from ..hosts.host import host
-from ..model_files import KINDS
 from ..sockets import check_video_size
-from .native import HANDING_ON
-from .recording import Noted, Recording, known_classes, record
-from .unknown import GUESSES, Guess
+from .native import HANDING_ON, known_classes
+from .recording import Noted, Recording, record
+from .unknown import ASSUMPTIONS, Assumption
 
 _ORDER: tuple[JobKind, ...] = get_args(JobKind)
 _CARD = torch.device("cuda")
@@ -54,8 +55,8 @@ class PlannableStage:
     def file(self) -> str:
         """The name of the model's file, as the loader shows it."""
         path = self.job.recipe.path
-        kind = next(folder for folder, kind in KINDS.items() if kind == self.job.recipe.kind)
-        folders = [folder for folder in host().model_folders(kind) if path.is_relative_to(folder)]
+        kind = MODEL_KINDS[self.job.recipe.kind]
+        folders = [folder for folder in host().model_folders(kind.folder_name) if path.is_relative_to(folder)]
         return path.relative_to(folders[0]).as_posix() if folders else path.name
 
     @property
@@ -104,7 +105,7 @@ def find_stages(graph: Graph, size: VideoShape | None = None, node_classes: Node
         WanDirectorError: what a run refuses; or nothing in it takes a model, or a size is not known before it runs.
     """
     classes = known_classes() if node_classes is None else node_classes
-    first, second = (guess if size is None else guess._replace(size=size) for guess in GUESSES)
+    first, second = (guess if size is None else guess._replace(size=size) for guess in ASSUMPTIONS)
     made = _recorded(graph, classes, first)
     stages = _largest(made, size)
     if not stages:
@@ -118,12 +119,12 @@ def find_stages(graph: Graph, size: VideoShape | None = None, node_classes: Node
     return GraphStages(tuple(stages), tuple(made.passed_over))
 
 
-def _recorded(graph: Graph, classes: NodeClasses, guess: Guess) -> Recording:
+def _recorded(graph: Graph, classes: NodeClasses, guess: Assumption) -> Recording:
     return record(graph, classes, guess, lambda _kind, choice: torch.device("cpu") if choice == "cpu" else _CARD)
 
 
 def _others(
-    graph: Graph, classes: NodeClasses, guess: Guess, size: VideoShape | None
+    graph: Graph, classes: NodeClasses, guess: Assumption, size: VideoShape | None
 ) -> dict[tuple[JobKind, str], PlannableStage]:
     """The stages under another guess; none where it cannot be."""
     try:
@@ -199,7 +200,7 @@ def _conditionings(node: GraphNode, classes: NodeClasses) -> Iterable[Link]:
     return [wire for name, wire in node.inputs.items() if isinstance(wire, Link) and specs.get(name) == "CONDITIONING"]
 
 
-def _weights(job: Job, precision: str) -> ModelBytes:
+def _weights(job: Job, precision: Precision) -> ModelBytes:
     recipe = job.recipe
-    made = outline(recipe.path, recipe.kind, precision, _CARD, recipe.vace_module)
+    made = outline(recipe.path, MODEL_KINDS[recipe.kind], precision, _CARD, recipe.vace_module)
     return made.weights._replace(fp32_residual=recipe.fp32_residual)

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from ...common.families import WAN_2_1, WAN_2_2_5B
 from ...common.shapes import VideoShape
-from ...dit.config import PRESETS
+from ...dit.presets import PRESETS
 from ...engine.tasks import decoding_task, latent_shape, sampling_task, smaller_videos
 from ...memory.budget import GB, LEAVE_FREE_BYTES, example_card
 from ...memory.plan import Choice, Task, plan, smallest_bytes
 from ...model_loading.footprint import bytes_before_download
-from ...model_loading.outline import published_outline
+from ...model_loading.kinds import VAE
+from ...model_loading.publishing.published import published_outline
 
 CARDS_GB = (6, 8, 12, 16, 24)
 _480P, _720P, _704P = VideoShape(81, 480, 832), VideoShape(81, 720, 1280), VideoShape(121, 704, 1280)
@@ -82,7 +83,7 @@ def _tasks(row: Row, video: VideoShape) -> tuple[Task, Task]:
     config = PRESETS[row.preset]
     family = WAN_2_2_5B if row.preset == "ti2v-5B" else WAN_2_1
     weights = bytes_before_download(config, row.storage)
-    controls = int(config.vace_blocks > 0)
-    sampling = sampling_task(weights, config, 1, latent_shape(family, video), passes=2, controls=controls, run=0)
-    vae = published_outline(family.vae_file, "vae")
+    steering = {type(branch): 1 for branch in config.branches}
+    sampling = sampling_task(weights, config, 1, latent_shape(family, video), passes=2, steering=steering, run=0)
+    vae = published_outline(family.vae_file, VAE)
     return sampling, decoding_task(vae.weights, vae.spec.config, video)

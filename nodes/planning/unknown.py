@@ -35,7 +35,7 @@ class _Nothing:
 NOTHING = _Nothing()
 
 
-class Guess(NamedTuple):
+class Assumption(NamedTuple):
     """What is taken for what is not known: where another guess gives another plan, it matters and has to be said.
 
     `size`: of pictures and videos that are not here; `prompts`: that an unknown node gives beside those it is given;
@@ -47,7 +47,7 @@ class Guess(NamedTuple):
     steps: int
 
 
-GUESSES = Guess(VideoShape(1, 512, 512), 0, 0), Guess(VideoShape(5, 768, 1024), 1, 4)
+ASSUMPTIONS = Assumption(VideoShape(1, 512, 512), 0, 0), Assumption(VideoShape(5, 768, 1024), 1, 4)
 
 
 class Blanks(Sequence[Any]):
@@ -94,7 +94,7 @@ class Blank(NamedTuple):
         return found[self.slot if self.slot < len(found) else 0] if found else (NOTHING, False)
 
 
-def guessed(blank: Blank, spec: InputSpec, guess: Guess) -> tuple[Any, bool]:
+def guessed(blank: Blank, spec: InputSpec, guess: Assumption) -> tuple[Any, bool]:
     """What is taken for a value that is not known at an input; and whether that is a guess.
 
     `NOTHING` where none can be taken.
@@ -109,7 +109,7 @@ def guessed(blank: Blank, spec: InputSpec, guess: Guess) -> tuple[Any, bool]:
     return _made_up(kind, guess), True
 
 
-def _made_up(kind: str, guess: Guess) -> Any:
+def _made_up(kind: str, guess: Assumption) -> Any:
     if kind == "IMAGE":
         return empty(*guess.size, 3)
     if kind == "MASK":
@@ -119,7 +119,7 @@ def _made_up(kind: str, guess: Guess) -> Any:
     return NOTHING
 
 
-def _widget(spec: InputSpec, guess: Guess) -> Any:
+def _widget(spec: InputSpec, guess: Assumption) -> Any:
     options: Mapping[str, Any] = spec.options
     if "default" not in options:
         return NOTHING

@@ -9,6 +9,7 @@ import torch
 from wan_director.common.errors import InvalidInputError, MissingPackageError
 from wan_director.dit.attention import ATTENTION, resolve_attention
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.model import WanDiT
 
 
@@ -41,7 +42,7 @@ def test_an_unknown_name_lists_the_known_ones():
     assert all(name in str(refusal.value) for name in ("xformers", *ATTENTION))
 
 
-def test_the_model_uses_the_kernel_it_was_given(monkeypatch, make_inputs):
+def test_the_model_uses_the_kernel_it_was_given(make_inputs):
     config = DiTConfig(dim=32, ffn_dim=64, heads=2, layers=2, text_dim=16, text_tokens=8)
     calls = []
 
@@ -49,6 +50,5 @@ def test_the_model_uses_the_kernel_it_was_given(monkeypatch, make_inputs):
         calls.append(q.shape)
         return ATTENTION["sdpa"]()(q, k, v)
 
-    monkeypatch.setitem(ATTENTION, "counting", lambda: counting)
-    WanDiT(config, attention="counting")(make_inputs(config, shape=(1, 4, 4)))
+    WanDiT(config)(make_inputs(config, shape=(1, 4, 4)), Execution(attention=counting))
     assert calls == [(1, 4, 2, 16)] * 4  # self- and cross-attention of two blocks

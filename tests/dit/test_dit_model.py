@@ -9,15 +9,20 @@ import torch
 from wan_director.common.errors import PairingError
 from wan_director.dit import precise, tokens
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, adapted
+from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.model import WanDiT
 from wan_director.weights import layers
 from wan_director.weights.stored import StoredWeight
 
 SIZES = {"dim": 64, "ffn_dim": 160, "heads": 2, "layers": 3, "text_dim": 24, "text_tokens": 16}
 T2V = DiTConfig(**SIZES)
-I2V = DiTConfig(**SIZES, in_channels=36, clip_dim=20)
-FLF2V = DiTConfig(**SIZES, in_channels=36, clip_dim=20, clip_tokens=34)
+I2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(20),))
+FLF2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(20, 34),))
+
+
+LEAN = Execution(may_overwrite=True)
 
 
 def build(config: DiTConfig, **options) -> WanDiT:
@@ -30,10 +35,10 @@ def relative_l2(result: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def test_without_clip_features_the_image_branch_is_absent(make_inputs):
-    with_branch, without_branch = build(I2V), build(replace(I2V, clip_dim=None))
+    with_branch, without_branch = build(I2V), build(replace(I2V, branches=()))
     state = with_branch.state_dict()
     without_branch.load_state_dict({key: state[key] for key in without_branch.state_dict()})
-    inputs = replace(make_inputs(I2V), clip_image=None)
+    inputs = replace(make_inputs(I2V), steering=())
     assert torch.equal(with_branch(inputs), without_branch(inputs))
 
 
@@ -44,7 +49,7 @@ def test_no_image_channels_equal_zero_image_channels(make_inputs):
 
 
 def test_an_image_model_given_nothing_equals_the_text_model_sliced_from_it(make_inputs):
-    config = replace(I2V, clip_dim=None)
+    config = replace(I2V, branches=())
     image_model, text_model = build(config), build(T2V)
     state = image_model.state_dict()
     text_model.load_state_dict(state | {"patch_embedding.weight": state["patch_embedding.weight"][:, :16]})
@@ -55,7 +60,7 @@ def test_an_image_model_given_nothing_equals_the_text_model_sliced_from_it(make_
 def test_first_frame_features_alone_take_the_first_position_embeddings(make_inputs):
     model, inputs = build(FLF2V), make_inputs(FLF2V)
     model.img_emb.emb_pos.normal_()
-    half = replace(inputs, clip_image=inputs.clip_image[:, :17])
+    half = replace(inputs, steering=(ClipInput(inputs.steering[0].features[:, :17]),))
     tokens_of_half = model.embed(half).context.image
     torch.testing.assert_close(tokens_of_half, model.embed(inputs).context.image[:, :17])
 
@@ -77,18 +82,18 @@ def test_odd_latent_sizes_are_padded_from_the_other_side_and_cropped(size, make_
 
 def test_on_block_sees_every_block_once_and_can_interrupt(make_inputs):
     seen = []
-    build(T2V)(replace(make_inputs(T2V), on_block=seen.append))
+    build(T2V)(make_inputs(T2V), Execution(on_block=lambda index, _tokens: seen.append(index)))
     assert seen == [0, 1, 2]
 
     class InterruptError(Exception):
         pass
 
-    def interrupt(index):
+    def interrupt(index, _tokens):
         if index == 1:
             raise InterruptError
 
     with pytest.raises(InterruptError):
-        build(T2V)(replace(make_inputs(T2V), on_block=interrupt))
+        build(T2V)(make_inputs(T2V), Execution(on_block=interrupt))
 
 
 def test_block_stream_can_be_replaced(make_inputs):
@@ -100,18 +105,21 @@ def test_block_stream_can_be_replaced(make_inputs):
             lent.append(block)
             yield block
 
-    model.block_stream = lend
-    assert torch.equal(model(inputs), expected)
+    assert torch.equal(model(inputs, Execution(stream=lend)), expected)
     assert lent == list(model.blocks)
 
 
-@pytest.mark.parametrize("gradients", [False, True])
-def test_inputs_are_never_written_into(gradients, make_inputs):
+@pytest.mark.parametrize(
+    ("gradients", "execution"),
+    [(False, LEAN), (False, Execution()), (True, Execution())],
+    ids=["lean", "plain", "grad"],
+)
+def test_inputs_are_never_written_into(gradients, execution, make_inputs):
     model, inputs = build(FLF2V).requires_grad_(gradients), make_inputs(FLF2V)
-    tensors = (inputs.latent, inputs.timestep, inputs.text, inputs.image_channels, inputs.clip_image)
+    tensors = (inputs.latent, inputs.timestep, inputs.text, inputs.image_channels, inputs.steering[0].features)
     copies = [tensor.clone() for tensor in tensors]
     with torch.set_grad_enabled(gradients):
-        model(inputs)
+        model(inputs, execution)
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies))
 
 
@@ -119,10 +127,11 @@ def test_inputs_are_never_written_into(gradients, make_inputs):
 def test_velocity_is_the_same_with_and_without_autograd(batch, make_inputs):
     model, inputs = build(I2V), make_inputs(I2V, batch=batch)
     with_autograd = model.requires_grad_(True)(inputs)
-    with torch.no_grad():
-        torch.testing.assert_close(model(inputs), with_autograd, rtol=0, atol=1e-6)
-    with torch.inference_mode():
-        torch.testing.assert_close(model(inputs), with_autograd, rtol=0, atol=1e-6)
+    for execution in (LEAN, Execution()):
+        with torch.no_grad():
+            torch.testing.assert_close(model(inputs, execution), with_autograd, rtol=0, atol=1e-6)
+        with torch.inference_mode():
+            torch.testing.assert_close(model(inputs, execution), with_autograd, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("fp32_residual", [False, True])
@@ -130,10 +139,10 @@ def test_velocity_is_the_same_with_and_without_autograd(batch, make_inputs):
 def test_velocity_does_not_depend_on_the_run_length(dtype, fp32_residual, make_inputs, monkeypatch):
     model, inputs = build(I2V, fp32_residual=fp32_residual).to(dtype), make_inputs(I2V, batch=2)
     with torch.no_grad():
-        whole = model(inputs)
+        whole = model(inputs, LEAN)
         monkeypatch.setattr(tokens, "CPU_ELEMENTS", 64 * 2 * 5)  # 5 tokens at a time, 72 in all
         monkeypatch.setattr(tokens, "MATRIX_RUN", 7)
-        in_runs = model(inputs)
+        in_runs = model(inputs, LEAN)
     assert relative_l2(in_runs, whole) <= (1e-6 if dtype == torch.float32 else 5e-3)
 
 
@@ -149,7 +158,7 @@ def test_samples_of_a_batch_do_not_see_each_other(make_inputs):
                 timestep=inputs.timestep[part],
                 text=inputs.text[part],
                 image_channels=inputs.image_channels[part],
-                clip_image=inputs.clip_image[part],
+                steering=(ClipInput(inputs.steering[0].features[part]),),
             )
         )
         torch.testing.assert_close(both[part], alone, rtol=0, atol=1e-6)
@@ -248,12 +257,12 @@ def test_wrong_channels_are_refused_with_numbers(make_inputs):
 
 
 def test_clip_features_for_a_model_without_the_branch_are_refused(make_inputs):
-    with pytest.raises(PairingError, match="no branch for CLIP image features"):
-        build(T2V)(replace(make_inputs(T2V), clip_image=torch.zeros(1, 17, 20)))
+    with pytest.raises(PairingError, match="This model takes no CLIP vision features"):
+        build(T2V)(replace(make_inputs(T2V), steering=(ClipInput(torch.zeros(1, 17, 20)),)))
 
 
 def test_a_text_of_another_width_is_refused(make_inputs):
-    with pytest.raises(PairingError, match="32 wide, but this model takes 24"):
+    with pytest.raises(PairingError, match="has the width 32, but this model needs 24"):
         build(T2V)(replace(make_inputs(T2V), text=torch.zeros(1, 16, 32)))
 
 
@@ -270,5 +279,6 @@ def test_of_passes_that_go_together_each_skips_its_own_blocks(make_inputs):
     model, inputs = build(T2V), make_inputs(T2V)
     passes = [replace(inputs, skipped=frozenset(numbers)) for numbers in ((), (0,), (1, 2))]
     with torch.no_grad():
-        together = model.forward_together(passes)
-        assert all(torch.equal(velocity, model(each)) for velocity, each in zip(together, passes))
+        for execution in (LEAN, Execution()):
+            together = model.forward_together(passes, execution)
+            assert all(torch.equal(velocity, model(each)) for velocity, each in zip(together, passes))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from wan_director.benchmarks.swap import TINY, measure
 from wan_director.common.shapes import VideoShape
+from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.memory.pinned import HostBuffer
@@ -38,9 +39,8 @@ def test_many_passes_equal_resident(policy):
     def run(memory) -> torch.Tensor:
         weights.leave_out(swapped_blocks(memory, module))
         weights.load(device)
-        with memory.streaming(module.streamed_blocks, device, slabs) as module.block_stream:
-            results = [module(inputs) for _ in range(20)]
-        module.block_stream = iter
+        with memory.streaming(module.streamed_blocks, device, slabs) as stream:
+            results = [module(inputs, Execution(stream=stream, may_overwrite=True)) for _ in range(20)]
         weights.unload()
         assert all(torch.equal(result, results[0]) for result in results)
         return results[0].cpu()
@@ -66,10 +66,9 @@ def test_swapping_takes_from_the_device_what_its_footprint_says():
         weights.leave_out(swapped_blocks(memory, module))
         weights.load(device)
         torch.cuda.reset_peak_memory_stats()
-        with memory.streaming(module.streamed_blocks, device, slabs) as module.block_stream:
+        with memory.streaming(module.streamed_blocks, device, slabs) as stream:
             for _ in range(2):
-                module(inputs)
-        module.block_stream = iter
+                module(inputs, Execution(stream=stream, may_overwrite=True))
         weights.unload()
         return torch.cuda.memory_stats()["requested_bytes.all.peak"]
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import nn
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, LowRank, adapted
 from wan_director.dit.adapters.layers import ChangeParts
+from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution, ignore_block
 from wan_director.dit.inputs import Conditioning, DitInputs
-from wan_director.dit.model import WanDiT
+from wan_director.dit.model import RunningDiT, WanDiT
 from wan_director.memory.policy import RESIDENT, BlockSwap, swapped_blocks
 from wan_director.memory.residency import Weights
 from wan_director.memory.slabs import Slabs
@@ -26,7 +29,15 @@ CPU = torch.device("cpu")
 PINNED = 10**9
 CONFIG = DiTConfig(dim=48, ffn_dim=64, heads=4, layers=5, text_dim=24, text_tokens=16, freq_dim=32)
 I2V = DiTConfig(
-    dim=48, ffn_dim=64, heads=4, layers=5, text_dim=24, text_tokens=16, freq_dim=32, in_channels=36, clip_dim=32
+    dim=48,
+    ffn_dim=64,
+    heads=4,
+    layers=5,
+    text_dim=24,
+    text_tokens=16,
+    freq_dim=32,
+    in_channels=36,
+    branches=(Clip(32),),
 )
 PRECISIONS = ("fp32", "bf16", "fp8")
 
@@ -47,9 +58,10 @@ def model(config: DiTConfig, precision: str) -> WanDiT:
 
 def inputs(config: DiTConfig, seed: int = 0) -> DitInputs:
     torch.manual_seed(seed)
-    image = clip = None
+    image, clip = None, ()
     if config.image_channels:
-        image, clip = torch.randn(1, config.image_channels, 2, 6, 8), torch.randn(1, 9, config.clip_dim)
+        image = torch.randn(1, config.image_channels, 2, 6, 8)
+        clip = (ClipInput(torch.randn(1, 9, config.branch(Clip).dim)),)
     text = torch.randn(1, config.text_tokens, config.text_dim)
     return DitInputs(torch.randn(1, 16, 2, 6, 8), torch.tensor([500.0]), text, image, clip)
 
@@ -74,9 +86,9 @@ def shifts(module: WanDiT) -> AppliedAdapter:
 
 
 @torch.no_grad()
-def forward(module: WanDiT, policy, slabs: Slabs, given: DitInputs) -> torch.Tensor:
-    with policy.streaming(module.streamed_blocks, CPU, slabs) as module.block_stream:
-        return module(given)
+def forward(module: WanDiT, policy, slabs: Slabs, given: DitInputs, on_block=ignore_block) -> torch.Tensor:
+    with policy.streaming(module.streamed_blocks, CPU, slabs) as stream:
+        return module(given, Execution(stream=stream, may_overwrite=True, on_block=on_block))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -102,14 +114,13 @@ def test_after_an_exception_or_a_cancel_it_is_as_before(precision, error):
     module, slabs, given = model(CONFIG, precision), Slabs(), inputs(CONFIG)
     resident = forward(module, RESIDENT, slabs, given)
 
-    def stop(index: int) -> None:
+    def stop(index: int, _tokens: Sequence[torch.Tensor]) -> None:
         if index == 2:
             raise error
 
-    stopped = DitInputs(given.latent, given.timestep, given.text, on_block=stop)
     for policy in (BlockSwap(5, PINNED), BlockSwap(3, 0)):
         with pytest.raises(error):
-            forward(module, policy, slabs, stopped)
+            forward(module, policy, slabs, given, stop)
         assert torch.equal(forward(module, policy, slabs, given), resident)
         assert torch.equal(forward(module, RESIDENT, slabs, given), resident)
 
@@ -157,12 +168,12 @@ def test_passes_together_equal_one_after_the_other_and_fetch_weights_once(config
             turns[block] += 1
             yield block
 
-    module.block_stream = counting
-    together = module.forward_together(pair)
+    together = module.forward_together(pair, Execution(stream=counting, may_overwrite=True))
     assert all(torch.equal(one, other) for one, other in zip(together, apart))
     assert set(turns.values()) == {1}
-    with BlockSwap(3, PINNED).streaming(module.streamed_blocks, CPU, slabs) as module.block_stream:
-        assert all(torch.equal(one, other) for one, other in zip(module.forward_together(pair), apart))
+    with BlockSwap(3, PINNED).streaming(module.streamed_blocks, CPU, slabs) as stream:
+        together = module.forward_together(pair, Execution(stream=stream, may_overwrite=True))
+        assert all(torch.equal(one, other) for one, other in zip(together, apart))
 
 
 @torch.no_grad()
@@ -179,8 +190,8 @@ def test_the_denoiser_gives_the_same_bits_with_passes_together(scale):
             yield block
 
     apart = Denoiser(module, *sides, guidance=CFG(scale)).start()(latent, level)
-    module.block_stream = counting
-    joined = Denoiser(module, *sides, guidance=CFG(scale), grouped=lambda asks: [asks]).start()(latent, level)
+    counted = RunningDiT(module, Execution(stream=counting, may_overwrite=True))
+    joined = Denoiser(counted, *sides, guidance=CFG(scale), grouped=lambda asks: [asks]).start()(latent, level)
     assert torch.equal(apart, joined)
     assert set(turns.values()) == {1}
 

@@ -10,13 +10,18 @@ import pytest
 import torch
 from wan_director.common.errors import CheckpointError
 from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
-from wan_director.dit.config import PRESETS, DiTConfig
+from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.module import BranchModule
+from wan_director.dit.branches.vace import Vace
+from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.dit.vace import VaceModule
+from wan_director.dit.presets import PRESETS
+from wan_director.model_loading import kinds
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.model_loading.spec import require_kind
+from wan_director.nodes.places import sentence
 from wan_director.text_encoder.clip_vision import CLIP_VIT_H, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Encoder
 from wan_director.vae3d.config import WAN_2_1_VAE, VAEConfig
@@ -57,7 +62,7 @@ def _inspect(path):
 )
 def test_published_transformers(header_file, preset, keys, parameters, start_image, clip) -> None:
     spec = _inspect(header_file(_entries(_dit(preset))))
-    assert (spec.kind, spec.preset, spec.config, spec.family) == ("dit", preset, PRESETS[preset], WAN_2_1)
+    assert (spec.kind.name, spec.preset, spec.config, spec.family) == ("dit", preset, PRESETS[preset], WAN_2_1)
     assert len(spec.sources) == keys
     assert spec.parameters / 1e6 == pytest.approx(parameters, abs=0.06)
     assert (spec.start_image, spec.takes_clip) == (start_image, clip)
@@ -80,10 +85,11 @@ def test_ti2v_5b_has_a_family_of_its_own(header_file) -> None:
 def test_vace_modules_are_parts_to_add_to_a_model(header_file, size: str, prefix: str) -> None:
     state = {key: value for key, value in _dit(f"vace-{size}").items() if key.startswith("vace_")}
     spec = _inspect(header_file(_entries(state, "BF16", prefix)))
-    assert (spec.kind, spec.title, spec.family) == ("vace_module", f"the VACE module {size}", WAN_2_1)
-    assert spec.sources.keys() == _state(lambda: VaceModule(spec.config)).keys() == state.keys()
-    with pytest.raises(CheckpointError, match="is a VACE module .*choose it in Load Wan Model as its vace_module"):
-        require_kind(spec, "dit")
+    assert (spec.kind.name, spec.title, spec.family) == ("vace_module", f"the VACE module {size}", WAN_2_1)
+    assert spec.sources.keys() == _state(lambda: BranchModule(spec.config)).keys() == state.keys()
+    with pytest.raises(CheckpointError) as refused:
+        require_kind(spec, kinds.DIT)
+    assert re.search("is a VACE module .*choose it in Load Wan Model as its vace_module", sentence(refused.value))
 
 
 def test_more_vace_blocks_than_blocks_are_refused(header_file) -> None:
@@ -106,7 +112,7 @@ def test_names_from_a_compiled_model_are_understood(header_file) -> None:
 
 
 def test_other_published_sizes_are_named(header_file) -> None:
-    expert = _inspect(header_file(_entries(_dit("i2v-14B", clip_dim=None))))
+    expert = _inspect(header_file(_entries(_dit("i2v-14B", branches=()))))
     assert (expert.title, expert.start_image, expert.takes_clip) == (
         "one expert of Wan 2.2 I2V A14B",
         "required",
@@ -118,7 +124,7 @@ def test_other_published_sizes_are_named(header_file) -> None:
         ({"layers": 4}, "a Wan 2.1 T2V model of another size"),
         ({"layers": 4, "in_channels": 36}, "a Wan 2.1 I2V model of another size"),
         ({"layers": 4, "in_channels": 48, "out_channels": 48}, "a Wan 2.2 TI2V model of another size"),
-        ({"layers": 4, "vace_blocks": 2}, "a Wan 2.1 VACE model of another size"),
+        ({"layers": 4, "branches": (Vace(2),)}, "a Wan 2.1 VACE model of another size"),
     ):
         assert _inspect(header_file(_entries(_dit("t2v-1.3B", **changes)))).title == title
     assert "Wan 2.2 T2V A14B" in _inspect(header_file(_entries(_dit("t2v-14B")))).title
@@ -129,8 +135,10 @@ def test_diffusers_transformers(header_file, preset: str) -> None:
     from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 
     config = PRESETS[preset]
-    vace = partial(WanVACETransformer3DModel, vace_layers=list(config.vace_layers))
-    build = vace if config.vace_blocks else WanTransformer3DModel
+    vace, clip = config.branch(Vace), config.branch(Clip)
+    build = WanTransformer3DModel
+    if vace is not None:
+        build = partial(WanVACETransformer3DModel, vace_layers=list(vace.steered_layers(config.layers)))
     state = _state(
         lambda: build(
             num_attention_heads=config.heads,
@@ -139,9 +147,9 @@ def test_diffusers_transformers(header_file, preset: str) -> None:
             out_channels=config.out_channels,
             ffn_dim=config.ffn_dim,
             num_layers=config.layers,
-            image_dim=config.clip_dim,
-            added_kv_proj_dim=config.dim if config.clip_dim else None,
-            pos_embed_seq_len=config.clip_tokens,
+            image_dim=clip.dim if clip else None,
+            added_kv_proj_dim=config.dim if clip else None,
+            pos_embed_seq_len=clip.positions if clip else None,
         )
     )
     spec = _inspect(header_file(_entries(state, "F32")))
@@ -152,7 +160,7 @@ def test_diffusers_transformers(header_file, preset: str) -> None:
 @pytest.mark.parametrize("prefix", ["", "model.", "vae."])
 def test_official_vae(header_file, prefix: str) -> None:
     spec = _inspect(header_file(_entries(_state(CausalVAE), "F16", prefix)))
-    assert (spec.kind, spec.config, spec.family, spec.title) == ("vae", WAN_2_1_VAE, WAN_2_1, "the Wan 2.1 VAE")
+    assert (spec.kind.name, spec.config, spec.family, spec.title) == ("vae", WAN_2_1_VAE, WAN_2_1, "the Wan 2.1 VAE")
     assert len(spec.sources) == 194
     assert spec.parameters / 1e6 == pytest.approx(126.89, abs=0.01)
 
@@ -176,13 +184,13 @@ def test_diffusers_vae(header_file, blocks: int) -> None:
 
     spec = _inspect(header_file(_entries(_state(lambda: AutoencoderKLWan(num_res_blocks=blocks)), "F32")))
     config = VAEConfig(residual_blocks=blocks)
-    assert (spec.kind, spec.naming, spec.config) == ("vae", "diffusers", config)
+    assert (spec.kind.name, spec.naming, spec.config) == ("vae", "diffusers", config)
     assert spec.sources.keys() == _state(lambda: CausalVAE(config)).keys()
 
 
 def test_official_umt5(header_file) -> None:
     spec = _inspect(header_file(_entries(_state(lambda: UMT5Encoder(UMT5_XXL)))))
-    assert (spec.kind, spec.config, spec.family, spec.naming) == ("text_encoder", UMT5_XXL, WAN_2_1, "official")
+    assert (spec.kind.name, spec.config, spec.family, spec.naming) == ("text_encoder", UMT5_XXL, WAN_2_1, "official")
     assert (len(spec.sources), spec.title) == (242, "UMT5-XXL")
     assert spec.parameters / 1e9 == pytest.approx(5.681, abs=0.001)
 
@@ -235,7 +243,7 @@ def test_whole_numbers_for_weights_are_an_unknown_format(header_file) -> None:
 def test_official_clip_vision(header_file, prefix: str) -> None:
     extras = {"log_scale": ("F32", ()), "textual.token_embedding.weight": ("F32", (250002, 1024))} if prefix else {}
     spec = _inspect(header_file({**_entries(_state(lambda: ClipVisionEncoder(CLIP_VIT_H)), prefix=prefix), **extras}))
-    assert (spec.kind, spec.config, spec.naming) == ("clip_vision", CLIP_VIT_H, "official")
+    assert (spec.kind.name, spec.config, spec.naming) == ("clip_vision", CLIP_VIT_H, "official")
     assert len(spec.sources) == 392
     assert spec.parameters / 1e6 == pytest.approx(632.1, abs=0.1)
     assert spec.extras == tuple(sorted(extras))
@@ -260,7 +268,7 @@ def test_hugging_face_clip_vision(header_file) -> None:
     assert spec.extras == ("vision_model.embeddings.position_ids",)
 
 
-TINY_DIT = DiTConfig(dim=192, ffn_dim=768, heads=4, layers=4, in_channels=36, text_dim=128, clip_dim=64)
+TINY_DIT = DiTConfig(dim=192, ffn_dim=768, heads=4, layers=4, in_channels=36, text_dim=128, branches=(Clip(64),))
 
 
 def test_tiny_files_say_what_shapes_cannot(header_file) -> None:
@@ -307,10 +315,10 @@ def test_description_says_what_it_is_and_what_goes_with_it(header_file) -> None:
 
 def test_a_model_in_the_wrong_loader_is_sent_to_the_right_one(header_file) -> None:
     spec = _inspect(header_file(_entries(_state(CausalVAE)), name="wan_2.1_vae.safetensors"))
-    require_kind(spec, "vae")
+    require_kind(spec, kinds.VAE)
     with pytest.raises(CheckpointError) as error:
-        require_kind(spec, "dit")
-    assert str(error.value) == (
+        require_kind(spec, kinds.DIT)
+    assert sentence(error.value) == (
         "wan_2.1_vae.safetensors is a VAE (the Wan 2.1 VAE), not a diffusion model: put it into models/vae and choose "
         "it in Load Wan VAE. Here choose a file such as wan2.1_t2v_1.3B_bf16.safetensors."
     )

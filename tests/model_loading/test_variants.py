@@ -16,9 +16,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from wan_director.common.errors import CheckpointError
-from wan_director.dit.config import PRESETS, DiTConfig
+from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.vace import Vace
+from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import check_complete, load_dit
+from wan_director.dit.presets import PRESETS
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import check_complete, load
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
@@ -200,7 +204,7 @@ def test_a_part_of_wan_is_not_said_to_belong_elsewhere(header_file, title: str) 
 def test_vace_on_an_image_model_is_named_not_called_incomplete(header_file, naming: str) -> None:
     """Its VACE blocks look at the text alone."""
     if naming == "official":
-        entries = shapes("i2v-14B", vace_blocks=8)
+        entries = shapes("i2v-14B", branches=(Clip(1280), Vace(8)))
         pictures = ("k_img", "v_img")
     else:
         from diffusers import WanVACETransformer3DModel
@@ -253,7 +257,7 @@ def test_what_a_file_is_by_its_name_is_a_warning_while_it_loads(tmp_path: Path, 
     path = tmp_path / "my_phantom.safetensors"
     save_file(random_weights(module), path)
     with caplog.at_level(logging.WARNING, "wan_director"):
-        load_dit(path, device="cpu")
+        load(kinds.DIT, path, device="cpu")
     (record,) = caplog.records
     assert record.getMessage().startswith("my_phantom.safetensors: By its name this is Phantom; it runs as plain T2V")
 

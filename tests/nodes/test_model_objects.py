@@ -104,7 +104,7 @@ def test_a_file_is_loaded_once_while_it_is_in_use(tiny_host, models):
 def test_the_same_prompt_is_encoded_once(monkeypatch):
     calls = []
     original = embed.encode_tokens
-    monkeypatch.setattr(embed, "encode_tokens", lambda *args: calls.append(args) or original(*args))
+    monkeypatch.setattr(embed, "encode_tokens", lambda *args, **how: calls.append(args) or original(*args, **how))
     encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="fp32", device="cpu")
     for prompt in ("a ball", "a box", "a ball"):
         call("TextEncode", text_encoder=encoder, positive=prompt, negative="bad")

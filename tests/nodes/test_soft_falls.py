@@ -11,7 +11,7 @@ import pytest
 import torch
 from wan_director.common.errors import NumericalError, OutOfMemory
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, ParameterShapes
-from wan_director.dit.attention import sdpa_attention, using_attention
+from wan_director.dit.attention import ATTENTION, sdpa_attention
 from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
 from wan_director.engine import sample as engine_sample
@@ -198,32 +198,29 @@ def poisoned(q, k, v):
     return torch.full_like(out, float("nan"))
 
 
-def test_values_that_are_no_numbers_switch_to_exact_attention(caplog):
+def test_values_that_are_no_numbers_switch_to_exact_attention(monkeypatch, caplog):
     model = load()
     undisturbed = sample(model)
+    monkeypatch.setitem(ATTENTION, "poisoned", lambda: poisoned)
     caplog.clear()
-    with using_attention(model.residence.module, poisoned):
-        assert torch.equal(sample(model), undisturbed)
-        assert model.residence.module.blocks[0].self_attn.attention is poisoned
+    fast = replace(model, recipe=replace(model.recipe, attention="poisoned"))
+    assert torch.equal(sample(fast), undisturbed)
+    assert fast.execution.attention is poisoned
     assert len(warnings(caplog)) == 1 and "with attention 'sdpa'" in warnings(caplog)[0]
 
 
 def test_then_fp8_compute_is_switched_off(monkeypatch, caplog):
     model = load("fp8_compute")
-    fast = [layer for layer in model.residence.module.modules() if getattr(layer, "fp8_compute", False)]
-    assert fast
-    for layer in fast:
-        layer.fp8_compute = False
-    exact = sample(model)
-    for layer in fast:
-        layer.fp8_compute = True
+    stored = load("fp8_scaled")
+    assert stored.placed is model.placed
+    exact = sample(stored)
     monkeypatch.setattr(
         layers, "fp8_linear", lambda x, parts, bias: x.new_full((*x.shape[:-1], len(parts["weight"])), float("inf"))
     )
     caplog.clear()
     assert torch.equal(sample(model), exact)
     assert len(warnings(caplog)) == 1 and "without fp8 compute" in warnings(caplog)[0]
-    assert all(layer.fp8_compute for layer in fast)
+    assert (model.execution.multiply, stored.execution.multiply) == ("fp8", "dense")
 
 
 def test_values_that_stay_no_numbers_are_refused():
@@ -236,13 +233,10 @@ def test_values_that_stay_no_numbers_are_refused():
 
 def test_the_first_block_is_looked_at_once(monkeypatch):
     looks = []
-    watch = stage.watch_first_block
-    monkeypatch.setattr(
-        stage, "watch_first_block", lambda block, on_sound: watch(block, lambda: looks.append(on_sound()))
-    )
+    look = stage.check_finite
+    monkeypatch.setattr(stage, "check_finite", lambda tokens: looks.append(look(tokens)))
     sample(load())
     assert len(looks) == 1
-    assert not load().residence.module.blocks[0]._forward_hooks
 
 
 def four_blocks() -> VideoModel:
@@ -265,7 +259,7 @@ def test_few_tokens_bring_swapped_weights_once_per_step(monkeypatch, flops_per_b
     undisturbed = sample(model)
     trunk = WanDiT.trunk
     monkeypatch.setattr(
-        WanDiT, "trunk", lambda self, each, on_block: [passes.append(len(each)), trunk(self, each, on_block)][1]
+        WanDiT, "trunk", lambda self, each, execution: [passes.append(len(each)), trunk(self, each, execution)][1]
     )
     assert torch.equal(sample(model, BlockSwap(4, 10**9)), undisturbed)
     assert passes == expected

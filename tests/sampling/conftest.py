@@ -23,7 +23,7 @@ class WholeModel:
     def embed(self, inputs: DitInputs) -> SimpleNamespace:
         return SimpleNamespace(inputs=inputs, tokens=None)
 
-    def trunk(self, passes: Any, on_block: Callable[[int], None]) -> list[Tensor]:
+    def trunk(self, passes: Any) -> list[Tensor]:
         return [self.function(each.inputs) for each in passes]
 
     def unembed(self, tokens: Tensor, _embedded: SimpleNamespace) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 from wan_director.common.errors import InvalidInputError, NumericalError
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning, DitInputs
-from wan_director.dit.model import WanDiT
+from wan_director.dit.model import RunningDiT, WanDiT
 from wan_director.memory.policy import Resident
 from wan_director.memory.slabs import Slabs
 from wan_director.sampling.cache import NoCache
@@ -66,8 +67,8 @@ class CountingModel:
         self.calls.append(inputs)
         return self.model.embed(inputs)
 
-    def trunk(self, passes, on_block):
-        return self.model.trunk(passes, on_block)
+    def trunk(self, passes):
+        return self.model.trunk(passes)
 
     def unembed(self, tokens, embedded):
         return self.model.unembed(tokens, embedded)
@@ -183,7 +184,8 @@ def test_off_objects_equal_the_bare_loop_to_the_bit(model, prompts):
             timestep = torch.tensor([level.timestep], dtype=torch.float32)
             velocity = model(DitInputs(latent=latent, timestep=timestep, text=prompts[0].text))
             latent = latent + (following.sigma - level.sigma) * velocity
-    with Resident().streaming(streamed.blocks, latent.device, Slabs()) as streamed.block_stream:
+    with Resident().streaming(streamed.blocks, latent.device, Slabs()) as stream:
+        denoiser = replace(denoiser, model=RunningDiT(streamed, Execution(stream=stream, may_overwrite=True)))
         assert torch.equal(run(denoiser, "euler", schedule)[-1].latent, latent)
 
 
@@ -231,16 +233,22 @@ def test_batch_equals_each_alone(denoiser):
 def test_an_exception_in_the_block_hook_ends_the_run_within_a_block(denoiser):
     blocks = []
 
-    def interrupt(index):
+    def watched(on_block):
+        return replace(denoiser, model=RunningDiT(denoiser.model, Execution(on_block=on_block)))
+
+    def note(index, _tokens):
+        blocks.append(index)
+
+    def interrupt(index, _tokens):
         blocks.append(index)
         if len(blocks) == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(replace(denoiser, on_block=interrupt))
+        run(watched(interrupt))
     assert blocks == [0, 1, 0, 1, 0, 1]  # 2 blocks, positive and negative: stopped in the second step
     undisturbed = run(denoiser)[-1].latent
-    assert torch.equal(run(replace(denoiser, on_block=blocks.append))[-1].latent, undisturbed)
+    assert torch.equal(run(watched(note))[-1].latent, undisturbed)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

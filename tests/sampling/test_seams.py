@@ -9,11 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from wan_director.common.errors import PairingError
+from wan_director.dit.branches.vace import Vace
 from wan_director.dit.conditioning.start_image import KeyframeImages
 from wan_director.dit.conditioning.vace import VaceControl
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning, Cut
-from wan_director.dit.model import WanDiT
+from wan_director.dit.model import RunningDiT, WanDiT
 from wan_director.sampling.ask import NEGATIVE, POSITIVE, Ask, SkippedBlocks
 from wan_director.sampling.cache import NOTHING_KEPT
 from wan_director.sampling.denoiser import Denoiser
@@ -31,9 +33,10 @@ SIZES = {"dim": 24, "ffn_dim": 32, "heads": 2, "layers": 3, "text_dim": 12, "tex
 KINDS = {
     "t2v": {},
     "i2v": {"in_channels": 36},
-    "vace": {"vace_blocks": 2},
+    "vace": {"branches": (Vace(2),)},
     "5b": {"in_channels": 48, "out_channels": 48},
 }
+LEAN = Execution(may_overwrite=True)
 LEVEL = NoiseLevel(0, 4, 0.9, 900.0)
 SCHEDULE = make_schedule("simple", 4, 5.0)
 
@@ -50,8 +53,8 @@ class Setting:
     latent: torch.Tensor
     timesteps: torch.Tensor
 
-    def denoiser(self, **options) -> Denoiser:
-        return Denoiser(self.model, self.positive, self.negative, **options)
+    def denoiser(self, execution: Execution = LEAN, **options) -> Denoiser:
+        return Denoiser(RunningDiT(self.model, execution), self.positive, self.negative, **options)
 
     def ask(self, **options) -> torch.Tensor:
         with torch.no_grad():
@@ -179,10 +182,10 @@ def test_all_questions_that_go_together_need_the_weights_once():
             turns[block] += 1
             yield block
 
-    given.model.block_stream = counting
-    given.ask(guidance=GUIDANCE, grouped=together)
+    execution = Execution(stream=counting)
+    given.ask(execution=execution, guidance=GUIDANCE, grouped=together)
     assert set(turns.values()) == {1}
-    given.ask(guidance=GUIDANCE)
+    given.ask(execution=execution, guidance=GUIDANCE)
     assert set(turns.values()) == {4}
 
 
@@ -238,7 +241,7 @@ def test_a_cache_remembers_each_question_in_each_window(windows):
     given = setting("t2v")
     options = {"guidance": GUIDANCE, "windows": windows, "cache": EveryOther()}
     run = []
-    watched = given.denoiser(**options, on_block=run.append)
+    watched = given.denoiser(Execution(on_block=lambda index, _tokens: run.append(index)), **options)
     states = steps_of(watched, torch.zeros_like(given.latent))
     per_step = 3 * len(windows.cuts(FRAMES))  # three blocks
     assert len(run) == 3 * per_step + 2 * per_step  # three questions in the first step, two in the third
@@ -254,7 +257,7 @@ def test_a_cache_remembers_each_question_in_each_window(windows):
 def test_a_question_asked_again_after_a_failure_finds_the_cache_as_it_was():
     given, calls = setting("t2v"), []
 
-    def fail_once(index):
+    def fail_once(index, _tokens):
         calls.append(index)
         if len(calls) == 5:  # the negative prompt of the third step is half done
             raise MemoryError
@@ -269,7 +272,8 @@ def test_a_question_asked_again_after_a_failure_finds_the_cache_as_it_was():
         return careful
 
     options = {"guidance": CFG(3.0), "cache": EveryOther()}
-    failing = steps_of(given.denoiser(**options, on_block=fail_once, around=again), torch.zeros_like(given.latent))
+    execution = Execution(on_block=fail_once)
+    failing = steps_of(given.denoiser(execution, **options, around=again), torch.zeros_like(given.latent))
     assert len(calls) > 12
     assert torch.equal(
         failing[-1].latent, steps_of(given.denoiser(**options), torch.zeros_like(given.latent))[-1].latent
@@ -283,4 +287,4 @@ def test_what_one_expert_remembers_is_not_the_others():
     assert first.cache and all(name.startswith("high/") for name in first.cache)
     other = given.denoiser(**options, name="low").start(first.cache)
     with pytest.raises(KeyError), torch.no_grad():
-        other(given.latent, LEVEL._replace(index=1))  # has nothing to add
+        other(given.latent, replace(LEVEL, index=1))  # has nothing to add

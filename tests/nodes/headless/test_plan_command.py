@@ -15,13 +15,16 @@ from wan_director.__main__ import main
 from wan_director.common.errors import GraphError
 from wan_director.common.families import WAN_2_1
 from wan_director.common.shapes import VideoShape
-from wan_director.dit.config import PRESETS
+from wan_director.dit.presets import PRESETS
 from wan_director.engine.local import LocalRuntime
 from wan_director.engine.tasks import decoding_task, encoding_task, latent_shape, sampling_task, smaller_videos
 from wan_director.memory.budget import GB, example_card
 from wan_director.memory.plan import plan, smallest_bytes
 from wan_director.model_loading.footprint import STORAGES, bytes_before_download
-from wan_director.model_loading.outline import outline, published_outline
+from wan_director.model_loading.kinds import DIT
+from wan_director.model_loading.kinds import VAE as VAE_KIND
+from wan_director.model_loading.outline import outline
+from wan_director.model_loading.publishing.published import published_outline
 from wan_director.nodes.headless.graph import parse_graph, read_graph
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import use_host
@@ -33,7 +36,7 @@ from .conftest import node
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKFLOWS = sorted((ROOT / "workflows").rglob("*.json"))
-VAE = published_outline("wan_2.1_vae.safetensors", "vae")
+VAE = published_outline("wan_2.1_vae.safetensors", VAE_KIND)
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def test_each_expert_is_planned_with_its_cfg_and_loras(models, tiny_host, prompt
     graph = parse_graph(prompt, wan_director.NODE_CLASS_MAPPINGS)
     jobs = [stage.job for stage in find_stages(graph).stages if stage.kind == "sample"]
     assert [job.recipe.path.name for job in jobs] == [HIGH, LOW]
-    added = [job.weights.fixed - outline(job.recipe.path, "dit").weights.fixed for job in jobs]
+    added = [job.weights.fixed - outline(job.recipe.path, DIT).weights.fixed for job in jobs]
     assert (added, [job.passes for job in jobs]) == ([301_000, 320_000], [2, 1])
 
 
@@ -306,7 +309,7 @@ def test_sizes():
 
 def task(video: VideoShape, preset: str = "t2v-14B", storage: str = "bf16"):
     weights = bytes_before_download(PRESETS[preset], storage)
-    return sampling_task(weights, PRESETS[preset], 1, latent_shape(WAN_2_1, video), passes=2, controls=0, run=0)
+    return sampling_task(weights, PRESETS[preset], 1, latent_shape(WAN_2_1, video), passes=2, run=0)
 
 
 videos = st.builds(

@@ -16,8 +16,8 @@ from wan_director.common.errors import InvalidInputError, UnknownValueError
 from wan_director.common.shapes import VideoShape
 from wan_director.engine.embed import embed_prompt
 from wan_director.engine.local import LocalRuntime
+from wan_director.engine.memory import Job
 from wan_director.engine.runtime import Work
-from wan_director.engine.tasks import Job
 from wan_director.media.video_writing import save_video
 from wan_director.memory.budget import GB
 from wan_director.nodes.api import io
@@ -30,7 +30,7 @@ from wan_director.nodes.hosts.host import host, use_host
 from wan_director.nodes.planning.plan import machine, plan_graph, plan_prompt
 from wan_director.nodes.planning.recording import Recording, record
 from wan_director.nodes.planning.stages import find_stages
-from wan_director.nodes.planning.unknown import GUESSES
+from wan_director.nodes.planning.unknown import ASSUMPTIONS
 
 from ..conftest import save_experts
 from ..headless.conftest import node
@@ -69,7 +69,7 @@ def noting(models: Path, tmp_path: Path) -> HeadlessHost:
 
 def recorded(prompt: dict) -> Recording:
     graph = check_graph(parse_graph(prompt, CLASSES), CLASSES)
-    return record(graph, CLASSES, GUESSES[0], host().runtime.device)
+    return record(graph, CLASSES, ASSUMPTIONS[0], host().runtime.device)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -177,7 +177,7 @@ def test_every_node_is_planned_in_a_graph_that_runs(noting, monkeypatch):
 
 def recorded_loosely(prompt: dict) -> Recording:
     """Without asking whether files can be written."""
-    return record(parse_graph(prompt, CLASSES), CLASSES, GUESSES[0], host().runtime.device)
+    return record(parse_graph(prompt, CLASSES), CLASSES, ASSUMPTIONS[0], host().runtime.device)
 
 
 def test_only_the_branch_that_is_taken_is_planned(noting):
@@ -242,7 +242,7 @@ def test_other_threads_see_nothing_of_a_plan(noting):
     thread.start()
     classes = {**CLASSES, "Waiting": Waiting}
     prompt = {"1": node("LoadImage", image="start.png"), "2": node("Waiting", images=["1", 0])}
-    made = record(parse_graph(prompt, classes), classes, GUESSES[0], noting.runtime.device)
+    made = record(parse_graph(prompt, classes), classes, ASSUMPTIONS[0], noting.runtime.device)
     thread.join()
     assert not made.passed_over and seen == [(noting, False)]
 

@@ -1,0 +1,68 @@
+"""How a run computes: one frozen value that is passed to the model with every call, and never kept by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ..common.errors import InvalidInputError
+from ..common.streaming import BlockStream
+from ..weights.layers import Multiplication
+from .attention import Attention, sdpa_attention
+
+OnBlock = Callable[[int, Sequence[Tensor]], None]
+"""Told of a block that has run: its place in the pass, and what it gave, [B, L, D], for each of the passes that go
+together and did not skip it. It may raise to end the pass; it must not keep or change the tokens."""
+
+
+def ignore_block(index: int, tokens: Sequence[Tensor]) -> None:
+    """The default `on_block`: nobody watches the blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How to compute, where the result is the same or nearly so. Two runs with different ones may share a model.
+
+    Attributes:
+        attention: the kernel.
+        feed_forward_run: tokens that the feed-forward layers take at a time where they may overwrite, 0 for the usual
+            number. What lies between those layers is several times as wide as the tokens; shorter runs keep it small.
+        multiply: whether matrices that may be multiplied in fp8 are.
+        stream: brings the blocks, see `memory.policy`.
+        may_overwrite: whether the tokens on their way may be overwritten, which takes several buffers of tokens less
+            memory. Not where gradients are wanted.
+        checkpoints: whether to keep nothing of a block for the backward pass and run it again there.
+        on_block: told of each block that has run.
+
+    Raises:
+        InvalidInputError: tokens that a block is run again with may be overwritten.
+    """
+
+    attention: Attention = sdpa_attention
+    feed_forward_run: int = 0
+    multiply: Multiplication = "dense"
+    stream: BlockStream = iter
+    may_overwrite: bool = False
+    checkpoints: bool = False
+    on_block: OnBlock = ignore_block
+
+    def __post_init__(self) -> None:
+        if self.checkpoints and self.may_overwrite:
+            raise InvalidInputError(
+                "Blocks that are run again for the backward pass have to find their tokens as they were, but "
+                "may_overwrite is true. Set one of checkpoints and may_overwrite to false."
+            )
+
+    def run(self, block: Callable[..., Any], *inputs: Any) -> Any:
+        """What a block gives for `inputs`, computed in this way, which it gets behind them."""
+        if self.checkpoints:
+            return checkpoint(block, *inputs, self, use_reentrant=False)
+        return block(*inputs, self)
+
+
+DEFAULT_EXECUTION = Execution()
+"""Exact, and safe to go back through: what a bare call of the model does."""

@@ -1,0 +1,105 @@
+"""What a published model is and takes, by its name: known before it is downloaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from ...common.errors import MissingFileError
+from ...common.families import WAN_2_1, WAN_2_2_5B, Family
+from ...dit.footprint import PLAIN as PLAIN_MATRICES
+from ...dit.presets import PRESETS
+from ...text_encoder.clip_vision import CLIP_VIT_H
+from ...text_encoder.footprint import block_elements, other_elements
+from ...text_encoder.umt5 import UMT5_XXL
+from ...vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE
+from ..footprint import ModelBytes, Outline, bytes_before_download
+from ..formats.plain import PLAIN
+from ..kinds import CLIP_VISION, DIT, TEXT_ENCODER, VAE
+from ..precision import Precision, choose_dtype
+from ..recognition.titles import find_preset
+from ..spec import AnyKind, ModelSpec
+from .known_files import KnownFile, known_file
+
+# Name of a known transformer -> its preset; the first that matches.
+_PRESETS = (
+    (r"wan2\.2_i2v|wan2\.2_fun_inpaint", "i2v-A14B"),
+    (r"fun_inp_1\.3B", "fun-inp-1.3B"),
+    (r"ti2v", "ti2v-5B"),
+    (r"vace.*1\.3B", "vace-1.3B"),
+    (r"vace", "vace-14B"),
+    (r"flf2v", "flf2v-14B"),
+    (r"i2v|I2V", "i2v-14B"),
+    (r"1\.3B", "t2v-1.3B"),
+    (r".", "t2v-14B"),
+)
+_CONFIGS: Mapping[tuple[str, Family], Any] = MappingProxyType({
+    (VAE.name, WAN_2_1): WAN_2_1_VAE,
+    (VAE.name, WAN_2_2_5B): WAN_2_2_VAE,
+    (TEXT_ENCODER.name, WAN_2_1): UMT5_XXL,
+    (CLIP_VISION.name, WAN_2_1): CLIP_VIT_H,
+})  # fmt: skip
+
+
+def published_outline(
+    name: str,
+    kind: AnyKind,
+    precision: Precision = "auto",
+    device: torch.device | str | None = None,
+    vace_module: Path | None = None,
+) -> Outline:
+    """As `outline.outline`, of a known published file, whether it is here or not."""
+    known = known_file(name)
+    if known is None or known.kind != kind.files or vace_module is not None:
+        raise MissingFileError(
+            f"{name if vace_module is None else vace_module.name} is not in the models folders, and its size is not "
+            "known beforehand. Give --models or --comfyui, or a file that `wan-director download ?` lists."
+        )
+    if kind is DIT:
+        config = PRESETS[next(preset for pattern, preset in _PRESETS if re.search(pattern, known.name))]
+        family = WAN_2_2_5B if config == PRESETS["ti2v-5B"] else WAN_2_1
+    else:
+        family = WAN_2_2_5B if kind is VAE and "2.2" in known.name else WAN_2_1
+        config = _CONFIGS[kind.name, family]
+    weights = _published_bytes(known, config, precision)
+    spec = _published_spec(known, kind, config, family, weights.total // weights.itemsize)
+    return Outline(spec, choose_dtype(spec, precision, device).dtype, weights)
+
+
+def _published_spec(known: KnownFile, kind: AnyKind, config: Any, family: Family, parameters: int) -> ModelSpec[Any]:
+    stored = "F16" if "fp16" in known.name else "BF16"
+    return ModelSpec(
+        path=Path(known.name),
+        kind=kind,
+        family=family,
+        preset=find_preset(config),
+        title=kind.title_of(config, family),
+        naming="official",
+        prefix="",
+        weight_format=PLAIN,
+        file_dtype=stored,
+        plain_dtype=stored,
+        config=config,
+        parameters=parameters,
+        size_bytes=known.size_bytes,
+        start_image=kind.start_image(config, family),
+    )
+
+
+def _published_bytes(known: KnownFile, config: Any, precision: Precision) -> ModelBytes:
+    is_fp8, is_cast = "fp8" in known.name, precision.startswith("fp8")
+    if known.kind == DIT.files:
+        weights = bytes_before_download(config, "fp8" if is_fp8 or is_cast else "bf16")
+        return weights._replace(anonymous=weights.total if is_cast and not is_fp8 else 0)
+    scale = 2 if precision == "fp32" else 1  # all of these files have 16 bits, or fp8
+    if known.kind != TEXT_ENCODER.files:
+        return ModelBytes(known.size_bytes * scale, (), 2 * scale, PLAIN_MATRICES, 0)
+    per_number = 1 if is_fp8 or is_cast else 2 * scale
+    blocks = (block_elements(UMT5_XXL) * per_number,) * UMT5_XXL.layers
+    other = other_elements(UMT5_XXL) * (1 if is_fp8 else 2 * scale)
+    return ModelBytes(other, blocks, 2 * scale, PLAIN_MATRICES, 0)
