@@ -56,7 +56,9 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
             return stop.exit_code, "stopped."
         if not isinstance(error, WanDirectorError):
             raise
-        return FAILED, str(error)
+        from .nodes.places import sentence
+
+        return FAILED, sentence(error)
 
 
 def _command(place: str) -> Callable[[argparse.Namespace, Session], None]:

@@ -28,7 +28,8 @@ from wan_director.dit.adapters import AppliedAdapter, ParameterShapes, adapted
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit
+from wan_director.model_loading.build import load
+from wan_director.model_loading.kinds import DIT
 from wan_director.model_loading.lora.load import read_lora
 
 WIDTH, RANK, GROUP = 256, 8, 256
@@ -257,7 +258,7 @@ def measure(form: Form, folder: Path) -> Row:
     """One line of the table."""
     path = folder / f"model.{form.ending}"
     numbers = form.write(path, random_weights())
-    loaded = load_dit(path, precision=form.precision, device="cpu")
+    loaded = load(DIT, path, precision=form.precision, device="cpu")
     with torch.device("meta"):
         true = WanDiT(CONFIG)
     true.load_state_dict(numbers, assign=True)

@@ -32,8 +32,9 @@ from wan_director.common.log import logger
 from wan_director.dit.adapters import ParameterShapes
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit
+from wan_director.model_loading.build import load
 from wan_director.model_loading.describe import describe
+from wan_director.model_loading.kinds import DIT
 from wan_director.model_loading.lora.load import read_lora
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
@@ -241,8 +242,8 @@ def open_all(path: Path, target: str) -> str:
     checkpoint = open_checkpoint(path)
     spec = inspect_checkpoint(checkpoint)
     describe(spec, checkpoint)
-    if spec.kind == "dit":
-        load_dit(path, device="cpu")
+    if spec.kind is DIT:
+        load(DIT, path, device="cpu")
     return "loaded"
 
 

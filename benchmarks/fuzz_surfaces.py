@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch.nn import Linear
 from wan_director.__main__ import main
 from wan_director.dit.adapters import ParameterShapes
-from wan_director.engine.local import Interrupted
+from wan_director.engine.local import Interrupted, LocalRuntime
 from wan_director.model_loading.lora import read_lora
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph, read_graph, set_value
@@ -286,7 +286,7 @@ def _open_command(path: Path) -> None:
     words = json.loads(path.read_text(encoding="utf-8"))
     silent = io.StringIO()
     with (
-        mock.patch.object(HeadlessHost, "check_interrupt", _interrupted),
+        mock.patch.object(LocalRuntime, "check_interrupt", _interrupted),
         contextlib.redirect_stdout(silent),
         contextlib.redirect_stderr(silent),
         contextlib.suppress(SystemExit, Interrupted),
@@ -296,7 +296,7 @@ def _open_command(path: Path) -> None:
         raise AssertionError(silent.getvalue()[-600:])
 
 
-def _interrupted(_host: HeadlessHost) -> None:
+def _interrupted(_runtime: LocalRuntime) -> None:
     raise Interrupted
 
 
@@ -317,7 +317,7 @@ SURFACES: dict[str, Surface] = {
 def stopping_host(folder: Path) -> Iterator[None]:
     """Makes the host one that stops every run before its first node, and keeps to a folder."""
     before = host()
-    use_host(HeadlessHost(inputs=(folder,), output=folder / "output", interrupted=True))
+    use_host(HeadlessHost(inputs=(folder,), output=folder / "output", runtime=LocalRuntime(interrupted=True)))
     try:
         yield
     finally:

@@ -26,8 +26,9 @@ from wan_director.common.log import logger
 from wan_director.dit.config import PRESETS
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit
+from wan_director.model_loading.build import load
 from wan_director.model_loading.files.file_type import human_bytes
+from wan_director.model_loading.kinds import DIT
 
 from .random_checkpoint import checkpoint_shapes, write_random_checkpoint
 
@@ -87,7 +88,7 @@ def measure_load(file: Path, precision: str, forward: bool = False) -> LoadResul
     before = anonymous_bytes()
     with watch_anonymous() as peak:
         start = time.perf_counter()
-        module = load_dit(file, precision=precision, device="cpu").module
+        module = load(DIT, file, precision=precision, device="cpu").module
         seconds = time.perf_counter() - start
     weights = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     return LoadResult(seconds, weights, before, peak.bytes, _forward_seconds(module) if forward else None)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from .places import Place
 
 
 class WanDirectorError(Exception):
-    """Base of every error that is the user's to solve; its text is one clear sentence (or two)."""
+    """Base of every error that is the user's to solve; its text is one clear sentence (or two).
+
+    Args:
+        parts: pieces of that text, and the places it speaks of.
+    """
 
     # ComfyUI shows an error's full name, and there the name of a module of ours begins with the path of its folder.
     __module__ = "wan_director"
@@ -14,9 +21,20 @@ class WanDirectorError(Exception):
     def __init_subclass__(cls) -> None:
         cls.__module__ = "wan_director"
 
+    def __init__(self, *parts: str | Place) -> None:
+        super().__init__("".join(map(str, parts)))
+        self.parts = parts
+
+    def naming(self, names: Mapping[Place, str]) -> WanDirectorError:
+        """The error with the places called as an interface calls them; itself where it speaks of none of them."""
+        if names.keys().isdisjoint(part for part in self.parts if isinstance(part, Place)):
+            return self
+        named = (names.get(part, part) if isinstance(part, Place) else part for part in self.parts)
+        return type(self)(*named)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Without it a pickle would look for the class in the module that is only shown.
-        return _made_again, (type(self).__name__, self.args)
+        return _made_again, (type(self).__name__, self.parts)
 
 
 class InvalidInputError(WanDirectorError, ValueError):
@@ -59,6 +77,6 @@ class OutOfMemory(WanDirectorError):  # noqa: N818  (as torch calls it)
     """The device or the machine has not enough memory for what was asked."""
 
 
-def _made_again(name: str, args: tuple[Any, ...]) -> WanDirectorError:
+def _made_again(name: str, parts: tuple[str | Place, ...]) -> WanDirectorError:
     """The error of a class in this file, as it was pickled."""
-    return globals()[name](*args)
+    return globals()[name](*parts)

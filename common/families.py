@@ -33,6 +33,7 @@ class Family:
     vae_file: str
     text_encoder_file: str
     given_in_latent: bool = False
+    clip_vision_file: str = "clip_vision_h.safetensors"
 
     def normalize(self, latent: Tensor) -> Tensor:
         """Raw VAE latent [B, C, T, h, w] -> zero-mean, unit-variance latent of the same shape."""
@@ -167,6 +168,7 @@ TINY = Family(
     fps=8,
     vae_file="wan_director_tiny_demo_vae.safetensors",
     text_encoder_file="wan_director_tiny_demo_text_encoder.safetensors",
+    clip_vision_file="wan_director_tiny_demo_clip_vision.safetensors",
 )
 
 FAMILIES = {family.name: family for family in (WAN_2_1, WAN_2_2_5B, TINY)}

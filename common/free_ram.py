@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .errors import OutOfMemory
+from .places import Place
 
 _MEMINFO = Path("/proc/meminfo")
 _CONTAINER = Path("/sys/fs/cgroup")
@@ -16,13 +17,13 @@ def free_ram_bytes() -> int | None:
     return min(free, default=None)
 
 
-def require_ram(wanted_bytes: int, what: str, advice: str) -> None:
+def require_ram(wanted_bytes: int, what: str, *advice: str | Place) -> None:
     """Refuses what is larger than the free RAM; passes where that is not known.
 
     Args:
         wanted_bytes: how much `what` takes.
         what: the subject of the sentence, in the plural: "The 1800 frames of clip.mp4".
-        advice: what to do instead, a sentence.
+        advice: what to do instead, a sentence in parts.
 
     Raises:
         OutOfMemory: it does not fit.
@@ -30,7 +31,7 @@ def require_ram(wanted_bytes: int, what: str, advice: str) -> None:
     free = free_ram_bytes()
     if free is not None and wanted_bytes > free:
         raise OutOfMemory(
-            f"{what} take {wanted_bytes / 1e9:,.1f} GB of RAM, and {free / 1e9:,.1f} GB are free. {advice}"
+            f"{what} take {wanted_bytes / 1e9:,.1f} GB of RAM, and {free / 1e9:,.1f} GB are free. ", *advice
         )
 
 

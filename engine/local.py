@@ -16,7 +16,6 @@ from ..common.printable import printable_name
 from ..memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
 from ..memory.residency import Weights
 from ..memory.slabs import Slabs
-from ..model_loading.key_maps.layouts import Kind
 from .loaded import LoadedModels
 
 M = TypeVar("M", bound=nn.Module)
@@ -52,7 +51,7 @@ class LocalRuntime:
         if self.interrupted:
             raise Interrupted
 
-    def device(self, kind: Kind, choice: str = "auto") -> torch.device:
+    def device(self, kind: str, choice: str = "auto") -> torch.device:
         return _find_device(self.device_name, choice)
 
     def check_device(self) -> None:

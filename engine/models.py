@@ -13,6 +13,7 @@ from ..dit.adapters import AppliedAdapter, ParameterShapes
 from ..dit.attention import resolve_attention
 from ..dit.execution import Execution
 from ..model_loading import build
+from ..model_loading.kinds import DIT, MODEL_KINDS
 from ..model_loading.pairing import check_experts
 from ..model_loading.spec import ModelSpec
 from ..model_loading.vace_module import add_vace_module
@@ -171,10 +172,9 @@ def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
 
     def load() -> PlacedModel:
         device = runtime.device(recipe.kind, recipe.device)
-        loaded = _LOADERS[recipe.kind](recipe, device, _reporter(recipe.path, runtime))
+        loaded = _loaded(recipe, device, _reporter(recipe.path, runtime))
         residence = runtime.residence(loaded.module, device)
-        tokenizer = loaded.tokenizer if isinstance(loaded, build.LoadedTextEncoder) else None
-        return PlacedModel(recipe.weights, loaded.spec, loaded.dtype, residence, runtime, tokenizer)
+        return PlacedModel(recipe.weights, loaded.spec, loaded.dtype, residence, runtime, loaded.tokenizer)
 
     return runtime.models.once(recipe.key(), load)
 
@@ -197,23 +197,12 @@ def _reporter(path: Path, runtime: Runtime) -> Callable[[int, int], None]:
     return on_tensor
 
 
-def _transformer(recipe: ModelRecipe, device: torch.device, on_tensor: Callable[[int, int], None]) -> build.LoadedDiT:
-    precision = recipe.precision
-    loaded = build.load_dit(
-        recipe.path, precision=precision, fp32_residual=recipe.fp32_residual, device=device, on_tensor=on_tensor
-    )
-    return loaded if recipe.vace_module is None else add_vace_module(loaded, recipe.vace_module, precision=precision)
-
-
-_LOADERS: dict[str, Callable[..., Any]] = {
-    "dit": _transformer,
-    "vae": lambda recipe, device, on_tensor: build.load_vae(
-        recipe.path, precision=recipe.precision, device=device, on_tensor=on_tensor
-    ),
-    "text_encoder": lambda recipe, device, on_tensor: build.load_text_encoder(
-        recipe.path, precision=recipe.precision, device=device, on_tensor=on_tensor
-    ),
-    "clip_vision": lambda recipe, device, on_tensor: build.load_clip_vision(
-        recipe.path, precision=recipe.precision, device=device, on_tensor=on_tensor
-    ),
-}
+def _loaded(
+    recipe: ModelRecipe, device: torch.device, on_tensor: Callable[[int, int], None]
+) -> build.Loaded[Any, Any, Any]:
+    options = {"precision": recipe.precision, "device": device, "on_tensor": on_tensor}
+    if recipe.kind != DIT.name:
+        return build.load(MODEL_KINDS[recipe.kind], recipe.path, **options)
+    loaded = build.load(DIT, recipe.path, fp32_residual=recipe.fp32_residual, **options)
+    module = recipe.vace_module
+    return loaded if module is None else add_vace_module(loaded, module, precision=recipe.precision)

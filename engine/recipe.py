@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..model_loading.build import model_key
-from ..model_loading.key_maps.layouts import Kind
 from ..model_loading.precision import Precision, kept_as
 
 
@@ -65,7 +64,7 @@ class ModelRecipe:
     """
 
     path: Path
-    kind: Kind = "dit"
+    kind: str = "dit"
     precision: Precision = "auto"
     device: str = "auto"
     attention: str = "auto"

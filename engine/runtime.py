@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ..dit.execution import OnBlock
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
-from ..model_loading.key_maps.layouts import Kind
 from .loaded import LoadedModels
 
 M = TypeVar("M", bound=nn.Module)
@@ -89,8 +88,8 @@ class Runtime(Protocol):
         """Raises when the user asked to stop; called between blocks and frames."""
         ...
 
-    def device(self, kind: Kind, choice: str = "auto") -> torch.device:
-        """Where a part of a video model computes; choice: auto, cpu or gpu."""
+    def device(self, kind: str, choice: str = "auto") -> torch.device:
+        """Where a part of a video model (a name in `model_loading.kinds`) computes; choice: auto, cpu or gpu."""
         ...
 
     def residence(self, module: M, device: torch.device) -> Residence[M]:

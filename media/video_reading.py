@@ -19,7 +19,10 @@ from torch import Tensor
 from ..common.errors import InvalidInputError
 from ..common.free_ram import require_ram
 from ..common.log import logger
+from ..common.places import Place
 from .ffmpeg import each_frame_once, start_ffmpeg
+
+LOAD_VIDEO = Place("load video", "the video reader")
 
 # The first video that is no cover picture of a song.
 _VIDEO = ["-map", "0:V:0"]
@@ -220,8 +223,8 @@ def _require_ram(video: VideoFile, frames: int, fitting: Fitting | None) -> None
     require_ram(
         frames * height * width * 3 * _FLOAT_BYTES,
         f"The {frames} frames of {video.path.name}, {width}x{height},",
-        "Take fewer of them, or make them smaller while they are read: with Wan Load Video, or a shorter clip.",
-    )
+        "Take fewer of them, or make them smaller while they are read: with ", LOAD_VIDEO, ", or a shorter clip.",
+    )  # fmt: skip
 
 
 def _rate(video: VideoFile, cut: Cut, count: int) -> float:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
 from ..common.log import logger
-from ..dit.model import WanDiT
-from ..text_encoder.clip_vision import ClipVisionEncoder
-from ..text_encoder.tokenizer import Tokenizer
-from ..text_encoder.umt5 import UMT5Encoder
-from ..vae3d.vae import CausalVAE
 from ..weights import layers
 from ..weights.casting import Casting
 from .files.checkpoint import Checkpoint
@@ -23,50 +18,23 @@ from .files.file_type import human_bytes
 from .filling import Progress, check_names, fill
 from .footprint import loaded_bytes
 from .formats.plain import PLAIN
-from .key_maps.layouts import Kind
-from .kinds import MODEL_KINDS
 from .opening import files_of, open_checkpoint
 from .precision import Precision, choose_casting, choose_dtype
-from .recognition.detect import inspect_checkpoint
-from .spec import ModelSpec, require_kind
-from .tokenizer_source import find_tokenizer
+from .recognition.detect import inspect_as
+from .spec import ConfigT, ConfigT_co, ModelKind, ModelSpec, ModuleT, TokenizerT
+
+ModuleT_co = TypeVar("ModuleT_co", covariant=True)
+TokenizerT_co = TypeVar("TokenizerT_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedDiT:
-    """A transformer with its weights, on the CPU."""
+class Loaded(Generic[ConfigT_co, ModuleT_co, TokenizerT_co]):
+    """A model with its weights, on the CPU; `tokenizer`: that of a text encoder, None of all others."""
 
-    module: WanDiT
-    spec: ModelSpec
+    module: ModuleT_co
+    spec: ModelSpec[ConfigT_co]
     dtype: torch.dtype
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedVAE:
-    """A video autoencoder with its weights, on the CPU."""
-
-    module: CausalVAE
-    spec: ModelSpec
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedTextEncoder:
-    """A text encoder with its weights, on the CPU, and its tokenizer."""
-
-    module: UMT5Encoder
-    tokenizer: Tokenizer
-    spec: ModelSpec
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedClipVision:
-    """A CLIP vision encoder with its weights, on the CPU."""
-
-    module: ClipVisionEncoder
-    spec: ModelSpec
-    dtype: torch.dtype
+    tokenizer: TokenizerT_co
 
 
 class ModelKey(NamedTuple):
@@ -90,109 +58,54 @@ def model_key(path: str | Path, precision: Precision = "auto", *options: Any) ->
     return ModelKey(str(path.absolute()), stamp, precision, options)
 
 
-def load_dit(
+def load(
+    kind: ModelKind[ConfigT, ModuleT, TokenizerT],
     path: str | Path,
     *,
     precision: Precision = "auto",
-    fp32_residual: bool = False,
     device: torch.device | str | None = None,
     on_tensor: Progress | None = None,
-) -> LoadedDiT:
-    """Loads a Wan transformer onto the CPU, ready for inference.
+    **options: Any,
+) -> Loaded[ConfigT, ModuleT, TokenizerT]:
+    """Loads a model of a kind onto the CPU, ready for inference.
 
     Args:
+        kind: one of `kinds`.
         path: a file, a folder of parts or an index.
         precision: see `precision.choose_dtype`.
-        fp32_residual: as for `WanDiT`.
         device: where the model will run (it matters for the choice of precision); None for the accelerator, if any.
         on_tensor: told of progress.
+        options: of the kind's module, see `ModelKind.build`.
 
     Raises:
-        MissingFileError: there is no such file.
-        CheckpointError: the file is damaged, not a transformer, or not one this version runs.
+        MissingFileError: there is no such file; or a text encoder has no tokenizer in it, beside it or in the Hub's
+            cache.
+        CheckpointError: the file is damaged, of another kind, or not one this version runs.
     """
-    checkpoint, spec = _open(path, "dit")
+    checkpoint = open_checkpoint(path)
+    spec = inspect_as(checkpoint, kind)
+    tokenizer = kind.find_tokenizer(checkpoint, spec)
     casting = choose_casting(spec, precision)
     dtype = _announce(checkpoint, spec, precision, device)
     with torch.device("meta"):
-        module = WanDiT(spec.config, layers_for(spec, casting), fp32_residual)
-    module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
-    return LoadedDiT(module, spec, dtype)
+        module = kind.build(spec.config, layers_for(spec, casting), **options)
+    return Loaded(fill(module, checkpoint, spec, dtype, on_tensor, casting), spec, dtype, tokenizer)
 
 
-def load_vae(
-    path: str | Path,
-    *,
-    precision: Precision = "auto",
-    device: torch.device | str | None = None,
-    on_tensor: Progress | None = None,
-) -> LoadedVAE:
-    """Loads a Wan VAE onto the CPU; arguments and errors as `load_dit`."""
-    checkpoint, spec = _open(path, "vae")
-    dtype = _announce(checkpoint, spec, precision, device)
-    with torch.device("meta"):
-        module = CausalVAE(spec.config, layers_for(spec))
-    return LoadedVAE(fill(module, checkpoint, spec, dtype, on_tensor), spec, dtype)
-
-
-def load_text_encoder(
-    path: str | Path,
-    *,
-    precision: Precision = "auto",
-    device: torch.device | str | None = None,
-    on_tensor: Progress | None = None,
-) -> LoadedTextEncoder:
-    """Loads a UMT5 encoder and its tokenizer onto the CPU; arguments and errors as `load_dit`.
-
-    Raises:
-        MissingFileError: the file has no tokenizer in it, and there is none beside it or in the Hub cache either.
-    """
-    checkpoint, spec = _open(path, "text_encoder")
-    tokenizer = find_tokenizer(checkpoint, spec)
-    casting = choose_casting(spec, precision)
-    dtype = _announce(checkpoint, spec, precision, device)
-    with torch.device("meta"):
-        module = UMT5Encoder(spec.config, layers_for(spec, casting))
-    module = fill(module, checkpoint, spec, dtype, on_tensor, casting)
-    return LoadedTextEncoder(module, tokenizer, spec, dtype)
-
-
-def load_clip_vision(
-    path: str | Path,
-    *,
-    precision: Precision = "auto",
-    device: torch.device | str | None = None,
-    on_tensor: Progress | None = None,
-) -> LoadedClipVision:
-    """Loads a CLIP vision encoder onto the CPU; arguments and errors as `load_dit`."""
-    checkpoint, spec = _open(path, "clip_vision")
-    dtype = _announce(checkpoint, spec, precision, device)
-    with torch.device("meta"):
-        module = ClipVisionEncoder(spec.config, layers_for(spec))
-    return LoadedClipVision(fill(module, checkpoint, spec, dtype, on_tensor), spec, dtype)
-
-
-def check_complete(spec: ModelSpec) -> None:
+def check_complete(spec: ModelSpec[Any]) -> None:
     """Checks by names alone whether a file has every tensor of its model.
 
     Raises:
         CheckpointError: some are missing; the message says how many, and the first.
     """
     with torch.device("meta"):
-        module = MODEL_KINDS[spec.kind].build(spec.config)
+        module = spec.kind.build(spec.config)
     check_names(module.state_dict(), spec)
 
 
 def layers_for(spec: ModelSpec, casting: Casting | None = None) -> ModuleType:
     """The layers to build a model of: torch's own where every weight is plain."""
     return nn if spec.weight_format is PLAIN and casting is None else layers
-
-
-def _open(path: str | Path, kind: Kind) -> tuple[Checkpoint, ModelSpec]:
-    checkpoint = open_checkpoint(path)
-    spec = inspect_checkpoint(checkpoint, kind)
-    require_kind(spec, kind)
-    return checkpoint, spec
 
 
 def _announce(

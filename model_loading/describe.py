@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ..dit.config import DiTConfig
 from .files.checkpoint import Checkpoint
 from .files.file_type import human_bytes
 from .footprint import loaded_bytes
-from .kinds import MODEL_KINDS
 from .precision import choose_dtype
 from .publishing.known_files import known_file
 from .spec import ModelSpec
@@ -37,14 +35,14 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     """What a file is, its size and precision, and what goes with it: a few lines of 'name: value'."""
     lines = [
         ("file", str(spec.path)),
-        ("model", f"{spec.title} ({MODEL_KINDS[spec.kind].title})"),
+        ("model", f"{spec.title} ({spec.kind.title})"),
         ("family", spec.family.title),
         ("size", f"{human_bytes(spec.size_bytes)}, {spec.parameters / 1e6:,.1f} million weights"),
         ("precision", f"{_precision(spec, checkpoint)} ({spec.weight_format.name})"),
         ("memory", _memory(spec, checkpoint)),
         ("names", _naming(spec, checkpoint)),
     ]
-    if isinstance(spec.config, DiTConfig):
+    if spec.kind.is_transformer:
         clip = " and its CLIP vision features" if spec.takes_clip else ""
         lines.append(("image", _IMAGE[spec.start_image].format(clip=clip)))
     extras = [name for name in spec.extras if not name.endswith(spec.weight_format.companions)]
@@ -52,7 +50,7 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
         more = f" and {len(extras) - 5} more" if len(extras) > 5 else ""
         lines.append(("beside it", ", ".join(extras[:5]) + more))
     lines += [("note", note) for note in spec.notes]
-    lines.append(("belongs in", MODEL_KINDS[spec.kind].folder))
+    lines.append(("belongs in", spec.kind.folder))
     lines.append(("goes with", ", ".join(_with_source(name) for name in spec.goes_with)))
     return aligned(lines)
 
@@ -79,7 +77,7 @@ def _memory(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     dtype = str(choose_dtype(spec, "auto").dtype).removeprefix("torch.")
     auto_bytes = loaded_bytes(checkpoint, spec)
     size = f"{human_bytes(auto_bytes)}, computed in {dtype}"
-    cast_bytes = loaded_bytes(checkpoint, spec, _CAST_PRECISION) if MODEL_KINDS[spec.kind].is_network else 0
+    cast_bytes = loaded_bytes(checkpoint, spec, _CAST_PRECISION) if spec.kind.is_network else 0
     if not 0 < cast_bytes < 0.95 * auto_bytes:
         return size
     return f"{size}; {human_bytes(cast_bytes)} with precision {_CAST_PRECISION}"

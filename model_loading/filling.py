@@ -19,23 +19,22 @@ from .files.checkpoint import Checkpoint
 from .formats.comfy_quant import COMFY_QUANT
 from .formats.scales import SCALE_COMPANIONS
 from .key_maps.renaming import Source
-from .kinds import MODEL_KINDS
 from .precision import all_finite
 from .recognition.refusals import more_than_known
-from .spec import ModelSpec
+from .spec import ModelSpec, ModuleT
 
 Progress = Callable[[int, int], None]
 """Called as (tensors done, tensors in all) while a model loads; it may raise to stop."""
 
 
 def fill(
-    module: nn.Module,
+    module: ModuleT,
     checkpoint: Checkpoint,
-    spec: ModelSpec,
+    spec: ModelSpec[Any],
     dtype: torch.dtype,
     on_tensor: Progress | None = None,
     casting: Casting | None = None,
-) -> Any:
+) -> ModuleT:
     """Gives a module on the meta device its weights, and returns it ready for inference.
 
     Weights already in `dtype`, and quantised matrices, are windows into the file and take no memory of their own;
@@ -52,11 +51,12 @@ def fill(
     for done, (key, place) in enumerate(expected.items(), start=1):
         layer = _storing_layer(module, key)
         weight = reader.read(key, tuple(place.shape), layer)
-        if isinstance(weight, StoredWeight):
-            layer.store(weight)
-            layer.output_dtype = dtype
-        else:
+        if not isinstance(weight, StoredWeight):
             weights[key] = weight
+        elif layer is not None:
+            layer.store(weight)
+            if isinstance(layer, layers.Embedding):
+                layer.output_dtype = dtype
         if on_tensor is not None:
             on_tensor(done, len(expected))
     # Stored weights are in their place already; that nothing is missing is checked below.
@@ -89,7 +89,7 @@ def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
     missing = [key for key in expected if key not in spec.sources]
     unexpected = sorted(key for key in spec.sources if key not in expected)
     parts = [key for key in unexpected if "." in key and not _belongs_to_a_weight(key, expected, spec)]
-    if parts and spec.kind in ("dit", "vace_module"):
+    if parts and spec.kind.is_transformer:
         raise more_than_known(spec.path.name, spec.title, parts)
     if missing:
         names = ", ".join(missing[:5])
@@ -127,7 +127,7 @@ class _Reader:
         weight = self._assemble(source, keep_stored=layer is not None)
         self._check_shape(source.keys[0], tuple(weight.shape), shape)
         if self.casting is not None and isinstance(layer, layers.Linear) and is_cast(key):
-            weight = self._cast_matrix(source, weight)
+            weight = self._cast_matrix(source, weight, self.casting)
         if isinstance(weight, StoredWeight) and not (weight.needs_all_rows and isinstance(layer, layers.Embedding)):
             return weight
         weight = weight.dense() if isinstance(weight, StoredWeight) else weight
@@ -159,8 +159,8 @@ class _Reader:
                     raise self._not_finite(key, part)
         return weight
 
-    def _cast_matrix(self, source: Source, weight: Tensor | StoredWeight) -> StoredWeight:
-        cast = cast_matrix(weight, self.casting)
+    def _cast_matrix(self, source: Source, weight: Tensor | StoredWeight, casting: Casting) -> StoredWeight:
+        cast = cast_matrix(weight, casting)
         if cast is not weight:
             self._checked(source.keys[0], cast)
             self._release(source)
@@ -187,7 +187,7 @@ class _Reader:
             )
         return CheckpointError(
             f"{name}: tensor {key!r} holds values that are no numbers (NaN or infinite), so every video would be "
-            f"black. The {MODEL_KINDS[self.spec.kind].title} file is damaged: download it again."
+            f"black. The {self.spec.kind.title} file is damaged: download it again."
         )
 
 

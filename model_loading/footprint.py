@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -59,7 +59,8 @@ def model_bytes(
         InvalidInputError: see `precision.choose_dtype`.
     """
     casting, dtype = choose_casting(spec, precision), choose_dtype(spec, precision, device).dtype
-    sizes: dict[tuple[str, int] | None, int] = defaultdict(int)
+    fixed = 0
+    blocks: dict[tuple[str, int], int] = defaultdict(int)
     anonymous, unpacking = 0, PLAIN if casting is None else FP8
     for key, source in spec.sources.items():
         infos = [checkpoint.tensors[part] for part in source.keys if part in checkpoint.tensors]
@@ -73,11 +74,13 @@ def model_bytes(
         else:
             size = elements * dtype.itemsize
         match = _BLOCK.fullmatch(key)
-        sizes[(match[1], int(match[2])) if match else None] += size
+        if match:
+            blocks[match[1], int(match[2])] += size
+        else:
+            fixed += size
         is_window = is_stored or all(TORCH_DTYPES.get(info.dtype) == dtype for info in infos)
         anonymous += 0 if is_window and not (casting is not None and is_cast(key)) else size
-    fixed = sizes.pop(None, 0)
-    return ModelBytes(fixed, _in_order(spec, sizes), dtype.itemsize, unpacking, anonymous)
+    return ModelBytes(fixed, _in_order(spec, blocks), dtype.itemsize, unpacking, anonymous)
 
 
 def loaded_bytes(
@@ -123,9 +126,9 @@ def _scales(casting: Casting, infos: Sequence[TensorInfo]) -> int:
     return {"none": 0, "tensor": 1, "row": sum(info.shape[0] for info in infos if info.shape)}[casting.scale]
 
 
-def _in_order(spec: ModelSpec, sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
+def _in_order(spec: ModelSpec[Any], sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
     """Sizes of the blocks as they run: each VACE block after the one it steers."""
-    layers = spec.config.vace_layers if isinstance(spec.config, DiTConfig) else ()
+    layers = spec.config.vace_layers if spec.kind.is_transformer else ()
     places = dict(enumerate(layers))
 
     def place(block: tuple[str, int]) -> tuple[int, int]:

@@ -1,109 +1,107 @@
-"""The kinds of model files: one record for each part of a video model, with all that is particular to it."""
+"""The parts of a video model: one record for each, by its name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
-
-from torch import nn
-
+from ..dit.config import DiTConfig
 from ..dit.model import WanDiT
 from ..dit.vace import VaceModule
-from ..text_encoder.clip_vision import ClipVisionEncoder
-from ..text_encoder.umt5 import UMT5Encoder
+from ..text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
+from ..text_encoder.tokenizer import Tokenizer
+from ..text_encoder.umt5 import UMT5Config, UMT5Encoder
+from ..vae3d.config import VAEConfig
 from ..vae3d.vae import CausalVAE
-from .key_maps.layouts import Kind
-from .publishing.known_files import EXAMPLES, FOLDERS
-from .recognition.configs import Tensors, read_clip, read_dit, read_umt5, read_vace_module, read_vae
+from .key_maps import layouts
+from .pairing import check_clip, check_text_encoder, check_vace_module, check_vae
+from .publishing import known_files
+from .recognition import configs, titles
+from .spec import AnyKind, ModelKind, no_tokenizer
+from .tokenizer_source import find_tokenizer
 
-
-@dataclass(frozen=True, slots=True)
-class ModelKind:
-    """One part of a video model.
-
-    Attributes:
-        name: for programs.
-        title: for people ("diffusion model").
-        published_title: with its article and whose it is ("a Wan diffusion model").
-        tiny_title: what the part of the bundled model is called; None where its configuration tells.
-        loader: where a user chooses such a file.
-        read_config: from the shapes of official tensors and a header's metadata to the configuration.
-        build: from a configuration to the module; the layers to build it of may follow.
-        is_network: whether it is mostly big matrices, which can be cast to fp8.
-    """
-
-    name: Kind
-    title: str
-    published_title: str
-    tiny_title: str | None
-    loader: str
-    read_config: Callable[[Tensors, Mapping[str, str]], Any]
-    build: Callable[..., nn.Module]
-    is_network: bool
-
-    @property
-    def folder(self) -> str:
-        """Where ComfyUI looks for its files."""
-        return FOLDERS[self.name]
-
-    @property
-    def example(self) -> str:
-        """A file to name when another is needed."""
-        return EXAMPLES[self.name]
-
-
-_KINDS = (
-    ModelKind(
-        name="dit",
-        title="diffusion model",
-        published_title="a Wan diffusion model",
-        tiny_title=None,
-        loader="Load Wan Model",
-        read_config=read_dit,
-        build=WanDiT,
-        is_network=True,
-    ),
-    ModelKind(
-        name="vae",
-        title="VAE",
-        published_title="a Wan VAE",
-        tiny_title="the VAE",
-        loader="Load Wan VAE",
-        read_config=read_vae,
-        build=CausalVAE,
-        is_network=False,
-    ),
-    ModelKind(
-        name="text_encoder",
-        title="text encoder",
-        published_title="a UMT5 text encoder",
-        tiny_title="the text encoder",
-        loader="Load Wan Text Encoder",
-        read_config=read_umt5,
-        build=UMT5Encoder,
-        is_network=True,
-    ),
-    ModelKind(
-        name="clip_vision",
-        title="CLIP vision encoder",
-        published_title="a CLIP vision encoder",
-        tiny_title="the CLIP vision encoder",
-        loader="Load Wan CLIP Vision",
-        read_config=read_clip,
-        build=ClipVisionEncoder,
-        is_network=False,
-    ),
-    ModelKind(
-        name="vace_module",
-        title="VACE module",
-        published_title="a VACE module",
-        tiny_title="a VACE module",
-        loader="Load Wan Model as its vace_module",
-        read_config=read_vace_module,
-        build=VaceModule,
-        is_network=True,
-    ),
+DIT: ModelKind[DiTConfig, WanDiT, None] = ModelKind(
+    files=known_files.DIT_FILES,
+    title="diffusion model",
+    published_title="a Wan diffusion model",
+    example=known_files.USUAL_MODEL,
+    layouts=layouts.DIT_LAYOUTS,
+    read_config=configs.read_dit,
+    build=WanDiT,
+    title_of=titles.dit_title,
+    widths=titles.dit_widths,
+    family_widths=titles.dit_widths_of_family,
+    width_words=titles.DIT_WIDTH_WORDS,
+    find_tokenizer=no_tokenizer,
+    start_image=titles.dit_start_image,
+    takes_clip=titles.dit_takes_clip,
+    is_network=True,
+    is_transformer=True,
+    has_variants=True,
 )
-MODEL_KINDS: Mapping[Kind, ModelKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
+VACE_MODULE: ModelKind[DiTConfig, VaceModule, None] = ModelKind(
+    files=known_files.VACE_FILES,
+    title="VACE module",
+    published_title="a VACE module",
+    example="Wan2_1-VACE_module_14B_bf16.safetensors",
+    layouts=layouts.VACE_MODULE_LAYOUTS,
+    read_config=configs.read_vace_module,
+    build=VaceModule,
+    title_of=titles.vace_module_title,
+    widths=titles.dit_widths,
+    family_widths=titles.dit_widths_of_family,
+    width_words=titles.DIT_WIDTH_WORDS,
+    find_tokenizer=no_tokenizer,
+    check_partner=check_vace_module,
+    start_image=titles.dit_start_image,
+    takes_clip=titles.dit_takes_clip,
+    is_network=True,
+    is_transformer=True,
+)
+VAE: ModelKind[VAEConfig, CausalVAE, None] = ModelKind(
+    files=known_files.VAE_FILES,
+    title="VAE",
+    published_title="a Wan VAE",
+    example="wan_2.1_vae.safetensors",
+    layouts=layouts.VAE_LAYOUTS,
+    read_config=configs.read_vae,
+    build=CausalVAE,
+    title_of=titles.vae_title,
+    widths=titles.vae_widths,
+    family_widths=titles.vae_widths_of_family,
+    width_words="{} latent channels and pictures {} times smaller",
+    find_tokenizer=no_tokenizer,
+    check_partner=check_vae,
+)
+TEXT_ENCODER: ModelKind[UMT5Config, UMT5Encoder, Tokenizer] = ModelKind(
+    files=known_files.TEXT_FILES,
+    title="text encoder",
+    published_title="a UMT5 text encoder",
+    example="umt5_xxl_fp16.safetensors",
+    layouts=layouts.TEXT_ENCODER_LAYOUTS,
+    read_config=configs.read_umt5,
+    build=UMT5Encoder,
+    title_of=titles.text_encoder_title,
+    widths=titles.text_encoder_widths,
+    family_widths=titles.text_encoder_widths_of_family,
+    width_words="a text width of {}",
+    find_tokenizer=find_tokenizer,
+    check_partner=check_text_encoder,
+    is_network=True,
+)
+CLIP_VISION: ModelKind[ClipVisionConfig, ClipVisionEncoder, None] = ModelKind(
+    files=known_files.CLIP_FILES,
+    title="CLIP vision encoder",
+    published_title="a CLIP vision encoder",
+    example="clip_vision_h.safetensors",
+    layouts=layouts.CLIP_VISION_LAYOUTS,
+    read_config=configs.read_clip,
+    build=ClipVisionEncoder,
+    title_of=titles.clip_vision_title,
+    widths=titles.clip_vision_widths,
+    family_widths=titles.clip_vision_widths_of_family,
+    width_words="a width of {}",
+    find_tokenizer=no_tokenizer,
+    check_partner=check_clip,
+)
+
+# The transformers before VACE modules: a whole VACE model has the tensors of a module, too.
+MODEL_KINDS: dict[str, AnyKind] = {kind.name: kind for kind in (DIT, VACE_MODULE, VAE, TEXT_ENCODER, CLIP_VISION)}
+"""Name -> kind, in the order in which files are compared with them."""

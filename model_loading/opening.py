@@ -86,8 +86,9 @@ def _open(path: Path) -> Checkpoint:
     if path.suffix.lower() not in (".safetensors", ".sft"):
         content = describe_content(path) or "of an unknown kind"
         raise CheckpointError(f"{path.name} is no model file (it is {content}). Use a .safetensors file.")
-    if _SHARD_NAME.fullmatch(path.name):
-        return _open_parts_beside(path)
+    shard = _SHARD_NAME.fullmatch(path.name)
+    if shard is not None:
+        return _open_parts_beside(path, shard)
     return SafetensorsFile(path)
 
 
@@ -145,9 +146,8 @@ def _part_path(index: Path, name: object) -> Path:
     return index.parent / name
 
 
-def _open_parts_beside(part: Path) -> Checkpoint:
-    """One part of a split model was chosen: open the whole."""
-    name = _SHARD_NAME.fullmatch(part.name)
+def _open_parts_beside(part: Path, name: re.Match[str]) -> Checkpoint:
+    """One part of a split model was chosen, whose name `_SHARD_NAME` matches: open the whole."""
     count = min(int(name["count"]), _MAX_SHARDS + 1)
     paths = [
         part.with_name(f"{name['stem']}-{number:05d}-of-{count:05d}.safetensors") for number in range(1, count + 1)

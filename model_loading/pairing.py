@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..common.errors import PairingError
 from ..common.families import WAN_2_1, WAN_2_2_5B
 from ..common.log import logger
+from ..common.places import Place
 from ..dit.config import PRESETS, DiTConfig
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
-from .publishing.known_files import where_to_get
+from .publishing.known_files import USUAL_MODEL, where_to_get
 from .spec import ModelSpec
 
 # high_noise, HighNoise, HIGH-noise; and as the wrapper's author names his files.
@@ -21,17 +23,20 @@ _NOISE = re.compile(r"((?<![A-Za-z])(?:high|low)|(?:High|Low)|(?<![A-Z])(?:HIGH|
 _WRAPPER_NOISE = re.compile(r"A14B[-_](HIGH|LOW)(?![A-Za-z])")
 
 
-def check_pair(model: ModelSpec, partner: ModelSpec) -> None:
+LOAD_MODEL = Place("load dit", "the diffusion model loader")
+START_IMAGE = Place("start image", "the start image")
+
+
+def check_pair(model: ModelSpec[DiTConfig], partner: ModelSpec[Any]) -> None:
     """Checks a transformer against a VAE, text encoder, CLIP vision encoder or VACE module.
 
     Raises:
         PairingError: they do not belong together; the message names both files and the right one.
     """
-    assert isinstance(model.config, DiTConfig)
-    _CHECKS[partner.kind](model, model.config, partner)
+    partner.kind.check_partner(model, partner)
 
 
-def check_experts(high: ModelSpec, low: ModelSpec) -> None:
+def check_experts(high: ModelSpec[DiTConfig], low: ModelSpec[DiTConfig]) -> None:
     """Checks the high-noise and the low-noise expert of one model.
 
     Raises:
@@ -45,11 +50,14 @@ def check_experts(high: ModelSpec, low: ModelSpec) -> None:
             )
     if high.family is low.family and high.config == low.config:
         return
-    advice = "Use the two files of the same Wan 2.2 14B model: one has high_noise, the other low_noise in its name."
+    found = f"{high.path.name} ({high.title}) and {low.path.name} ({low.title}) are not two experts of one model. "
     if replace(high.config, vace_blocks=0) == replace(low.config, vace_blocks=0):
-        advice = "Only one has VACE: choose the same vace_module in both Load Wan Model nodes, or two files with VACE."
+        raise PairingError(
+            f"{found}Only one has VACE: choose the same vace_module in both ", LOAD_MODEL, " nodes, or two files with "
+            "VACE.",
+        )  # fmt: skip
     raise PairingError(
-        f"{high.path.name} ({high.title}) and {low.path.name} ({low.title}) are not two experts of one model. {advice}"
+        f"{found}Use the two files of the same Wan 2.2 14B model: one has high_noise, the other low_noise in its name."
     )
 
 
@@ -62,8 +70,9 @@ def _expert_by_name(path: Path) -> str | None:
     return None
 
 
-def _check_vae(model: ModelSpec, config: DiTConfig, vae: ModelSpec) -> None:
-    assert isinstance(vae.config, VAEConfig)
+def check_vae(model: ModelSpec[DiTConfig], vae: ModelSpec[VAEConfig]) -> None:
+    """`check_pair` for a VAE."""
+    config = model.config
     if vae.config.latent_channels != config.out_channels:
         raise PairingError(
             f"{vae.path.name} makes latents of {vae.config.latent_channels} channels, but {model.path.name} "
@@ -76,15 +85,16 @@ def _check_vae(model: ModelSpec, config: DiTConfig, vae: ModelSpec) -> None:
         )
 
 
-def _whose_vae(model: ModelSpec, vae: ModelSpec) -> str:
+def _whose_vae(model: ModelSpec[DiTConfig], vae: ModelSpec[VAEConfig]) -> str:
     """The rule that people trip over, where it was broken: the number in a model's name is not that of its VAE."""
     if {model.family, vae.family} != {WAN_2_1, WAN_2_2_5B}:
         return ""
     return ": of the Wan 2.2 models only TI2V-5B uses the Wan 2.2 VAE, the 14B ones use that of Wan 2.1"
 
 
-def _check_text_encoder(model: ModelSpec, config: DiTConfig, encoder: ModelSpec) -> None:
-    assert isinstance(encoder.config, UMT5Config)
+def check_text_encoder(model: ModelSpec[DiTConfig], encoder: ModelSpec[UMT5Config]) -> None:
+    """`check_pair` for a text encoder."""
+    config = model.config
     is_shared = encoder.family.text_encoder_file == model.family.text_encoder_file
     if encoder.config.dim != config.text_dim or not is_shared:
         raise PairingError(
@@ -94,8 +104,9 @@ def _check_text_encoder(model: ModelSpec, config: DiTConfig, encoder: ModelSpec)
         )
 
 
-def _check_clip(model: ModelSpec, config: DiTConfig, encoder: ModelSpec) -> None:
-    assert isinstance(encoder.config, ClipVisionConfig)
+def check_clip(model: ModelSpec[DiTConfig], encoder: ModelSpec[ClipVisionConfig]) -> None:
+    """`check_pair` for a CLIP vision encoder."""
+    config = model.config
     if config.clip_dim is None:
         raise PairingError(
             f"{model.path.name} ({model.title}) takes no CLIP vision features, but {encoder.path.name} gives some. "
@@ -104,22 +115,23 @@ def _check_clip(model: ModelSpec, config: DiTConfig, encoder: ModelSpec) -> None
     if encoder.config.dim != config.clip_dim:
         raise PairingError(
             f"{encoder.path.name} gives picture features of width {encoder.config.dim}, but {model.path.name} "
-            f"({model.title}) needs {config.clip_dim}. Use {model.clip_vision_file}."
+            f"({model.title}) needs {config.clip_dim}. Use {model.family.clip_vision_file}."
         )
 
 
-def _check_vace_module(model: ModelSpec, config: DiTConfig, module: ModelSpec) -> None:
-    assert isinstance(module.config, DiTConfig)
+def check_vace_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> None:
+    """`check_pair` for a VACE module."""
+    config = model.config
     name = f"{model.path.name} ({model.title})"
     if config.vace_blocks:
         raise PairingError(
             f"{name} has VACE blocks of its own and takes no module. Remove {module.path.name}, or choose a "
             "text-to-video model."
         )
-    if not _takes_vace_module(model, config) or model.family is not module.family:
+    if not _takes_vace_module(model) or model.family is not module.family:
         raise PairingError(
             f"{module.path.name} belongs onto a text-to-video model of {module.family.title}, but {name} is none. Use "
-            f"{where_to_get('dit')}."
+            f"{where_to_get(USUAL_MODEL)}."
         )
     if _block_sizes(config) != _block_sizes(module.config) or module.config.vace_blocks > config.layers:
         raise PairingError(
@@ -128,16 +140,16 @@ def _check_vace_module(model: ModelSpec, config: DiTConfig, module: ModelSpec) -
         )
 
 
-def _takes_vace_module(model: ModelSpec, config: DiTConfig) -> bool:
+def _takes_vace_module(model: ModelSpec[DiTConfig]) -> bool:
     """Whether it is a text-to-video model; TI2V-5B, for which there are no modules, is none."""
-    return config.in_channels == config.out_channels and not model.family.given_in_latent
+    return not model.config.image_channels and not model.family.given_in_latent
 
 
-def _or_a_vace_module(model: ModelSpec, config: DiTConfig) -> str:
+def _or_a_vace_module(model: ModelSpec[DiTConfig]) -> tuple[str | Place, ...]:
     """The other way to VACE, where there is one."""
-    if not _takes_vace_module(model, config):
-        return ""
-    return f", or a VACE module ({_vace_module_file(config)}) in Load Wan Model"
+    if not _takes_vace_module(model):
+        return ()
+    return f", or a VACE module ({_vace_module_file(model.config)}) in ", LOAD_MODEL
 
 
 def _block_sizes(config: DiTConfig) -> tuple[int, int, int]:
@@ -149,16 +161,8 @@ def _vace_module_file(config: DiTConfig) -> str:
     return f"Wan2_1-VACE_module_{size}_bf16.safetensors"
 
 
-_CHECKS = {
-    "vae": _check_vae,
-    "text_encoder": _check_text_encoder,
-    "clip_vision": _check_clip,
-    "vace_module": _check_vace_module,
-}
-
-
 def check_inputs(
-    model: ModelSpec,
+    model: ModelSpec[DiTConfig],
     *,
     latent_channels: int,
     text_width: int,
@@ -179,7 +183,6 @@ def check_inputs(
         PairingError: the model cannot work with them; the message says what to connect or to choose instead.
     """
     config, name = model.config, f"{model.path.name} ({model.title})"
-    assert isinstance(config, DiTConfig)
     if latent_channels != config.out_channels:
         raise PairingError(
             f"The latent has {latent_channels} channels, but {name} works on {config.out_channels}. "
@@ -193,13 +196,13 @@ def check_inputs(
     if has_control and not config.vace_blocks:
         raise PairingError(
             f"{name} has no VACE blocks and cannot follow a control video. Choose a VACE model such as "
-            f"wan2.1_vace_14B_fp16.safetensors{_or_a_vace_module(model, config)}."
-        )
+            "wan2.1_vace_14B_fp16.safetensors", *_or_a_vace_module(model), ".",
+        )  # fmt: skip
     check_image_input(model, has_image)
-    _check_clip_input(model, config, clip_width, name)
+    _check_clip_input(model, clip_width, name)
 
 
-def check_image_input(model: ModelSpec, has_image: bool) -> None:
+def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
     """Refuses given frames for a text-to-video model, and none for an image-to-video model.
 
     Raises:
@@ -208,9 +211,9 @@ def check_image_input(model: ModelSpec, has_image: bool) -> None:
     name = f"{model.path.name} ({model.title})"
     if has_image and model.family.given_in_latent:
         raise PairingError(
-            f"{name} takes its start image inside the latent, not in channels beside it. Connect Wan Image To Video "
-            f"with {model.family.vae_file}, and its LATENT."
-        )
+            f"{name} takes its start image inside the latent, not in channels beside it. Connect ", START_IMAGE,
+            f" with {model.family.vae_file}, and its LATENT.",
+        )  # fmt: skip
     if has_image and model.start_image == "none":
         raise PairingError(
             f"{name} is a text-to-video model and cannot take a start image. Choose an image-to-video model such as "
@@ -218,12 +221,13 @@ def check_image_input(model: ModelSpec, has_image: bool) -> None:
         )
     if not has_image and model.start_image == "required":
         raise PairingError(
-            f"{name} is an image-to-video model and needs a start image. Connect Wan Image To Video between the "
-            f"prompt and the sampler, or choose a text-to-video model: get {where_to_get('dit')}."
-        )
+            f"{name} is an image-to-video model and needs a start image. Connect ", START_IMAGE, " between the prompt "
+            f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
+        )  # fmt: skip
 
 
-def _check_clip_input(model: ModelSpec, config: DiTConfig, clip_width: int | None, name: str) -> None:
+def _check_clip_input(model: ModelSpec[DiTConfig], clip_width: int | None, name: str) -> None:
+    config = model.config
     if clip_width is None:
         if model.takes_clip and model.start_image == "required":
             logger.warning("%s was trained with CLIP vision features of its image; without them results differ.", name)
@@ -236,5 +240,5 @@ def _check_clip_input(model: ModelSpec, config: DiTConfig, clip_width: int | Non
     if clip_width != config.clip_dim:
         raise PairingError(
             f"The CLIP vision features have the width {clip_width}, but {name} needs {config.clip_dim}. "
-            f"Encode the image with {model.clip_vision_file}."
+            f"Encode the image with {model.family.clip_vision_file}."
         )

@@ -12,7 +12,6 @@ from ..common.errors import InvalidInputError
 from ..weights.arithmetic import FP8_DTYPES, largest_number
 from ..weights.casting import CASTINGS, Casting
 from .files.checkpoint import TORCH_DTYPES
-from .kinds import MODEL_KINDS
 from .spec import ModelSpec
 
 Precision = Literal[
@@ -54,7 +53,7 @@ def choose_dtype(spec: ModelSpec, precision: Precision, device: torch.device | s
     dtype, reason = _DTYPES.get(precision, stored), None
     size_bytes = spec.parameters * dtype.itemsize
     if precision not in _DTYPES and dtype.itemsize > 2:
-        is_network = MODEL_KINDS[spec.kind].is_network
+        is_network = spec.kind.is_network
         dtype = torch.bfloat16 if casting or (is_network and size_bytes > _BIG_BYTES) else torch.float32
         if dtype == torch.bfloat16 and casting is None:
             reason = "bf16 instead of the file's fp32: half the memory, and the precision the official code computes in"
@@ -71,9 +70,9 @@ def choose_casting(spec: ModelSpec, precision: Precision) -> Casting | None:
         InvalidInputError: fp8 for a model that is no network of big matrices.
     """
     casting = CASTINGS.get(precision)
-    if casting is not None and not MODEL_KINDS[spec.kind].is_network:
+    if casting is not None and not spec.kind.is_network:
         raise InvalidInputError(
-            f"{precision} is for the diffusion model and the text encoder, not for a {MODEL_KINDS[spec.kind].title}. "
+            f"{precision} is for the diffusion model and the text encoder, not for a {spec.kind.title}. "
             f"Choose {', '.join(('auto', *_DTYPES))}."
         )
     return casting

@@ -1,30 +1,129 @@
-"""What a model file is: the frozen record that travels with a loaded model."""
+"""What a model file can be, one record for each kind, and what one is: the frozen record that travels with a model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
+
+from torch import nn
 
 from ..common.errors import CheckpointError
-from ..common.families import TINY, Family
+from ..common.families import Family
+from ..common.places import Place
 from ..dit.config import DiTConfig
-from ..text_encoder.clip_vision import ClipVisionConfig
-from ..text_encoder.umt5 import UMT5Config
-from ..vae3d.config import VAEConfig
+from .files.checkpoint import Checkpoint
 from .formats.weight_formats import WeightFormat
-from .key_maps.layouts import Kind, Naming
+from .key_maps.layouts import Layout, Naming
 from .key_maps.renaming import Source
-from .kinds import MODEL_KINDS
+from .publishing.known_files import FileKind, where_to_get
+from .recognition.tensors import Tensors
 
-ModelConfig = DiTConfig | VAEConfig | UMT5Config | ClipVisionConfig
+StartImage = Literal["none", "optional", "required"]
+"""Whether a model takes given frames; "optional" ones also run without."""
 
-_TINY_CLIP_VISION_FILE = "wan_director_tiny_demo_clip_vision.safetensors"
+ConfigT = TypeVar("ConfigT")
+ConfigT_co = TypeVar("ConfigT_co", covariant=True)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+TokenizerT = TypeVar("TokenizerT")
+
+
+def no_start_image(config: object, family: Family) -> StartImage:
+    """That of a kind that takes no frames."""
+    return "none"
+
+
+def no_clip(config: object) -> bool:
+    """That of a kind that takes no image features."""
+    return False
+
+
+def no_tokenizer(checkpoint: Checkpoint, spec: ModelSpec[Any]) -> None:
+    """That of a kind that reads no text."""
+
+
+def goes_with_any(model: ModelSpec[DiTConfig], partner: ModelSpec[Any]) -> None:
+    """That of a kind that has no rule about the transformer it works with."""
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSpec:
+class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
+    """One part of a video model: all that is particular to it.
+
+    Attributes:
+        files: what it is called for programs, and where its files belong.
+        title: for people ("diffusion model").
+        published_title: with its article and whose it is ("a Wan diffusion model").
+        example: a published file to name when another is needed.
+        layouts: the ways its tensors are named.
+        read_config: from the shapes of official tensors and a header's metadata to the configuration.
+        build: from a configuration to the module; the layers to build it of may follow, and options of its own.
+        title_of: from a configuration and its family to what such a model is ("Wan 2.1 I2V 14B").
+        widths, family_widths: the sizes by which it fits its partners, of a configuration and in a family.
+        width_words: those sizes in words, with a place for each.
+        find_tokenizer: reads the tokenizer of a file, before its weights; None for kinds that read no text.
+        check_partner: refuses a pair of a transformer and one of this kind that do not belong together.
+        start_image, takes_clip: what goes into such a model beside the latent.
+        is_network: whether it is mostly big matrices, which can be cast to fp8.
+        is_transformer: whether it is the transformer or a part of one: tensors it has beside the known ones are a part
+            of what it does, so that it is refused with them.
+        has_variants: whether other models share its tensors, so that they have to be told apart (see `variants`).
+    """
+
+    files: FileKind
+    title: str
+    published_title: str
+    example: str
+    layouts: tuple[Layout, ...]
+    read_config: Callable[[Tensors, Mapping[str, str]], ConfigT]
+    build: Callable[..., ModuleT]
+    title_of: Callable[[ConfigT, Family], str]
+    widths: Callable[[ConfigT], tuple[int, ...]]
+    family_widths: Callable[[Family], tuple[int, ...]]
+    width_words: str
+    find_tokenizer: Callable[[Checkpoint, ModelSpec[ConfigT]], TokenizerT]
+    check_partner: Callable[[ModelSpec[DiTConfig], ModelSpec[ConfigT]], None] = goes_with_any
+    start_image: Callable[[ConfigT, Family], StartImage] = no_start_image
+    takes_clip: Callable[[ConfigT], bool] = no_clip
+    is_network: bool = False
+    is_transformer: bool = False
+    has_variants: bool = False
+
+    def __repr__(self) -> str:
+        return f"ModelKind({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """For programs."""
+        return self.files.name
+
+    @property
+    def folder_name(self) -> str:
+        """The model folder that ComfyUI looks for its files in ("text_encoders")."""
+        return self.files.folder_name
+
+    @property
+    def folder(self) -> str:
+        """The way to that folder, for people."""
+        return self.files.folder
+
+    @property
+    def where_to_get(self) -> str:
+        """The usual file, where it is published and where to put it."""
+        return where_to_get(self.example)
+
+    @property
+    def place(self) -> Place:
+        """Where a user chooses such a file."""
+        return Place(f"load {self.name}", f"the {self.title} loader")
+
+
+AnyKind = ModelKind[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec(Generic[ConfigT_co]):
     """Everything the header of a model file tells.
 
     Attributes:
@@ -39,7 +138,7 @@ class ModelSpec:
         config: sizes to build the module with.
         parameters: number of weights.
         size_bytes: size of the file or files.
-        start_image: whether the model takes given frames; "optional" ones also run without.
+        start_image: whether the model takes given frames.
         plain_dtype: number format to compute in: the file's, or of quantised files that of their 16-bit tensors.
         sources: official key -> where it is in the file.
         extras: names in the file that are no weights of this model and are safe to leave out.
@@ -47,7 +146,7 @@ class ModelSpec:
     """
 
     path: Path
-    kind: Kind
+    kind: AnyKind
     family: Family
     preset: str | None
     title: str
@@ -55,10 +154,10 @@ class ModelSpec:
     prefix: str
     weight_format: WeightFormat
     file_dtype: str
-    config: ModelConfig
+    config: ConfigT_co
     parameters: int
     size_bytes: int
-    start_image: Literal["none", "optional", "required"] = "none"
+    start_image: StartImage = "none"
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False, compare=False)
     extras: tuple[str, ...] = field(default=(), repr=False, compare=False)
     plain_dtype: str = "BF16"
@@ -67,33 +166,28 @@ class ModelSpec:
     @property
     def takes_clip(self) -> bool:
         """Whether the model has a branch for CLIP image features."""
-        return isinstance(self.config, DiTConfig) and self.config.clip_dim is not None
+        return self.kind.takes_clip(self.config)
 
     @property
     def goes_with(self) -> tuple[str, ...]:
         """File names of the other parts of its model."""
         partners = {"vae": self.family.vae_file, "text_encoder": self.family.text_encoder_file}
-        names = [name for kind, name in partners.items() if kind != self.kind]
+        names = [name for kind, name in partners.items() if kind != self.kind.name]
         if self.takes_clip:
-            names.append(self.clip_vision_file)
+            names.append(self.family.clip_vision_file)
         return tuple(names)
 
-    @property
-    def clip_vision_file(self) -> str:
-        """File name of the CLIP vision encoder of its family."""
-        return _TINY_CLIP_VISION_FILE if self.family is TINY else MODEL_KINDS["clip_vision"].example
 
-
-def require_kind(spec: ModelSpec, kind: Kind) -> None:
-    """Refuses a file that was chosen in the wrong loader.
+def require_kind(spec: ModelSpec[Any], kind: ModelKind[ConfigT, Any, Any]) -> ModelSpec[ConfigT]:
+    """The spec, if it is of this kind: refuses a file that was chosen in the wrong place.
 
     Raises:
         CheckpointError: the file is of another kind; the message says where it belongs.
     """
-    if spec.kind == kind:
-        return
-    found, wanted = MODEL_KINDS[spec.kind], MODEL_KINDS[kind]
+    found = spec.kind
+    if found.name == kind.name:
+        return spec
     raise CheckpointError(
-        f"{spec.path.name} is a {found.title} ({spec.title}), not a {wanted.title}: put it into {found.folder} and "
-        f"choose it in {found.loader}. Here choose a file such as {wanted.example}."
-    )
+        f"{spec.path.name} is a {found.title} ({spec.title}), not a {kind.title}: put it into {found.folder} and "
+        "choose it in ", found.place, f". Here choose a file such as {kind.example}.",
+    )  # fmt: skip

@@ -23,14 +23,13 @@ _NAMES = ("tokenizer.json", "spiece.model")
 _FOLDERS = ("", "google/umt5-xxl", "tokenizer", "../tokenizer")
 
 
-def find_tokenizer(checkpoint: Checkpoint, spec: ModelSpec) -> Tokenizer:
+def find_tokenizer(checkpoint: Checkpoint, spec: ModelSpec[UMT5Config]) -> Tokenizer:
     """The tokenizer that belongs to a text encoder file.
 
     Raises:
         MissingFileError: there is none in the file, beside it, or on the Hub.
         PairingError: it has more pieces than the encoder has embeddings.
     """
-    assert isinstance(spec.config, UMT5Config)
     tokenizer = _embedded(checkpoint, spec.config) or _beside(checkpoint.path) or _from_hub(spec)
     if tokenizer.vocab_size > spec.config.vocab:
         raise PairingError(
@@ -71,7 +70,7 @@ def _candidates(path: Path) -> Iterator[Path]:
             yield folder / inner / name
 
 
-def _from_hub(spec: ModelSpec) -> Tokenizer:
+def _from_hub(spec: ModelSpec[UMT5Config]) -> Tokenizer:
     if spec.family is TINY:
         raise MissingFileError(
             f"{spec.path.name} carries no tokenizer, though every text encoder of {TINY.title} does: "

@@ -7,36 +7,40 @@ from pathlib import Path
 
 import torch
 
-from ..dit.vace import VaceModule
-from .build import LoadedDiT, layers_for
+from ..dit.config import DiTConfig
+from ..dit.model import WanDiT
+from .build import Loaded, layers_for
+from .files.checkpoint import Checkpoint
 from .filling import Progress, fill
+from .kinds import VACE_MODULE
 from .opening import open_checkpoint
 from .pairing import check_pair
 from .precision import Precision, choose_casting
-from .recognition.detect import inspect_checkpoint
-from .spec import ModelSpec, require_kind
+from .recognition.detect import inspect_as
+from .spec import ModelSpec
+
+DiT = Loaded[DiTConfig, WanDiT, None]
 
 
-def inspect_vace_module(path: str | Path, model: ModelSpec) -> ModelSpec:
+def inspect_vace_module(checkpoint: Checkpoint, model: ModelSpec[DiTConfig]) -> ModelSpec[DiTConfig]:
     """What a file with a VACE module is, checked against the model it is for.
 
     Raises:
         CheckpointError: the file is damaged, or no VACE module.
         PairingError: the module does not belong onto the model.
     """
-    spec = inspect_checkpoint(open_checkpoint(path), "vace_module")
-    require_kind(spec, "vace_module")
+    spec = inspect_as(checkpoint, VACE_MODULE)
     check_pair(model, spec)
     return spec
 
 
 def add_vace_module(
-    loaded: LoadedDiT,
+    loaded: DiT,
     path: str | Path,
     *,
     precision: Precision = "auto",
     on_tensor: Progress | None = None,
-) -> LoadedDiT:
+) -> DiT:
     """The text-to-video model with the VACE module of a file, which computes in the model's dtype.
 
     Args:
@@ -46,11 +50,12 @@ def add_vace_module(
     Raises:
         MissingFileError, CheckpointError, PairingError: see `inspect_vace_module`.
     """
-    spec = inspect_vace_module(path, loaded.spec)
+    checkpoint = open_checkpoint(path)
+    spec = inspect_vace_module(checkpoint, loaded.spec)
     casting = choose_casting(spec, precision)
     with torch.device("meta"):
-        module = VaceModule(spec.config, layers_for(spec, casting))
-    loaded.module.add_vace(fill(module, open_checkpoint(path), spec, loaded.dtype, on_tensor, casting))
+        module = VACE_MODULE.build(spec.config, layers_for(spec, casting))
+    loaded.module.add_vace(fill(module, checkpoint, spec, loaded.dtype, on_tensor, casting))
     whole = replace(
         loaded.spec,
         config=loaded.module.config,

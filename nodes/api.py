@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..common.errors import WanDirectorError
+from .places import TITLES, sentence
 
 try:
     from comfy_api.latest import io as _host_io
@@ -58,7 +59,7 @@ def one_sentence(execute: Callable) -> Callable:
         try:
             return execute(*args, **inputs)
         except WanDirectorError as error:
-            refusal = error
+            refusal = error.naming(TITLES)
         raise refusal.with_traceback(None) from None
 
     return wrapper
@@ -69,5 +70,5 @@ def answer(check: Callable[..., None], *values: Any) -> bool | str:
     try:
         check(*values)
     except WanDirectorError as error:
-        return str(error)
+        return sentence(error)
     return True

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..dit.attention import ATTENTION
 from ..engine.recipe import ModelRecipe
+from ..model_loading.kinds import CLIP_VISION, TEXT_ENCODER, VAE
 from ..sampling.validation import find_choice
 from .api import ADVANCED, answer, io, one_sentence
 from .hosts.host import host
@@ -83,7 +84,7 @@ class WanDirectorLoadModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model_name: str | None = None, vace_module: str | None = NO_MODULE) -> bool:
         # Raised, not answered: ComfyUI shows an answer once for each of the two widgets, an exception only once.
-        check_video_model(model_name, None if vace_module == NO_MODULE else vace_module)
+        one_sentence(check_video_model)(model_name, None if vace_module == NO_MODULE else vace_module)
         return True
 
     @classmethod
@@ -128,7 +129,7 @@ class WanDirectorLoadVAE(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, vae_name: str | None = None) -> bool | str:
-        return answer(check_model, "vae", vae_name)
+        return answer(check_model, VAE, vae_name)
 
     @classmethod
     def fingerprint_inputs(cls, vae_name: str, **_: Any) -> str:
@@ -173,7 +174,7 @@ class WanDirectorLoadTextEncoder(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, text_encoder_name: str | None = None) -> bool | str:
-        return answer(check_model, "text_encoders", text_encoder_name)
+        return answer(check_model, TEXT_ENCODER, text_encoder_name)
 
     @classmethod
     def fingerprint_inputs(cls, text_encoder_name: str, **_: Any) -> str:
@@ -215,7 +216,7 @@ class WanDirectorLoadClipVision(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, clip_vision_name: str | None = None) -> bool | str:
-        return answer(check_model, "clip_vision", clip_vision_name)
+        return answer(check_model, CLIP_VISION, clip_vision_name)
 
     @classmethod
     def fingerprint_inputs(cls, clip_vision_name: str) -> str:

@@ -14,6 +14,7 @@ from ..vae3d.vae import STRIP_CHOICES
 from .api import ADVANCED, io, one_sentence
 from .hosts.host import host
 from .models import WanTextEncoder, WanVAE
+from .places import sentence
 
 MemoryType = io.Custom("WAN_DIRECTOR_MEMORY")
 MODES = ["auto", "manual"]
@@ -174,5 +175,5 @@ def _shown(hidden: Any) -> dict[str, Any] | None:
     try:
         planned = plan_prompt(prompt)
     except WanDirectorError as error:
-        return {"text": [str(error)]}
+        return {"text": [sentence(error)]}
     return None if planned is None else {"text": [planned.text], "images": saved_picture(planned)}

@@ -114,7 +114,7 @@ def _decodable_or_kept(vae: Any, latent: dict, hidden: Any) -> Any:
     try:
         return decodable(vae, latent)
     except PairingError as error:
-        refusal = PairingError(f"{error} {keep_latent(latent['samples'], metadata_of(hidden))}")
+        refusal = PairingError(*error.parts, f" {keep_latent(latent['samples'], metadata_of(hidden))}")
     raise refusal
 
 

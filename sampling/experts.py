@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..common.errors import InvalidInputError
+from ..common.places import Place
 from .schedule import NoiseSchedule
 from .step import NoiseLevel
 
 Expert = Literal["high", "low"]
 
+EXPERTS = Place("experts", "The pair of experts")
 _ROUNDING = 1e-3
 
 
@@ -44,7 +46,7 @@ class Handover:
         """
         if 0 < schedule.steps < self.high_steps:
             raise InvalidInputError(
-                f"Wan Two Experts gives the first {self.high_steps} steps to the high-noise expert, but the run has "
+                EXPERTS, f" gives the first {self.high_steps} steps to the high-noise expert, but the run has "
                 f"{schedule.steps}. Choose at most {schedule.steps}, or 0 to change over where the model was trained "
-                "to."
-            )
+                "to.",
+            )  # fmt: skip

@@ -88,7 +88,7 @@ class Prompts:
         if len(velocities) == 1:
             return velocities[0]
         weights = [self.parts[number].weight for number in self.active(sigma)]
-        return sum(velocity * weight for velocity, weight in zip(velocities, weights)) / sum(weights)
+        return _sum([velocity * weight for velocity, weight in zip(velocities, weights)]) / _sum(weights)
 
     def window(self, cut: Cut) -> Prompts:
         """The prompts for some of the latent's frames."""
@@ -116,12 +116,19 @@ class Prompts:
                     "the timestep ranges leave it out, and the model needs a prompt at every step. Let the ranges "
                     "meet, or combine them with a prompt without a range."
                 )
-            if sum(self.parts[number].weight for number in numbers).min() <= 0:
+            if _sum([self.parts[number].weight for number in numbers]).min() <= 0:
                 raise InvalidInputError(
                     f"The {name} prompts of step {level.index + 1} of {level.steps} leave a part of the picture "
                     "without any, by their masks or a strength of 0, and the model needs one everywhere. Combine them "
                     "with a prompt without a mask."
                 )
+
+
+def _sum(tensors: Sequence[Tensor]) -> Tensor:
+    total = 0 + tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total
 
 
 def as_prompts(side: Conditioning | Prompts) -> Prompts:
@@ -134,4 +141,4 @@ def sigma_of_percent(percent: float, shift: float) -> float:
 
     Source: comfyanonymous/ComfyUI comfy/model_sampling.py, ModelSamplingDiscreteFlow.percent_to_sigma.
     """
-    return float(shift_sigmas(np.float64(min(max(1.0 - percent, 0.0), 1.0)), shift))
+    return float(shift_sigmas(np.array(min(max(1.0 - percent, 0.0), 1.0)), shift))

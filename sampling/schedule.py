@@ -234,8 +234,8 @@ def _official(sigmas: np.ndarray) -> NoiseSchedule:
 
 
 def _ending_at_zero(sigmas: np.ndarray) -> NoiseSchedule:
-    sigmas = torch.from_numpy(np.append(sigmas, 0.0))
-    return NoiseSchedule(sigmas, sigmas[:-1] * TRAINING_TIMESTEPS, starts_from_noise=True)
+    ended = torch.from_numpy(np.append(sigmas, 0.0))
+    return NoiseSchedule(ended, ended[:-1] * TRAINING_TIMESTEPS, starts_from_noise=True)
 
 
 SCHEDULES: dict[str, Callable[[int, float], NoiseSchedule]] = {

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch import Tensor
 
 
-class NoiseLevel(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NoiseLevel:
     """One point of a schedule.
 
     `index` counts from 0 (the noisiest point) to `steps` (the end); `sigma` is in 0..1; `timestep` is what the model

@@ -33,6 +33,15 @@ DEVELOPER_AREAS = {"training", "benchmarks", "tests"}
 
 FILE_LINES, FUNCTION_LINES, PARAMETERS, NESTING, EXECUTE_LINES = 400, 60, 8, 3, 30
 FOLDER_FILES = 15
+FAN_OUT = 15
+MANY_IMPORTS = {
+    "engine/sample.py": 29,
+    "engine/stage.py": 16,
+    "engine/tasks.py": 18,
+    "nodes/headless/plan_files.py": 18,
+    "nodes/headless/plan_graph.py": 18,
+}
+"""Files that still import more modules of the pack, and how many: a number here may only fall."""
 
 COMFYUI_MODULES = {
     "comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "latent_preview",
@@ -153,6 +162,43 @@ def test_no_modules_below_the_nodes_import_each_other():
         sorter.prepare()
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def node_names() -> set[str]:
+    """Ids and titles of all nodes, the stand-ins for ComfyUI's own included."""
+    schemas = (
+        node
+        for path in PACK_FILES
+        if area(path) == "nodes"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Schema")
+    )
+    named = (word.value for schema in schemas for word in schema.keywords if word.arg in ("node_id", "display_name"))
+    return {value.value for value in named if isinstance(value, ast.Constant)}
+
+
+def test_no_node_is_named_below_the_nodes():
+    """What is below them runs without them, too: it speaks of a `Place`, which the nodes know the title of."""
+    names = node_names()
+    assert {"WanDirectorLoadModel", "Load Wan Model", "WanDirectorSampler", "Wan Sampler"} <= names
+    pattern = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names, key=len, reverse=True)))
+    assert_none([
+        f"{where(path, node)}: {found[0]!r}"
+        for path in PACK_FILES
+        if path.parent != ROOT and area(path) != "nodes"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and (found := pattern.search(node.value))
+    ])  # fmt: skip
+
+
+def test_files_know_few_others():
+    files = {dotted_name(path): path for path in PACK_FILES if path.parent != ROOT}
+    fan_out = {path: len({*modules_imported(path, set(files))} - {name}) for name, path in files.items()}
+    assert_none([
+        f"{path.relative_to(ROOT)}: imports {count} modules of the pack, at most {FAN_OUT}"
+        for path, count in fan_out.items()
+        if count > MANY_IMPORTS.get(path.relative_to(ROOT).as_posix(), FAN_OUT)
+    ])  # fmt: skip
 
 
 def test_the_pack_imports_itself_relatively():

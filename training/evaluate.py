@@ -13,7 +13,8 @@ from wan_director.common.families import TINY
 from wan_director.dit.conditioning.clip_image import ClipImage
 from wan_director.dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
 from wan_director.dit.inputs import Conditioning
-from wan_director.model_loading.build import load_clip_vision, load_dit, load_text_encoder, load_vae
+from wan_director.model_loading.build import load
+from wan_director.model_loading.kinds import CLIP_VISION, DIT, TEXT_ENCODER, VAE
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.guidance.cfg import CFG
 from wan_director.sampling.loop import begin, sample
@@ -70,12 +71,12 @@ class DemoModel:
     """The exported files, loaded as a user's graph loads them."""
 
     def __init__(self, models: Path):
-        self.vae = load_vae(models / FILES["vae"]).module
-        self.t2v = load_dit(models / FILES["t2v"]).module
-        self.i2v = load_dit(models / FILES["i2v"]).module
-        text = load_text_encoder(models / FILES["text_encoder"])
+        self.vae = load(VAE, models / FILES["vae"]).module
+        self.t2v = load(DIT, models / FILES["t2v"]).module
+        self.i2v = load(DIT, models / FILES["i2v"]).module
+        text = load(TEXT_ENCODER, models / FILES["text_encoder"])
         self.encode_text: Callable[[str], Tensor] = lambda prompt: encode_prompt(text.module, text.tokenizer, prompt)
-        self.clip = load_clip_vision(models / FILES["clip_vision"]).module
+        self.clip = load(CLIP_VISION, models / FILES["clip_vision"]).module
 
     @torch.no_grad()
     def generate(self, trial: Trial, prompts: list[str], truth: Tensor, seed: int) -> Tensor:

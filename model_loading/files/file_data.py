@@ -83,7 +83,7 @@ class FileData:
 
     def _copy(self, start: int, size: int) -> Tensor:
         data = torch.empty(size, dtype=torch.uint8)
-        target = memoryview(data.numpy())
+        target = data.numpy().data
         with self._opened() as file:
             file.seek(start)
             done = 0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...weights.ggml_types import BLOCK_TYPES, PLAIN_TYPES
 from .file_type import damaged, shorten
-from .gguf_header import MAX_DIMENSIONS, ArrayPlace, GgufTensorInfo, read_array
+from .gguf_header import MAX_DIMENSIONS, ArrayPlace, GgufTensorInfo, read_numbers, read_texts
 from .gguf_parts import read_parts
 from .gguf_shapes import wan_shape
 
@@ -75,20 +75,24 @@ class GgufFile:
         part = self._part_of[key]
         part.data.release(part.header.starts[key], self._stored[key].size_bytes)
 
-    def array(self, name: str) -> list[int] | list[float] | list[str]:
-        """The values of a metadata array, read from the file.
+    def texts(self, name: str) -> list[str]:
+        """The values of a metadata array of texts, read from the file.
 
         Raises:
             KeyError: there is no such array, see `arrays`.
         """
-        return read_array(self._first, self.arrays[name])
+        return read_texts(self._first, self.arrays[name])
+
+    def numbers(self, name: str) -> list[float]:
+        """As `texts`, of an array of numbers: int or float by its kind."""
+        return read_numbers(self._first, self.arrays[name])
 
     def _original_shape(self, name: str) -> tuple[int, ...]:
         """The shape that ComfyUI's converter wrote down for a tensor it had to flatten."""
         place = self.arrays[_ORIGINAL_SHAPE + name]
         if not 0 < place.count <= MAX_DIMENSIONS or place.kind in "fds?":
             raise damaged(self.path, f"the original shape of the tensor {shorten(name)} is no list of sizes")
-        shape = tuple(self.array(_ORIGINAL_SHAPE + name))
+        shape = tuple(int(size) for size in self.numbers(_ORIGINAL_SHAPE + name))
         if min(shape) < 0 or prod(shape) != self._stored[name].elements:
             stored = list(self._stored[name].shape)
             raise damaged(self.path, f"the tensor {shorten(name)} of {stored} cannot have had the shape {list(shape)}")

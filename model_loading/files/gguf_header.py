@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -36,7 +37,8 @@ _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _TEXT, _ARRAY = 8, 9
 
 
-class ArrayPlace(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ArrayPlace:
     """Where a metadata array lies: `kind` is a `struct` letter, or "s" for texts."""
 
     kind: str
@@ -85,14 +87,19 @@ def read_header(path: Path, size: int) -> Header:
     return Header(metadata, arrays, tensors, {name: offset + data_start for name, offset in offsets.items()})
 
 
-def read_array(path: Path, place: ArrayPlace) -> list[int] | list[float] | list[str]:
-    """The values of a metadata array; texts that are not UTF-8 have a replacement character in them."""
+def read_texts(path: Path, place: ArrayPlace) -> list[str]:
+    """The values of a metadata array of texts; those that are not UTF-8 have a replacement character in them."""
     with path.open("rb") as file:
         file.seek(place.start)
         cursor = _Cursor(path, file, path.stat().st_size, place.start)
-        if place.kind == "s":
-            return [cursor.take(cursor.number("Q")).decode("utf-8", "replace") for _ in range(place.count)]
-        data = cursor.take(place.count * struct.calcsize(place.kind))
+        return [cursor.take(cursor.whole(8)).decode("utf-8", "replace") for _ in range(place.count)]
+
+
+def read_numbers(path: Path, place: ArrayPlace) -> list[float]:
+    """The values of a metadata array of numbers, int or float by its kind."""
+    with path.open("rb") as file:
+        file.seek(place.start)
+        data = _Cursor(path, file, path.stat().st_size, place.start).take(place.count * struct.calcsize(place.kind))
         return list(struct.unpack(f"<{place.count}{place.kind}", data))
 
 
@@ -134,9 +141,13 @@ class _Cursor:
         """The next number; `kind` as for `struct`."""
         return struct.unpack("<" + kind, self.take(struct.calcsize(kind)))[0]
 
+    def whole(self, count: int) -> int:
+        """The next whole number, of `count` bytes and without a sign."""
+        return int.from_bytes(self.take(count), "little")
+
     def name(self, what: str) -> str:
         """The next text, which must be a short one in UTF-8."""
-        length = self.number("Q")
+        length = self.whole(8)
         if length > _MAX_NAME_BYTES:
             raise damaged(self.path, f"the name of a {what} claims {length:,} bytes (real ones stay below 200)")
         try:
@@ -157,7 +168,7 @@ def _read_start(cursor: _Cursor) -> tuple[int, int]:
     path = cursor.path
     if cursor.take(4) != b"GGUF":
         raise CheckpointError(f"{path.name} is not a GGUF file: give it its right name ending, or download it again.")
-    version = cursor.number("I")
+    version = cursor.whole(4)
     if version and not version & 0xFFFF:
         raise CheckpointError(
             f"{path.name} is a GGUF file for big-endian machines, which no current machine runs Wan on. Use the usual "
@@ -169,7 +180,7 @@ def _read_start(cursor: _Cursor) -> tuple[int, int]:
             f"{path.name} is a GGUF file of version {version}, which is {age}. Use a file of version 2 or 3, as "
             "published since the end of 2023."
         )
-    tensors, fields = cursor.number("Q"), cursor.number("Q")
+    tensors, fields = cursor.whole(8), cursor.whole(8)
     if tensors > MAX_TENSORS or fields > MAX_FIELDS:
         raise damaged(path, f"it claims {tensors:,} tensors and {fields:,} metadata fields (real ones: a few thousand)")
     return tensors, fields
@@ -180,14 +191,14 @@ def _read_fields(cursor: _Cursor, count: int) -> tuple[dict[str, str], dict[str,
     arrays: dict[str, ArrayPlace] = {}
     texts_left = MAX_LISTED_TEXTS
     for _ in range(count):
-        name, kind = cursor.name("metadata field"), cursor.number("I")
+        name, kind = cursor.name("metadata field"), cursor.whole(4)
         if name in metadata or name in arrays:
             raise damaged(cursor.path, f"the metadata field {shorten(name)} appears twice")
         if kind == _ARRAY:
             arrays[name] = place = _pass_array(cursor, name, texts_left)
             texts_left -= place.count if place.kind == "s" else 0
         elif kind == _TEXT:
-            length = cursor.number("Q")
+            length = cursor.whole(8)
             if length <= _MAX_TEXT_BYTES:
                 metadata[name] = cursor.take(length).decode("utf-8", "replace")
             else:
@@ -201,7 +212,7 @@ def _read_fields(cursor: _Cursor, count: int) -> tuple[dict[str, str], dict[str,
 
 def _pass_array(cursor: _Cursor, name: str, texts_left: int) -> ArrayPlace:
     """Notes where an array lies and passes over it."""
-    kind, count = cursor.number("I"), cursor.number("Q")
+    kind, count = cursor.whole(4), cursor.whole(8)
     start = cursor.position
     if kind in _NUMBERS:
         cursor.skip(count * struct.calcsize(_NUMBERS[kind]))
@@ -225,11 +236,11 @@ def _read_tensors(cursor: _Cursor, count: int) -> tuple[dict[str, GgufTensorInfo
             raise damaged(cursor.path, f"{shorten(name)} is no name of a tensor")
         if name in tensors:
             raise damaged(cursor.path, f"the tensor {shorten(name)} appears twice")
-        dimensions = cursor.number("I")
+        dimensions = cursor.whole(4)
         if dimensions > MAX_DIMENSIONS:
             raise damaged(cursor.path, f"the tensor {shorten(name)} claims {dimensions:,} dimensions")
         shape = struct.unpack(f"<{dimensions}Q", cursor.take(8 * dimensions))[::-1]
-        kind, offsets[name] = cursor.number("I"), cursor.number("Q")
+        kind, offsets[name] = cursor.whole(4), cursor.whole(8)
         tensors[name] = _tensor_info(cursor.path, name, kind, shape)
     return tensors, offsets
 

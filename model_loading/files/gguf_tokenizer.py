@@ -40,7 +40,7 @@ def read_gguf_tokenizer(file: GgufFile, config: UMT5Config) -> SpieceModel | Non
             f"{file.path.name} has a tokenizer of the kind {kind[:40]!r}; UMT5 has one of the kind {_MODEL!r}. Use the "
             "UMT5 GGUF of another publisher, or the .safetensors file."
         )
-    texts = file.array(_TOKENS)
+    texts = file.texts(_TOKENS)
     scores, types = _numbers(file, "scores", count), _numbers(file, "token_type", count)
     if not all(map(math.isfinite, scores)):
         raise _damaged(file, "scores that are no numbers")
@@ -56,11 +56,11 @@ def read_gguf_tokenizer(file: GgufFile, config: UMT5Config) -> SpieceModel | Non
     )
 
 
-def _numbers(file: GgufFile, name: str, count: int) -> list[int] | list[float]:
+def _numbers(file: GgufFile, name: str, count: int) -> list[float]:
     place = file.arrays.get(_PREFIX + name)
     if place is None or place.count != count or place.kind in "s?":
         raise _damaged(file, f"no list of {count} {name}")
-    return file.array(_PREFIX + name)
+    return file.numbers(_PREFIX + name)
 
 
 def _end_piece(file: GgufFile, pieces: tuple[Piece, ...]) -> str:
@@ -77,7 +77,7 @@ def _charsmap(file: GgufFile) -> bytes:
         return b""
     if place.kind not in "Bb":
         raise _damaged(file, "a charsmap that is not made of bytes")
-    return bytes(value & 0xFF for value in file.array(_PREFIX + "precompiled_charsmap"))
+    return bytes(int(value) & 0xFF for value in file.numbers(_PREFIX + "precompiled_charsmap"))
 
 
 def _damaged(file: GgufFile, what: str) -> CheckpointError:

@@ -123,10 +123,11 @@ def _check_globals(path: Path, pickles: list[io.BytesIO]) -> set[str]:
     try:
         for opcode, argument, _ in chain.from_iterable(pickletools.genops(data) for data in pickles):
             is_name = opcode.name in ("GLOBAL", "INST")
-            if is_name and not _PLAIN_GLOBAL.fullmatch(argument):
-                raise _refused(path, f"code ({argument.replace(' ', '.')[:80]})")
+            name = str(argument)
+            if is_name and not _PLAIN_GLOBAL.fullmatch(name):
+                raise _refused(path, f"code ({name.replace(' ', '.')[:80]})")
             if is_name:
-                names.add(argument)
+                names.add(name)
             if opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
                 raise _refused(path, "more than plain weights")
     except (ValueError, OverflowError, MemoryError):

@@ -113,7 +113,8 @@ def _header_layers(text: str) -> Mapping[str, LayerConfig] | None:
         tables = {str(name): _as_table(config) for name, config in layers.items()}
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
-    return None if None in tables.values() else tables
+    known = {name: table for name, table in tables.items() if table is not None}
+    return known if len(known) == len(tables) else None
 
 
 def _as_table(config: object) -> LayerConfig | None:

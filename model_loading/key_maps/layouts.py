@@ -1,4 +1,4 @@
-"""Every known way to name the tensors of a model: how to recognise it, and the map to official names."""
+"""Every known way to name the tensors of each kind of model: how to recognise it, and the map to official names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from .hf_umt5 import from_hf_umt5
 from .llama_umt5 import from_llama_umt5
 from .renaming import KeyMap, same_names
 
-Kind = Literal["dit", "vae", "text_encoder", "clip_vision", "vace_module"]
 Naming = Literal["official", "diffusers", "hf", "comfy", "llama"]
 
 _COMPILED = "_orig_mod."
@@ -21,11 +20,20 @@ _COMPILED = "_orig_mod."
 class Layout(NamedTuple):
     """One naming of one kind of model. A file has it if all `markers` are there behind one of the `prefixes`."""
 
-    kind: Kind
     naming: Naming
     prefixes: tuple[str, ...]
     markers: tuple[str, ...]
     to_official: KeyMap
+
+    def fits(self, prefix: str, names: Collection[str]) -> bool:
+        """Whether `names` have this layout behind `prefix`."""
+        return all(prefix + marker in names for marker in self.markers)
+
+    def all_prefixes(self, names: Collection[str]) -> list[str]:
+        """Every prefix, in alphabetical order, behind which `names` have this layout."""
+        first = self.markers[0]
+        prefixes = {name.removesuffix(first) for name in names if name.endswith(first)}
+        return sorted(prefix for prefix in prefixes if prefix[-1:] in ("", ".") and self.fits(prefix, names))
 
 
 _DIT_PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.")
@@ -33,46 +41,45 @@ _VAE_PREFIXES = ("", "model.", "vae.", "first_stage_model.")
 _TEXT_PREFIXES = ("", "model.", "umt5xxl.transformer.", "text_encoders.umt5xxl.transformer.")
 _CLIP_PREFIXES = ("", "visual.", "model.visual.", "clip_vision.")
 
-LAYOUTS = (
+DIT_LAYOUTS = (
     Layout(
-        "dit",
         "official",
         _DIT_PREFIXES,
         ("patch_embedding.weight", "head.modulation", "blocks.0.self_attn.q.weight"),
         same_names,
     ),
     Layout(
-        "dit",
         "diffusers",
         _DIT_PREFIXES,
         ("patch_embedding.weight", "scale_shift_table", "blocks.0.attn1.to_q.weight", "blocks.0.attn2.to_q.weight"),
         from_diffusers_dit,
     ),
-    # After the transformers: a whole VACE model has these tensors too.
+)
+VACE_MODULE_LAYOUTS = (
     Layout(
-        "vace_module",
         "official",
         _DIT_PREFIXES,
         ("vace_patch_embedding.weight", "vace_blocks.0.after_proj.weight"),
         same_names,
     ),
-    Layout("vae", "official", _VAE_PREFIXES, ("encoder.conv1.weight", "decoder.middle.0.residual.0.gamma"), same_names),
+)
+VAE_LAYOUTS = (
+    Layout("official", _VAE_PREFIXES, ("encoder.conv1.weight", "decoder.middle.0.residual.0.gamma"), same_names),
     Layout(
-        "vae",
         "diffusers",
         _VAE_PREFIXES,
         ("encoder.conv_in.weight", "decoder.mid_block.resnets.0.norm1.gamma", "quant_conv.weight"),
         from_diffusers_vae,
     ),
+)
+TEXT_ENCODER_LAYOUTS = (
     Layout(
-        "text_encoder",
         "official",
         _TEXT_PREFIXES,
         ("token_embedding.weight", "blocks.0.attn.q.weight", "blocks.0.pos_embedding.embedding.weight"),
         same_names,
     ),
     Layout(
-        "text_encoder",
         "hf",
         _TEXT_PREFIXES,
         (
@@ -82,12 +89,11 @@ LAYOUTS = (
         ),
         from_hf_umt5,
     ),
-    Layout("text_encoder", "llama", ("",), ("enc.blk.0.attn_q.weight", "enc.blk.1.attn_rel_b.weight"), from_llama_umt5),
+    Layout("llama", ("",), ("enc.blk.0.attn_q.weight", "enc.blk.1.attn_rel_b.weight"), from_llama_umt5),
+)
+CLIP_VISION_LAYOUTS = (
+    Layout("official", _CLIP_PREFIXES, ("cls_embedding", "transformer.0.attn.to_qkv.weight"), same_names),
     Layout(
-        "clip_vision", "official", _CLIP_PREFIXES, ("cls_embedding", "transformer.0.attn.to_qkv.weight"), same_names
-    ),
-    Layout(
-        "clip_vision",
         "hf",
         _CLIP_PREFIXES,
         ("vision_model.embeddings.class_embedding", "vision_model.encoder.layers.0.self_attn.q_proj.weight"),
@@ -99,36 +105,3 @@ LAYOUTS = (
 def plain_name(key: str) -> str:
     """`key` without the marks that torch.compile leaves in names."""
     return key.replace(_COMPILED, "")
-
-
-def find_layout(names: Collection[str], wanted: Kind | None = None) -> tuple[Layout, str] | None:
-    """The layout that `names` (see `plain_name`) have, and its prefix in front of them; None if none fits.
-
-    Prefixes of published files come first; any other is found by the names behind it. Of a model that is there twice,
-    as training code keeps it, the averaged one (with "ema" in its prefix) is meant.
-
-    Args:
-        wanted: the kind to look for first, where a file holds several.
-    """
-    names = set(names)
-    layouts = sorted(LAYOUTS, key=lambda layout: layout.kind != wanted)
-    for layout in layouts:
-        for prefix in layout.prefixes:
-            if _fits(layout, prefix, names):
-                return layout, prefix
-    for layout in layouts:
-        found = all_prefixes(layout, names)
-        if found:
-            return layout, next((prefix for prefix in found if "ema" in prefix), found[0])
-    return None
-
-
-def all_prefixes(layout: Layout, names: Collection[str]) -> list[str]:
-    """Every prefix, in alphabetical order, behind which `names` have this layout."""
-    first = layout.markers[0]
-    prefixes = {name.removesuffix(first) for name in names if name.endswith(first)}
-    return sorted(prefix for prefix in prefixes if prefix[-1:] in ("", ".") and _fits(layout, prefix, names))
-
-
-def _fits(layout: Layout, prefix: str, names: Collection[str]) -> bool:
-    return all(prefix + marker in names for marker in layout.markers)

@@ -32,15 +32,18 @@ def target_of(layer: str, role: str, sizes: Sizes) -> str | None:
     return name if name in sizes else None
 
 
-def _is_plain_difference(layer: str, group: Group, sizes: Sizes) -> bool:
-    """Whether a group holds the difference of a norm or a free parameter, for which only its numbers count."""
-    role = plain_role(group)
-    return role is not None and (layer in sizes or len(sizes[f"{layer}.weight"]) == 1)
+def _target_of(layer: str, role: str, sizes: Sizes) -> str:
+    """As `target_of`, of a group that was found in the model."""
+    target = target_of(layer, role, sizes)
+    if target is None:
+        raise KeyError(f"the model has no parameter of {layer} that {role} changes")
+    return target
 
 
-def plain_role(group: Group) -> str | None:
-    """The role of a group that is one tensor in the place of the parameter: its difference, or the whole of it."""
-    return next((role for role in ("diff", "whole") if role in group), None)
+def _plain_difference(layer: str, group: Group, sizes: Sizes) -> str | None:
+    """The role of the change of a norm or a free parameter, for which only its numbers count; None for a matrix."""
+    role = next((role for role in ("diff", "whole") if role in group), None)
+    return role if role is not None and (layer in sizes or len(sizes[f"{layer}.weight"]) == 1) else None
 
 
 class GroupReader:
@@ -62,10 +65,11 @@ class GroupReader:
             CheckpointError: parts are missing or do not fit each other.
         """
         form = self._form(layer, group)
-        weight = sizes[target_of(layer, "diff", sizes)] if form or "diff_m" in group else ()
         if form is not None:
-            if _is_plain_difference(layer, group, sizes):
-                return self._free_misfit(layer, group[plain_role(group)], weight)
+            weight = sizes[_target_of(layer, "diff", sizes)]
+            plain = _plain_difference(layer, group, sizes)
+            if plain is not None:
+                return self._free_misfit(layer, group[plain], weight)
             found = form.shape(self._shapes(group))
             if found is None:
                 raise self._unfit(layer, group, form)
@@ -74,7 +78,7 @@ class GroupReader:
                 return Misfit(layer, found, expected)
         for role in ("diff_m", *_BIASES):
             if role in group:
-                misfit = self._free_misfit(layer, group[role], sizes[target_of(layer, role, sizes)])
+                misfit = self._free_misfit(layer, group[role], sizes[_target_of(layer, role, sizes)])
                 if misfit is not None:
                     return misfit
         return None
@@ -87,15 +91,15 @@ class GroupReader:
         """
         form = self._form(layer, group)
         scale = self._scale(path, group, form)
-        weight = target_of(layer, "diff", sizes)
         if form is not None:
-            if _is_plain_difference(layer, group, sizes):
-                role = plain_role(group)
-                values = Full(self._tensor(group[role]).reshape(sizes[weight]))
-                yield weight, Change(values, replaces=role == "whole")
+            weight, plain = _target_of(layer, "diff", sizes), _plain_difference(layer, group, sizes)
+            if plain is not None:
+                values = Full(self._tensor(group[plain]).reshape(sizes[weight]))
+                yield weight, Change(values, replaces=plain == "whole")
             else:
                 yield weight, self._weight_change(layer, group, form, scale, sizes[weight])
         if "diff_m" in group:
+            weight = _target_of(layer, "diff_m", sizes)
             yield weight, Change(Full(self._tensor(group["diff_m"]).reshape(sizes[weight])))
         for role in _BIASES:
             if role in group:

@@ -7,7 +7,8 @@ from collections import Counter
 from ..describe import aligned
 from ..files.checkpoint import Checkpoint
 from ..files.file_type import human_bytes
-from .kin import other_adapter
+from ..recognition.kin import other_adapter
+from ..recognition.refusals import LOAD_LORA
 from .misfits import made_for
 from .roles import find_part
 
@@ -25,8 +26,12 @@ _FORMS = {
 _RANKED = frozenset({"down", "hada_w1_b", "lokr_w2_b"})
 
 
-def describe_lora(checkpoint: Checkpoint) -> str:
-    """What a LoRA file is and for which model, by names and shapes alone: a few lines of 'name: value'."""
+def describe_lora(checkpoint: Checkpoint, loader: str = LOAD_LORA.words) -> str:
+    """What a LoRA file is and for which model, by names and shapes alone: a few lines of 'name: value'.
+
+    Args:
+        loader: what the place is called where a user chooses such a file.
+    """
     forms: Counter[str] = Counter()
     ranks: set[int] = set()
     for key, info in checkpoint.tensors.items():
@@ -48,6 +53,6 @@ def describe_lora(checkpoint: Checkpoint) -> str:
         ("changes", ", ".join(f"{count} layers by {form}" for form, count in forms.most_common()) or "nothing known"),
         ("rank", " to ".join(str(rank) for rank in sorted({min(ranks), max(ranks)})) if ranks else "none"),
         ("belongs in", "models/loras"),
-        ("goes with", "a model it is made for, in Wan LoRA"),
+        ("goes with", f"a model it is made for, in {loader}"),
     ]
     return aligned(lines)

@@ -60,19 +60,17 @@ def _hadamard_shape(shapes: Shapes) -> Matrix | None:
 
 
 def _make_hadamard(parts: Mapping[str, Tensor], scale: float) -> Hadamard:
-    names = ("hada_w1_b", "hada_w1_a", "hada_w2_b", "hada_w2_a")
-    return Hadamard(*(parts[name].flatten(1) for name in names), scale)
+    down_1, up_1 = parts["hada_w1_b"].flatten(1), parts["hada_w1_a"].flatten(1)
+    down_2, up_2 = parts["hada_w2_b"].flatten(1), parts["hada_w2_a"].flatten(1)
+    return Hadamard(down_1, up_1, down_2, up_2, scale)
 
 
 def _kronecker_shape(shapes: Shapes) -> Matrix | None:
-    sides = [
+    left, right = (
         _matrix(shapes.get(side)) or _product(shapes.get(f"{side}_a"), shapes.get(f"{side}_b"))
         for side in ("lokr_w1", "lokr_w2")
-    ]
-    if None in sides:
-        return None
-    (out_1, in_1), (out_2, in_2) = sides
-    return out_1 * out_2, in_1 * in_2
+    )
+    return None if left is None or right is None else (left[0] * right[0], left[1] * right[1])
 
 
 def _kronecker_rank(shapes: Shapes) -> int | None:
@@ -82,7 +80,7 @@ def _kronecker_rank(shapes: Shapes) -> int | None:
 
 
 def _make_kronecker(parts: Mapping[str, Tensor], scale: float) -> Kronecker:
-    left, right = (parts.get(side, parts.get(f"{side}_a")).flatten(1) for side in ("lokr_w1", "lokr_w2"))
+    left, right = ((parts[side] if side in parts else parts[f"{side}_a"]).flatten(1) for side in ("lokr_w1", "lokr_w2"))
     left_down, right_down = parts.get("lokr_w1_b"), parts.get("lokr_w2_b")
     return Kronecker(left, right, left_down, None if right_down is None else right_down.flatten(1), scale)
 

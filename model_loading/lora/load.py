@@ -10,14 +10,14 @@ from types import MappingProxyType
 
 from ...common.errors import CheckpointError
 from ...dit.adapters import Adapter, Change, ParameterShapes
+from ...dit.config import DiTConfig
 from ..files.checkpoint import Checkpoint
 from ..formats.scales import WEIGHT_SCALES
-from ..key_maps.layouts import find_layout
-from ..kinds import MODEL_KINDS
 from ..opening import open_checkpoint
+from ..recognition.kin import refuse_other
+from ..recognition.naming import find_layout
 from ..spec import ModelSpec
 from .build import GroupReader, target_of
-from .kin import refuse_other
 from .misfits import no_match, wrong_size
 from .names import LayerNames
 from .report import LoraReport
@@ -67,7 +67,7 @@ def check_lora(path: str | Path) -> None:
 
 
 def read_lora(
-    path: str | Path, shapes: ParameterShapes, model: ModelSpec, *, is_second_expert: bool = False
+    path: str | Path, shapes: ParameterShapes, model: ModelSpec[DiTConfig], *, is_second_expert: bool = False
 ) -> LoadedLora:
     """Reads a LoRA for a model.
 
@@ -118,11 +118,11 @@ def _parts(checkpoint: Checkpoint) -> Mapping[str, Part | None]:
         return parts
     found = find_layout(parts)
     if found is not None:
-        kind = MODEL_KINDS[found[0].kind]
+        kind = found.kind
         raise CheckpointError(
-            f"{name} is a {kind.title} and not a LoRA: put it into {kind.folder} and choose it in "
-            f"{kind.loader}. Here choose a LoRA, a small addition to a model."
-        )
+            f"{name} is a {kind.title} and not a LoRA: put it into {kind.folder} and choose it in ", kind.place,
+            ". Here choose a LoRA, a small addition to a model.",
+        )  # fmt: skip
     first = next(iter(parts), "none")
     raise CheckpointError(
         f"{name} is no LoRA: none of its {len(parts):,} tensors is named like a LoRA's (first: {first[:80]!r}). "
@@ -138,9 +138,12 @@ def _sort(
     names = LayerNames(shapes.shapes, paths, is_second_expert=is_second_expert)
     sorting = _Sorting(holds_two_experts=names.holds_two_experts)
     for key, part in parts.items():
-        layer = _layer(names, part, shapes) if part else None
-        is_known = part is not None and (layer or names.find(part.path)) is not None
-        reason = names.reason_to_ignore(part.path, is_known=is_known) if part else None
+        if part is None:
+            sorting.unmatched.append(key)
+            continue
+        layer = _layer(names, part, shapes)
+        is_known = (layer or names.find(part.path)) is not None
+        reason = names.reason_to_ignore(part.path, is_known=is_known)
         if reason is not None:
             sorting.ignored[reason] += 1
         elif layer is None:
@@ -165,7 +168,7 @@ def _layer(names: LayerNames, part: Part, shapes: ParameterShapes) -> str | None
     return layer if layer and target_of(layer, part.role, shapes.shapes) else None
 
 
-def _check_shapes(reader: GroupReader, sorting: _Sorting, shapes: ParameterShapes, model: ModelSpec) -> None:
+def _check_shapes(reader: GroupReader, sorting: _Sorting, shapes: ParameterShapes, model: ModelSpec[DiTConfig]) -> None:
     """Drops what may not fit, and refuses the file if anything else does not."""
     for layer, group in list(sorting.groups.items()):
         if not reader.is_complete(group):

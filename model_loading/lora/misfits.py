@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...common.errors import PairingError
+from ...dit.config import DiTConfig
 from ..files.checkpoint import Checkpoint
 from ..recognition.foreign import Signature, match
 from ..spec import ModelSpec
@@ -46,7 +47,7 @@ def made_for(checkpoint: Checkpoint) -> str | None:
     return _SIZES[sides.most_common(1)[0][0]] if sides else None
 
 
-def wrong_size(name: str, model: ModelSpec, misfit: Misfit) -> PairingError:
+def wrong_size(name: str, model: ModelSpec[DiTConfig], misfit: Misfit) -> PairingError:
     """The error for a LoRA of Wan of another size."""
     width = model.config.dim
     made_for = next((title for size, title in _SIZES.items() if size in misfit.found and size != width), None)
@@ -59,7 +60,7 @@ def wrong_size(name: str, model: ModelSpec, misfit: Misfit) -> PairingError:
     )
 
 
-def no_match(checkpoint: Checkpoint, ignored: Mapping[str, int], model: ModelSpec) -> PairingError:
+def no_match(checkpoint: Checkpoint, ignored: Mapping[str, int], model: ModelSpec[DiTConfig]) -> PairingError:
     """The error for a LoRA of which nothing fits."""
     needed = _SIZES.get(model.config.dim, model.title)
     signature = match(_SIGNATURES, checkpoint.tensors)

@@ -11,7 +11,7 @@ from typing import Any
 from ...common.errors import CheckpointError
 from ...common.log import logger
 from ..files.checkpoint import Checkpoint
-from .kin import refuse_settings
+from ..recognition.kin import refuse_settings
 from .names import strip_prefixes
 from .patterns import layer_matcher
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from ..key_maps.layouts import Kind
 
-FileKind = Literal[Kind, "lora"]
+class FileKind(NamedTuple):
+    """What files are chosen as, for programs, and the name of the model folder they belong in."""
 
-FOLDERS: dict[FileKind, str] = {
-    "dit": "models/diffusion_models",
-    "vae": "models/vae",
-    "text_encoder": "models/text_encoders",
-    "clip_vision": "models/clip_vision",
-    "vace_module": "models/diffusion_models",
-    "lora": "models/loras",
-}
-"""Where ComfyUI looks for each kind."""
+    name: str
+    folder_name: str
+
+    @property
+    def folder(self) -> str:
+        """The folder inside ComfyUI, or inside the models folder's parent."""
+        return f"models/{self.folder_name}"
+
+
+DIT_FILES = FileKind("dit", "diffusion_models")
+VACE_FILES = FileKind("vace_module", "diffusion_models")
+VAE_FILES = FileKind("vae", "vae")
+TEXT_FILES = FileKind("text_encoder", "text_encoders")
+CLIP_FILES = FileKind("clip_vision", "clip_vision")
+LORAS = FileKind("lora", "loras")
 
 _WAN_2_1 = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 _WAN_2_2 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
@@ -46,11 +52,11 @@ class KnownFile(NamedTuple):
     @property
     def folder(self) -> str:
         """Folder inside ComfyUI (or the models folder's parent) the file belongs in."""
-        return FOLDERS[self.kind]
+        return self.kind.folder
 
 
 def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN_2_1) -> KnownFile:
-    folder = f"split_files/{FOLDERS[kind].removeprefix('models/')}/"
+    folder = f"split_files/{kind.folder_name}/"
     if repo == _WRAPPER:
         folder = "Lightx2v/" if name.startswith("lightx2v") else ""
     if repo == _WRAPPER_FP8:
@@ -102,67 +108,60 @@ _EXACT = {
 # Sizes: parameters x bytes each (see the model table of the Wan reports); the header adds under 0.2 MB. Of some LoRAs
 # and of Wan-Alpha they are round figures.
 KNOWN_FILES = (
-    _file("wan2.1_t2v_1.3B_bf16.safetensors", "dit", "Wan 2.1 text to video, 1.3B", 2.838),
-    _file("wan2.1_t2v_1.3B_fp16.safetensors", "dit", "Wan 2.1 text to video, 1.3B", 2.838),
-    _file("wan2.1_t2v_14B_bf16.safetensors", "dit", "Wan 2.1 text to video, 14B", 28.577),
-    _file("wan2.1_t2v_14B_fp16.safetensors", "dit", "Wan 2.1 text to video, 14B", 28.577),
-    _file("wan2.1_t2v_14B_fp8_scaled.safetensors", "dit", "Wan 2.1 text to video, 14B, in fp8", 14.291),
-    _file("wan2.1_i2v_480p_14B_bf16.safetensors", "dit", "Wan 2.1 image to video at 480p, 14B", 32.790),
-    _file("wan2.1_i2v_480p_14B_fp16.safetensors", "dit", "Wan 2.1 image to video at 480p, 14B", 32.790),
-    _file("wan2.1_i2v_720p_14B_bf16.safetensors", "dit", "Wan 2.1 image to video at 720p, 14B", 32.790),
-    _file("wan2.1_i2v_720p_14B_fp16.safetensors", "dit", "Wan 2.1 image to video at 720p, 14B", 32.790),
-    _file("wan2.1_flf2v_720p_14B_fp16.safetensors", "dit", "Wan 2.1 first and last frame to video, 14B", 32.791),
-    _file("wan2.1_vace_1.3B_fp16.safetensors", "dit", "Wan 2.1 VACE, 1.3B", 4.308),
-    _file("wan2.1_vace_14B_fp16.safetensors", "dit", "Wan 2.1 VACE, 14B", 34.675),
-    _file("wan2.2_ti2v_5B_fp16.safetensors", "dit", "Wan 2.2 text and image to video, 5B", 10.000, _WAN_2_2),
-    _file("wan2.2_t2v_high_noise_14B_fp16.safetensors", "dit", "Wan 2.2 text to video, expert", 28.577, _WAN_2_2),
-    _file("wan2.2_t2v_low_noise_14B_fp16.safetensors", "dit", "Wan 2.2 text to video, expert", 28.577, _WAN_2_2),
-    _file("wan2.2_i2v_high_noise_14B_fp16.safetensors", "dit", "Wan 2.2 image to video, expert", 28.578, _WAN_2_2),
-    _file("wan2.2_i2v_low_noise_14B_fp16.safetensors", "dit", "Wan 2.2 image to video, expert", 28.578, _WAN_2_2),
+    _file("wan2.1_t2v_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 text to video, 1.3B", 2.838),
+    _file("wan2.1_t2v_1.3B_fp16.safetensors", DIT_FILES, "Wan 2.1 text to video, 1.3B", 2.838),
+    _file("wan2.1_t2v_14B_bf16.safetensors", DIT_FILES, "Wan 2.1 text to video, 14B", 28.577),
+    _file("wan2.1_t2v_14B_fp16.safetensors", DIT_FILES, "Wan 2.1 text to video, 14B", 28.577),
+    _file("wan2.1_t2v_14B_fp8_scaled.safetensors", DIT_FILES, "Wan 2.1 text to video, 14B, in fp8", 14.291),
+    _file("wan2.1_i2v_480p_14B_bf16.safetensors", DIT_FILES, "Wan 2.1 image to video at 480p, 14B", 32.790),
+    _file("wan2.1_i2v_480p_14B_fp16.safetensors", DIT_FILES, "Wan 2.1 image to video at 480p, 14B", 32.790),
+    _file("wan2.1_i2v_720p_14B_bf16.safetensors", DIT_FILES, "Wan 2.1 image to video at 720p, 14B", 32.790),
+    _file("wan2.1_i2v_720p_14B_fp16.safetensors", DIT_FILES, "Wan 2.1 image to video at 720p, 14B", 32.790),
+    _file("wan2.1_flf2v_720p_14B_fp16.safetensors", DIT_FILES, "Wan 2.1 first and last frame to video, 14B", 32.791),
+    _file("wan2.1_vace_1.3B_fp16.safetensors", DIT_FILES, "Wan 2.1 VACE, 1.3B", 4.308),
+    _file("wan2.1_vace_14B_fp16.safetensors", DIT_FILES, "Wan 2.1 VACE, 14B", 34.675),
+    _file("wan2.2_ti2v_5B_fp16.safetensors", DIT_FILES, "Wan 2.2 text and image to video, 5B", 10.000, _WAN_2_2),
+    _file("wan2.2_t2v_high_noise_14B_fp16.safetensors", DIT_FILES, "Wan 2.2 text to video, expert", 28.577, _WAN_2_2),
+    _file("wan2.2_t2v_low_noise_14B_fp16.safetensors", DIT_FILES, "Wan 2.2 text to video, expert", 28.577, _WAN_2_2),
+    _file("wan2.2_i2v_high_noise_14B_fp16.safetensors", DIT_FILES, "Wan 2.2 image to video, expert", 28.578, _WAN_2_2),
+    _file("wan2.2_i2v_low_noise_14B_fp16.safetensors", DIT_FILES, "Wan 2.2 image to video, expert", 28.578, _WAN_2_2),
     *(
         _file(
-            f"wan2.2_{task}_{noise}_noise_14B_fp8_scaled.safetensors", "dit", f"Wan 2.2 {title}, expert, in fp8",
+            f"wan2.2_{task}_{noise}_noise_14B_fp8_scaled.safetensors", DIT_FILES, f"Wan 2.2 {title}, expert, in fp8",
             14.294, _WAN_2_2,
         )
         for task, title in (("t2v", "text to video"), ("i2v", "image to video"), ("fun_inpaint", "Fun-InP"))
         for noise in ("high", "low")
     ),
-    _file("wan2.1_fun_inp_1.3B_bf16.safetensors", "dit", "Wan 2.1 Fun-InP, 1.3B", 3.129),
-    _file(_I2V_FP8, "dit", "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
-    _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", "vace_module", "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
-    _file("Wan2_1-VACE_module_14B_bf16.safetensors", "vace_module", "VACE for Wan T2V 14B", 6.098, _WRAPPER),
-    _file("wan_2.1_vae.safetensors", "vae", "the VAE of Wan 2.1 and of Wan 2.2 14B", 0.254),
-    _file("wan2.2_vae.safetensors", "vae", "the VAE of Wan 2.2 TI2V-5B", 1.409, _WAN_2_2),
-    _file("Wan2_1_VAE_bf16.safetensors", "vae", "the VAE of Wan 2.1 and 2.2 14B, in bf16", 0.254, _WRAPPER),
-    _file("wan_alpha_2.1_vae_rgb_channel.safetensors", "vae", "the VAE of Wan-Alpha for the colours", 0.254),
-    _file("wan_alpha_2.1_vae_alpha_channel.safetensors", "vae", "the VAE of Wan-Alpha for the transparency", 0.254),
-    _file("umt5_xxl_fp16.safetensors", "text_encoder", "the text encoder of all Wan models", 11.362),
-    _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", "text_encoder", "the text encoder of all Wan models, in fp8", 6.74),
-    _file("clip_vision_h.safetensors", "clip_vision", "the picture encoder of Wan 2.1 image to video", 1.264),
-    _file(_FEW_STEPS, "lora", "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.613, _WRAPPER),
-    _file(_FEW_STEPS_I2V, "lora", "a LoRA for 4 steps, for Wan 2.1 image to video 14B", 0.738, _WRAPPER),
+    _file("wan2.1_fun_inp_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-InP, 1.3B", 3.129),
+    _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
+    _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
+    _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
+    _file("wan_2.1_vae.safetensors", VAE_FILES, "the VAE of Wan 2.1 and of Wan 2.2 14B", 0.254),
+    _file("wan2.2_vae.safetensors", VAE_FILES, "the VAE of Wan 2.2 TI2V-5B", 1.409, _WAN_2_2),
+    _file("Wan2_1_VAE_bf16.safetensors", VAE_FILES, "the VAE of Wan 2.1 and 2.2 14B, in bf16", 0.254, _WRAPPER),
+    _file("wan_alpha_2.1_vae_rgb_channel.safetensors", VAE_FILES, "the VAE of Wan-Alpha for the colours", 0.254),
+    _file("wan_alpha_2.1_vae_alpha_channel.safetensors", VAE_FILES, "the VAE of Wan-Alpha for the transparency", 0.254),
+    _file("umt5_xxl_fp16.safetensors", TEXT_FILES, "the text encoder of all Wan models", 11.362),
+    _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", TEXT_FILES, "the text encoder of all Wan models, in fp8", 6.74),
+    _file("clip_vision_h.safetensors", CLIP_FILES, "the picture encoder of Wan 2.1 image to video", 1.264),
+    _file(_FEW_STEPS, LORAS, "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.613, _WRAPPER),
+    _file(_FEW_STEPS_I2V, LORAS, "a LoRA for 4 steps, for Wan 2.1 image to video 14B", 0.738, _WRAPPER),
     *(
         _file(
-            f"wan2.2_{task}_lightx2v_4steps_lora_{version}_{noise}_noise.safetensors", "lora",
+            f"wan2.2_{task}_lightx2v_4steps_lora_{version}_{noise}_noise.safetensors", LORAS,
             f"a LoRA for 4 steps, for the {noise}-noise expert of Wan 2.2 {title}", 1.227, _WAN_2_2,
         )
         for task, version, title in (("t2v", "v1.1", "text to video"), ("i2v", "v1", "image to video"))
         for noise in ("high", "low")
     ),
-    _file("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", "lora", "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
-    _file(_CAUSVID_1_3B, "lora", "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
-    _file("wan_alpha_2.1_rgba_lora.safetensors", "lora", "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.303),
+    _file("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", LORAS, "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
+    _file(_CAUSVID_1_3B, LORAS, "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
+    _file("wan_alpha_2.1_rgba_lora.safetensors", LORAS, "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.303),
 )  # fmt: skip
 
-EXAMPLES: dict[FileKind, str] = {
-    "dit": "wan2.1_t2v_1.3B_bf16.safetensors",
-    "vae": "wan_2.1_vae.safetensors",
-    "text_encoder": "umt5_xxl_fp16.safetensors",
-    "clip_vision": "clip_vision_h.safetensors",
-    "vace_module": "Wan2_1-VACE_module_14B_bf16.safetensors",
-    "lora": _FEW_STEPS,
-}
-"""A file to name when another is needed."""
+USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
+"""The file to name when a diffusion model is needed and nothing tells which."""
 
 
 def known_file(name: str) -> KnownFile | None:
@@ -181,7 +180,7 @@ def named_files(name: str) -> list[KnownFile]:
     return [plain[near] for near in difflib.get_close_matches(wanted, plain, n=3, cutoff=0.7)]
 
 
-def where_to_get(kind: FileKind) -> str:
-    """'NAME (repository REPO on the Hugging Face Hub) into FOLDER' for the usual file of a kind."""
-    file = known_file(EXAMPLES[kind])
-    return f"{file.name} (repository {file.repo} on the Hugging Face Hub) into {file.folder}"
+def where_to_get(name: str) -> str:
+    """'NAME (repository REPO on the Hugging Face Hub) into FOLDER' for a published file; the name alone for others."""
+    file = known_file(name)
+    return name if file is None else f"{file.name} (repository {file.repo} on the Hugging Face Hub) into {file.folder}"

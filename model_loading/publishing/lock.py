@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-    import msvcrt
-
+_IS_WINDOWS = sys.platform == "win32"
 _POLL_S = 0.2
 
 
@@ -28,11 +24,11 @@ def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        if fcntl is not None:
+        if not _IS_WINDOWS:
             with suppress(OSError):
                 path.unlink()  # still locked, so that nobody else takes the name in between
         os.close(descriptor)
-        if fcntl is None:
+        if _IS_WINDOWS:
             with suppress(OSError):  # Windows keeps a file that another process has open
                 path.unlink()
 
@@ -52,10 +48,14 @@ def _acquire(path: Path, on_wait: Callable[[], None]) -> int:
 
 def _try_lock(descriptor: int) -> bool:
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
+        if sys.platform == "win32":
+            import msvcrt
+
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True

@@ -11,23 +11,24 @@ from pathlib import Path, PurePosixPath
 
 from ...common.printable import printable_name
 from ..files.file_type import human_bytes
-from .known_files import FOLDERS, KNOWN_FILES, FileKind, named_files
+from .known_files import KNOWN_FILES, LORAS, named_files
 
 _NAMED = 5
 """Files that a sentence names at most."""
 
 
 def missing_file_sentence(
-    name: str, kind: FileKind, folders: Iterable[str | Path] = (), present: Sequence[str] = ()
+    name: str, folder_name: str, folders: Iterable[str | Path] = (), present: Sequence[str] = ()
 ) -> str:
     """Which file is missing, where to get it and where to put it.
 
     Args:
+        folder_name: of the model folder it belongs in ("vae").
         folders: where it is looked for; the first is where to put it.
         present: names of the files that lie in them.
     """
     places = [Path(folder) for folder in folders]
-    place = places[0] if places else Path(FOLDERS[kind])
+    place = places[0] if places else Path(f"models/{folder_name}")
     shown = printable_name(name)
     elsewhere = _in_another_subfolder(name, present)
     if elsewhere is not None:
@@ -39,10 +40,10 @@ def missing_file_sentence(
             f"{shown} ({known.what}, {human_bytes(known.size_bytes)}) is missing. Get {known.path_in_repo} from "
             f"{known.repo} on the Hugging Face Hub and put it into {place}, or run: {command}"
         )
-    it = "the LoRA" if kind == "lora" else "it"
+    it = "the LoRA" if folder_name == LORAS.folder_name else "it"
     if present:
         return f"{shown} is not in {place}. Put {it} there, or choose another: {_some(name, present)}."
-    usual = ", ".join([file.name for file in KNOWN_FILES if file.kind == kind][:_NAMED])
+    usual = ", ".join([file.name for file in KNOWN_FILES if file.kind.folder_name == folder_name][:_NAMED])
     return f"{shown} is not in {place}. Put {it} there, or choose another file; the usual ones are {usual}."
 
 

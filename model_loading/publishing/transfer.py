@@ -70,8 +70,8 @@ def ask(url: str, token: str | None) -> Published:
         if "X-Linked-ETag" not in linked and "text/html" in (answer.headers.get("Content-Type") or ""):
             raise TransferError(PAGE)
     mark = (mark or "").removeprefix("W/").strip('"') or None
-    is_sha256 = mark is not None and _SHA256.fullmatch(mark.lower())
-    return Published(int(size) if size.isdecimal() else None, mark.lower() if is_sha256 else None, mark)
+    sha256 = mark.lower() if mark is not None and _SHA256.fullmatch(mark.lower()) else None
+    return Published(int(size) if size.isdecimal() else None, sha256, mark)
 
 
 def transfer(url: str, token: str | None, part: Path, size_bytes: int, on_bytes: OnBytes) -> None:
@@ -211,7 +211,7 @@ def _origin(url: str) -> tuple[str, str]:
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Leaves redirects to us: the library's own would send the token on."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
 
 

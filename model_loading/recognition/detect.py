@@ -10,19 +10,18 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...common.errors import CheckpointError
-from ...dit.config import DiTConfig
 from ..files.checkpoint import Checkpoint, TensorInfo
 from ..formats.blockwise import unpacked
 from ..formats.plain import FLOATS
 from ..formats.weight_formats import find_weight_format
-from ..key_maps.layouts import Kind, Layout, all_prefixes, find_layout, plain_name
+from ..key_maps.layouts import Layout, plain_name
 from ..key_maps.renaming import Source
-from ..kinds import MODEL_KINDS
-from ..spec import ModelSpec
-from .configs import Tensors
+from ..spec import AnyKind, ConfigT, ModelKind, ModelSpec, require_kind
 from .foreign import is_lora
+from .naming import FoundLayout, find_layout
 from .refusals import addition, more_than_known, unknown_file, unreadable_format
-from .titles import FAMILY_KEY, find_family, find_preset, start_image, title
+from .tensors import Tensors
+from .titles import FAMILY_KEY, find_family, find_preset
 from .variants import refuse_channels, refuse_variants, said_model_type, same_shape_notes
 
 # Names beside the weights that published files carry and that can be left out.
@@ -48,7 +47,16 @@ class _Reading(NamedTuple):
     weights: Mapping[str, TensorInfo]
 
 
-def inspect_checkpoint(checkpoint: Checkpoint, wanted: Kind | None = None) -> ModelSpec:
+def inspect_as(checkpoint: Checkpoint, kind: ModelKind[ConfigT, Any, Any]) -> ModelSpec[ConfigT]:
+    """As `inspect_checkpoint`, for a file that must be of one kind.
+
+    Raises:
+        CheckpointError: see there, or it is of another kind.
+    """
+    return require_kind(inspect_checkpoint(checkpoint, kind), kind)
+
+
+def inspect_checkpoint(checkpoint: Checkpoint, wanted: AnyKind | None = None) -> ModelSpec[Any]:
     """Recognises a model by its header and the names and shapes of its tensors; its file's name is only ever a hint.
 
     Args:
@@ -64,28 +72,28 @@ def inspect_checkpoint(checkpoint: Checkpoint, wanted: Kind | None = None) -> Mo
     found = find_layout(names, wanted)
     if found is None:
         raise unknown_file(checkpoint, names)
-    layout, prefix = found
+    kind, layout, prefix = found
     numbers = _numbers(checkpoint, names, prefix)
     weight_format = find_weight_format(numbers, checkpoint.metadata)
-    reading = _read(checkpoint, names, *found, companions=weight_format.companions if weight_format else ())
+    reading = _read(checkpoint, names, found, companions=weight_format.companions if weight_format else ())
     tensors = Tensors(name, unpacked(checkpoint.tensors), reading.sources)
     said = None
-    if layout.kind == "dit":
+    if kind.has_variants:
         said = said_model_type(checkpoint.path, checkpoint.metadata)
         inside = {plain.removeprefix(prefix): key for plain, key in names.items() if plain.startswith(prefix)}
         refuse_variants(name, inside, said)
     if weight_format is None:
-        raise unreadable_format(checkpoint, layout.kind, _title(checkpoint, layout.kind, tensors), numbers)
-    if layout.kind == "dit":
+        raise unreadable_format(checkpoint, kind, _title(checkpoint, kind, tensors), numbers)
+    if kind.has_variants:
         refuse_channels(name, _channels(tensors))
-    config = MODEL_KINDS[layout.kind].read_config(tensors, checkpoint.metadata)
-    facts = _facts(checkpoint, layout.kind, config)
+    config = kind.read_config(tensors, checkpoint.metadata)
+    facts = _facts(checkpoint, kind, config)
     roots = [key for key in tensors.keys if "." not in key and math.prod(tensors.shape(key)) > 1]
-    if roots and layout.kind == "dit":
+    if roots and kind.has_variants:
         raise more_than_known(name, facts["title"], roots)
     return ModelSpec(
         path=checkpoint.path,
-        kind=layout.kind,
+        kind=kind,
         naming="comfy" if _is_comfy(reading) else layout.naming,
         prefix=prefix,
         weight_format=weight_format,
@@ -101,12 +109,12 @@ def inspect_checkpoint(checkpoint: Checkpoint, wanted: Kind | None = None) -> Mo
     )
 
 
-def _title(checkpoint: Checkpoint, kind: Kind, tensors: Tensors) -> str | None:
+def _title(checkpoint: Checkpoint, kind: AnyKind, tensors: Tensors) -> str | None:
     """What a model is whose numbers cannot be read; None where they also hide its sizes."""
     try:
-        if kind == "dit":
+        if kind.has_variants:
             refuse_channels(checkpoint.path.name, _channels(tensors))
-        return str(_facts(checkpoint, kind, MODEL_KINDS[kind].read_config(tensors, checkpoint.metadata))["title"])
+        return str(_facts(checkpoint, kind, kind.read_config(tensors, checkpoint.metadata))["title"])
     except CheckpointError:
         return None
 
@@ -117,15 +125,15 @@ def _channels(tensors: Tensors) -> tuple[int, int]:
 
 
 def _notes(
-    checkpoint: Checkpoint, names: Mapping[str, str], found: tuple[Layout, str], config: Any, said: str | None
+    checkpoint: Checkpoint, names: Mapping[str, str], found: FoundLayout, config: Any, said: str | None
 ) -> tuple[str, ...]:
     """What has to be said about a model that loads."""
-    layout, prefix = found
+    kind, layout, prefix = found
     notes = list(checkpoint.notes)
-    others = [other for other in all_prefixes(layout, names) if other != prefix]
+    others = [other for other in layout.all_prefixes(names) if other != prefix]
     if others:
         notes.append(f"It holds {len(others) + 1} models; the one behind {prefix!r} is read, not {others[0]!r}.")
-    if isinstance(config, DiTConfig) and layout.kind == "dit" and FAMILY_KEY not in checkpoint.metadata:
+    if kind.has_variants and FAMILY_KEY not in checkpoint.metadata:
         notes += same_shape_notes(checkpoint.path, config, said)
     return tuple(notes)
 
@@ -144,9 +152,10 @@ def _numbers(checkpoint: Checkpoint, names: Mapping[str, str], prefix: str) -> d
 
 
 def _read(
-    checkpoint: Checkpoint, names: Mapping[str, str], layout: Layout, prefix: str, companions: tuple[str, ...]
+    checkpoint: Checkpoint, names: Mapping[str, str], found: FoundLayout, companions: tuple[str, ...]
 ) -> _Reading:
     """Splits the file's tensors into weights of the model, under official names, and harmless extras."""
+    _, layout, prefix = found
     inside = {plain.removeprefix(prefix): key for plain, key in names.items() if plain.startswith(prefix)}
     weights, extras = {}, [key for plain, key in names.items() if not plain.startswith(prefix)]
     for plain, key in inside.items():
@@ -162,15 +171,14 @@ def _read(
     return _Reading(layout, prefix, sources, tuple(sorted(extras)), infos)
 
 
-def _facts(checkpoint: Checkpoint, kind: Kind, config: Any) -> dict[str, Any]:
+def _facts(checkpoint: Checkpoint, kind: AnyKind, config: Any) -> dict[str, Any]:
     """Family, preset, title and image input of a model."""
     family = find_family(checkpoint.path.name, kind, config, checkpoint.metadata)
-    preset = find_preset(config)
     return {
         "family": family,
-        "preset": preset,
-        "title": title(kind, config, family, preset),
-        "start_image": start_image(config, family),
+        "preset": find_preset(config),
+        "title": kind.title_of(config, family),
+        "start_image": kind.start_image(config, family),
     }
 
 

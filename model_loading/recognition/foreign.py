@@ -6,24 +6,22 @@ comfy/model_detection.py and comfy/sd.py of ComfyUI for which names tell familie
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from ..key_maps.layouts import Kind
+from .kin import other_adapter
 
 
 class Signature(NamedTuple):
-    """A foreign model has every one of `pieces` somewhere in its tensor names. `kind` is the slot it resembles."""
+    """A foreign model has every one of `pieces` somewhere in its tensor names. `kind`: name of the one it resembles."""
 
     title: str
-    kind: Kind | None
+    kind: str | None
     pieces: tuple[str, ...]
 
 
 _LORA_PIECES = (
-    ".lora_A.", ".lora_down.", "lora_unet_", ".hada_w1_a", ".lokr_w", ".lora_A_", ".diff_b\n",
-    # Kin of LoRA that cannot be applied belongs in the same folder, where the loader names it.
-    "lycoris_", ".oft_blocks", ".oft_R", ".boft_R", ".ia3_l", ".vera_lambda_", ".hra_u", ".lora_E",
+    ".lora_A.", ".lora_down.", "lora_unet_", ".hada_w1_a", ".lokr_w", ".lora_A_", ".diff_b\n", "lycoris_", ".lora_E",
 )  # fmt: skip
 
 # More specific signatures come first: the first match names the file.
@@ -91,10 +89,10 @@ SIGNATURES = (
 )
 
 
-def is_lora(names: Iterable[str]) -> bool:
-    """Whether these tensor names are those of a LoRA."""
+def is_lora(names: Collection[str]) -> bool:
+    """Whether these tensor names are those of a LoRA, or of its kin that is not applied but lies in the same folder."""
     text = _joined(names)
-    return any(piece in text for piece in _LORA_PIECES)
+    return any(piece in text for piece in _LORA_PIECES) or other_adapter(names) is not None
 
 
 def match(signatures: Iterable[Signature], names: Iterable[str]) -> Signature | None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...common.errors import CheckpointError
+from ...common.places import Place
 from ..files.checkpoint import Checkpoint, TensorInfo
 from ..formats.weight_formats import known_quantisation, name_quantisation
-from ..key_maps.layouts import Kind
-from ..kinds import MODEL_KINDS
-from ..lora.kin import other_adapter
-from ..publishing.known_files import EXAMPLES, FOLDERS, where_to_get
+from ..kinds import DIT, MODEL_KINDS, VAE
+from ..publishing.known_files import LORAS
+from ..spec import AnyKind
 from .foreign import SIGNATURES, Signature, match
+from .kin import other_adapter
 from .variants import WAN_VARIANTS
+
+LOAD_LORA = Place("load lora", "the LoRA loader")
 
 # Pieces of names that stay where a quantised file renames or joins its matrices.
 _REMAINS = (
@@ -30,30 +33,32 @@ def unknown_file(checkpoint: Checkpoint, names: Iterable[str]) -> CheckpointErro
     if variant is not None:
         return CheckpointError(
             f"{name} is a part of {variant.title}, not a whole model, and is not supported yet by this version. "
-            f"Get {where_to_get('dit')}."
+            f"Get {DIT.where_to_get}."
         )
     preview = _preview_autoencoder(checkpoint.tensors)
     if preview is not None:
         return CheckpointError(
             f"{name} is {preview}, a tiny autoencoder for previews of Wan, which this version does not use: its "
-            f"previews need no file. As the VAE get {where_to_get('vae')}."
+            f"previews need no file. As the VAE get {VAE.where_to_get}."
         )
     quantisation, remains = known_quantisation(checkpoint.tensors), match(_REMAINS, names)
     if quantisation is not None and remains is not None:
-        return _not_supported(name, remains.title, quantisation, remains.kind)
+        return _not_supported(name, remains.title, quantisation, _resembled(remains))
     signature = match(SIGNATURES, names)
-    if signature is None and other_adapter(names) is not None:
-        return addition(name, names)
     if signature is None:
         first = names[0] if names else "none"
         stored = f", stored as {quantisation}" if quantisation is not None else ""
         return CheckpointError(
             f"{name} is no Wan model, and nothing else known here ({len(names):,} tensors, first: "
-            f"{first[:80]!r}{stored}). Get {where_to_get('dit')}."
+            f"{first[:80]!r}{stored}). Get {DIT.where_to_get}."
         )
     return CheckpointError(
-        f"{name} is {signature.title}, which does not belong to Wan 2.1. Get {where_to_get(signature.kind or 'dit')}."
+        f"{name} is {signature.title}, which does not belong to Wan 2.1. Get {_resembled(signature).where_to_get}."
     )
+
+
+def _resembled(signature: Signature) -> AnyKind:
+    return DIT if signature.kind is None else MODEL_KINDS[signature.kind]
 
 
 def addition(name: str, names: Iterable[str]) -> CheckpointError:
@@ -61,18 +66,16 @@ def addition(name: str, names: Iterable[str]) -> CheckpointError:
     other = other_adapter(names)
     title = f"a {other[0]} adapter (kin of a LoRA)" if other is not None else "a LoRA"
     return CheckpointError(
-        f"{name} is {title}, an addition to a model and not a model itself: put it into models/loras and choose it in "
-        f"Wan LoRA. Here choose a full model, for example {EXAMPLES['dit']}."
-    )
+        f"{name} is {title}, an addition to a model and not a model itself: put it into {LORAS.folder} and choose "
+        "it in ", LOAD_LORA, f". Here choose a full model, for example {DIT.example}.",
+    )  # fmt: skip
 
 
 def unreadable_format(
-    checkpoint: Checkpoint, kind: Kind, title: str | None, numbers: Mapping[str, TensorInfo]
+    checkpoint: Checkpoint, kind: AnyKind, title: str | None, numbers: Mapping[str, TensorInfo]
 ) -> CheckpointError:
     """The error for a model of this kind whose `numbers` are stored in a way this version does not read."""
-    return _not_supported(
-        checkpoint.path.name, title or MODEL_KINDS[kind].published_title, name_quantisation(numbers), kind
-    )
+    return _not_supported(checkpoint.path.name, title or kind.published_title, name_quantisation(numbers), kind)
 
 
 def more_than_known(name: str, title: str, parts: Sequence[str]) -> CheckpointError:
@@ -81,14 +84,14 @@ def more_than_known(name: str, title: str, parts: Sequence[str]) -> CheckpointEr
     places = f"{owners[0]!r}" + (f" and {len(owners) - 1} other places" if len(owners) > 1 else "")
     return CheckpointError(
         f"{name} is built on {title}, but has {len(parts)} tensors more than that ({places}): it is a variant of Wan "
-        f"not known here, and without them it would make wrong videos. Get {where_to_get('dit')}."
+        f"not known here, and without them it would make wrong videos. Get {DIT.where_to_get}."
     )
 
 
-def _not_supported(name: str, title: str, quantisation: str, kind: Kind) -> CheckpointError:
+def _not_supported(name: str, title: str, quantisation: str, kind: AnyKind) -> CheckpointError:
     return CheckpointError(
         f"{name} is {title} stored as {quantisation}, which is not supported yet by this version. Use the bf16 or fp16 "
-        f"file of the same model (usually in {FOLDERS[kind]})."
+        f"file of the same model (usually in {kind.folder})."
     )
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any
 
 from ...common.errors import CheckpointError
 from ...common.families import FAMILIES, TINY, WAN_2_1, WAN_2_2_5B, Family
 from ...dit.config import PRESETS, DiTConfig
-from ...text_encoder.clip_vision import CLIP_VIT_H
+from ...text_encoder.clip_vision import CLIP_VIT_H, ClipVisionConfig
 from ...text_encoder.umt5 import UMT5_XXL, UMT5Config
 from ...vae3d.config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
-from ..key_maps.layouts import Kind
-from ..kinds import MODEL_KINDS
-from ..publishing.known_files import where_to_get
+from ..spec import ConfigT, ModelKind, StartImage
 
 FAMILY_KEY = "wan_director.family"
 
@@ -37,7 +35,9 @@ _VAE_TITLES = {
 }
 
 
-def find_family(file_name: str, kind: Kind, config: object, metadata: Mapping[str, str]) -> Family:
+def find_family(
+    file_name: str, kind: ModelKind[ConfigT, Any, Any], config: ConfigT, metadata: Mapping[str, str]
+) -> Family:
     """The family a model belongs to: as its metadata says, else by the widths it shares with its partners.
 
     Raises:
@@ -51,41 +51,15 @@ def find_family(file_name: str, kind: Kind, config: object, metadata: Mapping[st
                 f"(it knows {', '.join(FAMILIES)}). Update Wan Director."
             )
         return FAMILIES[written]
-    found = _shared_widths(config)
-    family = next((family for family in (WAN_2_1, WAN_2_2_5B) if _widths_of(family, config) == found), None)
+    found = kind.widths(config)
+    family = next((family for family in (WAN_2_1, WAN_2_2_5B) if kind.family_widths(family) == found), None)
     if family is None:
+        expected = kind.width_words.format(*kind.family_widths(WAN_2_1))
         raise CheckpointError(
-            f"{file_name} is built like a part of Wan, but with {_in_words(found, config)} where Wan 2.1 has "
-            f"{_in_words(_widths_of(WAN_2_1, config), config)}: it is of another model. Get {where_to_get(kind)}."
+            f"{file_name} is built like a part of Wan, but with {kind.width_words.format(*found)} where Wan 2.1 has "
+            f"{expected}: it is of another model. Get {kind.where_to_get}."
         )
     return family
-
-
-def _shared_widths(config: object) -> tuple[int, ...]:
-    """The sizes by which a model fits its partners."""
-    if isinstance(config, DiTConfig):
-        return config.out_channels, config.text_dim
-    if isinstance(config, VAEConfig):
-        return config.latent_channels, config.spatial_stride
-    return (config.dim,)
-
-
-def _widths_of(family: Family, config: object) -> tuple[int, ...]:
-    """What `_shared_widths` are for the models of a family."""
-    if isinstance(config, DiTConfig):
-        return family.latent_channels, family.text_width
-    if isinstance(config, VAEConfig):
-        return family.latent_channels, family.spatial_stride
-    return (family.text_width if isinstance(config, UMT5Config) else CLIP_VIT_H.dim,)
-
-
-def _in_words(widths: tuple[int, ...], config: object) -> str:
-    words = {
-        DiTConfig: "{} latent channels and a text width of {}",
-        VAEConfig: "{} latent channels and pictures {} times smaller",
-        UMT5Config: "a text width of {}",
-    }
-    return words.get(type(config), "a width of {}").format(*widths)
 
 
 def find_preset(config: object) -> str | None:
@@ -93,26 +67,51 @@ def find_preset(config: object) -> str | None:
     return next((name for name, preset in PRESETS.items() if preset == config), None)
 
 
-def title(kind: Kind, config: object, family: Family, preset: str | None) -> str:
-    """What a model is, in a few words, for example 'Wan 2.1 I2V 14B'."""
+def dit_title(config: DiTConfig, family: Family) -> str:
+    """What a transformer is: 'Wan 2.1 I2V 14B'."""
     if family is TINY:
-        return f"{MODEL_KINDS[kind].tiny_title or _model(config)} of {TINY.title}"
+        return _of_tiny(_task(config))
+    preset = find_preset(config)
     if preset is not None:
         return _PRESET_TITLES[preset]
-    if kind == "dit":
-        return f"a Wan {'2.2' if family is WAN_2_2_5B else '2.1'} {_model(config)} model of another size"
-    if kind == "vace_module":
-        return f"the VACE module {_VACE_MODULE_SIZES.get(config.dim, 'of another size')}"
-    if isinstance(config, VAEConfig):
-        whole = WAN_2_2_VAE if config.level_shortcuts else WAN_2_1_VAE
-        return _VAE_TITLES.get(config, f"{_VAE_TITLES[whole]} of another size")
-    published = {"text_encoder": UMT5_XXL, "clip_vision": CLIP_VIT_H}.get(kind)
-    name = {"text_encoder": "UMT5-XXL", "clip_vision": "CLIP ViT-H"}[kind]
-    return name if config == published else f"{name} of another size"
+    return f"a Wan {'2.2' if family is WAN_2_2_5B else '2.1'} {_task(config)} model of another size"
 
 
-def _model(config: DiTConfig) -> str:
-    """What a transformer of another size than the published ones does."""
+def vace_module_title(config: DiTConfig, family: Family) -> str:
+    """What a VACE module is: 'the VACE module 14B'."""
+    if family is TINY:
+        return _of_tiny("a VACE module")
+    return f"the VACE module {_VACE_MODULE_SIZES.get(config.dim, 'of another size')}"
+
+
+def vae_title(config: VAEConfig, family: Family) -> str:
+    """What a VAE is: 'the Wan 2.1 VAE'."""
+    if family is TINY:
+        return _of_tiny("the VAE")
+    whole = WAN_2_2_VAE if config.level_shortcuts else WAN_2_1_VAE
+    return _VAE_TITLES.get(config, f"{_VAE_TITLES[whole]} of another size")
+
+
+def text_encoder_title(config: UMT5Config, family: Family) -> str:
+    """What a text encoder is: 'UMT5-XXL'."""
+    if family is TINY:
+        return _of_tiny("the text encoder")
+    return "UMT5-XXL" if config == UMT5_XXL else "UMT5-XXL of another size"
+
+
+def clip_vision_title(config: ClipVisionConfig, family: Family) -> str:
+    """What a picture encoder is: 'CLIP ViT-H'."""
+    if family is TINY:
+        return _of_tiny("the CLIP vision encoder")
+    return "CLIP ViT-H" if config == CLIP_VIT_H else "CLIP ViT-H of another size"
+
+
+def _of_tiny(part: str) -> str:
+    return f"{part} of {TINY.title}"
+
+
+def _task(config: DiTConfig) -> str:
+    """What a transformer does."""
     if config.vace_blocks:
         return "VACE"
     if config.out_channels == WAN_2_2_5B.latent_channels:
@@ -120,10 +119,51 @@ def _model(config: DiTConfig) -> str:
     return "I2V" if config.image_channels else "T2V"
 
 
-def start_image(config: object, family: Family) -> Literal["none", "optional", "required"]:
+DIT_WIDTH_WORDS = "{} latent channels and a text width of {}"
+
+
+def dit_widths(config: DiTConfig) -> tuple[int, ...]:
+    """Latent channels and text width, as all the widths below those by which a model fits its partners."""
+    return config.out_channels, config.text_dim
+
+
+def dit_widths_of_family(family: Family) -> tuple[int, ...]:
+    return family.latent_channels, family.text_width
+
+
+def vae_widths(config: VAEConfig) -> tuple[int, ...]:
+    return config.latent_channels, config.spatial_stride
+
+
+def vae_widths_of_family(family: Family) -> tuple[int, ...]:
+    return family.latent_channels, family.spatial_stride
+
+
+def text_encoder_widths(config: UMT5Config) -> tuple[int, ...]:
+    return (config.dim,)
+
+
+def text_encoder_widths_of_family(family: Family) -> tuple[int, ...]:
+    return (family.text_width,)
+
+
+def clip_vision_widths(config: ClipVisionConfig) -> tuple[int, ...]:
+    return (config.dim,)
+
+
+def clip_vision_widths_of_family(family: Family) -> tuple[int, ...]:
+    return (CLIP_VIT_H.dim,)
+
+
+def dit_start_image(config: DiTConfig, family: Family) -> StartImage:
     """Whether a model takes given frames. The tiny demo model was trained with and without, on the same weights."""
-    if isinstance(config, DiTConfig) and family.given_in_latent:
+    if family.given_in_latent:
         return "optional"
-    if not isinstance(config, DiTConfig) or not config.image_channels:
+    if not config.image_channels:
         return "none"
     return "optional" if family is TINY else "required"
+
+
+def dit_takes_clip(config: DiTConfig) -> bool:
+    """Whether a model has a branch for CLIP image features."""
+    return config.clip_dim is not None

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from ...common.errors import CheckpointError
 from ...dit.config import DiTConfig
-from ..publishing.known_files import where_to_get
+from ..publishing.known_files import USUAL_MODEL, where_to_get
 from .foreign import Signature, match
 
 # By the names only they carry; the first that matches names the file.
@@ -79,31 +79,37 @@ class _SameShape(NamedTuple):
     ignored: str | None
 
 
-def _same_shape(title: str, said: str, pattern: str, bases: str, ignored: str | None) -> _SameShape:
-    return _SameShape(title, frozenset(said.split()), re.compile(pattern, re.IGNORECASE), tuple(bases.split()), ignored)
+def _same_shape(title: str, said: str, pattern: str, bases: tuple[Base, ...], ignored: str | None) -> _SameShape:
+    return _SameShape(title, frozenset(said.split()), re.compile(pattern, re.IGNORECASE), bases, ignored)
 
 
+_T2V: tuple[Base, ...] = ("T2V",)
+_I2V: tuple[Base, ...] = ("I2V",)
 _SAME_SHAPE = (
-    _same_shape("Wan-Animate-2", "animate2 wananimate2", r"animate[-_. ]?2(?!\d)", "I2V", None),
+    _same_shape("Wan-Animate-2", "animate2 wananimate2", r"animate[-_. ]?2(?!\d)", _I2V, None),
     _same_shape(
         "a causal model, which makes a video part by part with a memory of the parts before",
         "causal causalforcing selfforcing krearealtime causalwan",
         r"causal|self[-_. ]?forcing|rolling[-_. ]?forcing|krea[-_. ]?realtime|longlive",
-        "T2V I2V",
+        _T2V + _I2V,
         None,
     ),
-    _same_shape("Bernini-R", "bernini berninir", r"bernini", "T2V", "video to edit and its reference pictures"),
-    _same_shape("Phantom", "phantom", r"phantom", "T2V", "reference pictures"),
-    _same_shape("MoCha", "mocha", r"mocha(?![a-z])", "T2V", "source video, mask and reference pictures"),
-    _same_shape("EchoShot", "echoshot", r"echo[-_. ]?shot", "T2V", "division into shots"),
-    _same_shape("CausVid", "causvid", r"caus[-_. ]?vid", "T2V", "order of making frames (all are made at once)"),
-    _same_shape("ChronoEdit", "chronoedit", r"chrono[-_. ]?edit", "I2V", "stretched time axis"),
-    _same_shape("ATI", "ati", r"(?<![a-z])ati(?![a-z])", "I2V", "point tracks"),
-    _same_shape("Wan-Move", "wanmove move", r"wan(?:2?[-_. ]?[12])?[-_. ]?move", "I2V", "point tracks"),
-    _same_shape("MAGREF", "magref", r"magref", "I2V", "several reference pictures"),
-    _same_shape("SkyReels-A2", "skyreelsa2", r"skyreels[-_. ]?a2", "I2V", "several reference pictures"),
+    _same_shape("Bernini-R", "bernini berninir", r"bernini", _T2V, "video to edit and its reference pictures"),
+    _same_shape("Phantom", "phantom", r"phantom", _T2V, "reference pictures"),
+    _same_shape("MoCha", "mocha", r"mocha(?![a-z])", _T2V, "source video, mask and reference pictures"),
+    _same_shape("EchoShot", "echoshot", r"echo[-_. ]?shot", _T2V, "division into shots"),
+    _same_shape("CausVid", "causvid", r"caus[-_. ]?vid", _T2V, "order of making frames (all are made at once)"),
+    _same_shape("ChronoEdit", "chronoedit", r"chrono[-_. ]?edit", _I2V, "stretched time axis"),
+    _same_shape("ATI", "ati", r"(?<![a-z])ati(?![a-z])", _I2V, "point tracks"),
+    _same_shape("Wan-Move", "wanmove move", r"wan(?:2?[-_. ]?[12])?[-_. ]?move", _I2V, "point tracks"),
+    _same_shape("MAGREF", "magref", r"magref", _I2V, "several reference pictures"),
+    _same_shape("SkyReels-A2", "skyreelsa2", r"skyreels[-_. ]?a2", _I2V, "several reference pictures"),
     _same_shape(
-        "SkyReels-V2 DF", "skyreelsv2df df", r"skyreels.*(?<![a-z])df(?![a-z])", "T2V I2V", "noise level of each frame"
+        "SkyReels-V2 DF",
+        "skyreelsv2df df",
+        r"skyreels.*(?<![a-z])df(?![a-z])",
+        _T2V + _I2V,
+        "noise level of each frame",
     ),
 )
 # How headers call models that tensors tell apart anyway.
@@ -177,7 +183,7 @@ def same_shape_notes(path: Path, config: DiTConfig, said: str | None) -> tuple[s
         raise CheckpointError(
             f"{path.name} is by its name {named.title}; this version does not run those, and as the plain {base} model "
             f"whose tensors it has it would make wrong videos. If it is a plain {base} model, give the file another "
-            f"name; else get {where_to_get('dit')}."
+            f"name; else get {where_to_get(USUAL_MODEL)}."
         )
     return (_note("By its name this is", named, base),)
 
@@ -198,7 +204,7 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
     """The error for a transformer of Wan that this version does not run."""
     return CheckpointError(
         f"{name} is {title}, which this version does not run yet. It runs the text-to-video, image-to-video, "
-        f"first-last-frame, Fun-InP and VACE models of Wan 2.1 and 2.2: get {where_to_get('dit')}."
+        f"first-last-frame, Fun-InP and VACE models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...common.errors import GraphError, WanDirectorError
 from ...common.log import logger
+from ..places import sentence
 from .graph import Graph, GraphNode, Link
 from .graph.node import shown, spelt_out
 from .ordering import depths, order
@@ -225,7 +226,7 @@ def _validated_names(node_class: type) -> tuple[str, ...]:
 
 def named(node: GraphNode, error: WanDirectorError) -> WanDirectorError:
     """The same refusal with the node's name before the sentence."""
-    return type(error)(f"{node.label}: {spelt_out(str(error))}")
+    return type(error)(f"{node.label}: {spelt_out(sentence(error))}")
 
 
 def types_of(node: GraphNode, node_classes: NodeClasses) -> dict[str, dict]:

@@ -7,17 +7,16 @@ from pathlib import Path
 
 from ...common.errors import InvalidInputError, MissingFileError
 from ...common.printable import printable_name
+from ..hosts.host import model_folder_names
 
-ALIASES = {
-    "diffusion_models": ("diffusion_models", "unet"),
-    "vae": ("vae",),
-    "text_encoders": ("text_encoders", "clip"),
-    "clip_vision": ("clip_vision",),
-    "loras": ("loras",),
-}
-"""Model kind -> the folder names it goes by, today's first."""
+_OLD_NAMES = {"diffusion_models": ("unet",), "text_encoders": ("clip",)}
 
 Folders = dict[str, list[Path]]
+
+
+def _aliases() -> dict[str, tuple[str, ...]]:
+    """Model folder -> the names it goes by, today's first."""
+    return {folder: (folder, *_OLD_NAMES.get(folder, ())) for folder in model_folder_names()}
 
 
 def models_in(folder: Path) -> Folders:
@@ -30,7 +29,7 @@ def models_in(folder: Path) -> Folders:
         raise MissingFileError(
             f"There is no models folder {folder}. Give the folder that holds diffusion_models and vae."
         )
-    return {kind: [folder / name for name in names] for kind, names in ALIASES.items()}
+    return {kind: [folder / name for name in names] for kind, names in _aliases().items()}
 
 
 def models_of_comfyui(folder: Path) -> Folders:
@@ -75,7 +74,7 @@ def extra_model_paths(file: Path) -> Folders:
 
 def joined(*folders: Folders) -> Folders:
     """All folders of each kind, in order."""
-    return {kind: [path for each in folders for path in each.get(kind, [])] for kind in ALIASES}
+    return {kind: [path for each in folders for path in each.get(kind, [])] for kind in model_folder_names()}
 
 
 def _section(file: Path, name: object, section: object) -> tuple[bool, Folders]:
@@ -90,7 +89,7 @@ def _section(file: Path, name: object, section: object) -> tuple[bool, Folders]:
             for line in _text(file, name, key, section.get(key)).splitlines()
             if line.strip()
         ]
-        for kind, names in ALIASES.items()
+        for kind, names in _aliases().items()
     }
     return section.get("is_default") is True, folders
 

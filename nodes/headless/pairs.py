@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ...common.errors import PairingError
+from ...model_loading.kinds import CLIP_VISION, DIT, TEXT_ENCODER, VAE
 from ...model_loading.opening import open_checkpoint
 from ...model_loading.pairing import check_pair
 from ...model_loading.recognition.detect import inspect_checkpoint
-from ...model_loading.spec import ModelSpec
+from ...model_loading.spec import AnyKind, ModelSpec
 from ..hosts.host import host
-from ..model_files import KINDS
 from .checks import named
 from .graph import Graph, GraphNode, Link
 
 DECODERS = frozenset({"WanDirectorDecode", "WanDirectorDecodeToVideo", "VAEDecode", "VAEDecodeTiled"})
+LOADERS: Mapping[str, tuple[AnyKind, str]] = MappingProxyType({
+    "WanDirectorLoadModel": (DIT, "model_name"),
+    "WanDirectorLoadVAE": (VAE, "vae_name"),
+    "WanDirectorLoadTextEncoder": (TEXT_ENCODER, "text_encoder_name"),
+    "WanDirectorLoadClipVision": (CLIP_VISION, "clip_vision_name"),
+})  # fmt: skip
+"""Loader -> the kind of model it loads, and its widget that names the file."""
 _LATENT_WIRES = ("latent", "samples", "samples1")
 _MODEL_WIRES = ("model", "high_noise", "low_noise")
 
@@ -31,8 +40,8 @@ def check_decoders(graph: Graph) -> None:
             continue
         sampler = _source(graph, _wire(node, _LATENT_WIRES), "WanDirectorSampler", _LATENT_WIRES)
         loader = sampler and _source(graph, _wire(sampler, _MODEL_WIRES), "WanDirectorLoadModel", _MODEL_WIRES)
-        model = _spec(loader, "diffusion_models", "model_name")
-        vae = _spec(_source(graph, node.inputs.get("vae"), "WanDirectorLoadVAE", ()), "vae", "vae_name")
+        model = _spec(loader)
+        vae = _spec(_source(graph, node.inputs.get("vae"), "WanDirectorLoadVAE", ()))
         if model is None or vae is None:
             continue
         try:
@@ -57,11 +66,14 @@ def _wire(node: GraphNode, names: tuple[str, ...]) -> Any:
     return next((node.inputs[name] for name in names if name in node.inputs), None)
 
 
-def _spec(loader: GraphNode | None, kind: str, widget: str) -> ModelSpec | None:
+def _spec(loader: GraphNode | None) -> ModelSpec[Any] | None:
     """What the file of a loader holds; None where it is not known, or not here."""
-    name = loader.inputs.get(widget) if loader else None
-    path = host().find_model(kind, name) if isinstance(name, str) else None
+    if loader is None:
+        return None
+    kind, widget = LOADERS[loader.class_type]
+    name = loader.inputs.get(widget)
+    path = host().find_model(kind.folder_name, name) if isinstance(name, str) else None
     if path is None:
         return None
-    spec = inspect_checkpoint(open_checkpoint(path), KINDS[kind])
-    return spec if spec.kind == KINDS[kind] else None
+    spec = inspect_checkpoint(open_checkpoint(path), kind)
+    return spec if spec.kind == kind else None

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...common.errors import MissingFileError
 from ...common.families import WAN_2_1, WAN_2_2_5B, Family
-from ...dit.config import PRESETS
+from ...dit.config import PRESETS, DiTConfig
 from ...dit.footprint import PLAIN
 from ...model_loading.footprint import ModelBytes, bytes_before_download, model_bytes
+from ...model_loading.kinds import CLIP_VISION, DIT, VAE
 from ...model_loading.opening import open_checkpoint
 from ...model_loading.precision import Precision
 from ...model_loading.publishing.known_files import KnownFile, known_file
-from ...model_loading.recognition.detect import inspect_checkpoint
-from ...model_loading.spec import ModelConfig, ModelSpec, require_kind
+from ...model_loading.recognition.detect import inspect_as
+from ...model_loading.spec import AnyKind, ModelSpec
 from ...model_loading.vace_module import inspect_vace_module
 from ...text_encoder.clip_vision import CLIP_VIT_H
 from ...text_encoder.footprint import block_elements, other_elements
 from ...text_encoder.umt5 import UMT5_XXL
 from ...vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE
 from ..hosts.host import host
-from ..model_files import KINDS, find_model
+from ..model_files import find_model
 
 DEVICE = "cuda"
 """Plans are for a device that is not a CPU; which one it is does not matter to the number format."""
@@ -45,25 +46,24 @@ class Facts(NamedTuple):
     """One model of a graph: its file's name, its sizes, what its weights take, its family; whether it `is_here`."""
 
     name: str
-    config: ModelConfig
+    config: Any
     weights: ModelBytes
     family: Family
     is_here: bool
 
 
-def model_facts(kind: str, name: str, precision: Precision = "auto", vace_module: str | None = None) -> Facts:
-    """The facts of the model called `name` in the folders of a kind (see `host.MODEL_KINDS`).
+def model_facts(kind: AnyKind, name: str, precision: Precision = "auto", vace_module: str | None = None) -> Facts:
+    """The facts of the model of a kind that is called `name`.
 
     Raises:
         MissingFileError: it is not there, and not a known published file either.
         CheckpointError: the file cannot be used.
     """
-    path = host().find_model(kind, name)
+    path = host().find_model(kind.folder_name, name)
     if path is None:
         return facts_before_download(kind, name, precision, vace_module)
     checkpoint = open_checkpoint(path)
-    spec = inspect_checkpoint(checkpoint, KINDS[kind])
-    require_kind(spec, KINDS[kind])
+    spec = inspect_as(checkpoint, kind)
     weights, config = model_bytes(checkpoint, spec, precision, DEVICE), spec.config
     if vace_module is not None:
         weights, config = _with_module(weights, spec, vace_module, precision)
@@ -71,11 +71,12 @@ def model_facts(kind: str, name: str, precision: Precision = "auto", vace_module
 
 
 def _with_module(
-    weights: ModelBytes, spec: ModelSpec, name: str, precision: Precision
-) -> tuple[ModelBytes, ModelConfig]:
-    path = find_model("diffusion_models", name)
-    module = inspect_vace_module(path, spec)
-    added = model_bytes(open_checkpoint(path), module, precision, DEVICE)
+    weights: ModelBytes, spec: ModelSpec[DiTConfig], name: str, precision: Precision
+) -> tuple[ModelBytes, DiTConfig]:
+    path = find_model(DIT.folder_name, name)
+    checkpoint = open_checkpoint(path)
+    module = inspect_vace_module(checkpoint, spec)
+    added = model_bytes(checkpoint, module, precision, DEVICE)
     config = replace(spec.config, vace_blocks=module.config.vace_blocks, vace_channels=module.config.vace_channels)
     blocks = list(weights.blocks)
     for layer, size in reversed(list(zip(config.vace_layers, added.blocks, strict=False))):
@@ -83,15 +84,17 @@ def _with_module(
     return weights._replace(fixed=weights.fixed + added.fixed, blocks=tuple(blocks)), config
 
 
-def facts_before_download(kind: str, name: str, precision: Precision = "auto", vace_module: str | None = None) -> Facts:
+def facts_before_download(
+    kind: AnyKind, name: str, precision: Precision = "auto", vace_module: str | None = None
+) -> Facts:
     """As `model_facts`, of a known published file, whether it is here or not."""
     known = known_file(name)
-    if known is None or known.kind != KINDS[kind] or vace_module is not None:
+    if known is None or known.kind != kind.files or vace_module is not None:
         raise MissingFileError(
             f"{vace_module or name} is not in the models folders, and its size is not known beforehand. Give --models "
             "or --comfyui, or a file that `wan-director download ?` lists."
         )
-    if kind == "diffusion_models":
+    if kind is DIT:
         preset = next(preset for pattern, preset in _PRESETS if re.search(pattern, known.name))
         config = PRESETS[preset]
         storage = "fp8" if "fp8" in known.name or precision.startswith("fp8") else "bf16"
@@ -102,15 +105,15 @@ def facts_before_download(kind: str, name: str, precision: Precision = "auto", v
     return _known_part(kind, known, precision)
 
 
-def _known_part(kind: str, known: KnownFile, precision: Precision) -> Facts:
+def _known_part(kind: AnyKind, known: KnownFile, precision: Precision) -> Facts:
     scale = 2 if precision == "fp32" else 1  # all of these files have 16 bits, or fp8
     itemsize = 2 * scale
     is_5b = "2.2" in known.name
     whole = ModelBytes(known.size_bytes * scale, (), itemsize, PLAIN, 0)
-    if kind == "vae":
+    if kind is VAE:
         config, family = (WAN_2_2_VAE, WAN_2_2_5B) if is_5b else (WAN_2_1_VAE, WAN_2_1)
         return Facts(known.name, config, whole, family, is_here=False)
-    if kind == "clip_vision":
+    if kind is CLIP_VISION:
         return Facts(known.name, CLIP_VIT_H, whole, WAN_2_1, is_here=False)
     per_number = 1 if "fp8" in known.name or precision.startswith("fp8") else itemsize
     blocks = (block_elements(UMT5_XXL) * per_number,) * UMT5_XXL.layers

@@ -23,7 +23,7 @@ from ..hosts.host import host
 from ..sockets import check_video_size
 from .core_nodes import CORE_NODES
 from .graph import Graph, GraphNode, Link
-from .pairs import DECODERS
+from .pairs import DECODERS, LOADERS
 from .plan_clips import clip_shape
 from .plan_files import Facts, model_facts
 from .plan_prompts import COMBINING, prompts_at
@@ -49,8 +49,6 @@ _MODELS = {
 """Kind of stage -> the inputs its model may come over, and the loader it must come from."""
 _LEVELS = make_schedule("simple", 20, 5.0).levels[:-1]
 """Where the steps of a run may begin: its own are not known before it, and guidance may ask more in some of them."""
-_LOADERS = frozenset(loader for _, loader in _MODELS.values())
-
 
 Kind = Literal["text", "clip", "encode", "sample", "decode"]
 _ORDER: tuple[Kind, ...] = get_args(Kind)
@@ -141,7 +139,7 @@ class GraphReader:
         return [node for node in self._graph.values() if not self._is_accounted_for(node)]
 
     def _is_accounted_for(self, node: GraphNode) -> bool:
-        if node.class_type in _LIGHT | _LOADERS or (node.class_type in SIZED and not self._has_pictures(node)):
+        if node.class_type in _LIGHT | LOADERS.keys() or (node.class_type in SIZED and not self._has_pictures(node)):
             return True
         return any(True for _ in self._stages_of(node))
 
@@ -246,7 +244,7 @@ class GraphReader:
 
     def _origin(self, source: Any, wanted: Any = None) -> GraphNode | None:
         """The first node upstream along a wire that is a loader, or one of the wanted classes."""
-        wanted = wanted or _LOADERS
+        wanted = wanted or LOADERS
         return next((node for node in self._upstream(source) if node.class_type in wanted), None)
 
     def _upstream(self, source: Any) -> Iterator[GraphNode]:
@@ -264,13 +262,7 @@ class GraphReader:
 
 def facts_of(loader: GraphNode, precision: str | None = None) -> Facts:
     """The facts of what a loader loads; with another precision than it says, where given."""
-    names = {
-        "WanDirectorLoadModel": ("diffusion_models", "model_name"),
-        "WanDirectorLoadVAE": ("vae", "vae_name"),
-        "WanDirectorLoadTextEncoder": ("text_encoders", "text_encoder_name"),
-        "WanDirectorLoadClipVision": ("clip_vision", "clip_vision_name"),
-    }
-    kind, widget = names[loader.class_type]
+    kind, widget = LOADERS[loader.class_type]
     name = loader.inputs.get(widget)
     if not isinstance(name, str):
         raise GraphError(f"{loader.label} does not say which file it loads. Choose one in it.")
@@ -290,7 +282,7 @@ def check_video(video: VideoShape, family: Family, node: GraphNode) -> None:
     try:
         check_video_size(video.width, video.height, video.frames, family)
     except InvalidInputError as error:
-        raise InvalidInputError(f"{node.label}: {error}") from None
+        raise InvalidInputError(f"{node.label}: ", *error.parts) from None
 
 
 def _number(node: GraphNode, name: str, default: float = 0.0) -> float:

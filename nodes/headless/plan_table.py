@@ -11,6 +11,7 @@ from ...engine.tasks import decoding_task, latent_shape, sampling_task, smaller_
 from ...memory.budget import GB, LEAVE_FREE_BYTES, example_card
 from ...memory.plan import Choice, Task, plan, smallest_bytes
 from ...model_loading.footprint import bytes_before_download
+from ...model_loading.kinds import VAE
 from .plan_files import facts_before_download
 
 CARDS_GB = (6, 8, 12, 16, 24)
@@ -84,5 +85,5 @@ def _tasks(row: Row, video: VideoShape) -> tuple[Task, Task]:
     weights = bytes_before_download(config, row.storage)
     controls = int(config.vace_blocks > 0)
     sampling = sampling_task(weights, config, 1, latent_shape(family, video), passes=2, controls=controls, run=0)
-    vae = facts_before_download("vae", family.vae_file)
+    vae = facts_before_download(VAE, family.vae_file)
     return sampling, decoding_task(vae.weights, vae.config, video)

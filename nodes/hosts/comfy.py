@@ -26,16 +26,15 @@ from ...media.place import SavePlace, refuse_outside
 from ...memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
 from ...memory.residency import Weights
 from ...memory.slabs import Slabs
-from ...model_loading.key_maps.layouts import Kind
 from ..model_names import model_name
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
-from .host import BUNDLED_MODELS, MODEL_KINDS
+from .host import BUNDLED_MODELS, model_folder_names
 
 
 def register_bundled_models() -> None:
     """Adds the folders of the bundled demo model to ComfyUI's, so that its files appear in every list."""
-    for kind in MODEL_KINDS:
+    for kind in model_folder_names():
         folder_paths.add_model_folder_path(kind, str(BUNDLED_MODELS / kind))
 
 
@@ -103,7 +102,7 @@ class ComfyRuntime:
     def check_interrupt(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    def device(self, kind: Kind, choice: str = "auto") -> torch.device:
+    def device(self, kind: str, choice: str = "auto") -> torch.device:
         manager = comfy.model_management
         gpu = manager.get_torch_device()
         if choice == "cpu":

@@ -8,13 +8,17 @@ from typing import Protocol
 
 from ...engine.runtime import Runtime
 from ...media.place import SavePlace
+from ...model_loading.kinds import MODEL_KINDS
+from ...model_loading.publishing.known_files import LORAS
 from ..saving.names import NO_VALUES, NodeValues
 
 PACK_FOLDER = Path(__file__).resolve().parents[2]
 BUNDLED_MODELS = PACK_FOLDER / "models"
 
-MODEL_KINDS = ("diffusion_models", "vae", "text_encoders", "clip_vision", "loras")
-"""Names of the model folders, the same in ComfyUI, headless and in the bundled `models/` (which has no `loras`)."""
+
+def model_folder_names() -> tuple[str, ...]:
+    """The model folders, the same in ComfyUI, headless and in the bundled `models/` (which has no `loras`)."""
+    return tuple(dict.fromkeys(kind.folder_name for kind in (*MODEL_KINDS.values(), LORAS)))
 
 
 class Host(Protocol):
@@ -26,7 +30,7 @@ class Host(Protocol):
         ...
 
     def model_files(self, kind: str) -> list[str]:
-        """Names of the files in the folders of a kind (see MODEL_KINDS), sorted, as the dropdowns show them."""
+        """Names of the files in a model folder (see `model_folder_names`), sorted, as the dropdowns show them."""
         ...
 
     def model_folders(self, kind: str) -> list[Path]:

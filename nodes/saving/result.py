@@ -94,7 +94,7 @@ def saved_files(write: Callable[[], tuple[SavePlace, list[Path]]], keep: Callabl
     try:
         place, files = write()
     except WanDirectorError as error:
-        refusal = type(error)(f"{error} {keep()}")
+        refusal = type(error)(*error.parts, f" {keep()}")
     except (RuntimeError, MemoryError):  # out of memory while frames were made
         logger.warning("%s", keep())
         raise

@@ -18,7 +18,8 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit, load_text_encoder, load_vae
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.footprint import loaded_bytes
 from wan_director.model_loading.opening import open_checkpoint
@@ -127,7 +128,7 @@ def test_a_stored_weight_is_cast_by_way_of_its_numbers_and_fp8_stays() -> None:
 
 
 def test_only_the_matrices_of_the_blocks_are_cast(dit_file) -> None:
-    module = load_dit(dit_file, precision="fp8_scaled", device="cpu").module
+    module = load(kinds.DIT, dit_file, precision="fp8_scaled", device="cpu").module
     cast = {name for name, layer in module.named_modules() if isinstance(layer, Linear) and layer.codec is FP8}
     every = {name for name, layer in module.named_modules() if isinstance(layer, Linear)}
     assert cast == {name for name in every if name.startswith("blocks.")}
@@ -138,9 +139,9 @@ def test_only_the_matrices_of_the_blocks_are_cast(dit_file) -> None:
 
 @pytest.mark.parametrize("precision", ROUNDING)
 def test_a_cast_model_computes_what_its_dequantised_weights_do(dit_file, precision: Precision) -> None:
-    loaded = load_dit(dit_file, precision=precision, device="cpu").module.float()
+    loaded = load(kinds.DIT, dit_file, precision=precision, device="cpu").module.float()
     dense = {key: value for key, value in loaded.state_dict().items() if not is_cast(re.sub("_scale$", "", key))}
-    original = load_dit(dit_file, precision="fp32", device="cpu").module.state_dict()
+    original = load(kinds.DIT, dit_file, precision="fp32", device="cpu").module.state_dict()
     for name, layer in loaded.named_modules():
         if isinstance(layer, Linear) and layer.codec is not None:
             dense[name + ".weight"] = layer.dense_weight()
@@ -154,7 +155,7 @@ def test_a_cast_model_computes_what_its_dequantised_weights_do(dit_file, precisi
 
 def test_a_text_encoder_is_cast_too_and_a_vae_is_not(tmp_path) -> None:
     bundled = Path(wan_director.__file__).parent / "models" / "text_encoders"
-    module = load_text_encoder(next(bundled.glob("*.safetensors")), precision="fp8_scaled", device="cpu").module
+    module = load(kinds.TEXT_ENCODER, next(bundled.glob("*.safetensors")), precision="fp8_scaled", device="cpu").module
     assert sum(getattr(layer, "codec", None) is FP8 for layer in module.modules()) == 7 * module.config.layers
     assert module.token_embedding.weight.dtype in (torch.bfloat16, torch.float32)
     assert bool(torch.isfinite(module(torch.tensor([[3, 4, 5, 1]]))).all())
@@ -164,16 +165,16 @@ def test_a_text_encoder_is_cast_too_and_a_vae_is_not(tmp_path) -> None:
     with pytest.raises(
         InvalidInputError, match="fp8_scaled is for the diffusion model and the text encoder, not for a"
     ):
-        load_vae(tmp_path / "vae.safetensors", precision="fp8_scaled", device="cpu")
+        load(kinds.VAE, tmp_path / "vae.safetensors", precision="fp8_scaled", device="cpu")
 
 
 def test_fp8_compute_is_close_to_16_bit_and_can_be_switched_off(dit_file) -> None:
-    loaded = load_dit(dit_file, precision="fp8_compute", device="cpu")
+    loaded = load(kinds.DIT, dit_file, precision="fp8_compute", device="cpu")
     with torch.no_grad():
         fp8 = loaded.module(inputs(torch.bfloat16), Execution(multiply="fp8")).float()
         assert allow_fp8(loaded.module) == 2 * 12
         stored = loaded.module(inputs(torch.bfloat16)).float()
-    scaled = load_dit(dit_file, precision="fp8_scaled", device="cpu")
+    scaled = load(kinds.DIT, dit_file, precision="fp8_scaled", device="cpu")
     assert multiplication_of(loaded.module, CASTINGS["fp8_compute"]) == "fp8"
     assert multiplication_of(loaded.module, CASTINGS["fp8_scaled"]) == "dense"
     with torch.no_grad():
@@ -312,13 +313,13 @@ def test_nan_weights_are_refused(tmp_path, dit_file) -> None:
     save_file(weights, tmp_path / "nan.safetensors", metadata=TINY)
     for precision in CASTINGS:
         with pytest.raises(CheckpointError, match=r"'blocks.1.ffn.0.weight' holds values that are no numbers"):
-            load_dit(tmp_path / "nan.safetensors", precision=precision, device="cpu")
+            load(kinds.DIT, tmp_path / "nan.safetensors", precision=precision, device="cpu")
 
 
 def test_inspect_tells_the_memory_in_fp8(dit_file) -> None:
     checkpoint = open_checkpoint(dit_file)
     spec = inspect_checkpoint(checkpoint)
-    module = load_dit(dit_file, precision="fp8_scaled", device="cpu").module
+    module = load(kinds.DIT, dit_file, precision="fp8_scaled", device="cpu").module
     held = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     assert loaded_bytes(checkpoint, spec, "fp8_scaled", "cpu") == held
     assert re.search(
@@ -350,12 +351,13 @@ PR_SET_THP_DISABLE = 41
 assert ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
 import torch
 from wan_director.benchmarks.load_14b import anonymous_bytes, watch_anonymous
-from wan_director.model_loading.build import load_dit
+from wan_director.model_loading.build import load
+from wan_director.model_loading import kinds
 torch.set_num_threads(1)
-load_dit(sys.argv[2], precision="fp8_scaled", device="cpu")  # warms up the allocator and imports
+load(kinds.DIT, sys.argv[2], precision="fp8_scaled", device="cpu")  # warms up the allocator and imports
 before = anonymous_bytes()
 with watch_anonymous() as peak:
-    loaded = load_dit(sys.argv[1], precision="fp8_scaled", device="cpu")
+    loaded = load(kinds.DIT, sys.argv[1], precision="fp8_scaled", device="cpu")
 cast = sum(v.numel() for v in loaded.module.state_dict().values() if v.dtype == torch.float8_e4m3fn)
 print((peak.bytes - before) / cast)
 """

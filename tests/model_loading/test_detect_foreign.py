@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wan_director.common.errors import CheckpointError
-from wan_director.model_loading.key_maps.layouts import LAYOUTS
+from wan_director.model_loading.kinds import MODEL_KINDS
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
 
@@ -190,7 +190,15 @@ def test_quantised_files_that_do_not_load_say_what_they_are(header_file, dtype: 
 
 
 _names = st.sampled_from(
-    sorted({prefix + marker for layout in LAYOUTS for prefix in layout.prefixes for marker in layout.markers})
+    sorted(
+        {
+            prefix + marker
+            for kind in MODEL_KINDS.values()
+            for layout in kind.layouts
+            for prefix in layout.prefixes
+            for marker in layout.markers
+        }
+    )
     + [f"blocks.{n}.ffn.0.weight" for n in (0, 7, 999999)]
     + ["head.head.weight", "text_embedding.0.weight", "time_embedding.0.weight", "conv2.weight", "decoder.head.0.gamma"]
     + ["encoder.downsamples.0.residual.6.weight", "pos_embedding", "head", "blocks.0.ffn.fc1.weight", "spiece_model"]

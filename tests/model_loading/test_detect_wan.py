@@ -13,10 +13,12 @@ from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
 from wan_director.dit.config import PRESETS, DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.dit.vace import VaceModule
+from wan_director.model_loading import kinds
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.model_loading.spec import require_kind
+from wan_director.nodes.places import sentence
 from wan_director.text_encoder.clip_vision import CLIP_VIT_H, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Encoder
 from wan_director.vae3d.config import WAN_2_1_VAE, VAEConfig
@@ -57,7 +59,7 @@ def _inspect(path):
 )
 def test_published_transformers(header_file, preset, keys, parameters, start_image, clip) -> None:
     spec = _inspect(header_file(_entries(_dit(preset))))
-    assert (spec.kind, spec.preset, spec.config, spec.family) == ("dit", preset, PRESETS[preset], WAN_2_1)
+    assert (spec.kind.name, spec.preset, spec.config, spec.family) == ("dit", preset, PRESETS[preset], WAN_2_1)
     assert len(spec.sources) == keys
     assert spec.parameters / 1e6 == pytest.approx(parameters, abs=0.06)
     assert (spec.start_image, spec.takes_clip) == (start_image, clip)
@@ -80,10 +82,11 @@ def test_ti2v_5b_has_a_family_of_its_own(header_file) -> None:
 def test_vace_modules_are_parts_to_add_to_a_model(header_file, size: str, prefix: str) -> None:
     state = {key: value for key, value in _dit(f"vace-{size}").items() if key.startswith("vace_")}
     spec = _inspect(header_file(_entries(state, "BF16", prefix)))
-    assert (spec.kind, spec.title, spec.family) == ("vace_module", f"the VACE module {size}", WAN_2_1)
+    assert (spec.kind.name, spec.title, spec.family) == ("vace_module", f"the VACE module {size}", WAN_2_1)
     assert spec.sources.keys() == _state(lambda: VaceModule(spec.config)).keys() == state.keys()
-    with pytest.raises(CheckpointError, match="is a VACE module .*choose it in Load Wan Model as its vace_module"):
-        require_kind(spec, "dit")
+    with pytest.raises(CheckpointError) as refused:
+        require_kind(spec, kinds.DIT)
+    assert re.search("is a VACE module .*choose it in Load Wan Model as its vace_module", sentence(refused.value))
 
 
 def test_more_vace_blocks_than_blocks_are_refused(header_file) -> None:
@@ -152,7 +155,7 @@ def test_diffusers_transformers(header_file, preset: str) -> None:
 @pytest.mark.parametrize("prefix", ["", "model.", "vae."])
 def test_official_vae(header_file, prefix: str) -> None:
     spec = _inspect(header_file(_entries(_state(CausalVAE), "F16", prefix)))
-    assert (spec.kind, spec.config, spec.family, spec.title) == ("vae", WAN_2_1_VAE, WAN_2_1, "the Wan 2.1 VAE")
+    assert (spec.kind.name, spec.config, spec.family, spec.title) == ("vae", WAN_2_1_VAE, WAN_2_1, "the Wan 2.1 VAE")
     assert len(spec.sources) == 194
     assert spec.parameters / 1e6 == pytest.approx(126.89, abs=0.01)
 
@@ -176,13 +179,13 @@ def test_diffusers_vae(header_file, blocks: int) -> None:
 
     spec = _inspect(header_file(_entries(_state(lambda: AutoencoderKLWan(num_res_blocks=blocks)), "F32")))
     config = VAEConfig(residual_blocks=blocks)
-    assert (spec.kind, spec.naming, spec.config) == ("vae", "diffusers", config)
+    assert (spec.kind.name, spec.naming, spec.config) == ("vae", "diffusers", config)
     assert spec.sources.keys() == _state(lambda: CausalVAE(config)).keys()
 
 
 def test_official_umt5(header_file) -> None:
     spec = _inspect(header_file(_entries(_state(lambda: UMT5Encoder(UMT5_XXL)))))
-    assert (spec.kind, spec.config, spec.family, spec.naming) == ("text_encoder", UMT5_XXL, WAN_2_1, "official")
+    assert (spec.kind.name, spec.config, spec.family, spec.naming) == ("text_encoder", UMT5_XXL, WAN_2_1, "official")
     assert (len(spec.sources), spec.title) == (242, "UMT5-XXL")
     assert spec.parameters / 1e9 == pytest.approx(5.681, abs=0.001)
 
@@ -235,7 +238,7 @@ def test_whole_numbers_for_weights_are_an_unknown_format(header_file) -> None:
 def test_official_clip_vision(header_file, prefix: str) -> None:
     extras = {"log_scale": ("F32", ()), "textual.token_embedding.weight": ("F32", (250002, 1024))} if prefix else {}
     spec = _inspect(header_file({**_entries(_state(lambda: ClipVisionEncoder(CLIP_VIT_H)), prefix=prefix), **extras}))
-    assert (spec.kind, spec.config, spec.naming) == ("clip_vision", CLIP_VIT_H, "official")
+    assert (spec.kind.name, spec.config, spec.naming) == ("clip_vision", CLIP_VIT_H, "official")
     assert len(spec.sources) == 392
     assert spec.parameters / 1e6 == pytest.approx(632.1, abs=0.1)
     assert spec.extras == tuple(sorted(extras))
@@ -307,10 +310,10 @@ def test_description_says_what_it_is_and_what_goes_with_it(header_file) -> None:
 
 def test_a_model_in_the_wrong_loader_is_sent_to_the_right_one(header_file) -> None:
     spec = _inspect(header_file(_entries(_state(CausalVAE)), name="wan_2.1_vae.safetensors"))
-    require_kind(spec, "vae")
+    require_kind(spec, kinds.VAE)
     with pytest.raises(CheckpointError) as error:
-        require_kind(spec, "dit")
-    assert str(error.value) == (
+        require_kind(spec, kinds.DIT)
+    assert sentence(error.value) == (
         "wan_2.1_vae.safetensors is a VAE (the Wan 2.1 VAE), not a diffusion model: put it into models/vae and choose "
         "it in Load Wan VAE. Here choose a file such as wan2.1_t2v_1.3B_bf16.safetensors."
     )

@@ -15,7 +15,8 @@ from wan_director.common.errors import CheckpointError, MissingFileError, Pairin
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit, load_text_encoder
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
@@ -93,7 +94,7 @@ def _assert_equal(got: Tensor, expected: Tensor) -> None:
 @torch.no_grad()
 def test_a_transformer_computes_as_its_dequantised_weights(write_gguf, dit_weights, inputs, kind: str) -> None:
     stored, plain = _quantise(dit_weights, {"": kind})
-    loaded = load_dit(write_gguf(stored, TINY), **FP32)
+    loaded = load(kinds.DIT, write_gguf(stored, TINY), **FP32)
     layer = loaded.module.blocks[1].ffn[0]
     assert layer.weight.dtype == torch.uint8  # still packed
     assert (loaded.spec.weight_format.name, loaded.spec.file_dtype) == ("GGUF", kind)
@@ -117,7 +118,7 @@ def test_a_file_of_mixed_types_as_tools_write_them_loads(write_gguf, dit_weights
         stored[key] = stored[key][0]
     stored["patch_embedding.weight"] = stored["patch_embedding.weight"].reshape(256 * 16, 1, 2, 2)
     path = write_gguf(stored, TINY)
-    loaded = load_dit(path, **FP32)
+    loaded = load(kinds.DIT, path, **FP32)
     _assert_equal(loaded.module(inputs), _module(WanDiT, DIT, plain)(inputs))
     text = describe(loaded.spec, open_checkpoint(path))
     assert re.search(r"precision +Q4_K\b.* \(GGUF\)", text), text
@@ -125,7 +126,7 @@ def test_a_file_of_mixed_types_as_tools_write_them_loads(write_gguf, dit_weights
 
 def test_a_file_of_16_bit_tensors_is_plain(write_gguf, dit_weights) -> None:
     stored = {key: value.half().numpy() for key, value in dit_weights.items()}
-    loaded = load_dit(write_gguf(stored, TINY), **FP32)
+    loaded = load(kinds.DIT, write_gguf(stored, TINY), **FP32)
     assert (loaded.spec.weight_format.name, loaded.spec.file_dtype) == ("plain", "F16")
     state = loaded.module.state_dict()
     assert all(torch.equal(state[key], value.half().float()) for key, value in dit_weights.items())
@@ -133,7 +134,7 @@ def test_a_file_of_16_bit_tensors_is_plain(write_gguf, dit_weights) -> None:
 
 def test_without_a_wish_a_quantised_file_computes_in_bf16(write_gguf, dit_weights, inputs) -> None:
     stored, _ = _quantise(dit_weights, {"": "Q8_0"})
-    loaded = load_dit(write_gguf(stored, TINY), device="cpu")
+    loaded = load(kinds.DIT, write_gguf(stored, TINY), device="cpu")
     assert loaded.dtype == torch.bfloat16
     with torch.no_grad():
         assert loaded.module(inputs).isfinite().all()
@@ -146,7 +147,7 @@ def test_a_type_that_cannot_be_read_is_refused_on_loading_but_named_before(write
     path = write_gguf(stored, TINY)
     assert inspect_checkpoint(open_checkpoint(path)).weight_format.name == "GGUF"
     with pytest.raises(CheckpointError, match=rf"'{key}' is stored as IQ3_S, .* Use a Q8_0"):
-        load_dit(path, **FP32)
+        load(kinds.DIT, path, **FP32)
 
 
 _LLAMA_NAMES = {
@@ -205,7 +206,7 @@ def _encoder_file(write_gguf, weights: dict[str, Tensor], kind: str, metadata: d
 @torch.no_grad()
 def test_a_text_encoder_computes_as_its_dequantised_weights(write_gguf, encoder_weights, kind: str) -> None:
     path, plain = _encoder_file(write_gguf, encoder_weights, kind, _tokenizer_metadata(UMT5.vocab))
-    loaded = load_text_encoder(path, **FP32)
+    loaded = load(kinds.TEXT_ENCODER, path, **FP32)
     assert loaded.module.config == UMT5
     assert loaded.spec.naming == "llama"
     assert loaded.module.token_embedding.weight.dtype == torch.uint8  # rows are looked up packed
@@ -216,7 +217,7 @@ def test_a_text_encoder_computes_as_its_dequantised_weights(write_gguf, encoder_
 
 def test_the_tokenizer_from_metadata_gives_the_ids_of_the_sentencepiece_model(write_gguf, encoder_weights) -> None:
     path, _ = _encoder_file(write_gguf, encoder_weights, "Q8_0", _tokenizer_metadata(UMT5.vocab))
-    rebuilt, original = load_text_encoder(path, **FP32).tokenizer, Tokenizer.from_spiece(_spiece())
+    rebuilt, original = load(kinds.TEXT_ENCODER, path, **FP32).tokenizer, Tokenizer.from_spiece(_spiece())
     pieces = read_spiece(_spiece()).pieces
     texts = [
         "",
@@ -250,15 +251,15 @@ def test_the_tokenizer_from_metadata_gives_the_ids_of_the_sentencepiece_model(wr
 def test_a_damaged_tokenizer_is_refused(write_gguf, encoder_weights, change: dict, error: type, says: str) -> None:
     path, _ = _encoder_file(write_gguf, encoder_weights, "Q8_0", _tokenizer_metadata(UMT5.vocab) | change)
     with pytest.raises(error, match=says):
-        load_text_encoder(path, **FP32)
+        load(kinds.TEXT_ENCODER, path, **FP32)
 
 
 def test_without_metadata_the_tokenizer_beside_the_file_is_taken(write_gguf, encoder_weights, tmp_path: Path) -> None:
     path, _ = _encoder_file(write_gguf, encoder_weights, "Q8_0", {})
     with pytest.raises(MissingFileError, match="carries no tokenizer"):
-        load_text_encoder(path, **FP32)
+        load(kinds.TEXT_ENCODER, path, **FP32)
     (tmp_path / "spiece.model").write_bytes(_spiece())
-    assert load_text_encoder(path, **FP32).tokenizer.encode("A cat.")
+    assert load(kinds.TEXT_ENCODER, path, **FP32).tokenizer.encode("A cat.")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from torch import Tensor
 from wan_director.common.errors import CheckpointError, MissingFileError
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit, load_vae, model_key
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load, model_key
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
@@ -60,7 +61,7 @@ def parts(tmp_path: Path, weights: dict[str, Tensor]) -> list[Path]:
 
 @pytest.mark.parametrize("chosen", [0, 1, 2])
 def test_any_part_opens_the_whole_model(parts: list[Path], weights: dict[str, Tensor], chosen: int) -> None:
-    loaded = load_dit(parts[chosen], precision="fp32", device="cpu")
+    loaded = load(kinds.DIT, parts[chosen], precision="fp32", device="cpu")
     assert loaded.spec.size_bytes == sum(path.stat().st_size for path in parts)
     found = loaded.module.state_dict()
     for key, value in weights.items():
@@ -120,6 +121,6 @@ def test_a_flattened_vae_is_read_exactly(write_gguf, form: str, prefix: str) -> 
     weights = random_weights(module)
     tensors = {key: _joined(value, form) if value.ndim == 5 else value for key, value in weights.items()}
     path = write_gguf({prefix + key: value.numpy().astype(np.float32) for key, value in tensors.items()})
-    loaded = load_vae(path, precision="fp32", device="cpu")
+    loaded = load(kinds.VAE, path, precision="fp32", device="cpu")
     assert loaded.spec.config == VAE
     assert all(torch.equal(value, weights[key]) for key, value in loaded.module.state_dict().items())

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
-from wan_director.model_loading.key_maps.layouts import LAYOUTS, Kind
 from wan_director.model_loading.kinds import MODEL_KINDS
 from wan_director.model_loading.publishing.known_files import known_file
-
-
-def test_the_kinds_are_those_that_can_be_recognised() -> None:
-    assert set(MODEL_KINDS) == set(get_args(Kind)) == {layout.kind for layout in LAYOUTS}
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS.values(), ids=lambda kind: kind.name)
 def test_the_example_of_a_kind_is_a_published_file_of_its_folder(kind) -> None:
     example = known_file(kind.example)
-    assert example is not None and (example.kind, example.folder) == (kind.name, kind.folder)
+    assert example is not None and (example.kind.name, example.folder) == (kind.name, kind.folder)
+    assert kind.layouts and MODEL_KINDS[kind.name] is kind

@@ -7,15 +7,16 @@ import shlex
 from pathlib import Path
 
 import pytest
+from wan_director.model_loading.kinds import MODEL_KINDS
 from wan_director.model_loading.publishing.known_files import (
-    FOLDERS,
     KNOWN_FILES,
+    LORAS,
     known_file,
     named_files,
-    where_to_get,
 )
 from wan_director.model_loading.publishing.missing import download_command, missing_file_sentence
 
+FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 VAE = known_file("wan_2.1_vae.safetensors")
 
 
@@ -28,9 +29,9 @@ def test_known_files_are_consistent() -> None:
         }
         folder = folders.get(file.repo, f"split_files/{Path(file.folder).name}/")
         assert file.path_in_repo == folder + file.name
-        assert file.folder == FOLDERS[file.kind]
-    for kind in FOLDERS:
-        assert known_file(where_to_get(kind).split()[0]).kind == kind
+        assert file.kind is LORAS or file.folder == MODEL_KINDS[file.kind.name].folder
+    for kind in MODEL_KINDS.values():
+        assert known_file(kind.where_to_get.split()[0]).kind == kind.files
     assert known_file("sub\\folder/wan_2.1_vae.safetensors") is VAE
     assert known_file("mine.safetensors") is None
 
@@ -42,7 +43,7 @@ def test_sizes_of_known_files_follow_from_their_shapes() -> None:
         "t2v_1.3B": 1.4190, "t2v_14B": 14.2885, "i2v": 16.3949, "vae": 0.12689, "umt5": 5.681, "clip": 0.6321,
     }  # fmt: skip
     for file in KNOWN_FILES:
-        if "fp8" in file.name or file.kind == "lora":
+        if "fp8" in file.name or file.kind is LORAS:
             continue
         size = next((count * 2e9 for part, count in parameters.items() if part in file.name), None)
         assert size is None or file.size_bytes == pytest.approx(size, rel=2e-3)
@@ -54,7 +55,7 @@ def test_sizes_of_known_files_follow_from_their_shapes() -> None:
     }
     assert {name: known_file(name).size_bytes for name in fp8} == pytest.approx(fp8, rel=2e-3)
     block = 8 * (5120 + 5120) + 2 * (5120 + 13824)  # each matrix has a pair of rank 64 in 16 bit
-    assert known_file(where_to_get("lora").split()[0]).size_bytes == pytest.approx(40 * block * 64 * 2, rel=2e-3)
+    assert known_file(FEW_STEPS).size_bytes == pytest.approx(40 * block * 64 * 2, rel=2e-3)
     for noise in ("high", "low"):  # these in 32 bit
         pair = known_file(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{noise}_noise.safetensors")
         assert pair.size_bytes == pytest.approx(40 * block * 64 * 4, rel=2e-3)
@@ -95,7 +96,8 @@ def test_a_missing_unknown_file_tells_the_usual_ones(tmp_path: Path) -> None:
 
 def test_a_missing_file_names_a_few_that_are_there_the_likely_ones_first() -> None:
     present = [f"{number}.safetensors" for number in range(20)] + ["wan_t2v_fp8.safetensors"]
-    sentence = missing_file_sentence("wan_t2v_fp16.safetensors", "dit", ["models/diffusion_models"], present)
+    folders = ["models/diffusion_models"]
+    sentence = missing_file_sentence("wan_t2v_fp16.safetensors", "diffusion_models", folders, present)
     assert sentence == (
         "wan_t2v_fp16.safetensors is not in models/diffusion_models. Put it there, or choose another: "
         "wan_t2v_fp8.safetensors, 0.safetensors, 1.safetensors, 2.safetensors, 3.safetensors and 16 more."

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from wan_director.common.errors import CheckpointError
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.weights.layers import Linear
@@ -122,7 +123,7 @@ def quantised(weights: State, keys: list[str], make: Callable[[Tensor], tuple[St
 def test_a_file_of_codes_and_scales_is_read_exactly(tmp_path: Path, weights: State, name: str) -> None:
     form, make = FILES[name]
     state, exact = quantised(weights, in_blocks(weights), make)
-    loaded = load_dit(save(tmp_path, state), precision="fp32", device="cpu")
+    loaded = load(kinds.DIT, save(tmp_path, state), precision="fp32", device="cpu")
     assert loaded.spec.weight_format.name == form
     for key, module in loaded.module.named_modules():
         if isinstance(module, Linear) and key.startswith("blocks."):
@@ -142,7 +143,7 @@ def test_a_whole_file_of_nvfp4_loads_as_its_true_size(tmp_path: Path, weights: S
         return ends, kitchen.dequantize_nvfp4(codes, scale, blocks, torch.float32)
 
     state, exact = quantised(weights, matrices(weights), make)
-    loaded = load_dit(save(tmp_path, state), precision="fp32", device="cpu")
+    loaded = load(kinds.DIT, save(tmp_path, state), precision="fp32", device="cpu")
     assert loaded.spec.config == DIT
     assert loaded.spec.parameters == sum(value.numel() for value in weights.values())
     assert_computes(loaded.module, exact)
@@ -158,7 +159,7 @@ def test_mxfp8_with_a_coarser_scale_beside_it_is_read_by_the_fine_ones(tmp_path:
         return ends | {".comfy_quant": marker}, kitchen.dequantize_mxfp8(codes, blocks, torch.float32)
 
     state, exact = quantised(weights, in_blocks(weights), make)
-    assert_computes(load_dit(save(tmp_path, state), precision="fp32", device="cpu").module, exact)
+    assert_computes(load(kinds.DIT, save(tmp_path, state), precision="fp32", device="cpu").module, exact)
 
 
 @pytest.mark.parametrize("as_bytes", [True, False], ids=["U8", "F8_E8M0"])
@@ -172,12 +173,12 @@ def test_a_scale_of_mxfp8_that_is_no_number_is_named(tmp_path: Path, weights: St
     state = {**weights, key: codes, layer(key) + ".comfy_quant": comfy_marker({"format": "mxfp8"})}
     state[layer(key) + ".weight_scale"] = scales if as_bytes else scales.view(torch.float8_e8m0fnu)
     with pytest.raises(CheckpointError, match=rf"'{layer(key)}.weight_scale' should be finite numbers, but is NaN"):
-        load_dit(save(tmp_path, state), device="cpu")
+        load(kinds.DIT, save(tmp_path, state), device="cpu")
 
 
 def refusal(path: Path) -> str:
     with pytest.raises(CheckpointError) as error:
-        load_dit(path, device="cpu")
+        load(kinds.DIT, path, device="cpu")
     assert "\n" not in str(error.value)
     return str(error.value)
 

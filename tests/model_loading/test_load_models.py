@@ -12,13 +12,8 @@ from torch import Tensor, nn
 from wan_director.common.errors import CheckpointError, InvalidInputError, MissingFileError, PairingError
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import (
-    load_clip_vision,
-    load_dit,
-    load_text_encoder,
-    load_vae,
-    model_key,
-)
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load, model_key
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.config import VAEConfig
@@ -60,7 +55,7 @@ def _same(module: nn.Module, weights: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model.", "diffusion_model.", "model.", "_orig_mod."])
 def test_official_and_comfy_transformers_load_equal(tmp_path, dit_weights, prefix: str) -> None:
     path = _save(tmp_path / "x.safetensors", {prefix + key: value for key, value in dit_weights.items()})
-    loaded = load_dit(path, fp32_residual=True)
+    loaded = load(kinds.DIT, path, fp32_residual=True)
     assert _same(loaded.module, dit_weights)
     assert loaded.module.config == DIT
     assert loaded.module.fp32_residual
@@ -78,7 +73,7 @@ def test_weights_in_the_file_compute_the_same_bits_as_weights_in_memory(tmp_path
     in_memory = WanDiT(DIT).to(dtype).eval()
     in_memory.load_state_dict(weights)
     metadata = {**TINY, "padding": " " * shift}  # moves the data by as many bytes
-    in_file = load_dit(_save(tmp_path / "x.safetensors", weights, metadata)).module
+    in_file = load(kinds.DIT, _save(tmp_path / "x.safetensors", weights, metadata)).module
     generator = torch.Generator().manual_seed(1)
     latent, text = torch.randn(1, 16, 2, 6, 6, generator=generator), torch.randn(1, 512, 32, generator=generator)
     inputs = DitInputs(latent, torch.tensor([500.0]), text)
@@ -102,7 +97,7 @@ def test_a_diffusers_transformer_loads_and_computes_the_same(tmp_path: Path) -> 
         pos_embed_seq_len=34,
     ).eval()
     theirs.load_state_dict(_random(theirs))
-    ours = load_dit(_save(tmp_path / "x.safetensors", theirs.state_dict())).module
+    ours = load(kinds.DIT, _save(tmp_path / "x.safetensors", theirs.state_dict())).module
     generator = torch.Generator().manual_seed(1)
     latent, image = (torch.randn(1, channels, 2, 4, 4, generator=generator) for channels in (16, 20))
     text, clip = torch.randn(1, 512, 32, generator=generator), torch.randn(2, 17, 48, generator=generator)
@@ -124,7 +119,7 @@ def test_a_diffusers_vae_loads_and_computes_the_same(tmp_path: Path, blocks: int
 
     theirs = AutoencoderKLWan(base_dim=8, num_res_blocks=blocks).eval()
     theirs.load_state_dict(_random(theirs))
-    ours = load_vae(_save(tmp_path / "x.safetensors", theirs.state_dict())).module
+    ours = load(kinds.VAE, _save(tmp_path / "x.safetensors", theirs.state_dict())).module
     video = torch.randn(1, 3, 5, 16, 16, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         latent = theirs.encode(video).latent_dist.mean
@@ -139,7 +134,7 @@ def test_an_official_vae_loads_equal(tmp_path: Path, prefix: str, ending: str) -
     weights, path = _random(_meta(CausalVAE, VAE)), tmp_path / f"vae.{ending}"
     named = {prefix + key: value for key, value in weights.items()}
     save_file(named, path) if ending == "safetensors" else torch.save(named, path)
-    loaded = load_vae(path)
+    loaded = load(kinds.VAE, path)
     assert _same(loaded.module, weights)
     assert loaded.module.config == VAE
 
@@ -180,7 +175,7 @@ def test_text_encoders_load_equal(tmp_path: Path, naming: str) -> None:
         named = {**named, "spiece_model": spiece}
     else:
         (tmp_path / "spiece.model").write_bytes(_spiece())
-    loaded = load_text_encoder(_save(tmp_path / "t5.safetensors", named))
+    loaded = load(kinds.TEXT_ENCODER, _save(tmp_path / "t5.safetensors", named))
     assert _same(loaded.module, weights)
     assert loaded.module.config == UMT5
     assert loaded.spec.naming == naming
@@ -190,25 +185,25 @@ def test_text_encoders_load_equal(tmp_path: Path, naming: str) -> None:
 def test_the_tokenizer_is_looked_for_in_the_official_folders(tmp_path: Path) -> None:
     path = _save(tmp_path / "t5.safetensors", _random(_meta(UMT5Encoder, UMT5)))
     with pytest.raises(MissingFileError, match="carries no tokenizer"):
-        load_text_encoder(path)
+        load(kinds.TEXT_ENCODER, path)
     folder = tmp_path / "google" / "umt5-xxl"
     folder.mkdir(parents=True)
     (folder / "spiece.model").write_bytes(_spiece())
-    assert load_text_encoder(path).tokenizer.vocab_size == 7
+    assert load(kinds.TEXT_ENCODER, path).tokenizer.vocab_size == 7
 
 
 def test_a_tokenizer_larger_than_the_encoder_is_refused(tmp_path: Path) -> None:
     weights = _random(_meta(UMT5Encoder, UMT5)) | {"token_embedding.weight": torch.zeros(5, UMT5.dim)}
     (tmp_path / "spiece.model").write_bytes(_spiece())
     with pytest.raises(PairingError, match="has 7 pieces, but the encoder knows only 5"):
-        load_text_encoder(_save(tmp_path / "t5.safetensors", weights))
+        load(kinds.TEXT_ENCODER, _save(tmp_path / "t5.safetensors", weights))
 
 
 @pytest.mark.parametrize("prefix", ["", "visual."])
 def test_an_official_clip_encoder_loads_equal(tmp_path: Path, prefix: str) -> None:
     weights = _random(_meta(ClipVisionEncoder, CLIP))
     named = {prefix + key: value for key, value in weights.items()}
-    loaded = load_clip_vision(_save(tmp_path / "clip.safetensors", {**named, "log_scale": torch.ones(1)}))
+    loaded = load(kinds.CLIP_VISION, _save(tmp_path / "clip.safetensors", {**named, "log_scale": torch.ones(1)}))
     assert _same(loaded.module, weights)
     assert loaded.module.config == CLIP
 
@@ -229,7 +224,7 @@ def test_a_hugging_face_clip_encoder_loads_and_computes_the_same(tmp_path: Path)
     theirs = CLIPVisionModelWithProjection(config).eval()
     theirs.load_state_dict(_random(theirs))
     named = {**theirs.state_dict(), "vision_model.embeddings.position_ids": torch.arange(17)[None]}
-    ours = load_clip_vision(_save(tmp_path / "clip.safetensors", named)).module
+    ours = load(kinds.CLIP_VISION, _save(tmp_path / "clip.safetensors", named)).module
     pixels = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         expected, got = theirs(pixels, output_hidden_states=True), ours(pixels)
@@ -241,14 +236,14 @@ def test_a_split_model_loads_equal(tmp_path, dit_weights) -> None:
     keys = list(dit_weights)
     for part, names in enumerate((keys[:40], keys[40:]), start=1):
         _save(tmp_path / f"m-0000{part}-of-00002.safetensors", {key: dit_weights[key] for key in names})
-    assert _same(load_dit(tmp_path / "m-00001-of-00002.safetensors").module, dit_weights)
+    assert _same(load(kinds.DIT, tmp_path / "m-00001-of-00002.safetensors").module, dit_weights)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_weights_are_cast_to_the_asked_precision(tmp_path, dit_weights, stored, precision: str) -> None:
     weights = {key: value.to(stored) for key, value in dit_weights.items()}
-    loaded = load_dit(_save(tmp_path / "x.safetensors", weights), precision=precision, **CPU)
+    loaded = load(kinds.DIT, _save(tmp_path / "x.safetensors", weights), precision=precision, **CPU)
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
     assert loaded.dtype == dtype
     assert _same(loaded.module, {key: value.to(dtype) for key, value in weights.items()})
@@ -256,7 +251,7 @@ def test_weights_are_cast_to_the_asked_precision(tmp_path, dit_weights, stored, 
 
 def test_mixed_files_get_one_dtype(tmp_path, dit_weights) -> None:
     weights = {key: value if value.ndim == 1 else value.bfloat16() for key, value in dit_weights.items()}
-    loaded = load_dit(_save(tmp_path / "x.safetensors", weights))
+    loaded = load(kinds.DIT, _save(tmp_path / "x.safetensors", weights))
     assert {parameter.dtype for parameter in loaded.module.parameters()} == {torch.bfloat16}
 
 
@@ -264,14 +259,14 @@ def test_mixed_files_get_one_dtype(tmp_path, dit_weights) -> None:
 def test_fp16_becomes_fp32_on_a_cpu_and_is_told(tmp_path, dit_weights, precision: str, caplog) -> None:
     path = _save(tmp_path / "x.safetensors", {key: value.half() for key, value in dit_weights.items()})
     with caplog.at_level(logging.INFO, "wan_director"):
-        assert load_dit(path, precision=precision, **CPU).dtype == torch.float32
+        assert load(kinds.DIT, path, precision=precision, **CPU).dtype == torch.float32
     assert "x.safetensors is loaded in fp32, because fp16 is about a thousand times slower" in caplog.text
-    assert load_dit(path, precision=precision, device="cuda").dtype == torch.float16
+    assert load(kinds.DIT, path, precision=precision, device="cuda").dtype == torch.float16
 
 
 def test_an_unknown_precision_is_refused(tmp_path, dit_weights) -> None:
     with pytest.raises(InvalidInputError, match="The precision is one of auto, bf16, fp16, fp32, .*, got 'fp8'"):
-        load_dit(_save(tmp_path / "x.safetensors", dit_weights), precision="fp8")
+        load(kinds.DIT, _save(tmp_path / "x.safetensors", dit_weights), precision="fp8")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -284,7 +279,7 @@ def test_missing_tensors_are_refused_by_count_and_name(tmp_path, dit_weights, se
     dropped = {optional[pick] for pick in picks}
     path = _save(tmp_path / "x.safetensors", {key: value for key, value in dit_weights.items() if key not in dropped})
     with pytest.raises(CheckpointError, match=rf"lacks {len(dropped)} of the {len(dit_weights)} tensors") as error:
-        load_dit(path)
+        load(kinds.DIT, path)
     assert sum(key in str(error.value) for key in dropped) == min(5, len(dropped))
 
 
@@ -292,13 +287,13 @@ def test_missing_tensors_are_refused_by_count_and_name(tmp_path, dit_weights, se
 def test_a_model_without_the_tensors_that_tell_its_size_is_refused(tmp_path, dit_weights, key: str) -> None:
     path = _save(tmp_path / "x.safetensors", {name: value for name, value in dit_weights.items() if name != key})
     with pytest.raises(CheckpointError, match=f"lacks the tensor '{key}'"):
-        load_dit(path)
+        load(kinds.DIT, path)
 
 
 def test_a_missing_block_is_refused(tmp_path, dit_weights) -> None:
     weights = {key.replace("blocks.1.", "blocks.3."): value for key, value in dit_weights.items()}
     with pytest.raises(CheckpointError, match=r"lacks 64 of the \d+ tensors .*blocks\.1\."):
-        load_dit(_save(tmp_path / "x.safetensors", weights))
+        load(kinds.DIT, _save(tmp_path / "x.safetensors", weights))
 
 
 @pytest.mark.parametrize("extra", ["blocks.0.extra.weight", "strange_encoder.0.weight", "strange_token"])
@@ -307,13 +302,13 @@ def test_a_transformer_with_parts_of_its_own_is_refused_not_run(tmp_path, dit_we
     save_file({**dit_weights, extra: torch.ones(2)}, path, metadata=TINY)
     owner = extra.removesuffix(".weight")
     with pytest.raises(CheckpointError, match=f"has 1 tensors more than that .'{owner}'.: it is a variant of Wan not"):
-        load_dit(path, device="cpu")
+        load(kinds.DIT, path, device="cpu")
 
 
 def test_unexpected_tensors_are_told_in_one_line(tmp_path, dit_weights, caplog) -> None:
     weights = {**dit_weights, "blocks.0.ffn.0.input_scale": torch.ones(1), "more": torch.ones(1)}
     with caplog.at_level(logging.WARNING, "wan_director"):
-        loaded = load_dit(_save(tmp_path / "x.safetensors", weights))
+        loaded = load(kinds.DIT, _save(tmp_path / "x.safetensors", weights))
     assert _same(loaded.module, dit_weights)
     assert len(caplog.records) == 1
     assert "has 2 tensors that" in caplog.text
@@ -325,7 +320,7 @@ def test_a_wrong_shape_is_refused_by_name(tmp_path, dit_weights) -> None:
     with pytest.raises(
         CheckpointError, match=r"'blocks.1.ffn.0.weight' has the shape \[160, 95\], .* needs \[160, 96\]"
     ):
-        load_dit(_save(tmp_path / "x.safetensors", weights))
+        load(kinds.DIT, _save(tmp_path / "x.safetensors", weights))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -335,20 +330,20 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, dit_weights, 
     weights = {key: value.to(dtype, copy=True) for key, value in dit_weights.items()}
     weights["blocks.1.ffn.2.weight"].view(-1)[place] = bad
     with pytest.raises(CheckpointError, match=r"'blocks.1.ffn.2.weight' holds values that are no numbers"):
-        load_dit(_save(tmp_path / "x.safetensors", weights))
+        load(kinds.DIT, _save(tmp_path / "x.safetensors", weights))
 
 
 def test_values_too_large_for_the_precision_are_refused(tmp_path, dit_weights) -> None:
     weights = dit_weights | {"blocks.0.ffn.0.bias": torch.full((160,), 1e6)}
     path = _save(tmp_path / "x.safetensors", weights)
     with pytest.raises(CheckpointError, match=r"'blocks.0.ffn.0.bias' has values too large for float16. Choose"):
-        load_dit(path, precision="fp16", device="cuda")
-    assert load_dit(path, precision="bf16").dtype == torch.bfloat16
+        load(kinds.DIT, path, precision="fp16", device="cuda")
+    assert load(kinds.DIT, path, precision="bf16").dtype == torch.bfloat16
 
 
 def test_progress_is_told_and_can_stop_the_load(tmp_path, dit_weights) -> None:
     path, seen = _save(tmp_path / "x.safetensors", dit_weights), []
-    load_dit(path, on_tensor=lambda done, total: seen.append((done, total)))
+    load(kinds.DIT, path, on_tensor=lambda done, total: seen.append((done, total)))
     assert seen == [(number, len(dit_weights)) for number in range(1, len(dit_weights) + 1)]
 
     def stop(done: int, total: int) -> None:
@@ -356,7 +351,7 @@ def test_progress_is_told_and_can_stop_the_load(tmp_path, dit_weights) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load_dit(path, on_tensor=stop)
+        load(kinds.DIT, path, on_tensor=stop)
 
 
 def test_a_model_key_changes_with_the_file_and_the_options(tmp_path: Path) -> None:

@@ -33,10 +33,20 @@ def test_inspect_tells_what_a_lora_is_for(header_file, capsys, width, ffn, made_
     assert re.search(r"rank +32\n", text) and re.search("belongs in +models/loras", text)
 
 
-def test_inspect_names_other_adapters(header_file, capsys) -> None:
-    path = header_file({f"lycoris_blocks_{block}_ffn_0.oft_blocks": ("F32", (4, 12, 12)) for block in range(3)})
+@pytest.mark.parametrize(
+    ("prefix", "part", "title"),
+    [
+        ("lycoris_blocks_{}_ffn_0", "oft_blocks", "OFT or BOFT"),
+        ("lycoris_blocks_{}_ffn_0", "a1.weight", "GLoRA"),
+        ("diffusion_model.blocks.{}.ffn.0", "a1.weight", "GLoRA"),
+        ("base_model.model.blocks.{}.ffn.0", "vera_lambda_b", "VeRA"),
+        ("blocks.{}.ffn.0", "q_layer.weight", "T-LoRA"),
+    ],
+)
+def test_inspect_names_other_adapters(header_file, capsys, prefix: str, part: str, title: str) -> None:
+    path = header_file({f"{prefix.format(block)}.{part}": ("F32", (4, 12, 12)) for block in range(3)})
     assert main(["inspect", str(path)]) == 0
-    assert re.search("changes +3 layers by OFT or BOFT, which is not applied here", capsys.readouterr().out)
+    assert re.search(f"changes +3 layers by {title}, which is not applied here", capsys.readouterr().out)
 
 
 def test_inspect_names_the_family_of_a_foreign_lora(header_file, capsys) -> None:

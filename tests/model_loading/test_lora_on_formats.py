@@ -14,7 +14,8 @@ from wan_director.dit.adapters import AppliedAdapter, ParameterShapes, adapted
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.lora import read_lora
 
 torch.set_num_threads(1)
@@ -152,7 +153,7 @@ def test_a_lora_on_a_whole_model(model_file, lora_file, form):
     """At one token a rival multiplies the LoRA by the fp8 scale, about a thousandth, and loses it."""
     is_cast = form.startswith("cast")
     path = model_file("plain fp32" if is_cast else form)
-    loaded = load_dit(path, precision="fp8_scaled" if is_cast else "fp32", device="cpu")
+    loaded = load(kinds.DIT, path, precision="fp8_scaled" if is_cast else "fp32", device="cpu")
     shapes = ParameterShapes.of(loaded.module)
     assert bool(shapes.quantised) == (form != "plain fp32")
     adapter = read_lora(lora_file, shapes, loaded.spec).adapter

@@ -150,7 +150,7 @@ def _module(kind: str, config: Any) -> nn.Module:
 
 def assert_matched(spec: ModelSpec, tensors: dict[str, Entry]) -> None:
     """Every tensor of the model has its place in the file, in the right shape, and none of the file is left over."""
-    needed, used = _module(spec.kind, spec.config).state_dict(), set(spec.extras)
+    needed, used = _module(spec.kind.name, spec.config).state_dict(), set(spec.extras)
     assert spec.sources.keys() == needed.keys()
     for key, place in needed.items():
         source = spec.sources[key]
@@ -185,12 +185,12 @@ def test_a_published_file_is_recognised_and_matched(tmp_path: Path, name: str, r
         assert "\n" not in str(error.value)
         return
     spec = inspect_checkpoint(checkpoint)
-    found = {key: getattr(spec, key) for key in ("kind", "preset", "naming")} | {"family": spec.family.name}
+    found = {"kind": spec.kind.name, "preset": spec.preset, "naming": spec.naming, "family": spec.family.name}
     assert found == {key: expected[key] for key in found}
     assert expected["title"] in spec.title
     assert all(word in spec.weight_format.name.lower() for word in recipe["format"]), spec.weight_format.name
     assert spec.file_dtype == recipe.get("matrices", recipe["others"])
-    if spec.kind == "dit":
+    if spec.kind.name == "dit":
         assert (spec.start_image, spec.takes_clip) == (expected["start_image"], expected["takes_clip"])
     assert_matched(spec, tensors)
     assert spec.title in describe(spec, checkpoint)

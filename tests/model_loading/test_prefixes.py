@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit, load_text_encoder, load_vae
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
@@ -55,7 +56,7 @@ def behind(prefix: str, state: State) -> State:
 def test_any_prefix_is_found_by_the_names_behind_it(tmp_path: Path, prefix: str) -> None:
     state = weights(lambda: WanDiT(DIT))
     save_file(behind(prefix, state) | {"other.scale": torch.ones(3)}, tmp_path / "x.safetensors")
-    loaded = load_dit(tmp_path / "x.safetensors", precision="fp32", device="cpu")
+    loaded = load(kinds.DIT, tmp_path / "x.safetensors", precision="fp32", device="cpu")
     assert loaded.spec.prefix == prefix.replace("_orig_mod.", "")
     assert all(torch.equal(value, state[key]) for key, value in loaded.module.state_dict().items())
 
@@ -66,7 +67,7 @@ def test_of_a_training_checkpoint_the_averaged_generator_is_read_and_said(tmp_pa
     content = {"generator": behind(inner, state), "generator_ema": behind(inner, averaged), "critic": {}, "step": 600}
     torch.save(content, tmp_path / "model.pt")
     with caplog.at_level(logging.WARNING, "wan_director"):
-        loaded = load_dit(tmp_path / "model.pt", precision="fp32", device="cpu")
+        loaded = load(kinds.DIT, tmp_path / "model.pt", precision="fp32", device="cpu")
     assert all(torch.equal(value, averaged[key]) for key, value in loaded.module.state_dict().items())
     note = f"It holds 2 models; the one behind 'generator_ema.{inner}' is read, not 'generator.{inner}'."
     assert loaded.spec.notes == (note,)
@@ -108,9 +109,9 @@ def all_in_one(tmp_path: Path) -> tuple[Path, dict[str, State]]:
 
 def test_each_loader_takes_its_part_of_an_all_in_one_file(all_in_one) -> None:
     path, parts = all_in_one
-    dit = load_dit(path, precision="fp32", device="cpu").module.state_dict()
-    vae = load_vae(path, precision="fp32", device="cpu").module.state_dict()
-    text = load_text_encoder(path, precision="fp32", device="cpu").module
+    dit = load(kinds.DIT, path, precision="fp32", device="cpu").module.state_dict()
+    vae = load(kinds.VAE, path, precision="fp32", device="cpu").module.state_dict()
+    text = load(kinds.TEXT_ENCODER, path, precision="fp32", device="cpu").module
     assert all(torch.equal(value, parts["model.diffusion_model."][key].half().float()) for key, value in dit.items())
     assert all(torch.equal(value, parts["vae."][key].half().float()) for key, value in vae.items())
     query = text.get_submodule("blocks.0.attn.q")
@@ -120,8 +121,8 @@ def test_each_loader_takes_its_part_of_an_all_in_one_file(all_in_one) -> None:
 def test_the_text_encoder_beside_a_model_says_nothing_of_its_numbers(all_in_one) -> None:
     checkpoint = open_checkpoint(all_in_one[0])
     spec = inspect_checkpoint(checkpoint)
-    assert (spec.kind, spec.weight_format.name, spec.file_dtype) == ("dit", "plain", "F16")
+    assert (spec.kind.name, spec.weight_format.name, spec.file_dtype) == ("dit", "plain", "F16")
     text = describe(spec, checkpoint)
     assert "fp16 (plain)" in text
     assert "scaled fp8" not in text
-    assert inspect_checkpoint(checkpoint, "text_encoder").weight_format.name == "scaled fp8"
+    assert inspect_checkpoint(checkpoint, kinds.TEXT_ENCODER).weight_format.name == "scaled fp8"

@@ -13,7 +13,8 @@ from torch import Tensor
 from wan_director.common.errors import CheckpointError
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_dit
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.formats.fp8 import PLAIN_FP8
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
@@ -167,7 +168,7 @@ def test_a_faulty_file_is_refused_in_a_sentence(tmp_path: Path, weights: State, 
     path = tmp_path / "model.safetensors"
     save_file({key: value.contiguous() for key, value in make(weights).items()}, path, metadata=TINY)
     with pytest.raises(CheckpointError, match=sentence) as caught:
-        load_dit(path, device="cpu")
+        load(kinds.DIT, path, device="cpu")
     assert str(caught.value).startswith("model.safetensors")
     assert str(caught.value).count("\n") == 0
 
@@ -177,7 +178,7 @@ def test_unreadable_header_metadata_is_refused(tmp_path: Path, weights: State, t
     path = tmp_path / "model.safetensors"
     save_file(scaled(weights), path, metadata={**TINY, "_quantization_metadata": text})
     with pytest.raises(CheckpointError, match="is damaged: '_quantization_metadata'"):
-        load_dit(path, device="cpu")
+        load(kinds.DIT, path, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_formats_not_supported_are_named(tmp_path: Path, weights: State, name: s
 def test_a_16_bit_matrix_with_a_scale_is_multiplied_by_it(tmp_path: Path, weights: State) -> None:
     path = tmp_path / "model.safetensors"
     save_file({**scaled(weights), KEY: weights[KEY], LAYER + ".scale_weight": torch.tensor(2.0)}, path, metadata=TINY)
-    module = load_dit(path, precision="fp32", device="cpu").module
+    module = load(kinds.DIT, path, precision="fp32", device="cpu").module
     assert torch.equal(module.blocks[0].ffn[0].weight, weights[KEY] * 2)
 
 

@@ -14,7 +14,8 @@ from wan_director.common.errors import MissingPackageError
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import load_clip_vision, load_dit, load_text_encoder, load_vae
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
@@ -175,7 +176,7 @@ def test_a_quantised_transformer_computes_what_its_dequantised_weights_do(tmp_pa
     format_name, make = FILES[name]
     state, exact = make(weights)
     path = save(tmp_path, state)
-    loaded = load_dit(path, precision="fp32", device="cpu")
+    loaded = load(kinds.DIT, path, precision="fp32", device="cpu")
     assert loaded.spec.weight_format.name == format_name
     assert_computes(loaded.module, exact)
     for key, layer_ in ((key + ".weight", layer_) for key, layer_ in loaded.module.named_modules()):
@@ -190,7 +191,9 @@ def test_a_quantised_transformer_computes_what_its_dequantised_weights_do(tmp_pa
 def test_prefixes_and_compiled_names(tmp_path, weights, prefix: str) -> None:
     state, exact = old_comfy(weights)
     assert_computes(
-        load_dit(save(tmp_path, {prefix + k: v for k, v in state.items()}), precision="fp32", device="cpu").module,
+        load(
+            kinds.DIT, save(tmp_path, {prefix + k: v for k, v in state.items()}), precision="fp32", device="cpu"
+        ).module,
         exact,
     )
 
@@ -206,8 +209,8 @@ def test_header_metadata_gives_the_format_of_each_layer(tmp_path, weights, named
     if named == "as a bare format":
         configs = {key: config["format"] for key, config in configs.items()}
     metadata = {**TINY, "_quantization_metadata": json.dumps({"format_version": "1.0", "layers": configs})}
-    loaded = load_dit(
-        save(tmp_path, {prefix + k: v for k, v in state.items()}, metadata), precision="fp32", device="cpu"
+    loaded = load(
+        kinds.DIT, save(tmp_path, {prefix + k: v for k, v in state.items()}, metadata), precision="fp32", device="cpu"
     )
     assert loaded.spec.weight_format.name == "a format per layer"
     assert_computes(loaded.module, exact)
@@ -216,7 +219,7 @@ def test_header_metadata_gives_the_format_of_each_layer(tmp_path, weights, named
 @pytest.mark.parametrize(("elements", "count"), [(0, 24 - 4), (1, 24 - 4), (2, 0)])
 def test_two_elements_of_the_marker_mean_16_bit_products(tmp_path, weights, elements: int, count: int) -> None:
     state, _ = old_comfy(weights, elements)
-    module = load_dit(save(tmp_path, state), device="cpu").module
+    module = load(kinds.DIT, save(tmp_path, state), device="cpu").module
     assert allow_fp8(module) == count
 
 
@@ -228,12 +231,12 @@ def test_the_compute_dtype_is_that_of_the_16_bit_tensors(tmp_path, weights) -> N
             for key, value in state.items()
         }
         assert inspect_checkpoint(open_checkpoint(save(tmp_path, state))).plain_dtype == expected
-    assert load_dit(tmp_path / "model.safetensors", device="cpu").dtype == torch.bfloat16
+    assert load(kinds.DIT, tmp_path / "model.safetensors", device="cpu").dtype == torch.bfloat16
 
 
 def test_stored_matrices_are_windows_into_the_file(tmp_path, weights) -> None:
     state, _ = old_comfy(weights)
-    module = load_dit(save(tmp_path, state), device="cpu").module
+    module = load(kinds.DIT, save(tmp_path, state), device="cpu").module
     again = open_checkpoint(tmp_path / "model.safetensors")
     stored = module.blocks[0].ffn[0].stored()
     assert stored.parts["weight"].dtype == E4M3
@@ -272,8 +275,11 @@ def load_text(folder: Path, state: State) -> UMT5Encoder:
     bundled = Path(wan_director.__file__).parent / "models" / "text_encoders"
     passengers = open_checkpoint(next(bundled.glob("*.safetensors")))
     tokenizer = next(key for key in passengers.tensors if key in ("tokenizer_json", "spiece_model"))
-    return load_text_encoder(
-        save(folder, {**state, tokenizer: passengers.read(tokenizer).clone()}), precision="fp32", device="cpu"
+    return load(
+        kinds.TEXT_ENCODER,
+        save(folder, {**state, tokenizer: passengers.read(tokenizer).clone()}),
+        precision="fp32",
+        device="cpu",
     ).module
 
 
@@ -293,10 +299,10 @@ def test_fp8_vae_and_clip_vision_become_plain_or_stay_stored(tmp_path) -> None:
             ClipVisionConfig(image_size=56, patch=14, dim=64, heads=4, layers=2, mlp_dim=128, embed_dim=32)
         )
     state, exact = plain_fp8(random_weights(vae), E4M3)
-    loaded = load_vae(save(tmp_path, state), precision="fp32", device="cpu").module
+    loaded = load(kinds.VAE, save(tmp_path, state), precision="fp32", device="cpu").module
     assert all(torch.equal(value, exact[key]) for key, value in loaded.state_dict().items())
     state, exact = plain_fp8(random_weights(clip), E4M3)
-    clip = load_clip_vision(save(tmp_path, state), precision="fp32", device="cpu").module
+    clip = load(kinds.CLIP_VISION, save(tmp_path, state), precision="fp32", device="cpu").module
     for name, module in clip.named_modules():
         if isinstance(module, Linear):
             assert torch.equal(module.dense_weight(), exact[name + ".weight"])
@@ -344,7 +350,7 @@ def untiled(tiles: Tensor, shape: torch.Size, block: int) -> Tensor:
 @pytest.mark.parametrize("form", ["nvfp4", "mxfp8"])
 def test_blockwise_formats_are_read_by_comfy_kitchen(tmp_path, weights, form: str) -> None:
     state, exact = blockwise(weights, form)
-    loaded = load_dit(save(tmp_path, state), precision="fp32", device="cpu").module
+    loaded = load(kinds.DIT, save(tmp_path, state), precision="fp32", device="cpu").module
     for key in in_blocks(weights):
         dense = loaded.get_submodule(layer(key)).dense_weight()
         torch.testing.assert_close(dense, exact[key], rtol=3e-7, atol=0)
@@ -366,4 +372,4 @@ def test_without_comfy_kitchen_the_sentence_names_it(tmp_path, weights, monkeypa
     monkeypatch.setitem(__import__("sys").modules, "comfy_kitchen", None)
     assert inspect_checkpoint(open_checkpoint(path)).weight_format.name == "a format per layer"
     with pytest.raises(MissingPackageError, match=f"stored as {form} are read by the package comfy-kitchen"):
-        load_dit(path, device="cpu")
+        load(kinds.DIT, path, device="cpu")

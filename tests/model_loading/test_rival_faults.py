@@ -12,7 +12,8 @@ from torch import Tensor
 from wan_director.benchmarks import fuzz
 from wan_director.dit.adapters import AppliedAdapter, ParameterShapes, adapted
 from wan_director.dit.inputs import DitInputs
-from wan_director.model_loading.build import load_dit, load_text_encoder
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.lora.load import read_lora
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
@@ -67,7 +68,7 @@ def test_a_scaled_fp8_text_encoder_loads_and_computes_the_same(tmp_path: Path) -
             stored[hf] = true[name] = weight
     path = tmp_path / "umt5.safetensors"
     save_file(stored, path, fuzz.METADATA)
-    loaded = load_text_encoder(path, precision="fp32", device="cpu")
+    loaded = load(kinds.TEXT_ENCODER, path, precision="fp32", device="cpu")
     encoder.load_state_dict(true, assign=True)
     ids = torch.tensor([[4, 5, 6, 1]])
     mask = torch.ones_like(ids, dtype=torch.bool)
@@ -91,7 +92,7 @@ def test_another_strength_needs_no_reload_and_none_restores_every_bit(tmp_path: 
     path, lora_path = tmp_path / "x.safetensors", tmp_path / "lora.safetensors"
     save_file(fuzz.scaled(torch.float8_e4m3fn) if scaled else fuzz.weights(), path, fuzz.METADATA)
     save_file({key: value / 8 for key, value in fuzz.lora().items()}, lora_path)
-    loaded = load_dit(path, precision="fp32", device="cpu")
+    loaded = load(kinds.DIT, path, precision="fp32", device="cpu")
     adapter = read_lora(lora_path, ParameterShapes.of(loaded.module), loaded.spec).adapter
     before = {name: (value.data_ptr(), value.clone()) for name, value in loaded.module.state_dict().items()}
     generator = torch.Generator().manual_seed(1)

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from wan_director.common.errors import CheckpointError
 from wan_director.common.families import WAN_2_1, WAN_2_2_5B
-from wan_director.model_loading.build import load_vae
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.vae3d import LIGHT_WAN_2_1_VAE, WAN_2_2_VAE, CausalVAE, VAEConfig
@@ -83,7 +84,7 @@ def _random(shapes: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_the_wan_2_2_vae_is_recognised(header_file, prefix: str, dtype: str) -> None:
     spec = _inspect(header_file(_entries(_on_meta(WAN_2_2_VAE).state_dict(), dtype, prefix), name="x.safetensors"))
-    assert (spec.kind, spec.config, spec.family) == ("vae", WAN_2_2_VAE, WAN_2_2_5B)
+    assert (spec.kind.name, spec.config, spec.family) == ("vae", WAN_2_2_VAE, WAN_2_2_5B)
     assert (spec.title, spec.naming, spec.prefix, spec.file_dtype) == ("the Wan 2.2 VAE", "official", prefix, dtype)
     assert (len(spec.sources), spec.parameters) == (196, 704_688_668)
 
@@ -93,7 +94,7 @@ def test_the_diffusers_wan_2_2_vae_is_recognised(header_file, prefix: str) -> No
     with torch.device("meta"):
         theirs = _diffusers(WAN_2_2_VAE).state_dict()
     spec = _inspect(header_file(_entries(theirs, "F32", prefix)))
-    assert (spec.kind, spec.config, spec.family, spec.naming) == ("vae", WAN_2_2_VAE, WAN_2_2_5B, "diffusers")
+    assert (spec.kind.name, spec.config, spec.family, spec.naming) == ("vae", WAN_2_2_VAE, WAN_2_2_5B, "diffusers")
     assert spec.sources.keys() == _on_meta(WAN_2_2_VAE).state_dict().keys()
     assert spec.title == "the Wan 2.2 VAE"
 
@@ -122,7 +123,7 @@ def test_the_light_vae_is_recognised(header_file) -> None:
 def test_vaes_load_equal_and_compute(tmp_path: Path, config: VAEConfig, dtype: torch.dtype) -> None:
     weights = {key: value.to(dtype) for key, value in _random(_on_meta(config).state_dict().items()).items()}
     save_file({"model." + key: value for key, value in weights.items()}, tmp_path / "x.safetensors")
-    loaded = load_vae(tmp_path / "x.safetensors", device="cpu", precision="auto")
+    loaded = load(kinds.VAE, tmp_path / "x.safetensors", device="cpu", precision="auto")
     state = loaded.module.state_dict()
     assert state.keys() == weights.keys()
     assert loaded.dtype == (torch.float32 if dtype == torch.float16 else dtype)  # fp16 is never used on a CPU
@@ -140,7 +141,7 @@ def test_a_diffusers_wan_2_2_vae_loads_and_computes_the_same(tmp_path: Path, blo
     theirs = _diffusers(config).eval()
     theirs.load_state_dict(_random(theirs.state_dict().items()))
     save_file(theirs.state_dict(), tmp_path / "x.safetensors")
-    ours = load_vae(tmp_path / "x.safetensors", device="cpu").module
+    ours = load(kinds.VAE, tmp_path / "x.safetensors", device="cpu").module
     video = torch.randn(1, 3, 5, 16, 32, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         latent = theirs.encode(video).latent_dist.mean
@@ -154,7 +155,7 @@ def test_a_wan_2_2_vae_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
     del weights["decoder.upsamples.1.upsamples.2.time_conv.bias"]
     save_file(weights, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match="lacks 1 of the .* \\(first: decoder.upsamples.1.upsamples.2.time_conv"):
-        load_vae(tmp_path / "x.safetensors")
+        load(kinds.VAE, tmp_path / "x.safetensors")
 
 
 def test_names_of_2_2_with_another_structure_are_refused(header_file) -> None:
@@ -174,7 +175,7 @@ def test_a_vae_stored_in_fp8_becomes_plain(tmp_path: Path, fp8: torch.dtype) -> 
     }
     scaled = "encoder.conv1.weight"
     save_file({**stored, scaled.replace("weight", "scale_weight"): torch.tensor(0.5)}, tmp_path / "x.safetensors")
-    loaded = load_vae(tmp_path / "x.safetensors", device="cpu")
+    loaded = load(kinds.VAE, tmp_path / "x.safetensors", device="cpu")
     state = loaded.module.state_dict()
     assert state.keys() == weights.keys()
     assert loaded.dtype == torch.bfloat16 and {value.dtype for value in state.values()} == {torch.bfloat16}

@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from wan_director.common.errors import CheckpointError
 from wan_director.dit.config import PRESETS, DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading.build import check_complete, load_dit
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import check_complete, load
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
@@ -253,7 +254,7 @@ def test_what_a_file_is_by_its_name_is_a_warning_while_it_loads(tmp_path: Path, 
     path = tmp_path / "my_phantom.safetensors"
     save_file(random_weights(module), path)
     with caplog.at_level(logging.WARNING, "wan_director"):
-        load_dit(path, device="cpu")
+        load(kinds.DIT, path, device="cpu")
     (record,) = caplog.records
     assert record.getMessage().startswith("my_phantom.safetensors: By its name this is Phantom; it runs as plain T2V")
 

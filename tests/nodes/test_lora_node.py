@@ -126,9 +126,9 @@ def test_zero_is_bitwise_absent(model, prompts, lora):
 
 def test_another_strength_loads_nothing_again(monkeypatch, model, prompts, lora):
     reads, builds = [], []
-    read, build = engine_loras.read_lora, building.load_dit
+    read, build = engine_loras.read_lora, building.load
     monkeypatch.setattr(engine_loras, "read_lora", lambda *args, **how: reads.append(args) or read(*args, **how))
-    monkeypatch.setattr(building, "load_dit", lambda *a, **k: builds.append(a) or build(*a, **k))
+    monkeypatch.setattr(building, "load", lambda *a, **k: builds.append(a) or build(*a, **k))
     results = [sample(with_lora(model, lora, strength=strength), prompts) for strength in (1.0, 0.5, -1.0)]
     assert len(reads) == 1 and not builds
     assert not torch.equal(results[0], results[1]) and not torch.equal(results[1], results[2])

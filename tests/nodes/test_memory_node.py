@@ -17,7 +17,8 @@ from wan_director.engine.tasks import bytes_of, decoding_task, sampling_task, te
 from wan_director.memory.budget import GB, Budget
 from wan_director.memory.plan import smallest_bytes
 from wan_director.memory.tensors import held_tensors
-from wan_director.model_loading.build import load_dit, load_text_encoder
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.model_loading.footprint import model_bytes
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
@@ -124,7 +125,7 @@ def test_the_text_encoder_is_swapped_too(models, caplog):
     prompt = {"text_encoder": encoder, "positive": "a red ball", "negative": ""}
     expected = call("TextEncode", **prompt)
     length = len(encoder.tokenize("a red ball")["umt5xxl"][0])
-    module = load_text_encoder(models / "text_encoders" / "deep.safetensors").module
+    module = load(kinds.TEXT_ENCODER, models / "text_encoders" / "deep.safetensors").module
     least = smallest_bytes(text_task(bytes_of(module, torch.float32), config, length))
     with caplog.at_level(logging.INFO, "wan_director"):
         found = call("TextEncode", **prompt, memory=memory(budget="use at most", gigabytes=least / GB))
@@ -241,7 +242,7 @@ def test_the_header_tells_what_the_loaded_model_takes(precision, models):
     path = models / "diffusion_models" / "vace.safetensors"
     checkpoint = open_checkpoint(path)
     told = model_bytes(checkpoint, inspect_checkpoint(checkpoint), precision, "cpu")
-    loaded = load_dit(path, precision=precision, device="cpu")
+    loaded = load(kinds.DIT, path, precision=precision, device="cpu")
     found = bytes_of(loaded.module, loaded.dtype)
     assert (told.itemsize, told.unpacking) == (found.itemsize, found.unpacking)
     assert told.total == sum(entry.size_bytes for entry in held_tensors(loaded.module))

@@ -10,7 +10,8 @@ import wan_director
 from safetensors.torch import save_file
 from wan_director.common.errors import PairingError
 from wan_director.common.families import WAN_2_2_5B
-from wan_director.model_loading.build import load_vae
+from wan_director.model_loading import kinds
+from wan_director.model_loading.build import load
 from wan_director.vae3d import CausalVAE, VAEConfig
 
 from .conftest import call
@@ -61,7 +62,7 @@ def test_native_queries_tell_its_strides(vae):
 
 
 def test_nodes_give_what_the_model_gives(vae, vae_file, clip):
-    model = load_vae(vae_file, device="cpu").module
+    model = load(kinds.VAE, vae_file, device="cpu").module
     latent = call("Encode", vae=vae, images=clip)
     expected = model.encode(clip.movedim(-1, 0)[None] * 2 - 1)
     assert expected.shape == (1, 48, 3, 4, 6)

@@ -286,4 +286,4 @@ def test_what_one_expert_remembers_is_not_the_others():
     assert first.cache and all(name.startswith("high/") for name in first.cache)
     other = given.denoiser(**options, name="low").start(first.cache)
     with pytest.raises(KeyError), torch.no_grad():
-        other(given.latent, LEVEL._replace(index=1))  # has nothing to add
+        other(given.latent, replace(LEVEL, index=1))  # has nothing to add

@@ -41,7 +41,7 @@ def download_folder(options: argparse.Namespace, file: KnownFile) -> Path:
     Raises:
         MissingFileError, InvalidInputError: as `model_folders`.
     """
-    kind = file.folder.removeprefix("models/")
+    kind = file.kind.folder_name
     if options.to:
         return options.to
     if options.comfyui:

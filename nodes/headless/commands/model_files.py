@@ -17,6 +17,7 @@ from ....model_loading.publishing.known_files import KNOWN_FILES, KnownFile, nam
 from ....model_loading.publishing.transfer import OnBytes
 from ....model_loading.recognition.detect import inspect_checkpoint
 from ....model_loading.recognition.foreign import is_lora
+from ...places import LOAD_LORA, TITLES
 from .folders import download_folder
 from .session import Session
 from .terminal import say, shows_progress
@@ -27,7 +28,7 @@ def inspect(options: argparse.Namespace, _session: Session) -> None:
     try:
         checkpoint = open_checkpoint(options.file)
         if is_lora(checkpoint.tensors):
-            say(describe_lora(checkpoint))
+            say(describe_lora(checkpoint, TITLES[LOAD_LORA]))
             return
         spec = inspect_checkpoint(checkpoint)
         text = describe(spec, checkpoint)

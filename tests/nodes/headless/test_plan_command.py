@@ -21,6 +21,7 @@ from wan_director.engine.tasks import decoding_task, encoding_task, latent_shape
 from wan_director.memory.budget import GB, example_card
 from wan_director.memory.plan import plan, smallest_bytes
 from wan_director.model_loading.footprint import STORAGES, bytes_before_download
+from wan_director.model_loading.kinds import VAE as VAE_KIND
 from wan_director.nodes.headless.graph import parse_graph, read_graph
 from wan_director.nodes.headless.plan import machine, parse_size, plan_graph
 from wan_director.nodes.headless.plan_files import facts_before_download
@@ -32,7 +33,7 @@ from .conftest import node
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKFLOWS = sorted((ROOT / "workflows").rglob("*.json"))
-VAE = facts_before_download("vae", "wan_2.1_vae.safetensors")
+VAE = facts_before_download(VAE_KIND, "wan_2.1_vae.safetensors")
 
 
 @pytest.fixture

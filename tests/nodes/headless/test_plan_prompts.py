@@ -10,8 +10,9 @@ from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph, read_graph
 from wan_director.nodes.headless.graph.api_format import api_graph
 from wan_director.nodes.headless.model_paths import models_in
+from wan_director.nodes.headless.pairs import LOADERS
 from wan_director.nodes.headless.plan import machine, plan_graph, plan_prompt
-from wan_director.nodes.headless.plan_graph import _LIGHT, _LOADERS, SIZED, GraphReader
+from wan_director.nodes.headless.plan_graph import _LIGHT, SIZED, GraphReader
 from wan_director.nodes.headless.plan_prompts import Prompts, prompts_at
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import use_host
@@ -94,7 +95,7 @@ def test_every_node_that_runs_from_the_command_line_is_planned_or_takes_nothing(
         "WanDirectorDecode", "WanDirectorDecodeToVideo",
     }  # fmt: skip
     for name in {**wan_director.NODE_CLASS_MAPPINGS, **CORE_NODES}.keys() - staged:
-        assert name in _LIGHT | _LOADERS | SIZED
+        assert name in _LIGHT | LOADERS.keys() | SIZED
     reader = GraphReader(
         api_graph({**prompt, "9": node("WanDirectorLoadVideo", file="x.mp4"), "10": node("Video Slice")})
     )

@@ -18,14 +18,18 @@ _METHODS = {
     "supertuning": "SuperTuning", "tinylora": "TinyLoRA", "trainable_tokens": "trainable tokens",
     "unilora": "Uni-LoRA", "vblora": "VB-LoRA", "vera": "VeRA", "waveft": "WaveFT",
 }  # fmt: skip
-# LyCORIS names the parts alone. Source: KohakuBlueleaf/LyCORIS, lycoris/modules/*.py, weight_list.
-_PARTS = (
-    (re.compile(r"\.oft_blocks"), "OFT or BOFT"),
-    (re.compile(r"\.on_input"), _METHODS["ia3"]),
-    (re.compile(r"\.(?:a1|a2|b1|b2|bm)\.weight"), "GLoRA"),
-    (re.compile(r"\.(?:[qp]_layer\.weight|lambda_layer)"), "T-LoRA"),
-    (re.compile(rf"\.({'|'.join(sorted(_METHODS, key=len, reverse=True))})_\w+(?:\.[\w-]+)*"), None),
-    (re.compile(r"\.lora_diag(?:\.[\w-]+)?"), "KaSA"),
+# The end of a tensor's name -> the method; None where the name has it. LyCORIS names the parts alone.
+# Source: KohakuBlueleaf/LyCORIS, lycoris/modules/*.py, weight_list.
+_PARTS = tuple(
+    (re.compile(rf"(?:{pattern})$"), title)
+    for pattern, title in (
+        (r"\.oft_blocks", "OFT or BOFT"),
+        (r"\.on_input", _METHODS["ia3"]),
+        (r"\.(?:a1|a2|b1|b2|bm)\.weight", "GLoRA"),
+        (r"\.(?:[qp]_layer\.weight|lambda_layer)", "T-LoRA"),
+        (rf"\.({'|'.join(sorted(_METHODS, key=len, reverse=True))})_\w+(?:\.[\w-]+)*", None),
+        (r"\.lora_diag(?:\.[\w-]+)?", "KaSA"),
+    )
 )
 _APPLIED = frozenset({"LORA", "LOHA", "LOKR", "ADALORA"})
 # Ways to begin that take the first A and B out of the model's own weights: the file fits that changed model only.
@@ -40,7 +44,7 @@ def other_adapter(keys: Iterable[str]) -> tuple[str, str] | None:
     """(title, the first tensor that tells) of an adapter that is no LoRA and not applied; None where there is none."""
     for key in keys:
         for pattern, title in _PARTS:
-            found = re.search(rf"(?:{pattern.pattern})$", key)
+            found = pattern.search(key)
             if found:
                 return title or _METHODS[found[1]], key
     return None

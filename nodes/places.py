@@ -1,0 +1,32 @@
+"""What the places that errors speak of are called on the canvas: the titles of our nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ..common.errors import WanDirectorError
+from ..common.places import Place
+from ..media.video_reading import LOAD_VIDEO
+from ..model_loading.kinds import CLIP_VISION, DIT, TEXT_ENCODER, VACE_MODULE, VAE
+from ..model_loading.pairing import START_IMAGE
+from ..model_loading.recognition.refusals import LOAD_LORA
+from ..sampling.experts import EXPERTS
+
+TITLES: Mapping[Place, str] = MappingProxyType({
+    DIT.place: "Load Wan Model",
+    VACE_MODULE.place: "Load Wan Model as its vace_module",
+    VAE.place: "Load Wan VAE",
+    TEXT_ENCODER.place: "Load Wan Text Encoder",
+    CLIP_VISION.place: "Load Wan CLIP Vision",
+    LOAD_LORA: "Wan LoRA",
+    LOAD_VIDEO: "Wan Load Video",
+    START_IMAGE: "Wan Image To Video",
+    EXPERTS: "Wan Two Experts",
+})  # fmt: skip
+"""Place -> title of the node."""
+
+
+def sentence(error: Exception) -> str:
+    """What a user is told of an error."""
+    return str(error.naming(TITLES) if isinstance(error, WanDirectorError) else error)
