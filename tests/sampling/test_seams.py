@@ -262,18 +262,15 @@ def test_a_question_asked_again_after_a_failure_finds_the_cache_as_it_was():
         if len(calls) == 5:  # the negative prompt of the third step is half done
             raise MemoryError
 
-    def again(predict):
-        def careful(latent, level):
-            try:
-                return predict(latent, level)
-            except MemoryError:
-                return predict(latent, level)
-
-        return careful
+    def again(predict, *asked):
+        try:
+            return predict(*asked)
+        except MemoryError:
+            return predict(*asked)
 
     options = {"guidance": CFG(3.0), "cache": EveryOther()}
     execution = Execution(on_block=fail_once)
-    failing = steps_of(given.denoiser(execution, **options, around=again), torch.zeros_like(given.latent))
+    failing = steps_of(given.denoiser(execution, **options, carefully=again), torch.zeros_like(given.latent))
     assert len(calls) > 12
     assert torch.equal(
         failing[-1].latent, steps_of(given.denoiser(**options), torch.zeros_like(given.latent))[-1].latent
