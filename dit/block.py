@@ -6,6 +6,7 @@ from functools import partial
 from types import ModuleType
 from typing import NamedTuple
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
@@ -50,13 +51,14 @@ class SelfAttention(nn.Module):
         q = self._rotated(self.norm_q, multiply(self.q, x, execution.multiply), rope, execution)
         k = self._rotated(self.norm_k, multiply(self.k, x, execution.multiply), rope, execution)
         v = _multiply_tokens(self.v, x, execution)
-        out = execution.attention(*(part.unflatten(-1, (self.heads, -1)) for part in (q, k, v))).flatten(2)
+        heads = (rearrange(part, "B L (N D) -> B L N D", N=self.heads) for part in (q, k, v))
+        out = execution.attention(*heads).flatten(2)
         del q, k, v
         return _multiply_tokens(self.o, out, execution)
 
     def _rotated(self, norm: RMSNorm, x: Tensor, rope: Tensor, execution: Execution) -> Tensor:
         def normed_and_rotated(x: Tensor, rope: Tensor) -> Tensor:
-            heads = norm(x).unflatten(-1, (self.heads, -1))  # [B, L, N, head_dim], float32
+            heads = rearrange(norm(x), "B L (N D) -> B L N D", N=self.heads)  # float32
             return rotate(heads, rope).flatten(2).to(x.dtype)
 
         return update_tokens(normed_and_rotated, x, rope, run=rows_run(x), may_overwrite=execution.may_overwrite)
@@ -107,7 +109,7 @@ class CrossAttention(nn.Module):
         return self._heads(update_tokens(normed, x, run=rows_run(x), may_overwrite=execution.may_overwrite))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1))  # [B, L, N, head_dim]
+        return rearrange(x, "B L (N D) -> B L N D", N=self.heads)
 
 
 class Block(nn.Module):

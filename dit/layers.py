@@ -6,6 +6,7 @@ from types import ModuleType
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
@@ -35,7 +36,7 @@ def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tenso
         scale, shift: [B, G, D], float32, one row for each of G equal runs of tokens.
     """
     weights, biases = ((1 + scale).to(x.dtype).flatten(0, 1), shift.to(x.dtype).flatten(0, 1))
-    runs = x.unflatten(1, (scale.shape[1], -1)).flatten(0, 1)  # [B * G, L / G, D]
+    runs = rearrange(x, "B (G n) D -> (B G) n D", G=scale.shape[1])
     parts = zip(runs.split(1), weights, biases)
     normed = [F.layer_norm(part, x.shape[-1:], weight, bias, eps) for part, weight, bias in parts]
     return normed[0] if len(normed) == 1 else torch.cat(normed).view_as(x)

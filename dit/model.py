@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError, PairingError
@@ -155,8 +156,8 @@ class WanDiT(nn.Module):
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
         """Tokens [B, L, D] -> velocity [B, out_channels, T, h, w], in the dtype of the latent."""
         values = self.head(tokens, embedded.time, self.dtype)
-        values = values.unflatten(1, embedded.grid).unflatten(-1, (*PATCH, -1))  # [B, T, h', w', 1, 2, 2, C]
-        values = values.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        sizes = dict(zip("Thwtqr", (*embedded.grid, *PATCH)))
+        values = rearrange(values, "B (T h w) (t q r C) -> B C (T t) (h q) (w r)", **sizes)
         height, width = embedded.size
         return values[..., :height, :width].to(embedded.dtype)  # without what was padded
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ...common.shapes import latent_frames
@@ -72,8 +73,7 @@ def mask_channels(mask: Tensor, references: int = 0, stride: int = 8) -> Tensor:
     Source: Wan-Video/Wan2.1 wan/vace.py, vace_encode_masks.
     """
     frames, height, width = mask.shape
-    squares = mask.float().view(1, frames, height // stride, stride, width // stride, stride)
-    channels = squares.permute(0, 3, 5, 1, 2, 4).flatten(1, 2)  # [1, stride * stride, F, h, w]
+    channels = rearrange(mask.float(), "F (h q) (w r) -> 1 (q r) F h w", q=stride, r=stride)
     size = (latent_frames(frames), *channels.shape[-2:])
     channels = F.interpolate(channels, size=size, mode="nearest-exact")
     return F.pad(channels, (0, 0, 0, 0, references, 0))
