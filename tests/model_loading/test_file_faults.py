@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import gguf
@@ -14,7 +16,7 @@ from torch import Tensor
 from wan_director.common.errors import CheckpointError, FileFault, MissingFileError
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.model_loading import kinds
+from wan_director.model_loading import files, formats, kinds
 from wan_director.model_loading.build import load
 from wan_director.model_loading.files.faults import damaged, incomplete, naming
 from wan_director.model_loading.files.file_data import FileData
@@ -27,6 +29,9 @@ from .conftest import random_weights
 DIT = DiTConfig(dim=48, ffn_dim=64, heads=2, layers=1, text_dim=16, freq_dim=32)
 METADATA = {"wan_director.family": "tiny", "wan_director.heads": "2"}
 MATRIX = "blocks.0.ffn.0.weight"
+READERS = [
+    path for room in (files, formats) for path in Path(room.__path__[0]).glob("*.py") if path.name != "faults.py"
+]
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +172,27 @@ def test_a_scale_found_wrong_while_filling_is_told_of_once(tmp_path: Path, weigh
         f"model.safetensors: the scale {scale!r} has the shape [7], but {MATRIX!r} needs one number or 64, one per "
         "row. Use a file of another publisher."
     )
+
+
+def names_a_file(node: ast.AST) -> bool:
+    """Whether it takes a path's name, writes a path into a text, or makes the error that has a file's name in it."""
+    if isinstance(node, ast.Attribute) and node.attr in ("name", "stem"):
+        return ast.unparse(node.value).endswith("path")
+    if isinstance(node, ast.FormattedValue):
+        return any(re.search(r"(?:path|file_name|folder)$", ast.unparse(part)) for part in ast.walk(node.value))
+    return isinstance(node, ast.Name) and node.id == "CheckpointError"
+
+
+@pytest.mark.parametrize("path", READERS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_readers_leave_the_name_to_the_border(path: Path) -> None:
+    """But for a file that is missing, whose name is what is wrong."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    may_name = {
+        inner
+        for call in calls
+        if ast.unparse(call.func).endswith(("MissingFileError", "fullmatch"))
+        for inner in ast.walk(call)
+    }
+    named = [node for node in ast.walk(tree) if node not in may_name and names_a_file(node)]
+    assert not named, [f"line {node.lineno}: {ast.unparse(node)}" for node in named]
