@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from types import ModuleType
-from typing import NamedTuple
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -12,24 +11,11 @@ from torch import Tensor, nn
 from ..common.initial import scaled_normal
 from ..weights.multiplication import MatrixSequence, multiply
 from .config import DiTConfig
+from .context import Context
 from .execution import Execution
 from .layers import RMSNorm, add, add_gated, affine_norm, modulated_norm
 from .rope import rotate
 from .tokens import matrix_run, rows_run, update_tokens
-
-
-class Context(NamedTuple):
-    """What every block of one forward pass sees beside the tokens.
-
-    text [B, text_tokens, D] and image [B, clip tokens, D] or None are in the compute dtype;
-    modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
-    number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places.
-    """
-
-    modulation: Tensor
-    rope: Tensor
-    text: Tensor
-    image: Tensor | None
 
 
 class SelfAttention(nn.Module):
@@ -65,7 +51,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Every token of the video looks at the prompt and, in models with a CLIP branch, at the image."""
+    """Every token of the video looks at the prompt and, in models with a branch that gives any, at picture tokens."""
 
     def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
         super().__init__()
@@ -77,7 +63,7 @@ class CrossAttention(nn.Module):
         self.o = operations.Linear(dim, dim)
         self.norm_q = RMSNorm(dim, config.eps)
         self.norm_k = RMSNorm(dim, config.eps)
-        if config.clip_dim is not None:
+        if config.image_tokens:
             self.k_img = operations.Linear(dim, dim)
             self.v_img = operations.Linear(dim, dim)
             self.norm_k_img = RMSNorm(dim, config.eps)

@@ -1,4 +1,4 @@
-"""The small parts of the transformer: norms, gated residual, time signal, CLIP projection, output head."""
+"""The small parts of the transformer: norms, gated residual, time signal, output head."""
 
 from __future__ import annotations
 
@@ -77,32 +77,6 @@ def timestep_signal(timestep: Tensor, width: int) -> Tensor:
     steps = torch.arange(half, dtype=precise, device=timestep.device)
     angles = torch.outer(timestep.to(precise), torch.pow(10000.0, -steps / half))
     return torch.cat([angles.cos(), angles.sin()], dim=1).float()
-
-
-class ClipProjection(nn.Module):
-    """CLIP image features -> tokens of the transformer's width. `emb_pos` only in first-last-frame models."""
-
-    def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
-        super().__init__()
-        assert config.clip_dim is not None
-        width = config.clip_dim
-        self.proj = nn.Sequential(
-            operations.LayerNorm(width),
-            operations.Linear(width, width),
-            nn.GELU(),
-            operations.Linear(width, config.dim),
-            operations.LayerNorm(config.dim),
-        )
-        if config.clip_tokens is not None:
-            self.emb_pos = nn.Parameter(torch.zeros(1, config.clip_tokens, width))
-        else:
-            self.emb_pos = None
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, tokens, clip_dim] -> [B, tokens, D]."""
-        if self.emb_pos is not None:
-            features = features + self.emb_pos[:, : features.shape[1]].to(features.dtype)
-        return self.proj(features)
 
 
 class Head(nn.Module):

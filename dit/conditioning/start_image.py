@@ -26,6 +26,11 @@ class KeyframeImages:
     latent: Tensor
     mask: Tensor
 
+    @property
+    def branch(self) -> None:
+        """See `ConditioningItem.branch`."""
+        return None
+
     def apply(self, inputs: DitInputs) -> DitInputs:
         """Fills `image_channels` with the mask, followed by the latent."""
         batch = inputs.latent.shape[0]

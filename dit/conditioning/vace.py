@@ -10,7 +10,8 @@ from einops import rearrange
 from torch import Tensor
 
 from ...common.shapes import latent_frames
-from ..inputs import Cut, DitInputs, VaceInput, expand_batch
+from ..branches.vace import Vace, VaceInput
+from ..inputs import Cut, DitInputs, expand_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,16 @@ class VaceControl:
     channels: Tensor
     strength: float = 1.0
 
+    @property
+    def branch(self) -> type[Vace]:
+        """See `ConditioningItem.branch`."""
+        return Vace
+
     def apply(self, inputs: DitInputs) -> DitInputs:
-        """Adds this control video to `vace`."""
+        """Adds this control video to what steers the model."""
         latent = inputs.latent
         channels = expand_batch(self.channels.to(latent), latent.shape[0])
-        return replace(inputs, vace=(*inputs.vace, VaceInput(channels, self.strength)))
+        return replace(inputs, steering=(*inputs.steering, VaceInput(channels, self.strength)))
 
     def window(self, cut: Cut) -> VaceControl:
         """The part of the control video that goes with some of the latent's frames."""

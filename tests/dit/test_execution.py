@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from wan_director.common.errors import InvalidInputError
 from wan_director.dit.attention import sdpa_attention
+from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.vace import Vace, VaceInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
-from wan_director.dit.inputs import DitInputs, VaceInput
+from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.memory.policy import RESIDENT, BlockSwap
 from wan_director.memory.slabs import Slabs
@@ -26,8 +28,8 @@ CPU = torch.device("cpu")
 SIZES = {"dim": 32, "ffn_dim": 64, "heads": 2, "layers": 3, "text_dim": 24, "text_tokens": 8, "freq_dim": 16}
 CONFIGS = {
     "t2v": DiTConfig(**SIZES),
-    "flf2v": DiTConfig(**SIZES, in_channels=36, clip_dim=20, clip_tokens=17),
-    "vace": DiTConfig(**SIZES, vace_blocks=2),
+    "flf2v": DiTConfig(**SIZES, in_channels=36, branches=(Clip(20, 17),)),
+    "vace": DiTConfig(**SIZES, branches=(Vace(2),)),
     "frame times": DiTConfig(**SIZES, in_channels=48, out_channels=48),
 }
 
@@ -57,7 +59,7 @@ def given(make_inputs) -> Callable[[str], DitInputs]:
     def make(kind: str = "t2v") -> DitInputs:
         inputs = make_inputs(CONFIGS[kind], shape=(2, 4, 6))
         if kind == "vace":
-            return replace(inputs, vace=(VaceInput(torch.randn(1, 96, 2, 4, 6), 0.7),))
+            return replace(inputs, steering=(VaceInput(torch.randn(1, 96, 2, 4, 6), 0.7),))
         if kind == "frame times":
             return replace(inputs, timestep=torch.tensor([[0.0, 800.0]]))
         return inputs
