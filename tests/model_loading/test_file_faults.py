@@ -19,12 +19,15 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading import files, formats, kinds
 from wan_director.model_loading.build import load
+from wan_director.model_loading.files.checkpoint import Checkpoint
 from wan_director.model_loading.files.faults import damaged, incomplete, naming
 from wan_director.model_loading.files.file_data import FileData
 from wan_director.model_loading.files.gguf_file import GgufFile
 from wan_director.model_loading.files.safetensors_file import SafetensorsFile
+from wan_director.model_loading.filling import fill
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition import configs, tensors
+from wan_director.model_loading.recognition.detect import inspect_as
 
 from .conftest import random_weights
 
@@ -106,16 +109,22 @@ def split(tmp_path: Path, weights: dict[str, Tensor]) -> list[Path]:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_part_that_goes_while_the_model_loads_is_named(split: list[Path], number: int) -> None:
-    lost = split[number]
-
-    def take_away(done: int, count: int) -> None:
-        lost.unlink(missing_ok=True)
-
+def test_a_part_that_goes_before_it_is_read_is_named(split: list[Path], number: int) -> None:
+    checkpoint = open_checkpoint(split[0])
+    split[number].unlink()
     with pytest.raises(CheckpointError) as caught:
-        load(kinds.DIT, split[0], device="cpu", on_tensor=take_away)
-    assert str(caught.value).startswith(f"{lost.name} cannot be opened any more")
-    assert str(caught.value).count(".safetensors") == 1
+        fill_from(checkpoint)
+    name = split[number].name
+    assert re.fullmatch(
+        rf"{name} cannot be opened any more \(.*\): put it back, and load it again\.", str(caught.value)
+    )
+
+
+def fill_from(checkpoint: Checkpoint) -> None:
+    spec = inspect_as(checkpoint, kinds.DIT)
+    with torch.device("meta"):
+        module = WanDiT(DIT)
+    fill(module, checkpoint, spec, torch.float32)
 
 
 def test_a_part_of_a_gguf_that_shrinks_is_named(tmp_path: Path) -> None:
