@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..config import DiTConfig
 from .branch import Branch, Shapes
-from .clip import Clip
-from .vace import Vace
+from .clip import ClipBranch
+from .vace import VaceBranch
 
-BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (Clip, Vace)
+BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (ClipBranch, VaceBranch)
 """In the order in which a pass begins with them: what changes the tokens comes before what takes a copy of them."""
 
 

@@ -21,7 +21,7 @@ from .branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk, Weight
 
 
 @dataclass(frozen=True, slots=True)
-class Vace(Branch[DiTConfig]):
+class VaceBranch(Branch[DiTConfig]):
     """Blocks that follow control videos.
 
     Attributes:
@@ -38,7 +38,7 @@ class Vace(Branch[DiTConfig]):
     channels: int = 96
 
     @classmethod
-    def read(cls, tensors: Shapes) -> Vace | None:
+    def read(cls, tensors: Shapes) -> VaceBranch | None:
         """See `Branch.read`."""
         if not tensors.has("vace_patch_embedding.weight"):
             return None
@@ -120,9 +120,9 @@ class VaceInput(NamedTuple):
     strength: float
 
     @property
-    def branch(self) -> type[Vace]:
+    def branch(self) -> type[VaceBranch]:
         """The kind of branch it steers."""
-        return Vace
+        return VaceBranch
 
 
 def check_control(control: Tensor, latent: Tensor, channels: int, advice: str = "") -> None:
