@@ -15,7 +15,7 @@ def read_branches(tensors: Shapes) -> tuple[Branch[DiTConfig], ...]:
     """The branches in a file of these tensors.
 
     Raises:
-        CheckpointError: see `Branch.read`.
+        FileFault: see `Branch.read`.
     """
     found = (kind.read(tensors) for kind in BRANCHES)
     return tuple(branch for branch in found if branch is not None)

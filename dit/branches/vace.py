@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...common.errors import CheckpointError, PairingError
+from ...common.errors import FileFault, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
 from ...common.shapes import size_text
 from ..block import Block
@@ -58,12 +58,12 @@ class VaceBranch(Branch[DiTConfig]):
         """See `Branch.own_blocks`."""
         return {layer: f"vace_blocks.{number}" for number, layer in enumerate(self.steered_layers(layers))}
 
-    def check_layers(self, layers: int, file_name: str) -> None:
+    def check_layers(self, layers: int) -> None:
         """See `Branch.check_layers`."""
         if self.blocks > layers:
-            raise CheckpointError(
-                f"{file_name} has {self.blocks} VACE blocks for {layers} blocks, which no Wan model has: it is "
-                "damaged; download it again."
+            raise FileFault(
+                f"has {self.blocks} VACE blocks for {layers} blocks, which no Wan model has",
+                "it is damaged; download it again",
             )
 
     def build(self, config: DiTConfig, operations: ModuleType) -> Mapping[str, nn.Module]:

@@ -14,15 +14,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from wan_director.common.errors import CheckpointError, FileFault, MissingFileError
+from wan_director.dit import branches
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading import files, formats, kinds
 from wan_director.model_loading.build import load
+from wan_director.model_loading.files.checkpoint import Checkpoint
 from wan_director.model_loading.files.faults import damaged, incomplete, naming
 from wan_director.model_loading.files.file_data import FileData
 from wan_director.model_loading.files.gguf_file import GgufFile
 from wan_director.model_loading.files.safetensors_file import SafetensorsFile
+from wan_director.model_loading.filling import fill
 from wan_director.model_loading.opening import open_checkpoint
+from wan_director.model_loading.recognition import configs, tensors
+from wan_director.model_loading.recognition.detect import inspect_as
 
 from .conftest import random_weights
 
@@ -30,7 +35,8 @@ DIT = DiTConfig(dim=48, ffn_dim=64, heads=2, layers=1, text_dim=16, freq_dim=32)
 METADATA = {"wan_director.family": "tiny", "wan_director.heads": "2"}
 MATRIX = "blocks.0.ffn.0.weight"
 READERS = [
-    path for room in (files, formats) for path in Path(room.__path__[0]).glob("*.py") if path.name != "faults.py"
+    *(path for room in (files, formats, branches) for path in Path(room.__path__[0]).glob("*.py")),
+    *(Path(str(module.__file__)) for module in (configs, tensors)),
 ]
 
 
@@ -103,16 +109,22 @@ def split(tmp_path: Path, weights: dict[str, Tensor]) -> list[Path]:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_part_that_goes_while_the_model_loads_is_named(split: list[Path], number: int) -> None:
-    lost = split[number]
-
-    def take_away(done: int, count: int) -> None:
-        lost.unlink(missing_ok=True)
-
+def test_a_part_that_goes_before_it_is_read_is_named(split: list[Path], number: int) -> None:
+    checkpoint = open_checkpoint(split[0])
+    split[number].unlink()
     with pytest.raises(CheckpointError) as caught:
-        load(kinds.DIT, split[0], device="cpu", on_tensor=take_away)
-    assert str(caught.value).startswith(f"{lost.name} cannot be opened any more")
-    assert str(caught.value).count(".safetensors") == 1
+        fill_from(checkpoint)
+    name = split[number].name
+    assert re.fullmatch(
+        rf"{name} cannot be opened any more \(.*\): put it back, and load it again\.", str(caught.value)
+    )
+
+
+def fill_from(checkpoint: Checkpoint) -> None:
+    spec = inspect_as(checkpoint, kinds.DIT)
+    with torch.device("meta"):
+        module = WanDiT(DIT)
+    fill(module, checkpoint, spec, torch.float32)
 
 
 def test_a_part_of_a_gguf_that_shrinks_is_named(tmp_path: Path) -> None:
@@ -183,7 +195,9 @@ def names_a_file(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "CheckpointError"
 
 
-@pytest.mark.parametrize("path", READERS, ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize(
+    "path", [path for path in READERS if path.stem != "faults"], ids=lambda path: f"{path.parent.name}/{path.name}"
+)
 def test_readers_leave_the_name_to_the_border(path: Path) -> None:
     """But for a file that is missing, whose name is what is wrong."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
