@@ -8,10 +8,12 @@ from ..memory.budget import GB, Budget
 from .embed import embed_picture, embed_prompt
 from .local import Interrupted, LocalRuntime
 from .memory import AUTOMATIC, MemorySettings
-from .models import PlacedModel, VideoModel, load_model, place, with_lora, with_low_noise
+from .models import PlacedModel, VideoModel, load_model, place, with_lora, with_low_noise, with_policies
+from .policies import StepPolicies
 from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
 from .runtime import Progress, Residence, Runtime
-from .sample import SamplerSettings, empty_latent, run_sampler
+from .sample import run_sampler
+from .settings import SamplerSettings, empty_latent
 from .vae import decode, encode
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Residence",
     "Runtime",
     "SamplerSettings",
+    "StepPolicies",
     "VideoModel",
     "decode",
     "embed_picture",
@@ -41,4 +44,5 @@ __all__ = [
     "run_sampler",
     "with_lora",
     "with_low_noise",
+    "with_policies",
 ]

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple, TypeVar
 
+from ..common.log import logger
+from ..dit.adapters import AppliedAdapter
+from ..dit.presets import expert_boundary
 from ..sampling.cache import NOTHING_KEPT, Kept
 from ..sampling.denoiser import Denoising, Prediction
-from ..sampling.experts import Expert
+from ..sampling.experts import Expert, Handover
+from ..sampling.guidance import Guidance
+from ..sampling.schedule import NoiseSchedule
 from ..sampling.step import NoiseLevel
+from .models import VideoModel
 from .stage import Stage
 
 Made = TypeVar("Made")
+
+
+class GuidedModel(NamedTuple):
+    """A model of a run, and how it is asked."""
+
+    model: VideoModel
+    guidance: Guidance
 
 
 class AtWork(NamedTuple):
@@ -69,3 +82,34 @@ class Turns:
     def _working(self) -> AtWork:
         assert self._at_work is not None, "a step has begun"
         return self._at_work
+
+
+def experts_of(
+    model: VideoModel, cfg: float, schedule: NoiseSchedule
+) -> tuple[dict[Expert, GuidedModel], Callable[[NoiseLevel], Expert]]:
+    """The models of a run with their guidance, and whose step a noise level is."""
+    experts: dict[Expert, GuidedModel] = {"high": GuidedModel(model, model.policies.guidance(cfg))}
+    low = model.low_noise
+    if low is None:
+        return experts, lambda _level: "high"
+    handover = Handover(expert_boundary(model.spec.config), low.high_steps)
+    handover.check(schedule)
+    experts["low"] = GuidedModel(low.model, low.model.policies.guidance(cfg if low.cfg is None else low.cfg))
+    return experts, handover.expert
+
+
+def warn_of_idle(experts: dict[Expert, GuidedModel], makers: Sequence[Expert]) -> None:
+    """Tells of LoRAs that are active in none of the steps that their models make; `makers`: who makes each step."""
+    parts = {name: [step / len(makers) for step, maker in enumerate(makers) if maker == name] for name in experts}
+    loras = [(lora, parts[name]) for name, expert in experts.items() for lora in expert.model.loras if lora.strength]
+    active = {_part(lora) for lora, own in loras if any(lora.strength_at(part) for part in own)}
+    for name, start, end in dict.fromkeys(_part(lora) for lora, _ in loras):
+        if makers and (name, start, end) not in active:
+            logger.warning(
+                "%s does nothing in this run: none of the %d steps begins in its part from %g to %g. Widen it.",
+                name, len(makers), start, end,
+            )  # fmt: skip
+
+
+def _part(lora: AppliedAdapter) -> tuple[str, float, float]:
+    return lora.adapter.name, lora.start, lora.end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from ..weights.casting import CASTINGS
 from ..weights.multiplication import multiplication_of
 from .loaded import PlacedModel, place
 from .loras import apply_lora, holds_loras_for_two, unread_lora
+from .policies import WHOLE_STEPS, StepPolicies
 from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
 from .runtime import Residence, Runtime, Work
 
@@ -30,6 +32,7 @@ class VideoModel:
         recipe: what it was made by, LoRAs and second expert included.
         loras: that are active in the next run.
         low_noise: takes over in a run; a model that has none makes all steps.
+        policies: how the steps of its runs are made.
     """
 
     placed: PlacedModel
@@ -37,6 +40,7 @@ class VideoModel:
     recipe: ModelRecipe
     loras: tuple[AppliedAdapter, ...] = ()
     low_noise: LowNoiseExpert | None = None
+    policies: StepPolicies = WHOLE_STEPS
 
     @property
     def spec(self) -> ModelSpec:
@@ -117,6 +121,13 @@ def with_lora(model: VideoModel, lora: LoraRecipe) -> VideoModel:
         return high
     second = with_lora(low.model, replace(lora, is_second_expert=True))
     return _joined(high, low._replace(model=second))
+
+
+def with_policies(model: VideoModel, change: Callable[[StepPolicies], StepPolicies]) -> VideoModel:
+    """The model with its policies changed; of a pair of experts both."""
+    low = model.low_noise
+    changed = replace(model, policies=change(model.policies))
+    return changed if low is None else _joined(changed, low._replace(model=with_policies(low.model, change)))
 
 
 def holds_two_experts(lora: LoraRecipe, model: VideoModel) -> bool:

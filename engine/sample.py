@@ -2,101 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial, reduce
-from operator import or_
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..common.checking import check_number
-from ..common.families import Family
-from ..common.log import logger
-from ..common.shapes import VideoShape, check_bounds, check_frames, check_size, video_frames
-from ..dit.adapters import AppliedAdapter
-from ..dit.footprint import pass_shape
 from ..dit.inputs import Conditioning
-from ..dit.presets import expert_boundary
-from ..memory.plan import Choice, smallest_bytes
-from ..sampling.ask import Ask, Side
-from ..sampling.denoiser import Denoiser
-from ..sampling.experts import Expert, Handover
+from ..sampling.experts import Expert
 from ..sampling.given import NOTHING_GIVEN, Given
-from ..sampling.guidance import CFG, Guidance
 from ..sampling.loop import begin, sample
 from ..sampling.prompts import Prompts, as_prompts
-from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
-from ..sampling.solvers import SOLVERS, WITHOUT_PENULTIMATE
+from ..sampling.solvers import SOLVERS
 from ..sampling.state import SamplerState
-from ..sampling.step import NoiseLevel
 from ..sampling.validation import check_seed, find_choice
-from ..sampling.windows import longest_window
-from .experts import AtWork, Turns
-from .memory import AUTOMATIC, Job, MemorySettings, tell
+from .experts import Turns, experts_of, warn_of_idle
+from .memory import AUTOMATIC, Job, MemorySettings
 from .models import VideoModel
-from .runtime import Work, interrupt_hook
-from .stage import Stage, Workload
-from .tasks import WHOLE_STEPS, latent_shape, sampling_task, smaller_videos
-
-POLICIES = WHOLE_STEPS
-"""Of every run: the model sees the whole clip, and nothing is remembered between steps."""
-
-Sides = dict[Side, Prompts]
-
-
-class _Guided(NamedTuple):
-    model: VideoModel
-    guidance: Guidance
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SamplerSettings:
-    """How to sample; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise.
-
-    Raises:
-        InvalidInputError: a value that is of another kind.
-    """
-
-    seed: int = 0
-    steps: int = 30
-    cfg: float = 5.0
-    shift: float = 5.0
-    solver: str = "unipc"
-    schedule: str = "simple"
-    denoise: float = 1.0
-    sigmas: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("seed", "steps", "cfg", "shift", "denoise"):
-            check_number(getattr(self, name), name)
-
-    def noise_schedule(self) -> NoiseSchedule:
-        """The noise levels to walk.
-
-        Raises:
-            InvalidInputError: a value that cannot work.
-        """
-        if self.sigmas is not None:
-            return from_sigmas(self.sigmas)
-        without_penultimate = self.solver in WITHOUT_PENULTIMATE
-        return make_schedule(
-            self.schedule, self.steps, self.shift, self.denoise, without_penultimate=without_penultimate
-        )
-
-
-def empty_latent(family: Family, video: VideoShape, batch: int = 1) -> Tensor:
-    """What a new video of a size starts from: zeros [batch, C, T, h, w], float32, CPU.
-
-    Raises:
-        InvalidInputError: no video of a Wan model has this size or length.
-    """
-    check_bounds(video.width, video.height, video.frames, batch)
-    check_size(video.width, video.height, family.size_multiple)
-    check_frames(video.frames)
-    return torch.zeros(batch, *latent_shape(family, video))
+from .runtime import Work
+from .sampling_job import Sides, choose, most_asked, sampling_job
+from .settings import SamplerSettings
+from .turn import SamplingRun
 
 
 def run_sampler(
@@ -127,17 +52,17 @@ def run_sampler(
     solver = find_choice(SOLVERS, settings.solver, "solver")
     check_seed(settings.seed)
     steps = schedule.levels[:-1]
-    experts, expert_at = _experts(model, settings.cfg, schedule)
+    experts, expert_at = experts_of(model, settings.cfg, schedule)
     makers: list[Expert] = [expert_at(level) for level in steps]
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     for side, prompts in sides.items():
         prompts.check(side, [level for level, asks in zip(steps, asked) if any(ask.side == side for ask in asks)])
-    _warn_of_idle(experts, makers)
+    warn_of_idle(experts, makers)
     jobs: dict[Expert, Job] = {
-        name: _job(
+        name: sampling_job(
             experts[name].model,
-            _largest(sides, [asks for asks, maker in zip(asked, makers) if maker == name]),
+            most_asked(sides, [asks for asks, maker in zip(asked, makers) if maker == name]),
             latent,
             memory,
         )
@@ -146,9 +71,9 @@ def run_sampler(
     }
 
     def run() -> Tensor:
-        choices: dict[Expert, Choice] = {name: _choose(experts[name].model, job) for name, job in jobs.items()}
+        choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
         device = model.residence.device
-        whole = _Run(experts, choices, sides, latent, schedule.steps, memory)
+        whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
         progress = model.runtime.progress(schedule.steps, "sampling")
         state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
         with Turns(expert_at, whole.turn) as turns:
@@ -164,146 +89,9 @@ def run_sampler(
     return model.runtime.perform(Work(run, partial(torch.empty, latent.shape, device="meta"), tuple(jobs.values())))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    """What the experts of a run have in common, and what each of them needs."""
-
-    experts: dict[Expert, _Guided]
-    choices: dict[Expert, Choice]
-    sides: Sides
-    latent: Tensor
-    steps: int
-    memory: MemorySettings
-
-    @contextlib.contextmanager
-    def turn(self, name: Expert, step: int) -> Iterator[AtWork]:
-        """An expert on its device, from the step of this number on."""
-        model, guidance = self.experts[name]
-        choice = self.choices[name]
-        if len(self.experts) > 1:
-            logger.info("%s, the %s-noise expert, works from step %d on.", model.file, name, step + 1)
-        self._take_away_all_but(name)
-        tell(choice)
-        frames = self.latent.shape[2]
-        workload = Workload(_tokens(self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
-        execution = replace(
-            model.execution, feed_forward_run=self.memory.feed_forward_run, on_block=interrupt_hook(model.runtime)
-        )
-        policy = self.memory.policy(choice)
-        with Stage(model, policy, workload, self.steps, step=step, execution=execution) as stage:
-            denoiser = Denoiser(
-                stage,
-                self.sides["positive"].to(model.residence.device),
-                self.sides["negative"].to(model.residence.device),
-                guidance=guidance,
-                cache=POLICIES.cache,
-                windows=POLICIES.windows,
-                grouped=stage.grouped,
-                carefully=stage.carefully,
-                name=name,
-            )
-            yield AtWork(stage, denoiser)
-
-    def _take_away_all_but(self, name: Expert) -> None:
-        """The device is for one expert at a time; a host may have left the other one there for the next run."""
-        own = self.experts[name].model.residence
-        for expert in self.experts.values():
-            if expert.model.residence is not own:
-                expert.model.residence.unload()
-
-
-def _experts(
-    model: VideoModel, cfg: float, schedule: NoiseSchedule
-) -> tuple[dict[Expert, _Guided], Callable[[NoiseLevel], Expert]]:
-    """The models of a run with their guidance, and whose step a noise level is."""
-    experts: dict[Expert, _Guided] = {"high": _Guided(model, CFG(cfg))}
-    low = model.low_noise
-    if low is None:
-        return experts, lambda _level: "high"
-    handover = Handover(expert_boundary(model.spec.config), low.high_steps)
-    handover.check(schedule)
-    experts["low"] = _Guided(low.model, CFG(cfg if low.cfg is None else low.cfg))
-    return experts, handover.expert
-
-
-def _warn_of_idle(experts: dict[Expert, _Guided], makers: Sequence[Expert]) -> None:
-    """Tells of LoRAs that are active in none of the steps that their models make; `makers`: who makes each step."""
-    parts = {name: [step / len(makers) for step, maker in enumerate(makers) if maker == name] for name in experts}
-    loras = [(lora, parts[name]) for name, expert in experts.items() for lora in expert.model.loras if lora.strength]
-    active = {_part(lora) for lora, own in loras if any(lora.strength_at(part) for part in own)}
-    for name, start, end in dict.fromkeys(_part(lora) for lora, _ in loras):
-        if makers and (name, start, end) not in active:
-            logger.warning(
-                "%s does nothing in this run: none of the %d steps begins in its part from %g to %g. Widen it.",
-                name, len(makers), start, end,
-            )  # fmt: skip
-
-
-def _part(lora: AppliedAdapter) -> tuple[str, float, float]:
-    return lora.adapter.name, lora.start, lora.end
-
-
 def _preview(model: VideoModel, state: SamplerState) -> Tensor | None:
     """The middle of the first video, which shows more than the first frame where that one is given."""
     if not model.runtime.wants_previews():
         return None
     middle = state.denoised.shape[2] // 2
     return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]
-
-
-def _largest(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]:
-    """The prompts of the step with the most passes, by the questions of each step."""
-    asked = ([part.conditioning for ask in asks for part in sides[ask.side].parts] for asks in steps)
-    return max(asked, key=len)
-
-
-def _job(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Job:
-    """What a model has to do; `asked`: the prompt of each pass of a step."""
-    weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
-    steering = reduce(or_, (prompt.steering() for prompt in asked))  # of each kind, the most
-    references = max(prompt.references for prompt in asked)
-    family, config, batch = model.spec.family, model.spec.config, len(latent)
-
-    return Job(
-        "sample",
-        model.placed.recipe,
-        model.spec,
-        weights._replace(fixed=weights.fixed + loras),
-        memory,
-        lambda weights, video: sampling_task(
-            weights,
-            config,
-            batch,
-            latent_shape(family, video, references),
-            passes=len(asked),
-            steering=steering,
-            run=memory.feed_forward_run,
-            policies=POLICIES,
-        ),
-        _video(model, latent, references),
-        len(asked),
-    )
-
-
-def _video(model: VideoModel, latent: Tensor, references: int) -> VideoShape:
-    """The video of a latent that has `references` latent frames before it."""
-    _, _, frames, height, width = latent.shape
-    stride = model.spec.family.spatial_stride
-    return VideoShape(video_frames(frames - references), height * stride, width * stride)
-
-
-def _choose(model: VideoModel, job: Job) -> Choice:
-    """How much of the model is to be on the device."""
-
-    def what_fits(limit: int) -> Iterator[str]:
-        assert job.video is not None, "sampling makes one"
-        multiple = model.spec.family.size_multiple
-        return smaller_videos(job.video, multiple, lambda video: smallest_bytes(job.task_of(video)) <= limit)
-
-    return job.memory.choose(job.task, model.residence.device, what_fits, model.runtime)
-
-
-def _tokens(latent: Tensor) -> int:
-    """That a pass works on."""
-    batch, _, frames, height, width = latent.shape
-    return pass_shape((batch, longest_window(POLICIES.windows, frames), height, width)).tokens

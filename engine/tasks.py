@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
 
 from ..common.families import Family
 from ..common.shapes import LatentShape, VideoShape, latent_frames
-from ..dit.config import DiTConfig
-from ..dit.footprint import BLOCKWISE, FP8, NO_STEERING, PLAIN, Unpacking, pass_bytes, pass_shape
-from ..memory.budget import FLOPS_PER_BYTE
+from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking
 from ..memory.plan import Task, Way
 from ..memory.policy import block_bytes, streamed_blocks
 from ..memory.tensors import held_tensors, size_bytes
 from ..model_loading.footprint import ModelBytes
-from ..sampling.cache import NO_CACHE, Cache
-from ..sampling.windows import WHOLE_CLIP, Windows, longest_window
 from ..text_encoder import footprint as text_footprint
 from ..text_encoder.encode import MAX_TOKENS
 from ..text_encoder.umt5 import UMT5Config
@@ -27,23 +22,11 @@ from ..vae3d.config import VAEConfig
 from ..vae3d.vae import STRIP_CHOICES
 from ..weights.layers import StoringLayer
 
-_STATE_LATENTS = 8
-"""Latents in float32 that a run holds: the state, the noise, what the solver remembers, and two predictions."""
 _HALO = 0.07
 """Part of the work that one more strip adds, at a height of 480 pixels."""
 _PICTURE_BYTES = 12
 """Of a pixel of the frames in RAM."""
 _LEAST_SIDE = 32
-
-
-class StepPolicies(NamedTuple):
-    """How a run shows the model its clip, and what it remembers between steps."""
-
-    windows: Windows = WHOLE_CLIP
-    cache: Cache = NO_CACHE
-
-
-WHOLE_STEPS = StepPolicies()
 
 
 def bytes_of(module: nn.Module, dtype: torch.dtype) -> ModelBytes:
@@ -71,52 +54,6 @@ def clip_task(weights: ModelBytes) -> Task:
     return Task(
         "look at the picture", weights.total, (), (Way(1, weights.total // 20),), anonymous_bytes=weights.anonymous
     )
-
-
-def sampling_task(
-    weights: ModelBytes,
-    config: DiTConfig,
-    batch: int,
-    latent: LatentShape,
-    *,
-    passes: int,
-    steering: Mapping[type, int] = NO_STEERING,
-    run: int,
-    policies: StepPolicies = WHOLE_STEPS,
-) -> Task:
-    """One step of sampling.
-
-    Args:
-        passes: questions of a step, see `guidance.most_asks`; each is a pass of the model in every window.
-        steering: by kind of branch, how many things steer it.
-        run: tokens at a time in the feed-forward layers, 0 for the usual number.
-        policies: what the model sees at once, and what is kept.
-    """
-    frames, height, width = latent[1:]
-    shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), steering)
-    windows = len(policies.windows.cuts(frames))
-    flops = batch * config.block_flops(shape.length) * len(weights.blocks)
-    buffer = shape.tokens * config.dim * (4 if weights.fp32_residual else weights.itemsize)
-    kept = _kept_bytes(config, batch, latent, passes, steering) + windows * policies.cache.kept_bytes(passes, buffer)
-    # Where copies would take longer than computing, the passes can go together, for a buffer more.
-    numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
-    ways = tuple(
-        Way(
-            number,
-            kept
-            + pass_bytes(
-                config,
-                shape._replace(together=number),
-                itemsize=weights.itemsize,
-                unpacking=weights.unpacking,
-                run=run,
-                fp32_residual=weights.fp32_residual,
-            ),
-        )
-        for number in sorted(numbers)
-    )
-    runs = passes * windows
-    return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, anonymous_bytes=weights.anonymous)
 
 
 def encoding_task(weights: ModelBytes, config: VAEConfig, video: VideoShape) -> Task:
@@ -163,15 +100,6 @@ def _largest(numbers: Sequence[int], fits: Callable[[int], bool]) -> int | None:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(numbers[middle]) else (low, middle - 1)
     return numbers[low] if low >= 0 else None
-
-
-def _kept_bytes(config: DiTConfig, batch: int, latent: LatentShape, passes: int, steering: Mapping[type, int]) -> int:
-    """Latents, and what steers the model."""
-    _, frames, height, width = latent
-    pixels = batch * frames * height * width
-    channels = _STATE_LATENTS * config.out_channels + passes * config.image_channels
-    of_branches = sum(branch.input_bytes(pixels, passes, steering.get(type(branch), 0)) for branch in config.branches)
-    return 4 * (pixels * channels + passes * config.text_tokens * config.text_dim) + of_branches
 
 
 def _ways(count: Callable[..., int], weights: ModelBytes, config: VAEConfig, video: VideoShape) -> tuple[Way, ...]:

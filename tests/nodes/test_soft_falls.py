@@ -20,7 +20,9 @@ from wan_director.engine.local import Interrupted, LocalResidence
 from wan_director.engine.memory import AUTOMATIC, MemorySettings
 from wan_director.engine.models import VideoModel, load_model
 from wan_director.engine.recipe import ModelRecipe
-from wan_director.engine.sample import SamplerSettings, run_sampler
+from wan_director.engine.sample import run_sampler
+from wan_director.engine.sampling_job import choose, sampling_job
+from wan_director.engine.settings import SamplerSettings
 from wan_director.engine.tasks import bytes_of
 from wan_director.memory.policy import RESIDENT, BlockSwap
 from wan_director.nodes.hosts.host import host
@@ -170,8 +172,8 @@ def test_what_would_fit_is_named(monkeypatch):
     model = load()
     sides = (Conditioning(torch.zeros(1, 512, 128)),) * 2
     latent = torch.zeros(1, 16, 3, 6, 8)
-    job = engine_sample._job(model, sides, latent, AUTOMATIC)
-    needed = engine_sample._choose(model, job).way.working_bytes
+    job = sampling_job(model, sides, latent, AUTOMATIC)
+    needed = choose(model, job).way.working_bytes
     monkeypatch.setattr(type(host().runtime), "free_bytes", lambda self, device: needed * 2 // 3 + 1)
     handle = model.residence.module.head.register_forward_hook(
         lambda *_call: (_ for _ in ()).throw(copy.copy(TOO_MUCH))

@@ -8,9 +8,11 @@ import pytest
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.inputs import Cut
 from wan_director.dit.presets import PRESETS
-from wan_director.engine.tasks import WHOLE_STEPS, StepPolicies, sampling_task
+from wan_director.engine.policies import WHOLE_STEPS, StepPolicies
+from wan_director.engine.sampling_task import sampling_task
 from wan_director.model_loading.footprint import bytes_before_download
 from wan_director.sampling.cache import NO_CACHE
+from wan_director.sampling.guidance import CFG
 from wan_director.sampling.windows import WHOLE_CLIP
 
 CONFIG = PRESETS["t2v-1.3B"]
@@ -37,7 +39,7 @@ def task(frames: int = FRAMES, policies=WHOLE_STEPS):
 
 
 def test_the_whole_clip_without_a_cache_is_what_is_planned_for():
-    assert task(policies=StepPolicies(WHOLE_CLIP, NO_CACHE)) == task()
+    assert task(policies=StepPolicies(CFG, WHOLE_CLIP, NO_CACHE)) == task()
     assert task().passes == 2
 
 
@@ -50,6 +52,6 @@ def test_a_pass_holds_a_window_and_a_step_runs_each_of_them():
 
 
 def test_what_a_cache_keeps_is_counted_for_every_question_and_window():
-    plain, kept = (task(policies=StepPolicies(Windows(), cache)) for cache in (NO_CACHE, OneBuffer()))
+    plain, kept = (task(policies=StepPolicies(windows=Windows(), cache=cache)) for cache in (NO_CACHE, OneBuffer()))
     buffer = 9 * 30 * 52 * CONFIG.dim * 2
     assert kept.ways[0].working_bytes - plain.ways[0].working_bytes == pytest.approx(3 * 2 * buffer)

@@ -1,0 +1,29 @@
+"""How the steps of a run are made: with which questions, what the model sees at once, and what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..sampling.cache import NO_CACHE, Cache
+from ..sampling.guidance import CFG, Guidance
+from ..sampling.windows import WHOLE_CLIP, Windows
+
+
+@dataclass(frozen=True, slots=True)
+class StepPolicies:
+    """Each is off by default: an object that does nothing, or plain classifier-free guidance.
+
+    Attributes:
+        guidance: from the guidance scale of a run to the guidance.
+        windows: what of the clip the model sees at once.
+        cache: what is remembered between steps.
+    """
+
+    guidance: Callable[[float], Guidance] = CFG
+    windows: Windows = WHOLE_CLIP
+    cache: Cache = NO_CACHE
+
+
+WHOLE_STEPS = StepPolicies()
+"""The model sees the whole clip, and nothing is remembered."""

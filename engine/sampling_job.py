@@ -1,0 +1,82 @@
+"""What each model of a run has to do, and how much of it is to be on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from operator import or_
+
+from torch import Tensor
+
+from ..common.shapes import VideoShape, video_frames
+from ..dit.footprint import pass_shape
+from ..dit.inputs import Conditioning
+from ..memory.plan import Choice, smallest_bytes
+from ..sampling.ask import Ask, Side
+from ..sampling.prompts import Prompts
+from ..sampling.windows import longest_window
+from .memory import Job, MemorySettings
+from .models import VideoModel
+from .sampling_task import sampling_task
+from .tasks import latent_shape, smaller_videos
+
+Sides = dict[Side, Prompts]
+"""The prompts of a run."""
+
+
+def most_asked(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]:
+    """The prompts of the step with the most passes, by the questions of each step."""
+    asked = ([part.conditioning for ask in asks for part in sides[ask.side].parts] for asks in steps)
+    return max(asked, key=len)
+
+
+def sampling_job(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Job:
+    """What a model has to do; `asked`: the prompt of each pass of a step."""
+    weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
+    steering = reduce(or_, (prompt.steering() for prompt in asked))  # of each kind, the most
+    references = max(prompt.references for prompt in asked)
+    family, config, batch = model.spec.family, model.spec.config, len(latent)
+
+    return Job(
+        "sample",
+        model.placed.recipe,
+        model.spec,
+        weights._replace(fixed=weights.fixed + loras),
+        memory,
+        lambda weights, video: sampling_task(
+            weights,
+            config,
+            batch,
+            latent_shape(family, video, references),
+            passes=len(asked),
+            steering=steering,
+            run=memory.feed_forward_run,
+            policies=model.policies,
+        ),
+        _video(model, latent, references),
+        len(asked),
+    )
+
+
+def choose(model: VideoModel, job: Job) -> Choice:
+    """How much of the model is to be on the device."""
+
+    def what_fits(limit: int) -> Iterator[str]:
+        assert job.video is not None, "sampling makes one"
+        multiple = model.spec.family.size_multiple
+        return smaller_videos(job.video, multiple, lambda video: smallest_bytes(job.task_of(video)) <= limit)
+
+    return job.memory.choose(job.task, model.residence.device, what_fits, model.runtime)
+
+
+def pass_tokens(model: VideoModel, latent: Tensor) -> int:
+    """Tokens of all videos that a pass of a model works on."""
+    batch, _, frames, height, width = latent.shape
+    return pass_shape((batch, longest_window(model.policies.windows, frames), height, width)).tokens
+
+
+def _video(model: VideoModel, latent: Tensor, references: int) -> VideoShape:
+    """The video of a latent that has `references` latent frames before it."""
+    _, _, frames, height, width = latent.shape
+    stride = model.spec.family.spatial_stride
+    return VideoShape(video_frames(frames - references), height * stride, width * stride)

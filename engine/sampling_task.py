@@ -1,0 +1,72 @@
+"""What a step of sampling has to do, as the planner of memory asks it: from a model's weights and a video's size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..common.shapes import LatentShape
+from ..dit.config import DiTConfig
+from ..dit.footprint import NO_STEERING, pass_bytes, pass_shape
+from ..memory.budget import FLOPS_PER_BYTE
+from ..memory.plan import Task, Way
+from ..model_loading.footprint import ModelBytes
+from ..sampling.windows import longest_window
+from .policies import WHOLE_STEPS, StepPolicies
+
+_STATE_LATENTS = 8
+"""Latents in float32 that a run holds: the state, the noise, what the solver remembers, and two predictions."""
+
+
+def sampling_task(
+    weights: ModelBytes,
+    config: DiTConfig,
+    batch: int,
+    latent: LatentShape,
+    *,
+    passes: int,
+    steering: Mapping[type, int] = NO_STEERING,
+    run: int,
+    policies: StepPolicies = WHOLE_STEPS,
+) -> Task:
+    """One step of sampling.
+
+    Args:
+        passes: questions of a step, see `guidance.most_asks`; each is a pass of the model in every window.
+        steering: by kind of branch, how many things steer it.
+        run: tokens at a time in the feed-forward layers, 0 for the usual number.
+        policies: what the model sees at once, and what is kept.
+    """
+    frames, height, width = latent[1:]
+    shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), steering)
+    windows = len(policies.windows.cuts(frames))
+    flops = batch * config.block_flops(shape.length) * len(weights.blocks)
+    buffer = shape.tokens * config.dim * (4 if weights.fp32_residual else weights.itemsize)
+    kept = _kept_bytes(config, batch, latent, passes, steering) + windows * policies.cache.kept_bytes(passes, buffer)
+    # Where copies would take longer than computing, the passes can go together, for a buffer more.
+    numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
+    ways = tuple(
+        Way(
+            number,
+            kept
+            + pass_bytes(
+                config,
+                shape._replace(together=number),
+                itemsize=weights.itemsize,
+                unpacking=weights.unpacking,
+                run=run,
+                fp32_residual=weights.fp32_residual,
+            ),
+        )
+        for number in sorted(numbers)
+    )
+    runs = passes * windows
+    return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, anonymous_bytes=weights.anonymous)
+
+
+def _kept_bytes(config: DiTConfig, batch: int, latent: LatentShape, passes: int, steering: Mapping[type, int]) -> int:
+    """Latents, and what steers the model."""
+    _, frames, height, width = latent
+    pixels = batch * frames * height * width
+    channels = _STATE_LATENTS * config.out_channels + passes * config.image_channels
+    of_branches = sum(branch.input_bytes(pixels, passes, steering.get(type(branch), 0)) for branch in config.branches)
+    return 4 * (pixels * channels + passes * config.text_tokens * config.text_dim) + of_branches

@@ -1,0 +1,62 @@
+"""What a sampling run starts from: its settings, and an empty latent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..common.checking import check_number
+from ..common.families import Family
+from ..common.shapes import VideoShape, check_bounds, check_frames, check_size
+from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
+from ..sampling.solvers import WITHOUT_PENULTIMATE
+from .tasks import latent_shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SamplerSettings:
+    """How to sample; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise.
+
+    Raises:
+        InvalidInputError: a value that is of another kind.
+    """
+
+    seed: int = 0
+    steps: int = 30
+    cfg: float = 5.0
+    shift: float = 5.0
+    solver: str = "unipc"
+    schedule: str = "simple"
+    denoise: float = 1.0
+    sigmas: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seed", "steps", "cfg", "shift", "denoise"):
+            check_number(getattr(self, name), name)
+
+    def noise_schedule(self) -> NoiseSchedule:
+        """The noise levels to walk.
+
+        Raises:
+            InvalidInputError: a value that cannot work.
+        """
+        if self.sigmas is not None:
+            return from_sigmas(self.sigmas)
+        without_penultimate = self.solver in WITHOUT_PENULTIMATE
+        return make_schedule(
+            self.schedule, self.steps, self.shift, self.denoise, without_penultimate=without_penultimate
+        )
+
+
+def empty_latent(family: Family, video: VideoShape, batch: int = 1) -> Tensor:
+    """What a new video of a size starts from: zeros [batch, C, T, h, w], float32, CPU.
+
+    Raises:
+        InvalidInputError: no video of a Wan model has this size or length.
+    """
+    check_bounds(video.width, video.height, video.frames, batch)
+    check_size(video.width, video.height, family.size_multiple)
+    check_frames(video.frames)
+    return torch.zeros(batch, *latent_shape(family, video))
