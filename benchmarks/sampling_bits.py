@@ -34,8 +34,8 @@ from wan_director.dit.model import WanDiT
 from wan_director.engine.local import LocalRuntime
 from wan_director.engine.memory import AUTOMATIC, MemorySettings
 from wan_director.engine.models import LowNoiseExpert, VideoModel
-from wan_director.engine.sample import run_sampler
-from wan_director.engine.settings import SamplerSettings
+from wan_director.engine.sampling.sample import run_sampler
+from wan_director.engine.sampling.settings import SamplerSettings
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import use_host

@@ -9,11 +9,11 @@ from .embed import embed_picture, embed_prompt
 from .local import Interrupted, LocalRuntime
 from .memory import AUTOMATIC, MemorySettings
 from .models import PlacedModel, VideoModel, load_model, place, with_lora, with_low_noise, with_policies
-from .policies import StepPolicies
 from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
 from .runtime import Progress, Residence, Runtime
-from .sample import run_sampler
-from .settings import SamplerSettings, empty_latent
+from .sampling.policies import StepPolicies
+from .sampling.sample import run_sampler
+from .sampling.settings import SamplerSettings, empty_latent
 from .vae import decode, encode
 
 __all__ = [

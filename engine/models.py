@@ -17,9 +17,9 @@ from ..weights.casting import CASTINGS
 from ..weights.multiplication import multiplication_of
 from .loaded import PlacedModel, place
 from .loras import apply_lora, holds_loras_for_two, unread_lora
-from .policies import WHOLE_STEPS, StepPolicies
 from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
 from .runtime import Residence, Runtime, Work
+from .sampling.policies import WHOLE_STEPS, StepPolicies
 
 
 @dataclass(frozen=True, eq=False)

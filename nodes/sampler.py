@@ -6,8 +6,8 @@ from typing import Any
 
 from ..common.checking import instance_of, tensor_of
 from ..engine.memory import AUTOMATIC, MemorySettings
-from ..engine.sample import run_sampler
-from ..engine.settings import SamplerSettings
+from ..engine.sampling.sample import run_sampler
+from ..engine.sampling.settings import SamplerSettings
 from ..sampling.schedule import SCHEDULES
 from ..sampling.solvers import SOLVERS
 from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...common.families import WAN_2_1, WAN_2_2_5B
 from ...common.shapes import VideoShape
 from ...dit.presets import PRESETS
-from ...engine.sampling_task import sampling_task
+from ...engine.sampling.task import sampling_task
 from ...engine.tasks import decoding_task, latent_shape, smaller_videos
 from ...memory.budget import GB, LEAVE_FREE_BYTES, example_card
 from ...memory.plan import Choice, Task, plan, smallest_bytes

@@ -25,7 +25,7 @@ from wan_director.dit.context import Context
 from wan_director.dit.footprint import block_weights, other_weights
 from wan_director.dit.inputs import Conditioning, Cut, DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.engine.sampling_task import sampling_task
+from wan_director.engine.sampling.task import sampling_task
 from wan_director.model_loading.build import load
 from wan_director.model_loading.footprint import bytes_before_download, model_bytes
 from wan_director.model_loading.kinds import DIT

@@ -16,7 +16,7 @@ from wan_director.common.shapes import LatentShape
 from wan_director.dit.inputs import Conditioning
 from wan_director.engine.local import Interrupted
 from wan_director.engine.memory import MemorySettings
-from wan_director.engine.sample import run_sampler
+from wan_director.engine.sampling.sample import run_sampler
 from wan_director.memory.budget import Budget
 from wan_director.sampling.noise import seeded_noise
 from wan_director.sampling.schedule import NoiseSchedule

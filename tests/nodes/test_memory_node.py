@@ -13,7 +13,7 @@ from wan_director.common.errors import InvalidInputError, OutOfMemory
 from wan_director.common.shapes import LatentShape, VideoShape
 from wan_director.engine.local import LocalRuntime
 from wan_director.engine.memory import AUTOMATIC, MemoryWidgets
-from wan_director.engine.sampling_task import sampling_task
+from wan_director.engine.sampling.task import sampling_task
 from wan_director.engine.tasks import bytes_of, decoding_task, text_task
 from wan_director.memory.budget import GB, Budget
 from wan_director.memory.plan import smallest_bytes

@@ -14,15 +14,15 @@ from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, 
 from wan_director.dit.attention import ATTENTION, sdpa_attention
 from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
-from wan_director.engine import sample as engine_sample
-from wan_director.engine import stage
 from wan_director.engine.local import Interrupted, LocalResidence
 from wan_director.engine.memory import AUTOMATIC, MemorySettings
 from wan_director.engine.models import VideoModel, load_model
 from wan_director.engine.recipe import ModelRecipe
-from wan_director.engine.sample import run_sampler
-from wan_director.engine.sampling_job import choose, sampling_job
-from wan_director.engine.settings import SamplerSettings
+from wan_director.engine.sampling import sample as engine_sample
+from wan_director.engine.sampling import stage
+from wan_director.engine.sampling.job import choose, sampling_job
+from wan_director.engine.sampling.sample import run_sampler
+from wan_director.engine.sampling.settings import SamplerSettings
 from wan_director.engine.tasks import bytes_of
 from wan_director.memory.policy import RESIDENT, BlockSwap
 from wan_director.nodes.hosts.host import host

@@ -8,8 +8,8 @@ import pytest
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.inputs import Cut
 from wan_director.dit.presets import PRESETS
-from wan_director.engine.policies import WHOLE_STEPS, StepPolicies
-from wan_director.engine.sampling_task import sampling_task
+from wan_director.engine.sampling.policies import WHOLE_STEPS, StepPolicies
+from wan_director.engine.sampling.task import sampling_task
 from wan_director.model_loading.footprint import bytes_before_download
 from wan_director.sampling.cache import NO_CACHE
 from wan_director.sampling.guidance import CFG

@@ -13,9 +13,9 @@ from wan_director.dit.attention import ATTENTION, sdpa_attention
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning
 from wan_director.engine.memory import MemorySettings
-from wan_director.engine.sample import run_sampler
-from wan_director.engine.settings import SamplerSettings
-from wan_director.engine.stage import more_exact
+from wan_director.engine.sampling.sample import run_sampler
+from wan_director.engine.sampling.settings import SamplerSettings
+from wan_director.engine.sampling.stage import more_exact
 from wan_director.model_loading.precision import kept_as
 from wan_director.nodes.models import WanModel
 from wan_director.weights.casting import CASTINGS

@@ -17,7 +17,7 @@ import pytest
 import torch
 from wan_director.common.errors import InvalidInputError
 from wan_director.dit.inputs import Conditioning
-from wan_director.engine.settings import SamplerSettings
+from wan_director.engine.sampling.settings import SamplerSettings
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.noise import add_noise, step_noise
 from wan_director.sampling.schedule import from_sigmas, make_schedule

@@ -17,7 +17,7 @@ from wan_director.common.families import WAN_2_1
 from wan_director.common.shapes import VideoShape
 from wan_director.dit.presets import PRESETS
 from wan_director.engine.local import LocalRuntime
-from wan_director.engine.sampling_task import sampling_task
+from wan_director.engine.sampling.task import sampling_task
 from wan_director.engine.tasks import decoding_task, encoding_task, latent_shape, smaller_videos
 from wan_director.memory.budget import GB, example_card
 from wan_director.memory.plan import plan, smallest_bytes

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..sampling.cache import NO_CACHE, Cache
-from ..sampling.guidance import CFG, Guidance
-from ..sampling.windows import WHOLE_CLIP, Windows
+from ...sampling.cache import NO_CACHE, Cache
+from ...sampling.guidance import CFG, Guidance
+from ...sampling.windows import WHOLE_CLIP, Windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,17 @@ from operator import or_
 
 from torch import Tensor
 
-from ..common.shapes import VideoShape, video_frames
-from ..dit.footprint import pass_shape
-from ..dit.inputs import Conditioning
-from ..memory.plan import Choice, smallest_bytes
-from ..sampling.ask import Ask, Side
-from ..sampling.prompts import Prompts
-from ..sampling.windows import longest_window
-from .memory import Job, MemorySettings
-from .models import VideoModel
-from .sampling_task import sampling_task
-from .tasks import latent_shape, smaller_videos
+from ...common.shapes import VideoShape, video_frames
+from ...dit.footprint import pass_shape
+from ...dit.inputs import Conditioning
+from ...memory.plan import Choice, smallest_bytes
+from ...sampling.ask import Ask, Side
+from ...sampling.prompts import Prompts
+from ...sampling.windows import longest_window
+from ..memory import Job, MemorySettings
+from ..models import VideoModel
+from ..tasks import latent_shape, smaller_videos
+from .task import sampling_task
 
 Sides = dict[Side, Prompts]
 """The prompts of a run."""

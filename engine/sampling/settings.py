@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..common.checking import check_number
-from ..common.families import Family
-from ..common.shapes import VideoShape, check_bounds, check_frames, check_size
-from ..sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
-from ..sampling.solvers import WITHOUT_PENULTIMATE
-from .tasks import latent_shape
+from ...common.checking import check_number
+from ...common.families import Family
+from ...common.shapes import VideoShape, check_bounds, check_frames, check_size
+from ...sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
+from ...sampling.solvers import WITHOUT_PENULTIMATE
+from ..tasks import latent_shape
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,21 +7,21 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..dit.inputs import Conditioning
-from ..sampling.experts import Expert
-from ..sampling.given import NOTHING_GIVEN, Given
-from ..sampling.loop import begin, sample
-from ..sampling.prompts import Prompts, as_prompts
-from ..sampling.solvers import SOLVERS
-from ..sampling.state import SamplerState
-from ..sampling.validation import check_seed, find_choice
+from ...dit.inputs import Conditioning
+from ...sampling.experts import Expert
+from ...sampling.given import NOTHING_GIVEN, Given
+from ...sampling.loop import begin, sample
+from ...sampling.prompts import Prompts, as_prompts
+from ...sampling.solvers import SOLVERS
+from ...sampling.state import SamplerState
+from ...sampling.validation import check_seed, find_choice
+from ..memory import AUTOMATIC, Job, MemorySettings
+from ..models import VideoModel
+from ..runtime import Work
 from .experts import Turns, experts_of, warn_of_idle
-from .memory import AUTOMATIC, Job, MemorySettings
-from .models import VideoModel
-from .runtime import Work
-from .sampling_job import Sides, choose, most_asked, sampling_job
+from .job import Sides, choose, most_asked, sampling_job
 from .settings import SamplerSettings
-from .turn import SamplingRun
+from .turn import Choices, SamplingRun
 
 
 def run_sampler(
@@ -71,7 +71,7 @@ def run_sampler(
     }
 
     def run() -> Tensor:
-        choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
+        choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
         device = model.residence.device
         whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
         progress = model.runtime.progress(schedule.steps, "sampling")

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple, TypeVar
 
-from ..common.log import logger
-from ..dit.adapters import AppliedAdapter
-from ..dit.presets import expert_boundary
-from ..sampling.cache import NOTHING_KEPT, Kept
-from ..sampling.denoiser import Denoising, Prediction
-from ..sampling.experts import Expert, Handover
-from ..sampling.guidance import Guidance
-from ..sampling.schedule import NoiseSchedule
-from ..sampling.step import NoiseLevel
-from .models import VideoModel
+from ...common.log import logger
+from ...dit.adapters import AppliedAdapter
+from ...dit.presets import expert_boundary
+from ...sampling.cache import NOTHING_KEPT, Kept
+from ...sampling.denoiser import Denoising, Prediction
+from ...sampling.experts import Expert, Handover
+from ...sampling.guidance import Guidance
+from ...sampling.schedule import NoiseSchedule
+from ...sampling.step import NoiseLevel
+from ..models import VideoModel
 from .stage import Stage
 
 Made = TypeVar("Made")

@@ -9,21 +9,21 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
-from ..common.errors import NumericalError, OutOfMemory
-from ..common.log import logger
-from ..common.out_of_memory import free_unused, is_out_of_memory
-from ..common.shapes import video_frames
-from ..dit.adapters import adapted
-from ..dit.attention import sdpa_attention
-from ..dit.execution import Execution
-from ..dit.guard import NonFiniteError, check_finite
-from ..dit.inputs import DitInputs
-from ..dit.model import Embedded
-from ..memory.budget import FLOPS_PER_BYTE
-from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks
-from ..sampling.ask import Ask
-from ..sampling.denoiser import in_turn
-from .models import VideoModel
+from ...common.errors import NumericalError, OutOfMemory
+from ...common.log import logger
+from ...common.out_of_memory import free_unused, is_out_of_memory
+from ...common.shapes import video_frames
+from ...dit.adapters import adapted
+from ...dit.attention import sdpa_attention
+from ...dit.execution import Execution
+from ...dit.guard import NonFiniteError, check_finite
+from ...dit.inputs import DitInputs
+from ...dit.model import Embedded
+from ...memory.budget import FLOPS_PER_BYTE
+from ...memory.policy import MemoryPolicy, block_bytes, streamed_blocks
+from ...sampling.ask import Ask
+from ...sampling.denoiser import in_turn
+from ..models import VideoModel
 
 Made = TypeVar("Made")
 Asked = ParamSpec("Asked")

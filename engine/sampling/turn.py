@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..common.log import logger
-from ..memory.plan import Choice
-from ..sampling.denoiser import Denoiser
-from ..sampling.experts import Expert
+from ...common.log import logger
+from ...memory.plan import Choice
+from ...sampling.denoiser import Denoiser
+from ...sampling.experts import Expert
+from ..memory import MemorySettings, tell
+from ..runtime import interrupt_hook
 from .experts import AtWork, GuidedModel
-from .memory import MemorySettings, tell
-from .runtime import interrupt_hook
-from .sampling_job import Sides, pass_tokens
+from .job import Sides, pass_tokens
 from .stage import Stage, Workload
+
+Choices = dict[Expert, Choice]
+"""How much of each model is on its device."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +27,7 @@ class SamplingRun:
     """What the experts of a run have in common, and what each of them needs."""
 
     experts: dict[Expert, GuidedModel]
-    choices: dict[Expert, Choice]
+    choices: Choices
     sides: Sides
     latent: Tensor
     steps: int

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..common.shapes import LatentShape
-from ..dit.config import DiTConfig
-from ..dit.footprint import NO_STEERING, pass_bytes, pass_shape
-from ..memory.budget import FLOPS_PER_BYTE
-from ..memory.plan import Task, Way
-from ..model_loading.footprint import ModelBytes
-from ..sampling.windows import longest_window
+from ...common.shapes import LatentShape
+from ...dit.config import DiTConfig
+from ...dit.footprint import NO_STEERING, pass_bytes, pass_shape
+from ...memory.budget import FLOPS_PER_BYTE
+from ...memory.plan import Task, Way
+from ...model_loading.footprint import ModelBytes
+from ...sampling.windows import longest_window
 from .policies import WHOLE_STEPS, StepPolicies
 
 _STATE_LATENTS = 8
