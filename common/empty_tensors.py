@@ -19,7 +19,7 @@ LARGE = 1 << 16
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """A tensor without values; it takes no memory, whatever its shape."""
-    return torch.empty(*shape, dtype=dtype, device="meta")
+    return torch.empty(shape, dtype=dtype, device="meta")
 
 
 class EmptyTensors(TorchFunctionMode):
