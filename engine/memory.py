@@ -8,15 +8,17 @@ from typing import Literal
 
 import torch
 
+from ..common.checking import choice_of
 from ..common.errors import InvalidInputError, OutOfMemory
 from ..common.log import logger
-from ..memory.budget import GB, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
+from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
 from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, plan, smallest, swap_exactly
 from ..memory.policy import RESIDENT, BlockSwap, MemoryPolicy
 from .runtime import Runtime
 
 Placement = Literal["auto", "cpu"]
+PLACEMENTS: tuple[Placement, ...] = ("auto", "cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +107,17 @@ class MemoryWidgets:
     feed_forward_tokens: int = 0
 
     def settings(self) -> MemorySettings:
-        """What they mean."""
+        """What they mean.
+
+        Raises:
+            InvalidInputError: a choice that there is not.
+        """
         return MemorySettings(
-            budget=Budget(self.budget, round(self.gigabytes * GB)),
+            budget=Budget(choice_of(self.budget, KINDS, "budget"), round(self.gigabytes * GB)),
             blocks_to_swap=self.blocks_to_swap if self.mode == "manual" else None,
             pinned_bytes=round(self.pinned_ram * GB) or None,
-            text_encoder=self.text_encoder,
-            vae=self.vae,
+            text_encoder=choice_of(self.text_encoder, PLACEMENTS, "text_encoder"),
+            vae=choice_of(self.vae, PLACEMENTS, "vae"),
             strips=self.vae_strips,
             feed_forward_run=self.feed_forward_tokens,
         )
