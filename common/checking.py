@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from .errors import InvalidInputError
+
+Chosen = TypeVar("Chosen", bound=str)
 
 
 def tensor_of(value: Any, name: str, expected: str, advice: str) -> Tensor:
@@ -59,6 +62,18 @@ def object_with(value: Any, method: str, name: str, advice: str) -> Any:
     if not callable(getattr(value, method, None)):
         raise InvalidInputError(f"{name}, got {kind_of(value)}. {advice}")
     return value
+
+
+def choice_of(value: str, choices: Sequence[Chosen], name: str) -> Chosen:
+    """`value` as the one of the choices that it is; `name`: of the widget, for the message.
+
+    Raises:
+        InvalidInputError: it is none of them; the message lists them.
+    """
+    for each in choices:
+        if each == value:
+            return each
+    raise InvalidInputError(f"The {name} is one of {', '.join(choices)}, got {value!r}.")
 
 
 def check_number(value: Any, name: str) -> None:

@@ -8,10 +8,11 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from ..common.checking import choice_of
 from ..common.errors import InvalidInputError, OutOfMemory
 from ..common.log import logger
 from ..common.shapes import VideoShape
-from ..memory.budget import GB, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
+from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
 from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, plan, smallest, swap_exactly
 from ..memory.policy import RESIDENT, BlockSwap, MemoryPolicy
@@ -20,6 +21,7 @@ from ..model_loading.spec import ModelSpec
 from .recipe import ModelRecipe
 
 Placement = Literal["auto", "cpu"]
+PLACEMENTS: tuple[Placement, ...] = ("auto", "cpu")
 
 
 class Devices(Protocol):
@@ -158,13 +160,17 @@ class MemoryWidgets:
     feed_forward_tokens: int = 0
 
     def settings(self) -> MemorySettings:
-        """What they mean."""
+        """What they mean.
+
+        Raises:
+            InvalidInputError: a choice that there is not.
+        """
         return MemorySettings(
-            budget=Budget(self.budget, round(self.gigabytes * GB)),
+            budget=Budget(choice_of(self.budget, KINDS, "budget"), round(self.gigabytes * GB)),
             blocks_to_swap=self.blocks_to_swap if self.mode == "manual" else None,
             pinned_bytes=round(self.pinned_ram * GB) or None,
-            text_encoder=self.text_encoder,
-            vae=self.vae,
+            text_encoder=choice_of(self.text_encoder, PLACEMENTS, "text_encoder"),
+            vae=choice_of(self.vae, PLACEMENTS, "vae"),
             strips=self.vae_strips,
             feed_forward_run=self.feed_forward_tokens,
         )

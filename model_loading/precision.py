@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from ..common.checking import choice_of
 from ..common.errors import InvalidInputError
 from ..weights.arithmetic import FP8_DTYPES, largest_number
 from ..weights.casting import CASTINGS, Casting
@@ -19,6 +20,7 @@ Precision = Literal[
 ]
 """Of the fp8 ones, which cast while loading, see `weights.casting.CASTINGS`."""
 
+_PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _KEPT_AS: dict[Precision, Precision] = {"fp8_compute": "fp8_scaled"}
@@ -30,6 +32,15 @@ class Choice(NamedTuple):
 
     dtype: torch.dtype
     reason: str | None
+
+
+def precision_named(name: str) -> Precision:
+    """The precision of that name.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    return choice_of(name, _PRECISIONS, "precision")
 
 
 def choose_dtype(spec: ModelSpec, precision: Precision, device: torch.device | str | None = None) -> Choice:
@@ -46,8 +57,7 @@ def choose_dtype(spec: ModelSpec, precision: Precision, device: torch.device | s
     Raises:
         InvalidInputError: unknown precision, or one that this kind of model has not.
     """
-    if precision not in get_args(Precision):
-        raise InvalidInputError(f"The precision is one of {', '.join(get_args(Precision))}, got {precision!r}.")
+    precision_named(precision)
     casting = choose_casting(spec, precision)
     stored = TORCH_DTYPES[spec.plain_dtype]
     dtype, reason = _DTYPES.get(precision, stored), None

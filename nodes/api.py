@@ -9,23 +9,28 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.errors import WanDirectorError
 from .places import TITLES, sentence
 
-try:
-    from comfy_api.latest import io as _host_io
-    from comfy_api.latest import ui as _host_ui
-
-    HOSTED = True
-except ModuleNotFoundError as error:
-    if error.name is None or not error.name.startswith("comfy_api"):
-        raise
+HOSTED: bool
+if TYPE_CHECKING:  # ComfyUI is no package that a checker could read; the stand-in declares what we use of it
     from . import standin as _host_io
+    from . import standin as _host_ui
+else:
+    try:
+        from comfy_api.latest import io as _host_io
+        from comfy_api.latest import ui as _host_ui
 
-    _host_ui = _host_io
-    HOSTED = False
+        HOSTED = True
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("comfy_api"):
+            raise
+        from . import standin as _host_io
+
+        _host_ui = _host_io
+        HOSTED = False
 
 
 class _TolerantIo:
@@ -65,7 +70,7 @@ def one_sentence(execute: Callable) -> Callable:
     return wrapper
 
 
-def answer(check: Callable[..., None], *values: Any) -> bool | str:
+def answer(check: Callable[..., object], *values: Any) -> bool | str:
     """What `validate_inputs` gives: True when `check` accepts the values, else its sentence."""
     try:
         check(*values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..common.checking import choice_of
 from ..common.shapes import MAX_BATCH, MAX_FRAMES, MAX_SIDE, VideoShape
 from ..engine.memory import MemorySettings
 from ..media.pictures import FITS, clean_clip, clean_image
@@ -199,12 +200,13 @@ class WanDirectorImageToVideo(io.ComfyNode):
         clip_vision_end: Any = None,
     ) -> Any:
         latent, shape = empty_latent(vae, width, height, frames, batch_size), VideoShape(frames, height, width)
+        fitting = choice_of(fit, FITS, "fit")
         given = given_frames(frames, start_image, end_image, keyframes)
         values = joined_clip_vision(clip_vision_start, clip_vision_end)
         if family_of(vae).given_in_latent:
-            latent = given_in_latent(vae, given, fit, shape, latent)
+            latent = given_in_latent(vae, given, fitting, shape, latent)
         else:
-            values |= keyframe_values(vae, given, shape, fit)
+            values |= keyframe_values(vae, given, shape, fitting)
         return io.NodeOutput(with_values(positive, values), with_values(negative, values), latent)
 
 

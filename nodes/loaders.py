@@ -7,6 +7,7 @@ from typing import Any
 from ..dit.attention import ATTENTION
 from ..engine.recipe import ModelRecipe
 from ..model_loading.kinds import CLIP_VISION, TEXT_ENCODER, VAE
+from ..model_loading.precision import precision_named
 from ..sampling.validation import find_choice
 from .api import ADVANCED, answer, io, one_sentence
 from .hosts.host import host
@@ -101,7 +102,12 @@ class WanDirectorLoadModel(io.ComfyNode):
         module = None if vace_module == NO_MODULE else find_model("diffusion_models", vace_module)
         find_choice(dict.fromkeys(RESIDUALS), residual, "residual")
         recipe = ModelRecipe(
-            path, "dit", precision, attention=attention, fp32_residual=residual == "fp32", vace_module=module
+            path,
+            "dit",
+            precision_named(precision),
+            attention=attention,
+            fp32_residual=residual == "fp32",
+            vace_module=module,
         )
         return io.NodeOutput(video_model(recipe, host().runtime))
 
@@ -138,7 +144,7 @@ class WanDirectorLoadVAE(io.ComfyNode):
     @classmethod
     @one_sentence
     def execute(cls, vae_name: str, precision: str) -> Any:
-        recipe = ModelRecipe(find_model("vae", vae_name), "vae", precision)
+        recipe = ModelRecipe(find_model("vae", vae_name), "vae", precision_named(precision))
         return io.NodeOutput(video_autoencoder(recipe, host().runtime))
 
 
@@ -184,7 +190,7 @@ class WanDirectorLoadTextEncoder(io.ComfyNode):
     @one_sentence
     def execute(cls, text_encoder_name: str, precision: str, device: str) -> Any:
         path = find_model("text_encoders", text_encoder_name)
-        recipe = ModelRecipe(path, "text_encoder", precision, device)
+        recipe = ModelRecipe(path, "text_encoder", precision_named(precision), device)
         return io.NodeOutput(text_encoder(recipe, host().runtime))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..common.checking import instance_of
 from ..common.errors import WanDirectorError
 from ..common.log import logger
-from ..engine.memory import MemorySettings, MemoryWidgets
+from ..engine.memory import PLACEMENTS, MemorySettings, MemoryWidgets
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES
 from ..vae3d.vae import STRIP_CHOICES
 from .api import ADVANCED, io, one_sentence
@@ -18,7 +18,6 @@ from .places import sentence
 
 MemoryType = io.Custom("WAN_DIRECTOR_MEMORY")
 MODES = ["auto", "manual"]
-PLACEMENTS = ["auto", "cpu"]
 _MAX_GB, _MAX_BLOCKS, _MAX_RUN = 1024.0, 100, 1 << 20
 
 
@@ -90,13 +89,13 @@ def _placement_widgets() -> list[Any]:
     return [
         io.Combo.Input(
             "text_encoder",
-            options=PLACEMENTS,
+            options=list(PLACEMENTS),
             default="auto",
             tooltip="Where prompts are encoded: auto as its loader says, swapped in as needed; cpu on the processor.",
         ),
         io.Combo.Input(
             "vae",
-            options=PLACEMENTS,
+            options=list(PLACEMENTS),
             default="auto",
             tooltip="Where the VAE computes: auto as ComfyUI says; cpu on the processor, which is slow.",
         ),

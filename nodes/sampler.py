@@ -152,7 +152,7 @@ class WanDirectorSampler(io.ComfyNode):
         clean = model_latent(model, latent)
         noise = starting_noise(latent, clean, seed)
         given = given_of(model, latent, clean, noise)
-        named = {"positive": positive, "negative": negative}
-        sides = [prompts_of(model, side, latent, name, shift) for name, side in named.items()]
-        result = run_sampler(model, *sides, clean, settings, noise=noise, given=given, memory=memory)
+        wanted = prompts_of(model, positive, latent, "positive", shift)
+        unwanted = prompts_of(model, negative, latent, "negative", shift)
+        result = run_sampler(model, wanted, unwanted, clean, settings, noise=noise, given=given, memory=memory)
         return io.NodeOutput(native_latent(model, latent, result))

@@ -8,7 +8,7 @@ The names and the node information are those of ComfyUI v0.33.0; a test compares
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -149,9 +149,9 @@ class Schema:
     node_id: str
     display_name: str | None = None
     category: str = "sd"
-    inputs: list[Input] | None = None
-    outputs: list[Output] | None = None
-    hidden: list[Hidden] | None = None
+    inputs: list[Input] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+    hidden: list[Hidden] = field(default_factory=list)
     description: str = ""
     is_input_list: bool = False
     is_output_node: bool = False
@@ -163,9 +163,7 @@ class Schema:
     has_intermediate_output: bool = False
 
     def __post_init__(self) -> None:
-        self.inputs = self.inputs or []
-        self.outputs = self.outputs or []
-        self.hidden = list(self.hidden or [])
+        self.hidden = list(self.hidden)
         if self.is_output_node:
             self.hidden += [name for name in (Hidden.prompt, Hidden.extra_pnginfo) if name not in self.hidden]
 

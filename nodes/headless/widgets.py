@@ -65,7 +65,9 @@ def _grown(spec: InputSpec) -> Iterator[InputSpec]:
     template = spec.options.get("template") or {}
     names = template.get("names") or [f"{template.get('prefix', '')}{number}" for number in range(template["max"])]
     inner = next(inputs_of(template.get("input") or {}), None)
-    for number, name in enumerate(names if inner else ()):
+    if inner is None:
+        return
+    for number, name in enumerate(names):
         is_needed = inner.required and spec.required and number < template.get("min", 0)
         yield InputSpec(f"{spec.name}.{name}", inner.type, {**inner.options, "forceInput": True}, is_needed)
 

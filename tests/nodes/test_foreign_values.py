@@ -113,6 +113,25 @@ def test_what_is_no_vae_of_wan_is_refused(vae, words):
         call("Decode", vae=vae, latent=LATENT)
 
 
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("LoadModel", {"model_name": "t2v.safetensors", "attention": "auto"}),
+        ("LoadVAE", {"vae_name": "vae.safetensors"}),
+        ("LoadTextEncoder", {"text_encoder_name": "text.safetensors", "device": "auto"}),
+    ],
+)
+def test_a_precision_that_there_is_not_is_refused(name, inputs):
+    with pytest.raises(InvalidInputError, match="The precision is one of auto, bf16, fp16, fp32, .*, got 'int3'"):
+        call(name, precision="int3", **inputs)
+
+
+def test_a_fit_that_there_is_not_is_refused_and_does_not_stretch():
+    vae, (positive, negative) = load_vae("vae.safetensors"), encode("text.safetensors")
+    with pytest.raises(InvalidInputError, match="The fit is one of crop, pad, stretch, got 'zoom'"):
+        call("ImageToVideo", positive=positive, negative=negative, vae=vae, fit="zoom", **SIZE)
+
+
 def test_pictures_and_masks_of_other_kinds_are_refused():
     vae, (positive, negative) = load_vae("vae.safetensors"), encode("text.safetensors")
     size = {"positive": positive, "negative": negative, "vae": vae, "width": 64, "height": 48, "frames": 9}

@@ -181,6 +181,19 @@ def test_widgets_become_settings():
     assert MemoryWidgets("auto", blocks_to_swap=20).settings().blocks_to_swap is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"budget": "use most"}, "The budget is one of leave free, use at most, got 'use most'"),
+        ({"text_encoder": "gpu"}, "The text_encoder is one of auto, cpu, got 'gpu'"),
+        ({"vae": "cuda"}, "The vae is one of auto, cpu, got 'cuda'"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(changes, words):
+    with pytest.raises(InvalidInputError, match=words):
+        MemoryWidgets(**changes).settings()
+
+
 def test_a_misspelt_widget_is_refused():
     with pytest.raises(TypeError, match="vae_stripes"):
         MemoryWidgets(vae_stripes=2)

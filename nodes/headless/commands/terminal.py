@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from ....common.errors import OutputError
 from ....common.log import logger
@@ -21,8 +23,9 @@ def prepare() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or not a stream of Python's
-            stream.reconfigure(errors="backslashreplace")
+        with contextlib.suppress(OSError, ValueError):  # closed
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: object = "") -> None:
@@ -89,7 +92,7 @@ class _Handler(logging.StreamHandler):
 
 
 @contextlib.contextmanager
-def _writing(stream: object) -> Iterator[None]:
+def _writing(stream: TextIO | None) -> Iterator[None]:
     if stream is None:
         yield
         return
@@ -103,7 +106,7 @@ def _writing(stream: object) -> Iterator[None]:
         raise OutputError(f"Standard output cannot be written to ({reason}). Send it elsewhere.") from None
 
 
-def _to_nowhere(stream: object) -> None:
+def _to_nowhere(stream: TextIO) -> None:
     """What is still in the stream's buffer must not fail again at the end of the process."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -98,10 +98,12 @@ class _Evaluator:
 
     def _boolop(self, part: ast.BoolOp) -> Any:
         stops = operator.not_ if isinstance(part.op, ast.And) else bool
-        for each in part.values:
-            result = self.value(each)
+        first, *others = part.values
+        result = self.value(first)
+        for each in others:
             if stops(result):
                 break
+            result = self.value(each)
         return result
 
     def _compare(self, part: ast.Compare) -> bool:
@@ -138,8 +140,8 @@ def _bounded(value: Any) -> Any:
 def _power(base: Number, exponent: Number, *_modulus: Any) -> Number:
     if _modulus:
         raise ValueError("pow takes two numbers")
-    whole = isinstance(base, int) and isinstance(exponent, int)
-    if abs(exponent) > MAX_EXPONENT or (whole and base.bit_length() * exponent > MAX_BITS):
+    bits = base.bit_length() if isinstance(base, int) and isinstance(exponent, int) else 0
+    if abs(exponent) > MAX_EXPONENT or bits * exponent > MAX_BITS:
         raise OverflowError
     result = base**exponent
     if isinstance(result, complex):

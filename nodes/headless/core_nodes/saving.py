@@ -65,10 +65,11 @@ class SaveVideo(io.ComfyNode):
         first = next(frames, None)
         if first is None:
             raise InvalidInputError("The video has no frames. Check where it comes from.")
+        height, width = first.shape[:2]
         rgb = (_rgb(frame) for frame in chain((first,), frames))
         options = FileOptions(fps, filename_prefix, name, quality)
         keep = functools.partial(_keep, video)
-        return io.NodeOutput(video, ui=saved_result(rgb, first.shape[:2], options, cls.hidden, keep))
+        return io.NodeOutput(video, ui=saved_result(rgb, (height, width), options, cls.hidden, keep))
 
 
 def _codecs(*names: str, optional: bool = False) -> Choosing:
@@ -76,7 +77,7 @@ def _codecs(*names: str, optional: bool = False) -> Choosing:
     ranges = {"h264": (23.0, 51.0), "av1": (30.0, 63.0)}
     choices = []
     for name in names:
-        inputs = []
+        inputs: list[io.Input] = []
         if name in ranges:
             default, largest = ranges[name]
             crf = io.Float.Input("crf", default=default, min=0.0, max=largest, step=1.0)

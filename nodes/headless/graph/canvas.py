@@ -170,7 +170,7 @@ class Instance:
 
     def _at_the_edge(self, slot: int) -> tuple[Instance, str] | Value | None:
         """Where a wire goes on that comes from outside of a subgraph; or what its node says when there is none."""
-        if self.outer is None or not 0 <= slot < len(self.scope.inputs):
+        if self.outer is None or self.host is None or not 0 <= slot < len(self.scope.inputs):
             return None
         name = self.scope.inputs[slot].name
         outside = self.host.slot(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from ....common.errors import GraphError
 from .node import shown
@@ -125,8 +125,8 @@ def read_canvas(data: dict[str, Any]) -> CanvasFile:
     """
     definitions = _object(data.get("definitions"), "definitions")
     subgraphs = [_read_scope(each, "a subgraph") for each in _objects(definitions.get("subgraphs"), "subgraphs")]
-    extra = data.get("extra") if isinstance(data.get("extra"), dict) else {}
-    groups = extra.get("groupNodes")
+    extra = data.get("extra")
+    groups = extra.get("groupNodes") if isinstance(extra, dict) else None
     root = _read_scope({**data, "id": "", "inputs": None}, "the workflow")
     return CanvasFile(root, {each.id: each for each in subgraphs}, groups if isinstance(groups, dict) else {})
 
@@ -203,10 +203,11 @@ def _read_wire(data: Any, where: str) -> tuple[str, Wire]:
         parts = [data.get(name) for name in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
     else:
         parts = data[:5] if isinstance(data, list) else []
-    if len(parts) < 5 or not all(_is_id(each) for each in parts):
+    known = [each for each in parts if _is_id(each)]
+    if len(known) < 5:
         damaged(f"a link of {where} does not say where it comes from and leads to")
-    id, origin, origin_slot, target, target_slot = parts
-    if not all(isinstance(slot, int) for slot in (origin_slot, target_slot)):
+    id, origin, origin_slot, target, target_slot = known
+    if not isinstance(origin_slot, int) or not isinstance(target_slot, int):
         damaged(f"link {shown(id)} of {where} does not number its ends")
     return _id(id), Wire(_id(origin), origin_slot, _id(target), target_slot)
 
@@ -216,7 +217,7 @@ def damaged(reason: str) -> NoReturn:
     raise GraphError(f"The workflow file is damaged ({reason}). Save it again from ComfyUI.")
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: Any) -> TypeGuard[int | str]:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 

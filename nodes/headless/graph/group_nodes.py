@@ -72,10 +72,8 @@ class _Group:
         self.classes = node_classes
         inner = [each if isinstance(each, dict) else {} for each in data["nodes"]]
         self.nodes = [read_node({**each, "id": index}, name) for index, each in enumerate(inner)]
-        links = data.get("links") if isinstance(data.get("links"), list) else []
-        self.links = [each[:4] for each in links if self._is_inside(each)]
-        outside = data.get("external") if isinstance(data.get("external"), list) else []
-        self.outside = {tuple(each[:2]) for each in outside if _are_numbers(each, 2)}
+        self.links = [each[:4] for each in _listed(data.get("links")) if self._is_inside(each)]
+        self.outside = {tuple(each[:2]) for each in _listed(data.get("external")) if _are_numbers(each, 2)}
         self.config = data.get("config") if isinstance(data.get("config"), dict) else {}
 
     def opened(self, host: CanvasNode) -> CanvasScope:
@@ -192,6 +190,10 @@ def _free_name(node: CanvasNode, name: str, seen: dict[str, int]) -> str:
 def _was_converted(node: CanvasNode, name: str) -> bool:
     slot = node.slot(name)
     return slot is not None and slot.is_widget
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _are_numbers(value: Any, count: int) -> bool:

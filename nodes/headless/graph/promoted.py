@@ -163,13 +163,13 @@ class PromotedWidgets:
 
     def _input_for_primitive(self, subgraph: CanvasScope, node: CanvasNode, widget: str) -> str | None:
         """A primitive inside that is shown outside: an input takes its place."""
-        links = [id for id, wire in subgraph.wires.items() if wire.origin == node.id and subgraph.target(id)]
+        wires = [id for id, wire in subgraph.wires.items() if wire.origin == node.id]
+        targets = [target for id in wires if (target := subgraph.target(id)) is not None]
         if node.properties.get("taken_over"):
             return node.properties["taken_over"]
-        if not links:
+        if not targets:
             return None
         title = node.title if node.title not in (None, PRIMITIVE) else widget
-        targets = [subgraph.target(link) for link in links]
         name = self._add_input(subgraph, title, node.outputs[0] if node.outputs else ANY, targets)
         node.properties = {**node.properties, "taken_over": name}
         targets[0][1].is_widget = True

@@ -76,7 +76,9 @@ class _Setting:
         if node.type not in self._file.subgraphs:
             _write_value(written, name, value, self._opened.types[node.type])
         elif not self._write_promoted(written, node, name, value):
-            inner, slot = self._opened.promoted.source(self._file.subgraphs[node.type], name)
+            found = self._opened.promoted.source(self._file.subgraphs[node.type], name)
+            assert found is not None, "an input that is climbed to leads to the widget it was climbed from"
+            inner, slot = found
             self._write([*path, inner.id], inner, slot.name, value)
 
     def _write_promoted(self, written: Json, host: CanvasNode, name: str, value: Any) -> bool:
@@ -89,7 +91,7 @@ class _Setting:
             values[name] = value
             return True
         names = [promoted.input_for(host, *entry) for entry in proxies(host)]
-        if name in names and names.index(name) < len(host.values):
+        if isinstance(values, list) and name in names and names.index(name) < len(host.values):
             values[names.index(name)] = value
         elif names:
             _quarantine(written, name, value)

@@ -13,8 +13,8 @@ def own_values(node: CanvasNode, types: Mapping[str, dict]) -> dict[str, Any]:
     """What a node's own widgets say; widgets that were saved without a value are left out."""
     values = named_values(node)
     if values is None:
-        places = places_in_list(types, node.values)
-        values = {name: node.values[index] for name, index in places if index < len(node.values)}
+        listed = node.values if isinstance(node.values, list) else []
+        values = {name: listed[index] for name, index in places_in_list(types, listed) if index < len(listed)}
         values |= node.named
     return {name: values[name] for name in widget_names(types, values) if name in values}
 
