@@ -6,7 +6,7 @@ CLIP_VISION objects; names and argument orders are ComfyUI's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -135,7 +135,7 @@ class WanVAE(FromFile):
         """Raw latent [B, C, T, h, w] -> pictures [B, F, H, W, 3] in 0..1, float32, CPU."""
         return decode_whole(self.placed, samples_in, self.memory)
 
-    def decode_frames(self, samples: Tensor) -> Iterator[Tensor]:
+    def decode_frames(self, samples: Tensor) -> Generator[Tensor, None, None]:
         """As `decode`, giving frame by frame [H, W, 3] as they are made; the videos of a batch follow one another."""
         return decode(self.placed, samples, self.memory)
 
@@ -171,7 +171,9 @@ class WanTextEncoder(FromFile):
 
     def tokenize(self, text: str, return_word_ids: bool = False, **_options: Any) -> dict[str, list]:
         """{name: [[(id, weight), ...]]}, as ComfyUI's tokenizers give."""
-        tokens = tokenize_weighted_prompt(self.placed.tokenizer, text)
+        tokenizer = self.placed.tokenizer
+        assert tokenizer is not None, "it comes with the text encoder"
+        tokens = tokenize_weighted_prompt(tokenizer, text)
         pairs = list(zip(tokens.ids, tokens.weights))
         return {TOKENS_KEY: [[(*pair, 0) for pair in pairs] if return_word_ids else pairs]}
 

@@ -51,7 +51,7 @@ class WanDirectorSaveVideo(io.ComfyNode):
         frames = clean_clip(images, "images")
         options = FileOptions(fps, filename_prefix, format, quality)
         keep = functools.partial(keep_frames, frames)
-        return io.NodeOutput(ui=saved_result(frames, frames.shape[1:3], options, cls.hidden, keep))
+        return io.NodeOutput(ui=saved_result(frames, (frames.shape[1], frames.shape[2]), options, cls.hidden, keep))
 
 
 class WanDirectorDecodeToVideo(io.ComfyNode):

@@ -121,7 +121,7 @@ class SaveImage(io.ComfyNode):
         metadata = metadata_of(cls.hidden)
 
         def write() -> tuple[SavePlace, list[Path]]:
-            place = found_place(filename_prefix, images.shape[1:3], cls.hidden)
+            place = found_place(filename_prefix, (images.shape[1], images.shape[2]), cls.hidden)
             return place, list(_saved(images, place, metadata))
 
         results = saved_files(write, lambda: keep_pictures(images.float().clamp(0, 1), metadata))
