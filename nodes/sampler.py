@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ..common.checking import instance_of, tensor_of
 from ..engine.memory import AUTOMATIC, MemorySettings
 from ..engine.sample import SamplerSettings, run_sampler
@@ -14,6 +16,7 @@ from .api import io, one_sentence
 from .conditioning.entries import prompts_of
 from .loaders import WanModelType
 from .memory import memory_input
+from .models import WanModel
 from .noise_masks import given_of, starting_noise
 from .sockets import model_latent, native_latent
 
@@ -148,10 +151,34 @@ class WanDirectorSampler(io.ComfyNode):
         memory = AUTOMATIC if memory is None else memory
         instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
         settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
-        clean = model_latent(model, latent)
-        noise = starting_noise(latent, clean, seed)
-        given = given_of(model, latent, clean, noise)
-        named = {"positive": positive, "negative": negative}
-        sides = [prompts_of(model, side, latent, name, shift) for name, side in named.items()]
-        result = run_sampler(model, *sides, clean, settings, noise=noise, given=given, memory=memory)
-        return io.NodeOutput(native_latent(model, latent, result))
+        return io.NodeOutput(sampled(model, (positive, negative), latent, settings, memory))
+
+
+def sampled(
+    model: WanModel,
+    sides: tuple[list, list],
+    latent: dict[str, Any],
+    settings: SamplerSettings,
+    memory: MemorySettings = AUTOMATIC,
+    *,
+    adds_noise: bool = True,
+) -> dict[str, Any]:
+    """The native LATENT that a run makes of another.
+
+    Args:
+        sides: the positive and the negative CONDITIONING.
+        adds_noise: whether the latent is noised before the first step; a run that goes on from another adds none.
+
+    Raises:
+        WanDirectorError: what of model, conditioning, latent and settings does not go together.
+    """
+    clean = model_latent(model, latent)
+    noise = starting_noise(latent, clean, settings.seed) if adds_noise else torch.zeros_like(clean)
+    given = given_of(model, latent, clean, noise)
+    positive, negative = sides
+    prompts = (
+        prompts_of(model, positive, latent, "positive", settings.shift),
+        prompts_of(model, negative, latent, "negative", settings.shift),
+    )
+    result = run_sampler(model, *prompts, clean, settings, noise=noise, given=given, memory=memory)
+    return native_latent(model, latent, result)
