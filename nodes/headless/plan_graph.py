@@ -21,7 +21,7 @@ from ...sampling.guidance import CFG, most_asks
 from ...sampling.schedule import make_schedule
 from ..hosts.host import host
 from ..sockets import check_video_size
-from .core_nodes import CORE_NODES
+from .core_nodes import LIGHT_CORE_NODES
 from .graph import Graph, GraphNode, Link
 from .pairs import DECODERS, LOADERS
 from .plan_clips import clip_shape
@@ -33,7 +33,7 @@ OURS_WITHOUT_MODEL = frozenset({
     "WanDirectorLora", "WanDirectorExperts", "WanDirectorKeyframe", "WanDirectorMemory", "WanDirectorLoadVideo",
     "WanDirectorSaveVideo",
 })  # fmt: skip
-_LIGHT = OURS_WITHOUT_MODEL | CORE_NODES.keys() | COMBINING.keys() | {
+_LIGHT = OURS_WITHOUT_MODEL | LIGHT_CORE_NODES | COMBINING.keys() | {
     "LoadAudio", "ImageCrop", "ImagePadForOutpaint", "RepeatLatentBatch", "TrimVideoLatent", "LatentBatch",
     "SaveWEBM", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveAudio", "SaveLatent", "PreviewAudio",
     "Note", "MarkdownNote", "Reroute", "PrimitiveNode",
