@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 from wan_director.common.errors import WanDirectorError
 from wan_director.common.log import logger
-from wan_director.dit.config import PRESETS
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
+from wan_director.dit.presets import PRESETS
 from wan_director.model_loading.build import load
 from wan_director.model_loading.files.file_type import human_bytes
 from wan_director.model_loading.kinds import DIT

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from wan_director.common.errors import InvalidInputError, WanDirectorError
 from wan_director.common.log import logger
-from wan_director.dit.config import PRESETS
 from wan_director.dit.model import WanDiT
+from wan_director.dit.presets import PRESETS
 from wan_director.text_encoder.clip_vision import CLIP_VIT_H, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Encoder
 from wan_director.vae3d import WAN_2_1_VAE, CausalVAE

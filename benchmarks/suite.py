@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from wan_director.common.shapes import VideoShape
-from wan_director.dit.config import PRESETS
+from wan_director.dit.presets import PRESETS
 
 from . import contests
 from .contests import Contest, Place

@@ -22,10 +22,11 @@ from torch import nn
 from wan_director.common.errors import WanDirectorError
 from wan_director.common.log import logger
 from wan_director.common.shapes import VideoShape, latent_frames
-from wan_director.dit.config import PRESETS, DiTConfig
+from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
+from wan_director.dit.presets import PRESETS
 from wan_director.memory.backend import make_backend
 from wan_director.memory.policy import BlockSwap, block_bytes, swapped_blocks
 from wan_director.memory.residency import Weights

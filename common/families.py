@@ -35,6 +35,15 @@ class Family:
     given_in_latent: bool = False
     clip_vision_file: str = "clip_vision_h.safetensors"
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Kind of model that works with a transformer -> the file of this family."""
+        return {
+            "vae": self.vae_file,
+            "text_encoder": self.text_encoder_file,
+            "clip_vision": self.clip_vision_file,
+        }
+
     def normalize(self, latent: Tensor) -> Tensor:
         """Raw VAE latent [B, C, T, h, w] -> zero-mean, unit-variance latent of the same shape."""
         mean, std = self._statistics(latent)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from torch import Tensor
+
 from .errors import InvalidInputError
 
 TEMPORAL_STRIDE = 4
@@ -30,6 +32,12 @@ class LatentShape(NamedTuple):
     frames: int
     height: int
     width: int
+
+
+def size_text(latent: Tensor) -> str:
+    """The size of a latent [B, C, T, h, w] in words."""
+    channels, frames, height, width = latent.shape[1:]
+    return f"{channels} channels, {frames} latent frames of {width} x {height}"
 
 
 def latent_frames(frames: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
 from .errors import InvalidInputError
@@ -19,7 +20,14 @@ class LentBlocks:
         self._stream = stream
 
     def __call__(self, blocks: Iterable[nn.Module]) -> Iterable[nn.Module]:
-        """See `BlockStream`."""
+        """See `BlockStream`.
+
+        Raises:
+            InvalidInputError: gradients of the blocks are wanted.
+        """
+        blocks = list(blocks)
+        if torch.is_grad_enabled() and any(weight.requires_grad for block in blocks for weight in block.parameters()):
+            raise _no_way_back()
         return self._stream(blocks)
 
 
@@ -33,7 +41,11 @@ def check_backward(stream: BlockStream, tokens: Iterable[Tensor]) -> None:
         InvalidInputError: gradients are wanted of it, and the stream only lends the blocks.
     """
     if isinstance(stream, LentBlocks) and any(each.requires_grad for each in tokens):
-        raise InvalidInputError(
-            "Gradients are recorded while blocks are swapped, whose weights are gone when the backward pass needs "
-            "them. Keep all blocks on the device to train, or run under torch.no_grad()."
-        )
+        raise _no_way_back()
+
+
+def _no_way_back() -> InvalidInputError:
+    return InvalidInputError(
+        "Gradients are recorded while blocks are swapped, whose weights are gone when the backward pass needs them. "
+        "Keep all blocks on the device to train, or run under torch.no_grad()."
+    )

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from types import ModuleType
-from typing import NamedTuple
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
 from ..weights.multiplication import MatrixSequence, multiply
 from .config import DiTConfig
+from .context import Context
 from .execution import Execution
 from .layers import RMSNorm, add, add_gated, affine_norm, modulated_norm
 from .rope import rotate
 from .tokens import matrix_run, rows_run, update_tokens
-
-
-class Context(NamedTuple):
-    """What every block of one forward pass sees beside the tokens.
-
-    text [B, text_tokens, D] and image [B, clip tokens, D] or None are in the compute dtype;
-    modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
-    number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places.
-    """
-
-    modulation: Tensor
-    rope: Tensor
-    text: Tensor
-    image: Tensor | None
 
 
 class SelfAttention(nn.Module):
@@ -50,20 +37,21 @@ class SelfAttention(nn.Module):
         q = self._rotated(self.norm_q, multiply(self.q, x, execution.multiply), rope, execution)
         k = self._rotated(self.norm_k, multiply(self.k, x, execution.multiply), rope, execution)
         v = _multiply_tokens(self.v, x, execution)
-        out = execution.attention(*(part.unflatten(-1, (self.heads, -1)) for part in (q, k, v))).flatten(2)
+        heads = (rearrange(part, "B L (N D) -> B L N D", N=self.heads) for part in (q, k, v))
+        out = execution.attention(*heads).flatten(2)
         del q, k, v
         return _multiply_tokens(self.o, out, execution)
 
     def _rotated(self, norm: RMSNorm, x: Tensor, rope: Tensor, execution: Execution) -> Tensor:
         def normed_and_rotated(x: Tensor, rope: Tensor) -> Tensor:
-            heads = norm(x).unflatten(-1, (self.heads, -1))  # [B, L, N, head_dim], float32
+            heads = rearrange(norm(x), "B L (N D) -> B L N D", N=self.heads)  # float32
             return rotate(heads, rope).flatten(2).to(x.dtype)
 
         return update_tokens(normed_and_rotated, x, rope, run=rows_run(x), may_overwrite=execution.may_overwrite)
 
 
 class CrossAttention(nn.Module):
-    """Every token of the video looks at the prompt and, in models with a CLIP branch, at the image."""
+    """Every token of the video looks at the prompt and, in models with a branch that gives any, at picture tokens."""
 
     def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
         super().__init__()
@@ -75,7 +63,7 @@ class CrossAttention(nn.Module):
         self.o = operations.Linear(dim, dim)
         self.norm_q = RMSNorm(dim, config.eps)
         self.norm_k = RMSNorm(dim, config.eps)
-        if config.clip_dim is not None:
+        if config.image_tokens:
             self.k_img = operations.Linear(dim, dim)
             self.v_img = operations.Linear(dim, dim)
             self.norm_k_img = RMSNorm(dim, config.eps)
@@ -107,7 +95,7 @@ class CrossAttention(nn.Module):
         return self._heads(update_tokens(normed, x, run=rows_run(x), may_overwrite=execution.may_overwrite))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1))  # [B, L, N, head_dim]
+        return rearrange(x, "B L (N D) -> B L N D", N=self.heads)
 
 
 class Block(nn.Module):

@@ -1,11 +1,29 @@
-"""Sizes of the Wan transformer: one frozen record, and the published models by name."""
+"""Sizes of the Wan transformer: one frozen record."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from .branches.branch import Branch
 
 PATCH = (1, 2, 2)
 """Latent frames, rows and columns that one token covers."""
+
+BranchT = TypeVar("BranchT")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlace:
+    """A block in the order of a pass: its official name, and the branch whose own it is, None of the trunk's.
+
+    `index`: its number in the trunk, or that of the trunk's block it runs after.
+    """
+
+    name: str
+    index: int
+    branch: type[Branch[DiTConfig]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +36,7 @@ class DiTConfig:
         in_channels: 16 for text to video, 36 = 16 + 4 mask + 16 image channels for image to video; 48 for TI2V-5B,
             which takes its first frame inside the latent.
         text_dim, text_tokens: the text embedding is [B, text_tokens, text_dim].
-        clip_dim: width of CLIP image features; None for a model without an image branch in its cross-attention.
-        clip_tokens: length of the position embedding added to CLIP features (514 in FLF2V); None for a model
-            that has none, which then takes any number of CLIP tokens.
-        vace_blocks: number of blocks that follow a control video; 0 for a model without VACE.
-        vace_channels: channels of that control video: 32 of latents and 64 of mask.
+        branches: what stands beside the trunk, at most one of a kind; a pass begins with them in this order.
     """
 
     dim: int
@@ -35,15 +49,7 @@ class DiTConfig:
     text_tokens: int = 512
     freq_dim: int = 256
     eps: float = 1e-6
-    clip_dim: int | None = None
-    clip_tokens: int | None = None
-    vace_blocks: int = 0
-    vace_channels: int = 96
-
-    @property
-    def vace_layers(self) -> tuple[int, ...]:
-        """The blocks that the VACE blocks steer, in order: every (layers / vace_blocks)-th, from the first on."""
-        return tuple(range(0, self.layers, self.layers // self.vace_blocks)) if self.vace_blocks else ()
+    branches: tuple[Branch[DiTConfig], ...] = ()
 
     @property
     def head_dim(self) -> int:
@@ -55,26 +61,46 @@ class DiTConfig:
         """Input channels beside the latent: 0, or 4 mask + 16 image channels."""
         return self.in_channels - self.out_channels
 
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of pictures that every block sees beside the text; 0: blocks have no attention to them."""
+        return sum(branch.image_tokens for branch in self.branches)
+
+    @property
+    def branch_title(self) -> str | None:
+        """What a model is called after because of a branch; None where its trunk tells."""
+        return next((branch.title for branch in self.branches if branch.title is not None), None)
+
+    def branch(self, kind: type[BranchT]) -> BranchT | None:
+        """Its branch of a kind, if it has one."""
+        return next((branch for branch in self.branches if isinstance(branch, kind)), None)
+
+    def with_branches(self, added: Iterable[Branch[DiTConfig]]) -> DiTConfig:
+        """This transformer with more branches."""
+        return replace(self, branches=(*self.branches, *added))
+
+    def without(self, kind: type) -> DiTConfig:
+        """This transformer without its branch of a kind."""
+        return replace(self, branches=tuple(branch for branch in self.branches if not isinstance(branch, kind)))
+
+    def block_order(self, kinds: Iterable[type] | None = None) -> Iterator[BlockPlace]:
+        """Every block in the order of a pass, each own block of a branch right after the trunk's that it follows.
+
+        Args:
+            kinds: the branches whose own blocks take part; all if None.
+        """
+        wanted = None if kinds is None else set(kinds)
+        own = [
+            (type(branch), branch.own_blocks(self.layers))
+            for branch in self.branches
+            if wanted is None or type(branch) in wanted
+        ]
+        for index in range(self.layers):
+            yield BlockPlace(f"blocks.{index}", index)
+            yield from (BlockPlace(names[index], index, kind) for kind, names in own if index in names)
+
     def block_flops(self, tokens: int) -> int:
         """Floating-point operations of one block for a video of so many tokens: matrices and attention."""
         text = self.text_tokens
         matrices = 12 * tokens * self.dim**2 + 4 * text * self.dim**2 + 4 * tokens * self.dim * self.ffn_dim
         return matrices + 4 * tokens * (tokens + text) * self.dim
-
-
-_1_3B = DiTConfig(dim=1536, ffn_dim=8960, heads=12, layers=30)
-_5B = DiTConfig(dim=3072, ffn_dim=14336, heads=24, layers=30, in_channels=48, out_channels=48)
-_14B = DiTConfig(dim=5120, ffn_dim=13824, heads=40, layers=40)
-
-# Source: Wan-Video/Wan2.1 and Wan-Video/Wan2.2 wan/configs, and the shapes of the published files.
-PRESETS = {
-    "t2v-1.3B": _1_3B,
-    "t2v-14B": _14B,  # and each expert of Wan 2.2 T2V-A14B
-    "i2v-14B": replace(_14B, in_channels=36, clip_dim=1280),
-    "flf2v-14B": replace(_14B, in_channels=36, clip_dim=1280, clip_tokens=514),
-    "i2v-A14B": replace(_14B, in_channels=36),  # each expert of Wan 2.2
-    "ti2v-5B": _5B,
-    "fun-inp-1.3B": replace(_1_3B, in_channels=36, clip_dim=1280),
-    "vace-1.3B": replace(_1_3B, vace_blocks=15),
-    "vace-14B": replace(_14B, vace_blocks=8),
-}

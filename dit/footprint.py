@@ -5,23 +5,12 @@ The steps of a pass are those of `block.py`; tests compare the sum with what the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from .branches.branch import NO_STEERING, PassShape, WeightCount
 from .config import PATCH, DiTConfig
 from .tokens import DEVICE_ELEMENTS, matrix_run_of
-
-
-class Weights(NamedTuple):
-    """Numbers in some layers: `matrix` of them in the matrices of blocks, which have `rows` rows; `other` elsewhere."""
-
-    matrix: int
-    rows: int
-    other: int
-
-    @property
-    def elements(self) -> int:
-        """All numbers."""
-        return self.matrix + self.other
 
 
 class Unpacking(NamedTuple):
@@ -37,53 +26,24 @@ BLOCKWISE = Unpacking(is_made=True, scratch=7 << 24)
 """Of formats with a scale per few numbers (GGUF, four bits), which are unpacked 2^24 numbers at a time."""
 
 
-class PassShape(NamedTuple):
-    """What one pass works on.
-
-    `batch` videos of a grid of `frames` x `rows` x `columns` tokens each; `controls`: control videos of VACE;
-    `together`: passes run block by block (see `WanDiT.forward_together`).
-    """
-
-    batch: int
-    frames: int
-    rows: int
-    columns: int
-    controls: int = 0
-    together: int = 1
-
-    @property
-    def length(self) -> int:
-        """Tokens of one video."""
-        return self.frames * self.rows * self.columns
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all videos."""
-        return self.batch * self.length
-
-
-def pass_shape(latent: tuple[int, int, int, int], controls: int = 0, together: int = 1) -> PassShape:
-    """The pass for a latent of (batch, frames, height, width)."""
+def pass_shape(
+    latent: tuple[int, int, int, int], steering: Mapping[type, int] = NO_STEERING, together: int = 1
+) -> PassShape:
+    """The pass for a latent of (batch, frames, height, width), see `PassShape`."""
     batch, frames, height, width = latent
-    return PassShape(batch, frames, -(-height // PATCH[1]), -(-width // PATCH[2]), controls, together)
+    return PassShape(batch, frames, -(-height // PATCH[1]), -(-width // PATCH[2]), steering, together)
 
 
-def block_weights(config: DiTConfig) -> list[Weights]:
+def block_weights(config: DiTConfig) -> list[WeightCount]:
     """Of every block that a pass can run, in the order of `WanDiT.streamed_blocks`."""
     dim, ffn = config.dim, config.ffn_dim
-    squares = 8 if config.clip_dim is None else 10
+    squares = 10 if config.image_tokens else 8
     matrix = squares * dim**2 + 2 * dim * ffn
     rows = squares * dim + ffn + dim
-    norms = 2 + 2 + 2 + (config.clip_dim is not None)
-    block = Weights(matrix, rows, rows + norms * dim + 6 * dim)
-    steering = block._replace(other=block.other + dim**2 + dim)
-    order = []
-    for index in range(config.layers):
-        order.append(block)
-        if index in config.vace_layers:
-            first = dim**2 + dim if index == 0 else 0
-            order.append(steering._replace(other=steering.other + first))
-    return order
+    norms = 2 + 2 + 2 + bool(config.image_tokens)
+    block = WeightCount(matrix, rows, rows + norms * dim + 6 * dim)
+    own = {type(branch): iter(branch.block_weights(config, block)) for branch in config.branches}
+    return [block if place.branch is None else next(own[place.branch]) for place in config.block_order()]
 
 
 def other_weights(config: DiTConfig) -> int:
@@ -93,12 +53,7 @@ def other_weights(config: DiTConfig) -> int:
     text = (config.text_dim + 1) * dim + (dim + 1) * dim
     time = (config.freq_dim + 1) * dim + (dim + 1) * dim + (dim + 1) * 6 * dim
     head = (dim + 1) * config.out_channels * patch + 2 * dim
-    image = 0
-    if config.clip_dim is not None:
-        width = config.clip_dim
-        image = 2 * width + (width + 1) * width + (width + 1) * dim + 2 * dim + (config.clip_tokens or 0) * width
-    vace = (config.vace_channels * patch + 1) * dim if config.vace_blocks else 0
-    return embedding + text + time + head + image + vace
+    return embedding + text + time + head + sum(branch.other_weights(config) for branch in config.branches)
 
 
 def pass_bytes(
@@ -121,19 +76,18 @@ def pass_bytes(
     buffer = shape.tokens * config.dim * (4 if fp32_residual else itemsize)
     kept = shape.together * (buffer + _context_bytes(config, shape, itemsize))
     block = _block_bytes(config, shape, itemsize, unpacking, run)
-    if shape.controls:
-        # Each control video has a buffer of tokens. The first VACE block also holds the model's first tokens and the
-        # sum of both.
-        block = max(block + 2 * buffer, buffer)
-        kept += shape.together * shape.controls * buffer + (shape.together - 1) * buffer
+    for branch in config.branches:
+        given = shape.steering.get(type(branch), 0)
+        if given:
+            own = branch.pass_bytes(shape, given, buffer)
+            kept, block = kept + own.kept, max(block, block + own.in_block)
     return kept + max(block, _ends_bytes(config, shape, itemsize))
 
 
 def _context_bytes(config: DiTConfig, shape: PassShape, itemsize: int) -> int:
     """What all blocks see beside the tokens: turns, text, picture."""
     turns = shape.length * (config.head_dim // 2) * 8
-    image = 0 if config.clip_dim is None else shape.batch * (config.clip_tokens or 257) * config.dim * itemsize
-    return turns + shape.batch * config.text_tokens * config.dim * itemsize + image
+    return turns + shape.batch * (config.text_tokens + config.image_tokens) * config.dim * itemsize
 
 
 def _block_bytes(config: DiTConfig, shape: PassShape, itemsize: int, unpacking: Unpacking, run: int) -> int:
@@ -145,8 +99,8 @@ def _block_bytes(config: DiTConfig, shape: PassShape, itemsize: int, unpacking: 
     part = usual * config.dim * itemsize
     # Self-attention: normed tokens, queries and keys; then values in place of the normed tokens, and the result.
     attention = max(4 * buffer, 3 * buffer + max(square.made, rows), 3 * buffer + part + square.making)
-    if config.clip_dim is not None:
-        attention = max(attention, 4 * buffer + 2 * shape.batch * 257 * config.dim * itemsize)
+    if config.image_tokens:
+        attention = max(attention, 4 * buffer + 2 * shape.batch * config.image_tokens * config.dim * itemsize)
     chunk = shape.batch * min(shape.length, run) if run else usual
     hidden = chunk * config.ffn_dim * itemsize
     result = chunk * config.dim * itemsize

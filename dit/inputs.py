@@ -1,7 +1,8 @@
-"""What one forward pass of the transformer takes, and how conditioning adds its part to it."""
+"""What one forward pass of the transformer takes, how conditioning adds its part to it, and what fits which model."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor
 
 from ..common.errors import PairingError
+from ..common.model_names import THIS_MODEL, ModelNames
+from .branches.branch import Branch
+from .config import DiTConfig
 
 
 class Cut(NamedTuple):
@@ -32,15 +36,13 @@ class Cut(NamedTuple):
         return tensor.narrow(dim, self.start, self.stop - self.start)
 
 
-class VaceInput(NamedTuple):
-    """A control video for the VACE blocks.
+class Steering(Protocol):
+    """What steers a branch, as the branch takes it."""
 
-    `channels` [B, vace_channels, T, h, w]: normalised latents of what to keep and of what to change, and the mask (see
-    `conditioning.vace`); `strength` scales what the blocks add, 1 as in training.
-    """
-
-    channels: Tensor
-    strength: float
+    @property
+    def branch(self) -> type[Branch[DiTConfig]]:
+        """The kind of branch."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,7 @@ class DitInputs:
         text: [B, text_tokens, text_dim], zero rows after the prompt's last token.
         image_channels: [B, 4 + C, T, h, w], mask (1 = given) before image latents; None = nothing given, which
             equals zeros.
-        clip_image: [B, tokens, clip_dim] CLIP features; None skips the image branch of the cross-attention.
-        vace: control videos; none skips the VACE blocks.
+        steering: what steers the branches; one that nothing steers is as if it were not there.
         skipped: numbers of the model's own blocks, 0..layers - 1, that leave the tokens as they are.
     """
 
@@ -62,13 +63,35 @@ class DitInputs:
     timestep: Tensor
     text: Tensor
     image_channels: Tensor | None = None
-    clip_image: Tensor | None = None
-    vace: tuple[VaceInput, ...] = ()
+    steering: tuple[Steering, ...] = ()
     skipped: frozenset[int] = frozenset()
+
+    def steering_of(self, branch: Branch[DiTConfig]) -> tuple[Steering, ...]:
+        """What steers one branch, in order."""
+        return tuple(each for each in self.steering if each.branch is type(branch))
+
+    def check(self, config: DiTConfig) -> None:
+        """Refuses what a transformer of these sizes cannot take.
+
+        Raises:
+            PairingError: a width, a number of channels, or a branch it does not have; the message has the numbers.
+        """
+        check_latent(config, self.latent.shape[1])
+        _check_image(config, self)
+        check_text(config, self.text.shape[-1])
+        for each in self.steering:
+            check_branch(config, each.branch)
+        for branch in config.branches:
+            branch.check(self.steering_of(branch), self.latent)
 
 
 class ConditioningItem(Protocol):
     """One kind of conditioning beside the text, for example a start image."""
+
+    @property
+    def branch(self) -> type[Branch[DiTConfig]] | None:
+        """The kind of branch that it steers; None where it goes into the model's own channels."""
+        ...
 
     def apply(self, inputs: DitInputs) -> DitInputs:
         """The inputs with this item's part filled in."""
@@ -107,6 +130,10 @@ class Conditioning:
             inputs = item.apply(inputs)
         return inputs
 
+    def steering(self) -> Counter[type]:
+        """By kind of branch, how many of the items steer it."""
+        return Counter(item.branch for item in self.items if item.branch is not None)
+
     def window(self, cut: Cut) -> Conditioning:
         """The prompt and what of its items goes with some of the latent's frames."""
         return replace(self, items=tuple(item.window(cut) for item in self.items))
@@ -119,3 +146,57 @@ class Conditioning:
 def expand_batch(tensor: Tensor, batch: int) -> Tensor:
     """`tensor` [1 or batch, ...] seen as [batch, ...], without a copy."""
     return tensor if tensor.shape[0] == batch else tensor.expand(batch, *tensor.shape[1:])
+
+
+def check_latent(config: DiTConfig, channels: int, names: ModelNames = THIS_MODEL) -> None:
+    """Refuses a latent of so many channels for a transformer of another number.
+
+    Raises:
+        PairingError: they differ.
+    """
+    if channels != config.out_channels:
+        raise PairingError(
+            f"The latent has {channels} channels, but {names.model} works on {config.out_channels}. Make it with ",
+            *names.file("vae", "the VAE that belongs to it"), ".",
+        )  # fmt: skip
+
+
+def check_text(config: DiTConfig, width: int, names: ModelNames = THIS_MODEL) -> None:
+    """Refuses a text embedding of this width for a transformer that takes another.
+
+    Raises:
+        PairingError: they differ.
+    """
+    if width != config.text_dim:
+        raise PairingError(
+            f"The text embedding has the width {width}, but {names.model} needs {config.text_dim}. Encode the prompt "
+            "with ", *names.file("text_encoder", "the text encoder that belongs to it"), ".",
+        )  # fmt: skip
+
+
+def check_branch(
+    config: DiTConfig, kind: type[Branch[DiTConfig]], width: int | None = None, names: ModelNames = THIS_MODEL
+) -> None:
+    """Refuses what steers a kind of branch for a transformer that has none, or one that takes another width.
+
+    Args:
+        width: of what steers it, see `Branch.check_width`; None where that is not asked.
+
+    Raises:
+        PairingError: it is so.
+    """
+    branch = config.branch(kind)
+    if branch is None:
+        raise kind.lacking(names)
+    if width is not None:
+        branch.check_width(width, names)
+
+
+def _check_image(config: DiTConfig, inputs: DitInputs) -> None:
+    image, latent = inputs.image_channels, inputs.latent.shape[1]
+    if image is not None and image.shape[1] != config.image_channels:
+        raise PairingError(
+            f"The latent has {latent} channels and the image conditioning {image.shape[1]}, but this model takes "
+            f"{config.in_channels} in all. Use an image-to-video model (36) with a start image, a text-to-video model "
+            "(16, or 48 for TI2V-5B) without."
+        )

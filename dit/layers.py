@@ -1,4 +1,4 @@
-"""The small parts of the transformer: norms, gated residual, time signal, CLIP projection, output head."""
+"""The small parts of the transformer: norms, gated residual, time signal, output head."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from types import ModuleType
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
@@ -35,7 +36,7 @@ def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tenso
         scale, shift: [B, G, D], float32, one row for each of G equal runs of tokens.
     """
     weights, biases = ((1 + scale).to(x.dtype).flatten(0, 1), shift.to(x.dtype).flatten(0, 1))
-    runs = x.unflatten(1, (scale.shape[1], -1)).flatten(0, 1)  # [B * G, L / G, D]
+    runs = rearrange(x, "B (G n) D -> (B G) n D", G=scale.shape[1])
     parts = zip(runs.split(1), weights, biases)
     normed = [F.layer_norm(part, x.shape[-1:], weight, bias, eps) for part, weight, bias in parts]
     return normed[0] if len(normed) == 1 else torch.cat(normed).view_as(x)
@@ -76,32 +77,6 @@ def timestep_signal(timestep: Tensor, width: int) -> Tensor:
     steps = torch.arange(half, dtype=precise, device=timestep.device)
     angles = torch.outer(timestep.to(precise), torch.pow(10000.0, -steps / half))
     return torch.cat([angles.cos(), angles.sin()], dim=1).float()
-
-
-class ClipProjection(nn.Module):
-    """CLIP image features -> tokens of the transformer's width. `emb_pos` only in first-last-frame models."""
-
-    def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
-        super().__init__()
-        assert config.clip_dim is not None
-        width = config.clip_dim
-        self.proj = nn.Sequential(
-            operations.LayerNorm(width),
-            operations.Linear(width, width),
-            nn.GELU(),
-            operations.Linear(width, config.dim),
-            operations.LayerNorm(config.dim),
-        )
-        if config.clip_tokens is not None:
-            self.emb_pos = nn.Parameter(torch.zeros(1, config.clip_tokens, width))
-        else:
-            self.emb_pos = None
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, tokens, clip_dim] -> [B, tokens, D]."""
-        if self.emb_pos is not None:
-            features = features + self.emb_pos[:, : features.shape[1]].to(features.dtype)
-        return self.proj(features)
 
 
 class Head(nn.Module):

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from types import ModuleType
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from ..common.errors import InvalidInputError, PairingError
+from ..common.errors import InvalidInputError
 from ..common.streaming import check_backward
-from .block import Block, Context
-from .config import PATCH, DiTConfig
+from .block import Block
+from .branches.branch import BranchRun
+from .branches.module import BranchModule
+from .config import PATCH, BlockPlace, DiTConfig
+from .context import Context
 from .execution import DEFAULT_EXECUTION, Execution
 from .inputs import DitInputs
-from .layers import ClipProjection, Head, timestep_signal
+from .layers import Head, timestep_signal
 from .precise import in_float32
 from .rope import make_rope
-from .vace import Controls, VaceBlock, VaceModule, running_order, vace_blocks, vace_embedding
+
+_NO_RUNS: Mapping[type, BranchRun] = MappingProxyType({})
 
 
 class Embedded(NamedTuple):
     """The inputs as the blocks see them.
 
     tokens [B, L, D]; time [B, G, D] of G equal runs of tokens, float32; the grid of tokens; height and width of the
-    latent, and its dtype; the blocks' context; the control videos of VACE, None without; the model's own blocks that
-    are skipped.
+    latent, and its dtype; the blocks' context; by kind, the runs of the branches that have blocks of their own in this
+    pass; the trunk's blocks that are skipped.
     """
 
     tokens: Tensor
@@ -37,8 +42,12 @@ class Embedded(NamedTuple):
     size: tuple[int, int]
     dtype: torch.dtype
     context: Context
-    controls: Controls | None = None
+    runs: Mapping[type, BranchRun] = _NO_RUNS
     skipped: frozenset[int] = frozenset()
+
+    def takes_part(self, place: BlockPlace) -> bool:
+        """Whether the block there runs in this pass."""
+        return place.index not in self.skipped if place.branch is None else place.branch in self.runs
 
 
 class WanDiT(nn.Module):
@@ -62,20 +71,20 @@ class WanDiT(nn.Module):
         self.text_embedding = nn.Sequential(linear(config.text_dim, dim), nn.GELU(approximate="tanh"), linear(dim, dim))
         self.time_embedding = nn.Sequential(linear(config.freq_dim, dim), nn.SiLU(), linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), linear(dim, 6 * dim))
-        if config.clip_dim is not None:
-            self.img_emb = ClipProjection(config, operations)
         self.blocks = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
         self.head = Head(config, operations)
-        if config.vace_blocks:
-            self.vace_patch_embedding = vace_embedding(config, operations)
-            self.vace_blocks = vace_blocks(config, operations)
+        for branch in config.branches:
+            for name, module in branch.build(config, operations).items():
+                self.add_module(name, module)
 
-    def add_vace(self, module: VaceModule) -> None:
-        """Makes this a VACE model, with the VACE part of another file; `module` is not to be used elsewhere."""
-        blocks, channels = module.config.vace_blocks, module.config.vace_channels
-        self.config = replace(self.config, vace_blocks=blocks, vace_channels=channels)
-        self.vace_patch_embedding = module.vace_patch_embedding
-        self.vace_blocks = module.vace_blocks
+    def with_branches(self, module: BranchModule) -> WanDiT:
+        """This model with more branches; it shares its layers and those of `module` with them."""
+        config = self.config.with_branches(module.config.branches)
+        with torch.device("meta"):
+            whole = WanDiT(config, fp32_residual=self.fp32_residual)
+        for name, child in (*self.named_children(), *module.named_children()):
+            whole.add_module(name, child)
+        return whole.train(self.training)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -84,10 +93,11 @@ class WanDiT(nn.Module):
 
     @property
     def streamed_blocks(self) -> list[nn.Module]:
-        """Every block that a pass can run, in order, those of VACE included."""
-        if not self.config.vace_blocks:
-            return list(self.blocks)
-        return running_order(self.blocks, self.vace_blocks, self.config.vace_layers)
+        """Every block that a pass can run, in order, those of the branches included."""
+        return self._blocks_at(self.config.block_order())
+
+    def _blocks_at(self, places: Iterable[BlockPlace]) -> list[nn.Module]:
+        return [self.get_submodule(place.name) for place in places]
 
     def forward(self, inputs: DitInputs, execution: Execution = DEFAULT_EXECUTION) -> Tensor:
         """Velocity [B, out_channels, T, h, w], in the dtype of the latent.
@@ -111,8 +121,13 @@ class WanDiT(nn.Module):
         return velocities
 
     def embed(self, inputs: DitInputs) -> Embedded:
-        """Latent, timestep, text and image as tokens of the transformer's width."""
-        tokens, grid = self._tokens(self.patch_embedding, self._channels(inputs))
+        """Latent, timestep, text and what steers the branches, as the blocks see them.
+
+        Raises:
+            InvalidInputError, PairingError: the inputs do not fit this model.
+        """
+        inputs.check(self.config)
+        tokens, grid = self.tokens_of(self.patch_embedding, self._channels(inputs)), _grid(inputs.latent)
         timesteps = self._timesteps(inputs)  # [B, G]
         signal = timestep_signal(timesteps.flatten(), self.config.freq_dim)
         time = in_float32(self.time_embedding, signal)
@@ -120,9 +135,17 @@ class WanDiT(nn.Module):
         context = Context(
             modulation=modulation.unflatten(0, timesteps.shape),
             rope=make_rope(self.config.head_dim, grid, tokens.device),
-            text=self._text_tokens(inputs),
-            image=self._clip_tokens(inputs),
+            text=self.text_embedding(inputs.text.to(self.dtype)),
+            image=None,
         )
+        runs: dict[type, BranchRun] = {}
+        for branch in self.config.branches:
+            given = inputs.steering_of(branch)
+            if not given:
+                continue
+            tokens, context, run = branch.embed(self, given, tokens, context)
+            if run is not None:
+                runs[type(branch)] = run
         return Embedded(
             tokens,
             time.unflatten(0, timesteps.shape),
@@ -130,7 +153,7 @@ class WanDiT(nn.Module):
             (inputs.latent.shape[-2], inputs.latent.shape[-1]),
             inputs.latent.dtype,
             context,
-            self._controls(inputs, tokens),
+            runs,
             inputs.skipped,
         )
 
@@ -140,14 +163,11 @@ class WanDiT(nn.Module):
         `Embedded.tokens` may be overwritten if the execution says so.
         """
         tokens = [embedded.tokens for embedded in passes]
-        has_controls = any(embedded.controls is not None for embedded in passes)
-        own = 0  # of the model's blocks, those of VACE not counted
-        for index, block in enumerate(execution.stream(self.streamed_blocks if has_controls else self.blocks)):
-            is_own = not isinstance(block, VaceBlock)
-            running = [number for number, each in enumerate(passes) if not (is_own and own in each.skipped)]
+        places = list(self.config.block_order({kind for embedded in passes for kind in embedded.runs}))
+        for index, (block, place) in enumerate(zip(execution.stream(self._blocks_at(places)), places)):
+            running = [number for number, embedded in enumerate(passes) if embedded.takes_part(place)]
             for number in running:
-                tokens[number] = _run_block(block, tokens[number], passes[number], execution)
-            own += is_own
+                tokens[number] = _run_block(block, place, tokens[number], passes[number], execution)
             check_backward(execution.stream, tokens)
             execution.on_block(index, [tokens[number] for number in running])
         return tokens
@@ -155,16 +175,16 @@ class WanDiT(nn.Module):
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
         """Tokens [B, L, D] -> velocity [B, out_channels, T, h, w], in the dtype of the latent."""
         values = self.head(tokens, embedded.time, self.dtype)
-        values = values.unflatten(1, embedded.grid).unflatten(-1, (*PATCH, -1))  # [B, T, h', w', 1, 2, 2, C]
-        values = values.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        sizes = dict(zip("Thwtqr", (*embedded.grid, *PATCH)))
+        values = rearrange(values, "B (T h w) (t q r C) -> B C (T t) (h q) (w r)", **sizes)
         height, width = embedded.size
         return values[..., :height, :width].to(embedded.dtype)  # without what was padded
 
-    def _tokens(self, embedding: nn.Module, channels: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """channels [B, C, T, h, w] -> tokens [B, L, D] and their grid."""
+    def tokens_of(self, embedding: nn.Module, channels: Tensor) -> Tensor:
+        """Channels [B, C, T, h, w] as tokens [B, L, D], by an embedding that takes so many channels."""
         patches = embedding(pad_to_patches(channels.to(self.dtype)))  # [B, D, T, h', w']
         tokens = patches.flatten(2).transpose(1, 2).contiguous()
-        return tokens.float() if self.fp32_residual else tokens, tuple(patches.shape[2:])
+        return tokens.float() if self.fp32_residual else tokens
 
     def _timesteps(self, inputs: DitInputs) -> Tensor:
         """[B, 1], or [B, T] with a timestep for each latent frame."""
@@ -176,54 +196,11 @@ class WanDiT(nn.Module):
             )
         return timestep if timestep.ndim == 2 else timestep.unsqueeze(1)
 
-    def _controls(self, inputs: DitInputs, tokens: Tensor) -> Controls | None:
-        if not inputs.vace:
-            return None
-        if not self.config.vace_blocks:
-            raise PairingError(
-                "This model has no VACE blocks to follow a control video. Load a VACE model, or add a VACE module."
-            )
-        wanted = (self.config.vace_channels, *inputs.latent.shape[2:])
-        for control in inputs.vace:
-            if tuple(control.channels.shape[1:]) != wanted:
-                raise PairingError(
-                    f"The control video has the shape {list(control.channels.shape[1:])}, but this latent needs "
-                    f"{list(wanted)}. Prepare it for a video of the same size and length."
-                )
-        embedded = [self._tokens(self.vace_patch_embedding, control.channels)[0] for control in inputs.vace]
-        return Controls(embedded, [control.strength for control in inputs.vace], tokens.clone())
-
     def _channels(self, inputs: DitInputs) -> Tensor:
         latent, image = inputs.latent, inputs.image_channels
-        wanted = self.config.in_channels
         if image is None:
-            missing = wanted - latent.shape[1]
-            image = latent.new_zeros(latent.shape[0], max(missing, 0), *latent.shape[2:])
-        if latent.shape[1] + image.shape[1] != wanted:
-            raise PairingError(
-                f"The latent has {latent.shape[1]} channels and the image conditioning {image.shape[1]}, but this "
-                f"model takes {wanted} in all. Use an image-to-video model (36) with a start image, a text-to-video "
-                "model (16, or 48 for TI2V-5B) without."
-            )
+            image = latent.new_zeros(latent.shape[0], self.config.image_channels, *latent.shape[2:])
         return torch.cat([latent, image.to(latent.dtype)], dim=1)
-
-    def _text_tokens(self, inputs: DitInputs) -> Tensor:
-        if inputs.text.shape[-1] != self.config.text_dim:
-            raise PairingError(
-                f"The text embedding is {inputs.text.shape[-1]} wide, but this model takes {self.config.text_dim}. "
-                "Load the text encoder that belongs to the model (UMT5-XXL for Wan, the tiny one for the tiny model)."
-            )
-        return self.text_embedding(inputs.text.to(self.dtype))
-
-    def _clip_tokens(self, inputs: DitInputs) -> Tensor | None:
-        if inputs.clip_image is None:
-            return None
-        if self.config.clip_dim is None:
-            raise PairingError(
-                "This model has no branch for CLIP image features (only Wan 2.1 image-to-video models have one). "
-                "Remove the CLIP vision input, or load such a model."
-            )
-        return self.img_emb(inputs.clip_image.to(self.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,12 +223,16 @@ class RunningDiT:
         return self.model.unembed(tokens, embedded)
 
 
-def _run_block(block: nn.Module, tokens: Tensor, embedded: Embedded, execution: Execution) -> Tensor:
-    if not isinstance(block, VaceBlock):
+def _run_block(block: nn.Module, place: BlockPlace, tokens: Tensor, embedded: Embedded, execution: Execution) -> Tensor:
+    if place.branch is None:
         return execution.run(block, tokens, embedded.context)
-    if embedded.controls is None:
-        return tokens
-    return embedded.controls.steer(block, tokens, embedded.context, execution)
+    return embedded.runs[place.branch].after(block, tokens, embedded.context, execution)
+
+
+def _grid(latent: Tensor) -> tuple[int, int, int]:
+    """Tokens of a latent [B, C, T, h, w] along its frames, rows and columns."""
+    frames, rows, columns = (-(-size // patch) for size, patch in zip(latent.shape[2:], PATCH))
+    return frames, rows, columns
 
 
 def pad_to_patches(x: Tensor) -> Tensor:

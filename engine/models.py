@@ -13,10 +13,10 @@ from ..dit.adapters import AppliedAdapter, ParameterShapes
 from ..dit.attention import resolve_attention
 from ..dit.execution import Execution
 from ..model_loading import build
-from ..model_loading.kinds import DIT, MODEL_KINDS
+from ..model_loading.branch_module import add_module
+from ..model_loading.kinds import DIT, MODEL_KINDS, VACE_MODULE
 from ..model_loading.pairing import check_experts
 from ..model_loading.spec import ModelSpec
-from ..model_loading.vace_module import add_vace_module
 from ..text_encoder.tokenizer import Tokenizer
 from ..weights.casting import CASTINGS
 from ..weights.multiplication import multiplication_of
@@ -205,4 +205,4 @@ def _loaded(
         return build.load(MODEL_KINDS[recipe.kind], recipe.path, **options)
     loaded = build.load(DIT, recipe.path, fp32_residual=recipe.fp32_residual, **options)
     module = recipe.vace_module
-    return loaded if module is None else add_vace_module(loaded, module, precision=recipe.precision)
+    return loaded if module is None else add_module(loaded, module, VACE_MODULE, precision=recipe.precision)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import NamedTuple
 
 import torch
@@ -16,10 +17,9 @@ from ..common.families import Family
 from ..common.log import logger
 from ..common.shapes import LatentShape, VideoShape, check_bounds, check_frames, check_size, video_frames
 from ..dit.adapters import AppliedAdapter
-from ..dit.conditioning.vace import VaceControl
-from ..dit.experts import expert_boundary
 from ..dit.footprint import pass_shape
 from ..dit.inputs import Conditioning
+from ..dit.presets import expert_boundary
 from ..memory.plan import Choice, Task, smallest_bytes
 from ..sampling.ask import Ask, Side
 from ..sampling.denoiser import Denoiser
@@ -267,7 +267,7 @@ def _choose(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, me
     weights = bytes_of(model.residence.module, model.dtype)
     loras = sum(lora.adapter.size_bytes for lora in model.loras)
     weights = weights._replace(fixed=weights.fixed + loras, fp32_residual=model.residence.module.fp32_residual)
-    controls = max(sum(isinstance(item, VaceControl) for item in prompt.items) for prompt in asked)
+    steering = reduce(or_, (prompt.steering() for prompt in asked))  # of each kind, the most
     family, config = model.spec.family, model.spec.config
 
     def task(latent: LatentShape, batch: int) -> Task:
@@ -277,7 +277,7 @@ def _choose(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, me
             batch,
             latent,
             passes=len(asked),
-            controls=controls,
+            steering=steering,
             run=memory.feed_forward_run,
             policies=POLICIES,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 from ..common.families import Family
 from ..common.shapes import LatentShape, VideoShape, latent_frames
 from ..dit.config import DiTConfig
-from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking, pass_bytes, pass_shape
+from ..dit.footprint import BLOCKWISE, FP8, NO_STEERING, PLAIN, Unpacking, pass_bytes, pass_shape
 from ..memory.budget import FLOPS_PER_BYTE
 from ..memory.plan import Task, Way
 from ..memory.policy import block_bytes, streamed_blocks
@@ -67,7 +67,7 @@ def text_task(weights: ModelBytes, config: UMT5Config, tokens: int = MAX_TOKENS)
 
 
 def clip_task(weights: ModelBytes) -> Task:
-    """Looking at a picture: 257 tokens, whose layers hold little beside the weights."""
+    """Looking at a picture, whose few tokens take little beside the weights."""
     return Task(
         "look at the picture", weights.total, (), (Way(1, weights.total // 20),), anonymous_bytes=weights.anonymous
     )
@@ -80,7 +80,7 @@ def sampling_task(
     latent: LatentShape,
     *,
     passes: int,
-    controls: int,
+    steering: Mapping[type, int] = NO_STEERING,
     run: int,
     policies: StepPolicies = WHOLE_STEPS,
 ) -> Task:
@@ -88,16 +88,16 @@ def sampling_task(
 
     Args:
         passes: questions of a step, see `guidance.most_asks`; each is a pass of the model in every window.
-        controls: control videos of VACE.
+        steering: by kind of branch, how many things steer it.
         run: tokens at a time in the feed-forward layers, 0 for the usual number.
         policies: what the model sees at once, and what is kept.
     """
     frames, height, width = latent[1:]
-    shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), controls)
+    shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), steering)
     windows = len(policies.windows.cuts(frames))
     flops = batch * config.block_flops(shape.length) * len(weights.blocks)
     buffer = shape.tokens * config.dim * (4 if weights.fp32_residual else weights.itemsize)
-    kept = _kept_bytes(config, batch, latent, passes, controls) + windows * policies.cache.kept_bytes(passes, buffer)
+    kept = _kept_bytes(config, batch, latent, passes, steering) + windows * policies.cache.kept_bytes(passes, buffer)
     # Where copies would take longer than computing, the passes can go together, for a buffer more.
     numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
     ways = tuple(
@@ -134,7 +134,7 @@ def decoding_task(weights: ModelBytes, config: VAEConfig, video: VideoShape, *, 
 
 
 def latent_shape(family: Family, video: VideoShape, references: int = 0) -> LatentShape:
-    """The latent of a video, with reference pictures of VACE before it."""
+    """The latent of a video, with reference pictures before it."""
     stride = family.spatial_stride
     frames = latent_frames(video.frames) + references
     return LatentShape(family.latent_channels, frames, video.height // stride, video.width // stride)
@@ -165,13 +165,13 @@ def _largest(numbers: Sequence[int], fits: Callable[[int], bool]) -> int | None:
     return numbers[low] if low >= 0 else None
 
 
-def _kept_bytes(config: DiTConfig, batch: int, latent: LatentShape, passes: int, controls: int) -> int:
+def _kept_bytes(config: DiTConfig, batch: int, latent: LatentShape, passes: int, steering: Mapping[type, int]) -> int:
     """Latents, and what steers the model."""
     _, frames, height, width = latent
     pixels = batch * frames * height * width
-    channels = _STATE_LATENTS * config.out_channels + passes * config.image_channels + controls * config.vace_channels
-    clip = 0 if config.clip_dim is None else 257 * config.clip_dim
-    return 4 * (pixels * channels + passes * (config.text_tokens * config.text_dim + clip))
+    channels = _STATE_LATENTS * config.out_channels + passes * config.image_channels
+    of_branches = sum(branch.input_bytes(pixels, passes, steering.get(type(branch), 0)) for branch in config.branches)
+    return 4 * (pixels * channels + passes * config.text_tokens * config.text_dim) + of_branches
 
 
 def _ways(count: Callable[..., int], weights: ModelBytes, config: VAEConfig, video: VideoShape) -> tuple[Way, ...]:

@@ -122,9 +122,11 @@ class Encoder:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **APART
             )
+        assert self._process.stdin is not None and self._process.stderr is not None, "both are pipes"
+        self._frames, self._errors = self._process.stdin, self._process.stderr
         self._said: deque[bytes] = deque(maxlen=50)
         # Read all the time: a full pipe would stop ffmpeg.
-        self._listener = threading.Thread(target=self._said.extend, args=(self._process.stderr,), daemon=True)
+        self._listener = threading.Thread(target=self._said.extend, args=(self._errors,), daemon=True)
         self._listener.start()
 
     def write(self, frame: np.ndarray) -> None:
@@ -134,7 +136,7 @@ class Encoder:
             OSError: ffmpeg could not write; OutputError: it failed otherwise.
         """
         try:
-            self._process.stdin.write(frame)
+            self._frames.write(frame)
         except OSError:  # the pipe is broken, since ffmpeg has ended
             self._end()
             raise self._failure() from None
@@ -146,7 +148,7 @@ class Encoder:
             OSError: ffmpeg could not write; OutputError: it failed otherwise.
         """
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._frames.close()
         self._end()
         if self._process.returncode:
             raise self._failure()
@@ -159,10 +161,10 @@ class Encoder:
 
     def _end(self) -> None:
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._frames.close()
         self._process.wait()
         self._listener.join()
-        self._process.stderr.close()
+        self._errors.close()
 
     def _failure(self) -> Exception:
         said = [line.decode(errors="replace").strip() for line in self._said]

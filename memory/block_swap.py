@@ -62,7 +62,7 @@ class Ring:
     def stream(self, blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
         """The blocks in order, each ready to run until the next one is asked for.
 
-        A pass that leaves swapped blocks out (those of VACE, without a control video) makes the ring leave them out.
+        A pass that leaves swapped blocks out (those of a branch that nothing steers) makes the ring leave them out.
         """
         blocks = list(blocks)
         order = [self._packed[block] for block in blocks if block in self._packed]

@@ -157,10 +157,11 @@ class _Slab:
         """The part with its values in the slab, and with the tensor that is to be its home."""
         view = part.view(self.buffer.bytes)
         if is_new:
-            view.copy_(part.held.tensor)
+            view.copy_(part.held.tensor.detach())
         if is_window(part.held.tensor):
             return part
-        home = nn.Parameter(view, requires_grad=False) if isinstance(part.held.tensor, nn.Parameter) else view
+        own = part.held.tensor
+        home = nn.Parameter(view, requires_grad=own.requires_grad) if isinstance(own, nn.Parameter) else view
         return Part(part.held._replace(tensor=home), part.start)
 
 

@@ -23,7 +23,7 @@ class Held(NamedTuple):
     def replace(self, tensor: Tensor) -> None:
         """Makes the module hold `tensor` here instead, as a parameter if this one is."""
         if isinstance(self.tensor, nn.Parameter) and not isinstance(tensor, nn.Parameter):
-            tensor = nn.Parameter(tensor, requires_grad=False)
+            tensor = nn.Parameter(tensor, requires_grad=self.tensor.requires_grad)
         setattr(self.owner, self.name, tensor)
 
     def restore(self) -> None:

@@ -19,7 +19,7 @@ from .precision import Precision, choose_casting, choose_dtype
 from .spec import ModelSpec
 
 _SCALE_BYTES = 4
-_BLOCK = re.compile(r"(blocks|vace_blocks)\.(\d+)\..+")
+_BLOCK = re.compile(r"(\w*blocks)\.(\d+)\..+")  # of the trunk, and of its branches
 _WHOLE_CODES = frozenset({"F8_E4M3", "F8_E5M2", "I8"})
 
 
@@ -127,12 +127,13 @@ def _scales(casting: Casting, infos: Sequence[TensorInfo]) -> int:
 
 
 def _in_order(spec: ModelSpec[Any], sizes: Mapping[tuple[str, int], int]) -> tuple[int, ...]:
-    """Sizes of the blocks as they run: each VACE block after the one it steers."""
-    layers = spec.config.vace_layers if spec.kind.is_transformer else ()
-    places = dict(enumerate(layers))
+    """Sizes of the blocks as they run: each own block of a branch after the one of the trunk that it follows."""
+    places: dict[str, int] = {}
+    if spec.kind.is_transformer:
+        places = {place.name: index for index, place in enumerate(spec.config.block_order())}
 
     def place(block: tuple[str, int]) -> tuple[int, int]:
         name, number = block
-        return (number, 0) if name == "blocks" else (places.get(number, number), 1)
+        return places.get(f"{name}.{number}", len(places)), number
 
     return tuple(sizes[block] for block in sorted(sizes, key=place))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from ..dit.branches.module import BranchModule
 from ..dit.config import DiTConfig
 from ..dit.model import WanDiT
-from ..dit.vace import VaceModule
 from ..text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Config, UMT5Encoder
 from ..vae3d.config import VAEConfig
 from ..vae3d.vae import CausalVAE
 from .key_maps import layouts
-from .pairing import check_clip, check_text_encoder, check_vace_module, check_vae
+from .pairing import check_clip, check_module, check_text_encoder, check_vae
 from .publishing import known_files
 from .recognition import configs, titles
 from .spec import AnyKind, ModelKind, no_tokenizer
@@ -31,27 +31,27 @@ DIT: ModelKind[DiTConfig, WanDiT, None] = ModelKind(
     width_words=titles.DIT_WIDTH_WORDS,
     find_tokenizer=no_tokenizer,
     start_image=titles.dit_start_image,
-    takes_clip=titles.dit_takes_clip,
+    partners=titles.dit_partners,
     is_network=True,
     is_transformer=True,
     has_variants=True,
 )
-VACE_MODULE: ModelKind[DiTConfig, VaceModule, None] = ModelKind(
+VACE_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
     files=known_files.VACE_FILES,
     title="VACE module",
     published_title="a VACE module",
-    example="Wan2_1-VACE_module_14B_bf16.safetensors",
+    example=known_files.module_file("vace_module"),
     layouts=layouts.VACE_MODULE_LAYOUTS,
-    read_config=configs.read_vace_module,
-    build=VaceModule,
+    read_config=configs.read_branch_module,
+    build=BranchModule,
     title_of=titles.vace_module_title,
     widths=titles.dit_widths,
     family_widths=titles.dit_widths_of_family,
     width_words=titles.DIT_WIDTH_WORDS,
     find_tokenizer=no_tokenizer,
-    check_partner=check_vace_module,
+    check_partner=check_module,
     start_image=titles.dit_start_image,
-    takes_clip=titles.dit_takes_clip,
+    partners=titles.dit_partners,
     is_network=True,
     is_transformer=True,
 )

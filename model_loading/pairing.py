@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..common.errors import PairingError
 from ..common.families import WAN_2_1, WAN_2_2_5B
 from ..common.log import logger
+from ..common.model_names import ModelNames, Words
 from ..common.places import Place
-from ..dit.config import PRESETS, DiTConfig
+from ..dit.branches.branch import Branch
+from ..dit.branches.clip import Clip
+from ..dit.branches.known import BRANCHES
+from ..dit.config import DiTConfig
+from ..dit.inputs import check_branch, check_latent, check_text
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
-from .publishing.known_files import USUAL_MODEL, where_to_get
+from .publishing.known_files import MODELS_WITH, USUAL_MODEL, module_file, where_to_get
 from .spec import ModelSpec
 
 # high_noise, HighNoise, HIGH-noise; and as the wrapper's author names his files.
@@ -28,7 +35,7 @@ START_IMAGE = Place("start image", "the start image")
 
 
 def check_pair(model: ModelSpec[DiTConfig], partner: ModelSpec[Any]) -> None:
-    """Checks a transformer against a VAE, text encoder, CLIP vision encoder or VACE module.
+    """Checks a transformer against a VAE, text encoder, CLIP vision encoder or a branch by itself.
 
     Raises:
         PairingError: they do not belong together; the message names both files and the right one.
@@ -51,10 +58,11 @@ def check_experts(high: ModelSpec[DiTConfig], low: ModelSpec[DiTConfig]) -> None
     if high.family is low.family and high.config == low.config:
         return
     found = f"{high.path.name} ({high.title}) and {low.path.name} ({low.title}) are not two experts of one model. "
-    if replace(high.config, vace_blocks=0) == replace(low.config, vace_blocks=0):
+    module = next((each for each in set(high.config.branches) ^ set(low.config.branches) if each.module_kind), None)
+    if module is not None and high.config.without(type(module)) == low.config.without(type(module)):
         raise PairingError(
-            f"{found}Only one has VACE: choose the same vace_module in both ", LOAD_MODEL, " nodes, or two files with "
-            "VACE.",
+            f"{found}Only one has {module.words}: choose the same {module.module_kind} in both ", LOAD_MODEL,
+            f" nodes, or two files with {module.words}.",
         )  # fmt: skip
     raise PairingError(
         f"{found}Use the two files of the same Wan 2.2 14B model: one has high_noise, the other low_noise in its name."
@@ -106,59 +114,53 @@ def check_text_encoder(model: ModelSpec[DiTConfig], encoder: ModelSpec[UMT5Confi
 
 def check_clip(model: ModelSpec[DiTConfig], encoder: ModelSpec[ClipVisionConfig]) -> None:
     """`check_pair` for a CLIP vision encoder."""
-    config = model.config
-    if config.clip_dim is None:
-        raise PairingError(
-            f"{model.path.name} ({model.title}) takes no CLIP vision features, but {encoder.path.name} gives some. "
-            "Remove the CLIP vision input: only Wan 2.1 image-to-video models use it."
-        )
-    if encoder.config.dim != config.clip_dim:
-        raise PairingError(
-            f"{encoder.path.name} gives picture features of width {encoder.config.dim}, but {model.path.name} "
-            f"({model.title}) needs {config.clip_dim}. Use {model.family.clip_vision_file}."
-        )
+    check_branch(model.config, Clip, encoder.config.dim, replace(_names(model), source=encoder.path.name))
 
 
-def check_vace_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> None:
-    """`check_pair` for a VACE module."""
-    config = model.config
+def check_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> None:
+    """`check_pair` for a branch by itself."""
+    config, branch = model.config, module.config.branches[0]
     name = f"{model.path.name} ({model.title})"
-    if config.vace_blocks:
+    if config.branch(type(branch)) is not None:
         raise PairingError(
-            f"{name} has VACE blocks of its own and takes no module. Remove {module.path.name}, or choose a "
+            f"{name} has {branch.words} blocks of its own and takes no module. Remove {module.path.name}, or choose a "
             "text-to-video model."
         )
-    if not _takes_vace_module(model) or model.family is not module.family:
+    if not _takes_module(model) or model.family is not module.family:
         raise PairingError(
             f"{module.path.name} belongs onto a text-to-video model of {module.family.title}, but {name} is none. Use "
             f"{where_to_get(USUAL_MODEL)}."
         )
-    if _block_sizes(config) != _block_sizes(module.config) or module.config.vace_blocks > config.layers:
+    if _block_sizes(config) != _block_sizes(module.config) or module.config.layers > config.layers:
         raise PairingError(
-            f"{module.path.name} has VACE blocks of width {module.config.dim}, but {name} has {config.layers} blocks "
-            f"of width {config.dim}. Use {_vace_module_file(config)}."
+            f"{module.path.name} has {branch.words} blocks of width {module.config.dim}, but {name} has "
+            f"{config.layers} blocks of width {config.dim}. Use {module_file(module.kind.name, config.dim)}."
         )
 
 
-def _takes_vace_module(model: ModelSpec[DiTConfig]) -> bool:
+def _takes_module(model: ModelSpec[DiTConfig]) -> bool:
     """Whether it is a text-to-video model; TI2V-5B, for which there are no modules, is none."""
     return not model.config.image_channels and not model.family.given_in_latent
 
 
-def _or_a_vace_module(model: ModelSpec[DiTConfig]) -> tuple[str | Place, ...]:
-    """The other way to VACE, where there is one."""
-    if not _takes_vace_module(model):
-        return ()
-    return f", or a VACE module ({_vace_module_file(model.config)}) in ", LOAD_MODEL
+def _names(model: ModelSpec[DiTConfig]) -> ModelNames:
+    """What an error of a lower room is to say of a model."""
+    files: dict[str, Words] = {kind: (name,) for kind, name in model.family.files.items()}
+    files |= {kind.name: _model_with(kind, model) for kind in BRANCHES if kind.name in MODELS_WITH}
+    return ModelNames(f"{model.path.name} ({model.title})", files)
+
+
+def _model_with(kind: type[Branch[DiTConfig]], model: ModelSpec[DiTConfig]) -> Words:
+    """What to choose in place of a model that lacks a branch."""
+    example = f"a {kind.words} model such as {MODELS_WITH[kind.name]}"
+    if kind.module_kind is None or not _takes_module(model):
+        return (example,)
+    module = module_file(kind.module_kind, model.config.dim)
+    return f"{example}, or a {kind.words} module ({module}) in ", LOAD_MODEL
 
 
 def _block_sizes(config: DiTConfig) -> tuple[int, int, int]:
     return config.dim, config.ffn_dim, config.heads
-
-
-def _vace_module_file(config: DiTConfig) -> str:
-    size = "1_3B" if config.dim == PRESETS["t2v-1.3B"].dim else "14B"
-    return f"Wan2_1-VACE_module_{size}_bf16.safetensors"
 
 
 def check_inputs(
@@ -167,8 +169,7 @@ def check_inputs(
     latent_channels: int,
     text_width: int,
     has_image: bool,
-    clip_width: int | None = None,
-    has_control: bool = False,
+    steering: Mapping[type[Branch[DiTConfig]], int | None] = MappingProxyType({}),
 ) -> None:
     """Checks what arrives at the sampler against the transformer.
 
@@ -176,30 +177,23 @@ def check_inputs(
         latent_channels: channels of the LATENT.
         text_width: width of the text embedding.
         has_image: whether start, end or key frames are given in channels beside the latent.
-        clip_width: width of the CLIP image features; None if there are none.
-        has_control: whether a control video for VACE is given.
+        steering: by kind of branch, how wide what steers it is; None where that is checked with its size.
 
     Raises:
         PairingError: the model cannot work with them; the message says what to connect or to choose instead.
     """
-    config, name = model.config, f"{model.path.name} ({model.title})"
-    if latent_channels != config.out_channels:
-        raise PairingError(
-            f"The latent has {latent_channels} channels, but {name} works on {config.out_channels}. "
-            f"Make it with {model.family.vae_file}."
-        )
-    if text_width != config.text_dim:
-        raise PairingError(
-            f"The text embedding has the width {text_width}, but {name} needs {config.text_dim}. "
-            f"Encode the prompt with {model.family.text_encoder_file}."
-        )
-    if has_control and not config.vace_blocks:
-        raise PairingError(
-            f"{name} has no VACE blocks and cannot follow a control video. Choose a VACE model such as "
-            "wan2.1_vace_14B_fp16.safetensors", *_or_a_vace_module(model), ".",
-        )  # fmt: skip
-    check_image_input(model, has_image)
-    _check_clip_input(model, clip_width, name)
+    config, names = model.config, _names(model)
+    check_latent(config, latent_channels, names)
+    check_text(config, text_width, names)
+    for kind, width in steering.items():
+        if kind.partner is None:
+            check_branch(config, kind, width, names)
+    check_image_input(model, has_image)  # before what another model makes of the image
+    for kind, width in steering.items():
+        check_branch(config, kind, width, names)
+    for branch in config.branches:
+        if branch.expected is not None and type(branch) not in steering and model.start_image == "required":
+            logger.warning("%s %s.", names.model, branch.expected)
 
 
 def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
@@ -224,21 +218,3 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} is an image-to-video model and needs a start image. Connect ", START_IMAGE, " between the prompt "
             f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
-
-
-def _check_clip_input(model: ModelSpec[DiTConfig], clip_width: int | None, name: str) -> None:
-    config = model.config
-    if clip_width is None:
-        if model.takes_clip and model.start_image == "required":
-            logger.warning("%s was trained with CLIP vision features of its image; without them results differ.", name)
-        return
-    if config.clip_dim is None:
-        raise PairingError(
-            f"{name} takes no CLIP vision features. Remove the CLIP vision input: only Wan 2.1 image-to-video models "
-            "use it."
-        )
-    if clip_width != config.clip_dim:
-        raise PairingError(
-            f"The CLIP vision features have the width {clip_width}, but {name} needs {config.clip_dim}. "
-            f"Encode the image with {model.family.clip_vision_file}."
-        )

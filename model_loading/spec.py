@@ -34,9 +34,9 @@ def no_start_image(config: object, family: Family) -> StartImage:
     return "none"
 
 
-def no_clip(config: object) -> bool:
-    """That of a kind that takes no image features."""
-    return False
+def no_partners(config: object) -> tuple[str, ...]:
+    """That of a kind that takes nothing but what all kinds take."""
+    return ()
 
 
 def no_tokenizer(checkpoint: Checkpoint, spec: ModelSpec[Any]) -> None:
@@ -64,7 +64,8 @@ class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
         width_words: those sizes in words, with a place for each.
         find_tokenizer: reads the tokenizer of a file, before its weights; None for kinds that read no text.
         check_partner: refuses a pair of a transformer and one of this kind that do not belong together.
-        start_image, takes_clip: what goes into such a model beside the latent.
+        start_image: whether frames go into such a model beside the latent.
+        partners: names of the kinds whose output goes into it beside latent and text.
         is_network: whether it is mostly big matrices, which can be cast to fp8.
         is_transformer: whether it is the transformer or a part of one: tensors it has beside the known ones are a part
             of what it does, so that it is refused with them.
@@ -85,7 +86,7 @@ class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
     find_tokenizer: Callable[[Checkpoint, ModelSpec[ConfigT]], TokenizerT]
     check_partner: Callable[[ModelSpec[DiTConfig], ModelSpec[ConfigT]], None] = goes_with_any
     start_image: Callable[[ConfigT, Family], StartImage] = no_start_image
-    takes_clip: Callable[[ConfigT], bool] = no_clip
+    partners: Callable[[ConfigT], tuple[str, ...]] = no_partners
     is_network: bool = False
     is_transformer: bool = False
     has_variants: bool = False
@@ -130,7 +131,7 @@ class ModelSpec(Generic[ConfigT_co]):
         path: the file or folder.
         kind: which part of a video model it is.
         family: what it belongs with.
-        preset: name in `dit.config.PRESETS`, or None for other sizes and kinds.
+        preset: name in `dit.presets.PRESETS`, or None for other sizes and kinds.
         title: what it is, for people ("Wan 2.1 T2V 14B").
         naming, prefix: how its tensors are called, and what stands in front of every name.
         weight_format: how its weights are stored.
@@ -166,16 +167,13 @@ class ModelSpec(Generic[ConfigT_co]):
     @property
     def takes_clip(self) -> bool:
         """Whether the model has a branch for CLIP image features."""
-        return self.kind.takes_clip(self.config)
+        return "clip_vision" in self.kind.partners(self.config)
 
     @property
     def goes_with(self) -> tuple[str, ...]:
         """File names of the other parts of its model."""
-        partners = {"vae": self.family.vae_file, "text_encoder": self.family.text_encoder_file}
-        names = [name for kind, name in partners.items() if kind != self.kind.name]
-        if self.takes_clip:
-            names.append(self.family.clip_vision_file)
-        return tuple(names)
+        partners = ("vae", "text_encoder", *self.kind.partners(self.config))
+        return tuple(self.family.files[kind] for kind in partners if kind != self.kind.name)
 
 
 def require_kind(spec: ModelSpec[Any], kind: ModelKind[ConfigT, Any, Any]) -> ModelSpec[ConfigT]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..common.errors import InvalidInputError, MissingFileError
+from ..model_loading.branch_module import inspect_module
 from ..model_loading.build import model_key
-from ..model_loading.kinds import DIT
+from ..model_loading.kinds import DIT, VACE_MODULE
 from ..model_loading.opening import open_checkpoint
 from ..model_loading.publishing.known_files import LORAS
 from ..model_loading.publishing.missing import missing_file_sentence
 from ..model_loading.recognition.detect import inspect_as
 from ..model_loading.spec import AnyKind
-from ..model_loading.vace_module import inspect_vace_module
 from .hosts.host import BUNDLED_MODELS, host
 
 
@@ -60,7 +60,7 @@ def check_video_model(name: str | None, vace_module: str | None) -> None:
         return
     spec = inspect_as(open_checkpoint(find_model(DIT.folder_name, name)), DIT)
     if vace_module is not None:
-        inspect_vace_module(open_checkpoint(find_model(DIT.folder_name, vace_module)), spec)
+        inspect_module(open_checkpoint(find_model(DIT.folder_name, vace_module)), VACE_MODULE, spec)
 
 
 def find_lora(name: str) -> Path:

@@ -191,9 +191,3 @@ def made_by(vae: Any) -> dict[str, MadeBy]:
     """The value that says which VAE made something, if that is one of ours."""
     spec = getattr(vae, "spec", None)
     return {} if spec is None else {VAE_TAG: MadeBy(spec)}
-
-
-def size_text(latent: Tensor) -> str:
-    """The size of a latent [B, C, T, h, w] in words."""
-    channels, frames, height, width = latent.shape[1:]
-    return f"{channels} channels, {frames} latent frames of {width} x {height}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,14 +75,14 @@ class ClipVisionEncoder(nn.Module):
         self.pos_embedding = nn.Parameter(scaled_normal(1, config.tokens, config.dim, width=config.dim))
         self.patch_embedding = operations.Conv2d(3, config.dim, config.patch, stride=config.patch, bias=False)
         self.pre_norm = LayerNorm(config.dim, config.eps)
-        self.transformer = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
+        self.transformer = nn.ModuleList(ClipVisionBlock(config, operations) for _ in range(config.layers))
         self.post_norm = LayerNorm(config.dim, config.eps)
         self.head = nn.Parameter(scaled_normal(config.dim, config.embed_dim, width=config.dim))
 
     def forward(self, pixels: Tensor) -> ClipVisionOutput:
         """Features of normalised pictures [B, 3, image_size, image_size] (see `preprocess`); float32."""
         dtype = self.patch_embedding.weight.dtype
-        patches = self.patch_embedding(pixels.to(dtype)).float().flatten(2).transpose(1, 2)  # [B, patches, dim]
+        patches = rearrange(self.patch_embedding(pixels.to(dtype)).float(), "B D h w -> B (h w) D")
         x = torch.cat([self.cls_embedding.float().expand(len(pixels), -1, -1), patches], dim=1)
         x = self.pre_norm(x + self.pos_embedding.float())
         penultimate = x
@@ -91,13 +92,13 @@ class ClipVisionEncoder(nn.Module):
         return ClipVisionOutput(penultimate, x, embeds)
 
 
-class Block(nn.Module):
+class ClipVisionBlock(nn.Module):
     """Self-attention and feed-forward, each behind a norm and added to the float32 residual stream."""
 
     def __init__(self, config: ClipVisionConfig, operations):
         super().__init__()
         self.norm1 = LayerNorm(config.dim, config.eps)
-        self.attn = Attention(config, operations)
+        self.attn = ClipVisionAttention(config, operations)
         self.norm2 = LayerNorm(config.dim, config.eps)
         self.mlp = nn.Sequential(
             operations.Linear(config.dim, config.mlp_dim), nn.GELU(), operations.Linear(config.mlp_dim, config.dim)
@@ -108,7 +109,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x).to(dtype)).float()
 
 
-class Attention(nn.Module):
+class ClipVisionAttention(nn.Module):
     """Multi-head self-attention with one matrix for query, key and value."""
 
     def __init__(self, config: ClipVisionConfig, operations):
@@ -118,10 +119,9 @@ class Attention(nn.Module):
         self.proj = operations.Linear(config.dim, config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = self.to_qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, L, 3, N, head width]
-        q, k, v = qkv.transpose(1, 3).unbind(2)  # each [B, N, L, head width]
+        q, k, v = rearrange(self.to_qkv(x), "B L (three N D) -> three B N L D", three=3, N=self.heads)
         values = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(values.transpose(1, 2).flatten(2))
+        return self.proj(rearrange(values, "B N L D -> B L (N D)"))
 
 
 class LayerNorm(nn.Module):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
@@ -46,8 +47,8 @@ class UMT5Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = _embedding(config.vocab, config.dim, operations)
-        self.blocks = nn.ModuleList(Block(config, operations) for _ in range(config.layers))
-        self.norm = RMSNorm(config.dim, config.eps)
+        self.blocks = nn.ModuleList(UMT5Block(config, operations) for _ in range(config.layers))
+        self.norm = UMT5Norm(config.dim, config.eps)
 
     @property
     def device(self) -> torch.device:
@@ -84,14 +85,14 @@ class UMT5Encoder(nn.Module):
         return self.norm(x)
 
 
-class Block(nn.Module):
+class UMT5Block(nn.Module):
     """Self-attention and gated feed-forward, each behind a norm and added to the float32 residual stream."""
 
     def __init__(self, config: UMT5Config, operations):
         super().__init__()
-        self.norm1 = RMSNorm(config.dim, config.eps)
-        self.attn = Attention(config, operations)
-        self.norm2 = RMSNorm(config.dim, config.eps)
+        self.norm1 = UMT5Norm(config.dim, config.eps)
+        self.attn = UMT5Attention(config, operations)
+        self.norm2 = UMT5Norm(config.dim, config.eps)
         self.ffn = FeedForward(config, operations)
         self.pos_embedding = PositionBias(config, operations)
 
@@ -102,7 +103,7 @@ class Block(nn.Module):
         return x + self.ffn(self.norm2(x).to(dtype), how).float()
 
 
-class Attention(nn.Module):
+class UMT5Attention(nn.Module):
     """Multi-head attention without bias and without 1/sqrt(head width): T5 folds the scale into the weights."""
 
     def __init__(self, config: UMT5Config, operations):
@@ -117,14 +118,14 @@ class Attention(nn.Module):
         # Written out in float32: unscaled logits are large, the learned bias needs a gradient, and next to the
         # linear layers the cost is below one percent at 128 tokens.
         q, k, v = (
-            multiply(linear, x, how).float().unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, N, L, head width]
+            rearrange(multiply(linear, x, how).float(), "B L (N D) -> B N L D", N=self.heads)
             for linear in (self.q, self.k, self.v)
         )
         logits = q @ k.transpose(-1, -2) + position_bias  # [B, N, L, L]
         if padding is not None:
             logits = logits.masked_fill(padding, torch.finfo(logits.dtype).min)
         values = logits.softmax(-1) @ v
-        return multiply(self.o, values.transpose(1, 2).flatten(2).to(x.dtype), how)
+        return multiply(self.o, rearrange(values, "B N L D -> B L (N D)").to(x.dtype), how)
 
 
 class FeedForward(nn.Module):
@@ -163,7 +164,7 @@ class PositionBias(nn.Module):
         return by_distance.unfold(-1, length, 1).flip(-2)
 
 
-class RMSNorm(nn.Module):
+class UMT5Norm(nn.Module):
     """Root mean square norm, computed and returned in float32."""
 
     def __init__(self, dim: int, eps: float):

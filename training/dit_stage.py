@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from wan_director.common.families import TINY
 from wan_director.common.log import logger
+from wan_director.dit.branches.clip import Clip
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.text_encoder.umt5 import UMT5Encoder
@@ -23,7 +24,13 @@ from wan_director.training.parallel import average_gradients
 from wan_director.training.text_stage import AttributeProbe, attribute_loss, load_tokenizer, mean_embedding, token_batch
 
 CONFIG = DiTConfig(
-    dim=192, ffn_dim=416, heads=4, layers=5, in_channels=36, text_dim=TINY.text_width, clip_dim=clip_stage.CONFIG.dim
+    dim=192,
+    ffn_dim=416,
+    heads=4,
+    layers=5,
+    in_channels=36,
+    text_dim=TINY.text_width,
+    branches=(Clip(clip_stage.CONFIG.dim),),
 )
 STEPS = 11500
 RATE = 2e-3
@@ -171,7 +178,7 @@ class ShardFolder:
         return Batch(
             latent=torch.stack([shard.latent[index] for shard, index, _, _ in picks]).float(),
             image=torch.stack([shard.image[index] * with_image for shard, index, with_image, _ in picks]).float(),
-            clip=torch.stack(clip) if clip else torch.zeros(0, 17, CONFIG.clip_dim),
+            clip=torch.stack(clip) if clip else torch.zeros(0, 17, clip_stage.CONFIG.dim),
             scenes=scenes,
             captions=[_prompt(scene, rng, long_negatives=long_negatives) for scene in scenes],
         )

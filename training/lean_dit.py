@@ -55,7 +55,7 @@ def velocity(
         weights: all weights in the dtype of the matrix products.
         latent: [B, in_channels, T, h, w], image conditioning included.
         timestep: [B], 0..1000.
-        clip_image: [b, tokens, clip_dim] features of the first b <= B samples; the others have none.
+        clip_image: [b, tokens, clip width] features of the first b <= B samples; the others have none.
     """
     dtype = weights["patch_embedding.weight"].dtype
     x, grid = _patches(weights, latent.to(dtype))

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .stream import FrameStream, Step
@@ -68,7 +69,7 @@ def norm_and_conv(head: nn.Sequential) -> tuple[ChannelNorm, nn.Conv3d]:
 
 def _flat_kernel(weight: Tensor) -> Tensor:
     """[D, C, k, n, n] -> [D, k * C, n, n], for frames side by side as channels; channels last."""
-    return weight.permute(0, 3, 4, 2, 1).flatten(3).permute(0, 3, 1, 2)
+    return rearrange(weight, "D C k n m -> D n m (k C)").movedim(-1, 1)
 
 
 def _by_rows(
@@ -100,11 +101,12 @@ def channels_last(frames: Tensor) -> Tensor:
 
 def fold_frames(frames: Tensor) -> Tensor:
     """[B, C, T, H, W] -> [B * T, C, H, W]: the frames as a batch of pictures, channels last."""
-    return frames.movedim(1, -1).flatten(0, 1).movedim(-1, 1)
+    return rearrange(frames, "B C T H W -> (B T) H W C").movedim(-1, 1)
 
 
 def unfold_frames(pictures: Tensor, frame_count: int) -> Tensor:
     """[B * T, C, H, W] -> [B, C, T, H, W], the inverse of `fold_frames`."""
+    # Split with the channels last: otherwise a single frame gets a stride that torch does not take for this layout.
     return channels_last(pictures.movedim(1, -1).unflatten(0, (-1, frame_count)).movedim(-1, 1))
 
 
@@ -181,10 +183,9 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, stream: FrameStream) -> Tensor:
         height, width = x.shape[-2:]
         pictures = fold_frames(x)
-        tokens = self.to_qkv(self.norm(pictures)).movedim(1, -1).flatten(1, 2).unsqueeze(1)  # [B * T, 1, H * W, 3 * C]
-        q, k, v = tokens.chunk(3, dim=-1)
+        q, k, v = rearrange(self.to_qkv(self.norm(pictures)), "B (three C) H W -> three B 1 (H W) C", three=3)
         parts = [F.scaled_dot_product_attention(part, k, v) for part in q.split(_QUERIES_AT_ONCE, dim=2)]
-        mixed = torch.cat(parts, dim=2).squeeze(1).unflatten(1, (height, width)).movedim(-1, 1)
+        mixed = rearrange(torch.cat(parts, dim=2), "B 1 (H W) C -> B C H W", H=height, W=width)
         return unfold_frames(self.proj(mixed), x.shape[2]).add_(x)
 
 
@@ -224,9 +225,8 @@ class Upsample(nn.Module):
         return unfold_frames(_convolve_enlarged(fold_frames(x), kernel, conv.bias), x.shape[2])
 
     def _double(self, x: Tensor, stream: FrameStream) -> Tensor:
-        pairs = causal_conv(cast(nn.Conv3d, self.time_conv), x, stream).unflatten(1, (2, -1))  # [B, 2, C, T, H, W]
-        frames = pairs.permute(0, 3, 1, 4, 5, 2).flatten(1, 2)  # [B, 2 * T, H, W, C]
-        return frames.permute(0, 4, 1, 2, 3)
+        pairs = causal_conv(cast(nn.Conv3d, self.time_conv), x, stream)
+        return rearrange(pairs, "B (two C) T H W -> B (T two) H W C", two=2).movedim(-1, 1)
 
 
 # Along one side: which of three taps meet the first and the second of two pixels, at the even places and at the odd.
@@ -236,9 +236,9 @@ _MEETING_TAPS = torch.tensor([[1, 0, 0], [0, 1, 1], [1, 1, 0], [0, 0, 1]])
 def _kernel_of_squares(weight: Tensor) -> Tensor:
     """A kernel [D, C, 3, 3] for pictures whose pixels are squares of four -> [4 * D, C, 2, 2], see below."""
     taps = torch.kron(_MEETING_TAPS, _MEETING_TAPS).to(weight)
-    kernels = taps @ weight.permute(0, 2, 3, 1).flatten(1, 2)  # [D, 16, C]
-    kernels = kernels.unflatten(1, (2, 2, 2, 2)).permute(1, 3, 0, 2, 4, 5).flatten(0, 2)  # [4 * D, 2, 2, C]
-    return kernels.movedim(-1, 1)
+    kernels = taps @ rearrange(weight, "D C n m -> D (n m) C")  # [D, 16, C]
+    places = rearrange(kernels, "D (row n column m) C -> (row column D) n m C", row=2, n=2, column=2)
+    return places.movedim(-1, 1)
 
 
 def _convolve_enlarged(pictures: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ from itertools import pairwise, product
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError
@@ -24,16 +25,14 @@ def patchify(video: Tensor, size: int) -> Tensor:
     """
     if size == 1:
         return video
-    squares = video.unflatten(4, (-1, size)).unflatten(3, (-1, size))  # [B, C, F, H / size, q, W / size, r]
-    return squares.permute(0, 1, 6, 4, 2, 3, 5).flatten(1, 3)
+    return rearrange(video, "B C F (h q) (w r) -> B (C r q) F h w", q=size, r=size)
 
 
 def unpatchify(patches: Tensor, size: int) -> Tensor:
     """[B, C * size * size, F, h, w] -> [B, C, F, h * size, w * size], the inverse of `patchify`."""
     if size == 1:
         return patches
-    squares = patches.unflatten(1, (-1, size, size))  # [B, C, r, q, F, h, w]
-    return squares.permute(0, 1, 4, 5, 3, 6, 2).flatten(5, 6).flatten(3, 4)
+    return rearrange(patches, "B (C r q) F h w -> B C F (h q) (w r)", q=size, r=size)
 
 
 def down_levels(config: VAEConfig, operations: Any = nn) -> list[nn.Module]:
@@ -101,9 +100,9 @@ class BlockMeans(nn.Module):
         """[B, C, T, H, W] -> [B, out_channels, T', H / side, W / side], for the pairs of frames that are complete."""
         if self.frames == 2:
             x = self._pairs(x, stream)
-        rows = x.movedim(1, -1).unflatten(3, (-1, self.side)).unflatten(2, (-1, self.side))
-        blocks = rows.unflatten(1, (-1, self.frames)).permute(0, 1, 3, 5, 7, 2, 4, 6)  # [B, T, H, W, C, t, h, w]
-        return blocks.flatten(4).unflatten(4, (self.out_channels, -1)).mean(-1).movedim(-1, 1)
+        sides = {"t": self.frames, "q": self.side, "r": self.side}
+        blocks = rearrange(x, "B C (T t) (h q) (w r) -> B T h w (C t q r)", **sides)
+        return blocks.unflatten(-1, (self.out_channels, -1)).mean(-1).movedim(-1, 1)
 
     def _pairs(self, x: Tensor, stream: FrameStream) -> Tensor:
         if not stream.has_begun(self):

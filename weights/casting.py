@@ -17,7 +17,7 @@ from .stored import StoredWeight
 
 # The matrices inside the blocks of the transformer and of the text encoder: 97.5 % of the weights of a 14B model.
 _CAST = re.compile(
-    r"(.+\.)?(vace_)?blocks\.\d+\."
+    r"(.+\.)?(\w+_)?blocks\.\d+\."
     r"((self_attn|cross_attn|attn)\.(q|k|v|o|k_img|v_img)|ffn\.(0|2|gate\.0|fc1|fc2))\.weight"
 )
 _LEAST_SCALE = 1e-12  # of a row of zeros

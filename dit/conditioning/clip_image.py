@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..branches.clip import Clip, ClipInput
 from ..inputs import Cut, DitInputs, expand_batch
 
 
@@ -22,13 +23,19 @@ class ClipImage:
     features: Tensor
     end_features: Tensor | None = None
 
+    @property
+    def branch(self) -> type[Clip]:
+        """See `ConditioningItem.branch`."""
+        return Clip
+
     def apply(self, inputs: DitInputs) -> DitInputs:
-        """Fills `clip_image` with the start's features, followed by the end's."""
+        """Adds the start's features, followed by the end's, to what steers the model."""
         features = self.features
         if self.end_features is not None:
             features = torch.cat([features, self.end_features], dim=1)
         latent = inputs.latent
-        return replace(inputs, clip_image=expand_batch(features.to(latent), latent.shape[0]))
+        picture = ClipInput(expand_batch(features.to(latent), latent.shape[0]))
+        return replace(inputs, steering=(*inputs.steering, picture))
 
     def window(self, cut: Cut) -> ClipImage:
         """The item itself: it is for the whole clip."""

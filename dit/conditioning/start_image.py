@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from einops import repeat
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
@@ -24,6 +25,11 @@ class KeyframeImages:
 
     latent: Tensor
     mask: Tensor
+
+    @property
+    def branch(self) -> None:
+        """See `ConditioningItem.branch`."""
+        return None
 
     def apply(self, inputs: DitInputs) -> DitInputs:
         """Fills `image_channels` with the mask, followed by the latent."""
@@ -61,8 +67,7 @@ def keyframe_mask(frames_given: Sequence[int], frames: int, height: int, width: 
     for index in frames_given:
         given[_checked(index, frames)] = 1
     given = torch.cat([given[:1].expand(TEMPORAL_STRIDE - 1), given])
-    channels = given.view(latent_frames(frames), TEMPORAL_STRIDE).T  # [4, T]
-    return channels[None, :, :, None, None].expand(-1, -1, -1, height, width).contiguous()
+    return repeat(given, "(T four) -> 1 four T h w", T=latent_frames(frames), h=height, w=width).contiguous()
 
 
 def keyframe_video(given: Mapping[int, Tensor], frames: int) -> Tensor:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ...common.shapes import latent_frames
-from ..inputs import Cut, DitInputs, VaceInput, expand_batch
+from ..branches.vace import Vace, VaceInput
+from ..inputs import Cut, DitInputs, expand_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,16 @@ class VaceControl:
     channels: Tensor
     strength: float = 1.0
 
+    @property
+    def branch(self) -> type[Vace]:
+        """See `ConditioningItem.branch`."""
+        return Vace
+
     def apply(self, inputs: DitInputs) -> DitInputs:
-        """Adds this control video to `vace`."""
+        """Adds this control video to what steers the model."""
         latent = inputs.latent
         channels = expand_batch(self.channels.to(latent), latent.shape[0])
-        return replace(inputs, vace=(*inputs.vace, VaceInput(channels, self.strength)))
+        return replace(inputs, steering=(*inputs.steering, VaceInput(channels, self.strength)))
 
     def window(self, cut: Cut) -> VaceControl:
         """The part of the control video that goes with some of the latent's frames."""
@@ -72,8 +79,7 @@ def mask_channels(mask: Tensor, references: int = 0, stride: int = 8) -> Tensor:
     Source: Wan-Video/Wan2.1 wan/vace.py, vace_encode_masks.
     """
     frames, height, width = mask.shape
-    squares = mask.float().view(1, frames, height // stride, stride, width // stride, stride)
-    channels = squares.permute(0, 3, 5, 1, 2, 4).flatten(1, 2)  # [1, stride * stride, F, h, w]
+    channels = rearrange(mask.float(), "F (h q) (w r) -> 1 (q r) F h w", q=stride, r=stride)
     size = (latent_frames(frames), *channels.shape[-2:])
     channels = F.interpolate(channels, size=size, mode="nearest-exact")
     return F.pad(channels, (0, 0, 0, 0, references, 0))

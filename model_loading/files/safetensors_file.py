@@ -29,7 +29,7 @@ MAX_VALUES = 300_000
 _LENGTH_BYTES = 8
 
 
-class _Place(NamedTuple):
+class _Range(NamedTuple):
     start: int
     stop: int
 
@@ -58,7 +58,7 @@ class SafetensorsFile:
         infos, places = _read_entries(path, header)
         _check_layout(path, places, data_start, self.size_bytes)
         self.tensors: MappingProxyType[str, TensorInfo] = MappingProxyType(infos)
-        self._places = {name: _Place(start + data_start, stop + data_start) for name, (start, stop) in places.items()}
+        self._places = {name: _Range(start + data_start, stop + data_start) for name, (start, stop) in places.items()}
 
     def read(self, key: str) -> Tensor:
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only.
@@ -118,12 +118,12 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no size")
 
 
-def _read_entries(path: Path, header: dict[str, Any]) -> tuple[dict[str, TensorInfo], dict[str, _Place]]:
+def _read_entries(path: Path, header: dict[str, Any]) -> tuple[dict[str, TensorInfo], dict[str, _Range]]:
     """Checks every entry by itself: known dtype, sane shape, as many bytes as shape and dtype need."""
     if len(header) > MAX_TENSORS:
         raise damaged(path, f"its header lists {len(header):,} tensors (real models have at most a few thousand)")
     infos: dict[str, TensorInfo] = {}
-    places: dict[str, _Place] = {}
+    places: dict[str, _Range] = {}
     for name, entry in header.items():
         try:
             dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
@@ -134,7 +134,7 @@ def _read_entries(path: Path, header: dict[str, Any]) -> tuple[dict[str, TensorI
             raise damaged(path, f"tensor {shorten(name)} has an impossible shape or place")
         if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
             raise damaged(path, f"tensor {shorten(name)} has the unknown number format {shorten(dtype)}")
-        infos[name], places[name] = TensorInfo(dtype, shape), _Place(start, stop)
+        infos[name], places[name] = TensorInfo(dtype, shape), _Range(start, stop)
         bits = prod(shape) * DTYPE_BITS[dtype]
         if bits % 8 or bits // 8 != stop - start:
             raise damaged(
@@ -143,7 +143,7 @@ def _read_entries(path: Path, header: dict[str, Any]) -> tuple[dict[str, TensorI
     return infos, places
 
 
-def _check_layout(path: Path, places: dict[str, _Place], data_start: int, size: int) -> None:
+def _check_layout(path: Path, places: dict[str, _Range], data_start: int, size: int) -> None:
     """The tensors must cover the data without gap or overlap, and the file must end where the last one does."""
     end = 0
     for name, place in sorted(places.items(), key=lambda item: item[1]):

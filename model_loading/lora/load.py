@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from .report import LoraReport
 from .roles import Part, find_part
 from .scaling import read_scaling
 
-_CHANNEL_LAYERS = ("patch_embedding", "head.head", "vace_patch_embedding")
+_CHANNEL_LAYERS = re.compile(r"(\w+_)?patch_embedding|head\.head")
 """Layers whose shape depends on the channels of the video: a LoRA for text to video may be used for image to video."""
 
 
@@ -177,6 +178,6 @@ def _check_shapes(reader: GroupReader, sorting: _Sorting, shapes: ParameterShape
         misfit = reader.misfit(layer, group, shapes.shapes)
         if misfit is None:
             continue
-        if layer not in _CHANNEL_LAYERS:
+        if not _CHANNEL_LAYERS.fullmatch(layer):
             raise wrong_size(reader.name, model, misfit)
         sorting.drop(layer, "of a layer for another number of channels")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from ...dit.branches.branch import Branch
+from ...dit.branches.known import BRANCHES
+from ...dit.config import DiTConfig
 from ..key_maps.renaming import Renaming
 
-_BLOCK = r"((?:vace_)?blocks\.\d+)\."
+_BLOCK = r"((?:\w+_)?blocks\.\d+)\."
 
 # Official layers and free parameters -> diffusers'. Source: huggingface/diffusers, scripts/convert_wan_to_diffusers.py;
 # the inverse of key_maps.diffusers_dit, which a test holds it to. norm2 and norm3 have swapped names there.
@@ -46,8 +49,8 @@ _PREFIX = re.compile(
     r"|module\.|lora_unet_+|lora_transformer_+|lycoris_+)"
 )
 _TEXT_ENCODER = re.compile(r"(?:base_model\.model\.)?(?:lora_te\d?_|text_encoders?(?:_\d)?[._]|te\d?\.|text_model\.)")
-_IMAGE_BRANCH = re.compile(r"[kv]_img|img_emb|add_[kv]_proj|norm_added_k|image_embedder")
-_VACE = re.compile(r"vace_(?:blocks|patch_embedding)")
+# How diffusers calls layers of a branch whose official names have other marks.
+_DIFFUSERS_BRANCHES = {"clip": ("add_k_proj", "add_v_proj", "norm_added_k", "image_embedder")}
 # Of a pair of experts in one file, as diffusers and DiffSynth name their two transformers.
 _FIRST_EXPERT = re.compile(r"transformer\.|(?:pipe\.)?dit\.")
 _SECOND_EXPERT = re.compile(r"transformer_2\.|(?:pipe\.)?dit2\.")
@@ -93,11 +96,16 @@ class LayerNames:
         if self.holds_two_experts and self._other_expert.match(path):
             second = self._other_expert is _SECOND_EXPERT
             return "of a second expert (transformer_2)" if second else "of the first expert (transformer)"
-        if not is_known and _IMAGE_BRANCH.search(path):
-            return "of the CLIP image branch, which this model does not have"
-        if not is_known and _VACE.search(path):
-            return "of VACE, which this model does not have"
-        return None
+        branch = None if is_known else _branch_of(path)
+        return None if branch is None else f"of {branch.words}, which this model does not have"
+
+
+def _branch_of(path: str) -> type[Branch[DiTConfig]] | None:
+    """The kind of branch that a layer is of, if it is of one."""
+    for kind in BRANCHES:
+        if any(mark in path for mark in (*kind.roots, *kind.in_blocks, *_DIFFUSERS_BRANCHES.get(kind.name, ()))):
+            return kind
+    return None
 
 
 def layer_of(parameter: str) -> str:

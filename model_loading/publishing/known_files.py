@@ -163,6 +163,16 @@ KNOWN_FILES = (
 USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
 
+MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors"}
+"""By branch of the transformer, a model to name that has it."""
+_MODULES = {
+    "vace_module": {
+        1536: "Wan2_1-VACE_module_1_3B_bf16.safetensors",
+        5120: "Wan2_1-VACE_module_14B_bf16.safetensors",
+    }
+}
+"""By name of a kind with a branch by itself, its file for the transformers of a width."""
+
 
 def known_file(name: str) -> KnownFile | None:
     """The published file called `name`, in any folder and with either kind of slash."""
@@ -184,3 +194,9 @@ def where_to_get(name: str) -> str:
     """'NAME (repository REPO on the Hugging Face Hub) into FOLDER' for a published file; the name alone for others."""
     file = known_file(name)
     return name if file is None else f"{file.name} (repository {file.repo} on the Hugging Face Hub) into {file.folder}"
+
+
+def module_file(kind: str, dim: int | None = None) -> str:
+    """The published file of a kind with a branch by itself, for transformers of this width, else the usual one."""
+    files = _MODULES[kind]
+    return files.get(dim or 0, files[max(files)])

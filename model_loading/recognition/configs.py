@@ -8,12 +8,13 @@ from collections.abc import Mapping
 
 from ...common.errors import CheckpointError
 from ...common.families import WAN_2_1
+from ...dit.branches.known import read_branches
 from ...dit.config import PATCH, DiTConfig
 from ...text_encoder.clip_vision import ClipVisionConfig
 from ...text_encoder.umt5 import UMT5Config
 from ...vae3d.config import VAEConfig
 from ..publishing.known_files import where_to_get
-from .tensors import Tensors
+from .tensors import MAX_LAYERS, Tensors
 
 HEADS_KEY = "wan_director.heads"
 _DIT_HEAD_DIM = 128  # in every published Wan transformer
@@ -33,44 +34,34 @@ def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
             f"{tensors.file_name} cuts its video into patches {list(tensors.shape('patch_embedding.weight')[2:])}; "
             f"Wan's are {list(PATCH)}. Use the file of another publisher."
         )
-    has_clip = "img_emb.proj.1.weight" in tensors.keys
-    has_vace = "vace_patch_embedding.weight" in tensors.keys
+    layers, branches = tensors.count("blocks."), read_branches(tensors)
+    for branch in branches:
+        branch.check_layers(layers, tensors.file_name)
     return DiTConfig(
         dim=dim,
         ffn_dim=tensors.size("blocks.0.ffn.0.weight", 0),
         heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
-        layers=tensors.count("blocks."),
+        layers=layers,
         in_channels=tensors.size("patch_embedding.weight", 1),
         out_channels=tensors.size("head.head.weight", 0) // math.prod(PATCH),
         text_dim=tensors.size("text_embedding.0.weight", 1),
         freq_dim=tensors.size("time_embedding.0.weight", 1),
-        clip_dim=tensors.size("img_emb.proj.1.weight", 1) if has_clip else None,
-        clip_tokens=tensors.size("img_emb.emb_pos", 1) if "img_emb.emb_pos" in tensors.keys else None,
-        **(_read_vace(tensors, tensors.count("blocks.")) if has_vace else {}),
+        branches=branches,
     )
 
 
-def read_vace_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
-    """VACE blocks by themselves; `layers` are then only they. Errors as `read_dit`."""
-    dim = tensors.size("vace_patch_embedding.weight", 0)
-    blocks = tensors.count("vace_blocks.")
+def read_branch_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """Branches by themselves; `layers` are then their own blocks. Errors as `read_dit`."""
+    branches = read_branches(tensors)
+    own = [name for branch in branches for name in branch.own_blocks(MAX_LAYERS).values()]
+    dim = tensors.size(f"{own[0]}.ffn.0.weight", 1)
     return DiTConfig(
         dim=dim,
-        ffn_dim=tensors.size("vace_blocks.0.ffn.0.weight", 0),
+        ffn_dim=tensors.size(f"{own[0]}.ffn.0.weight", 0),
         heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
-        layers=blocks,
-        **_read_vace(tensors, blocks),
+        layers=len(own),
+        branches=branches,
     )
-
-
-def _read_vace(tensors: Tensors, layers: int) -> dict[str, int]:
-    blocks = tensors.count("vace_blocks.")
-    if blocks > layers:
-        raise CheckpointError(
-            f"{tensors.file_name} has {blocks} VACE blocks for {layers} blocks, which no Wan model has: it is damaged; "
-            "download it again."
-        )
-    return {"vace_blocks": blocks, "vace_channels": tensors.size("vace_patch_embedding.weight", 1)}
 
 
 def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:

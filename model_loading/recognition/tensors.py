@@ -9,7 +9,7 @@ from ...common.errors import CheckpointError
 from ..files.checkpoint import TensorInfo
 from ..key_maps.renaming import Source
 
-_MAX_LAYERS = 200
+MAX_LAYERS = 200
 
 
 class Tensors:
@@ -20,6 +20,10 @@ class Tensors:
         self.keys = sources.keys()
         self.infos = infos
         self._sources = sources
+
+    def has(self, key: str) -> bool:
+        """Whether the official tensor `key` is in the file."""
+        return key in self.keys
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of the official tensor `key`.
@@ -48,6 +52,6 @@ class Tensors:
         """Number of layers `stem`0., `stem`1., ... (one more than the highest, so that gaps are found on loading)."""
         found = (re.match(re.escape(stem) + r"(\d{1,6})\.", key) for key in self.keys)
         layers = 1 + max((int(number[1]) for number in found if number), default=-1)
-        if not 1 <= layers <= _MAX_LAYERS:
+        if not 1 <= layers <= MAX_LAYERS:
             raise CheckpointError(f"{self.file_name} has {layers} layers {stem!r}, which no Wan model has.")
         return layers

@@ -7,7 +7,8 @@ from typing import Any
 
 from ...common.errors import CheckpointError
 from ...common.families import FAMILIES, TINY, WAN_2_1, WAN_2_2_5B, Family
-from ...dit.config import PRESETS, DiTConfig
+from ...dit.config import DiTConfig
+from ...dit.presets import PRESETS
 from ...text_encoder.clip_vision import CLIP_VIT_H, ClipVisionConfig
 from ...text_encoder.umt5 import UMT5_XXL, UMT5Config
 from ...vae3d.config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
@@ -112,8 +113,8 @@ def _of_tiny(part: str) -> str:
 
 def _task(config: DiTConfig) -> str:
     """What a transformer does."""
-    if config.vace_blocks:
-        return "VACE"
+    if config.branch_title is not None:
+        return config.branch_title
     if config.out_channels == WAN_2_2_5B.latent_channels:
         return "TI2V"
     return "I2V" if config.image_channels else "T2V"
@@ -164,6 +165,6 @@ def dit_start_image(config: DiTConfig, family: Family) -> StartImage:
     return "optional" if family is TINY else "required"
 
 
-def dit_takes_clip(config: DiTConfig) -> bool:
-    """Whether a model has a branch for CLIP image features."""
-    return config.clip_dim is not None
+def dit_partners(config: DiTConfig) -> tuple[str, ...]:
+    """The kinds of model whose output steers its branches."""
+    return tuple(branch.partner for branch in config.branches if branch.partner is not None)

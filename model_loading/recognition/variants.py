@@ -176,7 +176,7 @@ def same_shape_notes(path: Path, config: DiTConfig, said: str | None) -> tuple[s
     told = _said_same_shape(said)
     if told is not None:
         return (_note("Its header says that this is", told, base),)
-    named = _by_name(path, base) if not config.vace_blocks and config.out_channels == 16 else None
+    named = _by_name(path, base) if config.branch_title is None and config.out_channels == 16 else None
     if named is None:
         return ()
     if named.ignored is None:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ...common.checking import kind_of
 from ...common.errors import InvalidInputError
+from ...dit.branches.branch import Branch
+from ...dit.branches.clip import Clip
+from ...dit.config import DiTConfig
 from ...text_encoder.clip_vision import ClipVisionOutput
 
 
@@ -34,6 +37,11 @@ def clip_features(values: dict[str, Any], side: str) -> Tensor | None:
     """
     output = values.get("clip_vision_output")
     return None if output is None else _hidden_states(output, f"The CLIP vision output of the {side} conditioning")
+
+
+def clip_width(features: Tensor | None) -> dict[type[Branch[DiTConfig]], int | None]:
+    """The features as what steers a model, see `check_inputs`."""
+    return {} if features is None else {Clip: features.shape[-1]}
 
 
 def _hidden_states(output: Any, name: str) -> Tensor:

@@ -22,10 +22,10 @@ from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
 from ..models import TEXT_TAG, VAE_TAG, WanModel
 from ..sockets import video_samples
-from .clip_image import clip_features
+from .clip_image import clip_features, clip_width
 from .keyframes import given_latent, keyframe_item
 from .keys import check_keys
-from .vace import control_frames, vace_items
+from .vace import control_width, vace_items
 from .weights import weighted
 
 Side = Literal["positive", "negative"]
@@ -98,8 +98,7 @@ def _prompt(
         latent_channels=samples.shape[1],
         text_width=embedding.shape[-1],
         has_image=given is not None,
-        clip_width=None if clip is None else clip.shape[-1],
-        has_control=bool(control_frames(values)),
+        steering={**control_width(values), **clip_width(clip)},
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
     clip_image = () if clip is None else (ClipImage(clip.float()),)

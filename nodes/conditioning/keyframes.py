@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ...common.checking import tensor_of
 from ...common.errors import InvalidInputError, PairingError
-from ...common.shapes import TEMPORAL_STRIDE, VideoShape
+from ...common.shapes import TEMPORAL_STRIDE, VideoShape, size_text
 from ...dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
 from ...media.pictures import Fit, clean_clip, fit_pictures
 from ..models import WanModel
 from ..noise_masks import latent_mask
-from ..sockets import family_of, made_by, size_text, video_samples
+from ..sockets import family_of, made_by, video_samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)

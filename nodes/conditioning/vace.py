@@ -9,9 +9,14 @@ from torch import Tensor
 
 from ...common.checking import kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
+from ...dit.branches.branch import Branch
+from ...dit.branches.vace import Vace, check_control
 from ...dit.conditioning.vace import VaceControl
+from ...dit.config import DiTConfig
 from ..models import WanModel
-from ..sockets import made_by, size_text
+from ..sockets import made_by
+
+_ADVICE = "Connect the LATENT of the same Wan VACE, and give chained ones the same size and number of references."
 
 
 def with_vace(vae: Any, conditioning: list, frames: Tensor, mask: Tensor, strength: float) -> list:
@@ -38,15 +43,13 @@ def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tupl
             "each has one. Make them with Wan VACE or WanVaceToVideo."
         )
     channels, size = model.spec.family.latent_channels, samples.shape[2:]
-    rest = model.spec.config.vace_channels - 2 * channels
+    branch = model.spec.config.branch(Vace)
+    if branch is None:
+        return ()  # `check_inputs` has asked
+    rest = branch.channels - 2 * channels
     items = []
     for index, control in enumerate(frames):
-        if control.shape[2:] != size or control.shape[1] != 2 * channels or len(control) not in (1, len(samples)):
-            raise PairingError(
-                f"The control video was prepared for a latent of {size_text(control)}, but the latent to sample has "
-                f"{size_text(samples)}. Connect the LATENT of the same Wan VACE, and give chained ones the same size "
-                "and number of references."
-            )
+        check_control(control, samples, 2 * channels, _ADVICE)
         parts = [model.spec.family.normalize(part) for part in control.float().split(channels, dim=1)]
         mask = masks[index].float() if masks else control.new_ones(1, rest, *size, dtype=torch.float32)
         if mask.shape[1:] != (rest, *size) or len(mask) not in (1, len(control)):
@@ -57,6 +60,11 @@ def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tupl
         mask = mask.expand(len(control), -1, -1, -1, -1)
         items.append(VaceControl(torch.cat([*parts, mask], dim=1), float(strengths[index])))
     return tuple(items)
+
+
+def control_width(values: dict[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
+    """The control videos among the values of an entry as what steers a model, see `check_inputs`; errors as below."""
+    return {Vace: None} if control_frames(values) else {}
 
 
 def control_frames(values: dict[str, Any]) -> list[Tensor]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ...common.errors import MissingFileError
 from ...common.families import WAN_2_1, WAN_2_2_5B, Family
-from ...dit.config import PRESETS, DiTConfig
 from ...dit.footprint import PLAIN
+from ...dit.presets import PRESETS
+from ...model_loading.branch_module import bytes_with_module
 from ...model_loading.footprint import ModelBytes, bytes_before_download, model_bytes
-from ...model_loading.kinds import CLIP_VISION, DIT, VAE
+from ...model_loading.kinds import CLIP_VISION, DIT, VACE_MODULE, VAE
 from ...model_loading.opening import open_checkpoint
 from ...model_loading.precision import Precision
 from ...model_loading.publishing.known_files import KnownFile, known_file
 from ...model_loading.recognition.detect import inspect_as
-from ...model_loading.spec import AnyKind, ModelSpec
-from ...model_loading.vace_module import inspect_vace_module
+from ...model_loading.spec import AnyKind
 from ...text_encoder.clip_vision import CLIP_VIT_H
 from ...text_encoder.footprint import block_elements, other_elements
 from ...text_encoder.umt5 import UMT5_XXL
@@ -66,22 +65,9 @@ def model_facts(kind: AnyKind, name: str, precision: Precision = "auto", vace_mo
     spec = inspect_as(checkpoint, kind)
     weights, config = model_bytes(checkpoint, spec, precision, DEVICE), spec.config
     if vace_module is not None:
-        weights, config = _with_module(weights, spec, vace_module, precision)
+        path = find_model(DIT.folder_name, vace_module)
+        weights, config = bytes_with_module(weights, spec, path, VACE_MODULE, precision, DEVICE)
     return Facts(name, config, weights, spec.family, is_here=True)
-
-
-def _with_module(
-    weights: ModelBytes, spec: ModelSpec[DiTConfig], name: str, precision: Precision
-) -> tuple[ModelBytes, DiTConfig]:
-    path = find_model(DIT.folder_name, name)
-    checkpoint = open_checkpoint(path)
-    module = inspect_vace_module(checkpoint, spec)
-    added = model_bytes(checkpoint, module, precision, DEVICE)
-    config = replace(spec.config, vace_blocks=module.config.vace_blocks, vace_channels=module.config.vace_channels)
-    blocks = list(weights.blocks)
-    for layer, size in reversed(list(zip(config.vace_layers, added.blocks, strict=False))):
-        blocks.insert(layer + 1, size)
-    return weights._replace(fixed=weights.fixed + added.fixed, blocks=tuple(blocks)), config
 
 
 def facts_before_download(

@@ -92,7 +92,8 @@ class Stage:
             return decoding_task(weights, config, video, keeps_frames=self.keeps_frames)
         latent = latent_shape(facts.family, video, self.references)
         run = self.settings.feed_forward_run
-        return sampling_task(weights, config, self.batch, latent, passes=self.passes, controls=self.controls, run=run)
+        steering = {type(branch): self.controls for branch in config.branches}
+        return sampling_task(weights, config, self.batch, latent, passes=self.passes, steering=steering, run=run)
 
     def in_fp8(self) -> Facts | None:
         """The facts with the weights cast to fp8; None where they are that small already or cannot be cast."""

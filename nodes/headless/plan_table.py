@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ...common.families import WAN_2_1, WAN_2_2_5B
 from ...common.shapes import VideoShape
-from ...dit.config import PRESETS
+from ...dit.presets import PRESETS
 from ...engine.tasks import decoding_task, latent_shape, sampling_task, smaller_videos
 from ...memory.budget import GB, LEAVE_FREE_BYTES, example_card
 from ...memory.plan import Choice, Task, plan, smallest_bytes
@@ -83,7 +83,7 @@ def _tasks(row: Row, video: VideoShape) -> tuple[Task, Task]:
     config = PRESETS[row.preset]
     family = WAN_2_2_5B if row.preset == "ti2v-5B" else WAN_2_1
     weights = bytes_before_download(config, row.storage)
-    controls = int(config.vace_blocks > 0)
-    sampling = sampling_task(weights, config, 1, latent_shape(family, video), passes=2, controls=controls, run=0)
+    steering = {type(branch): 1 for branch in config.branches}
+    sampling = sampling_task(weights, config, 1, latent_shape(family, video), passes=2, steering=steering, run=0)
     vae = facts_before_download(VAE, family.vae_file)
     return sampling, decoding_task(vae.weights, vae.config, video)

@@ -6,7 +6,7 @@ from .dpmpp_sde import DPMSolverStochastic
 from .euler import Euler
 from .heun import Heun
 from .lcm import LatentConsistency
-from .solver import Guess, Solver, SolverRecord, Step
+from .solver import Guess, Solver, SolverRecord, StepResult
 from .unipc import UniPC
 from .unipc_native import UNI_PC_BH1, UNI_PC_BH2
 
@@ -31,4 +31,4 @@ WITHOUT_PENULTIMATE = frozenset({"uni_pc", "uni_pc_bh2"})
 Source: comfyanonymous/ComfyUI comfy/samplers.py, DISCARD_PENULTIMATE_SIGMA_SAMPLERS.
 """
 
-__all__ = ["SOLVERS", "WITHOUT_PENULTIMATE", "Guess", "Solver", "SolverRecord", "Step"]
+__all__ = ["SOLVERS", "WITHOUT_PENULTIMATE", "Guess", "Solver", "SolverRecord", "StepResult"]

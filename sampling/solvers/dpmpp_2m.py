@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, half_log_snr, predict_denoised
-from .solver import Guess, SolverRecord, Step
+from .solver import Guess, SolverRecord, StepResult
 
 
 def extrapolate(record: SolverRecord, guess: Guess, length: float, last_length: float | None) -> Tensor:
@@ -50,9 +50,9 @@ class DPMSolverMultistep:
 
     def advance(
         self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> Step:
+    ) -> StepResult:
         """One step; see `Solver.advance`."""
         guess = Guess(level.sigma, predict_denoised(predict, latent, level))
         length, target = half_log_snr_extrapolation(record, guess, level, following)
         moved = following.sigma / level.sigma * latent - following.alpha * math.expm1(-length) * target
-        return Step(replace(record, past=(guess,)), moved, guess.denoised)
+        return StepResult(replace(record, past=(guess,)), moved, guess.denoised)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, predict_denoised
 from .dpmpp_2m import extrapolate
-from .solver import Guess, SolverRecord, Step
+from .solver import Guess, SolverRecord, StepResult
 
 
 class NativeDPMSolverMultistep:
@@ -29,7 +29,7 @@ class NativeDPMSolverMultistep:
 
     def advance(
         self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> Step:
+    ) -> StepResult:
         """One step; see `Solver.advance`."""
         guess = Guess(level.sigma, predict_denoised(predict, latent, level))
         ends = following.sigma == 0.0
@@ -37,4 +37,4 @@ class NativeDPMSolverMultistep:
         last = math.log(record.past[-1].sigma / level.sigma) if record.past and not ends else None
         target = extrapolate(record, guess, length, last)
         moved = following.sigma / level.sigma * latent - math.expm1(-length) * target
-        return Step(replace(record, past=(guess,)), moved, guess.denoised)
+        return StepResult(replace(record, past=(guess,)), moved, guess.denoised)

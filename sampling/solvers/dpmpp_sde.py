@@ -9,7 +9,7 @@ from torch import Tensor
 from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, predict_denoised
 from .dpmpp_2m import half_log_snr_extrapolation
-from .solver import Guess, SolverRecord, Step
+from .solver import Guess, SolverRecord, StepResult
 
 
 class DPMSolverStochastic:
@@ -25,7 +25,7 @@ class DPMSolverStochastic:
 
     def advance(
         self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> Step:
+    ) -> StepResult:
         """One step; see `Solver.advance`."""
         guess = Guess(level.sigma, predict_denoised(predict, latent, level))
         length, target = half_log_snr_extrapolation(record, guess, level, following)
@@ -33,4 +33,4 @@ class DPMSolverStochastic:
         mean = following.sigma / level.sigma * math.exp(-length) * latent + following.alpha * forgotten * target
         noise, state = record.noise.draw(latent)
         moved = mean + following.sigma * math.sqrt(forgotten) * noise
-        return Step(SolverRecord(state, past=(guess,)), moved, guess.denoised)
+        return StepResult(SolverRecord(state, past=(guess,)), moved, guess.denoised)

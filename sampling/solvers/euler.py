@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..noise import NoiseState
 from ..step import NoiseLevel, Predict
-from .solver import SolverRecord, Step
+from .solver import SolverRecord, StepResult
 
 
 class Euler:
@@ -22,8 +22,8 @@ class Euler:
 
     def advance(
         self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> Step:
+    ) -> StepResult:
         """One step; see `Solver.advance`."""
         velocity = predict(latent, level)
         moved = latent + (following.sigma - level.sigma) * velocity
-        return Step(record, moved, latent - level.sigma * velocity)
+        return StepResult(record, moved, latent - level.sigma * velocity)

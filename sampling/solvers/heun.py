@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..noise import NoiseState
 from ..step import NoiseLevel, Predict
-from .solver import SolverRecord, Step
+from .solver import SolverRecord, StepResult
 
 
 class Heun:
@@ -24,12 +24,12 @@ class Heun:
 
     def advance(
         self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> Step:
+    ) -> StepResult:
         """One step; see `Solver.advance`."""
         velocity = predict(latent, level)
         denoised = latent - level.sigma * velocity
         step = following.sigma - level.sigma
         if following.sigma == 0.0:
-            return Step(record, latent + step * velocity, denoised)
+            return StepResult(record, latent + step * velocity, denoised)
         end_velocity = predict(latent + step * velocity, following)
-        return Step(record, latent + step * (velocity + end_velocity) / 2, denoised)
+        return StepResult(record, latent + step * (velocity + end_velocity) / 2, denoised)

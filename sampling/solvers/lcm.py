@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..noise import NoiseState, add_noise
 from ..step import NoiseLevel, Predict, predict_denoised
-from .solver import SolverRecord, Step
+from .solver import SolverRecord, StepResult
 
 
 class LatentConsistency:
@@ -24,8 +24,8 @@ class LatentConsistency:
 
     def advance(
         self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> Step:
+    ) -> StepResult:
         """One step; see `Solver.advance`."""
         denoised = predict_denoised(predict, latent, level)
         noise, state = record.noise.draw(latent)
-        return Step(replace(record, noise=state), add_noise(denoised, noise, following.sigma), denoised)
+        return StepResult(replace(record, noise=state), add_noise(denoised, noise, following.sigma), denoised)

@@ -33,7 +33,7 @@ class SolverRecord:
     start_latent: Tensor | None = None
 
 
-class Step(NamedTuple):
+class StepResult(NamedTuple):
     """What a step gives.
 
     `record`: what is remembered for the next one; `latent` [B, C, T, h, w] at the following level; `denoised`: the
@@ -54,7 +54,7 @@ class Solver(Protocol):
 
     def advance(
         self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> Step:
+    ) -> StepResult:
         """One step from `level` to `following`.
 
         Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, half_log_snr
-from .solver import Guess, SolverRecord, Step
+from .solver import Guess, SolverRecord, StepResult
 
 # At sigma 1 the half log-SNR is minus infinity and a past step says nothing about a slope. Peers lower a first sigma
 # of 1 by 1e-6 in float32, and so does this solver: the result depends on that number.
@@ -33,7 +33,7 @@ class UniPC:
 
     def advance(
         self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> Step:
+    ) -> StepResult:
         """One step; see `Solver.advance`."""
         sigma = min(level.sigma, _LARGEST_SIGMA)
         guess = Guess(sigma, latent - sigma * predict(latent, level))
@@ -42,7 +42,7 @@ class UniPC:
         order = 1 if level.is_last_step or not record.past else 2
         past = (*record.past, guess)[-order:]  # as many as the prediction uses, and its correction after it
         kept = replace(record, past=past, start_latent=latent)
-        return Step(kept, _predict(latent, past, following.sigma), guess.denoised)
+        return StepResult(kept, _predict(latent, past, following.sigma), guess.denoised)
 
 
 def _predict(latent: Tensor, past: tuple[Guess, ...], sigma: float) -> Tensor:

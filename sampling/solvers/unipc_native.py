@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, predict_denoised
-from .solver import Guess, SolverRecord, Step
+from .solver import Guess, SolverRecord, StepResult
 
 _ORDER = 3
 _LAST_SIGMA = 0.001
@@ -41,7 +41,7 @@ class NativeUniPC:
 
     def advance(
         self, record: SolverRecord, predict: Predict, latent: Tensor, level: NoiseLevel, following: NoiseLevel
-    ) -> Step:
+    ) -> StepResult:
         """One step; see `Solver.advance`."""
         guess = Guess(level.sigma, predict_denoised(predict, latent, level))
         if record.start_latent is not None:
@@ -51,7 +51,7 @@ class NativeUniPC:
         sigma = following.sigma or _LAST_SIGMA
         result = self._update(latent, past, sigma)
         moved = result if following.sigma else result / (1.0 - sigma)
-        return Step(replace(record, past=past, start_latent=latent), moved, guess.denoised)
+        return StepResult(replace(record, past=past, start_latent=latent), moved, guess.denoised)
 
     def _update(self, latent: Tensor, past: tuple[Guess, ...], sigma: float, denoised: Tensor | None = None) -> Tensor:
         """The latent at `sigma` from that at past[-1].sigma; with the model's answer there corrected by it."""

@@ -14,7 +14,7 @@ from wan_director.benchmarks.report import Report, memory_result, timing_result,
 from wan_director.benchmarks.suite import Row, memory_rows, timing_rows
 from wan_director.benchmarks.timing import Timing, time_in_turn
 from wan_director.common.shapes import VideoShape
-from wan_director.dit.config import PRESETS
+from wan_director.dit.presets import PRESETS
 
 TIMING = Timing(ours_s=(2.0, 1.0, 9.0), peer_s=(3.0, 4.0, 5.0))
 

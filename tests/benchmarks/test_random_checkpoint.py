@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from wan_director.benchmarks import random_checkpoint
 from wan_director.benchmarks.random_checkpoint import checkpoint_shapes, main, module_shapes, write_random_checkpoint
-from wan_director.dit.config import PRESETS
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
+from wan_director.dit.presets import PRESETS
 
 
 @pytest.mark.parametrize(

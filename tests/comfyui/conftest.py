@@ -191,7 +191,7 @@ def save_model(path: Path, module: torch.nn.Module, metadata: dict[str, str], **
     save_file({**{name: value.contiguous() for name, value in module.state_dict().items()}, **more}, path, metadata)
 
 
-def save_random_dit(path: Path, seed: int, **changes: int) -> None:
+def save_random_dit(path: Path, seed: int, **changes: Any) -> None:
     """A model that ComfyUI's own loader takes too: its heads are 128 wide."""
     config = DiTConfig(dim=128, ffn_dim=128, heads=1, layers=2, text_dim=4096, freq_dim=256, **changes)
     generator = torch.Generator().manual_seed(seed)

@@ -7,6 +7,8 @@ from functools import partial
 
 import pytest
 import torch
+from wan_director.dit.branches.clip import Clip, ClipInput
+from wan_director.dit.branches.vace import Vace
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
@@ -51,8 +53,9 @@ def build_diffusers(config: DiTConfig) -> torch.nn.Module:
 
     torch.manual_seed(0)
     build = WanTransformer3DModel
-    if config.vace_blocks:
-        build = partial(WanVACETransformer3DModel, vace_layers=list(config.vace_layers))
+    vace, clip = config.branch(Vace), config.branch(Clip)
+    if vace is not None:
+        build = partial(WanVACETransformer3DModel, vace_layers=list(vace.steered_layers(config.layers)))
     model = build(
         num_attention_heads=config.heads,
         attention_head_dim=config.head_dim,
@@ -62,9 +65,9 @@ def build_diffusers(config: DiTConfig) -> torch.nn.Module:
         freq_dim=config.freq_dim,
         ffn_dim=config.ffn_dim,
         num_layers=config.layers,
-        image_dim=config.clip_dim,
-        added_kv_proj_dim=None if config.clip_dim is None else config.dim,
-        pos_embed_seq_len=config.clip_tokens,
+        image_dim=None if clip is None else clip.dim,
+        added_kv_proj_dim=None if clip is None else config.dim,
+        pos_embed_seq_len=None if clip is None else clip.positions,
     )
     for parameter in model.parameters():  # norms, biases and emb_pos start at one or zero, which hides mistakes
         parameter.data.add_(torch.randn_like(parameter) * 0.02)
@@ -94,13 +97,13 @@ def make_inputs():
         torch.manual_seed(1)
         text = torch.randn(batch, config.text_tokens, config.text_dim)
         text[:, config.text_tokens // 8 :] = 0
-        image_channels = clip_image = None
+        image_channels, steering, clip = None, (), config.branch(Clip)
         if config.image_channels:
             image_channels = torch.randn(batch, config.image_channels, *shape)
-        if config.clip_dim is not None:
-            clip_image = torch.randn(batch, config.clip_tokens or 17, config.clip_dim)
+        if clip is not None:
+            steering = (ClipInput(torch.randn(batch, clip.positions or 17, clip.dim)),)
         latent = torch.randn(batch, config.out_channels, *shape)
-        return DitInputs(latent, torch.full((batch,), timestep), text, image_channels, clip_image)
+        return DitInputs(latent, torch.full((batch,), timestep), text, image_channels, steering)
 
     return make
 
@@ -110,7 +113,8 @@ def run_diffusers():
     """A function: diffusers' model, DitInputs -> its velocity."""
 
     def run(model: torch.nn.Module, inputs: DitInputs) -> torch.Tensor:
-        latent, clip_image = inputs.latent, inputs.clip_image
+        latent = inputs.latent
+        clip_image = inputs.steering[0].features if inputs.steering else None
         if inputs.image_channels is not None:
             latent = torch.cat([latent, inputs.image_channels], dim=1)
         if clip_image is not None and model.config.pos_embed_seq_len is not None:  # first and last stacked as batch

@@ -81,14 +81,14 @@ def test_items_of_one_sample_serve_a_batch():
     inputs = conditioning.inputs(latent, torch.zeros(3))
     assert inputs.text.shape == (3, 512, 8)
     assert inputs.image_channels.shape == (3, 20, 2, 4, 6)
-    assert inputs.clip_image.shape == (3, 257, 10)
+    assert inputs.steering[0].features.shape == (3, 257, 10)
     assert torch.equal(inputs.image_channels[0], inputs.image_channels[2])
 
 
 def test_start_features_come_before_end_features():
     start, end = torch.randn(2, 1, 257, 10)
-    clip_image = ClipImage(start, end).apply(latent_inputs()).clip_image
-    assert torch.equal(clip_image, torch.cat([start, end], dim=1))
+    (given,) = ClipImage(start, end).apply(latent_inputs()).steering
+    assert torch.equal(given.features, torch.cat([start, end], dim=1))
 
 
 def test_text_is_padded_with_zero_rows():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from wan_director.dit.config import PRESETS
+from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.vace import Vace
 from wan_director.dit.model import WanDiT
+from wan_director.dit.presets import PRESETS
 
 COUNTS = {
     "t2v-1.3B": (825, 1_418_996_800),
@@ -59,15 +61,16 @@ def test_key_and_parameter_counts_of_the_published_models(preset):
 def test_names_are_those_of_the_official_checkpoints(preset):
     config = PRESETS[preset]
     block_keys, expected = set(BLOCK_KEYS), set(TOP_KEYS)
-    if config.clip_dim is not None:
+    clip, vace = config.branch(Clip), config.branch(Vace)
+    if clip is not None:
         block_keys |= CLIP_BLOCK_KEYS
         expected |= CLIP_TOP_KEYS
-    if config.clip_tokens is not None:
+    if clip is not None and clip.positions is not None:
         expected.add("img_emb.emb_pos")
     expected |= {f"blocks.{index}.{key}" for index in range(config.layers) for key in block_keys}
-    if config.vace_blocks:
+    if vace is not None:
         vace_keys = block_keys | {"after_proj.weight", "after_proj.bias"}
-        expected |= {f"vace_blocks.{index}.{key}" for index in range(config.vace_blocks) for key in vace_keys}
+        expected |= {f"vace_blocks.{index}.{key}" for index in range(vace.blocks) for key in vace_keys}
         expected |= {f"vace_blocks.0.before_proj.{kind}" for kind in ("weight", "bias")}
         expected |= {f"vace_patch_embedding.{kind}" for kind in ("weight", "bias")}
     assert set(build(preset)) == expected

@@ -8,8 +8,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from wan_director.dit.block import Block, Context
-from wan_director.dit.config import PRESETS
 from wan_director.dit.execution import Execution
+from wan_director.dit.presets import PRESETS
 
 
 class LiveBytes(TorchDispatchMode):
@@ -54,7 +54,7 @@ def test_a_block_holds_four_token_buffers(preset, length, fp32_residual, timeste
             modulation=torch.empty(1, timesteps, 6, config.dim),
             rope=torch.empty(1, length, 1, config.head_dim // 2, dtype=torch.complex64),
             text=torch.empty(1, 512, config.dim, dtype=torch.bfloat16),
-            image=None if config.clip_dim is None else torch.empty(1, 257, config.dim, dtype=torch.bfloat16),
+            image=None if not config.image_tokens else torch.empty(1, 257, config.dim, dtype=torch.bfloat16),
         )
         x = torch.empty(1, length, config.dim, dtype=torch.float32 if fp32_residual else torch.bfloat16)
     known = [x, *block.parameters(), *(tensor for tensor in context if tensor is not None)]

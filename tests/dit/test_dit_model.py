@@ -9,6 +9,7 @@ import torch
 from wan_director.common.errors import PairingError
 from wan_director.dit import precise, tokens
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, adapted
+from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.model import WanDiT
@@ -17,8 +18,8 @@ from wan_director.weights.stored import StoredWeight
 
 SIZES = {"dim": 64, "ffn_dim": 160, "heads": 2, "layers": 3, "text_dim": 24, "text_tokens": 16}
 T2V = DiTConfig(**SIZES)
-I2V = DiTConfig(**SIZES, in_channels=36, clip_dim=20)
-FLF2V = DiTConfig(**SIZES, in_channels=36, clip_dim=20, clip_tokens=34)
+I2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(20),))
+FLF2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(20, 34),))
 
 
 LEAN = Execution(may_overwrite=True)
@@ -34,10 +35,10 @@ def relative_l2(result: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def test_without_clip_features_the_image_branch_is_absent(make_inputs):
-    with_branch, without_branch = build(I2V), build(replace(I2V, clip_dim=None))
+    with_branch, without_branch = build(I2V), build(replace(I2V, branches=()))
     state = with_branch.state_dict()
     without_branch.load_state_dict({key: state[key] for key in without_branch.state_dict()})
-    inputs = replace(make_inputs(I2V), clip_image=None)
+    inputs = replace(make_inputs(I2V), steering=())
     assert torch.equal(with_branch(inputs), without_branch(inputs))
 
 
@@ -48,7 +49,7 @@ def test_no_image_channels_equal_zero_image_channels(make_inputs):
 
 
 def test_an_image_model_given_nothing_equals_the_text_model_sliced_from_it(make_inputs):
-    config = replace(I2V, clip_dim=None)
+    config = replace(I2V, branches=())
     image_model, text_model = build(config), build(T2V)
     state = image_model.state_dict()
     text_model.load_state_dict(state | {"patch_embedding.weight": state["patch_embedding.weight"][:, :16]})
@@ -59,7 +60,7 @@ def test_an_image_model_given_nothing_equals_the_text_model_sliced_from_it(make_
 def test_first_frame_features_alone_take_the_first_position_embeddings(make_inputs):
     model, inputs = build(FLF2V), make_inputs(FLF2V)
     model.img_emb.emb_pos.normal_()
-    half = replace(inputs, clip_image=inputs.clip_image[:, :17])
+    half = replace(inputs, steering=(ClipInput(inputs.steering[0].features[:, :17]),))
     tokens_of_half = model.embed(half).context.image
     torch.testing.assert_close(tokens_of_half, model.embed(inputs).context.image[:, :17])
 
@@ -115,7 +116,7 @@ def test_block_stream_can_be_replaced(make_inputs):
 )
 def test_inputs_are_never_written_into(gradients, execution, make_inputs):
     model, inputs = build(FLF2V).requires_grad_(gradients), make_inputs(FLF2V)
-    tensors = (inputs.latent, inputs.timestep, inputs.text, inputs.image_channels, inputs.clip_image)
+    tensors = (inputs.latent, inputs.timestep, inputs.text, inputs.image_channels, inputs.steering[0].features)
     copies = [tensor.clone() for tensor in tensors]
     with torch.set_grad_enabled(gradients):
         model(inputs, execution)
@@ -157,7 +158,7 @@ def test_samples_of_a_batch_do_not_see_each_other(make_inputs):
                 timestep=inputs.timestep[part],
                 text=inputs.text[part],
                 image_channels=inputs.image_channels[part],
-                clip_image=inputs.clip_image[part],
+                steering=(ClipInput(inputs.steering[0].features[part]),),
             )
         )
         torch.testing.assert_close(both[part], alone, rtol=0, atol=1e-6)
@@ -256,12 +257,12 @@ def test_wrong_channels_are_refused_with_numbers(make_inputs):
 
 
 def test_clip_features_for_a_model_without_the_branch_are_refused(make_inputs):
-    with pytest.raises(PairingError, match="no branch for CLIP image features"):
-        build(T2V)(replace(make_inputs(T2V), clip_image=torch.zeros(1, 17, 20)))
+    with pytest.raises(PairingError, match="This model takes no CLIP vision features"):
+        build(T2V)(replace(make_inputs(T2V), steering=(ClipInput(torch.zeros(1, 17, 20)),)))
 
 
 def test_a_text_of_another_width_is_refused(make_inputs):
-    with pytest.raises(PairingError, match="32 wide, but this model takes 24"):
+    with pytest.raises(PairingError, match="has the width 32, but this model needs 24"):
         build(T2V)(replace(make_inputs(T2V), text=torch.zeros(1, 16, 32)))
 
 

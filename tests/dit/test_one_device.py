@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, Hadamard, Kronecker, LowRank, adapted
+from wan_director.dit.branches.clip import Clip, ClipInput
+from wan_director.dit.branches.vace import Vace, VaceInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
-from wan_director.dit.inputs import Conditioning, DitInputs, VaceInput
+from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.memory.policy import RESIDENT, BlockSwap, swapped_blocks
 from wan_director.memory.residency import Weights
@@ -33,8 +35,8 @@ COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
 SIZES = {"dim": 256, "ffn_dim": 256, "heads": 2, "layers": 2, "text_dim": 24, "text_tokens": 16, "freq_dim": 32}
 CONFIGS = {
     "t2v": DiTConfig(**SIZES),
-    "i2v": DiTConfig(**SIZES, in_channels=36, clip_dim=32),
-    "vace": DiTConfig(**SIZES, vace_blocks=1),
+    "i2v": DiTConfig(**SIZES, in_channels=36, branches=(Clip(32),)),
+    "vace": DiTConfig(**SIZES, branches=(Vace(1),)),
 }
 
 
@@ -46,6 +48,12 @@ class OneDevice(TorchDispatchMode):
         if function not in COPIES and len({tensor.device for tensor in tensors}) > 1:
             raise RuntimeError(f"{function} mixes {[(str(tensor.device), list(tensor.shape)) for tensor in tensors]}")
         return function(*args, **(kwargs or {}))
+
+
+GIVEN = {
+    Clip: lambda branch: ClipInput(torch.zeros(1, 9, branch.dim, device=GPU)),
+    Vace: lambda branch: VaceInput(torch.zeros(1, branch.channels, 3, 4, 6, device=GPU), 0.7),
+}
 
 
 def stored(kind: str, rows: int, columns: int) -> StoredWeight:
@@ -101,8 +109,7 @@ def run(module: WanDiT, memory, loras=()) -> list[Tensor]:
             torch.zeros(1, device=GPU),
             torch.zeros(1, 16, 24, device=GPU),
             torch.zeros(1, config.image_channels, 3, 4, 6, device=GPU) if config.image_channels else None,
-            torch.zeros(1, 9, config.clip_dim, device=GPU) if config.clip_dim else None,
-            (VaceInput(torch.zeros(1, 96, 3, 4, 6, device=GPU), 0.7),) if config.vace_blocks else (),
+            tuple(GIVEN[type(branch)](branch) for branch in config.branches),
         )
         with adapted(module, loras), memory.streaming(module.streamed_blocks, GPU, Slabs()) as stream:
             return module.forward_together([inputs] * 2, Execution(stream=stream, multiply="fp8", may_overwrite=True))

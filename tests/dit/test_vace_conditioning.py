@@ -49,5 +49,5 @@ def test_several_control_videos_stand_side_by_side():
     inputs = DitInputs(torch.zeros(2, 16, 3, 4, 4), torch.zeros(2), torch.zeros(2, 8, 4))
     first, second = (VaceControl(torch.full((1, 96, 3, 4, 4), value), value) for value in (1.0, 0.5))
     applied = second.apply(first.apply(inputs))
-    assert [(each.strength, each.channels.shape[0]) for each in applied.vace] == [(1.0, 2), (0.5, 2)]
-    assert inputs.vace == ()
+    assert [(each.strength, each.channels.shape[0]) for each in applied.steering] == [(1.0, 2), (0.5, 2)]
+    assert inputs.steering == ()

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
 from wan_director.dit.block import Block, Context
-from wan_director.dit.config import PRESETS
 from wan_director.dit.execution import Execution
+from wan_director.dit.presets import PRESETS
 from wan_director.weights import layers
 from wan_director.weights.fp8 import FP8
 from wan_director.weights.stored import StoredWeight
@@ -32,7 +32,7 @@ def test_peak_of_a_block(preset, tokens, most, is_stored):
             modulation=torch.empty(1, 1, 6, config.dim),
             rope=torch.empty(1, tokens, 1, config.head_dim // 2, dtype=torch.complex64),
             text=torch.empty(1, config.text_tokens, config.dim, dtype=torch.bfloat16),
-            image=None if config.clip_dim is None else torch.empty(1, 257, config.dim, dtype=torch.bfloat16),
+            image=None if not config.image_tokens else torch.empty(1, 257, config.dim, dtype=torch.bfloat16),
         )
         x = torch.empty(1, tokens, config.dim, dtype=torch.bfloat16)
     assert peak_bytes(lambda: block(x, context, Execution(may_overwrite=True))) <= most * GIB

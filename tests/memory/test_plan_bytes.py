@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
-from wan_director.dit.config import PRESETS
+from wan_director.dit.branches.clip import ClipInput
+from wan_director.dit.branches.vace import Vace, VaceInput
 from wan_director.dit.execution import Execution
 from wan_director.dit.footprint import (
     BLOCKWISE,
@@ -19,9 +20,10 @@ from wan_director.dit.footprint import (
     pass_bytes,
     pass_shape,
 )
-from wan_director.dit.inputs import DitInputs, VaceInput
+from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.dit.precise import in_float32
+from wan_director.dit.presets import PRESETS
 from wan_director.text_encoder.footprint import block_elements, encode_bytes, other_elements
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Encoder
 from wan_director.weights import layers
@@ -50,11 +52,16 @@ def store(model: WanDiT, unpacking) -> None:
             layer.store(StoredWeight(codec, parts, shape))
 
 
+def steering(preset: str) -> dict[type, int]:
+    return {type(branch): 1 for branch in PRESETS[preset].branches}
+
+
 def counted(
     preset: str, unpacking, latent: tuple[int, int, int], *, together: int = 1, run: int = 0, residual: bool = False
 ) -> int:
     """Peak of a pass through a model with one block (two with VACE), which is that of the whole model."""
-    config = replace(PRESETS[preset], layers=1, vace_blocks=int(PRESETS[preset].vace_blocks > 0))
+    branches = tuple(Vace(1) if isinstance(branch, Vace) else branch for branch in PRESETS[preset].branches)
+    config = replace(PRESETS[preset], layers=1, branches=branches)
     with torch.device("meta"):
         operations = nn if unpacking is PLAIN else layers
         model = WanDiT(config, operations, fp32_residual=residual).to(torch.bfloat16)
@@ -66,8 +73,12 @@ def counted(
             torch.empty(1),
             torch.empty(1, 512, config.text_dim),
             torch.empty(1, config.image_channels, *latent) if config.image_channels else None,
-            torch.empty(1, 257, config.clip_dim) if config.clip_dim else None,
-            (VaceInput(torch.empty(1, config.vace_channels, *latent), 1.0),) if config.vace_blocks else (),
+            tuple(
+                VaceInput(torch.empty(1, branch.channels, *latent), 1.0)
+                if isinstance(branch, Vace)
+                else ClipInput(torch.empty(1, branch.image_tokens, branch.dim))
+                for branch in branches
+            ),
         )
     execution = Execution(feed_forward_run=run, may_overwrite=True)
     return peak_bytes(lambda: model.forward_together([inputs] * together, execution))
@@ -82,6 +93,7 @@ def counted(
         ("t2v-14B", FP8, (1, 60, 104)),
         ("i2v-14B", PLAIN, (9, 60, 104)),
         ("i2v-14B", FP8, (9, 60, 104)),
+        ("flf2v-14B", PLAIN, (1, 60, 104)),
         ("vace-14B", PLAIN, (9, 60, 104)),
         ("t2v-1.3B", PLAIN, (21, 60, 104)),
         ("t2v-1.3B", PLAIN, (5, 60, 104)),
@@ -90,8 +102,7 @@ def counted(
     ],
 )
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
-    controls = int(PRESETS[preset].vace_blocks > 0)
-    predicted = pass_bytes(PRESETS[preset], pass_shape((1, *latent), controls), unpacking=unpacking)
+    predicted = pass_bytes(PRESETS[preset], pass_shape((1, *latent), steering(preset)), unpacking=unpacking)
     assert predicted == pytest.approx(counted(preset, unpacking, latent), rel=0.1)
 
 
@@ -116,7 +127,7 @@ def test_the_time_layers_in_float32_hold_less_than_the_text_layers(preset):
     ],
 )
 def test_a_float32_residual_stream_is_counted(preset, unpacking, latent, together):
-    shape = pass_shape((1, *latent), int(PRESETS[preset].vace_blocks > 0), together)
+    shape = pass_shape((1, *latent), steering(preset), together)
     predicted = pass_bytes(PRESETS[preset], shape, unpacking=unpacking, fp32_residual=True)
     assert predicted == pytest.approx(counted(preset, unpacking, latent, together=together, residual=True), rel=0.1)
     assert predicted > pass_bytes(PRESETS[preset], shape, unpacking=unpacking)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, LowRank, adapted
 from wan_director.dit.adapters.layers import ChangeParts
+from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution, ignore_block
 from wan_director.dit.inputs import Conditioning, DitInputs
@@ -28,7 +29,15 @@ CPU = torch.device("cpu")
 PINNED = 10**9
 CONFIG = DiTConfig(dim=48, ffn_dim=64, heads=4, layers=5, text_dim=24, text_tokens=16, freq_dim=32)
 I2V = DiTConfig(
-    dim=48, ffn_dim=64, heads=4, layers=5, text_dim=24, text_tokens=16, freq_dim=32, in_channels=36, clip_dim=32
+    dim=48,
+    ffn_dim=64,
+    heads=4,
+    layers=5,
+    text_dim=24,
+    text_tokens=16,
+    freq_dim=32,
+    in_channels=36,
+    branches=(Clip(32),),
 )
 PRECISIONS = ("fp32", "bf16", "fp8")
 
@@ -49,9 +58,10 @@ def model(config: DiTConfig, precision: str) -> WanDiT:
 
 def inputs(config: DiTConfig, seed: int = 0) -> DitInputs:
     torch.manual_seed(seed)
-    image = clip = None
+    image, clip = None, ()
     if config.image_channels:
-        image, clip = torch.randn(1, config.image_channels, 2, 6, 8), torch.randn(1, 9, config.clip_dim)
+        image = torch.randn(1, config.image_channels, 2, 6, 8)
+        clip = (ClipInput(torch.randn(1, 9, config.branch(Clip).dim)),)
     text = torch.randn(1, config.text_tokens, config.text_dim)
     return DitInputs(torch.randn(1, 16, 2, 6, 8), torch.tensor([500.0]), text, image, clip)
 

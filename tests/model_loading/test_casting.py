@@ -14,6 +14,7 @@ import wan_director
 from safetensors.torch import save_file
 from torch import Tensor
 from wan_director.common.errors import InvalidInputError
+from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
@@ -37,7 +38,7 @@ from wan_director.weights.stored import StoredWeight
 
 from .conftest import random_weights
 
-DIT = DiTConfig(dim=96, ffn_dim=160, heads=4, layers=2, in_channels=36, text_dim=32, clip_dim=48, clip_tokens=34)
+DIT = DiTConfig(dim=96, ffn_dim=160, heads=4, layers=2, in_channels=36, text_dim=32, branches=(Clip(48, 34),))
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 
@@ -66,7 +67,7 @@ def inputs(dtype: torch.dtype = torch.float32) -> DitInputs:
     draw = lambda *shape: torch.randn(*shape, generator=generator).to(dtype)  # noqa: E731
     return DitInputs(
         latent=draw(1, 16, 3, 8, 8), timestep=torch.tensor([700.0]), text=draw(1, 7, 32),
-        image_channels=draw(1, 20, 3, 8, 8), clip_image=draw(1, 34, 48),
+        image_channels=draw(1, 20, 3, 8, 8), steering=(ClipInput(draw(1, 34, 48)),),
     )  # fmt: skip
 
 

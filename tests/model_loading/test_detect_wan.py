@@ -10,9 +10,12 @@ import pytest
 import torch
 from wan_director.common.errors import CheckpointError
 from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
-from wan_director.dit.config import PRESETS, DiTConfig
+from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.module import BranchModule
+from wan_director.dit.branches.vace import Vace
+from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
-from wan_director.dit.vace import VaceModule
+from wan_director.dit.presets import PRESETS
 from wan_director.model_loading import kinds
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.opening import open_checkpoint
@@ -83,7 +86,7 @@ def test_vace_modules_are_parts_to_add_to_a_model(header_file, size: str, prefix
     state = {key: value for key, value in _dit(f"vace-{size}").items() if key.startswith("vace_")}
     spec = _inspect(header_file(_entries(state, "BF16", prefix)))
     assert (spec.kind.name, spec.title, spec.family) == ("vace_module", f"the VACE module {size}", WAN_2_1)
-    assert spec.sources.keys() == _state(lambda: VaceModule(spec.config)).keys() == state.keys()
+    assert spec.sources.keys() == _state(lambda: BranchModule(spec.config)).keys() == state.keys()
     with pytest.raises(CheckpointError) as refused:
         require_kind(spec, kinds.DIT)
     assert re.search("is a VACE module .*choose it in Load Wan Model as its vace_module", sentence(refused.value))
@@ -109,7 +112,7 @@ def test_names_from_a_compiled_model_are_understood(header_file) -> None:
 
 
 def test_other_published_sizes_are_named(header_file) -> None:
-    expert = _inspect(header_file(_entries(_dit("i2v-14B", clip_dim=None))))
+    expert = _inspect(header_file(_entries(_dit("i2v-14B", branches=()))))
     assert (expert.title, expert.start_image, expert.takes_clip) == (
         "one expert of Wan 2.2 I2V A14B",
         "required",
@@ -121,7 +124,7 @@ def test_other_published_sizes_are_named(header_file) -> None:
         ({"layers": 4}, "a Wan 2.1 T2V model of another size"),
         ({"layers": 4, "in_channels": 36}, "a Wan 2.1 I2V model of another size"),
         ({"layers": 4, "in_channels": 48, "out_channels": 48}, "a Wan 2.2 TI2V model of another size"),
-        ({"layers": 4, "vace_blocks": 2}, "a Wan 2.1 VACE model of another size"),
+        ({"layers": 4, "branches": (Vace(2),)}, "a Wan 2.1 VACE model of another size"),
     ):
         assert _inspect(header_file(_entries(_dit("t2v-1.3B", **changes)))).title == title
     assert "Wan 2.2 T2V A14B" in _inspect(header_file(_entries(_dit("t2v-14B")))).title
@@ -132,8 +135,10 @@ def test_diffusers_transformers(header_file, preset: str) -> None:
     from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 
     config = PRESETS[preset]
-    vace = partial(WanVACETransformer3DModel, vace_layers=list(config.vace_layers))
-    build = vace if config.vace_blocks else WanTransformer3DModel
+    vace, clip = config.branch(Vace), config.branch(Clip)
+    build = WanTransformer3DModel
+    if vace is not None:
+        build = partial(WanVACETransformer3DModel, vace_layers=list(vace.steered_layers(config.layers)))
     state = _state(
         lambda: build(
             num_attention_heads=config.heads,
@@ -142,9 +147,9 @@ def test_diffusers_transformers(header_file, preset: str) -> None:
             out_channels=config.out_channels,
             ffn_dim=config.ffn_dim,
             num_layers=config.layers,
-            image_dim=config.clip_dim,
-            added_kv_proj_dim=config.dim if config.clip_dim else None,
-            pos_embed_seq_len=config.clip_tokens,
+            image_dim=clip.dim if clip else None,
+            added_kv_proj_dim=config.dim if clip else None,
+            pos_embed_seq_len=clip.positions if clip else None,
         )
     )
     spec = _inspect(header_file(_entries(state, "F32")))
@@ -263,7 +268,7 @@ def test_hugging_face_clip_vision(header_file) -> None:
     assert spec.extras == ("vision_model.embeddings.position_ids",)
 
 
-TINY_DIT = DiTConfig(dim=192, ffn_dim=768, heads=4, layers=4, in_channels=36, text_dim=128, clip_dim=64)
+TINY_DIT = DiTConfig(dim=192, ffn_dim=768, heads=4, layers=4, in_channels=36, text_dim=128, branches=(Clip(64),))
 
 
 def test_tiny_files_say_what_shapes_cannot(header_file) -> None:

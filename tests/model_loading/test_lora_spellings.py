@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from wan_director.dit.adapters import Adapter, Change, Full, Hadamard, Kronecker, LowRank, ParameterShapes
+from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.vace import Vace
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.lora import read_lora
@@ -40,7 +42,15 @@ IN_A_BLOCK = {
 
 
 def meta_model(**changes) -> WanDiT:
-    sizes = {"dim": 48, "ffn_dim": 64, "heads": 4, "layers": 12, "text_dim": 40, "freq_dim": 32, "clip_dim": 24}
+    sizes = {
+        "dim": 48,
+        "ffn_dim": 64,
+        "heads": 4,
+        "layers": 12,
+        "text_dim": 40,
+        "freq_dim": 32,
+        "branches": (Clip(24),),
+    }
     with torch.device("meta"):
         return WanDiT(DiTConfig(**{**sizes, "in_channels": 36, **changes}))
 
@@ -336,7 +346,7 @@ def test_a_difference_of_a_matrix_stays_a_matrix(tmp_path, shapes):
 def test_image_branch_is_ignored_and_counted_without_clip(tmp_path, reference, spelling):
     """LoRAs of Wan 2.1 image to video on Wan 2.2 or text to video."""
     path = write(tmp_path / "lora.safetensors", reference, spelling)
-    shapes = ParameterShapes.of(meta_model(clip_dim=None))
+    shapes = ParameterShapes.of(meta_model(branches=()))
     report = read_lora(path, shapes, model=None).report
     each = 3 if spelling == "kohya, musubi" else 2
     image = sum("_img" in layer or "img_emb" in layer for layer in reference)
@@ -352,7 +362,7 @@ def test_modulation_of_vace_blocks_is_matched_where_there_are_some(tmp_path, sha
     path = save(
         tmp_path, {f"diffusion_model.{kind}.1.diff_m": torch.ones(1, 6, 48) for kind in ("blocks", "vace_blocks")}
     )
-    loaded = read_lora(path, ParameterShapes.of(meta_model(in_channels=16, vace_blocks=2)), model=None)
+    loaded = read_lora(path, ParameterShapes.of(meta_model(in_channels=16, branches=(Vace(2),))), model=None)
     assert set(loaded.adapter.changes) == {"blocks.1.modulation", "vace_blocks.1.modulation"}
     assert loaded.report.ignored == {}
     report = read_lora(path, shapes, model=None).report

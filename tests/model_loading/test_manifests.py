@@ -26,8 +26,8 @@ import torch
 from torch import nn
 from wan_director.common.errors import CheckpointError
 from wan_director.dit.adapters import ParameterShapes
+from wan_director.dit.branches.module import BranchModule
 from wan_director.dit.model import WanDiT
-from wan_director.dit.vace import VaceModule
 from wan_director.model_loading.describe import describe
 from wan_director.model_loading.files.checkpoint import DTYPE_BITS
 from wan_director.model_loading.lora.load import read_lora
@@ -42,7 +42,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 SCRIPT = runpy.run_path(str(FIXTURES / "make_structures.py"))
 MODULES = {
     "dit": WanDiT,
-    "vace_module": VaceModule,
+    "vace_module": BranchModule,
     "vae": CausalVAE,
     "text_encoder": UMT5Encoder,
     "clip_vision": ClipVisionEncoder,

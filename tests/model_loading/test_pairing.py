@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from wan_director.common.errors import PairingError
 from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
-from wan_director.dit.config import PRESETS
+from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.vace import Vace
+from wan_director.dit.presets import PRESETS
 from wan_director.model_loading import kinds
 from wan_director.model_loading.formats.plain import PLAIN
 from wan_director.model_loading.pairing import check_experts, check_inputs, check_pair
@@ -41,7 +43,7 @@ def _spec(kind: AnyKind, config: object, name: str, title: str, **changes: objec
 T2V = _spec(kinds.DIT, PRESETS["t2v-1.3B"], "t2v.safetensors", "Wan 2.1 T2V 1.3B")
 I2V = _spec(kinds.DIT, PRESETS["i2v-14B"], "i2v.safetensors", "Wan 2.1 I2V 14B", start_image="required")
 TINY_I2V = replace(
-    I2V, family=TINY, config=replace(PRESETS["i2v-14B"], text_dim=128, clip_dim=64), start_image="optional"
+    I2V, family=TINY, config=replace(PRESETS["i2v-14B"], text_dim=128, branches=(Clip(64),)), start_image="optional"
 )
 VAE = _spec(kinds.VAE, WAN_2_1_VAE, "vae.safetensors", "the Wan 2.1 VAE")
 TEXT = _spec(kinds.TEXT_ENCODER, UMT5_XXL, "t5.safetensors", "UMT5-XXL")
@@ -106,8 +108,8 @@ def test_files_of_one_model_belong_together(model: ModelSpec, partners: tuple[Mo
         (
             I2V,
             replace(CLIP, config=replace(CLIP_VIT_H, dim=1024)),
-            "clip.safetensors gives picture features of width 1024, but i2v.safetensors (Wan 2.1 I2V 14B) needs 1280. "
-            "Use clip_vision_h.safetensors.",
+            "The CLIP vision features of clip.safetensors have the width 1024, but i2v.safetensors (Wan 2.1 I2V 14B) "
+            "needs 1280. Encode the image with clip_vision_h.safetensors.",
         ),
         (
             EXPERT,
@@ -153,12 +155,12 @@ def test_wrong_partners_are_refused(model: ModelSpec, partner: ModelSpec, messag
 
 def test_right_inputs_pass() -> None:
     check_inputs(T2V, **RIGHT)
-    check_inputs(I2V, **{**RIGHT, "has_image": True}, clip_width=1280)
+    check_inputs(I2V, **{**RIGHT, "has_image": True}, steering={Clip: 1280})
     check_inputs(TI2V, **{**RIGHT, "latent_channels": 48})
-    check_inputs(VACE, **RIGHT, has_control=True)
+    check_inputs(VACE, **RIGHT, steering={Vace: None})
     for has_image in (False, True):
-        for clip_width in (None, 64):
-            check_inputs(TINY_I2V, latent_channels=16, text_width=128, has_image=has_image, clip_width=clip_width)
+        for steering in ({}, {Clip: 64}):
+            check_inputs(TINY_I2V, latent_channels=16, text_width=128, has_image=has_image, steering=steering)
 
 
 @pytest.mark.parametrize(
@@ -172,15 +174,19 @@ def test_right_inputs_pass() -> None:
         (T2V, {"text_width": 128}, "The text embedding has the width 128, but t2v.safetensors"),
         (T2V, {"has_image": True}, "is a text-to-video model and cannot take a start image. Choose an image-to-video"),
         (I2V, {}, "is an image-to-video model and needs a start image. Connect Wan Image To Video"),
-        (T2V, {"clip_width": 1280}, "takes no CLIP vision features. Remove the CLIP vision input"),
+        (T2V, {"steering": {Clip: 1280}}, "takes no CLIP vision features. Remove the CLIP vision input"),
         (
             T2V,
-            {"has_control": True},
+            {"steering": {Vace: None}},
             "has no VACE blocks and cannot follow a control video. Choose a VACE model such as",
         ),
         (I2V, {"has_image": True, "latent_channels": 48}, "works on 16. Make it with wan_2.1_vae.safetensors."),
         (TI2V, {"latent_channels": 48, "has_image": True}, "takes its start image inside the latent"),
-        (I2V, {"has_image": True, "clip_width": 64}, "The CLIP vision features have the width 64, but i2v.safetensors"),
+        (
+            I2V,
+            {"has_image": True, "steering": {Clip: 64}},
+            "The CLIP vision features have the width 64, but i2v.safetensors",
+        ),
     ],
 )
 def test_wrong_inputs_are_refused(model: ModelSpec, changes: dict, says: str) -> None:
@@ -203,7 +209,7 @@ def test_a_missing_clip_image_is_told_but_allowed(caplog) -> None:
 def test_a_vace_module_is_named_only_where_it_goes_with_the_model(model: ModelSpec, channels: int, module) -> None:
     """An image-to-video model is told of VACE, not that it lacks a start image."""
     with pytest.raises(PairingError, match="has no VACE blocks and cannot follow a control video") as error:
-        check_inputs(model, **{**RIGHT, "latent_channels": channels}, has_control=True)
+        check_inputs(model, **{**RIGHT, "latent_channels": channels}, steering={Vace: None})
     assert ("VACE module" in str(error.value)) == (module is not None)
     assert module is None or module in str(error.value)
 

@@ -69,7 +69,7 @@ def task_of(model: str):
     """Sampling on the way of `make`."""
     loaded = call("LoadModel", model_name=model, precision="auto", attention="auto")
     weights, shape = bytes_of(loaded.residence.module, loaded.dtype), LatentShape(16, 3, 12, 8)
-    return sampling_task(weights, loaded.spec.config, 1, shape, passes=2, controls=0, run=0)
+    return sampling_task(weights, loaded.spec.config, 1, shape, passes=2, run=0)
 
 
 def watch_strips(monkeypatch) -> list[int]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 from wan_director.common.shapes import LatentShape
-from wan_director.dit.config import PRESETS
 from wan_director.dit.inputs import Cut
+from wan_director.dit.presets import PRESETS
 from wan_director.engine.tasks import WHOLE_STEPS, StepPolicies, sampling_task
 from wan_director.model_loading.footprint import bytes_before_download
 from wan_director.sampling.cache import NO_CACHE
@@ -33,9 +33,7 @@ class OneBuffer:
 
 def task(frames: int = FRAMES, policies=WHOLE_STEPS):
     weights = bytes_before_download(CONFIG, "bf16")
-    return sampling_task(
-        weights, CONFIG, 1, LatentShape(16, frames, 60, 104), passes=2, controls=0, run=0, policies=policies
-    )
+    return sampling_task(weights, CONFIG, 1, LatentShape(16, frames, 60, 104), passes=2, run=0, policies=policies)
 
 
 def test_the_whole_clip_without_a_cache_is_what_is_planned_for():

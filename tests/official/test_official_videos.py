@@ -15,6 +15,8 @@ import torch
 import wan_director
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.vace import Vace
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.engine.local import LocalRuntime
@@ -48,6 +50,8 @@ def call(name: str, **inputs):
 def transformer(case) -> WanDiT:
     sizes = {key: recipe.DIT[key] for key in ("dim", "ffn_dim", "freq_dim", "text_dim")}
     with_clip = case.release == "2.1" and case.model in ("i2v", "flf2v")
+    clip = (Clip(recipe.CLIP["dim"], 514 if case.model == "flf2v" else None),) if with_clip else ()
+    vace = (Vace(2),) if case.model == "vace" else ()
     return WanDiT(
         DiTConfig(
             **sizes,
@@ -55,9 +59,7 @@ def transformer(case) -> WanDiT:
             layers=4 if case.model == "vace" else recipe.DIT["num_layers"],
             in_channels=recipe.IMAGE_CHANNELS.get(case.model, 16),
             out_channels=48 if case.model == "ti2v" else 16,
-            clip_dim=recipe.CLIP["dim"] if with_clip else None,
-            clip_tokens=514 if case.model == "flf2v" else None,
-            vace_blocks=2 if case.model == "vace" else 0,
+            branches=(*clip, *vace),
         )
     )
 

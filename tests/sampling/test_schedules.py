@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wan_director.common.errors import InvalidInputError, MissingPackageError
-from wan_director.dit.config import PRESETS
-from wan_director.dit.experts import expert_boundary
+from wan_director.dit.presets import PRESETS, expert_boundary
 from wan_director.sampling.experts import Handover
 from wan_director.sampling.schedule import SCHEDULES, from_sigmas, make_schedule, shift_sigmas
 

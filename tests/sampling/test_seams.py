@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from wan_director.common.errors import PairingError
+from wan_director.dit.branches.vace import Vace
 from wan_director.dit.conditioning.start_image import KeyframeImages
 from wan_director.dit.conditioning.vace import VaceControl
 from wan_director.dit.config import DiTConfig
@@ -32,7 +33,7 @@ SIZES = {"dim": 24, "ffn_dim": 32, "heads": 2, "layers": 3, "text_dim": 12, "tex
 KINDS = {
     "t2v": {},
     "i2v": {"in_channels": 36},
-    "vace": {"vace_blocks": 2},
+    "vace": {"branches": (Vace(2),)},
     "5b": {"in_channels": 48, "out_channels": 48},
 }
 LEAN = Execution(may_overwrite=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from wan_director.dit.branches.clip import Clip, ClipInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
@@ -12,7 +13,7 @@ from wan_director.training.vae_stage import with_family_statistics
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 
-CONFIG = DiTConfig(dim=48, ffn_dim=96, heads=4, layers=2, in_channels=36, text_dim=32, clip_dim=16)
+CONFIG = DiTConfig(dim=48, ffn_dim=96, heads=4, layers=2, in_channels=36, text_dim=32, branches=(Clip(16),))
 
 
 def random_vae() -> CausalVAE:
@@ -64,7 +65,7 @@ def test_lean_transformer_with_padding_taken_once_equals_the_module_with_512_tok
     output = lean_dit.velocity(dict(model.named_parameters()), CONFIG, latent, timestep, prompt, clip)
     text = torch.zeros(batch, 512, 32)
     text[:, :10] = embedding * mask.unsqueeze(-1)
-    expected = model(DitInputs(latent[:, :16], timestep, text, latent[:, 16:], clip))
+    expected = model(DitInputs(latent[:, :16], timestep, text, latent[:, 16:], (ClipInput(clip),)))
     torch.testing.assert_close(output, expected, atol=1e-4, rtol=1e-4)
 
 

@@ -40,7 +40,7 @@ def evaluate(formula: str, values: Mapping[str, Number]) -> Number:
         )
     names = {**values, "values": list(values.values()), "True": True, "False": False}
     try:
-        result = _Reader(names).value(ast.parse(formula.strip(), mode="eval").body)
+        result = _Evaluator(names).value(ast.parse(formula.strip(), mode="eval").body)
     except (SyntaxError, RecursionError, MemoryError):
         reason = "is no formula"
     except ZeroDivisionError:
@@ -62,7 +62,7 @@ def _list_of(names: Mapping[str, Any]) -> str:
     return ", ".join(names) or "numbers alone"
 
 
-class _Reader:
+class _Evaluator:
     """Works out the parts of a formula."""
 
     def __init__(self, names: Mapping[str, Any]) -> None:

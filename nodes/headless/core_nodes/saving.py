@@ -15,7 +15,7 @@ from ... import standin as io
 from ...saving.rescue import keep_frames
 from ...saving.result import FileOptions, check_file, saved_result
 from .dynamic_inputs import Choice, Choosing, Video
-from .videos import Clip, ClipOfFile
+from .videos import ClipOfFile, VideoSource
 
 MP4, WEBM = "mp4-h264", "webm-vp9"
 """What the writer makes here."""
@@ -57,7 +57,7 @@ class SaveVideo(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, video: Clip, filename_prefix: str, format: Any, codec: Any = None) -> Any:
+    def execute(cls, video: VideoSource, filename_prefix: str, format: Any, codec: Any = None) -> Any:
         name, quality = _format_and_quality(format, codec)
         if name == WEBM:
             logger.info("Save Video: webm is coded with VP9 from the command line.")
@@ -109,7 +109,7 @@ def _format_and_quality(format: Any, codec: Any) -> tuple[str, int]:
     return (WEBM if kind == "webm" else MP4), _quality(float(encoding.get("crf", DEFAULT_CRF)))
 
 
-def _keep(video: Clip, metadata: Mapping[str, Any]) -> str:
+def _keep(video: VideoSource, metadata: Mapping[str, Any]) -> str:
     """Keeps frames that are nowhere but in memory, and says where; those of a file are safe in it."""
     if isinstance(video, ClipOfFile):
         return f"Nothing is lost: the video is still in {video.path}."

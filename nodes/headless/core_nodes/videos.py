@@ -1,4 +1,4 @@
-"""Nodes that read, cut, make and write videos. A VIDEO is a file, or a part of one, or frames: see `Clip`."""
+"""Nodes that read, cut, make and write videos. A VIDEO is a file, or a part of one, or frames: see `VideoSource`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .dynamic_inputs import Audio, Video
 from .pictures import is_there
 
 
-class Clip(Protocol):
+class VideoSource(Protocol):
     """What travels as VIDEO."""
 
     def components(self) -> tuple[Tensor, float]:
@@ -28,7 +28,7 @@ class Clip(Protocol):
     def frames(self) -> tuple[Iterator[Tensor], float]:
         """As `components`, one [H, W, 3] after another."""
 
-    def trimmed(self, start_s: float, duration_s: float) -> Clip:
+    def trimmed(self, start_s: float, duration_s: float) -> VideoSource:
         """The part from a second on, of so many seconds; 0: to the end."""
 
     def duration_s(self) -> float:
@@ -54,7 +54,7 @@ class ClipOfFile:
         count = sum(self.start_s <= time and (self.end_s is None or time < self.end_s) for time in video.times)
         return (frame.float() / 255 for frame in read_frames(self.path, self._cut)), video.rate(first, max(1, count))
 
-    def trimmed(self, start_s: float, duration_s: float) -> Clip:
+    def trimmed(self, start_s: float, duration_s: float) -> VideoSource:
         start_s = max(0.0, self.duration_s() + start_s) if start_s < 0 else start_s
         first = self.start_s + start_s
         ends = [end for end in (self.end_s, first + duration_s if duration_s else None) if end is not None]
@@ -82,7 +82,7 @@ class ClipOfFrames:
     def frames(self) -> tuple[Iterator[Tensor], float]:
         return iter(self.images), self.fps
 
-    def trimmed(self, start_s: float, duration_s: float) -> Clip:
+    def trimmed(self, start_s: float, duration_s: float) -> VideoSource:
         start_s = max(0.0, self.duration_s() + start_s) if start_s < 0 else start_s
         first = round(start_s * self.fps)
         last = first + round(duration_s * self.fps) if duration_s else len(self.images)
@@ -134,7 +134,7 @@ class VideoSlice(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, video: Clip, start_time: float, duration: float, strict_duration: bool) -> Any:
+    def execute(cls, video: VideoSource, start_time: float, duration: float, strict_duration: bool) -> Any:
         part = video.trimmed(start_time, duration)
         length = part.duration_s()
         if length <= 0 or (strict_duration and length < duration - 1e-6):
@@ -165,7 +165,7 @@ class GetVideoComponents(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, video: Clip | Path) -> Any:
+    def execute(cls, video: VideoSource | Path) -> Any:
         clip = ClipOfFile(video) if isinstance(video, Path) else video
         frames, fps = clip.components()
         return io.NodeOutput(frames, None, fps, 8, "sRGB")

@@ -15,7 +15,7 @@ from wan_director.__main__ import main
 from wan_director.common.errors import GraphError
 from wan_director.common.families import WAN_2_1
 from wan_director.common.shapes import VideoShape
-from wan_director.dit.config import PRESETS
+from wan_director.dit.presets import PRESETS
 from wan_director.engine.local import LocalRuntime
 from wan_director.engine.tasks import decoding_task, encoding_task, latent_shape, sampling_task, smaller_videos
 from wan_director.memory.budget import GB, example_card
@@ -291,7 +291,7 @@ def test_sizes():
 
 def task(video: VideoShape, preset: str = "t2v-14B", storage: str = "bf16"):
     weights = bytes_before_download(PRESETS[preset], storage)
-    return sampling_task(weights, PRESETS[preset], 1, latent_shape(WAN_2_1, video), passes=2, controls=0, run=0)
+    return sampling_task(weights, PRESETS[preset], 1, latent_shape(WAN_2_1, video), passes=2, run=0)
 
 
 videos = st.builds(

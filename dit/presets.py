@@ -1,0 +1,36 @@
+"""The published transformers by name, and when two of them change over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .branches.clip import Clip
+from .branches.vace import Vace
+from .config import DiTConfig
+
+_1_3B = DiTConfig(dim=1536, ffn_dim=8960, heads=12, layers=30)
+_5B = DiTConfig(dim=3072, ffn_dim=14336, heads=24, layers=30, in_channels=48, out_channels=48)
+_14B = DiTConfig(dim=5120, ffn_dim=13824, heads=40, layers=40)
+
+# Source: Wan-Video/Wan2.1 and Wan-Video/Wan2.2 wan/configs, and the shapes of the published files.
+PRESETS = {
+    "t2v-1.3B": _1_3B,
+    "t2v-14B": _14B,  # and each expert of Wan 2.2 T2V-A14B
+    "i2v-14B": replace(_14B, in_channels=36, branches=(Clip(1280),)),
+    "flf2v-14B": replace(_14B, in_channels=36, branches=(Clip(1280, positions=514),)),
+    "i2v-A14B": replace(_14B, in_channels=36),  # each expert of Wan 2.2
+    "ti2v-5B": _5B,
+    "fun-inp-1.3B": replace(_1_3B, in_channels=36, branches=(Clip(1280),)),
+    "vace-1.3B": replace(_1_3B, branches=(Vace(15),)),
+    "vace-14B": replace(_14B, branches=(Vace(8),)),
+}
+
+_TEXT_BOUNDARY, _IMAGE_BOUNDARY = 875.0, 900.0
+
+
+def expert_boundary(config: DiTConfig) -> float:
+    """The timestep, 0..1000, from which upwards the high-noise expert of Wan 2.2 A14B makes the steps.
+
+    Source: Wan-Video/Wan2.2 wan/configs/wan_t2v_A14B.py and wan_i2v_A14B.py, `boundary` * 1000.
+    """
+    return _IMAGE_BOUNDARY if config.image_channels else _TEXT_BOUNDARY
