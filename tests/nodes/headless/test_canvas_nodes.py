@@ -90,7 +90,7 @@ def test_a_primitive_feeds_a_widget_past_a_reroute():
 def test_unknown_nodes_that_no_result_needs_are_left_out(caplog):
     unneeded = [
         node(2, "MaskPreview", {"images": 11}),
-        node(3, "CLIPLoader", {}, ["CLIP"], ["umt5.safetensors"]),
+        node(3, "CLIPLoaderMultiGPU", {}, ["CLIP"], ["umt5.safetensors"]),
         node(4, "VHS_VideoInfo", {"images": 12}, ["INT"]),
         node(5, "MaskPreview", {"images": None}),
     ]
@@ -98,8 +98,8 @@ def test_unknown_nodes_that_no_result_needs_are_left_out(caplog):
     with caplog.at_level(logging.INFO, "wan_director"):
         assert set(parse_graph(canvas(DECODE, SAVE, *unneeded, links=links), CLASSES)) == {"1", "9"}
     assert (
-        "Left out, because no result needs them: MaskPreview (node 2, 5), CLIPLoader (node 3), VHS_VideoInfo (node 4)."
-        in caplog.text
+        "Left out, because no result needs them: MaskPreview (node 2, 5), CLIPLoaderMultiGPU (node 3), VHS_VideoInfo "
+        "(node 4)." in caplog.text
     )
 
 
