@@ -44,8 +44,8 @@ from .loaders import (
     UnetLoaderGGUF,
     VAELoader,
 )
-from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, MaskToImage, SolidMask
-from .pictures import LoadImage, LoadImageMask, PreviewImage, SaveImage
+from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, SolidMask
+from .pictures import LoadImage, LoadImageMask, PreviewImage, SaveAnimatedWEBP, SaveImage
 from .sampling import KSampler, KSamplerAdvanced, ModelSamplingSD3
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
@@ -85,10 +85,10 @@ _NODES = (
     *_WITH_MODELS,
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
     EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
-    LoadImage, LoadImageMask, SaveImage, PreviewImage,
+    LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
     ImageInvert, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
-    MaskToImage, ImageToMask, SolidMask, InvertMask, ImagePadForOutpaint,
+    MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
     StringConcatenate, StringReplace, PreviewAny, ComfySwitchNode, ComfyNotNode, ComfyAndNode, ComfyOrNode,

@@ -12,6 +12,8 @@ from ....common.log import logger
 from ....engine.models import with_lora
 from ....engine.recipe import LoraRecipe, ModelRecipe
 from ....model_loading.kinds import CLIP_VISION, TEXT_ENCODER, VAE
+from ....model_loading.lora import check_lora
+from ....model_loading.precision import Precision
 from ... import standin as io
 from ...api import answer
 from ...hosts.host import host
@@ -25,7 +27,7 @@ NATIVE_SHIFT = 8.0
 Source: ComfyUI v0.33.0, comfy/supported_models.py, WAN21_T2V.
 """
 MAX_STRENGTH = 100.0
-_WEIGHT_TYPES = {
+_WEIGHT_TYPES: dict[str, Precision] = {
     "default": "auto", "fp8_e4m3fn": "fp8_e4m3fn", "fp8_e4m3fn_fast": "fp8_compute", "fp8_e5m2": "fp8_e5m2",
 }  # fmt: skip
 """ComfyUI's choice -> our precision."""
@@ -227,7 +229,7 @@ class LoraLoaderModelOnly(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora_name: str | None = None) -> bool | str:
-        return True if lora_name is None else answer(find_lora, lora_name)
+        return answer(_check_lora, lora_name)
 
     @classmethod
     def execute(cls, model: NativeModel, lora_name: str, strength_model: float) -> Any:
@@ -255,7 +257,7 @@ class LoraLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora_name: str | None = None) -> bool | str:
-        return True if lora_name is None else answer(find_lora, lora_name)
+        return answer(_check_lora, lora_name)
 
     @classmethod
     def execute(cls, model: NativeModel, clip: Any, lora_name: str, strength_model: float, strength_clip: float) -> Any:
@@ -281,6 +283,11 @@ def _with_lora(model: NativeModel, name: str, strength: float) -> NativeModel:
     if strength == 0:
         return model
     return replace(model, model=with_lora(model.model, LoraRecipe(find_lora(name), strength)))
+
+
+def _check_lora(name: str | None) -> None:
+    if name is not None:
+        check_lora(find_lora(name))
 
 
 def _check_text_encoder(name: str | None, kind: str | None) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ....common.errors import InvalidInputError
 from ... import standin as io
-from .scaling import MAX_SIDE, side_input
+from .scaling import MAX_SIDE, scaled, side_input
 
 CHANNELS = ["red", "green", "blue", "alpha"]
 
@@ -74,6 +74,34 @@ class InvertMask(io.ComfyNode):
 
 def _schema(name: str, title: str, inputs: list[Any], output: Any) -> Any:
     return io.Schema(node_id=name, display_name=title, category="image/mask", inputs=inputs, outputs=[output])
+
+
+class JoinImageWithAlpha(io.ComfyNode):
+    """Pictures with an opacity: a mask is white where they are transparent."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        inputs = [io.Image.Input("image"), io.Mask.Input("alpha")]
+        return io.Schema(
+            node_id="JoinImageWithAlpha",
+            display_name="Join Image with Alpha",
+            category="image/compositing",
+            inputs=inputs,
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, alpha: Tensor) -> Any:
+        height, width = image.shape[1:3]
+        opacity = 1.0 - scaled(alpha.reshape(-1, *alpha.shape[-2:]).to(image), width, height, "bilinear")
+        most = max(len(image), len(opacity))
+        pictures, opacity = (_repeated(each, most) for each in (image[..., :3], opacity[..., None]))
+        return io.NodeOutput(torch.cat((pictures, opacity), dim=-1))
+
+
+def _repeated(pictures: Tensor, count: int) -> Tensor:
+    """So many pictures: these, again and again."""
+    return pictures[torch.arange(count) % len(pictures)]
 
 
 class ImagePadForOutpaint(io.ComfyNode):

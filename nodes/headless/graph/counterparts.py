@@ -27,7 +27,7 @@ _BY_OURS = {
     "Wan Sampler": ("SamplerCustom", "SamplerCustomAdvanced", "WanVideoSampler", "WanVideoSamplerv2"),
     "Wan Two Experts and one Wan Sampler": ("WanMoeKSampler", "WanMoeKSamplerAdvanced"),
     "Wan Decode Video": ("WanVideoDecode",),
-    "Wan Save Video": ("VHS_VideoCombine", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveWEBM"),
+    "Wan Save Video": ("VHS_VideoCombine", "SaveAnimatedPNG", "SaveWEBM"),
     "Wan Load Video": (
         "VHS_LoadVideo", "VHS_LoadVideoPath", "VHS_LoadVideoFFmpeg", "VHS_LoadVideoFFmpegPath",
     ),

@@ -158,3 +158,10 @@ def test_pictures_are_padded_as_comfyui_pads_them(sides, feathering):
     whole = torch.ones(1, 10 + top + bottom, 12 + left + right)
     whole[:, top : top + 10, left : left + 12] = inside
     assert torch.allclose(mask, whole)
+
+
+def test_a_picture_is_joined_with_each_mask():
+    image, mask = picture(1, 10, 12), torch.rand(3, 5, 6)
+    joined = core("JoinImageWithAlpha", image=image, alpha=mask)
+    assert joined.shape == (3, 10, 12, 4) and torch.equal(joined[2, ..., :3], image[0])
+    assert torch.equal(joined[..., 3], 1 - F.interpolate(mask[:, None], (10, 12), mode="bilinear")[:, 0])

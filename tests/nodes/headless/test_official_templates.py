@@ -42,23 +42,25 @@ TRANSFORMERS = {
     "wan2.2_ti2v_5B_fp16": "ti2v", "wan2.1_t2v_1.3B_fp16": "wan21_t2v",
     "wan2.1_i2v_480p_14B_fp16": "with_clip", "wan2.1_flf2v_720p_14B_fp16": "with_clip",
     "wan2.1_vace_14B_fp16": "wan21_vace", "wan2.1_vace_1.3B_fp16": "wan21_vace",
+    "wan2.1_t2v_14B_fp8_scaled": "wan21_t2v",
 }  # fmt: skip
 OTHERS = {
     "vae/wan_2.1_vae": "vae/wan21_vae", "vae/wan2.2_vae": "vae/wan22_vae",
+    "vae/wan_alpha_2.1_vae_rgb_channel": "vae/wan21_vae", "vae/wan_alpha_2.1_vae_alpha_channel": "vae/wan21_vae",
     "text_encoders/umt5_xxl_fp8_e4m3fn_scaled": "text_encoders/wan21_text",
     "text_encoders/umt5_xxl_fp16": "text_encoders/wan21_text", "clip_vision/clip_vision_h": "clip_vision/wan21_clip",
 }  # fmt: skip
 LORAS = [
     *(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{part}_noise" for part in ("high", "low")),
     *(f"wan2.2_t2v_lightx2v_4steps_lora_v1.1_{part}_noise" for part in ("high", "low")),
-    "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16", "Wan21_CausVid_14B_T2V_lora_rank32",
-    "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32",
+    "wan_alpha_2.1_rgba_lora", "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16",
+    "Wan21_CausVid_14B_T2V_lora_rank32", "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32",
 ]  # fmt: skip
 RUNNING = [
     "video_wan2_2_14B_i2v", "video_wan2_2_14B_flf2v", "video_wan2_2_14B_t2v", "video_wan2_2_5B_ti2v",
     "video_wan_vace_14B_v2v", "image_to_video_wan", "text_to_video_wan", "templates-6-key-frames",
     "video_wan_vace_outpainting", "video_wan_vace_14B_ref2v", "video_wan_vace_flf2v", "video_wan2_2_14B_fun_inpaint",
-    "video_wan_vace_14B_t2v", "wan2.1_flf2v_720_f16",
+    "video_wan_vace_14B_t2v", "wan2.1_flf2v_720_f16", "video_wan2.1_alpha_t2v_14B",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
