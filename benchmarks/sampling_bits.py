@@ -23,8 +23,8 @@ import wan_director
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank
-from wan_director.dit.branches.clip import Clip
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.conditioning.clip_image import ClipImage
 from wan_director.dit.conditioning.start_image import KeyframeImages, keyframe_mask
 from wan_director.dit.conditioning.vace import VaceControl
@@ -47,8 +47,8 @@ FRAMES, HEIGHT, WIDTH = 3, 6, 8
 KINDS: dict[str, dict[str, Any]] = {
     "t2v": {},
     "t2v_low": {},
-    "i2v": {"in_channels": 36, "branches": (Clip(64),)},
-    "vace": {"branches": (Vace(2),)},
+    "i2v": {"in_channels": 36, "branches": (ClipBranch(64),)},
+    "vace": {"branches": (VaceBranch(2),)},
     "ti2v": {"in_channels": 48, "out_channels": 48, "text_dim": 4096},
 }
 SWAPPED = {

@@ -45,6 +45,32 @@ class CheckpointError(WanDirectorError):
     """A model file is damaged, unsafe, or not what it should be."""
 
 
+class FileFault(CheckpointError):  # noqa: N818  (the error is what it becomes)
+    """What is wrong with a model file, as a reader of its contents says it, who does not know what the file is called.
+
+    Whoever opened the file says it with the file's name and what to do, see `about`.
+
+    Args:
+        what: what was found and expected, as it goes on after the name ("is incomplete (3.2 of 14.3 GB)").
+        advice: what to do; with a capital letter it is a sentence of its own, and "" leaves it out.
+        part: what in the file `what` is said of, where that is not the file itself ("tensor 'x'").
+    """
+
+    def __init__(self, what: str, advice: str = "download it again", part: str = "") -> None:
+        self.what, self.advice, self.part = what, advice, part
+        super().__init__(self._sentence("The file"))
+        self.parts = (what, advice, part)  # a pickle makes it again of them
+
+    def about(self, name: str) -> CheckpointError:
+        """The error a user meets: with the name of the file, and with what to do."""
+        return CheckpointError(self._sentence(name))
+
+    def _sentence(self, name: str) -> str:
+        subject = f"{name}: {self.part}" if self.part else name
+        joint = ". " if self.advice[:1].isupper() else ": " if self.advice else ""
+        return f"{subject} {self.what}{joint}{self.advice}."
+
+
 class MissingFileError(WanDirectorError, FileNotFoundError):
     """A model file or input file is not where it was looked for."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,7 +30,21 @@ def load_sage() -> Attention:
         from sageattention import sageattn  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise _missing("sageattention") from error
-    return lambda q, k, v: sageattn(q, k, v, tensor_layout="NHD")
+    return without_gradient(lambda q, k, v: sageattn(q, k, v, tensor_layout="NHD"), "sage")
+
+
+def without_gradient(kernel: Attention, name: str) -> Attention:
+    """A kernel that gives no gradient, as one that says so instead of cutting it off in silence."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (q, k, v)):
+            raise InvalidInputError(
+                f"Attention '{name}' has no gradient, but one is wanted. Choose attention 'sdpa' to train, or run "
+                "under torch.no_grad()."
+            )
+        return kernel(q, k, v)
+
+    return attend
 
 
 def load_flash() -> Attention:

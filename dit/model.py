@@ -167,7 +167,11 @@ class WanDiT(nn.Module):
         for index, (block, place) in enumerate(zip(execution.stream(self._blocks_at(places)), places)):
             running = [number for number, embedded in enumerate(passes) if embedded.takes_part(place)]
             for number in running:
-                tokens[number] = _run_block(block, place, tokens[number], passes[number], execution)
+                context, runs = passes[number].context, passes[number].runs
+                if place.branch is None:
+                    tokens[number] = execution.run(block, tokens[number], context)
+                else:
+                    tokens[number] = runs[place.branch].after(block, tokens[number], context, execution)
             check_backward(execution.stream, tokens)
             execution.on_block(index, [tokens[number] for number in running])
         return tokens
@@ -221,12 +225,6 @@ class RunningDiT:
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
         """See `WanDiT.unembed`."""
         return self.model.unembed(tokens, embedded)
-
-
-def _run_block(block: nn.Module, place: BlockPlace, tokens: Tensor, embedded: Embedded, execution: Execution) -> Tensor:
-    if place.branch is None:
-        return execution.run(block, tokens, embedded.context)
-    return embedded.runs[place.branch].after(block, tokens, embedded.context, execution)
 
 
 def _grid(latent: Tensor) -> tuple[int, int, int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .branches.clip import Clip
-from .branches.vace import Vace
+from .branches.clip import ClipBranch
+from .branches.vace import VaceBranch
 from .config import DiTConfig
 
 _1_3B = DiTConfig(dim=1536, ffn_dim=8960, heads=12, layers=30)
@@ -16,13 +16,13 @@ _14B = DiTConfig(dim=5120, ffn_dim=13824, heads=40, layers=40)
 PRESETS = {
     "t2v-1.3B": _1_3B,
     "t2v-14B": _14B,  # and each expert of Wan 2.2 T2V-A14B
-    "i2v-14B": replace(_14B, in_channels=36, branches=(Clip(1280),)),
-    "flf2v-14B": replace(_14B, in_channels=36, branches=(Clip(1280, positions=514),)),
+    "i2v-14B": replace(_14B, in_channels=36, branches=(ClipBranch(1280),)),
+    "flf2v-14B": replace(_14B, in_channels=36, branches=(ClipBranch(1280, positions=514),)),
     "i2v-A14B": replace(_14B, in_channels=36),  # each expert of Wan 2.2
     "ti2v-5B": _5B,
-    "fun-inp-1.3B": replace(_1_3B, in_channels=36, branches=(Clip(1280),)),
-    "vace-1.3B": replace(_1_3B, branches=(Vace(15),)),
-    "vace-14B": replace(_14B, branches=(Vace(8),)),
+    "fun-inp-1.3B": replace(_1_3B, in_channels=36, branches=(ClipBranch(1280),)),
+    "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
+    "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }
 
 _TEXT_BOUNDARY, _IMAGE_BOUNDARY = 875.0, 900.0

@@ -204,7 +204,7 @@ class _Run:
                 cache=POLICIES.cache,
                 windows=POLICIES.windows,
                 grouped=stage.grouped,
-                around=stage.around,
+                carefully=stage.carefully,
                 name=name,
             )
             yield AtWork(stage, denoiser)

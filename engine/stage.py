@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
@@ -23,10 +23,10 @@ from ..memory.budget import FLOPS_PER_BYTE
 from ..memory.policy import MemoryPolicy, block_bytes, streamed_blocks
 from ..sampling.ask import Ask
 from ..sampling.denoiser import in_turn
-from ..sampling.step import NoiseLevel, Predict
 from .models import VideoModel
 
 Made = TypeVar("Made")
+Asked = ParamSpec("Asked")
 
 
 class Workload(NamedTuple):
@@ -44,7 +44,7 @@ class Workload(NamedTuple):
 class Stage:
     """Brings weights, adapters and swapped blocks to their places, and back at the end; in between it is the model.
 
-    Sampling asks it through `around(predict)`. When that runs out of memory, more blocks are swapped and the
+    Sampling asks it by `carefully`. When that runs out of memory, more blocks are swapped and the
     same question is asked again: the answer does not depend on where the weights are. When the first block gives
     values that are not finite, it is computed more exactly, one change after the other.
 
@@ -106,23 +106,19 @@ class Stage:
         self._model.residence.reload()
         self._loras.begin_step(index, self._steps)
 
-    def around(self, predict: Predict) -> Predict:
-        """`predict`, asked again in another arrangement after what can be mended; interrupts pass through."""
-
-        def careful(latent: Tensor, level: NoiseLevel) -> Tensor:
-            while True:
-                try:
-                    return predict(latent, level)
-                except NonFiniteError:
-                    mend = self._compute_exactly
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    mend = self._take_less
-                mend()  # outside the handlers, whose traceback would keep the tensors of the failed pass alive
-                self._arrange()
-
-        return careful
+    def carefully(self, predict: Callable[Asked, Tensor], *asked: Asked.args, **named: Asked.kwargs) -> Tensor:
+        """What `predict` gives, asked again in another arrangement after what can be mended; interrupts go through."""
+        while True:
+            try:
+                return predict(*asked, **named)
+            except NonFiniteError:
+                mend = self._compute_exactly
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                mend = self._take_less
+            mend()  # outside the handlers, whose traceback would keep the tensors of the failed pass alive
+            self._arrange()
 
     def grouped(self, asks: Sequence[Ask]) -> Iterable[Sequence[Ask]]:
         """The questions that go together: all where copying weights takes longer than computing with them."""

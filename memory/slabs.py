@@ -70,8 +70,9 @@ class Slabs:
     """The slabs of a model's blocks, kept from run to run.
 
     A slab becomes the home of its block's weights: the block holds views of it, and memory the weights had of their own
-    is given back. Only windows into a file stay as they are, since they take no memory; then the slab is a copy. A
-    later run finds the weights in their slab and copies only what is new (the adapters of a LoRA).
+    is given back. Windows into a file stay as they are, since they take no memory, and so does what is trained, which
+    an optimiser knows; then the slab is a copy. A later run finds the weights in their slab and copies only what is new
+    (the adapters of a LoRA) or may have changed (what is trained).
     """
 
     _everyones: WeakSet[Slabs] = WeakSet()
@@ -155,13 +156,12 @@ class _Slab:
 
     def _put(self, part: Part, *, is_new: bool) -> Part:
         """The part with its values in the slab, and with the tensor that is to be its home."""
-        view = part.view(self.buffer.bytes)
-        if is_new:
-            view.copy_(part.held.tensor.detach())
-        if is_window(part.held.tensor):
+        view, own = part.view(self.buffer.bytes), part.held.tensor
+        if is_new or own.requires_grad:
+            view.copy_(own.detach())
+        if is_window(own) or own.requires_grad:
             return part
-        own = part.held.tensor
-        home = nn.Parameter(view, requires_grad=own.requires_grad) if isinstance(own, nn.Parameter) else view
+        home = nn.Parameter(view, requires_grad=False) if isinstance(own, nn.Parameter) else view
         return Part(part.held._replace(tensor=home), part.start)
 
 

@@ -16,6 +16,7 @@ from ..weights.casting import Casting, cast_matrix, is_cast
 from ..weights.multiplication import allow_fp8
 from ..weights.stored import StoredWeight
 from .files.checkpoint import Checkpoint
+from .files.faults import naming
 from .formats.comfy_quant import COMFY_QUANT
 from .formats.scales import SCALE_COMPANIONS
 from .key_maps.renaming import Source
@@ -144,7 +145,8 @@ class _Reader:
             raise CheckpointError(
                 f"{self.spec.path.name} lacks the tensor {lost[0]!r}: it is incomplete; download it again."
             )
-        parts = [self._checked(key, self.spec.weight_format.read(self.checkpoint, key)) for key in source.keys]
+        with naming(self.checkpoint.path):
+            parts = [self._checked(key, self.spec.weight_format.read(self.checkpoint, key)) for key in source.keys]
         if keep_stored and len(parts) == 1 and not source.transposed:
             return parts[0]
         parts = [part.dense() if isinstance(part, StoredWeight) else part for part in parts]

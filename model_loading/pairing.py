@@ -15,7 +15,7 @@ from ..common.log import logger
 from ..common.model_names import ModelNames, Words
 from ..common.places import Place
 from ..dit.branches.branch import Branch
-from ..dit.branches.clip import Clip
+from ..dit.branches.clip import ClipBranch
 from ..dit.branches.known import BRANCHES
 from ..dit.config import DiTConfig
 from ..dit.inputs import check_branch, check_latent, check_text
@@ -114,7 +114,7 @@ def check_text_encoder(model: ModelSpec[DiTConfig], encoder: ModelSpec[UMT5Confi
 
 def check_clip(model: ModelSpec[DiTConfig], encoder: ModelSpec[ClipVisionConfig]) -> None:
     """`check_pair` for a CLIP vision encoder."""
-    check_branch(model.config, Clip, encoder.config.dim, replace(_names(model), source=encoder.path.name))
+    check_branch(model.config, ClipBranch, encoder.config.dim, replace(_names(model), source=encoder.path.name))
 
 
 def check_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> None:

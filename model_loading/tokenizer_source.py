@@ -11,8 +11,9 @@ from ..common.log import logger
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Config
 from .files.checkpoint import Checkpoint
+from .files.faults import naming
 from .files.gguf_file import GgufFile
-from .files.gguf_tokenizer import read_gguf_tokenizer
+from .files.gguf_tokenizer import piece_count, read_gguf_tokenizer
 from .spec import ModelSpec
 
 EMBEDDED_SPIECE = "spiece_model"
@@ -41,8 +42,7 @@ def find_tokenizer(checkpoint: Checkpoint, spec: ModelSpec[UMT5Config]) -> Token
 
 def _embedded(checkpoint: Checkpoint, config: UMT5Config) -> Tokenizer | None:
     if isinstance(checkpoint, GgufFile):
-        model = read_gguf_tokenizer(checkpoint, config)
-        return Tokenizer.from_model(model) if model is not None else None
+        return _of_gguf(checkpoint, config)
     for key in checkpoint.tensors:
         name = key.rsplit(".", 1)[-1]
         if name == EMBEDDED_SPIECE:
@@ -50,6 +50,18 @@ def _embedded(checkpoint: Checkpoint, config: UMT5Config) -> Tokenizer | None:
         if name == EMBEDDED_JSON:
             return Tokenizer.from_json(checkpoint.read(key).numpy().tobytes().decode("utf-8", "replace"))
     return None
+
+
+def _of_gguf(file: GgufFile, config: UMT5Config) -> Tokenizer | None:
+    count = piece_count(file)
+    if count > config.vocab:
+        raise PairingError(
+            f"The tokenizer in {file.path.name} has {count} pieces, but the encoder knows only {config.vocab}: they do "
+            "not belong together. Download the file again, or use one of another publisher."
+        )
+    with naming(file.path):
+        model = read_gguf_tokenizer(file)
+    return Tokenizer.from_model(model) if model is not None else None
 
 
 def _beside(path: Path) -> Tokenizer | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import ParamSpec, Protocol
 
 import torch
 from torch import Tensor
@@ -13,10 +13,10 @@ from torch import Tensor
 from ..dit.inputs import Conditioning, Cut, DitInputs
 from ..dit.model import Embedded
 from .ask import Ask, Side
-from .cache import NOTHING_KEPT, Cache, CacheRun, Kept, NoCache
+from .cache import NOTHING_KEPT, Cache, Kept, NoCache
 from .guidance import CFG, Guidance
 from .prompts import Prompts, as_prompts
-from .step import NoiseLevel, Predict
+from .step import NoiseLevel
 from .windows import WholeClip, Windows
 
 
@@ -36,8 +36,14 @@ class Transformer(Protocol):
         ...
 
 
+Asked = ParamSpec("Asked")
 Grouping = Callable[[Sequence[Ask]], Iterable[Sequence[Ask]]]
 """Which questions of a step go together, block by block, so that weights that are swapped in come once for them."""
+
+
+def call(predict: Callable[Asked, Tensor], *asked: Asked.args, **named: Asked.kwargs) -> Tensor:
+    """What `predict` gives, asked once."""
+    return predict(*asked, **named)
 
 
 def in_turn(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
@@ -77,7 +83,7 @@ class Denoiser:
 
     The order is Windows(Guidance(Prompts(Cache(model)))), fixed here and nowhere else.
 
-    `grouped` says which questions go together, with the same result. `around` wraps a prediction, to make it again
+    `grouped` says which questions go together, with the same result. `carefully` calls what predicts, to call it again
     after a failure. `name` tells what this denoiser's cache remembers from that of another one in the same run.
     """
 
@@ -88,7 +94,7 @@ class Denoiser:
     cache: Cache = field(default_factory=NoCache)
     windows: Windows = field(default_factory=WholeClip)
     grouped: Grouping = in_turn
-    around: Callable[[Predict], Predict] = lambda predict: predict
+    carefully: Callable[..., Tensor] = call
     name: str = ""
 
     def start(self, kept: Kept = NOTHING_KEPT) -> Prediction:
@@ -111,10 +117,7 @@ class _Prediction:
         if timesteps is None:
             timesteps = torch.full((len(latent),), level.timestep, device=latent.device)
 
-        def predict(latent: Tensor, level: NoiseLevel) -> Tensor:
-            return self._predict(latent, level, timesteps)
-
-        return self._denoiser.around(predict)(latent, level)
+        return self._denoiser.carefully(self._predict, latent, level, timesteps)
 
     def _predict(self, latent: Tensor, level: NoiseLevel, timesteps: Tensor) -> Tensor:
         windows, sides = self._denoiser.windows, self._sides
@@ -147,23 +150,14 @@ class _Prediction:
         asks = [sides[ask.side].asks(ask, level.sigma) for ask in denoiser.guidance.asks(level)]
         answers: list[Tensor] = []
         for group in denoiser.grouped([ask for of_parts in asks for ask in of_parts]):
-            inputs = [ask.inputs(sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group]
-            answers += self._answers(cache, group, inputs, level)
+            inputs = (ask.inputs(sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group)
+            embedded = [denoiser.model.embed(each) for each in inputs]
+            tokens = cache.trunks(group, embedded, level, denoiser.model.trunk)
+            while tokens:  # each is given away before the next is read out
+                answers.append(denoiser.model.unembed(tokens.pop(0), embedded.pop(0)).float())
         ordered = iter(answers)
         velocities = [
             sides[of_parts[0].side].joined(list(islice(ordered, len(of_parts))), level.sigma) for of_parts in asks
         ]
         left = {prefix + name: value for name, value in cache.kept().items()}
         return denoiser.guidance.velocity(velocities, level), left
-
-    def _answers(
-        self, cache: CacheRun, asks: Sequence[Ask], inputs: Sequence[DitInputs], level: NoiseLevel
-    ) -> list[Tensor]:
-        """The velocity of each question, float32; the questions go together."""
-        model = self._denoiser.model
-        embedded = [model.embed(each) for each in inputs]
-        tokens = cache.trunks(asks, embedded, level, model.trunk)
-        answers = []
-        while tokens:  # each is given away before the next is read out
-            answers.append(model.unembed(tokens.pop(0), embedded.pop(0)).float())
-        return answers

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from wan_director.common.families import TINY
 from wan_director.common.log import logger
-from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.text_encoder.umt5 import UMT5Encoder
@@ -30,7 +30,7 @@ CONFIG = DiTConfig(
     layers=5,
     in_channels=36,
     text_dim=TINY.text_width,
-    branches=(Clip(clip_stage.CONFIG.dim),),
+    branches=(ClipBranch(clip_stage.CONFIG.dim),),
 )
 STEPS = 11500
 RATE = 2e-3

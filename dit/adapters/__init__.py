@@ -3,6 +3,7 @@
 from .attach import AdapterRun, adapted
 from .deltas import Change, Delta, Full, Hadamard, Kronecker, LowRank
 from .stack import Adapter, AppliedAdapter, ParameterShapes, check_span, parse_blocks
+from .training import frozen, trainable, trainable_parameters
 
 __all__ = [
     "Adapter",
@@ -17,5 +18,8 @@ __all__ = [
     "ParameterShapes",
     "adapted",
     "check_span",
+    "frozen",
     "parse_blocks",
+    "trainable",
+    "trainable_parameters",
 ]

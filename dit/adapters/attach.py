@@ -11,16 +11,25 @@ from torch import nn
 
 from .layers import AdaptedLinear, Dial, Dialled, ShiftedParameters
 from .stack import AppliedAdapter, ParameterShapes
+from .training import check_trainable, trainable_in
 
 Shifts = dict[nn.Module, list[tuple[nn.Module, str, list[Dialled]]]]
 """A part of a model that is called as one -> parameters inside it: owner, name, changes."""
 
 
 class AdapterRun:
-    """The adapters of one run: knows which are active in which step."""
+    """The adapters of one run: knows which are active in which step, and what of them is learned."""
 
     def __init__(self, dials: Sequence[tuple[AppliedAdapter, Dial]]) -> None:
         self._dials = dials
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What can be learned in this run: the trainable tensors of its adapters, for an optimiser.
+
+        Each once; without those that strength zero or the choice of blocks leaves out. `trainable_parameters` gives
+        the names.
+        """
+        return trainable_in([applied for applied, _ in self._dials])
 
     def begin_step(self, index: int, steps: int) -> None:
         """Sets every adapter's strength for the step `index`, 0..steps - 1."""
@@ -36,15 +45,23 @@ def adapted(model: nn.Module, stack: Sequence[AppliedAdapter]) -> Iterator[Adapt
     that holds them runs. No weight is written to, and after the context, also after an exception, the model is as it
     was. Tensors of an adapter go where the layer they belong to has its own.
 
+    Tensors that are parameters (see `trainable`) are learned: they stay the caller's and where they are, and get their
+    gradients, with blocks kept or run again (`Execution.checkpoints`). Frozen weights get none and pass it on, in
+    whatever form they are stored. Go back inside the context, before the strength is another: outside of it, blocks
+    that are run again have no adapters. What inference may do and training not says so: swapped blocks, attention
+    kernels without a gradient.
+
     Args:
         model: a `WanDiT`, or any module with the parameters that the adapters name.
 
     Raises:
-        InvalidInputError: an adapter is to be merged into a weight that is stored quantised.
+        InvalidInputError: an adapter is to be merged into a weight that is stored quantised, or learned beside weights
+            that were made in `torch.inference_mode`.
     """
     parameters = ParameterShapes.of(model)
     for applied in stack:
         applied.check_mergeable(parameters)
+    check_trainable(model, stack)
     dials = [(applied, Dial(applied.strength_at(0.0))) for applied in stack]
     linear: dict[str, dict[str, list[Dialled]]] = {}
     others: dict[str, list[Dialled]] = {}

@@ -6,10 +6,10 @@ Each can be applied to tokens without being written out (`add_to`), and written 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _PAIRS = 256
 """Columns of a Hadamard product that are made at a time: enough to fill a matrix unit, little to hold."""
@@ -170,3 +170,8 @@ def tensors_of(delta: Delta) -> dict[str, Tensor]:
 def with_tensors(delta: AnyDelta, tensors: dict[str, Tensor]) -> AnyDelta:
     """The delta with other tensors in the place of its own (moved, cast)."""
     return replace(cast(Any, delta), **tensors)
+
+
+def is_trainable(tensor: Tensor | None) -> TypeGuard[nn.Parameter]:
+    """Whether a tensor of a change is learned: a parameter, in place of the plain tensor that a file gives."""
+    return isinstance(tensor, nn.Parameter) and tensor.requires_grad

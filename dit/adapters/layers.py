@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ...weights.layers import MatrixLayer, Multiplication
 from ...weights.multiplication import multiply
-from .deltas import Change, Full, tensors_of, with_tensors
+from .deltas import Change, Full, is_trainable, tensors_of, with_tensors
 from .merging import dora_gain, is_stored, merged, weight_rows
 
 _TOKENS = 4096
@@ -35,7 +36,11 @@ class Dialled(NamedTuple):
 
 
 class ChangeParts(nn.Module):
-    """The tensors of a change as buffers, so that whatever moves the weights of a layer finds and moves them too."""
+    """The tensors of a change, so that whatever moves the weights of a layer finds and moves them too.
+
+    Trainable ones, `nn.Parameter`s, are parameters here as they are, in the precision that they are learned in
+    and cast for each use, to the same bits. The others are buffers, cast once.
+    """
 
     magnitude: Tensor | None
 
@@ -43,27 +48,41 @@ class ChangeParts(nn.Module):
         super().__init__()
         self._template = dialled.change
         self._dial = dialled.dial
+        self._dtype = dtype
         for name, tensor in tensors_of(dialled.change.delta).items():
-            self.register_buffer(name, tensor.to(device, dtype))
-        magnitude = dialled.change.magnitude
-        self.register_buffer("magnitude", None if magnitude is None else magnitude.to(device))
+            self._hold(name, tensor, device, dtype)
+        self._hold("magnitude", dialled.change.magnitude, device, None)
+
+    def _hold(self, name: str, tensor: Tensor | None, device: torch.device, dtype: torch.dtype | None) -> None:
+        if is_trainable(tensor):
+            self.register_parameter(name, tensor)
+        else:
+            self.register_buffer(name, None if tensor is None else tensor.to(device, dtype))
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether any of its tensors changes while the run lasts."""
+        return next(self.parameters(), None) is not None
 
     @property
     def strength(self) -> float:
         """The strength at this moment."""
         return self._dial.strength
 
-    @property
-    def replaces(self) -> bool:
-        """Whether the change holds the whole parameter."""
-        return self._template.replaces
-
     def change(self, device: torch.device, dtype: torch.dtype | None = None) -> Change:
         """The change on `device`, its factors in `dtype` (None: as in the file)."""
         delta = self._template.delta
-        factors = {name: getattr(self, name).to(device, dtype) for name in tensors_of(delta)}
+        factors = {name: getattr(self, name).to(device, self._dtype).to(dtype) for name in tensors_of(delta)}
         magnitude = None if self.magnitude is None else self.magnitude.to(device)
         return replace(self._template, delta=with_tensors(delta, factors), magnitude=magnitude)
+
+
+class Acting(NamedTuple):
+    """A change in one call of a layer: its factors in the dtype of the tokens, and the gain of one with a magnitude."""
+
+    change: Change
+    strength: float
+    gain: Tensor | None = None
 
 
 class AdaptedLinear(MatrixLayer):
@@ -96,45 +115,56 @@ class AdaptedLinear(MatrixLayer):
         y = multiply(self.base, x, how)
         rows = y.reshape(-1, y.shape[-1])
         tokens = x.reshape(-1, x.shape[-1])
-        self._rescale(rows, weights)
-        for start in range(0, len(tokens), _TOKENS):
-            part = slice(start, start + _TOKENS)
-            for parts in weights:
-                self._add(parts, rows[part], tokens[part], how)
-        for parts in biases:
-            change = parts.change(x.device, x.dtype)
-            rows.add_(_full(change).values, alpha=_full_scale(parts))
-            if change.replaces:
-                rows.sub_(self.base.bias.to(rows.dtype), alpha=parts.strength)
-        return rows.view(y.shape)
+        acting = [self._acting(parts, x) for parts in weights]
+        shifts = [Acting(parts.change(x.device, x.dtype), parts.strength) for parts in biases]
+        if not y.requires_grad and not any(parts.is_trainable for parts in (*weights, *biases)):
+            return self._changed(rows, tokens, acting, shifts, how).view(y.shape)
+        # What is changed in place must be no view now: the gradient of each change would copy the whole of y.
+        runs = zip(rows.split(_TOKENS), tokens.split(_TOKENS))
+        changed = [self._changed(part.clone(), given, acting, shifts, how) for part, given in runs]
+        return torch.cat(changed).view(y.shape)
 
-    def _add(self, parts: ChangeParts, y: Tensor, x: Tensor, how: Multiplication) -> None:
+    def _changed(
+        self, y: Tensor, x: Tensor, weights: Sequence[Acting], biases: Sequence[Acting], how: Multiplication
+    ) -> Tensor:
+        """y [tokens, out], the base's answer for x [tokens, in], overwritten with that of the changed layer."""
+        self._rescale(y, weights)
+        for part, given in _runs(y, x):
+            for acting in weights:
+                self._add(acting, part, given, how)
+        for change, strength, _ in biases:
+            full = _full(change)
+            y.add_(full.values, alpha=full.scale * strength)
+            if change.replaces:
+                y.sub_(self.base.bias.to(y.dtype), alpha=strength)
+        return y
+
+    def _add(self, acting: Acting, y: Tensor, x: Tensor, how: Multiplication) -> None:
         """One side path: y [tokens, out] += what the change does to x [tokens, in]; see `_rescale` for DoRA's part."""
-        change = parts.change(x.device, x.dtype)
-        if change.magnitude is None:
-            change.delta.add_to(y, x, parts.strength)
+        change, strength, gain = acting
+        if gain is None:
+            change.delta.add_to(y, x, strength)
             return
-        gain = self._gain(parts, change).to(x.dtype)
+        gain = gain.to(x.dtype)
         if gain.shape[1] == 1:
             side = torch.zeros_like(y)
-            change.delta.add_to(side, x, parts.strength)
+            change.delta.add_to(side, x, strength)
             y.addcmul_(side, gain.T)
             return
-        change.delta.add_to(y, x * gain, parts.strength)
-        y.add_(multiply(self.base, x * (gain - 1), how), alpha=parts.strength)
+        change.delta.add_to(y, x * gain, strength)
+        y.add_(multiply(self.base, x * (gain - 1), how), alpha=strength)
         if self.base.bias is not None:
-            y.sub_(self.base.bias.to(y.dtype), alpha=parts.strength)
+            y.sub_(self.base.bias.to(y.dtype), alpha=strength)
 
-    def _rescale(self, y: Tensor, weights: Sequence[ChangeParts]) -> None:
+    def _rescale(self, y: Tensor, weights: Sequence[Acting]) -> None:
         """Gain on the base's own rows, DoRA's or 0 for a replaced weight: y = x W' + b -> x W' * gain + b, before
         anything else is added to y."""
         extra = None
-        for parts in weights:
-            if parts.replaces:
-                more = torch.full((y.shape[1],), -parts.strength, device=y.device)
-            elif parts.magnitude is not None and parts.magnitude.shape[1] == 1:
-                gain = self._gain(parts, parts.change(y.device, y.dtype))
-                more = parts.strength * (gain[:, 0] - 1)
+        for change, strength, gain in weights:
+            if change.replaces:
+                more = torch.full((y.shape[1],), -strength, device=y.device)
+            elif gain is not None and gain.shape[1] == 1:
+                more = strength * (gain[:, 0] - 1)
             else:
                 more = None
             if more is not None:
@@ -145,11 +175,21 @@ class AdaptedLinear(MatrixLayer):
         if self.base.bias is not None:
             y.sub_((extra * self.base.bias.float()).to(y.dtype))
 
+    def _acting(self, parts: ChangeParts, x: Tensor) -> Acting:
+        change = parts.change(x.device, x.dtype)
+        return Acting(change, parts.strength, None if change.magnitude is None else self._gain(parts, change))
+
     def _gain(self, parts: ChangeParts, change: Change) -> Tensor:
-        """DoRA's gain, from the true weight; once per run."""
+        """DoRA's gain, from the true weight; once per run, or in each call while it is learned."""
+
+        def computed() -> Tensor:
+            return dora_gain(weight_rows(self.base), self.base.out_features, change)
+
+        if parts.is_trainable:  # run again in the backward pass, so that no float32 copy of the weight waits for it
+            return cast(Tensor, checkpoint(computed, use_reentrant=False, preserve_rng_state=False))
         gain = self._gains.get(parts)
         if gain is None:
-            gain = self._gains[parts] = dora_gain(weight_rows(self.base), self.base.out_features, change)
+            gain = self._gains[parts] = computed()
         return gain
 
     def _merged(self, name: str, active: Sequence[ChangeParts]) -> Tensor | None:
@@ -160,7 +200,8 @@ class AdaptedLinear(MatrixLayer):
 class ShiftedParameters:
     """Replaces small parameters (norms, modulation, the patch embedding) while the module that uses them runs.
 
-    By hooks around each call, so that it does not matter when and from where the weights come onto the device.
+    By hooks around each call, so that it does not matter when and from where the weights come onto the device, and a
+    block that is run again for its gradient computes with the same ones.
 
     Args:
         unit: the module that is called.
@@ -192,12 +233,11 @@ class ShiftedParameters:
             if active:
                 value = getattr(owner, name)
                 self._replaced.append((owner, name, value))
-                setattr(owner, name, nn.Parameter(_shifted(value, active), requires_grad=False))
+                _put(owner, name, _shifted(value, active))
 
     def _restore(self, *_call: Any) -> None:
         while self._replaced:
-            owner, name, value = self._replaced.pop()
-            setattr(owner, name, value)
+            _put(*self._replaced.pop())
 
 
 def _active(changes: Iterable[nn.Module]) -> list[ChangeParts]:
@@ -208,8 +248,23 @@ def _shifted(value: Tensor, active: Sequence[ChangeParts]) -> Tensor:
     return merged(value, [(parts.change(value.device), parts.strength) for parts in active])
 
 
-def _full_scale(parts: ChangeParts) -> float:
-    return _full(parts._template).scale * parts.strength
+def _put(owner: nn.Module, name: str, value: Tensor) -> None:
+    """Makes a module compute with `value` in the place of a parameter, as `torch.func.functional_call` does.
+
+    An attribute would have to be an `nn.Parameter`, through which no gradient reaches what it was made of.
+    """
+    parameters = cast(dict[str, Tensor], owner._parameters)
+    parameters[name] = value
+
+
+def _runs(y: Tensor, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """y and x a run of tokens at a time; themselves if they are no longer than one."""
+    if len(x) <= _TOKENS:
+        yield y, x
+        return
+    for start in range(0, len(x), _TOKENS):
+        part = slice(start, start + _TOKENS)
+        yield y[part], x[part]
 
 
 def _full(change: Change) -> Full:

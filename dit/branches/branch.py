@@ -23,11 +23,6 @@ NO_STEERING: Mapping[type, int] = MappingProxyType({})
 class Shapes(Protocol):
     """The shapes of a file's tensors under their official names."""
 
-    @property
-    def file_name(self) -> str:
-        """The file, for messages."""
-        ...
-
     def has(self, key: str) -> bool:
         """Whether there is such a tensor."""
         ...
@@ -36,7 +31,7 @@ class Shapes(Protocol):
         """One dimension of a tensor.
 
         Raises:
-            CheckpointError: there is no such tensor or dimension.
+            FileFault: there is no such tensor or dimension.
         """
         ...
 
@@ -44,7 +39,7 @@ class Shapes(Protocol):
         """Number of layers `stem`0., `stem`1., ..., at least one.
 
         Raises:
-            CheckpointError: there are none, or more than any model has.
+            FileFault: there are none, or more than any model has.
         """
         ...
 
@@ -161,7 +156,7 @@ class Branch(ABC, Generic[ConfigT]):
         """The branch in a file of these tensors; None where it has none.
 
         Raises:
-            CheckpointError: what there is, is no such branch.
+            FileFault: what there is, is no such branch.
         """
 
     @classmethod
@@ -204,11 +199,11 @@ class Branch(ABC, Generic[ConfigT]):
         """Official names of its own blocks, by the number of the trunk's block they run after, of so many layers."""
         return {}
 
-    def check_layers(self, layers: int, file_name: str) -> None:
+    def check_layers(self, layers: int) -> None:
         """Refuses a branch that has no place beside a trunk of so many layers.
 
         Raises:
-            CheckpointError: it is so.
+            FileFault: it is so.
         """
 
     def check_width(self, width: int, names: ModelNames = THIS_MODEL) -> None:

@@ -21,7 +21,7 @@ _PICTURE_TOKENS = 257
 
 
 @dataclass(frozen=True, slots=True)
-class Clip(Branch[DiTConfig]):
+class ClipBranch(Branch[DiTConfig]):
     """An image branch.
 
     The keys and values that blocks make of the picture are theirs; its tokens are made here.
@@ -43,7 +43,7 @@ class Clip(Branch[DiTConfig]):
     positions: int | None = None
 
     @classmethod
-    def read(cls, tensors: Shapes) -> Clip | None:
+    def read(cls, tensors: Shapes) -> ClipBranch | None:
         """See `Branch.read`."""
         if not tensors.has("img_emb.proj.1.weight"):
             return None
@@ -103,15 +103,15 @@ class ClipInput(NamedTuple):
     features: Tensor
 
     @property
-    def branch(self) -> type[Clip]:
+    def branch(self) -> type[ClipBranch]:
         """The kind of branch it steers."""
-        return Clip
+        return ClipBranch
 
 
 class ClipProjection(nn.Module):
     """CLIP image features -> tokens of the transformer's width. `emb_pos` only in first-last-frame models."""
 
-    def __init__(self, branch: Clip, dim: int, operations: ModuleType) -> None:
+    def __init__(self, branch: ClipBranch, dim: int, operations: ModuleType) -> None:
         super().__init__()
         width = branch.dim
         self.proj = nn.Sequential(

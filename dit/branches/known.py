@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..config import DiTConfig
 from .branch import Branch, Shapes
-from .clip import Clip
-from .vace import Vace
+from .clip import ClipBranch
+from .vace import VaceBranch
 
-BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (Clip, Vace)
+BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (ClipBranch, VaceBranch)
 """In the order in which a pass begins with them: what changes the tokens comes before what takes a copy of them."""
 
 
@@ -15,7 +15,7 @@ def read_branches(tensors: Shapes) -> tuple[Branch[DiTConfig], ...]:
     """The branches in a file of these tensors.
 
     Raises:
-        CheckpointError: see `Branch.read`.
+        FileFault: see `Branch.read`.
     """
     found = (kind.read(tensors) for kind in BRANCHES)
     return tuple(branch for branch in found if branch is not None)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...common.errors import CheckpointError, PairingError
+from ...common.errors import FileFault, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
 from ...common.shapes import size_text
 from ..block import Block
@@ -21,7 +21,7 @@ from .branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk, Weight
 
 
 @dataclass(frozen=True, slots=True)
-class Vace(Branch[DiTConfig]):
+class VaceBranch(Branch[DiTConfig]):
     """Blocks that follow control videos.
 
     Attributes:
@@ -38,7 +38,7 @@ class Vace(Branch[DiTConfig]):
     channels: int = 96
 
     @classmethod
-    def read(cls, tensors: Shapes) -> Vace | None:
+    def read(cls, tensors: Shapes) -> VaceBranch | None:
         """See `Branch.read`."""
         if not tensors.has("vace_patch_embedding.weight"):
             return None
@@ -58,12 +58,12 @@ class Vace(Branch[DiTConfig]):
         """See `Branch.own_blocks`."""
         return {layer: f"vace_blocks.{number}" for number, layer in enumerate(self.steered_layers(layers))}
 
-    def check_layers(self, layers: int, file_name: str) -> None:
+    def check_layers(self, layers: int) -> None:
         """See `Branch.check_layers`."""
         if self.blocks > layers:
-            raise CheckpointError(
-                f"{file_name} has {self.blocks} VACE blocks for {layers} blocks, which no Wan model has: it is "
-                "damaged; download it again."
+            raise FileFault(
+                f"has {self.blocks} VACE blocks for {layers} blocks, which no Wan model has",
+                "it is damaged; download it again",
             )
 
     def build(self, config: DiTConfig, operations: ModuleType) -> Mapping[str, nn.Module]:
@@ -120,9 +120,9 @@ class VaceInput(NamedTuple):
     strength: float
 
     @property
-    def branch(self) -> type[Vace]:
+    def branch(self) -> type[VaceBranch]:
         """The kind of branch it steers."""
-        return Vace
+        return VaceBranch
 
 
 def check_control(control: Tensor, latent: Tensor, channels: int, advice: str = "") -> None:

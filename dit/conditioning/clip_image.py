@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..branches.clip import Clip, ClipInput
+from ..branches.clip import ClipBranch, ClipInput
 from ..inputs import Cut, DitInputs, expand_batch
 
 
@@ -24,9 +24,9 @@ class ClipImage:
     end_features: Tensor | None = None
 
     @property
-    def branch(self) -> type[Clip]:
+    def branch(self) -> type[ClipBranch]:
         """See `ConditioningItem.branch`."""
-        return Clip
+        return ClipBranch
 
     def apply(self, inputs: DitInputs) -> DitInputs:
         """Adds the start's features, followed by the end's, to what steers the model."""

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...common.shapes import latent_frames
-from ..branches.vace import Vace, VaceInput
+from ..branches.vace import VaceBranch, VaceInput
 from ..inputs import Cut, DitInputs, expand_batch
 
 
@@ -28,9 +28,9 @@ class VaceControl:
     strength: float = 1.0
 
     @property
-    def branch(self) -> type[Vace]:
+    def branch(self) -> type[VaceBranch]:
         """See `ConditioningItem.branch`."""
-        return Vace
+        return VaceBranch
 
     def apply(self, inputs: DitInputs) -> DitInputs:
         """Adds this control video to what steers the model."""

@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
+from .faults import naming
 
 _READ_BYTES = 1 << 30
 # torch's float32 matrix-vector product rounds differently off 16 bytes (measured, CPU), so a result would depend on the
@@ -50,9 +51,10 @@ class FileData:
         if not elements:
             return torch.empty(0, dtype=dtype)
         aligned = start % (dtype.itemsize if dtype.itemsize <= 2 else _WIDE_ALIGNMENT) == 0
-        if self._use_map and aligned:
-            return self._window(start, dtype, elements)
-        return self._copy(start, elements * dtype.itemsize).view(dtype)
+        with naming(self._path):
+            if self._use_map and aligned:
+                return self._window(start, dtype, elements)
+            return self._copy(start, elements * dtype.itemsize).view(dtype)
 
     def release(self, start: int, size: int) -> None:
         """Takes a part of the map out of this process's memory: the system may drop it, and reads it again if asked."""
@@ -65,15 +67,13 @@ class FileData:
         try:
             return io.FileIO(self._path)
         except OSError as error:
-            raise CheckpointError(
-                f"{self._path.name} cannot be opened any more ({error.strerror}): put it back, and load it again."
-            ) from None
+            raise FileFault(f"cannot be opened any more ({error.strerror})", "put it back, and load it again") from None
 
     @cached_property
     def _map(self) -> mmap.mmap:
         with self._opened() as file:
             if os.fstat(file.fileno()).st_size != self._size_bytes:
-                raise CheckpointError(f"{self._path.name} changed while it was being read: load it again.")
+                raise FileFault("changed while it was being read", "load it again")
             return _map_file(file.fileno())
 
     def _window(self, start: int, dtype: torch.dtype, elements: int) -> Tensor:
@@ -90,7 +90,7 @@ class FileData:
             while done < len(target):
                 got = file.readinto(target[done : done + _READ_BYTES])
                 if not got:
-                    raise CheckpointError(f"{self._path.name} became shorter while it was being read: load it again.")
+                    raise FileFault("became shorter while it was being read", "load it again")
                 done += got
         return data
 

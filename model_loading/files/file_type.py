@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ...common.errors import CheckpointError
-
 HEAD_BYTES = 512
 
 # First bytes of what people end up with in a model folder, and what to do about it.
@@ -65,21 +63,6 @@ def human_bytes(count: int) -> str:
         size /= 1000
     digits = 0 if unit == "bytes" or size >= 100 else 1
     return f"{size:.{digits}f} {unit}"
-
-
-def incomplete(path: Path, size: int, expected: int) -> CheckpointError:
-    """The error of a file that is shorter than its header says."""
-    have, want = human_bytes(size).split(), human_bytes(expected).split()
-    if have == want:  # rounding would show two equal numbers
-        part = f"{size:,} of {expected:,} bytes"
-    else:
-        part = f"{have[0] if have[1] == want[1] else ' '.join(have)} of {' '.join(want)}"
-    return CheckpointError(f"{path.name} is incomplete ({part}): download it again.")
-
-
-def damaged(path: Path, what: str) -> CheckpointError:
-    """The error of a file with a fault that no sound file has."""
-    return CheckpointError(f"{path.name} is damaged: {what}. Download it again.")
 
 
 def shorten(value: object) -> str:

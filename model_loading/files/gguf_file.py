@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ...weights.ggml_types import BLOCK_TYPES, PLAIN_TYPES
-from .file_type import damaged, shorten
+from .faults import damaged, naming
+from .file_type import shorten
 from .gguf_header import MAX_DIMENSIONS, ArrayPlace, GgufTensorInfo, read_numbers, read_texts
 from .gguf_parts import read_parts
 from .gguf_shapes import wan_shape
@@ -37,14 +38,18 @@ class GgufFile:
     def __init__(self, path: Path, use_map: bool = sys.platform != "win32") -> None:
         self.path = path
         self.notes: tuple[str, ...] = ()
-        parts = read_parts(path, use_map)
+        with naming(path):
+            parts = read_parts(path, use_map)
         self.size_bytes = sum(part.size_bytes for part in parts)
         self.metadata: MappingProxyType[str, str] = MappingProxyType(parts[0].header.metadata)
         self.arrays: MappingProxyType[str, ArrayPlace] = MappingProxyType(parts[0].header.arrays)
         self._first = parts[0].path
         self._part_of = {name: part for part in parts for name in part.header.tensors}
         self._stored = {name: part.header.tensors[name] for name, part in self._part_of.items()}
-        written = {name: self._original_shape(name) for name in self._stored if _ORIGINAL_SHAPE + name in self.arrays}
+        with naming(path):
+            written = {
+                name: self._original_shape(name) for name in self._stored if _ORIGINAL_SHAPE + name in self.arrays
+            }
         self.tensors: MappingProxyType[str, GgufTensorInfo] = MappingProxyType({
             name: info._replace(shape=written.get(name) or wan_shape(name, self._stored))
             for name, info in self._stored.items()
@@ -81,19 +86,21 @@ class GgufFile:
         Raises:
             KeyError: there is no such array, see `arrays`.
         """
-        return read_texts(self._first, self.arrays[name])
+        with naming(self._first):
+            return read_texts(self._first, self.arrays[name])
 
     def numbers(self, name: str) -> list[float]:
         """As `texts`, of an array of numbers: int or float by its kind."""
-        return read_numbers(self._first, self.arrays[name])
+        with naming(self._first):
+            return read_numbers(self._first, self.arrays[name])
 
     def _original_shape(self, name: str) -> tuple[int, ...]:
         """The shape that ComfyUI's converter wrote down for a tensor it had to flatten."""
         place = self.arrays[_ORIGINAL_SHAPE + name]
         if not 0 < place.count <= MAX_DIMENSIONS or place.kind in "fds?":
-            raise damaged(self.path, f"the original shape of the tensor {shorten(name)} is no list of sizes")
+            raise damaged(f"the original shape of the tensor {shorten(name)} is no list of sizes")
         shape = tuple(int(size) for size in self.numbers(_ORIGINAL_SHAPE + name))
         if min(shape) < 0 or prod(shape) != self._stored[name].elements:
             stored = list(self._stored[name].shape)
-            raise damaged(self.path, f"the tensor {shorten(name)} of {stored} cannot have had the shape {list(shape)}")
+            raise damaged(f"the tensor {shorten(name)} of {stored} cannot have had the shape {list(shape)}")
         return shape

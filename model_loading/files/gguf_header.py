@@ -15,10 +15,11 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from ...weights.ggml_types import GGML_TYPES, TYPES_BY_NAME
 from .checkpoint import TensorInfo
-from .file_type import damaged, human_bytes, incomplete, shorten
+from .faults import damaged, incomplete
+from .file_type import human_bytes, shorten
 from .safetensors_file import MAX_TENSORS
 
 # A UMT5 with its vocabulary has 6 MB, the largest language models about 20 MB.
@@ -74,16 +75,16 @@ def read_header(path: Path, size: int) -> Header:
     """Reads the header of a GGUF file of `size` bytes.
 
     Raises:
-        CheckpointError: it is damaged, incomplete, or of a version or byte order this reader does not know.
+        FileFault: it is damaged, incomplete, or of a version or byte order this reader does not know.
     """
     with path.open("rb") as file:
-        cursor = _Cursor(path, file, size)
+        cursor = _Cursor(file, size)
         tensor_count, field_count = _read_start(cursor)
         metadata, arrays = _read_fields(cursor, field_count)
         tensors, offsets = _read_tensors(cursor, tensor_count)
-        alignment = _alignment(path, metadata)
+        alignment = _alignment(metadata)
         data_start = -(-cursor.position // alignment) * alignment
-    _check_places(path, tensors, offsets, data_start, size)
+    _check_places(tensors, offsets, data_start, size)
     return Header(metadata, arrays, tensors, {name: offset + data_start for name, offset in offsets.items()})
 
 
@@ -91,7 +92,7 @@ def read_texts(path: Path, place: ArrayPlace) -> list[str]:
     """The values of a metadata array of texts; those that are not UTF-8 have a replacement character in them."""
     with path.open("rb") as file:
         file.seek(place.start)
-        cursor = _Cursor(path, file, path.stat().st_size, place.start)
+        cursor = _Cursor(file, path.stat().st_size, place.start)
         return [cursor.take(cursor.whole(8)).decode("utf-8", "replace") for _ in range(place.count)]
 
 
@@ -99,15 +100,14 @@ def read_numbers(path: Path, place: ArrayPlace) -> list[float]:
     """The values of a metadata array of numbers, int or float by its kind."""
     with path.open("rb") as file:
         file.seek(place.start)
-        data = _Cursor(path, file, path.stat().st_size, place.start).take(place.count * struct.calcsize(place.kind))
+        data = _Cursor(file, path.stat().st_size, place.start).take(place.count * struct.calcsize(place.kind))
         return list(struct.unpack(f"<{place.count}{place.kind}", data))
 
 
 class _Cursor:
     """Reads forward through the header, and never beyond it or the file."""
 
-    def __init__(self, path: Path, file: BinaryIO, size: int, position: int = 0) -> None:
-        self.path = path
+    def __init__(self, file: BinaryIO, size: int, position: int = 0) -> None:
         self.position = position
         self._file = file
         self._size = size
@@ -118,7 +118,7 @@ class _Cursor:
         self._advance(count)
         data = self._file.read(count)
         if len(data) != count:
-            raise incomplete(self.path, self._size, self.position)
+            raise incomplete(self._size, self.position)
         return data
 
     def skip(self, count: int) -> None:
@@ -149,40 +149,39 @@ class _Cursor:
         """The next text, which must be a short one in UTF-8."""
         length = self.whole(8)
         if length > _MAX_NAME_BYTES:
-            raise damaged(self.path, f"the name of a {what} claims {length:,} bytes (real ones stay below 200)")
+            raise damaged(f"the name of a {what} claims {length:,} bytes (real ones stay below 200)")
         try:
             return self.take(length).decode()
         except UnicodeDecodeError:
-            raise damaged(self.path, f"the name of a {what} is no text") from None
+            raise damaged(f"the name of a {what} is no text") from None
 
     def _advance(self, count: int) -> None:
         self.position += count
         if self.position > self._size:
-            raise incomplete(self.path, self._size, self.position)
+            raise incomplete(self._size, self.position)
         if self.position > self._limit:
-            raise damaged(self.path, f"its header claims more than {human_bytes(MAX_HEADER_BYTES)}")
+            raise damaged(f"its header claims more than {human_bytes(MAX_HEADER_BYTES)}")
 
 
 def _read_start(cursor: _Cursor) -> tuple[int, int]:
     """Magic, version and the number of tensors and of metadata fields."""
-    path = cursor.path
     if cursor.take(4) != b"GGUF":
-        raise CheckpointError(f"{path.name} is not a GGUF file: give it its right name ending, or download it again.")
+        raise FileFault("is not a GGUF file", "give it its right name ending, or download it again")
     version = cursor.whole(4)
     if version and not version & 0xFFFF:
-        raise CheckpointError(
-            f"{path.name} is a GGUF file for big-endian machines, which no current machine runs Wan on. Use the usual "
-            "(little-endian) file of the same model."
+        raise FileFault(
+            "is a GGUF file for big-endian machines, which no current machine runs Wan on",
+            "Use the usual (little-endian) file of the same model",
         )
     if version not in (2, 3):
         age = "too old" if version < 2 else "unknown here"
-        raise CheckpointError(
-            f"{path.name} is a GGUF file of version {version}, which is {age}. Use a file of version 2 or 3, as "
-            "published since the end of 2023."
+        raise FileFault(
+            f"is a GGUF file of version {version}, which is {age}",
+            "Use a file of version 2 or 3, as published since the end of 2023",
         )
     tensors, fields = cursor.whole(8), cursor.whole(8)
     if tensors > MAX_TENSORS or fields > MAX_FIELDS:
-        raise damaged(path, f"it claims {tensors:,} tensors and {fields:,} metadata fields (real ones: a few thousand)")
+        raise damaged(f"it claims {tensors:,} tensors and {fields:,} metadata fields (real ones: a few thousand)")
     return tensors, fields
 
 
@@ -193,7 +192,7 @@ def _read_fields(cursor: _Cursor, count: int) -> tuple[dict[str, str], dict[str,
     for _ in range(count):
         name, kind = cursor.name("metadata field"), cursor.whole(4)
         if name in metadata or name in arrays:
-            raise damaged(cursor.path, f"the metadata field {shorten(name)} appears twice")
+            raise damaged(f"the metadata field {shorten(name)} appears twice")
         if kind == _ARRAY:
             arrays[name] = place = _pass_array(cursor, name, texts_left)
             texts_left -= place.count if place.kind == "s" else 0
@@ -206,7 +205,7 @@ def _read_fields(cursor: _Cursor, count: int) -> tuple[dict[str, str], dict[str,
         elif kind in _NUMBERS:
             metadata[name] = str(cursor.number(_NUMBERS[kind]))
         else:
-            raise damaged(cursor.path, f"the metadata field {shorten(name)} is of the unknown type {kind}")
+            raise damaged(f"the metadata field {shorten(name)} is of the unknown type {kind}")
     return metadata, arrays
 
 
@@ -219,9 +218,9 @@ def _pass_array(cursor: _Cursor, name: str, texts_left: int) -> ArrayPlace:
         return ArrayPlace(_NUMBERS[kind], count, start)
     if kind != _TEXT:
         what = "lists within a list" if kind == _ARRAY else f"values of the unknown type {kind}"
-        raise damaged(cursor.path, f"the metadata field {shorten(name)} holds {what}, which no Wan file has")
+        raise damaged(f"the metadata field {shorten(name)} holds {what}, which no Wan file has")
     if count > texts_left:
-        raise damaged(cursor.path, f"the metadata field {shorten(name)} claims {count:,} texts")
+        raise damaged(f"the metadata field {shorten(name)} claims {count:,} texts")
     cursor.skip_texts(count)
     return ArrayPlace("s", count, start)
 
@@ -233,54 +232,52 @@ def _read_tensors(cursor: _Cursor, count: int) -> tuple[dict[str, GgufTensorInfo
     for _ in range(count):
         name = cursor.name("tensor")
         if not _TENSOR_NAME.fullmatch(name) or ".." in name:
-            raise damaged(cursor.path, f"{shorten(name)} is no name of a tensor")
+            raise damaged(f"{shorten(name)} is no name of a tensor")
         if name in tensors:
-            raise damaged(cursor.path, f"the tensor {shorten(name)} appears twice")
+            raise damaged(f"the tensor {shorten(name)} appears twice")
         dimensions = cursor.whole(4)
         if dimensions > MAX_DIMENSIONS:
-            raise damaged(cursor.path, f"the tensor {shorten(name)} claims {dimensions:,} dimensions")
+            raise damaged(f"the tensor {shorten(name)} claims {dimensions:,} dimensions")
         shape = struct.unpack(f"<{dimensions}Q", cursor.take(8 * dimensions))[::-1]
         kind, offsets[name] = cursor.whole(4), cursor.whole(8)
-        tensors[name] = _tensor_info(cursor.path, name, kind, shape)
+        tensors[name] = _tensor_info(name, kind, shape)
     return tensors, offsets
 
 
-def _tensor_info(path: Path, name: str, kind: int, shape: tuple[int, ...]) -> GgufTensorInfo:
+def _tensor_info(name: str, kind: int, shape: tuple[int, ...]) -> GgufTensorInfo:
     known = GGML_TYPES.get(kind)
     if known is None:
-        raise CheckpointError(
-            f"{path.name}: tensor {shorten(name)} is of the ggml type number {kind}, which is not known here. "
-            "Use a Q8_0, Q6_K, Q5_K_M or Q4_K_M file of the same model."
+        raise FileFault(
+            f"is of the ggml type number {kind}, which is not known here",
+            "Use a Q8_0, Q6_K, Q5_K_M or Q4_K_M file of the same model",
+            f"tensor {shorten(name)}",
         )
     if any(size >= 2**63 for size in shape) or prod(shape) >= 2**63:
-        raise damaged(path, f"the tensor {shorten(name)} has the impossible shape {list(shape)}")
+        raise damaged(f"the tensor {shorten(name)} has the impossible shape {list(shape)}")
     if (shape[-1] if shape else 1) % known.elements:
         raise damaged(
-            path,
             f"the tensor {shorten(name)} of {list(shape)} is not made of blocks of {known.elements} ({known.name})",
         )
     return GgufTensorInfo(known.name, shape)
 
 
-def _alignment(path: Path, metadata: dict[str, str]) -> int:
+def _alignment(metadata: dict[str, str]) -> int:
     text = metadata.get("general.alignment", "32")
     alignment = int(text) if text.isdecimal() else 0
     if not 8 <= alignment <= _MAX_ALIGNMENT or alignment & (alignment - 1):
-        raise damaged(path, f"its tensors start at multiples of {shorten(text)}, which is no power of two from 8 on")
+        raise damaged(f"its tensors start at multiples of {shorten(text)}, which is no power of two from 8 on")
     return alignment
 
 
-def _check_places(
-    path: Path, tensors: dict[str, GgufTensorInfo], offsets: dict[str, int], data_start: int, size: int
-) -> None:
+def _check_places(tensors: dict[str, GgufTensorInfo], offsets: dict[str, int], data_start: int, size: int) -> None:
     """Tensors must start at a multiple of 8, must not overlap, and must end within the file."""
     end = 0
     for name, offset in sorted(offsets.items(), key=lambda item: item[1]):
         if offset % 8 or offset >= 2**63:
-            raise damaged(path, f"the tensor {shorten(name)} starts at the impossible place {offset:,}")
+            raise damaged(f"the tensor {shorten(name)} starts at the impossible place {offset:,}")
         length = tensors[name].size_bytes
         if length and offset < end:
-            raise damaged(path, f"the tensor {shorten(name)} overlaps another")
+            raise damaged(f"the tensor {shorten(name)} overlaps another")
         end = max(end, offset + length)
     if data_start + end > size:
-        raise incomplete(path, size, data_start + end)
+        raise incomplete(size, data_start + end)

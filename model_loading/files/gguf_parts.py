@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from ...common.errors import CheckpointError, MissingFileError
+from ...common.errors import FileFault, MissingFileError
+from .faults import naming
 from .file_data import FileData
 from .file_type import shorten
 from .gguf_header import Header, read_header
@@ -34,7 +35,8 @@ def read_parts(path: Path, use_map: bool) -> tuple[GgufPart, ...]:
 
     Raises:
         MissingFileError: a part is not there.
-        CheckpointError: a part is damaged, or they do not belong together.
+        CheckpointError: a part is damaged, or of another model.
+        FileFault: the parts cannot be found, or do not belong together.
     """
     chosen = _read(path, use_map)
     count = _number(chosen, _COUNT)
@@ -48,7 +50,7 @@ def read_parts(path: Path, use_map: bool) -> tuple[GgufPart, ...]:
             f"{missing[0]}). Put them into {path.parent}."
         )
     parts = tuple(chosen if part == path else _read(part, use_map) for part in paths)
-    _check_together(path, parts, count)
+    _check_together(parts, count)
     return parts
 
 
@@ -63,7 +65,8 @@ def part_names(path: Path) -> list[Path]:
 
 def _read(path: Path, use_map: bool) -> GgufPart:
     size = path.stat().st_size
-    return GgufPart(path, read_header(path, size), FileData(path, size, use_map), size)
+    with naming(path):
+        return GgufPart(path, read_header(path, size), FileData(path, size, use_map), size)
 
 
 def _number(part: GgufPart, field: str) -> int:
@@ -75,28 +78,32 @@ def _number(part: GgufPart, field: str) -> int:
 def _paths(path: Path, count: int) -> list[Path]:
     name = _PART_NAME.fullmatch(path.name)
     if name is None or int(name["count"]) != count or count > _MAX_PARTS:
-        raise CheckpointError(
-            f"{path.name} is one of {count} parts of a split GGUF model, which are found by their names (such as "
-            f"NAME-00001-of-{min(count, _MAX_PARTS):05d}.gguf). Give each part the name it was published under, or "
-            "join them with llama-gguf-split --merge."
+        raise FileFault(
+            f"is one of {count} parts of a split GGUF model, which are found by their names (such as "
+            f"NAME-00001-of-{min(count, _MAX_PARTS):05d}.gguf)",
+            "Give each part the name it was published under, or join them with llama-gguf-split --merge",
         )
     ending = path.suffix
     return [path.with_name(f"{name['stem']}-{number:05d}-of-{count:05d}{ending}") for number in range(1, count + 1)]
 
 
-def _check_together(path: Path, parts: tuple[GgufPart, ...], count: int) -> None:
+def _check_together(parts: tuple[GgufPart, ...], count: int) -> None:
     for place, part in enumerate(parts):
-        if _number(part, _COUNT) != count or _number(part, _NUMBER) != place:
-            raise CheckpointError(
-                f"{part.path.name} is not part {place + 1} of {count} by its header: it was renamed, or is of another "
-                "model. Download the parts of the model again into an empty folder."
-            )
+        with naming(part.path):
+            _check_place(part, place, count)
     names = [name for part in parts for name in part.header.tensors]
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     told = _number(parts[0], _TENSORS)
     if twice is not None or (told and told != len(names)):
         what = f"the tensor {shorten(twice)} is in two of them" if twice else f"{len(names):,} of {told:,} tensors"
-        raise CheckpointError(
-            f"The {count} parts of {path.name} do not belong together ({what}). Download them again into an empty "
-            "folder."
+        raise FileFault(
+            f"do not belong together ({what})", "Download them again into an empty folder", f"its {count} parts"
+        )
+
+
+def _check_place(part: GgufPart, place: int, count: int) -> None:
+    if _number(part, _COUNT) != count or _number(part, _NUMBER) != place:
+        raise FileFault(
+            f"is not part {place + 1} of {count} by its header: it was renamed, or is of another model",
+            "Download the parts of the model again into an empty folder",
         )

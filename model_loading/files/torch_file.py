@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from .checkpoint import TORCH_DTYPES, TensorInfo
+from .faults import naming
 from .file_type import describe_content, has_magic, human_bytes
 from .safetensors_file import MAX_TENSORS
 
@@ -50,21 +51,8 @@ class TorchFile:
         self.size_bytes = path.stat().st_size
         self.notes: tuple[str, ...] = ()
         self.metadata: MappingProxyType[str, str] = MappingProxyType({})
-        _require_safe_torch(path)
-        is_zip = has_magic(path, b"PK\x03\x04")
-        if is_zip:
-            _check_globals(path, _pickles_of_archive(path, self.size_bytes))
-        elif has_magic(path, b"\x80"):
-            if _YOUNG_TENSOR in _check_globals(path, _pickles_of_legacy_file(path)):
-                raise CheckpointError(
-                    f"{path.name} holds fp8 or unsigned numbers in PyTorch's old form of files, which torch writes but "
-                    "cannot read. Use the .safetensors version of this model, or save it again in the usual (zip) form."
-                )
-        else:
-            content = describe_content(path) or "not a PyTorch file, and nothing else we know: download it again"
-            raise CheckpointError(f"{path.name} is {content}.")
-        self._weights = _plain_tensors(path, _load(path, memory_map=is_zip))
-        _check_claims(path, self._weights, self.size_bytes)
+        with naming(path):
+            self._weights = _read_weights(path, self.size_bytes)
         self.tensors: MappingProxyType[str, TensorInfo] = MappingProxyType({
             name: TensorInfo(_NAMES[weight.dtype], tuple(weight.shape)) for name, weight in self._weights.items()
         })  # fmt: skip
@@ -77,12 +65,32 @@ class TorchFile:
         """See `Checkpoint.release`; torch owns the map of these files, and it stays."""
 
 
-def _require_safe_torch(path: Path) -> None:
+def _read_weights(path: Path, size: int) -> dict[str, Tensor]:
+    """The tensors of a file that has been looked through before anything of it is unpickled."""
+    _require_safe_torch()
+    is_zip = has_magic(path, b"PK\x03\x04")
+    if is_zip:
+        _check_globals(_pickles_of_archive(path, size))
+    elif has_magic(path, b"\x80"):
+        if _YOUNG_TENSOR in _check_globals(_pickles_of_legacy_file(path)):
+            raise FileFault(
+                "holds fp8 or unsigned numbers in PyTorch's old form of files, which torch writes but cannot read",
+                "Use the .safetensors version of this model, or save it again in the usual (zip) form",
+            )
+    else:
+        content = describe_content(path) or "not a PyTorch file, and nothing else we know: download it again"
+        raise FileFault(f"is {content}", advice="")
+    weights = _plain_tensors(_load(path, memory_map=is_zip))
+    _check_claims(weights, size)
+    return weights
+
+
+def _require_safe_torch() -> None:
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
     if version < _SAFE_TORCH:
-        raise CheckpointError(
-            f"{path.name} is a PyTorch pickle, which torch {torch.__version__} cannot open safely. "
-            "Use the .safetensors version of this model, or torch 2.6 or newer."
+        raise FileFault(
+            f"is a PyTorch pickle, which torch {torch.__version__} cannot open safely",
+            "Use the .safetensors version of this model, or torch 2.6 or newer",
         )
 
 
@@ -91,22 +99,21 @@ def _pickles_of_archive(path: Path, size: int) -> list[io.BytesIO]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            _check_entries(path, entries, size)
+            _check_entries(entries, size)
             return [io.BytesIO(archive.read(entry)) for entry in entries if entry.filename.endswith(".pkl")]
     except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError):
-        raise CheckpointError(
-            f"{path.name} is incomplete or damaged ({human_bytes(size)}): download it again."
-        ) from None
+        raise FileFault(f"is incomplete or damaged ({human_bytes(size)})") from None
 
 
-def _check_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
+def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
     unpacked = sum(entry.file_size for entry in entries)
     pickled = sum(entry.file_size for entry in entries if entry.filename.endswith(".pkl"))
     compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     if unpacked > size or compressed or len(entries) > 2 * MAX_TENSORS or pickled > _MAX_PICKLE_BYTES:
-        raise CheckpointError(
-            f"{path.name} is not a PyTorch weights file: it would unpack {len(entries):,} parts to "
-            f"{human_bytes(unpacked)} from {human_bytes(size)}. Download the model from its own page."
+        raise FileFault(
+            f"is not a PyTorch weights file: it would unpack {len(entries):,} parts to {human_bytes(unpacked)} from "
+            f"{human_bytes(size)}",
+            "Download the model from its own page",
         )
 
 
@@ -117,7 +124,7 @@ def _pickles_of_legacy_file(path: Path) -> list[io.BytesIO]:
     return [data] * _LEGACY_PICKLES
 
 
-def _check_globals(path: Path, pickles: list[io.BytesIO]) -> set[str]:
+def _check_globals(pickles: list[io.BytesIO]) -> set[str]:
     """Reads which Python names a file asks for, without running it, and refuses all but those of plain tensors."""
     names = set()
     try:
@@ -125,20 +132,20 @@ def _check_globals(path: Path, pickles: list[io.BytesIO]) -> set[str]:
             is_name = opcode.name in ("GLOBAL", "INST")
             name = str(argument)
             if is_name and not _PLAIN_GLOBAL.fullmatch(name):
-                raise _refused(path, f"code ({name.replace(' ', '.')[:80]})")
+                raise _refused(f"code ({name.replace(' ', '.')[:80]})")
             if is_name:
                 names.add(name)
             if opcode.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
-                raise _refused(path, "more than plain weights")
+                raise _refused("more than plain weights")
     except (ValueError, OverflowError, MemoryError):
-        raise CheckpointError(f"{path.name} is incomplete or damaged: download it again.") from None
+        raise FileFault("is incomplete or damaged") from None
     return names
 
 
-def _refused(path: Path, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path.name} contains {what} and was refused: nothing of it was run. Use the .safetensors version of this "
-        "model, or convert the file where you trust it."
+def _refused(what: str) -> FileFault:
+    return FileFault(
+        f"contains {what} and was refused: nothing of it was run",
+        "Use the .safetensors version of this model, or convert the file where you trust it",
     )
 
 
@@ -146,13 +153,13 @@ def _load(path: Path, memory_map: bool) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=memory_map)
     except pickle.UnpicklingError:
-        raise _refused(path, "more than plain weights") from None
+        raise _refused("more than plain weights") from None
     except Exception as error:  # a border: hostile or cut bytes make the unpickler raise nearly anything
         reason = str(error).strip().splitlines()[0][:150] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path.name} is incomplete or damaged ({reason}): download it again.") from None
+        raise FileFault(f"is incomplete or damaged ({reason})") from None
 
 
-def _plain_tensors(path: Path, content: Any) -> dict[str, Tensor]:
+def _plain_tensors(content: Any) -> dict[str, Tensor]:
     """The tensors of a state dict, unwrapped from the usual nests; anything else is left out.
 
     A file that holds tables of weights instead, as training code keeps its several models, has the tables' names in
@@ -162,14 +169,12 @@ def _plain_tensors(path: Path, content: Any) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(nest), dict):
             content = content[nest]
     if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{path.name} holds a {type(content).__name__} instead of a table of weights: choose a model file."
-        )
+        raise FileFault(f"holds a {type(content).__name__} instead of a table of weights", "choose a model file")
     weights = _tensors(content) or _nested_tensors(content)
     strange = next((name for name, value in weights.items() if value.dtype not in _NAMES), None)
     if not weights or len(weights) > MAX_TENSORS or strange is not None:
         what = f"tensor {strange!r} of {weights[strange].dtype}" if strange is not None else f"{len(weights):,} tensors"
-        raise CheckpointError(f"{path.name} holds {what}, which no Wan model has: choose a model file.")
+        raise FileFault(f"holds {what}, which no Wan model has", "choose a model file")
     return weights
 
 
@@ -191,7 +196,7 @@ def _nested_tensors(table: dict[Any, Any], depth: int = 0) -> dict[str, Tensor]:
     return weights
 
 
-def _check_claims(path: Path, weights: dict[str, Tensor], size: int) -> None:
+def _check_claims(weights: dict[str, Tensor], size: int) -> None:
     """A few bytes in the file can claim gigabytes (expanded or overlapping tensors): refuse before anyone copies them.
 
     The same tensor under two names (tied weights) counts once.
@@ -199,7 +204,7 @@ def _check_claims(path: Path, weights: dict[str, Tensor], size: int) -> None:
     views = {(w.untyped_storage().data_ptr(), w.storage_offset(), w.shape, w.stride()): w for w in weights.values()}
     claimed = sum(view.numel() * view.element_size() for view in views.values())
     if claimed > size:
-        raise CheckpointError(
-            f"{path.name} claims {human_bytes(claimed)} of weights in a file of {human_bytes(size)} and was refused. "
-            "Download the model from its own page."
+        raise FileFault(
+            f"claims {human_bytes(claimed)} of weights in a file of {human_bytes(size)} and was refused",
+            "Download the model from its own page",
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from ...weights.block_scales import BLOCK_SCALED
 from ...weights.fp8 import FP8
 from ...weights.int8 import INT8
 from ...weights.stored import StoredWeight
 from ..files.checkpoint import Checkpoint
-from .scales import refuse_no_numbers
+from .scales import OTHER_PUBLISHER, refuse_no_numbers
 
 _CODES = frozenset({"I8", "F8_E4M3", "F8_E5M2"})
 
@@ -21,23 +21,23 @@ def read_block_scaled(checkpoint: Checkpoint, key: str, scale_name: str) -> Stor
             columns.
 
     Raises:
-        CheckpointError: it is no matrix of codes, or its scales do not fit it or are not finite.
+        FileFault: it is no matrix of codes, or its scales do not fit it or are not finite.
     """
-    info, name = checkpoint.tensors[key], checkpoint.path.name
+    info = checkpoint.tensors[key]
     if len(info.shape) != 2 or info.dtype not in _CODES:
-        raise CheckpointError(
-            f"{name}: {key!r} should be a matrix in fp8 or int8, but is {info.dtype} {list(info.shape)}. "
-            "Use a file of another publisher."
+        raise FileFault(
+            f"should be a matrix in fp8 or int8, but is {info.dtype} {list(info.shape)}", OTHER_PUBLISHER, repr(key)
         )
     rows, columns = info.shape
     scale = checkpoint.read(scale_name).float().clone()
     grid = _grid(tuple(scale.shape), rows)
     if grid is None or not all(grid) or rows % grid[0] or columns % grid[1]:
-        raise CheckpointError(
-            f"{name}: the scale {scale_name!r} has the shape {list(scale.shape)}, which does not divide {key!r} of "
-            f"{list(info.shape)} into equal blocks. Use a file of another publisher."
+        raise FileFault(
+            f"has the shape {list(scale.shape)}, which does not divide {key!r} of {list(info.shape)} into equal blocks",
+            OTHER_PUBLISHER,
+            f"the scale {scale_name!r}",
         )
-    refuse_no_numbers(checkpoint, scale_name, scale)
+    refuse_no_numbers(scale_name, scale)
     if grid in ((1, 1), (rows, 1)):
         codec = INT8 if info.dtype == "I8" else FP8
         scale = scale.reshape(()) if grid == (1, 1) else scale.reshape(rows, 1)

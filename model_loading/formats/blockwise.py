@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from ...weights.arithmetic import FP8_DTYPES
 from ...weights.blockwise import MXFP8, NVFP4, comfy_kitchen
 from ...weights.stored import StoredWeight
@@ -36,17 +36,17 @@ def read_nvfp4(checkpoint: Checkpoint, key: str) -> StoredWeight:
 
     Raises:
         MissingPackageError: comfy-kitchen is not installed.
-        CheckpointError: a scale is missing or does not fit.
+        FileFault: a scale is missing or does not fit.
     """
     comfy_kitchen(NVFP4.name)
     weight = _matrix(checkpoint, key, (torch.uint8,))
     rows, columns = weight.shape[0], 2 * weight.shape[1]
     scale_name = key + "_scale_2"
     if scale_name not in checkpoint.tensors:
-        raise lost_scale(checkpoint, key)
+        raise lost_scale(key)
     scale = checkpoint.read(scale_name).float().clone()
     if scale.numel() != 1 or not bool(torch.isfinite(scale).all()):
-        raise _unfit(checkpoint, scale_name, list(scale.shape), "one finite number")
+        raise _unfit(scale_name, list(scale.shape), "one finite number")
     block_scale = _block_scale(checkpoint, key, rows, columns // 16).view(torch.float8_e4m3fn)
     parts = {"weight": weight, "scale": scale.reshape(()), "block_scale": block_scale}
     return StoredWeight(NVFP4, parts, (rows, columns))
@@ -60,7 +60,7 @@ def read_mxfp8(checkpoint: Checkpoint, key: str) -> StoredWeight:
     block_scale = _block_scale(checkpoint, key, rows, columns // 32)
     # As a number of float8_e8m0fnu it would pass torch.isfinite, which takes every number of that type as finite.
     if bool((block_scale == _E8M0_NAN).any()):
-        raise _unfit(checkpoint, key + "_scale", "NaN (no number)", "finite numbers")
+        raise _unfit(key + "_scale", "NaN (no number)", "finite numbers")
     return StoredWeight(MXFP8, {"weight": weight, "block_scale": block_scale}, (rows, columns))
 
 
@@ -68,7 +68,7 @@ def _matrix(checkpoint: Checkpoint, key: str, dtypes: tuple[torch.dtype, ...]) -
     weight = checkpoint.read(key)
     if weight.ndim != 2 or weight.dtype not in dtypes:
         found = f"{str(weight.dtype).removeprefix('torch.')} {list(weight.shape)}"
-        raise _unfit(checkpoint, key, found, "a matrix of bytes")
+        raise _unfit(key, found, "a matrix of bytes")
     return weight
 
 
@@ -76,18 +76,19 @@ def _block_scale(checkpoint: Checkpoint, key: str, rows: int, blocks: int) -> Te
     """The tiles of scales as bytes [padded rows, padded blocks]."""
     name = key + "_scale"
     if name not in checkpoint.tensors:
-        raise lost_scale(checkpoint, key)
+        raise lost_scale(key)
     scale = checkpoint.read(name)
     wanted = (-(-rows // _TILE_ROWS) * _TILE_ROWS, -(-blocks // _TILE_COLUMNS) * _TILE_COLUMNS)
     if scale.numel() != wanted[0] * wanted[1] or scale.element_size() != 1:
-        raise _unfit(checkpoint, name, list(scale.shape), f"{wanted[0]} x {wanted[1]} bytes")
+        raise _unfit(name, list(scale.shape), f"{wanted[0]} x {wanted[1]} bytes")
     if scale.dtype in FP8_DTYPES and not bool(torch.isfinite(scale.float()).all()):
-        raise _unfit(checkpoint, name, "NaN", "finite numbers")
+        raise _unfit(name, "NaN", "finite numbers")
     return scale.view(torch.uint8).reshape(wanted)
 
 
-def _unfit(checkpoint: Checkpoint, name: str, found: object, wanted: str) -> CheckpointError:
-    return CheckpointError(
-        f"{checkpoint.path.name}: {name!r} should be {wanted}, but is {found}. The file is damaged or of an unknown "
-        "kind: download it again, or use the fp8 file."
+def _unfit(name: str, found: object, wanted: str) -> FileFault:
+    return FileFault(
+        f"should be {wanted}, but is {found}",
+        "The file is damaged or of an unknown kind: download it again, or use the fp8 file",
+        repr(name),
     )

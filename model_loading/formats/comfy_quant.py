@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from ...weights.fp8 import FP8, FP8_STORED
 from ...weights.int8 import Int8Codec
 from ...weights.stored import StoredWeight
 from ..files.checkpoint import Checkpoint, TensorInfo
+from ..files.faults import damaged
 from .block_scales import read_block_scaled
 from .blockwise import read_mxfp8, read_nvfp4
 from .fp8 import read_fp8
@@ -54,17 +55,18 @@ class ComfyQuantFormat:
         """See `WeightFormat.read`."""
         config = layer_config(checkpoint, key)
         if config is None and checkpoint.tensors[key].dtype in _QUANTISED:
-            raise CheckpointError(
-                f"{checkpoint.path.name}: {key!r} is quantised, but neither a {_MARKER!r} tensor nor the header says "
-                "how. The file is incomplete: download it again."
+            raise FileFault(
+                f"is quantised, but neither a {_MARKER!r} tensor nor the header says how",
+                "The file is incomplete: download it again",
+                repr(key),
             )
         if config is None:
             return read_fp8(checkpoint, key, FP8)
         if key.removesuffix("weight") + "pre_quant_scale" in checkpoint.tensors:
-            raise _unsupported(checkpoint, key, "a scale of its inputs (AWQ)")
+            raise _unsupported(key, "a scale of its inputs (AWQ)")
         read = _READERS.get(str(config.get("format")))
         if read is None:
-            raise _unsupported(checkpoint, key, f"the format {str(config.get('format'))[:40]!r}")
+            raise _unsupported(key, f"the format {str(config.get('format'))[:40]!r}")
         return read(checkpoint, key, config)
 
 
@@ -75,7 +77,7 @@ def layer_config(checkpoint: Checkpoint, key: str) -> LayerConfig | None:
     """What the file says of the layer whose weight is called `key`; None for plain layers and other tensors.
 
     Raises:
-        CheckpointError: it is no readable JSON.
+        FileFault: it is no readable JSON.
     """
     if not key.endswith(".weight"):
         return None
@@ -85,7 +87,7 @@ def layer_config(checkpoint: Checkpoint, key: str) -> LayerConfig | None:
     text = checkpoint.metadata.get(_HEADER_KEY)
     layers = _header_layers(text) if text is not None else {}
     if layers is None:
-        raise _unreadable(checkpoint, _HEADER_KEY)
+        raise _unreadable(_HEADER_KEY)
     # Some converters leave the prefix of the tensors' names ("model.diffusion_model.") out of the header.
     pieces = layer.split(".")
     names = (".".join(pieces[first:]) for first in range(len(pieces)))
@@ -94,14 +96,14 @@ def layer_config(checkpoint: Checkpoint, key: str) -> LayerConfig | None:
 
 def _read_marker(checkpoint: Checkpoint, name: str) -> LayerConfig:
     if checkpoint.tensors[name].size_bytes > _MAX_MARKER_BYTES:
-        raise _unreadable(checkpoint, name)
+        raise _unreadable(name)
     try:
         config = json.loads(checkpoint.read(name).numpy().tobytes())
     except (ValueError, RecursionError, TypeError):
-        raise _unreadable(checkpoint, name) from None
+        raise _unreadable(name) from None
     config = _as_table(config)
     if config is None:
-        raise _unreadable(checkpoint, name)
+        raise _unreadable(name)
     return config
 
 
@@ -135,7 +137,7 @@ def _read_int8(checkpoint: Checkpoint, key: str, config: LayerConfig) -> StoredW
         return read_int8(checkpoint, key, Int8Codec())
     group = config.get("convrot_groupsize", _DEFAULT_GROUP)
     if type(group) is not int:
-        raise _unsupported(checkpoint, key, f"the group size {str(group)[:40]!r}")
+        raise _unsupported(key, f"the group size {str(group)[:40]!r}")
     return read_int8(checkpoint, key, Int8Codec(group))
 
 
@@ -143,7 +145,7 @@ def _read_blocks(checkpoint: Checkpoint, key: str, config: LayerConfig) -> Store
     """A scale per row or per block; the shape of the scales says which."""
     scale = find_scale(checkpoint, key)
     if scale is None:
-        raise lost_scale(checkpoint, key)
+        raise lost_scale(key)
     return read_block_scaled(checkpoint, key, scale)
 
 
@@ -163,15 +165,13 @@ _READERS: Mapping[str, Callable[[Checkpoint, str, LayerConfig], Tensor | StoredW
 }
 
 
-def _unsupported(checkpoint: Checkpoint, key: str, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"{checkpoint.path.name}: the layer of {key!r} has {what}, which this version cannot read; it reads "
-        f"{', '.join(_READERS)}. Use the fp8 or bf16 file of the same model."
+def _unsupported(key: str, what: str) -> FileFault:
+    return FileFault(
+        f"has {what}, which this version cannot read; it reads {', '.join(_READERS)}",
+        "Use the fp8 or bf16 file of the same model",
+        f"the layer of {key!r}",
     )
 
 
-def _unreadable(checkpoint: Checkpoint, name: str) -> CheckpointError:
-    return CheckpointError(
-        f"{checkpoint.path.name} is damaged: {name!r}, which tells how its layers are stored, is not readable. "
-        "Download it again."
-    )
+def _unreadable(name: str) -> FileFault:
+    return damaged(f"{name!r}, which tells how its layers are stored, is not readable")

@@ -61,13 +61,13 @@ def read_fp8(checkpoint: Checkpoint, key: str, codec: Fp8Codec) -> Tensor | Stor
     """The weight called `key`, stored if it is an fp8 matrix; norms, biases and convolutions become plain numbers.
 
     Raises:
-        CheckpointError: its scale is missing, of the wrong size or not finite.
+        FileFault: its scale is missing, of the wrong size or not finite.
     """
     weight, scale = checkpoint.read(key), read_scale(checkpoint, key)
     if weight.ndim != 2 or weight.dtype not in FP8_DTYPES:
         return _plain(weight, scale)
     if scale is None and not _EMBEDDING.search(key) and largest_number(weight) > _MAX_UNSCALED:
-        raise lost_scale(checkpoint, key)
+        raise lost_scale(key)
     parts = {"weight": weight} if scale is None else {"weight": weight, "scale": scale}
     return StoredWeight(codec, parts, tuple(weight.shape))
 

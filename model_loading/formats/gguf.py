@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from ...weights.ggml_types import BLOCK_TYPES
 from ...weights.gguf import CODECS
 from ...weights.gguf_blocks import SCALES, UNPACK
@@ -31,21 +31,23 @@ class GgufFormat:
         """See `WeightFormat`.
 
         Raises:
-            CheckpointError: the tensor is of a ggml type this version cannot read, or its scales are no numbers.
+            FileFault: the tensor is of a ggml type this version cannot read, or its scales are no numbers.
         """
-        info, name = checkpoint.tensors[key], checkpoint.path.name
+        info = checkpoint.tensors[key]
         if info.dtype not in BLOCK_TYPES:
             return checkpoint.read(key)
         if info.dtype not in UNPACK:
-            raise CheckpointError(
-                f"{name}: tensor {key!r} is stored as {info.dtype}, which this version cannot read. Use a Q8_0, Q6_K, "
-                "Q5_K_M, Q4_K_M or Q3_K_M file of the same model."
+            raise FileFault(
+                f"is stored as {info.dtype}, which this version cannot read",
+                "Use a Q8_0, Q6_K, Q5_K_M, Q4_K_M or Q3_K_M file of the same model",
+                f"tensor {key!r}",
             )
         packed = checkpoint.read(key)
         if not _has_finite_scales(packed, info.dtype):
-            raise CheckpointError(
-                f"{name}: tensor {key!r} has scales that are no numbers (NaN or infinite), so every video would be "
-                "black. The file is damaged: download it again."
+            raise FileFault(
+                "has scales that are no numbers (NaN or infinite), so every video would be black",
+                "The file is damaged: download it again",
+                f"tensor {key!r}",
             )
         weight = StoredWeight(CODECS[info.dtype], {"weight": packed}, info.shape)
         # Where the file was flattened, a row of the matrix may start within a block: rows could not be looked up.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from ...weights.fp8 import FP8
 from ...weights.int8 import INT8, Int8Codec
 from ...weights.stored import StoredWeight
 from ..files.checkpoint import Checkpoint, TensorInfo
 from .fp8 import read_fp8
 from .plain import FLOATS
-from .scales import SCALE_COMPANIONS, WEIGHT_SCALES, lost_scale, read_scale
+from .scales import OTHER_PUBLISHER, SCALE_COMPANIONS, WEIGHT_SCALES, lost_scale, read_scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +44,26 @@ def read_int8(checkpoint: Checkpoint, key: str, codec: Int8Codec) -> StoredWeigh
     """The int8 matrix called `key` with its scale.
 
     Raises:
-        CheckpointError: it is no matrix, its scale is missing or wrong, or its rows cannot be rotated by the codec.
+        FileFault: it is no matrix, its scale is missing or wrong, or its rows cannot be rotated by the codec.
     """
-    shape, name = checkpoint.tensors[key].shape, checkpoint.path.name
+    shape = checkpoint.tensors[key].shape
     if len(shape) != 2 or checkpoint.tensors[key].dtype != "I8":
-        raise CheckpointError(
-            f"{name}: {key!r} should be an int8 matrix, but is {checkpoint.tensors[key].dtype} {list(shape)}. "
-            "Use a file of another publisher."
+        raise FileFault(
+            f"should be an int8 matrix, but is {checkpoint.tensors[key].dtype} {list(shape)}",
+            OTHER_PUBLISHER,
+            repr(key),
         )
     group = codec.group
     if group is not None and (not _is_power_of_4(group) or shape[1] % group):
-        raise CheckpointError(
-            f"{name}: {key!r} claims to be rotated in groups of {group}, which must be a power of 4 that divides its "
-            f"{shape[1]} columns. Use a file of another publisher."
+        raise FileFault(
+            f"claims to be rotated in groups of {group}, which must be a power of 4 that divides its {shape[1]} "
+            "columns",
+            OTHER_PUBLISHER,
+            repr(key),
         )
     scale = read_scale(checkpoint, key)
     if scale is None:
-        raise lost_scale(checkpoint, key)
+        raise lost_scale(key)
     return StoredWeight(codec, {"weight": checkpoint.read(key), "scale": scale}, shape)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from ...weights.fp8 import FP8
 from ...weights.stored import StoredWeight
 from ..files.checkpoint import Checkpoint, TensorInfo
@@ -49,7 +49,8 @@ LIBRARY_FORMATS = tuple(LibraryFormat(name) for name in ("quanto", "torchao", "S
 def _refuse_zero_points(checkpoint: Checkpoint, key: str) -> None:
     name = key.removesuffix(".weight") + ZERO_POINT
     if name in checkpoint.tensors and bool(checkpoint.read(name).any()):
-        raise CheckpointError(
-            f"{checkpoint.path.name}: the numbers of {key!r} are not symmetric around zero (its zero points are not "
-            "0), which this version cannot read. Use a symmetric int8 file, or the bf16 file of the same model."
+        raise FileFault(
+            "are not symmetric around zero (its zero points are not 0), which this version cannot read",
+            "Use a symmetric int8 file, or the bf16 file of the same model",
+            f"the numbers of {key!r}",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from ..files.checkpoint import Checkpoint
 
 WEIGHT_SCALES = (".scale_weight", ".weight_scale")
@@ -13,6 +13,9 @@ WEIGHT_SCALES = (".scale_weight", ".weight_scale")
 
 SCALE_COMPANIONS = (*WEIGHT_SCALES, ".scale_input", ".input_scale", "scaled_fp8")
 """Scales, those of inputs (see `fp8.Fp8Format`), and the tensor that marks ComfyUI's older files."""
+
+OTHER_PUBLISHER = "Use a file of another publisher"
+"""The advice where a file was written so, and downloading it again gives the same."""
 
 
 def find_scale(checkpoint: Checkpoint, key: str) -> str | None:
@@ -27,7 +30,7 @@ def read_scale(checkpoint: Checkpoint, key: str) -> Tensor | None:
     """The scale of the weight called `key`: float32, one number [] or one per row [rows, 1]; None if it has none.
 
     Raises:
-        CheckpointError: it has another number of elements, or is not finite.
+        FileFault: it has another number of elements, or is not finite.
     """
     name = find_scale(checkpoint, key)
     return None if name is None else shaped_scale(checkpoint, name, key)
@@ -38,31 +41,34 @@ def shaped_scale(checkpoint: Checkpoint, name: str, key: str) -> Tensor:
     scale, shape = checkpoint.read(name).float().clone(), checkpoint.tensors[key].shape
     rows = shape[0] if shape else 1
     if scale.numel() not in (1, rows) or (scale.ndim > 1 and scale.shape[0] != scale.numel()):
-        raise CheckpointError(
-            f"{checkpoint.path.name}: the scale {name!r} has the shape {list(scale.shape)}, but {key!r} needs one "
-            f"number or {rows}, one per row. Use a file of another publisher."
+        raise FileFault(
+            f"has the shape {list(scale.shape)}, but {key!r} needs one number or {rows}, one per row",
+            OTHER_PUBLISHER,
+            f"the scale {name!r}",
         )
-    refuse_no_numbers(checkpoint, name, scale)
+    refuse_no_numbers(name, scale)
     return scale.reshape(()) if scale.numel() == 1 else scale.reshape(rows, 1)
 
 
-def refuse_no_numbers(checkpoint: Checkpoint, name: str, scale: Tensor) -> None:
+def refuse_no_numbers(name: str, scale: Tensor) -> None:
     """Checks the scale called `name`, in float32.
 
     Raises:
-        CheckpointError: it is not finite.
+        FileFault: it is not finite.
     """
     if not bool(torch.isfinite(scale).all()):
-        raise CheckpointError(
-            f"{checkpoint.path.name}: the scale {name!r} is no number (NaN or infinite), so every video would be "
-            "black. The file is damaged: download it again."
+        raise FileFault(
+            "is no number (NaN or infinite), so every video would be black",
+            "The file is damaged: download it again",
+            f"the scale {name!r}",
         )
 
 
-def lost_scale(checkpoint: Checkpoint, key: str) -> CheckpointError:
-    """The error for a weight that cannot be read without the scale the file does not have."""
+def lost_scale(key: str) -> FileFault:
+    """The fault of a weight that cannot be read without the scale the file does not have."""
     layer = key.removesuffix(".weight")
-    return CheckpointError(
-        f"{checkpoint.path.name}: the weight {key!r} is scaled, but neither {layer + WEIGHT_SCALES[0]!r} nor "
-        f"{layer + WEIGHT_SCALES[1]!r} is in the file. It is incomplete: download it again, or use the bf16 file."
+    return FileFault(
+        f"is scaled, but neither {layer + WEIGHT_SCALES[0]!r} nor {layer + WEIGHT_SCALES[1]!r} is in the file",
+        "It is incomplete: download it again, or use the bf16 file",
+        f"the weight {key!r}",
     )

@@ -39,7 +39,7 @@ class WeightFormat(Protocol):
         """The weight called `key` in the file: a `StoredWeight` if it is quantised, else a plain tensor.
 
         Raises:
-            CheckpointError: its companions are missing or do not fit it.
+            FileFault: its companions are missing or do not fit it.
         """
         ...
 

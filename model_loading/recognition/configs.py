@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from ...common.families import WAN_2_1
 from ...dit.branches.known import read_branches
 from ...dit.config import PATCH, DiTConfig
@@ -26,17 +26,17 @@ def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
     """A transformer.
 
     Raises:
-        CheckpointError: the shapes are those of no such model.
+        FileFault: the shapes are those of no such model.
     """
     dim = tensors.size("patch_embedding.weight", 0)
     if tensors.shape("patch_embedding.weight")[2:] != PATCH:
-        raise CheckpointError(
-            f"{tensors.file_name} cuts its video into patches {list(tensors.shape('patch_embedding.weight')[2:])}; "
-            f"Wan's are {list(PATCH)}. Use the file of another publisher."
+        raise FileFault(
+            f"cuts its video into patches {list(tensors.shape('patch_embedding.weight')[2:])}; Wan's are {list(PATCH)}",
+            "Use the file of another publisher",
         )
     layers, branches = tensors.count("blocks."), read_branches(tensors)
     for branch in branches:
-        branch.check_layers(layers, tensors.file_name)
+        branch.check_layers(layers)
     return DiTConfig(
         dim=dim,
         ffn_dim=tensors.size("blocks.0.ffn.0.weight", 0),
@@ -68,7 +68,7 @@ def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
     """A video autoencoder.
 
     Raises:
-        CheckpointError: the shapes are those of no such model.
+        FileFault: the shapes are those of no such model.
     """
     if _LEVELS_KEY in tensors.keys:
         return _read_vae_levels(tensors)
@@ -85,7 +85,7 @@ def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
         else:
             levels[-1].append(tensors.size(stem + "residual.6.weight", 0))
     if not all(levels) or any(level[-1] % base for level in levels):
-        raise _wrong_vae(tensors)
+        raise _wrong_vae()
     return VAEConfig(
         base_channels=base,
         latent_channels=tensors.size("conv2.weight", 0),
@@ -102,9 +102,10 @@ def _refuse_other_pictures(tensors: Tensors) -> None:
     if (inputs, outputs) == (3, 3):
         return
     enlarged = f": it decodes pictures of {math.isqrt(outputs // 3)} times the size" if outputs in (12, 27, 48) else ""
-    raise CheckpointError(
-        f"{tensors.file_name} is a variant of the Wan 2.1 VAE with {inputs} picture channels in and {outputs} out, "
-        f"where 3 and 3 are needed{enlarged}. This version does not run those. Get {where_to_get(WAN_2_1.vae_file)}."
+    raise FileFault(
+        f"is a variant of the Wan 2.1 VAE with {inputs} picture channels in and {outputs} out, where 3 and 3 are "
+        f"needed{enlarged}",
+        f"This version does not run those. Get {where_to_get(WAN_2_1.vae_file)}",
     )
 
 
@@ -118,7 +119,7 @@ def _read_vae_levels(tensors: Tensors) -> VAEConfig:
     channels = tensors.size("encoder.conv1.weight", 1)
     patch = math.isqrt(channels // 3)
     if any(width % base for width in widths) or 3 * patch**2 != channels:
-        raise _wrong_vae(tensors)
+        raise _wrong_vae()
     return VAEConfig(
         base_channels=base,
         latent_channels=tensors.size("conv2.weight", 0),
@@ -131,20 +132,20 @@ def _read_vae_levels(tensors: Tensors) -> VAEConfig:
     )
 
 
-def _wrong_vae(tensors: Tensors) -> CheckpointError:
-    return CheckpointError(f"{tensors.file_name} has the names of the Wan VAE but not its structure: use another file.")
+def _wrong_vae() -> FileFault:
+    return FileFault("has the names of the Wan VAE but not its structure", "use another file")
 
 
 def read_umt5(tensors: Tensors, metadata: Mapping[str, str]) -> UMT5Config:
     """A text encoder.
 
     Raises:
-        CheckpointError: the shapes are those of no such model.
+        FileFault: the shapes are those of no such model.
     """
     bias = "blocks.0.pos_embedding.embedding.weight"
     width, heads = tensors.size("blocks.0.attn.q.weight", 0), tensors.size(bias, 1)
     if width % heads:
-        raise CheckpointError(f"{tensors.file_name} has {heads} heads for a width of {width}: download it again.")
+        raise FileFault(f"has {heads} heads for a width of {width}")
     return UMT5Config(
         vocab=tensors.size("token_embedding.weight", 0),
         dim=tensors.size("token_embedding.weight", 1),
@@ -160,7 +161,7 @@ def read_clip(tensors: Tensors, metadata: Mapping[str, str]) -> ClipVisionConfig
     """A CLIP vision encoder.
 
     Raises:
-        CheckpointError: the shapes are those of no such model.
+        FileFault: the shapes are those of no such model.
     """
     dim = tensors.size("cls_embedding", -1)
     patch = tensors.size("patch_embedding.weight", -1)
@@ -184,11 +185,13 @@ def _heads(tensors: Tensors, metadata: Mapping[str, str], dim: int, head_dim: in
     if written is not None and re.fullmatch(r"[1-9]\d{0,3}", written) and dim % int(written) == 0:
         return int(written)
     if written is None:
-        raise CheckpointError(
-            f"{tensors.file_name} has the width {dim}, which is no multiple of {head_dim}, and does not say its number "
-            f"of heads ({HEADS_KEY} in its metadata): use a published Wan model."
+        raise FileFault(
+            f"has the width {dim}, which is no multiple of {head_dim}, and does not say its number of heads "
+            f"({HEADS_KEY} in its metadata)",
+            "use a published Wan model",
         )
-    raise CheckpointError(
-        f"{tensors.file_name} has the width {dim} and claims {written[:20]!r} as its number of heads ({HEADS_KEY} in "
-        "its metadata), which does not divide it: the file is damaged; get it again."
+    raise FileFault(
+        f"has the width {dim} and claims {written[:20]!r} as its number of heads ({HEADS_KEY} in its metadata), which "
+        "does not divide it",
+        "the file is damaged; get it again",
     )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ...common.errors import CheckpointError
 from ..files.checkpoint import Checkpoint, TensorInfo
+from ..files.faults import naming
 from ..formats.blockwise import unpacked
 from ..formats.plain import FLOATS
 from ..formats.weight_formats import find_weight_format
@@ -65,6 +66,11 @@ def inspect_checkpoint(checkpoint: Checkpoint, wanted: AnyKind | None = None) ->
     Raises:
         CheckpointError: it is no model this version runs; the message says what it is and what to use instead.
     """
+    with naming(checkpoint.path):
+        return _inspect(checkpoint, wanted)
+
+
+def _inspect(checkpoint: Checkpoint, wanted: AnyKind | None) -> ModelSpec[Any]:
     name = checkpoint.path.name
     names = {plain_name(key): key for key in checkpoint.tensors}
     if is_lora(names):
@@ -76,7 +82,7 @@ def inspect_checkpoint(checkpoint: Checkpoint, wanted: AnyKind | None = None) ->
     numbers = _numbers(checkpoint, names, prefix)
     weight_format = find_weight_format(numbers, checkpoint.metadata)
     reading = _read(checkpoint, names, found, companions=weight_format.companions if weight_format else ())
-    tensors = Tensors(name, unpacked(checkpoint.tensors), reading.sources)
+    tensors = Tensors(unpacked(checkpoint.tensors), reading.sources)
     said = None
     if kind.has_variants:
         said = said_model_type(checkpoint.path, checkpoint.metadata)

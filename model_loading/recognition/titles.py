@@ -28,7 +28,7 @@ _PRESET_TITLES = {
     "vace-1.3B": "Wan 2.1 VACE 1.3B",
     "vace-14B": "Wan 2.1 VACE 14B",
 }
-_VACE_MODULE_SIZES = {PRESETS[name].dim: name.removeprefix("vace-") for name in ("vace-1.3B", "vace-14B")}
+_SIZES = {PRESETS[f"t2v-{size}"].dim: size for size in ("1.3B", "14B")}
 _VAE_TITLES = {
     WAN_2_1_VAE: "the Wan 2.1 VAE",
     LIGHT_WAN_2_1_VAE: "the light VAE of Wan 2.1",
@@ -78,11 +78,12 @@ def dit_title(config: DiTConfig, family: Family) -> str:
     return f"a Wan {'2.2' if family is WAN_2_2_5B else '2.1'} {_task(config)} model of another size"
 
 
-def vace_module_title(config: DiTConfig, family: Family) -> str:
-    """What a VACE module is: 'the VACE module 14B'."""
+def module_title(config: DiTConfig, family: Family) -> str:
+    """What a branch by itself is: 'the VACE module 14B'."""
+    name = f"{config.branches[0].words} module"
     if family is TINY:
-        return _of_tiny("a VACE module")
-    return f"the VACE module {_VACE_MODULE_SIZES.get(config.dim, 'of another size')}"
+        return _of_tiny(f"a {name}")
+    return f"the {name} {_SIZES.get(config.dim, 'of another size')}"
 
 
 def vae_title(config: VAEConfig, family: Family) -> str:

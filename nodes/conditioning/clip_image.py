@@ -10,7 +10,7 @@ from torch import Tensor
 from ...common.checking import kind_of
 from ...common.errors import InvalidInputError
 from ...dit.branches.branch import Branch
-from ...dit.branches.clip import Clip
+from ...dit.branches.clip import ClipBranch
 from ...dit.config import DiTConfig
 from ...text_encoder.clip_vision import ClipVisionOutput
 
@@ -41,7 +41,7 @@ def clip_features(values: dict[str, Any], side: str) -> Tensor | None:
 
 def clip_width(features: Tensor | None) -> dict[type[Branch[DiTConfig]], int | None]:
     """The features as what steers a model, see `check_inputs`."""
-    return {} if features is None else {Clip: features.shape[-1]}
+    return {} if features is None else {ClipBranch: features.shape[-1]}
 
 
 def _hidden_states(output: Any, name: str) -> Tensor:

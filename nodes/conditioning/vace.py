@@ -10,7 +10,7 @@ from torch import Tensor
 from ...common.checking import kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...dit.branches.branch import Branch
-from ...dit.branches.vace import Vace, check_control
+from ...dit.branches.vace import VaceBranch, check_control
 from ...dit.conditioning.vace import VaceControl
 from ...dit.config import DiTConfig
 from ..models import WanModel
@@ -43,7 +43,7 @@ def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tupl
             "each has one. Make them with Wan VACE or WanVaceToVideo."
         )
     channels, size = model.spec.family.latent_channels, samples.shape[2:]
-    branch = model.spec.config.branch(Vace)
+    branch = model.spec.config.branch(VaceBranch)
     if branch is None:
         return ()  # `check_inputs` has asked
     rest = branch.channels - 2 * channels
@@ -64,7 +64,7 @@ def vace_items(model: WanModel, values: dict[str, Any], samples: Tensor) -> tupl
 
 def control_width(values: dict[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
     """The control videos among the values of an entry as what steers a model, see `check_inputs`; errors as below."""
-    return {Vace: None} if control_frames(values) else {}
+    return {VaceBranch: None} if control_frames(values) else {}
 
 
 def control_frames(values: dict[str, Any]) -> list[Tensor]:

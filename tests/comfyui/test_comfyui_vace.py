@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.vace import VaceBranch
 
 from .conftest import finished_latent, node, save_random_dit
 
@@ -17,7 +17,7 @@ PICTURES = {"control_video": ["clip", 0], "reference_image": ["small", 0]}
 @pytest.fixture(scope="module")
 def vace_server(odd_models):
     """The server with a random VACE model."""
-    save_random_dit(odd_models.folder / "models" / "diffusion_models" / NAME, seed=0, branches=(Vace(2),))
+    save_random_dit(odd_models.folder / "models" / "diffusion_models" / NAME, seed=0, branches=(VaceBranch(2),))
     return odd_models
 
 

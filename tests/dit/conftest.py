@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 import torch
-from wan_director.dit.branches.clip import Clip, ClipInput
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.clip import ClipBranch, ClipInput
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
@@ -53,7 +53,7 @@ def build_diffusers(config: DiTConfig) -> torch.nn.Module:
 
     torch.manual_seed(0)
     build = WanTransformer3DModel
-    vace, clip = config.branch(Vace), config.branch(Clip)
+    vace, clip = config.branch(VaceBranch), config.branch(ClipBranch)
     if vace is not None:
         build = partial(WanVACETransformer3DModel, vace_layers=list(vace.steered_layers(config.layers)))
     model = build(
@@ -97,7 +97,7 @@ def make_inputs():
         torch.manual_seed(1)
         text = torch.randn(batch, config.text_tokens, config.text_dim)
         text[:, config.text_tokens // 8 :] = 0
-        image_channels, steering, clip = None, (), config.branch(Clip)
+        image_channels, steering, clip = None, (), config.branch(ClipBranch)
         if config.image_channels:
             image_channels = torch.randn(batch, config.image_channels, *shape)
         if clip is not None:

@@ -21,7 +21,7 @@ from wan_director.dit.adapters import (
     adapted,
     parse_blocks,
 )
-from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.model import WanDiT
@@ -231,7 +231,7 @@ def test_factored_forms_are_never_written_out():
 
 
 CONFIG = DiTConfig(
-    dim=48, ffn_dim=64, heads=4, layers=3, in_channels=36, branches=(Clip(32, 8),), text_dim=40, text_tokens=16,
+    dim=48, ffn_dim=64, heads=4, layers=3, in_channels=36, branches=(ClipBranch(32, 8),), text_dim=40, text_tokens=16,
     freq_dim=32,
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import LayerNorm, Linear
 from wan_director.common.errors import CheckpointError
 from wan_director.dit.adapters import AppliedAdapter, ParameterShapes, adapted
-from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.model_loading.lora import read_lora
 
@@ -199,7 +199,7 @@ def test_equals_peft(name, tmp_path):
 def test_equals_a_lora_loaded_by_diffusers(make_pair, make_inputs, run_diffusers, tmp_path):
     """A file with diffusers' names, loaded by diffusers into its transformer and by us into ours, same base weights."""
     config = DiTConfig(
-        dim=48, ffn_dim=64, heads=4, layers=2, in_channels=36, branches=(Clip(32, 8),), text_dim=40, freq_dim=32
+        dim=48, ffn_dim=64, heads=4, layers=2, in_channels=36, branches=(ClipBranch(32, 8),), text_dim=40, freq_dim=32
     )  # fmt: skip
     ours, theirs = make_pair(config)
     inputs = make_inputs(config)

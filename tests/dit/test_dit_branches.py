@@ -17,9 +17,9 @@ from wan_director.common.model_names import THIS_MODEL, ModelNames
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.branches import known
 from wan_director.dit.branches.branch import Branch, Shapes, Steered, Trunk
-from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
-from wan_director.dit.branches.vace import Vace, VaceInput
+from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.config import PATCH, DiTConfig
 from wan_director.dit.context import Context
 from wan_director.dit.footprint import block_weights, other_weights
@@ -99,7 +99,7 @@ class CameraWay:
 
 T2V = DiTConfig(dim=128, ffn_dim=160, heads=1, layers=3)
 CAMERA = replace(T2V, branches=(Camera(24),))
-BOTH = replace(T2V, branches=(Camera(24), Vace(2)))
+BOTH = replace(T2V, branches=(Camera(24), VaceBranch(2)))
 RAYS = torch.randn(1, 24, 3, 8, 12, generator=torch.Generator().manual_seed(4))
 LATENT = LatentShape(16, 3, 8, 12)
 
@@ -205,7 +205,7 @@ def test_windows_and_devices_reach_it():
     assert given.rays.device.type == "meta"
 
 
-@pytest.mark.parametrize("branch", [Clip(20), Clip(20, 34), Vace(2), Camera(24)], ids=str)
+@pytest.mark.parametrize("branch", [ClipBranch(20), ClipBranch(20, 34), VaceBranch(2), Camera(24)], ids=str)
 def test_a_branch_owns_the_names_that_it_says_and_no_others(branch):
     config = replace(T2V, branches=(branch,))
     assert branch.build(config, nn).keys() == set(branch.roots)

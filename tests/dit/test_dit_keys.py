@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from wan_director.dit.branches.clip import Clip
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
 
@@ -61,7 +61,7 @@ def test_key_and_parameter_counts_of_the_published_models(preset):
 def test_names_are_those_of_the_official_checkpoints(preset):
     config = PRESETS[preset]
     block_keys, expected = set(BLOCK_KEYS), set(TOP_KEYS)
-    clip, vace = config.branch(Clip), config.branch(Vace)
+    clip, vace = config.branch(ClipBranch), config.branch(VaceBranch)
     if clip is not None:
         block_keys |= CLIP_BLOCK_KEYS
         expected |= CLIP_TOP_KEYS

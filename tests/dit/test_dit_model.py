@@ -9,7 +9,7 @@ import torch
 from wan_director.common.errors import PairingError
 from wan_director.dit import precise, tokens
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, adapted
-from wan_director.dit.branches.clip import Clip, ClipInput
+from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.model import WanDiT
@@ -18,8 +18,8 @@ from wan_director.weights.stored import StoredWeight
 
 SIZES = {"dim": 64, "ffn_dim": 160, "heads": 2, "layers": 3, "text_dim": 24, "text_tokens": 16}
 T2V = DiTConfig(**SIZES)
-I2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(20),))
-FLF2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(20, 34),))
+I2V = DiTConfig(**SIZES, in_channels=36, branches=(ClipBranch(20),))
+FLF2V = DiTConfig(**SIZES, in_channels=36, branches=(ClipBranch(20, 34),))
 
 
 LEAN = Execution(may_overwrite=True)

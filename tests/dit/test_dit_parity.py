@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.config import DiTConfig
 
 # Independent implementations agree to 0.5e-6 .. 2.7e-6 (rel max); typical mistakes start at 2e-5 (rel l2).
@@ -15,10 +15,10 @@ L2_LIMIT = 5e-6
 
 SIZES = {"dim": 256, "ffn_dim": 640, "heads": 2, "layers": 3, "text_dim": 96, "text_tokens": 512}
 T2V = DiTConfig(**SIZES)
-I2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(80),))
-FLF2V = DiTConfig(**SIZES, in_channels=36, branches=(Clip(80, 34),))
+I2V = DiTConfig(**SIZES, in_channels=36, branches=(ClipBranch(80),))
+FLF2V = DiTConfig(**SIZES, in_channels=36, branches=(ClipBranch(80, 34),))
 I2V_WITHOUT_CLIP = DiTConfig(**SIZES, in_channels=36)
-TINY = DiTConfig(dim=192, ffn_dim=768, heads=4, layers=4, in_channels=36, text_dim=128, branches=(Clip(64),))
+TINY = DiTConfig(dim=192, ffn_dim=768, heads=4, layers=4, in_channels=36, text_dim=128, branches=(ClipBranch(64),))
 CONFIGS = {"t2v": T2V, "i2v": I2V, "flf2v": FLF2V, "i2v-without-clip": I2V_WITHOUT_CLIP, "tiny": TINY}
 
 
@@ -70,7 +70,7 @@ def test_velocity_equals_diffusers_for_random_configs(seed, make_pair, make_inpu
         in_channels=36 if clip_dim else pick(16, 36),
         text_dim=pick(64, 160),
         freq_dim=pick(64, 256),
-        branches=(Clip(clip_dim),) if clip_dim else (),
+        branches=(ClipBranch(clip_dim),) if clip_dim else (),
     )
     ours, theirs = make_pair(config)
     inputs = make_inputs(config, shape=(pick(1, 2, 5), pick(4, 6), pick(2, 8)), timestep=pick(3.5, 700.25, 995.0))

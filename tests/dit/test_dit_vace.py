@@ -8,14 +8,14 @@ import pytest
 import torch
 from wan_director.common.errors import PairingError
 from wan_director.dit.branches.module import BranchModule
-from wan_director.dit.branches.vace import Vace, VaceInput
+from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
 
 T2V = DiTConfig(dim=128, ffn_dim=320, heads=1, layers=6, text_dim=96)
-VACE = replace(T2V, branches=(Vace(3),))
+VACE = replace(T2V, branches=(VaceBranch(3),))
 
 
 def control(seed: int = 5, batch: int = 1, frames: int = 3, strength: float = 1.0) -> VaceInput:
@@ -25,7 +25,7 @@ def control(seed: int = 5, batch: int = 1, frames: int = 3, strength: float = 1.
 
 def run_diffusers(model, inputs) -> torch.Tensor:
     given = inputs.steering[0]
-    scale = torch.full((VACE.branch(Vace).blocks,), given.strength)
+    scale = torch.full((VACE.branch(VaceBranch).blocks,), given.strength)
     with torch.no_grad():
         return model(
             inputs.latent,
@@ -54,9 +54,9 @@ def test_velocity_equals_diffusers(batch, strength, make_pair, make_inputs):
 
 
 def test_published_layer_maps():
-    assert PRESETS["vace-14B"].branch(Vace).steered_layers(40) == (0, 5, 10, 15, 20, 25, 30, 35)
-    assert PRESETS["vace-1.3B"].branch(Vace).steered_layers(30) == tuple(range(0, 30, 2))
-    assert PRESETS["t2v-14B"].branch(Vace) is None
+    assert PRESETS["vace-14B"].branch(VaceBranch).steered_layers(40) == (0, 5, 10, 15, 20, 25, 30, 35)
+    assert PRESETS["vace-1.3B"].branch(VaceBranch).steered_layers(30) == tuple(range(0, 30, 2))
+    assert PRESETS["t2v-14B"].branch(VaceBranch) is None
 
 
 def test_without_a_control_video_it_is_the_text_model_bit_for_bit(make_inputs):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from wan_director.common.errors import InvalidInputError
 from wan_director.dit.attention import sdpa_attention
-from wan_director.dit.branches.clip import Clip
-from wan_director.dit.branches.vace import Vace, VaceInput
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
@@ -28,8 +28,8 @@ CPU = torch.device("cpu")
 SIZES = {"dim": 32, "ffn_dim": 64, "heads": 2, "layers": 3, "text_dim": 24, "text_tokens": 8, "freq_dim": 16}
 CONFIGS = {
     "t2v": DiTConfig(**SIZES),
-    "flf2v": DiTConfig(**SIZES, in_channels=36, branches=(Clip(20, 17),)),
-    "vace": DiTConfig(**SIZES, branches=(Vace(2),)),
+    "flf2v": DiTConfig(**SIZES, in_channels=36, branches=(ClipBranch(20, 17),)),
+    "vace": DiTConfig(**SIZES, branches=(VaceBranch(2),)),
     "frame times": DiTConfig(**SIZES, in_channels=48, out_channels=48),
 }
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, Hadamard, Kronecker, LowRank, adapted
-from wan_director.dit.branches.clip import Clip, ClipInput
-from wan_director.dit.branches.vace import Vace, VaceInput
+from wan_director.dit.branches.clip import ClipBranch, ClipInput
+from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning, DitInputs
@@ -35,8 +35,8 @@ COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
 SIZES = {"dim": 256, "ffn_dim": 256, "heads": 2, "layers": 2, "text_dim": 24, "text_tokens": 16, "freq_dim": 32}
 CONFIGS = {
     "t2v": DiTConfig(**SIZES),
-    "i2v": DiTConfig(**SIZES, in_channels=36, branches=(Clip(32),)),
-    "vace": DiTConfig(**SIZES, branches=(Vace(1),)),
+    "i2v": DiTConfig(**SIZES, in_channels=36, branches=(ClipBranch(32),)),
+    "vace": DiTConfig(**SIZES, branches=(VaceBranch(1),)),
 }
 
 
@@ -51,8 +51,8 @@ class OneDevice(TorchDispatchMode):
 
 
 GIVEN = {
-    Clip: lambda branch: ClipInput(torch.zeros(1, 9, branch.dim, device=GPU)),
-    Vace: lambda branch: VaceInput(torch.zeros(1, branch.channels, 3, 4, 6, device=GPU), 0.7),
+    ClipBranch: lambda branch: ClipInput(torch.zeros(1, 9, branch.dim, device=GPU)),
+    VaceBranch: lambda branch: VaceInput(torch.zeros(1, branch.channels, 3, 4, 6, device=GPU), 0.7),
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
 from wan_director.dit.branches.clip import ClipInput
-from wan_director.dit.branches.vace import Vace, VaceInput
+from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.execution import Execution
 from wan_director.dit.footprint import (
     BLOCKWISE,
@@ -60,7 +60,7 @@ def counted(
     preset: str, unpacking, latent: tuple[int, int, int], *, together: int = 1, run: int = 0, residual: bool = False
 ) -> int:
     """Peak of a pass through a model with one block (two with VACE), which is that of the whole model."""
-    branches = tuple(Vace(1) if isinstance(branch, Vace) else branch for branch in PRESETS[preset].branches)
+    branches = tuple(VaceBranch(1) if isinstance(branch, VaceBranch) else branch for branch in PRESETS[preset].branches)
     config = replace(PRESETS[preset], layers=1, branches=branches)
     with torch.device("meta"):
         operations = nn if unpacking is PLAIN else layers
@@ -75,7 +75,7 @@ def counted(
             torch.empty(1, config.image_channels, *latent) if config.image_channels else None,
             tuple(
                 VaceInput(torch.empty(1, branch.channels, *latent), 1.0)
-                if isinstance(branch, Vace)
+                if isinstance(branch, VaceBranch)
                 else ClipInput(torch.empty(1, branch.image_tokens, branch.dim))
                 for branch in branches
             ),

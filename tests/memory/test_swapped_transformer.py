@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, LowRank, adapted
 from wan_director.dit.adapters.layers import ChangeParts
-from wan_director.dit.branches.clip import Clip, ClipInput
+from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution, ignore_block
 from wan_director.dit.inputs import Conditioning, DitInputs
@@ -37,7 +37,7 @@ I2V = DiTConfig(
     text_tokens=16,
     freq_dim=32,
     in_channels=36,
-    branches=(Clip(32),),
+    branches=(ClipBranch(32),),
 )
 PRECISIONS = ("fp32", "bf16", "fp8")
 
@@ -61,7 +61,7 @@ def inputs(config: DiTConfig, seed: int = 0) -> DitInputs:
     image, clip = None, ()
     if config.image_channels:
         image = torch.randn(1, config.image_channels, 2, 6, 8)
-        clip = (ClipInput(torch.randn(1, 9, config.branch(Clip).dim)),)
+        clip = (ClipInput(torch.randn(1, 9, config.branch(ClipBranch).dim)),)
     text = torch.randn(1, config.text_tokens, config.text_dim)
     return DitInputs(torch.randn(1, 16, 2, 6, 8), torch.tensor([500.0]), text, image, clip)
 

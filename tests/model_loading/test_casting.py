@@ -14,7 +14,7 @@ import wan_director
 from safetensors.torch import save_file
 from torch import Tensor
 from wan_director.common.errors import InvalidInputError
-from wan_director.dit.branches.clip import Clip, ClipInput
+from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
@@ -38,7 +38,7 @@ from wan_director.weights.stored import StoredWeight
 
 from .conftest import random_weights
 
-DIT = DiTConfig(dim=96, ffn_dim=160, heads=4, layers=2, in_channels=36, text_dim=32, branches=(Clip(48, 34),))
+DIT = DiTConfig(dim=96, ffn_dim=160, heads=4, layers=2, in_channels=36, text_dim=32, branches=(ClipBranch(48, 34),))
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from wan_director.common.errors import CheckpointError
 from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
-from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
@@ -124,7 +124,7 @@ def test_other_published_sizes_are_named(header_file) -> None:
         ({"layers": 4}, "a Wan 2.1 T2V model of another size"),
         ({"layers": 4, "in_channels": 36}, "a Wan 2.1 I2V model of another size"),
         ({"layers": 4, "in_channels": 48, "out_channels": 48}, "a Wan 2.2 TI2V model of another size"),
-        ({"layers": 4, "branches": (Vace(2),)}, "a Wan 2.1 VACE model of another size"),
+        ({"layers": 4, "branches": (VaceBranch(2),)}, "a Wan 2.1 VACE model of another size"),
     ):
         assert _inspect(header_file(_entries(_dit("t2v-1.3B", **changes)))).title == title
     assert "Wan 2.2 T2V A14B" in _inspect(header_file(_entries(_dit("t2v-14B")))).title
@@ -135,7 +135,7 @@ def test_diffusers_transformers(header_file, preset: str) -> None:
     from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 
     config = PRESETS[preset]
-    vace, clip = config.branch(Vace), config.branch(Clip)
+    vace, clip = config.branch(VaceBranch), config.branch(ClipBranch)
     build = WanTransformer3DModel
     if vace is not None:
         build = partial(WanVACETransformer3DModel, vace_layers=list(vace.steered_layers(config.layers)))
@@ -268,7 +268,7 @@ def test_hugging_face_clip_vision(header_file) -> None:
     assert spec.extras == ("vision_model.embeddings.position_ids",)
 
 
-TINY_DIT = DiTConfig(dim=192, ffn_dim=768, heads=4, layers=4, in_channels=36, text_dim=128, branches=(Clip(64),))
+TINY_DIT = DiTConfig(dim=192, ffn_dim=768, heads=4, layers=4, in_channels=36, text_dim=128, branches=(ClipBranch(64),))
 
 
 def test_tiny_files_say_what_shapes_cannot(header_file) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from wan_director.common.errors import CheckpointError, InvalidInputError, MissingFileError, PairingError
-from wan_director.dit.branches.clip import Clip, ClipInput
+from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading import kinds
@@ -20,7 +20,7 @@ from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 
-DIT = DiTConfig(dim=96, ffn_dim=160, heads=4, layers=2, in_channels=36, text_dim=32, branches=(Clip(48, 34),))
+DIT = DiTConfig(dim=96, ffn_dim=160, heads=4, layers=2, in_channels=36, text_dim=32, branches=(ClipBranch(48, 34),))
 VAE = VAEConfig(base_channels=8, residual_blocks=1)
 UMT5 = UMT5Config(vocab=300, dim=32, attention_dim=48, ffn_dim=64, heads=4, layers=2)
 CLIP = ClipVisionConfig(image_size=56, patch=14, dim=64, heads=4, layers=2, mlp_dim=128, embed_dim=32)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from wan_director.dit.adapters import Adapter, Change, Full, Hadamard, Kronecker, LowRank, ParameterShapes
-from wan_director.dit.branches.clip import Clip
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading.lora import read_lora
@@ -49,7 +49,7 @@ def meta_model(**changes) -> WanDiT:
         "layers": 12,
         "text_dim": 40,
         "freq_dim": 32,
-        "branches": (Clip(24),),
+        "branches": (ClipBranch(24),),
     }
     with torch.device("meta"):
         return WanDiT(DiTConfig(**{**sizes, "in_channels": 36, **changes}))
@@ -362,7 +362,7 @@ def test_modulation_of_vace_blocks_is_matched_where_there_are_some(tmp_path, sha
     path = save(
         tmp_path, {f"diffusion_model.{kind}.1.diff_m": torch.ones(1, 6, 48) for kind in ("blocks", "vace_blocks")}
     )
-    loaded = read_lora(path, ParameterShapes.of(meta_model(in_channels=16, branches=(Vace(2),))), model=None)
+    loaded = read_lora(path, ParameterShapes.of(meta_model(in_channels=16, branches=(VaceBranch(2),))), model=None)
     assert set(loaded.adapter.changes) == {"blocks.1.modulation", "vace_blocks.1.modulation"}
     assert loaded.report.ignored == {}
     report = read_lora(path, shapes, model=None).report

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from wan_director.common.errors import PairingError
 from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
-from wan_director.dit.branches.clip import Clip
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.presets import PRESETS
 from wan_director.model_loading import kinds
 from wan_director.model_loading.formats.plain import PLAIN
@@ -43,7 +43,10 @@ def _spec(kind: AnyKind, config: object, name: str, title: str, **changes: objec
 T2V = _spec(kinds.DIT, PRESETS["t2v-1.3B"], "t2v.safetensors", "Wan 2.1 T2V 1.3B")
 I2V = _spec(kinds.DIT, PRESETS["i2v-14B"], "i2v.safetensors", "Wan 2.1 I2V 14B", start_image="required")
 TINY_I2V = replace(
-    I2V, family=TINY, config=replace(PRESETS["i2v-14B"], text_dim=128, branches=(Clip(64),)), start_image="optional"
+    I2V,
+    family=TINY,
+    config=replace(PRESETS["i2v-14B"], text_dim=128, branches=(ClipBranch(64),)),
+    start_image="optional",
 )
 VAE = _spec(kinds.VAE, WAN_2_1_VAE, "vae.safetensors", "the Wan 2.1 VAE")
 TEXT = _spec(kinds.TEXT_ENCODER, UMT5_XXL, "t5.safetensors", "UMT5-XXL")
@@ -155,11 +158,11 @@ def test_wrong_partners_are_refused(model: ModelSpec, partner: ModelSpec, messag
 
 def test_right_inputs_pass() -> None:
     check_inputs(T2V, **RIGHT)
-    check_inputs(I2V, **{**RIGHT, "has_image": True}, steering={Clip: 1280})
+    check_inputs(I2V, **{**RIGHT, "has_image": True}, steering={ClipBranch: 1280})
     check_inputs(TI2V, **{**RIGHT, "latent_channels": 48})
-    check_inputs(VACE, **RIGHT, steering={Vace: None})
+    check_inputs(VACE, **RIGHT, steering={VaceBranch: None})
     for has_image in (False, True):
-        for steering in ({}, {Clip: 64}):
+        for steering in ({}, {ClipBranch: 64}):
             check_inputs(TINY_I2V, latent_channels=16, text_width=128, has_image=has_image, steering=steering)
 
 
@@ -174,17 +177,17 @@ def test_right_inputs_pass() -> None:
         (T2V, {"text_width": 128}, "The text embedding has the width 128, but t2v.safetensors"),
         (T2V, {"has_image": True}, "is a text-to-video model and cannot take a start image. Choose an image-to-video"),
         (I2V, {}, "is an image-to-video model and needs a start image. Connect Wan Image To Video"),
-        (T2V, {"steering": {Clip: 1280}}, "takes no CLIP vision features. Remove the CLIP vision input"),
+        (T2V, {"steering": {ClipBranch: 1280}}, "takes no CLIP vision features. Remove the CLIP vision input"),
         (
             T2V,
-            {"steering": {Vace: None}},
+            {"steering": {VaceBranch: None}},
             "has no VACE blocks and cannot follow a control video. Choose a VACE model such as",
         ),
         (I2V, {"has_image": True, "latent_channels": 48}, "works on 16. Make it with wan_2.1_vae.safetensors."),
         (TI2V, {"latent_channels": 48, "has_image": True}, "takes its start image inside the latent"),
         (
             I2V,
-            {"has_image": True, "steering": {Clip: 64}},
+            {"has_image": True, "steering": {ClipBranch: 64}},
             "The CLIP vision features have the width 64, but i2v.safetensors",
         ),
     ],
@@ -209,7 +212,7 @@ def test_a_missing_clip_image_is_told_but_allowed(caplog) -> None:
 def test_a_vace_module_is_named_only_where_it_goes_with_the_model(model: ModelSpec, channels: int, module) -> None:
     """An image-to-video model is told of VACE, not that it lacks a start image."""
     with pytest.raises(PairingError, match="has no VACE blocks and cannot follow a control video") as error:
-        check_inputs(model, **{**RIGHT, "latent_channels": channels}, steering={Vace: None})
+        check_inputs(model, **{**RIGHT, "latent_channels": channels}, steering={VaceBranch: None})
     assert ("VACE module" in str(error.value)) == (module is not None)
     assert module is None or module in str(error.value)
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from wan_director.common.errors import CheckpointError
-from wan_director.dit.branches.clip import Clip
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
@@ -204,7 +204,7 @@ def test_a_part_of_wan_is_not_said_to_belong_elsewhere(header_file, title: str) 
 def test_vace_on_an_image_model_is_named_not_called_incomplete(header_file, naming: str) -> None:
     """Its VACE blocks look at the text alone."""
     if naming == "official":
-        entries = shapes("i2v-14B", branches=(Clip(1280), Vace(8)))
+        entries = shapes("i2v-14B", branches=(ClipBranch(1280), VaceBranch(8)))
         pictures = ("k_img", "v_img")
     else:
         from diffusers import WanVACETransformer3DModel

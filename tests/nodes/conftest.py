@@ -12,9 +12,9 @@ import torch
 import wan_director
 from safetensors.torch import save_file
 from torch import nn
-from wan_director.dit.branches.clip import Clip
+from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.engine.local import LocalRuntime
@@ -102,12 +102,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
     vae = VAEConfig(base_channels=8, residual_blocks=1)
     save_model(folder / "diffusion_models" / "t2v.safetensors", dit(), TINY)
-    save_model(folder / "diffusion_models" / "i2v.safetensors", dit(in_channels=36, branches=(Clip(64),)), HEADS | TINY)
+    save_model(
+        folder / "diffusion_models" / "i2v.safetensors", dit(in_channels=36, branches=(ClipBranch(64),)), HEADS | TINY
+    )
     save_model(folder / "diffusion_models" / "wan21_t2v.safetensors", dit(text_dim=4096), HEADS)
     save_model(folder / "diffusion_models" / "wan21_i2v.safetensors", dit(text_dim=4096, in_channels=36), HEADS)
     save_model(folder / "diffusion_models" / "ti2v.safetensors", dit(text_dim=4096, **CHANNELS_48), HEADS)
-    save_model(folder / "diffusion_models" / "vace.safetensors", dit(branches=(Vace(2),)), TINY)
-    module = BranchModule(dit(branches=(Vace(2),)).config)
+    save_model(folder / "diffusion_models" / "vace.safetensors", dit(branches=(VaceBranch(2),)), TINY)
+    module = BranchModule(dit(branches=(VaceBranch(2),)).config)
     save_model(folder / "diffusion_models" / "vace_module.safetensors", module, TINY)
     wan22_vae = replace(vae, latent_channels=48, patch_size=2, level_shortcuts=True)
     save_model(folder / "vae" / "wan22_vae.safetensors", CausalVAE(wan22_vae), {})

@@ -15,8 +15,8 @@ import torch
 import wan_director
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from wan_director.dit.branches.clip import Clip
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.engine.local import LocalRuntime
@@ -50,8 +50,8 @@ def call(name: str, **inputs):
 def transformer(case) -> WanDiT:
     sizes = {key: recipe.DIT[key] for key in ("dim", "ffn_dim", "freq_dim", "text_dim")}
     with_clip = case.release == "2.1" and case.model in ("i2v", "flf2v")
-    clip = (Clip(recipe.CLIP["dim"], 514 if case.model == "flf2v" else None),) if with_clip else ()
-    vace = (Vace(2),) if case.model == "vace" else ()
+    clip = (ClipBranch(recipe.CLIP["dim"], 514 if case.model == "flf2v" else None),) if with_clip else ()
+    vace = (VaceBranch(2),) if case.model == "vace" else ()
     return WanDiT(
         DiTConfig(
             **sizes,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from wan_director.common.errors import PairingError
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.conditioning.start_image import KeyframeImages
 from wan_director.dit.conditioning.vace import VaceControl
 from wan_director.dit.config import DiTConfig
@@ -33,7 +33,7 @@ SIZES = {"dim": 24, "ffn_dim": 32, "heads": 2, "layers": 3, "text_dim": 12, "tex
 KINDS = {
     "t2v": {},
     "i2v": {"in_channels": 36},
-    "vace": {"branches": (Vace(2),)},
+    "vace": {"branches": (VaceBranch(2),)},
     "5b": {"in_channels": 48, "out_channels": 48},
 }
 LEAN = Execution(may_overwrite=True)
@@ -262,18 +262,15 @@ def test_a_question_asked_again_after_a_failure_finds_the_cache_as_it_was():
         if len(calls) == 5:  # the negative prompt of the third step is half done
             raise MemoryError
 
-    def again(predict):
-        def careful(latent, level):
-            try:
-                return predict(latent, level)
-            except MemoryError:
-                return predict(latent, level)
-
-        return careful
+    def again(predict, *asked):
+        try:
+            return predict(*asked)
+        except MemoryError:
+            return predict(*asked)
 
     options = {"guidance": CFG(3.0), "cache": EveryOther()}
     execution = Execution(on_block=fail_once)
-    failing = steps_of(given.denoiser(execution, **options, around=again), torch.zeros_like(given.latent))
+    failing = steps_of(given.denoiser(execution, **options, carefully=again), torch.zeros_like(given.latent))
     assert len(calls) > 12
     assert torch.equal(
         failing[-1].latent, steps_of(given.denoiser(**options), torch.zeros_like(given.latent))[-1].latent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from wan_director.dit.branches.clip import Clip, ClipInput
+from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
@@ -13,7 +13,7 @@ from wan_director.training.vae_stage import with_family_statistics
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 
-CONFIG = DiTConfig(dim=48, ffn_dim=96, heads=4, layers=2, in_channels=36, text_dim=32, branches=(Clip(16),))
+CONFIG = DiTConfig(dim=48, ffn_dim=96, heads=4, layers=2, in_channels=36, text_dim=32, branches=(ClipBranch(16),))
 
 
 def random_vae() -> CausalVAE:
