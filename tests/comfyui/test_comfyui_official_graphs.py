@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from wan_director import NODE_CLASS_MAPPINGS
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.engine.local import LocalRuntime
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
@@ -42,7 +42,7 @@ def files(odd_models: ComfyServer) -> ComfyServer:
         "t2v": {},
         "i2v_high": {"in_channels": 36},
         "i2v_low": {"in_channels": 36},
-        "vace": {"branches": (Vace(2),)},
+        "vace": {"branches": (VaceBranch(2),)},
         "ti2v": {"in_channels": 48, "out_channels": 48},
     }
     for seed, (name, changes) in enumerate(forms.items()):

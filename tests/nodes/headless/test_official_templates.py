@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError
-from wan_director.dit.branches.clip import Clip
-from wan_director.dit.branches.vace import Vace
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.vace import VaceBranch
 from wan_director.media.place import SavePlace
 from wan_director.media.video_reading import read_video
 from wan_director.media.video_writing import save_video
@@ -82,9 +82,9 @@ def official_models(models: Path) -> None:
     """The tiny models under the names of the published files."""
     folder = models / "diffusion_models"
     heads = {"wan_director.heads": "4"}
-    with_clip = dit(text_dim=4096, in_channels=36, branches=(Clip(1280),))
+    with_clip = dit(text_dim=4096, in_channels=36, branches=(ClipBranch(1280),))
     save_model(folder / "with_clip.safetensors", with_clip, heads)
-    save_model(folder / "wan21_vace.safetensors", dit(text_dim=4096, branches=(Vace(2),)), heads)
+    save_model(folder / "wan21_vace.safetensors", dit(text_dim=4096, branches=(VaceBranch(2),)), heads)
     save_clip_vision(models / "clip_vision" / "wan21_clip.safetensors")
     for name, tiny in TRANSFORMERS.items():
         shutil.copy(folder / f"{tiny}.safetensors", folder / f"{name}.safetensors")
