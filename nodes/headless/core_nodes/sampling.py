@@ -243,12 +243,11 @@ def _of_the_model(model: NativeModel, latent: dict[str, Any]) -> dict[str, Any]:
 
     Source: ComfyUI v0.33.0, comfy/sample.py, fix_empty_latent_channels.
     """
-    samples = video_samples(latent)
-    if samples.any():
-        return latent
-    family = model.model.spec.family
-    batch, _, frames, height, width = samples.shape
+    samples, family = video_samples(latent), model.model.spec.family
+    batch, channels, frames, height, width = samples.shape
     made_for = latent.get(STRIDE_KEY, family.spatial_stride)
+    if (channels, made_for) == (family.latent_channels, family.spatial_stride) or samples.any():
+        return latent
     sides = (round(side * made_for / family.spatial_stride) for side in (height, width))
     rest = {key: value for key, value in latent.items() if key != STRIDE_KEY}
     return {**rest, "samples": torch.zeros(batch, family.latent_channels, frames, *sides)}
