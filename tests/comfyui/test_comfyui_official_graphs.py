@@ -107,9 +107,9 @@ def text_to_video(sampler: str) -> Graph:
     )  # fmt: skip
 
 
-def two_experts(prepare: str, **pictures: Any) -> Graph:
+def two_experts(prepare: str, sampler_name: str = "euler", leftover: str = "enable", **pictures: Any) -> Graph:
     """A node that prepares a video, and two experts by steps."""
-    sampler = {**RUN, **SIDES, "steps": 4, "sampler_name": "euler"}
+    sampler = {**RUN, **SIDES, "steps": 6, "sampler_name": sampler_name}
     made = node(prepare, positive=["positive", 0], negative=["negative", 0], vae=["vae", 0], **SIZE, **pictures)
     return around(
         **model("i2v_high"),
@@ -117,11 +117,11 @@ def two_experts(prepare: str, **pictures: Any) -> Graph:
         made=made,
         first=node(
             "KSamplerAdvanced", model=["i2v_high", 0], add_noise="enable", noise_seed=3, latent_image=["made", 2],
-            start_at_step=0, end_at_step=2, return_with_leftover_noise="enable", **sampler,
+            start_at_step=0, end_at_step=3, return_with_leftover_noise=leftover, **sampler,
         ),
         latent=node(
             "KSamplerAdvanced", model=["i2v_low", 0], add_noise="disable", noise_seed=0, latent_image=["first", 0],
-            start_at_step=2, end_at_step=10000, return_with_leftover_noise="disable", **sampler,
+            start_at_step=3, end_at_step=10000, return_with_leftover_noise="disable", **sampler,
         ),
     )  # fmt: skip
 
@@ -175,6 +175,12 @@ def start_in_the_latent() -> Graph:
 GRAPHS = {
     **{f"t2v {sampler}": text_to_video(sampler) for sampler in ("euler", "heun", "uni_pc", "dpmpp_2m", "lcm")},
     "i2v two experts": two_experts("WanImageToVideo", start_image=["picture", 0]),
+    **{
+        f"{sampler} by steps, leftover {leftover}": two_experts(
+            "WanImageToVideo", sampler, leftover, start_image=["picture", 0]
+        )
+        for sampler, leftover in (("uni_pc", "enable"), ("dpmpp_2m", "enable"), ("lcm", "enable"), ("euler", "disable"))
+    },
     "flf2v two experts": two_experts(
         "WanFirstLastFrameToVideo", start_image=["picture", 0], end_image=["picture", 0]
     ),
