@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common.families import Family
-from ..common.log import logger
-from ..common.shapes import TEMPORAL_STRIDE
-from ..engine.embed import embed_picture, embed_prompt
-from ..engine.memory import AUTOMATIC, MemorySettings
-from ..engine.models import PlacedModel, VideoModel, load_model, place
-from ..engine.recipe import ModelRecipe
-from ..engine.runtime import Residence, Runtime
-from ..engine.vae import decode, decode_whole, encode
-from ..model_loading.spec import ModelSpec
-from ..text_encoder.clip_vision import ClipVisionOutput
-from ..text_encoder.encode import PromptTokens, tokenize_weighted_prompt
+from ...common.families import Family
+from ...common.log import logger
+from ...common.shapes import TEMPORAL_STRIDE
+from ...engine.embed import embed_picture, embed_prompt
+from ...engine.memory import AUTOMATIC, MemorySettings
+from ...engine.models import PlacedModel, VideoModel, load_model, place
+from ...engine.recipe import ModelRecipe
+from ...engine.runtime import Residence, Runtime
+from ...engine.vae import decode, decode_whole, encode
+from ...model_loading.spec import ModelSpec
+from ...text_encoder.clip_vision import ClipVisionOutput
+from ...text_encoder.encode import PromptTokens, tokenize_weighted_prompt
 from .ram_pressure import KeptUnderPressure
 
 TOKENS_KEY = "umt5xxl"
