@@ -21,7 +21,7 @@ from .runtime import Work
 from .tasks import decoding_task, encoding_task, smaller_videos
 
 
-def decode(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTOMATIC) -> Iterator[Tensor]:
+def decode(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTOMATIC) -> Generator[Tensor, None, None]:
     """The frames of a raw latent [B, C, T, h, w], one by one as they are made: [H, W, 3] in 0..1, float32, CPU.
 
     The videos of a batch follow one another.

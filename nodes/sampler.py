@@ -6,17 +6,14 @@ from typing import Any
 
 from ..common.checking import instance_of, tensor_of
 from ..engine.memory import AUTOMATIC, MemorySettings
-from ..engine.sampling.sample import run_sampler
 from ..engine.sampling.settings import SamplerSettings
 from ..sampling.schedule import SCHEDULES
 from ..sampling.solvers import SOLVERS
 from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
 from .api import io, one_sentence
-from .conditioning.entries import prompts_of
 from .loaders import WanModelType
 from .memory import memory_input
-from .noise_masks import given_of, starting_noise
-from .sockets import model_latent, native_latent
+from .sockets.sampling import sampled
 
 
 def _step_widgets() -> list[Any]:
@@ -149,10 +146,4 @@ class WanDirectorSampler(io.ComfyNode):
         memory = AUTOMATIC if memory is None else memory
         instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
         settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
-        clean = model_latent(model, latent)
-        noise = starting_noise(latent, clean, seed)
-        given = given_of(model, latent, clean, noise)
-        wanted = prompts_of(model, positive, latent, "positive", shift)
-        unwanted = prompts_of(model, negative, latent, "negative", shift)
-        result = run_sampler(model, wanted, unwanted, clean, settings, noise=noise, given=given, memory=memory)
-        return io.NodeOutput(native_latent(model, latent, result))
+        return io.NodeOutput(sampled(model, (positive, negative), latent, settings, memory))

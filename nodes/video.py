@@ -12,10 +12,10 @@ from ..media.pictures import clean_clip
 from ..media.video_writing import FORMATS
 from .api import io, one_sentence
 from .memory import memory_input, with_memory
-from .models import WanVAE
 from .saving.rescue import keep_frames, keep_latent
 from .saving.result import FileOptions, check_file, metadata_of, saved_result
-from .sockets import decodable
+from .sockets.latents import decodable
+from .sockets.models import WanVAE
 
 
 class WanDirectorSaveVideo(io.ComfyNode):
@@ -51,7 +51,7 @@ class WanDirectorSaveVideo(io.ComfyNode):
         frames = clean_clip(images, "images")
         options = FileOptions(fps, filename_prefix, format, quality)
         keep = functools.partial(keep_frames, frames)
-        return io.NodeOutput(ui=saved_result(frames, frames.shape[1:3], options, cls.hidden, keep))
+        return io.NodeOutput(ui=saved_result(frames, (frames.shape[1], frames.shape[2]), options, cls.hidden, keep))
 
 
 class WanDirectorDecodeToVideo(io.ComfyNode):

@@ -57,6 +57,24 @@ class NoiseSchedule:
         first = max(self.steps - steps, 0)
         return NoiseSchedule(self.sigmas[first:], self.timesteps[first:], self.starts_from_noise and first == 0)
 
+    def part(self, first: int, last: int | None = None, *, ends_clean: bool = False) -> NoiseSchedule:
+        """The steps from number `first` up to, and without, number `last`; none where that leaves none.
+
+        Args:
+            first: 0 is the first step.
+            last: None, and any number beyond the last step, for all that follow.
+            ends_clean: whether a part that stops early makes its last step down to sigma 0.
+
+        Source: comfyanonymous/ComfyUI comfy/samplers.py, `sample` beside set_steps, for the meaning.
+        """
+        last = self.steps if last is None else min(last, self.steps)
+        if first >= last:
+            return NO_STEPS
+        sigmas = self.sigmas[first : last + 1]
+        if ends_clean:
+            sigmas = torch.cat([sigmas[:-1], torch.zeros_like(sigmas[-1:])])
+        return NoiseSchedule(sigmas, self.timesteps[first:last], self.starts_from_noise and first == 0)
+
     def without_penultimate(self) -> NoiseSchedule:
         """This schedule without its last sigma but one: a step less, the last one longer."""
         return replace(self, sigmas=torch.cat([self.sigmas[:-2], self.sigmas[-1:]]), timesteps=self.timesteps[:-1])
@@ -87,7 +105,7 @@ def make_schedule(
     Raises:
         InvalidInputError: unknown name, or a number out of its range.
 
-    Source: comfyanonymous/ComfyUI comfy/samplers.py, KSampler.set_steps, for the meaning of denoise.
+    Source: comfyanonymous/ComfyUI comfy/samplers.py, set_steps, for the meaning of denoise.
     """
     check_steps(steps)
     check_shift(shift)

@@ -44,6 +44,15 @@ def check_shift(shift: float) -> None:
         )
 
 
+def check_part(start: int, end: int | None) -> None:
+    """Refuses a part of a run's steps that begins or ends before the first one."""
+    for number, name in ((start, "start"), (0 if end is None else end, "end")):
+        if not isinstance(number, int) or number < 0:
+            raise InvalidInputError(
+                f"The {name} step must be a whole number from 0 on, got {number}. 0 is the first step of a run."
+            )
+
+
 def check_denoise(denoise: float) -> None:
     """Refuses a denoise outside 0..1."""
     if not 0.0 <= denoise <= 1.0:

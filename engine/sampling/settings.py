@@ -12,12 +12,17 @@ from ...common.families import Family
 from ...common.shapes import VideoShape, check_bounds, check_frames, check_size
 from ...sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
 from ...sampling.solvers import WITHOUT_PENULTIMATE
+from ...sampling.validation import check_part
 from ..tasks import latent_shape
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplerSettings:
     """How to sample; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise.
+
+    A run may make a part of the steps: those from `start_step` up to `end_step`, None for the last. One that stops
+    early gives the latent of that noise level, divided by its signal weight as native samplers do, so that a run that
+    starts there, with noise of zeros, goes on from it. With `ends_clean` its last step goes down to sigma 0.
 
     Raises:
         InvalidInputError: a value that is of another kind.
@@ -31,10 +36,14 @@ class SamplerSettings:
     schedule: str = "simple"
     denoise: float = 1.0
     sigmas: Tensor | None = None
+    start_step: int = 0
+    end_step: int | None = None
+    ends_clean: bool = False
 
     def __post_init__(self) -> None:
         for name in ("seed", "steps", "cfg", "shift", "denoise"):
             check_number(getattr(self, name), name)
+        check_part(self.start_step, self.end_step)
 
     def noise_schedule(self) -> NoiseSchedule:
         """The noise levels to walk.
@@ -43,11 +52,13 @@ class SamplerSettings:
             InvalidInputError: a value that cannot work.
         """
         if self.sigmas is not None:
-            return from_sigmas(self.sigmas)
-        without_penultimate = self.solver in WITHOUT_PENULTIMATE
-        return make_schedule(
-            self.schedule, self.steps, self.shift, self.denoise, without_penultimate=without_penultimate
-        )
+            whole = from_sigmas(self.sigmas)
+        else:
+            without_penultimate = self.solver in WITHOUT_PENULTIMATE
+            whole = make_schedule(
+                self.schedule, self.steps, self.shift, self.denoise, without_penultimate=without_penultimate
+            )
+        return whole.part(self.start_step, self.end_step, ends_clean=self.ends_clean)
 
 
 def empty_latent(family: Family, video: VideoShape, batch: int = 1) -> Tensor:

@@ -20,8 +20,8 @@ from ...dit.conditioning.text import pad_text
 from ...dit.inputs import Conditioning
 from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
-from ..models import TEXT_TAG, VAE_TAG, WanModel
-from ..sockets import reference_frames, video_samples
+from ..sockets.latents import reference_frames, video_samples
+from ..sockets.models import TEXT_TAG, VAE_TAG, WanModel
 from .clip_image import clip_features, clip_width
 from .items import fitting_items, steered_by
 from .keyframes import given_latent, keyframe_item

@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import comfy.model_management
 import comfy.model_patcher
@@ -27,13 +27,16 @@ from ...media.place import SavePlace, refuse_outside
 from ...memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
 from ...memory.residency import Weights
 from ...memory.slabs import Slabs
-from ..model_names import model_name
-from ..reading import FilesOnDisk
+from ..files.model_names import model_name
+from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from .host import BUNDLED_MODELS, model_folder_names
 
 Result = TypeVar("Result")
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def register_bundled_models() -> None:
@@ -125,13 +128,13 @@ class ComfyRuntime:
             "clip_vision": manager.text_encoder_device,
         }.get(kind, manager.get_torch_device)()
 
-    def residence(self, module: nn.Module, device: torch.device) -> ComfyResidence:
+    def residence(self, module: M, device: torch.device) -> ComfyResidence[M]:
         return ComfyResidence(module, device)
 
-    def free_bytes(self, device: torch.device) -> int | None:
+    def free_bytes(self, device: torch.device) -> int:
         return int(comfy.model_management.get_free_memory(device))
 
-    def available_bytes(self, device: torch.device) -> int | None:
+    def available_bytes(self, device: torch.device) -> int:
         models = (model for model in comfy.model_management.current_loaded_models if model.model is not None)
         return self.free_bytes(device) + sum(int(m.model_loaded_memory()) for m in models if m.device == device)
 
@@ -194,10 +197,10 @@ class ComfyWeights(comfy.model_patcher.ModelPatcher):
         return self.model
 
 
-class ComfyResidence:
+class ComfyResidence(Generic[M]):
     """A model that ComfyUI's memory manager loads, and unloads when another needs the room."""
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
+    def __init__(self, module: M, device: torch.device) -> None:
         self.device = device
         self.module = module
         self.slabs = Slabs()
@@ -206,7 +209,7 @@ class ComfyResidence:
         self._needed_bytes = 0
 
     @contextlib.contextmanager
-    def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[nn.Module]:
+    def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[M]:
         self._weights.leave_out(swapped_blocks(memory, self.module))
         self._needed_bytes = working_bytes + slot_bytes(memory, self.module, self.device)
         self._load()

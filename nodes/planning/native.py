@@ -11,21 +11,21 @@ from torch import Tensor
 
 from ...common.empty_tensors import empty
 from ...common.families import WAN_2_1
-from ...common.shapes import TEMPORAL_STRIDE, latent_frames, video_frames
+from ...common.shapes import latent_frames, video_frames
 from ...model_loading.kinds import VAE
 from ...model_loading.outline import outline
 from ...vae3d.config import VAEConfig
 from .. import standin as io
-from ..headless.core_nodes import CORE_NODES
-from ..model_files import find_model
+from ..files.model_files import find_model
+from ..headless.core_nodes import CORE_NODES, LIGHT_CORE_NODES
 from ..registry import registered
 
 HANDING_ON = frozenset({
-    "ConditioningConcat", "ConditioningAverage", "ConditioningMultiply", "ConditioningSetArea",
-    "ConditioningSetAreaPercentage", "ConditioningSetAreaStrength", "ConditioningSetMask", "ConditioningZeroOut",
-    "ConditioningSetTimestepRange", "LoadAudio", "ImageCrop", "ImagePadForOutpaint", "RepeatLatentBatch",
-    "TrimVideoLatent", "LatentBatch", "SaveWEBM", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveAudio", "SaveLatent",
-    "PreviewAudio", "Note", "MarkdownNote", "Reroute", "PrimitiveNode",
+    "ConditioningConcat", "ConditioningAverage", "ConditioningZeroOut", "ConditioningSetTimestepRange",
+    "ImagePadForOutpaint", "TrimVideoLatent", "SaveAnimatedWEBP",
+    "ConditioningMultiply", "ConditioningSetArea", "ConditioningSetAreaPercentage", "ConditioningSetAreaStrength",
+    "ConditioningSetMask", "LoadAudio", "ImageCrop", "RepeatLatentBatch", "LatentBatch", "SaveWEBM",
+    "SaveAnimatedPNG", "SaveAudio", "SaveLatent", "PreviewAudio", "Note", "MarkdownNote", "Reroute", "PrimitiveNode",
 })  # fmt: skip
 """Nodes of ComfyUI's without a model, whose memory is not worth planning; what they are given first comes out."""
 
@@ -77,7 +77,7 @@ class ForeignTextEncoder(Foreign):
         return [[empty(1, 512, WAN_2_1.text_width), {}]]
 
 
-class VAELoader(io.ComfyNode):
+class NativeVAELoader(io.ComfyNode):
     """ComfyUI's VAE."""
 
     @classmethod
@@ -89,7 +89,7 @@ class VAELoader(io.ComfyNode):
         return io.NodeOutput(ForeignVAE(outline(find_model(VAE.folder_name, vae_name), VAE).spec.config))
 
 
-class CLIPLoader(io.ComfyNode):
+class NativeCLIPLoader(io.ComfyNode):
     """ComfyUI's text encoder."""
 
     @classmethod
@@ -101,7 +101,7 @@ class CLIPLoader(io.ComfyNode):
         return io.NodeOutput(ForeignTextEncoder())
 
 
-class CLIPTextEncode(io.ComfyNode):
+class NativeCLIPTextEncode(io.ComfyNode):
     """One prompt."""
 
     @classmethod
@@ -114,20 +114,7 @@ class CLIPTextEncode(io.ComfyNode):
         return io.NodeOutput(clip.encode_from_tokens_scheduled(clip.tokenize(text)))
 
 
-class ConditioningCombine(io.ComfyNode):
-    """Two prompts beside each other."""
-
-    @classmethod
-    def define_schema(cls) -> Any:
-        inputs = [io.Conditioning.Input("conditioning_1"), io.Conditioning.Input("conditioning_2")]
-        return io.Schema(node_id="ConditioningCombine", inputs=inputs, outputs=[io.Conditioning.Output()])
-
-    @classmethod
-    def execute(cls, conditioning_1: list, conditioning_2: list) -> Any:
-        return io.NodeOutput(conditioning_1 + conditioning_2)
-
-
-class CLIPVisionEncode(io.ComfyNode):
+class NativeCLIPVisionEncode(io.ComfyNode):
     """The features of a picture."""
 
     @classmethod
@@ -140,22 +127,7 @@ class CLIPVisionEncode(io.ComfyNode):
         return io.NodeOutput(clip_vision.encode_image(image))
 
 
-class EmptyHunyuanLatentVideo(io.ComfyNode):
-    """A blank latent of 16 channels."""
-
-    @classmethod
-    def define_schema(cls) -> Any:
-        sizes = {"width": 848, "height": 480, "length": 25, "batch_size": 1}
-        inputs = [io.Int.Input(name, default=value) for name, value in sizes.items()]
-        return io.Schema(node_id="EmptyHunyuanLatentVideo", inputs=inputs, outputs=[io.Latent.Output()])
-
-    @classmethod
-    def execute(cls, width: int, height: int, length: int, batch_size: int) -> Any:
-        frames, stride = (length - 1) // TEMPORAL_STRIDE + 1, WAN_2_1.spatial_stride
-        return io.NodeOutput({"samples": empty(batch_size, 16, frames, height // stride, width // stride)})
-
-
-class VAEDecode(io.ComfyNode):
+class NativeVAEDecode(io.ComfyNode):
     """Latent to frames."""
 
     @classmethod
@@ -168,7 +140,7 @@ class VAEDecode(io.ComfyNode):
         return io.NodeOutput(vae.decode(samples["samples"]).flatten(0, 1))
 
 
-class VAEEncode(io.ComfyNode):
+class NativeVAEEncode(io.ComfyNode):
     """Frames to latent."""
 
     @classmethod
@@ -181,16 +153,26 @@ class VAEEncode(io.ComfyNode):
         return io.NodeOutput({"samples": vae.encode(pixels)})
 
 
-NATIVE_NODES: dict[str, type] = {
-    node.__name__: node
-    for node in (
-        VAELoader, CLIPLoader, CLIPTextEncode, ConditioningCombine, CLIPVisionEncode, EmptyHunyuanLatentVideo,
-        VAEDecode, VAEEncode,
-    )
-} | {"VAEDecodeTiled": VAEDecode, "VAEEncodeTiled": VAEEncode}  # fmt: skip
+_NODES = (
+    NativeVAELoader,
+    NativeCLIPLoader,
+    NativeCLIPTextEncode,
+    NativeCLIPVisionEncode,
+    NativeVAEDecode,
+    NativeVAEEncode,
+)
+
+NATIVE_NODES: dict[str, type] = {node.define_schema().node_id: node for node in _NODES} | {
+    "VAEDecodeTiled": NativeVAEDecode,
+    "VAEEncodeTiled": NativeVAEEncode,
+}
 """Name in a workflow -> class."""
 
 
 def known_classes() -> dict[str, type]:
-    """The nodes that can be planned: ours, and those of ComfyUI that are known here."""
-    return {**NATIVE_NODES, **CORE_NODES, **registered()}
+    """What can be planned of a workflow that ComfyUI runs: our nodes, and those of its own that are known here.
+
+    Models that its own nodes load and sample with are its own matter: it manages their memory itself.
+    """
+    light = {name: CORE_NODES[name] for name in LIGHT_CORE_NODES}
+    return {**light, **NATIVE_NODES, **registered()}

@@ -14,6 +14,7 @@ from ...engine.tasks import smaller_videos
 from ...memory.budget import GB, Card, example_card, gigabytes
 from ...memory.pinned import RAM_SHARE, default_pinned_bytes
 from ...memory.plan import Choice, plan, smallest, smallest_bytes, swap_exactly
+from ...model_loading.kinds import DIT
 from ..headless.checks import NodeClasses
 from ..headless.graph import Graph, GraphNode
 from ..headless.graph.api_format import api_inputs
@@ -88,7 +89,7 @@ class Plan:
         choices = [planned.choice for planned in self._sampling]
         kept = [choice.task.anonymous_bytes if self._take_turns else choice.host_bytes for choice in choices]
         sampling = [sum(kept) - own + choice.host_bytes for choice, own in zip(choices, kept)]
-        return max(*sampling, *(planned.choice.host_bytes for planned in self.stages))
+        return max((*sampling, *(planned.choice.host_bytes for planned in self.stages)), default=0)
 
     @property
     def pinned_bytes(self) -> int:
@@ -162,7 +163,7 @@ def plan_prompt(prompt: Mapping[str, Any]) -> Plan | None:
     Raises:
         WanDirectorError: the graph or a file in it cannot be read.
     """
-    device = host().runtime.device("diffusion_models")
+    device = host().runtime.device(DIT.name)
     available = host().runtime.available_bytes(device)
     if available is None:
         return None

@@ -28,7 +28,7 @@ SOLVERS: dict[str, Solver] = {
 WITHOUT_PENULTIMATE = frozenset({"uni_pc", "uni_pc_bh2"})
 """Solvers whose schedule leaves out its last sigma above 0, see `schedule.make_schedule`.
 
-Source: comfyanonymous/ComfyUI comfy/samplers.py, KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS.
+Source: comfyanonymous/ComfyUI comfy/samplers.py, DISCARD_PENULTIMATE_SIGMA_SAMPLERS.
 """
 
 __all__ = ["SOLVERS", "WITHOUT_PENULTIMATE", "Guess", "Solver", "SolverRecord", "StepResult"]

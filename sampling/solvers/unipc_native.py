@@ -26,7 +26,7 @@ class NativeUniPC:
     """UniPC that steps in log(1 / sigma), the time of variance-exploding models; see `NativeDPMSolverMultistep`.
 
     Third order after two steps of lower order, and of lower order again at the end. A run to sigma 0 ends at 0.001.
-    Native's KSampler gives it a schedule of one more step and leaves out the last sigma above 0, see
+    Native's sampler node gives it a schedule of one more step and leaves out the last sigma above 0, see
     `WITHOUT_PENULTIMATE`. (A run of one step is one of first order here; native returns the noise.)
 
     Source: Zhao et al., "UniPC", arXiv 2302.04867; as comfyanonymous/ComfyUI comfy/extra_samplers/uni_pc.py,

@@ -16,9 +16,37 @@ from .batches import (
     ImageInvert,
     RepeatImageBatch,
 )
-from .latents import LoadLatent
-from .masks import ImageToMask, InvertMask, MaskToImage, SolidMask
-from .pictures import LoadImage, LoadImageMask, PreviewImage, SaveImage
+from .conditioning import (
+    CLIPTextEncode,
+    CLIPVisionEncode,
+    ConditioningAverage,
+    ConditioningCombine,
+    ConditioningConcat,
+    ConditioningSetTimestepRange,
+    ConditioningZeroOut,
+)
+from .latents import (
+    LoadLatent,
+    SetLatentNoiseMask,
+    TrimVideoLatent,
+    VAEDecode,
+    VAEDecodeTiled,
+    VAEEncode,
+    VAEEncodeTiled,
+)
+from .loaders import (
+    CLIPLoader,
+    CLIPLoaderGGUF,
+    CLIPVisionLoader,
+    LoraLoader,
+    LoraLoaderModelOnly,
+    UNETLoader,
+    UnetLoaderGGUF,
+    VAELoader,
+)
+from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, SolidMask
+from .pictures import LoadImage, LoadImageMask, PreviewImage, SaveAnimatedWEBP, SaveImage
+from .sampling import KSampler, KSamplerAdvanced, ModelSamplingSD3
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
 from .values import (
@@ -37,12 +65,30 @@ from .values import (
     StringReplace,
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
+from .wan_videos import (
+    EmptyHunyuanLatentVideo,
+    Wan22ImageToVideoLatent,
+    WanFirstLastFrameToVideo,
+    WanFunInpaintToVideo,
+    WanImageToVideo,
+    WanVaceToVideo,
+)
+
+_WITH_MODELS = (
+    UNETLoader, UnetLoaderGGUF, CLIPLoader, CLIPLoaderGGUF, VAELoader, CLIPVisionLoader,
+    LoraLoaderModelOnly, LoraLoader, ModelSamplingSD3, CLIPTextEncode, CLIPVisionEncode,
+    WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
+    KSampler, KSamplerAdvanced, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
+)  # fmt: skip
 
 _NODES = (
-    LoadLatent, LoadImage, LoadImageMask, SaveImage, PreviewImage,
+    *_WITH_MODELS,
+    ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
+    EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
+    LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
     ImageInvert, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
-    MaskToImage, ImageToMask, SolidMask, InvertMask,
+    MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
     StringConcatenate, StringReplace, PreviewAny, ComfySwitchNode, ComfyNotNode, ComfyAndNode, ComfyOrNode,
@@ -51,3 +97,5 @@ _NODES = (
 
 CORE_NODES = {node.define_schema().node_id: node for node in _NODES}
 """Name in a workflow -> class."""
+LIGHT_CORE_NODES = frozenset(CORE_NODES) - {node.define_schema().node_id for node in _WITH_MODELS}
+"""Names of those that run no model."""

@@ -13,6 +13,7 @@ from ...standin import Custom, Input, Output, Schema
 Anything = Custom("*")
 Video = Custom("VIDEO")
 Audio = Custom("AUDIO")
+Model = Custom("MODEL")
 
 
 class ManyTyped(Input):

@@ -1,12 +1,16 @@
-"""ComfyUI's Load Latent, for the command line: a latent that was kept can be decoded there too."""
+"""ComfyUI's nodes about latents: frames to latents and back, latents from files, cut or masked."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from ....common.errors import InvalidInputError, MissingFileError
+from ....common.log import logger
 from ... import standin as io
 from ...hosts.host import host
+from ...sockets.latents import REFERENCES_TAG, decodable, family_of, tagged_latent
 from .pictures import is_there
 
 # Files from before the format had a version hold the latents of Stable Diffusion 1 with its factor.
@@ -50,3 +54,131 @@ class LoadLatent(io.ComfyNode):
             ) from None
         scale = 1.0 if "latent_format_version_0" in tensors else _UNVERSIONED_SCALE
         return io.NodeOutput({"samples": samples * scale})
+
+
+class VAEDecode(io.ComfyNode):
+    """Latent to frames; the videos of a batch follow one another."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="VAEDecode",
+            display_name="VAE Decode",
+            category="model/latent",
+            inputs=[io.Latent.Input("samples"), io.Vae.Input("vae")],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, samples: dict[str, Any], vae: Any) -> Any:
+        # As there, references before a video are decoded with it; Trim Video Latent cuts them off.
+        whole = {key: value for key, value in samples.items() if key != REFERENCES_TAG}
+        frames = vae.decode(decodable(vae, whole))  # [B, F, H, W, 3]
+        return io.NodeOutput(frames.reshape(-1, *frames.shape[-3:]))
+
+
+class VAEDecodeTiled(io.ComfyNode):
+    """As VAE Decode: the VAE here makes one latent frame after another, in strips that fit, without seams."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="VAEDecodeTiled",
+            display_name="VAE Decode (Tiled)",
+            category="model/latent",
+            inputs=[io.Latent.Input("samples"), io.Vae.Input("vae"), *_tile_inputs(32)],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, samples: dict[str, Any], vae: Any, **_tiles: int) -> Any:
+        _tell_of_tiles()
+        return VAEDecode.execute(samples, vae)
+
+
+class VAEEncode(io.ComfyNode):
+    """A clip to its latent."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="VAEEncode",
+            display_name="VAE Encode",
+            category="model/latent",
+            inputs=[io.Image.Input("pixels"), io.Vae.Input("vae")],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, pixels: Tensor, vae: Any) -> Any:
+        family_of(vae)
+        return io.NodeOutput(tagged_latent(vae.encode(pixels), vae))
+
+
+class VAEEncodeTiled(io.ComfyNode):
+    """As VAE Encode; see VAE Decode (Tiled)."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="VAEEncodeTiled",
+            display_name="VAE Encode (Tiled)",
+            category="model/latent",
+            inputs=[io.Image.Input("pixels"), io.Vae.Input("vae"), *_tile_inputs(64)],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, pixels: Tensor, vae: Any, **_tiles: int) -> Any:
+        _tell_of_tiles()
+        return VAEEncode.execute(pixels, vae)
+
+
+class TrimVideoLatent(io.ComfyNode):
+    """A latent without its first latent frames."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="TrimVideoLatent",
+            display_name="Trim Video Latent",
+            category="model/latent",
+            inputs=[io.Latent.Input("samples"), io.Int.Input("trim_amount", default=0, min=0, max=99999)],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, samples: dict[str, Any], trim_amount: int) -> Any:
+        return io.NodeOutput({**samples, "samples": samples["samples"][:, :, trim_amount:]})
+
+
+class SetLatentNoiseMask(io.ComfyNode):
+    """Where a latent is made anew: white; black is kept."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="SetLatentNoiseMask",
+            display_name="Set Latent Noise Mask",
+            category="model/latent",
+            inputs=[io.Latent.Input("samples"), io.Mask.Input("mask")],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, samples: dict[str, Any], mask: Tensor) -> Any:
+        return io.NodeOutput({**samples, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])})
+
+
+def _tile_inputs(step: int) -> list[Any]:
+    """Widgets about tiles; `step`: of the side of one."""
+    sizes = (("tile_size", 512, 64, step), ("overlap", 64, 0, 32), ("temporal_size", 64, 8, 4))
+    sizes = (*sizes, ("temporal_overlap", 8, 4, 4))
+    return [
+        io.Int.Input(name, default=default, min=least, max=4096, step=by, advanced=True)
+        for name, default, least, by in sizes
+    ]
+
+
+def _tell_of_tiles() -> None:
+    logger.info("The sizes of tiles have no effect: the VAE works in strips that fit into memory, without seams.")

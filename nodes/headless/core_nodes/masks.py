@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ....common.errors import InvalidInputError
 from ... import standin as io
-from .scaling import side_input
+from .scaling import MAX_SIDE, scaled, side_input
 
 CHANNELS = ["red", "green", "blue", "alpha"]
 
@@ -73,3 +74,72 @@ class InvertMask(io.ComfyNode):
 
 def _schema(name: str, title: str, inputs: list[Any], output: Any) -> Any:
     return io.Schema(node_id=name, display_name=title, category="image/mask", inputs=inputs, outputs=[output])
+
+
+class JoinImageWithAlpha(io.ComfyNode):
+    """Pictures with an opacity: a mask is white where they are transparent."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        inputs = [io.Image.Input("image"), io.Mask.Input("alpha")]
+        return io.Schema(
+            node_id="JoinImageWithAlpha",
+            display_name="Join Image with Alpha",
+            category="image/compositing",
+            inputs=inputs,
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, alpha: Tensor) -> Any:
+        height, width = image.shape[1:3]
+        opacity = 1.0 - scaled(alpha.reshape(-1, *alpha.shape[-2:]).to(image), width, height, "bilinear")
+        most = max(len(image), len(opacity))
+        pictures, opacity = (_repeated(each, most) for each in (image[..., :3], opacity[..., None]))
+        return io.NodeOutput(torch.cat((pictures, opacity), dim=-1))
+
+
+def _repeated(pictures: Tensor, count: int) -> Tensor:
+    """So many pictures: these, again and again."""
+    return pictures[torch.arange(count) % len(pictures)]
+
+
+class ImagePadForOutpaint(io.ComfyNode):
+    """Pictures with a grey border, and a mask of it that fades into the picture."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        sides = [
+            io.Int.Input(side, default=0, min=0, max=MAX_SIDE, step=8) for side in ("left", "top", "right", "bottom")
+        ]
+        return io.Schema(
+            node_id="ImagePadForOutpaint",
+            display_name="Pad Image for Outpainting",
+            category="image/transform",
+            inputs=[
+                io.Image.Input("image"),
+                *sides,
+                io.Int.Input("feathering", default=40, min=0, max=MAX_SIDE, step=1, advanced=True),
+            ],
+            outputs=[io.Image.Output(), io.Mask.Output()],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, left: int, top: int, right: int, bottom: int, feathering: int) -> Any:
+        height, width = image.shape[1:3]
+        border = (left, right, top, bottom)
+        padded = F.pad(image.float().movedim(-1, 1), border, value=0.5).movedim(1, -1)
+        inside = torch.zeros(height, width, dtype=torch.float64)
+        if 0 < 2 * feathering < min(height, width):
+            rows = _distances(height, before=bool(top), after=bool(bottom))
+            columns = _distances(width, before=bool(left), after=bool(right))
+            nearest = torch.minimum(rows[:, None], columns)
+            inside = ((feathering - nearest) / feathering).clamp(min=0) ** 2
+        return io.NodeOutput(padded, F.pad(inside.float(), border, value=1.0)[None])
+
+
+def _distances(length: int, *, before: bool, after: bool) -> Tensor:
+    """How far each pixel of a line is from the borders that there are; the whole line where there is none."""
+    places = torch.arange(length, dtype=torch.float64)
+    nothing = torch.full_like(places, length)
+    return torch.minimum(places if before else nothing, length - places if after else nothing)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io as bytes_io
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,8 +24,15 @@ from ...hosts.host import host
 from ...saving.rescue import keep_pictures
 from ...saving.result import check_file, found_place, metadata_of, saved_files
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 NO_MASK = (1, 64, 64)
 """What Load Image gives as the mask of a picture that says nothing of its opacity."""
+
+_EFFORTS = {"default": 4, "fastest": 0, "slowest": 6}
+"""Of the WebP encoder."""
+_PROMPT_TAG = 0x0110
 
 
 class LoadImage(io.ComfyNode):
@@ -121,11 +129,53 @@ class SaveImage(io.ComfyNode):
         metadata = metadata_of(cls.hidden)
 
         def write() -> tuple[SavePlace, list[Path]]:
-            place = found_place(filename_prefix, images.shape[1:3], cls.hidden)
+            place = found_place(filename_prefix, (images.shape[1], images.shape[2]), cls.hidden)
             return place, list(_saved(images, place, metadata))
 
         results = saved_files(write, lambda: keep_pictures(images.float().clamp(0, 1), metadata))
         return io.NodeOutput(images, ui=io.SavedImages(results))
+
+
+class SaveAnimatedWEBP(io.ComfyNode):
+    """Pictures, with their opacity if they have one, as one animated WebP file in the output folder."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="SaveAnimatedWEBP",
+            display_name="Save Animated WEBP",
+            category="image",
+            inputs=[
+                io.Image.Input("images"),
+                io.String.Input("filename_prefix", default="ComfyUI"),
+                io.Float.Input("fps", default=6.0, min=0.01, max=1000.0, step=0.01),
+                io.Boolean.Input("lossless", default=True),
+                io.Int.Input("quality", default=80, min=0, max=100),
+                io.Combo.Input("method", options=list(_EFFORTS), tooltip="How long to look for a smaller file."),
+            ],
+            outputs=[io.Image.Output(display_name="images")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool:
+        check_file(filename_prefix, None)
+        return True
+
+    @classmethod
+    def execute(
+        cls, images: Tensor, filename_prefix: str, fps: float, lossless: bool, quality: int, method: str
+    ) -> Any:
+        metadata = metadata_of(cls.hidden)
+        options = {"lossless": lossless, "quality": quality, "method": _EFFORTS[method]}
+
+        def write() -> tuple[SavePlace, list[Path]]:
+            place = found_place(filename_prefix, (images.shape[1], images.shape[2]), cls.hidden)
+            _make_ready(place)
+            return place, [_published(_webp(images, fps, metadata, options), place, "webp")]
+
+        results = saved_files(write, lambda: keep_pictures(images.float().clamp(0, 1), metadata))
+        return io.NodeOutput(images, ui=io.SavedImages(results, is_animated=len(images) > 1))
 
 
 class PreviewImage(io.ComfyNode):
@@ -149,27 +199,53 @@ class PreviewImage(io.ComfyNode):
 def _saved(images: Tensor, place: SavePlace, metadata: Mapping[str, Any]) -> Iterator[Path]:
     """Writes each picture to the next number that is free, and gives its path."""
     texts = file_texts(metadata)
-    with writing_to(place.folder):
-        place.folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(place.folder)
+    _make_ready(place)
     counter = place.counter
     for index, image in enumerate(images):
         host().runtime.check_interrupt()
-        content = _png(image, texts)
         name = place.name.replace("%batch_num%", str(index))
-        with writing_to(place.folder), unfinished_file(place.folder, "png") as unfinished:
-            unfinished.write_bytes(content)
-            file = publish(unfinished, place._replace(name=name, counter=counter), "png")
+        file = _published(_png(image, texts), place._replace(name=name, counter=counter), "png")
         counter = int(file.stem.removeprefix(f"{name}_").removesuffix("_")) + 1
         yield file
 
 
+def _make_ready(place: SavePlace) -> None:
+    with writing_to(place.folder):
+        place.folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(place.folder)
+
+
+def _published(content: bytes, place: SavePlace, ending: str) -> Path:
+    with writing_to(place.folder), unfinished_file(place.folder, ending) as unfinished:
+        unfinished.write_bytes(content)
+        return publish(unfinished, place, ending)
+
+
 def _png(image: Tensor, texts: dict[str, str]) -> bytes:
+    memory = bytes_io.BytesIO()
+    _picture(image).save(memory, "png", pnginfo=png_texts(texts), compress_level=4)
+    return memory.getvalue()
+
+
+def _webp(images: Tensor, fps: float, metadata: Mapping[str, Any], options: dict[str, Any]) -> bytes:
+    """An animation, with the graph under the EXIF tags that ComfyUI takes for it."""
+    pictures = [_picture(image) for image in images]
+    exif = pictures[0].getexif()
+    named = dict(metadata)
+    texts = {_PROMPT_TAG: ("prompt", named.pop("prompt", None))}
+    texts |= {_PROMPT_TAG - 1 - number: text for number, text in enumerate(named.items())}
+    for tag, (name, value) in texts.items():
+        if value is not None:
+            exif[tag] = f"{name}:{json.dumps(value)}"
+    memory = bytes_io.BytesIO()
+    more = {"save_all": True, "append_images": pictures[1:], "duration": int(1000 / fps), "exif": exif}
+    pictures[0].save(memory, "webp", **more, **options)
+    return memory.getvalue()
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """A picture [H, W, C] in 0..1, in 8 bits."""
     from PIL import Image
 
     pixels = np.clip(255.0 * image.cpu().numpy(), 0, 255).astype(np.uint8)
-    memory = bytes_io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
-        memory, "png", pnginfo=png_texts(texts), compress_level=4
-    )
-    return memory.getvalue()
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

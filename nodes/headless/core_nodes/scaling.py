@@ -163,8 +163,8 @@ class ImageScaleToTotalPixels(io.ComfyNode):
     def execute(cls, image: Tensor, upscale_method: str, megapixels: float, resolution_steps: int = 1) -> Any:
         height, width = image.shape[1:3]
         times = math.sqrt(megapixels * 1024 * 1024 / (width * height))
-        sides = (round(side * times / resolution_steps) * resolution_steps for side in (width, height))
-        return io.NodeOutput(scaled(image, *sides, upscale_method))
+        sides = [round(side * times / resolution_steps) * resolution_steps for side in (width, height)]
+        return io.NodeOutput(scaled(image, sides[0], sides[1], upscale_method))
 
 
 class ResizeImageMaskNode(io.ComfyNode):

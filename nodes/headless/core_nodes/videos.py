@@ -24,15 +24,19 @@ class VideoSource(Protocol):
 
     def components(self) -> tuple[Tensor, float]:
         """All frames [F, H, W, 3], float, in 0..1, and how many there are per second."""
+        ...
 
     def frames(self) -> tuple[Iterator[Tensor], float]:
         """As `components`, one [H, W, 3] after another."""
+        ...
 
     def trimmed(self, start_s: float, duration_s: float) -> VideoSource:
         """The part from a second on, of so many seconds; 0: to the end."""
+        ...
 
     def duration_s(self) -> float:
         """Its length."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,8 @@ def _without(node: GraphNode, gone: set[str]) -> GraphNode:
 def _refusal(nodes: list[GraphNode]) -> str:
     kinds = {node.class_type for node in nodes}
     runs = (
-        "It runs the nodes of Wan Director and ComfyUI's for pictures, videos and values; run this workflow in "
-        "ComfyUI, or"
+        "It runs the nodes of Wan Director and ComfyUI's for Wan models, pictures, videos and values; run this "
+        "workflow in ComfyUI, or"
     )
     if len(nodes) == 1:
         (node,) = nodes

@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from wan_director.nodes.headless.core_nodes import CORE_NODES
+from wan_director.nodes.headless.core_nodes.loaders import NativeModel
+
+SIZE = {"width": 64, "height": 48, "length": 9, "batch_size": 1}
+"""Of a small video, for ComfyUI's nodes."""
 
 
 def node(class_type: str, title: str | None = None, **inputs) -> dict:
@@ -43,3 +48,32 @@ def write(tmp_path: Path):
         return path
 
     return write
+
+
+def core(name: str, **inputs):
+    """The outputs of a core node; the output itself when there is one."""
+    results = CORE_NODES[name].execute(**inputs).args
+    return results[0] if len(results) == 1 else results
+
+
+def unet(name: str = "t2v.safetensors", weight_dtype: str = "default") -> NativeModel:
+    return core("UNETLoader", unet_name=name, weight_dtype=weight_dtype)
+
+
+def vae(name: str = "vae.safetensors"):
+    return core("VAELoader", vae_name=name)
+
+
+@pytest.fixture
+def prompts(inference) -> dict:
+    """positive and negative."""
+    clip = core("CLIPLoader", clip_name="text.safetensors", type="wan")
+    texts = {"positive": "a red ball", "negative": "bad"}
+    return {side: core("CLIPTextEncode", text=text, clip=clip) for side, text in texts.items()}
+
+
+@pytest.fixture
+def wan21_prompts(inference) -> dict:
+    """As `prompts`, for models of the families of Wan."""
+    clip = core("CLIPLoader", clip_name="wan21_text.safetensors", type="wan")
+    return {side: core("CLIPTextEncode", text=side, clip=clip) for side in ("positive", "negative")}

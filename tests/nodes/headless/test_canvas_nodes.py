@@ -90,7 +90,7 @@ def test_a_primitive_feeds_a_widget_past_a_reroute():
 def test_unknown_nodes_that_no_result_needs_are_left_out(caplog):
     unneeded = [
         node(2, "MaskPreview", {"images": 11}),
-        node(3, "CLIPLoader", {}, ["CLIP"], ["umt5.safetensors"]),
+        node(3, "CLIPLoaderMultiGPU", {}, ["CLIP"], ["umt5.safetensors"]),
         node(4, "VHS_VideoInfo", {"images": 12}, ["INT"]),
         node(5, "MaskPreview", {"images": None}),
     ]
@@ -98,8 +98,8 @@ def test_unknown_nodes_that_no_result_needs_are_left_out(caplog):
     with caplog.at_level(logging.INFO, "wan_director"):
         assert set(parse_graph(canvas(DECODE, SAVE, *unneeded, links=links), CLASSES)) == {"1", "9"}
     assert (
-        "Left out, because no result needs them: MaskPreview (node 2, 5), CLIPLoader (node 3), VHS_VideoInfo (node 4)."
-        in caplog.text
+        "Left out, because no result needs them: MaskPreview (node 2, 5), CLIPLoaderMultiGPU (node 3), VHS_VideoInfo "
+        "(node 4)." in caplog.text
     )
 
 
@@ -114,18 +114,19 @@ def test_an_unknown_node_that_may_save_is_refused(unknown):
 
 def test_unknown_nodes_are_all_named_with_what_replaces_them():
     workflow = canvas(
-        node(1, "UNETLoader", {}, ["MODEL"]), node(2, "KSamplerAdvanced", {"model": 10, "latent": 13}, ["LATENT"]),
-        node(3, "KSamplerAdvanced", {"latent_image": 11, "model": 10}, ["LATENT"]),
+        node(1, "UNETLoaderMultiGPU", {}, ["MODEL"]),
+        node(2, "WanMoeKSampler", {"model": 10, "latent": 13}, ["LATENT"]),
+        node(3, "WanMoeKSampler", {"latent_image": 11, "model": 10}, ["LATENT"]),
         node(4, "NobodysNode", {"samples": 12}, ["IMAGE"]), node(9, "WanDirectorSaveVideo", {"images": 20}),
         links=[(10, 1, 0, 2, 0), (11, 2, 0, 3, 0), (12, 3, 0, 4, 0), (20, 4, 0, 9, 0)],
     )  # fmt: skip
     with pytest.raises(GraphError) as error:
         parse_graph(workflow, CLASSES)
     assert str(error.value) == (
-        "The command line does not know 4 nodes of 3 kinds that this workflow needs: UNETLoader (node 1; use Load Wan "
-        "Model), KSamplerAdvanced (node 2, 3; use Wan Two Experts and one Wan Sampler), NobodysNode (node 4). It runs "
-        "the nodes of Wan Director and ComfyUI's for pictures, videos and values; run this workflow in ComfyUI, or "
-        "replace them."
+        "The command line does not know 4 nodes of 3 kinds that this workflow needs: UNETLoaderMultiGPU (node 1; use "
+        "Load Wan Model), WanMoeKSampler (node 2, 3; use Wan Two Experts and one Wan Sampler), NobodysNode (node 4). "
+        "It runs the nodes of Wan Director and ComfyUI's for Wan models, pictures, videos and values; run this "
+        "workflow in ComfyUI, or replace them."
     )
 
 

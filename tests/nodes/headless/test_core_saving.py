@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -159,3 +160,32 @@ def test_names_hold_the_date_and_values_of_other_nodes(tiny_host, saver):
 def test_the_number_in_the_batch_is_part_of_a_pictures_name(tiny_host):
     (shown,) = run_graph(graph("SaveImage", "p%batch_num%"), CORE_NODES)
     assert [each["filename"] for each in shown["images"]] == ["p0_00001_.png", "p1_00002_.png"]
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_an_animation_keeps_opacity_and_the_graph(lossless, tiny_host):
+    nodes = {
+        "red": ("EmptyImage", {"width": 32, "height": 16, "batch_size": 1, "color": 0xFF0000}),
+        "blue": ("EmptyImage", {"width": 32, "height": 16, "batch_size": 1, "color": 0x0000FF}),
+        "both": ("ImageBatch", {"image1": ["red", 0], "image2": ["blue", 0]}),
+        "mask": ("SolidMask", {"value": 0.75, "width": 8, "height": 8}),
+        "join": ("JoinImageWithAlpha", {"image": ["both", 0], "alpha": ["mask", 0]}),
+        "save": (
+            "SaveAnimatedWEBP",
+            {
+                "images": ["join", 0], "filename_prefix": "x", "fps": 8.0, "lossless": lossless, "quality": 80,
+                "method": "fastest",
+            },
+        ),
+    }  # fmt: skip
+    prompt = {id: {"class_type": name, "inputs": inputs} for id, (name, inputs) in nodes.items()}
+    (shown,) = run_graph(parse_graph(prompt, CORE_NODES), CORE_NODES)
+    assert shown["animated"] == (True,)
+    picture = Image.open(tiny_host.output / shown["images"][0]["filename"])
+    assert picture.filename.endswith("x_00001_.webp") and picture.n_frames == 2
+    assert json.loads(picture.getexif()[0x0110].removeprefix("prompt:"))["mask"]["inputs"]["value"] == 0.75
+    for number, colour in enumerate(((255, 0, 0), (0, 0, 255))):
+        picture.seek(number)
+        pixel = picture.convert("RGBA").getpixel((5, 5))
+        assert picture.info["duration"] == 125
+        assert pixel[3] == 63 and np.allclose(pixel[:3], colour, atol=0 if lossless else 12)

@@ -1,7 +1,7 @@
 """The core nodes have the inputs, defaults, limits and outputs that ComfyUI v0.33.0 announces for its own.
 
 The fixture is what the classes of ComfyUI v0.33.0 answer to INPUT_TYPES, RETURN_TYPES, RETURN_NAMES and OUTPUT_NODE,
-without texts and without what only the canvas reads.
+without texts and without what only the canvas reads. The two loaders of ComfyUI-GGUF are restated from its nodes.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ import pytest
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 
 NATIVE = json.loads((Path(__file__).parent / "fixtures" / "comfyui_0_33_0_nodes.json").read_text(encoding="utf-8"))
-FILES = {("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadVideo", "file"), ("LoadLatent", "latent")}
+FILES = {
+    ("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadVideo", "file"), ("LoadLatent", "latent"),
+    ("UNETLoader", "unet_name"), ("CLIPLoader", "clip_name"), ("VAELoader", "vae_name"),
+    ("CLIPVisionLoader", "clip_name"), ("LoraLoader", "lora_name"), ("LoraLoaderModelOnly", "lora_name"),
+    ("UnetLoaderGGUF", "unet_name"), ("CLIPLoaderGGUF", "clip_name"),
+}  # fmt: skip
 """Inputs that list the files of a folder there, and take any path here."""
 NO_RESULT = {"PreviewImage"}
 """Shows pictures there, and nothing here."""

@@ -117,8 +117,55 @@ def swapped() -> dict:
 GRAPHS = {made.__name__: made for made in (t2v, i2v, vace, keyframes, ti2v, experts, lora, to_video, v2v, swapped)}
 
 
+def native() -> dict:
+    """Every node of ComfyUI that runs a model, or steers one."""
+    sides, size = {"positive": ["text", 0], "negative": ["zero", 0]}, {"width": 64, "height": 96, "length": 9}
+    steps = {"steps": 4, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple", **sides}
+    video = {**sides, **size, "vae": ["wan vae", 0]}
+    return {
+        "model": node("UNETLoader", unet_name="t2v.safetensors", weight_dtype="default"),
+        "encoder": node("CLIPLoader", clip_name="text.safetensors", type="wan"),
+        "vae": node("VAELoader", vae_name="vae.safetensors"),
+        "wan vae": node("VAELoader", vae_name="wan21_vae.safetensors"),
+        "vae 2.2": node("VAELoader", vae_name="wan22_vae.safetensors"),
+        "eye": node("CLIPVisionLoader", clip_name="clip.safetensors"),
+        "picture": node("LoadImage", image="start.png"),
+        "look": node("CLIPVisionEncode", clip_vision=["eye", 0], image=["picture", 0], crop="center"),
+        "lora": node("LoraLoaderModelOnly", model=["model", 0], lora_name="away.safetensors", strength_model=1.0),
+        "both": node("LoraLoader", model=["lora", 0], clip=["encoder", 0], lora_name="away.safetensors"),
+        "shifted": node("ModelSamplingSD3", model=["both", 0], shift=5.0),
+        "text": node("CLIPTextEncode", clip=["encoder", 0], text=LONG),
+        "zero": node("ConditioningZeroOut", conditioning=["text", 0]),
+        "two": node("ConditioningCombine", conditioning_1=["text", 0], conditioning_2=["joined", 0]),
+        "joined": node("ConditioningConcat", conditioning_to=["text", 0], conditioning_from=["text", 0]),
+        "mean": node("ConditioningAverage", conditioning_to=["text", 0], conditioning_from=["zero", 0]),
+        "part": node("ConditioningSetTimestepRange", conditioning=["mean", 0], start=0.0, end=0.5),
+        "empty": node("EmptyHunyuanLatentVideo", batch_size=1, **size),
+        "sample": node("KSampler", model=["shifted", 0], latent_image=["empty", 0], seed=1, denoise=1.0, **steps),
+        "rest": node("KSamplerAdvanced", model=["shifted", 0], latent_image=["masked", 0], add_noise="enable",
+                     noise_seed=1, start_at_step=1, end_at_step=3, return_with_leftover_noise="enable", **steps),
+        "masked": node("SetLatentNoiseMask", samples=["encoded", 0], mask=["picture", 1]),
+        "encoded": node("VAEEncode", pixels=["decoded", 0], vae=["vae", 0]),
+        "encoded too": node("VAEEncodeTiled", pixels=["decoded", 0], vae=["vae", 0]),
+        "decoded": node("VAEDecode", samples=["sample", 0], vae=["vae", 0]),
+        "decoded too": node("VAEDecodeTiled", samples=["trimmed", 0], vae=["vae", 0]),
+        "trimmed": node("TrimVideoLatent", samples=["rest", 0], trim_amount=1),
+        "start": node("WanImageToVideo", clip_vision_output=["look", 0], start_image=["picture", 0], **video),
+        "ends": node("WanFirstLastFrameToVideo", start_image=["picture", 0], end_image=["picture", 0], **video),
+        "fun": node("WanFunInpaintToVideo", start_image=["picture", 0], **video),
+        "vace": node("WanVaceToVideo", reference_image=["picture", 0], control_video=["decoded", 0], **video),
+        "5b": node("Wan22ImageToVideoLatent", vae=["vae 2.2", 0], start_image=["picture", 0], **size),
+        "wide": node("ImagePadForOutpaint", image=["picture", 0], left=16, top=0, right=16, bottom=0),
+        "seen": node("JoinImageWithAlpha", image=["wide", 0], alpha=["wide", 1]),
+        "save": node(
+            "SaveAnimatedWEBP", images=["decoded too", 0], filename_prefix="a", fps=8.0, lossless=True, quality=80,
+            method="default",
+        ),
+    }  # fmt: skip
+
+
 def everything_else() -> dict:
-    """Every node of ComfyUI that the command line knows, and a latent that is decoded."""
+    """Every node of ComfyUI that the command line knows and that runs no model, and a latent that is decoded."""
     pictures, masks = ["picture", 0], ["picture", 1]
     nodes = {
         "picture": node("LoadImage", image="start.png"),

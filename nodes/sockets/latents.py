@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..common.checking import has_values, instance_of, is_finite, kind_of, tensor_of
-from ..common.errors import InvalidInputError, PairingError
-from ..common.families import WAN_2_1, WAN_2_2_5B, Family
-from ..common.log import logger
-from ..common.shapes import check_bounds, check_frames, check_size, latent_frames
-from ..model_loading.pairing import check_pair
+from ...common.checking import has_values, instance_of, is_finite, kind_of, tensor_of
+from ...common.errors import InvalidInputError, PairingError
+from ...common.families import WAN_2_1, WAN_2_2_5B, Family
+from ...common.log import logger
+from ...common.shapes import check_bounds, check_frames, check_size, latent_frames
+from ...model_loading.pairing import check_pair
 from .models import MODEL_TAG, VAE_TAG, MadeBy, WanModel
 
 REFERENCES_TAG = "wan_director_references"
@@ -32,9 +32,9 @@ class References(NamedTuple):
 
 
 _BY_CHANNELS = {family.latent_channels: family for family in (WAN_2_1, WAN_2_2_5B)}
-_STRIDE_KEY = "downscale_ratio_spacial"
+STRIDE_KEY = "downscale_ratio_spacial"
 """Under which newer ComfyUI says for which stride an empty latent was made; its samplers take it away."""
-_RATIO_KEYS = (_STRIDE_KEY, "downscale_ratio_temporal")
+_RATIO_KEYS = (STRIDE_KEY, "downscale_ratio_temporal")
 
 
 def family_of(vae: Any) -> Family:
@@ -153,7 +153,7 @@ def model_latent(model: WanModel, latent: dict[str, Any]) -> Tensor:
     if VAE_TAG in latent:
         check_pair(model.spec, latent[VAE_TAG].spec)
     blank = has_values(samples) and not samples.any()  # zeros mean "nothing" in raw and in normalised units
-    made_for, stride = latent.get(_STRIDE_KEY), model.spec.family.spatial_stride
+    made_for, stride = latent.get(STRIDE_KEY), model.spec.family.spatial_stride
     if blank and made_for not in (None, stride):
         raise PairingError(
             f"The empty latent was made for a model with {made_for} pixels to a latent pixel, but {model.file} has "

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..engine.runtime import Residence
-from ..memory.tensors import is_window
+from ...engine.runtime import Residence
+from ...memory.tensors import is_window
 
 SMALL_PART = 0.1
 """Of a model's weights; norms, biases and scales that were converted are less."""

@@ -6,7 +6,7 @@ CLIP_VISION objects; names and argument orders are ComfyUI's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common.families import Family
-from ..common.log import logger
-from ..common.shapes import TEMPORAL_STRIDE
-from ..engine.embed import embed_picture, embed_prompt
-from ..engine.memory import AUTOMATIC, MemorySettings
-from ..engine.models import PlacedModel, VideoModel, load_model, place
-from ..engine.recipe import ModelRecipe
-from ..engine.runtime import Residence, Runtime
-from ..engine.vae import decode, decode_whole, encode
-from ..model_loading.spec import ModelSpec
-from ..text_encoder.clip_vision import ClipVisionOutput
-from ..text_encoder.encode import PromptTokens, tokenize_weighted_prompt
+from ...common.families import Family
+from ...common.log import logger
+from ...common.shapes import TEMPORAL_STRIDE
+from ...engine.embed import embed_picture, embed_prompt
+from ...engine.memory import AUTOMATIC, MemorySettings
+from ...engine.models import PlacedModel, VideoModel, load_model, place
+from ...engine.recipe import ModelRecipe
+from ...engine.runtime import Residence, Runtime
+from ...engine.vae import decode, decode_whole, encode
+from ...model_loading.spec import ModelSpec
+from ...text_encoder.clip_vision import ClipVisionOutput
+from ...text_encoder.encode import PromptTokens, tokenize_weighted_prompt
 from .ram_pressure import KeptUnderPressure
 
 TOKENS_KEY = "umt5xxl"
@@ -135,7 +135,7 @@ class WanVAE(FromFile):
         """Raw latent [B, C, T, h, w] -> pictures [B, F, H, W, 3] in 0..1, float32, CPU."""
         return decode_whole(self.placed, samples_in, self.memory)
 
-    def decode_frames(self, samples: Tensor) -> Iterator[Tensor]:
+    def decode_frames(self, samples: Tensor) -> Generator[Tensor, None, None]:
         """As `decode`, giving frame by frame [H, W, 3] as they are made; the videos of a batch follow one another."""
         return decode(self.placed, samples, self.memory)
 
@@ -171,7 +171,9 @@ class WanTextEncoder(FromFile):
 
     def tokenize(self, text: str, return_word_ids: bool = False, **_options: Any) -> dict[str, list]:
         """{name: [[(id, weight), ...]]}, as ComfyUI's tokenizers give."""
-        tokens = tokenize_weighted_prompt(self.placed.tokenizer, text)
+        tokenizer = self.placed.tokenizer
+        assert tokenizer is not None, "it comes with the text encoder"
+        tokens = tokenize_weighted_prompt(tokenizer, text)
         pairs = list(zip(tokens.ids, tokens.weights))
         return {TOKENS_KEY: [[(*pair, 0) for pair in pairs] if return_word_ids else pairs]}
 

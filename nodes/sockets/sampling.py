@@ -1,0 +1,45 @@
+"""One run of our sampler between native values: from LATENT and CONDITIONING to LATENT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ...engine.memory import AUTOMATIC, MemorySettings
+from ...engine.sampling.sample import run_sampler
+from ...engine.sampling.settings import SamplerSettings
+from ..conditioning.entries import prompts_of
+from .latents import model_latent, native_latent
+from .models import WanModel
+from .noise_masks import given_of, starting_noise
+
+
+def sampled(
+    model: WanModel,
+    sides: tuple[list, list],
+    latent: dict[str, Any],
+    settings: SamplerSettings,
+    memory: MemorySettings = AUTOMATIC,
+    *,
+    adds_noise: bool = True,
+) -> dict[str, Any]:
+    """The native LATENT that a run makes of another.
+
+    Args:
+        sides: the positive and the negative CONDITIONING.
+        adds_noise: whether the latent is noised before the first step; a run that goes on from another adds none.
+
+    Raises:
+        WanDirectorError: what of model, conditioning, latent and settings does not go together.
+    """
+    clean = model_latent(model, latent)
+    noise = starting_noise(latent, clean, settings.seed) if adds_noise else torch.zeros_like(clean)
+    given = given_of(model, latent, clean, noise)
+    positive, negative = sides
+    prompts = (
+        prompts_of(model, positive, latent, "positive", settings.shift),
+        prompts_of(model, negative, latent, "negative", settings.shift),
+    )
+    result = run_sampler(model, *prompts, clean, settings, noise=noise, given=given, memory=memory)
+    return native_latent(model, latent, result)

@@ -1,0 +1,218 @@
+"""Graphs of ComfyUI's own nodes give the same frames in a real ComfyUI and on the command line.
+
+There they run ComfyUI's model, VAE and samplers, here ours, on the same small files. Only the text encoder, and the VAE
+of TI2V-5B, are ours in both: the sizes of ComfyUI's are fixed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from wan_director import NODE_CLASS_MAPPINGS
+from wan_director.dit.branches.vace import VaceBranch
+from wan_director.engine.local import LocalRuntime
+from wan_director.nodes.headless.core_nodes import CORE_NODES
+from wan_director.nodes.headless.graph import parse_graph
+from wan_director.nodes.headless.model_paths import models_in
+from wan_director.nodes.headless.runner import run_graph
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import use_host
+from wan_director.vae3d.config import VAEConfig
+from wan_director.vae3d.vae import CausalVAE
+
+from .conftest import ComfyServer, node, save_model, save_random_dit
+
+Graph = dict[str, dict[str, Any]]
+SIZE = {"width": 64, "height": 64, "length": 9, "batch_size": 1}
+RUN = {"cfg": 3.0, "scheduler": "simple"}
+SIDES = {"positive": ["made", 0], "negative": ["made", 1]}
+
+
+@pytest.fixture(scope="session")
+def files(odd_models: ComfyServer) -> ComfyServer:
+    """The server, with models that ComfyUI's own loaders take too, and a picture."""
+    models = odd_models.folder / "models"
+    forms = {
+        "t2v": {},
+        "i2v_high": {"in_channels": 36},
+        "i2v_low": {"in_channels": 36},
+        "vace": {"branches": (VaceBranch(2),)},
+        "ti2v": {"in_channels": 48, "out_channels": 48},
+    }
+    for seed, (name, changes) in enumerate(forms.items()):
+        save_random_dit(models / "diffusion_models" / f"official_{name}.safetensors", seed, **changes)
+    generator = torch.Generator().manual_seed(9)
+    network = CausalVAE(VAEConfig(base_channels=16))
+    weights = {
+        name: torch.randn(value.shape, generator=generator) * 0.05 + float("gamma" in name)
+        for name, value in network.state_dict().items()
+    }
+    save_file(weights, models / "vae" / "official_vae.safetensors")
+    wan22 = VAEConfig(base_channels=8, residual_blocks=1, latent_channels=48, patch_size=2, level_shortcuts=True)
+    save_model(models / "vae" / "official_wan22_vae.safetensors", CausalVAE(wan22), {})
+    (models / "loras").mkdir(exist_ok=True)
+    layer = "diffusion_model.blocks.0.self_attn.q.lora_"
+    shapes = {f"{layer}down.weight": (4, 128), f"{layer}up.weight": (128, 4)}
+    factors = {name: torch.randn(shape, generator=generator) * 0.6 for name, shape in shapes.items()}
+    save_file(factors, models / "loras" / "official_lora.safetensors")
+    pixels = torch.randint(0, 256, (80, 96, 3), generator=generator, dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save(odd_models.folder / "input" / "official.png")
+    return odd_models
+
+
+def around(**nodes: dict[str, Any]) -> Graph:
+    """Prompts, VAE, decoding and saving around what makes the node "latent"."""
+    return {
+        "text": node(
+            "WanDirectorLoadTextEncoder", text_encoder_name="wan21_text.safetensors", precision="fp32", device="cpu"
+        ),
+        "positive": node("CLIPTextEncode", clip=["text", 0], text="a cat dances"),
+        "negative": node("CLIPTextEncode", clip=["text", 0], text="blurry"),
+        "vae": node("VAELoader", vae_name="official_vae.safetensors"),
+        "picture": node("LoadImage", image="official.png"),
+        **nodes,
+        "frames": node("VAEDecode", samples=["latent", 0], vae=["vae", 0]),
+        "save": node("SaveImage", images=["frames", 0], filename_prefix="official"),
+    }
+
+
+def model(name: str, shift: float = 5.0) -> Graph:
+    """The node of this name is a model with a LoRA and a shift."""
+    return {
+        f"{name}_file": node("UNETLoader", unet_name=f"official_{name}.safetensors", weight_dtype="default"),
+        f"{name}_lora": node(
+            "LoraLoaderModelOnly",
+            model=[f"{name}_file", 0],
+            lora_name="official_lora.safetensors",
+            strength_model=0.7,
+        ),
+        name: node("ModelSamplingSD3", model=[f"{name}_lora", 0], shift=shift),
+    }
+
+
+def text_to_video(sampler: str) -> Graph:
+    return around(
+        **model("t2v"),
+        blank=node("EmptyHunyuanLatentVideo", **SIZE),
+        latent=node(
+            "KSampler", model=["t2v", 0], seed=3, steps=5, sampler_name=sampler, positive=["positive", 0],
+            negative=["negative", 0], latent_image=["blank", 0], denoise=1.0, **RUN,
+        ),
+    )  # fmt: skip
+
+
+def two_experts(prepare: str, sampler_name: str = "euler", leftover: str = "enable", **pictures: Any) -> Graph:
+    """A node that prepares a video, and two experts by steps."""
+    sampler = {**RUN, **SIDES, "steps": 6, "sampler_name": sampler_name}
+    made = node(prepare, positive=["positive", 0], negative=["negative", 0], vae=["vae", 0], **SIZE, **pictures)
+    return around(
+        **model("i2v_high"),
+        **model("i2v_low"),
+        made=made,
+        first=node(
+            "KSamplerAdvanced", model=["i2v_high", 0], add_noise="enable", noise_seed=3, latent_image=["made", 2],
+            start_at_step=0, end_at_step=3, return_with_leftover_noise=leftover, **sampler,
+        ),
+        latent=node(
+            "KSamplerAdvanced", model=["i2v_low", 0], add_noise="disable", noise_seed=0, latent_image=["first", 0],
+            start_at_step=3, end_at_step=10000, return_with_leftover_noise="disable", **sampler,
+        ),
+    )  # fmt: skip
+
+
+def vace() -> Graph:
+    """A reference picture and a masked control video of one frame."""
+    return around(
+        **model("vace", shift=8.0),
+        made=node(
+            "WanVaceToVideo", positive=["positive", 0], negative=["negative", 0], vae=["vae", 0], **SIZE, strength=0.9,
+            control_video=["padded", 0], control_masks=["padded", 1], reference_image=["picture", 0],
+        ),
+        padded=node("ImagePadForOutpaint", image=["picture", 0], left=16, top=0, right=16, bottom=0, feathering=8),
+        sampled=node(
+            "KSampler", model=["vace", 0], seed=3, steps=4, sampler_name="uni_pc", latent_image=["made", 2],
+            denoise=1.0, **RUN, **SIDES,
+        ),
+        latent=node("TrimVideoLatent", samples=["sampled", 0], trim_amount=["made", 3]),
+    )  # fmt: skip
+
+
+def video_to_video() -> Graph:
+    """A picture repeated, masked and changed in part."""
+    return around(
+        **model("t2v"),
+        clip=node("RepeatImageBatch", image=["picture", 0], amount=5),
+        encoded=node("VAEEncode", pixels=["clip", 0], vae=["vae", 0]),
+        padded=node("ImagePadForOutpaint", image=["picture", 0], left=64, top=0, right=0, bottom=0, feathering=16),
+        masked=node("SetLatentNoiseMask", samples=["encoded", 0], mask=["padded", 1]),
+        latent=node(
+            "KSampler", model=["t2v", 0], seed=3, steps=5, sampler_name="euler", positive=["positive", 0],
+            negative=["negative", 0], latent_image=["masked", 0], denoise=0.6, **RUN,
+        ),
+    )  # fmt: skip
+
+
+def start_in_the_latent() -> Graph:
+    """TI2V-5B: the start image lies in the latent, under a noise mask."""
+    graph = around(
+        **model("ti2v", shift=8.0),
+        made=node("Wan22ImageToVideoLatent", vae=["vae", 0], **SIZE, start_image=["picture", 0]),
+        latent=node(
+            "KSampler", model=["ti2v", 0], seed=3, steps=4, sampler_name="uni_pc", positive=["positive", 0],
+            negative=["negative", 0], latent_image=["made", 0], denoise=1.0, **RUN,
+        ),
+    )  # fmt: skip
+    graph["vae"] = node("WanDirectorLoadVAE", vae_name="official_wan22_vae.safetensors", precision="fp32")
+    return graph
+
+
+GRAPHS = {
+    **{f"t2v {sampler}": text_to_video(sampler) for sampler in ("euler", "heun", "uni_pc", "dpmpp_2m", "lcm")},
+    "i2v two experts": two_experts("WanImageToVideo", start_image=["picture", 0]),
+    **{
+        f"{sampler} by steps, leftover {leftover}": two_experts(
+            "WanImageToVideo", sampler, leftover, start_image=["picture", 0]
+        )
+        for sampler, leftover in (("uni_pc", "enable"), ("dpmpp_2m", "enable"), ("lcm", "enable"), ("euler", "disable"))
+    },
+    "flf2v two experts": two_experts(
+        "WanFirstLastFrameToVideo", start_image=["picture", 0], end_image=["picture", 0]
+    ),
+    "fun inpaint": two_experts("WanFunInpaintToVideo", start_image=["picture", 0]),
+    "vace with a reference": vace(),
+    "ti2v with a start image": start_in_the_latent(),
+    "v2v": video_to_video(),
+}  # fmt: skip
+
+
+def pictures(folder: Path, shown: list[dict[str, Any]]) -> np.ndarray:
+    """[F, H, W, 3]."""
+    return np.stack([np.asarray(Image.open(folder / each["subfolder"] / each["filename"])) for each in shown])
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_native_graph_gives_the_same_frames_on_both_hosts(name, files, tmp_path):
+    record = files.run(GRAPHS[name])
+    assert record["status"]["status_str"] == "success", record["status"]["messages"]
+    there = pictures(files.folder / "output", record["outputs"]["save"]["images"])
+    folder = files.folder
+    use_host(
+        HeadlessHost(
+            folders=models_in(folder / "models"),
+            inputs=(folder / "input",),
+            output=tmp_path,
+            runtime=LocalRuntime("cpu"),
+        )
+    )
+    classes = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
+    (shown,) = run_graph(parse_graph(GRAPHS[name], classes), classes)
+    here = pictures(tmp_path, shown["images"])
+    assert here.shape == there.shape and there.std() > 1
+    # A number on the border of two levels of a picture may fall to either side.
+    assert np.abs(here.astype(int) - there.astype(int)).max() <= 1

@@ -1,0 +1,147 @@
+"""ComfyUI's own Wan templates run as they are shipped, on tiny weights under their files' names.
+
+They are read from the package comfyui-workflow-templates-json where it is installed, of whatever version; only sizes
+and lengths are made small.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from wan_director import NODE_CLASS_MAPPINGS
+from wan_director.common.errors import GraphError
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.vace import VaceBranch
+from wan_director.media.place import SavePlace
+from wan_director.media.video_reading import read_video
+from wan_director.media.video_writing import save_video
+from wan_director.nodes.headless.core_nodes import CORE_NODES
+from wan_director.nodes.headless.graph import Graph, read_graph
+from wan_director.nodes.headless.runner import run_graph
+from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
+
+from ..conftest import dit, save_model
+
+PACKAGE = importlib.util.find_spec("comfyui_workflow_templates_json")
+pytestmark = pytest.mark.skipif(PACKAGE is None, reason="comfyui-workflow-templates-json is not installed")
+
+CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
+TRANSFORMERS = {
+    "wan2.2_i2v_high_noise_14B_fp8_scaled": "wan21_i2v", "wan2.2_i2v_low_noise_14B_fp8_scaled": "wan21_i2v",
+    "wan2.2_t2v_high_noise_14B_fp8_scaled": "wan21_t2v", "wan2.2_t2v_low_noise_14B_fp8_scaled": "wan21_t2v",
+    "wan2.2_fun_inpaint_high_noise_14B_fp8_scaled": "wan21_i2v",
+    "wan2.2_fun_inpaint_low_noise_14B_fp8_scaled": "wan21_i2v",
+    "wan2.2_ti2v_5B_fp16": "ti2v", "wan2.1_t2v_1.3B_fp16": "wan21_t2v",
+    "wan2.1_i2v_480p_14B_fp16": "with_clip", "wan2.1_flf2v_720p_14B_fp16": "with_clip",
+    "wan2.1_vace_14B_fp16": "wan21_vace", "wan2.1_vace_1.3B_fp16": "wan21_vace",
+    "wan2.1_t2v_14B_fp8_scaled": "wan21_t2v",
+}  # fmt: skip
+OTHERS = {
+    "vae/wan_2.1_vae": "vae/wan21_vae", "vae/wan2.2_vae": "vae/wan22_vae",
+    "vae/wan_alpha_2.1_vae_rgb_channel": "vae/wan21_vae", "vae/wan_alpha_2.1_vae_alpha_channel": "vae/wan21_vae",
+    "text_encoders/umt5_xxl_fp8_e4m3fn_scaled": "text_encoders/wan21_text",
+    "text_encoders/umt5_xxl_fp16": "text_encoders/wan21_text", "clip_vision/clip_vision_h": "clip_vision/wan21_clip",
+}  # fmt: skip
+LORAS = [
+    *(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{part}_noise" for part in ("high", "low")),
+    *(f"wan2.2_t2v_lightx2v_4steps_lora_v1.1_{part}_noise" for part in ("high", "low")),
+    "wan_alpha_2.1_rgba_lora", "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16",
+    "Wan21_CausVid_14B_T2V_lora_rank32", "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32",
+]  # fmt: skip
+RUNNING = [
+    "video_wan2_2_14B_i2v", "video_wan2_2_14B_flf2v", "video_wan2_2_14B_t2v", "video_wan2_2_5B_ti2v",
+    "video_wan_vace_14B_v2v", "image_to_video_wan", "text_to_video_wan", "templates-6-key-frames",
+    "video_wan_vace_outpainting", "video_wan_vace_14B_ref2v", "video_wan_vace_flf2v", "video_wan2_2_14B_fun_inpaint",
+    "video_wan_vace_14B_t2v", "wan2.1_flf2v_720_f16", "video_wan2.1_alpha_t2v_14B",
+]  # fmt: skip
+REFUSED = {
+    "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
+    "video_bernini_r_video_editing": "BerniniConditioning", "video_wan2_2_14B_s2v": "WanSoundImageToVideo",
+    "video_wan2_2_14B_fun_control": "Wan22FunControlToVideo", "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo",
+}  # fmt: skip
+"""Template -> a node that the command line does not know."""
+
+
+def template(name: str) -> Path:
+    path = Path(PACKAGE.origin).parent / "templates" / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"the installed version of the package has no {name}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def official_models(models: Path) -> None:
+    """The tiny models under the names of the published files."""
+    folder = models / "diffusion_models"
+    heads = {"wan_director.heads": "4"}
+    with_clip = dit(text_dim=4096, in_channels=36, branches=(ClipBranch(1280),))
+    save_model(folder / "with_clip.safetensors", with_clip, heads)
+    save_model(folder / "wan21_vace.safetensors", dit(text_dim=4096, branches=(VaceBranch(2),)), heads)
+    save_clip_vision(models / "clip_vision" / "wan21_clip.safetensors")
+    for name, tiny in TRANSFORMERS.items():
+        shutil.copy(folder / f"{tiny}.safetensors", folder / f"{name}.safetensors")
+    for name, tiny in OTHERS.items():
+        shutil.copy(models / f"{tiny}.safetensors", models / f"{name}.safetensors")
+    (models / "loras").mkdir(exist_ok=True)
+    for name in LORAS:
+        generator = torch.Generator().manual_seed(len(name))
+        layer = "diffusion_model.blocks.0.self_attn.q.lora_"
+        factors = {f"{layer}{part}.weight": shape for part, shape in (("down", (4, 48)), ("up", (48, 4)))}
+        tensors = {key: 0.1 * torch.randn(shape, generator=generator) for key, shape in factors.items()}
+        save_file(tensors, models / "loras" / f"{name}.safetensors")
+
+
+def save_clip_vision(path: Path) -> None:
+    config = ClipVisionConfig(image_size=56, dim=1280, heads=16, layers=2, mlp_dim=64, embed_dim=32)
+    save_model(path, ClipVisionEncoder(config), {})
+
+
+def small(graph: Graph) -> Graph:
+    """Every size and length that is written down or wired made 64 x 64 x 5."""
+    sizes = {"width": 64, "height": 64, "length": 5}
+    changed = {}
+    for id, node in graph.items():
+        makes_video = "length" in node.inputs
+        inputs = {name: sizes.get(name, value) if makes_video else value for name, value in node.inputs.items()}
+        inputs |= {"left": 16, "right": 16, "top": 0, "bottom": 0} if node.class_type == "ImagePadForOutpaint" else {}
+        changed[id] = replace(node, inputs=inputs)
+    return changed
+
+
+def save_inputs(graph: Graph, folder: Path) -> None:
+    """A small file for each picture and video that a graph loads."""
+    pixels = torch.rand(9, 48, 64, 3, generator=torch.Generator().manual_seed(0))
+    for node in graph.values():
+        if node.class_type in ("LoadImage", "LoadImageMask"):
+            Image.fromarray((pixels[0] * 255).to(torch.uint8).numpy()).save(folder / node.inputs["image"], "png")
+        if node.class_type == "LoadVideo":
+            (file,) = save_video(
+                pixels, SavePlace(folder, "in", 1, ""), format="mp4-h264", fps=16, quality=80, metadata={}
+            )
+            file.rename(folder / node.inputs["file"])
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_an_official_template_runs_as_it_is_shipped(name, official_models, tiny_host, tmp_path):
+    graph, workflow = read_graph(template(name), CLASSES)
+    save_inputs(graph, tmp_path)
+    shown = run_graph(small(graph), CLASSES, workflow)
+    files = [tiny_host.output / each["subfolder"] / each["filename"] for one in shown for each in one.get("images", [])]
+    assert files
+    for file in files:
+        frames = read_video(file)[0] if file.suffix == ".mp4" else np.asarray(Image.open(file))
+        assert float(frames.std()) > 0
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_official_template_for_another_model_is_refused_by_its_nodes(name, tiny_host):
+    with pytest.raises(GraphError, match=REFUSED[name]):
+        read_graph(template(name), CLASSES)
