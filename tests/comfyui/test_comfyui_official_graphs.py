@@ -22,7 +22,7 @@ from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.headless.runner import run_graph
 from wan_director.nodes.hosts.command_line import HeadlessHost
-from wan_director.nodes.hosts.host import use_host
+from wan_director.nodes.hosts.host import hosted_by
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 
@@ -202,16 +202,15 @@ def test_a_native_graph_gives_the_same_frames_on_both_hosts(name, files, tmp_pat
     assert record["status"]["status_str"] == "success", record["status"]["messages"]
     there = pictures(files.folder / "output", record["outputs"]["save"]["images"])
     folder = files.folder
-    use_host(
-        HeadlessHost(
-            folders=models_in(folder / "models"),
-            inputs=(folder / "input",),
-            output=tmp_path,
-            runtime=LocalRuntime("cpu"),
-        )
+    ours = HeadlessHost(
+        folders=models_in(folder / "models"),
+        inputs=(folder / "input",),
+        output=tmp_path,
+        runtime=LocalRuntime("cpu"),
     )
     classes = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
-    (shown,) = run_graph(parse_graph(GRAPHS[name], classes), classes)
+    with hosted_by(ours):
+        (shown,) = run_graph(parse_graph(GRAPHS[name], classes), classes)
     here = pictures(tmp_path, shown["images"])
     assert here.shape == there.shape and there.std() > 1
     # A number on the border of two levels of a picture may fall to either side.
