@@ -55,12 +55,21 @@ def read_pictures(path: Path) -> Pictures:
     return Pictures(pixels, torch.stack([opaque if frame.opacity is None else frame.opacity for frame in same]))
 
 
-def picture_shape(path: Path) -> tuple[int, int, int]:
-    """How many pictures a file holds, and their height and width, as `read_pictures` gives them; errors as there."""
+class PictureOutline(NamedTuple):
+    """What a file holds, as `read_pictures` gives it; `has_opacity`: of the first picture."""
+
+    frames: int
+    height: int
+    width: int
+    has_opacity: bool
+
+
+def outlined_pictures(path: Path) -> PictureOutline:
+    """What a file holds, without decoding it; errors as of `read_pictures`."""
     with _opened(path) as file:
         # 5 to 8 say that the camera was held upright.
         height, width = (file.width, file.height) if file.getexif().get(0x0112, 1) >= 5 else (file.height, file.width)
-        return _count(file), height, width
+        return PictureOutline(_count(file), height, width, _has_opacity(file))
 
 
 def check_pictures(path: Path) -> None:
@@ -78,13 +87,24 @@ class _Frame(NamedTuple):
 
     @classmethod
     def of(cls, picture: Any, path: Path) -> _Frame:
-        if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        if _is_deep(picture):
             grey, opacity = _deep(picture, path)
             return cls(grey[..., None].expand(-1, -1, 3).contiguous(), opacity)
-        if not picture.has_transparency_data:
+        if not _has_opacity(picture):
             return cls(_scaled(_in_rgb(picture, path)), None)
         picture = picture.convert("RGBA")
         return cls(_scaled(picture.convert("RGB")), _scaled(picture.getchannel("A")))
+
+
+def _is_deep(picture: Any) -> bool:
+    """Whether it has one channel with more than 8 bits."""
+    return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
+
+
+def _has_opacity(picture: Any) -> bool:
+    if _is_deep(picture):
+        return picture.mode != "F" and picture.info.get("transparency") is not None
+    return picture.has_transparency_data
 
 
 def _in_rgb(picture: Any, path: Path) -> Any:

@@ -162,10 +162,7 @@ def read_video(
             clip[count] = picture
             count += 1
     if not count:
-        raise InvalidInputError(
-            f"{path.name} has {len(video.times)} frames in {video.duration_s:.2f} seconds, and none where they were to "
-            "be taken from. Start earlier."
-        )
+        raise no_frames(video)
     return clip[:count], cut.fps or _rate(video, cut, count)
 
 
@@ -174,6 +171,14 @@ def outlined_video(video: VideoFile, cut: Cut = WHOLE, fitting: Fitting | None =
     height, width = (video.width, video.height) if video.is_turned else (video.height, video.width)
     height, width = (height, width) if fitting is None else (fitting.height, fitting.width)
     return VideoShape(_wanted(video, cut), height, width)
+
+
+def no_frames(video: VideoFile) -> InvalidInputError:
+    """That a cut leaves none."""
+    return InvalidInputError(
+        f"{video.path.name} has {len(video.times)} frames in {video.duration_s:.2f} seconds, and none where they were "
+        "to be taken from. Start earlier."
+    )
 
 
 def _with_room(clip: Tensor, more: int, picture: Tensor) -> Tensor:

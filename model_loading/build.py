@@ -18,7 +18,7 @@ from .files.file_type import human_bytes
 from .filling import Progress, check_names, fill
 from .footprint import loaded_bytes
 from .formats.plain import PLAIN
-from .opening import files_of, open_checkpoint
+from .opening import files_of, missing, open_checkpoint
 from .precision import Precision, choose_casting, choose_dtype
 from .recognition.detect import inspect_as
 from .spec import ConfigT, ConfigT_co, ModelKind, ModelSpec, ModuleT, TokenizerT
@@ -53,7 +53,10 @@ def model_key(path: str | Path, precision: Precision = "auto", *options: Any) ->
         MissingFileError: a file is not there.
     """
     path = Path(path)
-    stats = [file.stat() for file in files_of(path)]
+    try:
+        stats = [file.stat() for file in files_of(path)]
+    except FileNotFoundError as error:
+        raise missing(error.filename or path) from None
     stamp = tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
     return ModelKey(str(path.absolute()), stamp, precision, options)
 

@@ -76,7 +76,7 @@ def _open(path: Path) -> Checkpoint:
     if os.path.isdir(path):  # unlike the methods of Path, these take a name that no file can have
         return _open_folder(path)
     if not os.path.isfile(path):
-        raise MissingFileError(f"There is no file {path}. Check the name, or download the model there.")
+        raise missing(path)
     if path.name.endswith(_INDEX_ENDING):
         return _open_index(path)
     if has_magic(path, b"GGUF"):
@@ -90,6 +90,11 @@ def _open(path: Path) -> Checkpoint:
     if shard is not None:
         return _open_parts_beside(path, shard)
     return SafetensorsFile(path)
+
+
+def missing(path: str | Path) -> MissingFileError:
+    """That a model is not there."""
+    return MissingFileError(f"There is no file {path}. Check the name, or download the model there.")
 
 
 def files_of(path: Path) -> list[Path]:

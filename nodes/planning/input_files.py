@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from ...common.empty_tensors import empty
-from ...common.errors import InvalidInputError
 from ...common.shapes import VideoShape
-from ...media.picture_reading import picture_shape
-from ...media.video_reading import WHOLE, Cut, Fitting, VideoFile, outlined_video, probe_video
+from ...media.picture_reading import outlined_pictures
+from ...media.video_reading import WHOLE, Cut, Fitting, VideoFile, no_frames, outlined_video, probe_video
 
 _GUESSED_FPS = 16
 
@@ -25,13 +24,15 @@ class OutlinedFiles:
 
     Args:
         size: of what is not here.
+        is_lenient: whether a video may be damaged, and have fewer frames than it says.
 
     Attributes:
         has_guessed: whether something was not here.
     """
 
-    def __init__(self, size: VideoShape) -> None:
+    def __init__(self, size: VideoShape, *, is_lenient: bool = False) -> None:
         self._size = size
+        self._is_lenient = is_lenient
         self.has_guessed = False
 
     def is_there(self, path: Path) -> bool:
@@ -39,9 +40,12 @@ class OutlinedFiles:
         return True
 
     def pictures(self, path: Path) -> tuple[Tensor, Tensor | None]:
-        frames, height, width = picture_shape(path) if os.path.isfile(path) else (1, *self._guess()[1:])
-        self.has_guessed |= frames > 1  # an animation without opacity has one mask
-        return empty(frames, height, width, 3), empty(frames, height, width)
+        if not os.path.isfile(path):
+            _, height, width = self._guess()
+            return empty(1, height, width, 3), empty(1, height, width)
+        frames, height, width, has_opacity = outlined_pictures(path)
+        self.has_guessed |= frames > 1  # later pictures may have opacity, or another size
+        return empty(frames, height, width, 3), empty(frames, height, width) if frames > 1 or has_opacity else None
 
     def probe(self, path: Path) -> VideoFile:
         if os.path.isfile(path):
@@ -68,10 +72,11 @@ class OutlinedFiles:
         if not os.path.isfile(path):
             return shape._replace(frames=cut.count or len(video.times))
         if not shape.frames:
-            raise InvalidInputError(f"{path.name} has no frames where they were to be taken from. Start earlier.")
-        if not cut.fps or shape.frames < outlined_video(video, replace(cut, count=0)).frames - 1:
+            raise no_frames(video)
+        is_exact = not cut.fps and not self._is_lenient
+        if is_exact or shape.frames < outlined_video(video, replace(cut, count=0)).frames - 1:
             return shape
-        # At another rate there may be a frame less: any length that a clip can have is taken.
+        # At another rate a frame may lack, of a damaged file many: any length that a clip can have is taken.
         return shape._replace(frames=max(1, (shape.frames - 1) // 4 * 4 + 1 - (self._guess().frames - 1)))
 
     def _guess(self) -> VideoShape:

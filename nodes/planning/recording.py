@@ -44,11 +44,13 @@ class Recording:
         stages: in the order of the run; the same work may be done several times.
         passed_over: nodes whose memory is not known.
         has_guessed: whether something was guessed.
+        doubted: refusals that may come of the shape of a file that was guessed.
     """
 
     stages: list[Noted] = field(default_factory=list)
     passed_over: list[GraphNode] = field(default_factory=list)
     has_guessed: bool = False
+    doubted: list[WanDirectorError] = field(default_factory=list)
 
 
 def record(
@@ -60,7 +62,7 @@ def record(
         node_classes: that are known, by name; others are passed over.
         guess: what is taken for what is not known.
         device: where a part of a video model would compute, see `Runtime.device`.
-        is_lenient: whether a refusal may come of anything that was guessed, and is none.
+        is_lenient: whether a refusal may come of anything that was guessed: then it is doubted, or none.
 
     Raises:
         WanDirectorError: what a node refuses, with the node's name before the sentence.
@@ -77,7 +79,7 @@ class _Recorder:
         self._guess = guess
         self._is_lenient = is_lenient
         self._runtime = RecordingRuntime(device)
-        self._files = OutlinedFiles(guess.size)
+        self._files = OutlinedFiles(guess.size, is_lenient=is_lenient)
         self._loaders: dict[ModelRecipe, GraphNode] = {}
         self._made = Recording()
 
@@ -110,8 +112,7 @@ class _Recorder:
         except UnknownValueError:
             output = None
         except WanDirectorError as error:
-            has_guessed = self._made.has_guessed or self._files.has_guessed
-            output, refusal = None, None if is_guessed or (self._is_lenient and has_guessed) else named(node, error)
+            output, refusal = None, self._certain(named(node, error), is_guessed)
         except Exception:  # a border: any node may trip over tensors without values
             output = None
         if refusal is not None:
@@ -120,6 +121,15 @@ class _Recorder:
         if output is None or any(isinstance(value, Foreign) and value.is_used for value in values.values()):
             self._made.passed_over.append(node)
         return blanks if output is None else output.args
+
+    def _certain(self, error: WanDirectorError, is_guessed: bool) -> WanDirectorError | None:
+        """A refusal, if it is one whatever was guessed; `is_guessed`: whether the node was given a guess."""
+        if is_guessed or (self._is_lenient and self._made.has_guessed):
+            return None
+        if self._is_lenient and self._files.has_guessed:
+            self._made.doubted.append(error)
+            return None
+        return error
 
     def _typed(self, node: GraphNode, inputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
         """The type and the value of each wire into a node."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ...common.errors import WanDirectorError
 from ..headless.checks import NodeClasses
 from ..headless.graph import Graph
 from ..hosts.host import host
 from .recording import record
-from .unknown import ASSUMPTIONS, MODEL_SOCKETS
+from .unknown import ASSUMPTIONS, MODEL_SOCKETS, Assumption
 
 
 def rehearse(graph: Graph, node_classes: NodeClasses) -> None:
@@ -18,4 +19,14 @@ def rehearse(graph: Graph, node_classes: NodeClasses) -> None:
     given = {kind for node in graph.values() for kind in node_classes[node.class_type].RETURN_TYPES}
     if MODEL_SOCKETS.isdisjoint(given):
         return
-    record(graph, node_classes, ASSUMPTIONS[0], host().runtime.device, is_lenient=True)
+    first, second = ASSUMPTIONS
+    doubted = _rehearsed(graph, node_classes, first)
+    again = {str(error) for error in _rehearsed(graph, node_classes, second)} if doubted else set()
+    refusal = next((error for error in doubted if str(error) in again), None)
+    if refusal is not None:
+        raise refusal
+
+
+def _rehearsed(graph: Graph, node_classes: NodeClasses, guess: Assumption) -> list[WanDirectorError]:
+    """What is refused under a guess, and would perhaps not be under another."""
+    return record(graph, node_classes, guess, host().runtime.device, is_lenient=True).doubted

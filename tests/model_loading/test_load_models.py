@@ -384,3 +384,8 @@ def test_a_model_key_changes_with_every_part_of_a_split_model(tmp_path: Path, ch
     assert key == model_key(tmp_path / chosen)
     (tmp_path / "model-00002-of-00002.safetensors").write_bytes(b"12")
     assert key != model_key(tmp_path / chosen)
+
+
+def test_the_key_of_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"There is no file .*gone\.safetensors\. Check the name"):
+        model_key(tmp_path / "gone.safetensors")
