@@ -24,7 +24,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorVace": "vace",
     "WanDirectorLoadVideo": "load_video",
     "WanDirectorEncode": "image",
-    "WanDirectorMemory": "memory",
+    "WanDirectorMemory": "options.memory",
     "WanDirectorSampler": "sampler",
     "WanDirectorDecode": "decode",
     "WanDirectorSaveVideo": "video",

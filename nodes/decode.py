@@ -6,7 +6,7 @@ from typing import Any
 
 from ..engine.memory import MemorySettings
 from .api import io, one_sentence
-from .memory import memory_input, with_memory
+from .options.memory import memory_input, with_memory
 from .sockets.latents import decodable
 
 

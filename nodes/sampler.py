@@ -12,7 +12,7 @@ from ..sampling.solvers import SOLVERS
 from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
 from .api import io, one_sentence
 from .loaders import WanModelType
-from .memory import memory_input
+from .options.memory import memory_input
 from .sockets.sampling import sampled
 
 

@@ -8,7 +8,7 @@ from ..common.checking import object_with
 from ..engine.memory import MemorySettings
 from ..media.pictures import clean_image
 from .api import io, one_sentence
-from .memory import memory_input, with_memory
+from .options.memory import memory_input, with_memory
 
 CATEGORY = "Wan Director/conditioning"
 # "Garish colours, overexposed, static, blurred details, subtitles, style, artwork, painting, picture, still, greyish,

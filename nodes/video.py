@@ -11,7 +11,7 @@ from ..engine.memory import MemorySettings
 from ..media.pictures import clean_clip
 from ..media.video_writing import FORMATS
 from .api import io, one_sentence
-from .memory import memory_input, with_memory
+from .options.memory import memory_input, with_memory
 from .saving.rescue import keep_frames, keep_latent
 from .saving.result import FileOptions, check_file, metadata_of, saved_result
 from .sockets.latents import decodable

@@ -26,7 +26,7 @@ from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import host, use_host
-from wan_director.nodes.memory import with_memory
+from wan_director.nodes.options.memory import with_memory
 from wan_director.nodes.standin import HiddenHolder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.vae import CausalVAE

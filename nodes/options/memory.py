@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..common.checking import instance_of
-from ..common.errors import WanDirectorError
-from ..common.log import logger
-from ..engine.memory import PLACEMENTS, MemorySettings, MemoryWidgets
-from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES
-from ..vae3d.vae import STRIP_CHOICES
-from .api import ADVANCED, io, one_sentence
-from .files.places import sentence
-from .hosts.host import host
-from .sockets.models import WanTextEncoder, WanVAE
+from ...common.checking import instance_of
+from ...common.errors import WanDirectorError
+from ...common.log import logger
+from ...engine.memory import PLACEMENTS, MemorySettings, MemoryWidgets
+from ...memory.budget import GB, KINDS, LEAVE_FREE_BYTES
+from ...vae3d.vae import STRIP_CHOICES
+from ..api import ADVANCED, io, one_sentence
+from ..files.places import sentence
+from ..hosts.host import host
+from ..sockets.models import WanTextEncoder, WanVAE
 
 MemoryType = io.Custom("WAN_DIRECTOR_MEMORY")
 MODES = ["auto", "manual"]
@@ -165,8 +165,8 @@ class WanDirectorMemory(io.ComfyNode):
 
 def _shown(hidden: Any) -> dict[str, Any] | None:
     """What the node shows: the plan of the workflow that it is in; None where there is nothing to show it on."""
-    from .planning.picture import saved_picture
-    from .planning.plan import plan_prompt
+    from ..planning.picture import saved_picture
+    from ..planning.plan import plan_prompt
 
     prompt = getattr(hidden, "prompt", None)
     if not prompt or host().preview_folder() is None:
