@@ -37,6 +37,8 @@ SIDES = {"positive": ["made", 0], "negative": ["made", 1]}
 @pytest.fixture(scope="session")
 def files(odd_models: ComfyServer) -> ComfyServer:
     """The server, with models that ComfyUI's own loaders take too, and a picture."""
+    if odd_models.get_json("/system_stats")["system"]["comfyui_version"].startswith("0.3."):
+        pytest.skip("this ComfyUI loads a VAE of the full width only")
     models = odd_models.folder / "models"
     forms = {
         "t2v": {},
@@ -199,7 +201,8 @@ def pictures(folder: Path, shown: list[dict[str, Any]]) -> np.ndarray:
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_native_graph_gives_the_same_frames_on_both_hosts(name, files, tmp_path):
     record = files.run(GRAPHS[name])
-    assert record["status"]["status_str"] == "success", record["status"]["messages"]
+    failed = [each for each in record["status"]["messages"] if each[0] == "execution_error"]
+    assert record["status"]["status_str"] == "success", [each[1].get("exception_message") for each in failed]
     there = pictures(files.folder / "output", record["outputs"]["save"]["images"])
     folder = files.folder
     ours = HeadlessHost(
