@@ -56,7 +56,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
             return stop.exit_code, "stopped."
         if not isinstance(error, WanDirectorError):
             raise
-        from .nodes.places import sentence
+        from .nodes.files.places import sentence
 
         return FAILED, sentence(error)
 

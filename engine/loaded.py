@@ -51,6 +51,32 @@ class PlacedModel:
         return self.spec.path.name
 
 
+class OfPlaced:
+    """What an object that holds a placed model tells of it."""
+
+    placed: PlacedModel
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the file holds."""
+        return self.placed.spec
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """To compute in."""
+        return self.placed.dtype
+
+    @property
+    def residence(self) -> Residence:
+        """Where the weights live."""
+        return self.placed.residence
+
+    @property
+    def file(self) -> str:
+        """The file's name, for messages."""
+        return self.placed.file
+
+
 def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
     """The weights of any part of a video model; the same object while it is in use and the files are unchanged.
 

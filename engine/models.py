@@ -6,24 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
-
 from ..dit.adapters import AppliedAdapter, ParameterShapes
 from ..dit.attention import resolve_attention
 from ..dit.execution import Execution
 from ..model_loading.pairing import check_experts
-from ..model_loading.spec import ModelSpec
 from ..weights.casting import CASTINGS
 from ..weights.multiplication import multiplication_of
-from .loaded import PlacedModel, place
+from .loaded import OfPlaced, PlacedModel, place
 from .loras import apply_lora, holds_loras_for_two, unread_lora
 from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
-from .runtime import Residence, Runtime, Work
+from .runtime import Runtime, Work
 from .sampling.policies import WHOLE_STEPS, StepPolicies
 
 
 @dataclass(frozen=True, eq=False)
-class VideoModel:
+class VideoModel(OfPlaced):
     """A video transformer with the LoRAs of its next run, and perhaps a second one that takes over in it.
 
     Attributes:
@@ -43,29 +40,9 @@ class VideoModel:
     policies: StepPolicies = WHOLE_STEPS
 
     @property
-    def spec(self) -> ModelSpec:
-        """What the file holds."""
-        return self.placed.spec
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """To compute in."""
-        return self.placed.dtype
-
-    @property
-    def residence(self) -> Residence:
-        """Where the weights live."""
-        return self.placed.residence
-
-    @property
     def runtime(self) -> Runtime:
         """What it runs on."""
         return self.placed.runtime
-
-    @property
-    def file(self) -> str:
-        """The file's name, for messages."""
-        return self.placed.file
 
     @property
     def execution(self) -> Execution:

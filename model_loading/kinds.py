@@ -8,8 +8,7 @@ from ..dit.model import WanDiT
 from ..text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Config, UMT5Encoder
-from ..vae3d.config import VAEConfig
-from ..vae3d.vae import CausalVAE
+from ..vae3d import CausalVAE, VAEConfig
 from .key_maps import layouts
 from .pairing import check_clip, check_module, check_text_encoder, check_vae
 from .publishing import known_files

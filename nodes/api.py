@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..common.errors import WanDirectorError
-from .places import TITLES, sentence
+from .files.places import TITLES, sentence
 
 HOSTED: bool
 if TYPE_CHECKING:  # ComfyUI is no package that a checker could read; the stand-in declares what we use of it

@@ -7,7 +7,7 @@ from typing import Any
 from ..engine.memory import MemorySettings
 from .api import io, one_sentence
 from .memory import memory_input, with_memory
-from .sockets import decodable
+from .sockets.latents import decodable
 
 
 class WanDirectorDecode(io.ComfyNode):

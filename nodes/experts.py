@@ -9,7 +9,7 @@ from ..engine.models import with_low_noise
 from ..sampling.validation import MAX_CFG, MAX_STEPS
 from .api import io, one_sentence
 from .loaders import CATEGORY, WanModelType
-from .models import WanModel
+from .sockets.models import WanModel
 
 
 class WanDirectorExperts(io.ComfyNode):

@@ -13,7 +13,7 @@ from .conditioning.clip_image import joined_clip_vision
 from .conditioning.entries import with_values
 from .conditioning.keyframes import Keyframe, given_frames, given_in_latent, keyframe_values
 from .memory import memory_input, with_memory
-from .sockets import check_video_size, empty_latent, family_of, tagged_latent
+from .sockets.latents import check_video_size, empty_latent, family_of, tagged_latent
 
 CATEGORY = "Wan Director/latent"
 Keyframes = io.Custom("WAN_DIRECTOR_KEYFRAMES")

@@ -10,9 +10,9 @@ from ..model_loading.kinds import CLIP_VISION, TEXT_ENCODER, VAE
 from ..model_loading.precision import precision_named
 from ..sampling.validation import find_choice
 from .api import ADVANCED, answer, io, one_sentence
+from .files.model_files import check_model, check_video_model, find_model, fingerprint
 from .hosts.host import host
-from .model_files import check_model, check_video_model, find_model, fingerprint
-from .models import clip_vision, text_encoder, video_autoencoder, video_model
+from .sockets.models import clip_vision, text_encoder, video_autoencoder, video_model
 
 CATEGORY = "Wan Director/loaders"
 PRECISIONS = ["auto", "bf16", "fp16", "fp32"]

@@ -10,10 +10,10 @@ from ..engine.models import holds_two_experts, with_lora
 from ..engine.recipe import LoraRecipe
 from ..model_loading.lora import check_lora
 from .api import ADVANCED, io, one_sentence
+from .files.model_files import find_lora, fingerprint
 from .hosts.host import host
 from .loaders import WanModelType
-from .model_files import find_lora, fingerprint
-from .models import WanModel
+from .sockets.models import WanModel
 
 MAX_STRENGTH = 10.0
 

@@ -12,9 +12,9 @@ from ..engine.memory import PLACEMENTS, MemorySettings, MemoryWidgets
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES
 from ..vae3d.vae import STRIP_CHOICES
 from .api import ADVANCED, io, one_sentence
+from .files.places import sentence
 from .hosts.host import host
-from .models import WanTextEncoder, WanVAE
-from .places import sentence
+from .sockets.models import WanTextEncoder, WanVAE
 
 MemoryType = io.Custom("WAN_DIRECTOR_MEMORY")
 MODES = ["auto", "manual"]

@@ -13,7 +13,7 @@ from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
 from .api import io, one_sentence
 from .loaders import WanModelType
 from .memory import memory_input
-from .sampling import sampled
+from .sockets.sampling import sampled
 
 
 def _step_widgets() -> list[Any]:

@@ -16,7 +16,7 @@ from ..media.pictures import clean_clip, fit_pictures
 from .api import io, one_sentence
 from .conditioning.vace import with_vace
 from .image import batch_input, size_inputs
-from .sockets import check_video_size, empty_latent, family_of, with_references
+from .sockets.latents import check_video_size, empty_latent, family_of, with_references
 
 MAX_STRENGTH = 10.0
 

@@ -12,10 +12,10 @@ from ..media.pictures import clean_clip
 from ..media.video_writing import FORMATS
 from .api import io, one_sentence
 from .memory import memory_input, with_memory
-from .models import WanVAE
 from .saving.rescue import keep_frames, keep_latent
 from .saving.result import FileOptions, check_file, metadata_of, saved_result
-from .sockets import decodable
+from .sockets.latents import decodable
+from .sockets.models import WanVAE
 
 
 class WanDirectorSaveVideo(io.ComfyNode):

@@ -23,7 +23,7 @@ class Layout(NamedTuple):
     naming: Naming
     prefixes: tuple[str, ...]
     markers: tuple[str, ...]
-    to_official: KeyMap
+    to_official: KeyMap = same_names
 
     def fits(self, prefix: str, names: Collection[str]) -> bool:
         """Whether `names` have this layout behind `prefix`."""
@@ -46,7 +46,6 @@ DIT_LAYOUTS = (
         "official",
         _DIT_PREFIXES,
         ("patch_embedding.weight", "head.modulation", "blocks.0.self_attn.q.weight"),
-        same_names,
     ),
     Layout(
         "diffusers",
@@ -60,11 +59,10 @@ VACE_MODULE_LAYOUTS = (
         "official",
         _DIT_PREFIXES,
         ("vace_patch_embedding.weight", "vace_blocks.0.after_proj.weight"),
-        same_names,
     ),
 )
 VAE_LAYOUTS = (
-    Layout("official", _VAE_PREFIXES, ("encoder.conv1.weight", "decoder.middle.0.residual.0.gamma"), same_names),
+    Layout("official", _VAE_PREFIXES, ("encoder.conv1.weight", "decoder.middle.0.residual.0.gamma")),
     Layout(
         "diffusers",
         _VAE_PREFIXES,
@@ -77,7 +75,6 @@ TEXT_ENCODER_LAYOUTS = (
         "official",
         _TEXT_PREFIXES,
         ("token_embedding.weight", "blocks.0.attn.q.weight", "blocks.0.pos_embedding.embedding.weight"),
-        same_names,
     ),
     Layout(
         "hf",
@@ -92,7 +89,7 @@ TEXT_ENCODER_LAYOUTS = (
     Layout("llama", ("",), ("enc.blk.0.attn_q.weight", "enc.blk.1.attn_rel_b.weight"), from_llama_umt5),
 )
 CLIP_VISION_LAYOUTS = (
-    Layout("official", _CLIP_PREFIXES, ("cls_embedding", "transformer.0.attn.to_qkv.weight"), same_names),
+    Layout("official", _CLIP_PREFIXES, ("cls_embedding", "transformer.0.attn.to_qkv.weight")),
     Layout(
         "hf",
         _CLIP_PREFIXES,

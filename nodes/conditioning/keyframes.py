@@ -13,9 +13,9 @@ from ...common.errors import InvalidInputError, PairingError
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape, size_text
 from ...dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
 from ...media.pictures import Fit, clean_clip, fit_pictures
-from ..models import WanModel
-from ..noise_masks import latent_mask
-from ..sockets import family_of, made_by, video_samples
+from ..sockets.latents import family_of, made_by, video_samples
+from ..sockets.models import WanModel
+from ..sockets.noise_masks import latent_mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)

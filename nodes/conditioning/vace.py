@@ -13,8 +13,8 @@ from ...dit.branches.branch import Branch
 from ...dit.branches.vace import VaceBranch, check_control
 from ...dit.conditioning.vace import VaceControl
 from ...dit.config import DiTConfig
-from ..models import WanModel
-from ..sockets import made_by
+from ..sockets.latents import made_by
+from ..sockets.models import WanModel
 
 _ADVICE = "Connect the LATENT of the same Wan VACE, and give chained ones the same size and number of references."
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...common.errors import GraphError, WanDirectorError
 from ...common.log import logger
-from ..places import sentence
+from ..files.places import sentence
 from .graph import Graph, GraphNode, Link
 from .graph.node import shown, spelt_out
 from .ordering import depths, order

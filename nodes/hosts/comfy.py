@@ -27,8 +27,8 @@ from ...media.place import SavePlace, refuse_outside
 from ...memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
 from ...memory.residency import Weights
 from ...memory.slabs import Slabs
-from ..model_names import model_name
-from ..reading import FilesOnDisk
+from ..files.model_names import model_name
+from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from .host import BUNDLED_MODELS, model_folder_names

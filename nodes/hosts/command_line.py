@@ -12,8 +12,8 @@ from ...engine.local import LocalRuntime
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
 from ...media.whole import next_number
-from ..model_names import model_name
-from ..reading import FilesOnDisk
+from ..files.model_names import model_name
+from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name

@@ -12,7 +12,7 @@ from ...engine.runtime import Runtime
 from ...media.place import SavePlace
 from ...model_loading.kinds import MODEL_KINDS
 from ...model_loading.publishing.known_files import LORAS
-from ..reading import InputFiles
+from ..files.reading import InputFiles
 from ..saving.names import NO_VALUES, NodeValues
 
 PACK_FOLDER = Path(__file__).resolve().parents[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ...engine.record import RecordingRuntime
 from ...media.place import SavePlace
+from ..files.model_names import model_name
 from ..hosts.host import BUNDLED_MODELS, Host
-from ..model_names import model_name
 from ..saving.names import NO_VALUES, NodeValues
 from .input_files import OutlinedFiles
 

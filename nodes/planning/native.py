@@ -16,8 +16,8 @@ from ...model_loading.kinds import VAE
 from ...model_loading.outline import outline
 from ...vae3d.config import VAEConfig
 from .. import standin as io
+from ..files.model_files import find_model
 from ..headless.core_nodes import CORE_NODES, LIGHT_CORE_NODES
-from ..model_files import find_model
 from ..registry import registered
 
 HANDING_ON = frozenset({

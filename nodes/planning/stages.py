@@ -20,7 +20,7 @@ from ..headless.checks import NodeClasses, named
 from ..headless.graph import Graph, GraphNode, Link
 from ..headless.widgets import inputs_of
 from ..hosts.host import host
-from ..sockets import check_video_size
+from ..sockets.latents import check_video_size
 from .native import HANDING_ON, known_classes
 from .recording import Noted, Recording, record
 from .unknown import ASSUMPTIONS, Assumption

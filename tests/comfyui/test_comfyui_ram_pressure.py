@@ -31,7 +31,7 @@ spec = importlib.util.spec_from_file_location("pack", pack_folder + "/__init__.p
 pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)
 pack.__path__ = [pack_folder]
 spec.loader.exec_module(pack)
-models = importlib.import_module("pack.nodes.models")
+models = importlib.import_module("pack.nodes.sockets.models")
 recipe = importlib.import_module("pack.engine.recipe").ModelRecipe
 runtime = importlib.import_module("pack.nodes.hosts.host").host().runtime
 load = lambda precision: models.video_model(

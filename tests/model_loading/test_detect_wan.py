@@ -21,7 +21,7 @@ from wan_director.model_loading.describe import describe
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
 from wan_director.model_loading.spec import require_kind
-from wan_director.nodes.places import sentence
+from wan_director.nodes.files.places import sentence
 from wan_director.text_encoder.clip_vision import CLIP_VIT_H, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Encoder
 from wan_director.vae3d.config import WAN_2_1_VAE, VAEConfig

@@ -17,7 +17,7 @@ from wan_director.model_loading.files.safetensors_file import SafetensorsFile
 from wan_director.model_loading.lora import check_lora, read_lora
 from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.recognition.detect import inspect_checkpoint
-from wan_director.nodes.places import sentence
+from wan_director.nodes.files.places import sentence
 from wan_director.vae3d import WAN_2_1_VAE, CausalVAE
 
 torch.set_num_threads(1)

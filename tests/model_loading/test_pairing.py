@@ -16,7 +16,7 @@ from wan_director.model_loading import kinds
 from wan_director.model_loading.formats.plain import PLAIN
 from wan_director.model_loading.pairing import check_experts, check_inputs, check_pair
 from wan_director.model_loading.spec import AnyKind, ModelSpec
-from wan_director.nodes.places import sentence
+from wan_director.nodes.files.places import sentence
 from wan_director.text_encoder.clip_vision import CLIP_VIT_H
 from wan_director.text_encoder.umt5 import UMT5_XXL
 from wan_director.vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE

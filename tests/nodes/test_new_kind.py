@@ -25,10 +25,10 @@ from wan_director.model_loading.kinds import MODEL_KINDS, VAE
 from wan_director.model_loading.publishing.known_files import FileKind
 from wan_director.model_loading.recognition.tensors import Tensors
 from wan_director.model_loading.spec import ModelKind, no_tokenizer
+from wan_director.nodes.files.model_files import check_model, find_model
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import use_host
-from wan_director.nodes.model_files import check_model, find_model
 
 
 @dataclass(frozen=True, slots=True)

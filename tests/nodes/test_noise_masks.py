@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from wan_director.common.errors import InvalidInputError
 from wan_director.common.families import TINY, WAN_2_2_5B
-from wan_director.nodes.noise_masks import latent_mask
+from wan_director.nodes.sockets.noise_masks import latent_mask
 
 from .conftest import call, encode, load, load_vae, picture
 

@@ -16,7 +16,7 @@ from wan_director.engine.recipe import ModelRecipe
 from wan_director.memory.policy import BlockSwap
 from wan_director.memory.tensors import held_tensors, size_bytes
 from wan_director.nodes.hosts.host import BUNDLED_MODELS
-from wan_director.nodes.models import WanModel, clip_vision, text_encoder, video_autoencoder, video_model
+from wan_director.nodes.sockets.models import WanModel, clip_vision, text_encoder, video_autoencoder, video_model
 
 DEMO = "wan_director_tiny_demo_"
 mapped_files = pytest.mark.skipif(sys.platform == "win32", reason="files are read there, not mapped")

@@ -259,7 +259,7 @@ def test_vace_mistakes_are_refused():
 
 
 def test_native_vaes_are_known_by_their_channels():
-    from wan_director.nodes.sockets import family_of
+    from wan_director.nodes.sockets.latents import family_of
 
     class NativeVAE:
         def __init__(self, channels: int) -> None:

@@ -17,7 +17,7 @@ from wan_director.engine.sampling.sample import run_sampler
 from wan_director.engine.sampling.settings import SamplerSettings
 from wan_director.engine.sampling.stage import more_exact
 from wan_director.model_loading.precision import kept_as
-from wan_director.nodes.models import WanModel
+from wan_director.nodes.sockets.models import WanModel
 from wan_director.weights.casting import CASTINGS
 
 from ..leftovers import everything_on

@@ -17,7 +17,7 @@ from ....model_loading.publishing.known_files import KNOWN_FILES, KnownFile, nam
 from ....model_loading.publishing.transfer import OnBytes
 from ....model_loading.recognition.detect import inspect_checkpoint
 from ....model_loading.recognition.foreign import is_lora
-from ...places import LOAD_LORA, TITLES
+from ...files.places import LOAD_LORA, TITLES
 from .folders import download_folder
 from .session import Session
 from .terminal import say, shows_progress

@@ -10,7 +10,7 @@ from ....common.errors import InvalidInputError, MissingFileError
 from ....common.log import logger
 from ... import standin as io
 from ...hosts.host import host
-from ...sockets import REFERENCES_TAG, decodable, family_of, tagged_latent
+from ...sockets.latents import REFERENCES_TAG, decodable, family_of, tagged_latent
 from .pictures import is_there
 
 # Files from before the format had a version hold the latents of Stable Diffusion 1 with its factor.

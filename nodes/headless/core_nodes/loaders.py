@@ -16,9 +16,9 @@ from ....model_loading.lora import check_lora
 from ....model_loading.precision import Precision
 from ... import standin as io
 from ...api import answer
+from ...files.model_files import check_model, check_video_model, find_lora, find_model
 from ...hosts.host import host
-from ...model_files import check_model, check_video_model, find_lora, find_model
-from ...models import WanModel, clip_vision, text_encoder, video_autoencoder, video_model
+from ...sockets.models import WanModel, clip_vision, text_encoder, video_autoencoder, video_model
 from .dynamic_inputs import Model
 
 NATIVE_SHIFT = 8.0

@@ -13,8 +13,8 @@ from ....engine.sampling.settings import SamplerSettings
 from ....sampling.validation import MAX_CFG, MAX_SEED, check_shift
 from ... import standin as io
 from ...api import answer
-from ...sampling import sampled
-from ...sockets import STRIDE_KEY, video_samples
+from ...sockets.latents import STRIDE_KEY, video_samples
+from ...sockets.sampling import sampled
 from .dynamic_inputs import Model
 from .loaders import NativeModel, native_model
 

@@ -19,7 +19,7 @@ from ... import standin as io
 from ...conditioning.clip_image import joined_clip_vision
 from ...conditioning.entries import with_values
 from ...conditioning.vace import with_vace
-from ...sockets import STRIDE_KEY, check_video_size, family_of, made_by, tagged_latent
+from ...sockets.latents import STRIDE_KEY, check_video_size, family_of, made_by, tagged_latent
 from .scaling import MAX_SIDE, scaled
 
 MOST_VIDEOS = 4096

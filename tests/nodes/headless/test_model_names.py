@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from wan_director.__main__ import main
 from wan_director.common.errors import InvalidInputError
-from wan_director.nodes.model_files import fingerprint
-from wan_director.nodes.model_names import model_name
+from wan_director.nodes.files.model_files import fingerprint
+from wan_director.nodes.files.model_names import model_name
 
 LEADING_OUT = (
     "/etc/passwd",

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..media.picture_reading import read_pictures
-from ..media.video_reading import WHOLE, Cut, Fitting, VideoFile, probe_video, read_frames, read_video
+from ...media.picture_reading import read_pictures
+from ...media.video_reading import WHOLE, Cut, Fitting, VideoFile, probe_video, read_frames, read_video
 
 
 class InputFiles(Protocol):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..common.errors import InvalidInputError, MissingFileError
-from ..model_loading.branch_module import inspect_module
-from ..model_loading.build import model_key
-from ..model_loading.kinds import DIT, VACE_MODULE
-from ..model_loading.opening import open_checkpoint
-from ..model_loading.publishing.known_files import LORAS
-from ..model_loading.publishing.missing import missing_file_sentence
-from ..model_loading.recognition.detect import inspect_as
-from ..model_loading.spec import AnyKind
-from .hosts.host import BUNDLED_MODELS, host
+from ...common.errors import InvalidInputError, MissingFileError
+from ...model_loading.branch_module import inspect_module
+from ...model_loading.build import model_key
+from ...model_loading.kinds import DIT, VACE_MODULE
+from ...model_loading.opening import open_checkpoint
+from ...model_loading.publishing.known_files import LORAS
+from ...model_loading.publishing.missing import missing_file_sentence
+from ...model_loading.recognition.detect import inspect_as
+from ...model_loading.spec import AnyKind
+from ..hosts.host import BUNDLED_MODELS, host
 
 
 def find_model(folder: str, name: str) -> Path:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..common.checking import has_values, instance_of, is_finite, kind_of, tensor_of
-from ..common.errors import InvalidInputError, PairingError
-from ..common.families import WAN_2_1, WAN_2_2_5B, Family
-from ..common.log import logger
-from ..common.shapes import check_bounds, check_frames, check_size, latent_frames
-from ..model_loading.pairing import check_pair
+from ...common.checking import has_values, instance_of, is_finite, kind_of, tensor_of
+from ...common.errors import InvalidInputError, PairingError
+from ...common.families import WAN_2_1, WAN_2_2_5B, Family
+from ...common.log import logger
+from ...common.shapes import check_bounds, check_frames, check_size, latent_frames
+from ...model_loading.pairing import check_pair
 from .models import MODEL_TAG, VAE_TAG, MadeBy, WanModel
 
 REFERENCES_TAG = "wan_director_references"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ..common.errors import WanDirectorError
-from ..common.places import Place
-from ..media.video_reading import LOAD_VIDEO
-from ..model_loading.kinds import CLIP_VISION, DIT, TEXT_ENCODER, VACE_MODULE, VAE
-from ..model_loading.pairing import START_IMAGE
-from ..model_loading.recognition.refusals import LOAD_LORA
-from ..sampling.experts import EXPERTS
+from ...common.errors import WanDirectorError
+from ...common.places import Place
+from ...media.video_reading import LOAD_VIDEO
+from ...model_loading.kinds import CLIP_VISION, DIT, TEXT_ENCODER, VACE_MODULE, VAE
+from ...model_loading.pairing import START_IMAGE
+from ...model_loading.recognition.refusals import LOAD_LORA
+from ...sampling.experts import EXPERTS
 
 TITLES: Mapping[Place, str] = MappingProxyType({
     DIT.place: "Load Wan Model",

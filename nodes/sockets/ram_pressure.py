@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..engine.runtime import Residence
-from ..memory.tensors import is_window
+from ...engine.loaded import OfPlaced
+from ...engine.runtime import Residence
+from ...memory.tensors import is_window
 
 SMALL_PART = 0.1
 """Of a model's weights; norms, biases and scales that were converted are less."""
 
 
-class KeptUnderPressure:
+class KeptUnderPressure(OfPlaced):
     """Of a model object with weights.
 
     ComfyUI drops outputs while RAM is short, and keeps those of the running workflow that answer `is_dynamic`: the
     system takes their pages back by itself, so to drop them frees nothing, and costs reading the file again.
     """
-
-    @property
-    def residence(self) -> Residence:
-        """Where its weights live."""
-        raise NotImplementedError
 
     def residences(self) -> tuple[Residence, ...]:
         """Where all its weights live."""

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..common.checking import has_values, kind_of, tensor_of
-from ..common.errors import InvalidInputError
-from ..common.shapes import LatentShape
-from ..sampling.given import NOTHING_GIVEN, CleanRegion, Given, GivenFrames, NoisyRegion
-from ..sampling.noise import indexed_noise, seeded_noise
+from ...common.checking import has_values, kind_of, tensor_of
+from ...common.errors import InvalidInputError
+from ...common.shapes import LatentShape
+from ...sampling.given import NOTHING_GIVEN, CleanRegion, Given, GivenFrames, NoisyRegion
+from ...sampling.noise import indexed_noise, seeded_noise
 from .models import WanModel
 
 MAX_BATCH_INDEX = 4095

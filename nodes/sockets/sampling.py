@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from ..engine.memory import AUTOMATIC, MemorySettings
-from ..engine.sampling.sample import run_sampler
-from ..engine.sampling.settings import SamplerSettings
-from .conditioning.entries import prompts_of
+from ...engine.memory import AUTOMATIC, MemorySettings
+from ...engine.sampling.sample import run_sampler
+from ...engine.sampling.settings import SamplerSettings
+from ..conditioning.entries import prompts_of
+from .latents import model_latent, native_latent
 from .models import WanModel
 from .noise_masks import given_of, starting_noise
-from .sockets import model_latent, native_latent
 
 
 def sampled(

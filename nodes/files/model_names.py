@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..common.errors import InvalidInputError
-from ..common.printable import printable_name
+from ...common.errors import InvalidInputError
+from ...common.printable import printable_name
 
 _SHOWN = 100
 """Characters of a wrong name that a sentence shows."""

@@ -14,18 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common.families import Family
-from ..common.log import logger
-from ..common.shapes import TEMPORAL_STRIDE
-from ..engine.embed import embed_picture, embed_prompt
-from ..engine.memory import AUTOMATIC, MemorySettings
-from ..engine.models import PlacedModel, VideoModel, load_model, place
-from ..engine.recipe import ModelRecipe
-from ..engine.runtime import Residence, Runtime
-from ..engine.vae import decode, decode_whole, encode
-from ..model_loading.spec import ModelSpec
-from ..text_encoder.clip_vision import ClipVisionOutput
-from ..text_encoder.encode import PromptTokens, tokenize_weighted_prompt
+from ...common.families import Family
+from ...common.log import logger
+from ...common.shapes import TEMPORAL_STRIDE
+from ...engine.embed import embed_picture, embed_prompt
+from ...engine.loaded import PlacedModel, place
+from ...engine.memory import AUTOMATIC, MemorySettings
+from ...engine.models import VideoModel, load_model
+from ...engine.recipe import ModelRecipe
+from ...engine.runtime import Residence, Runtime
+from ...engine.vae import decode, decode_whole, encode
+from ...model_loading.spec import ModelSpec
+from ...text_encoder.clip_vision import ClipVisionOutput
+from ...text_encoder.encode import PromptTokens, tokenize_weighted_prompt
 from .ram_pressure import KeptUnderPressure
 
 TOKENS_KEY = "umt5xxl"
@@ -47,32 +48,6 @@ class MadeBy:
         return self
 
 
-class FromFile(KeptUnderPressure):
-    """A model object whose weights are read from a file."""
-
-    placed: PlacedModel
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the file holds."""
-        return self.placed.spec
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """To compute in."""
-        return self.placed.dtype
-
-    @property
-    def residence(self) -> Residence:
-        """Where the weights live."""
-        return self.placed.residence
-
-    @property
-    def file(self) -> str:
-        """The file's name, for messages."""
-        return self.placed.file
-
-
 @dataclass(frozen=True, eq=False)
 class WanModel(VideoModel, KeptUnderPressure):
     """A video transformer, on the socket WAN_DIRECTOR_MODEL, with the LoRAs of its next run."""
@@ -82,7 +57,7 @@ class WanModel(VideoModel, KeptUnderPressure):
 
 
 @dataclass(frozen=True, eq=False)
-class WanVAE(FromFile):
+class WanVAE(KeptUnderPressure):
     """A video autoencoder, on the socket VAE. Latents are raw; pictures [B, F, H, W, 3] or [F, H, W, 3] in 0..1."""
 
     placed: PlacedModel
@@ -162,7 +137,7 @@ class WanVAE(FromFile):
 
 
 @dataclass(frozen=True, eq=False)
-class WanTextEncoder(FromFile):
+class WanTextEncoder(KeptUnderPressure):
     """A text encoder with its tokenizer, on the socket CLIP."""
 
     placed: PlacedModel
@@ -198,7 +173,7 @@ class WanTextEncoder(FromFile):
 
 
 @dataclass(frozen=True, eq=False)
-class WanClipVision(FromFile):
+class WanClipVision(KeptUnderPressure):
     """A picture encoder, on the socket CLIP_VISION."""
 
     placed: PlacedModel

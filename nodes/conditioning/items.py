@@ -1,0 +1,47 @@
+"""Conditioning that native nodes have no value for: our own items, as they are, inside a native CONDITIONING."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+from torch import Tensor
+
+from ...dit.branches.branch import Branch
+from ...dit.config import DiTConfig
+from ...dit.inputs import ConditioningItem, DitInputs
+
+ITEMS_KEY = "wan_director_items"
+
+
+def with_item(conditioning: list, item: ConditioningItem) -> list:
+    """A native CONDITIONING with one more item in each entry; its tensors are in the units of the transformer."""
+    return [[embedding, {**values, ITEMS_KEY: (*own_items(values), item)}] for embedding, values in conditioning]
+
+
+def own_items(values: Mapping[str, Any]) -> tuple[ConditioningItem, ...]:
+    """The items among the values of an entry."""
+    return values.get(ITEMS_KEY, ())
+
+
+def steered_by(values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
+    """The items as what steers a model, see `check_inputs`; their sizes are left to `fitting_items`."""
+    return {item.branch: None for item in own_items(values) if item.branch is not None}
+
+
+def fitting_items(config: DiTConfig, values: Mapping[str, Any], samples: Tensor) -> tuple[ConditioningItem, ...]:
+    """The items, for a latent of the size of `samples` [B, C, T, h, w] and a transformer that has their branches.
+
+    Raises:
+        PairingError: they were prepared for another size.
+    """
+    items = own_items(values)
+    latent = samples.float()
+    nothing = latent.new_zeros(len(latent), 0)
+    inputs = reduce(lambda inputs, item: item.apply(inputs), items, DitInputs(latent, nothing, nothing))
+    for each in {type(steering): steering for steering in inputs.steering}.values():
+        branch = config.branch(each.branch)
+        if branch is not None:
+            branch.check(inputs.steering_of(branch), latent)
+    return items

@@ -1,0 +1,1 @@
+"""Files that nodes name: of models and of inputs, and what is said about them."""
