@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..common.checking import choice_of
 from ..model_loading import build
 from ..model_loading.branch_module import add_module
 from ..model_loading.footprint import ModelBytes
@@ -21,6 +22,8 @@ from ..text_encoder.tokenizer import Tokenizer
 from .recipe import ModelRecipe
 from .runtime import Residence, Runtime, Work
 from .tasks import bytes_of
+
+DEVICES = ("auto", "cpu", "gpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +84,11 @@ def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
     """The weights of any part of a video model; the same object while it is in use and the files are unchanged.
 
     Raises:
+        InvalidInputError: there is no such kind or device.
         MissingFileError, CheckpointError: see `model_loading.build`.
     """
+    choice_of(recipe.kind, tuple(MODEL_KINDS), "kind of a recipe")
+    choice_of(recipe.device, DEVICES, "device of a recipe")
     reading = Work(lambda: _load(recipe, runtime), lambda: _outline(recipe, runtime))
     return runtime.models.once(recipe.key(), lambda: runtime.perform(reading))
 

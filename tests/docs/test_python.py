@@ -95,3 +95,13 @@ def test_a_pickled_recipe_makes_the_same_video_in_a_second_process(models):
     assert torch.equal(torch.load("frames.pt", weights_only=True), frames) and frames.std() > 0.01
     plain = here["make"](ModelRecipe(high, precision="fp32"), *recipes[1:])
     assert not torch.equal(plain, frames)
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [({"kind": "nonsense"}, "kind"), ({"device": "moon"}, "device")])
+def test_a_recipe_of_nothing_is_refused_in_a_sentence(models, changes, sentence):
+    from wan_director.common.errors import InvalidInputError
+    from wan_director.engine import LocalRuntime, ModelRecipe, place
+
+    recipe = ModelRecipe(models / "vae" / "wan_2.1_vae.safetensors", **{"kind": "vae", **changes})
+    with pytest.raises(InvalidInputError, match=f"The {sentence} of a recipe is one of .*, got '(nonsense|moon)'"):
+        place(recipe, LocalRuntime("cpu"))
