@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,9 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
         options = _parser().parse_args(arguments)
         terminal.log_to_terminal(quiet=getattr(options, "quiet", False))
         check_own_folder()
-        _command(options.command)(options, Session(stop, _nodes, _use_host))
+        with stop.at_the_end():
+            command = _command(options.command)
+        command(options, Session(stop, partial(_nodes, stop), _use_host))
         return OK, None
     except (Exception, KeyboardInterrupt) as error:  # a border: a signal may come out of foreign code as any error
         if isinstance(error, KeyboardInterrupt) or stop.number is not None:
@@ -67,8 +70,9 @@ def _command(place: str) -> Callable[[argparse.Namespace, Session], None]:
     return getattr(importlib.import_module(f".nodes.headless.commands.{module}", __package__), name)
 
 
-def _nodes() -> Mapping[str, type]:
-    from . import NODE_CLASS_MAPPINGS
+def _nodes(stop: Stop) -> Mapping[str, type]:
+    with stop.at_the_end():
+        from . import NODE_CLASS_MAPPINGS
 
     return NODE_CLASS_MAPPINGS
 

@@ -20,10 +20,12 @@ def workflow_path(given: Path) -> Path:
     Raises:
         MissingFileError: there is neither.
     """
-    if os.path.exists(given) or given.suffix or given.parent != Path("."):
-        return given
     names = bundled_names()
     found = next((name for name in names if name.lower() == given.name.lower()), None)
+    # A name may hold a dot, as t2v_1.3B does.
+    is_path = given.parent != Path(".") or (found is None and given.suffix != "")
+    if os.path.exists(given) or is_path:
+        return given
     if found is None:
         near = difflib.get_close_matches(given.name, names, n=3, cutoff=0.6)
         meant = f" Did you mean {' or '.join(near)}?" if near else ""

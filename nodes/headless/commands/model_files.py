@@ -45,6 +45,9 @@ def inspect(options: argparse.Namespace, _session: Session) -> None:
 
 def download(options: argparse.Namespace, _session: Session) -> None:
     """Downloads a published model file to where `run` finds it, and prints the path."""
+    if options.name == "?":
+        say(_known())
+        return
     file = _chosen(options.name)
     folder = download_folder(options, file)
     with _progress(file, visible=shows_progress(quiet=False)) as on_bytes:
@@ -59,8 +62,13 @@ def _chosen(name: str) -> KnownFile:
     if found:
         names = " or ".join(file.name for file in found)
         raise MissingFileError(f"'{printable_name(name)}' is not a file known here. Did you mean {names}?")
-    known = "\n  ".join(f"{file.name}  {file.what}" for file in KNOWN_FILES)
+    known = _known().replace("\n", "\n  ")
     raise MissingFileError(f"'{printable_name(name)}' is not a file known here. The known ones are:\n  {known}")
+
+
+def _known() -> str:
+    """A line for each published file."""
+    return "\n".join(f"{file.name}  {file.what}" for file in KNOWN_FILES)
 
 
 def _plain(name: str) -> str:

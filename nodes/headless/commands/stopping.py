@@ -36,6 +36,23 @@ class Stop:
         """Inside, a signal raises KeyboardInterrupt, wherever the work is."""
         return self._handled(self._raise)
 
+    @contextlib.contextmanager
+    def at_the_end(self) -> Iterator[None]:
+        """Inside, a first signal waits for the end, a second one acts at once.
+
+        What is imported there (torch) ends the process when an exception comes out of the middle of its own start.
+        """
+
+        def wait(number: int, _frame: object) -> None:
+            if self.number is not None:
+                self._raise(number, _frame)
+            self.number = number
+
+        with self._handled(wait):
+            yield
+        if self.number is not None:
+            raise KeyboardInterrupt
+
     def between_blocks(self, runtime: LocalRuntime) -> contextlib.AbstractContextManager[None]:
         """Inside, a first signal stops the run between two blocks, a second one at once."""
 

@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import save
 from wan_director.__main__ import main
 from wan_director.model_loading.publishing import known_files, missing
+from wan_director.nodes.headless.commands import bundled
 
 from ...model_loading.hub_server import Hub, serving
 
@@ -32,7 +33,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         yield hub
 
 
-@pytest.mark.parametrize("name", ["?", "nothing like it", ""])
+@pytest.mark.parametrize("name", ["??", "nothing like it", ""])
 def test_an_unknown_name_lists_the_published_files(name, capsys):
     assert main(["download", name]) == 1
     assert "wan_2.1_vae.safetensors  the VAE of" in capsys.readouterr().err
@@ -91,3 +92,16 @@ def test_offline_the_answer_comes_without_a_request(capsys, hub, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(["download", "wan_2.1_vae"]) == 1
     assert "offline mode is on" in capsys.readouterr().err and hub.asked == []
+
+
+def test_a_question_mark_lists_the_published_files(capsys):
+    assert main(["download", "?"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == len(known_files.KNOWN_FILES) and "wan_2.1_vae.safetensors" in out and not err
+
+
+@pytest.mark.parametrize("path", sorted(bundled.FOLDER.glob("*.json")), ids=lambda path: path.stem)
+def test_every_bundled_workflow_is_found_by_its_name(path):
+    """Also one with a dot in its name."""
+    assert bundled.workflow_path(Path(path.stem)) == path
+    assert bundled.workflow_path(Path(path.stem.upper())) == path

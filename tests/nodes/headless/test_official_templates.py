@@ -20,12 +20,16 @@ from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.vace import VaceBranch
+from wan_director.engine.local import LocalRuntime
 from wan_director.media.place import SavePlace
 from wan_director.media.video_reading import read_video
 from wan_director.media.video_writing import save_video
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import Graph, read_graph
+from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.headless.runner import run_graph
+from wan_director.nodes.hosts.command_line import HeadlessHost
+from wan_director.nodes.hosts.host import use_host
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 
 from ..conftest import dit, save_model
@@ -77,9 +81,10 @@ def template(name: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def official_models(models: Path) -> None:
-    """The tiny models under the names of the published files."""
+@pytest.fixture(scope="module")
+def official_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny models under the names of the published files."""
+    models = shutil.copytree(models, tmp_path_factory.mktemp("official") / "models")
     folder = models / "diffusion_models"
     heads = {"wan_director.heads": "4"}
     with_clip = dit(text_dim=4096, in_channels=36, branches=(ClipBranch(1280),))
@@ -97,6 +102,15 @@ def official_models(models: Path) -> None:
         factors = {f"{layer}{part}.weight": shape for part, shape in (("down", (4, 48)), ("up", (48, 4)))}
         tensors = {key: 0.1 * torch.randn(shape, generator=generator) for key, shape in factors.items()}
         save_file(tensors, models / "loras" / f"{name}.safetensors")
+    return models
+
+
+@pytest.fixture
+def official_host(official_models: Path, tmp_path: Path) -> HeadlessHost:
+    """A host on those models; the host of the process for the test."""
+    host = HeadlessHost(models_in(official_models), (tmp_path,), tmp_path / "output", LocalRuntime("cpu"))
+    use_host(host)
+    return host
 
 
 def save_clip_vision(path: Path) -> None:
@@ -130,11 +144,13 @@ def save_inputs(graph: Graph, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_an_official_template_runs_as_it_is_shipped(name, official_models, tiny_host, tmp_path):
+def test_an_official_template_runs_as_it_is_shipped(name, official_host, tmp_path):
     graph, workflow = read_graph(template(name), CLASSES)
     save_inputs(graph, tmp_path)
     shown = run_graph(small(graph), CLASSES, workflow)
-    files = [tiny_host.output / each["subfolder"] / each["filename"] for one in shown for each in one.get("images", [])]
+    files = [
+        official_host.output / each["subfolder"] / each["filename"] for one in shown for each in one.get("images", [])
+    ]
     assert files
     for file in files:
         frames = read_video(file)[0] if file.suffix == ".mp4" else np.asarray(Image.open(file))
