@@ -20,7 +20,7 @@ def apply_lora(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec) -> Ap
         CheckpointError, InvalidInputError: the file is none, or does not fit the model.
     """
     adapter = _read(model_key(lora.path), shapes, spec, lora.is_second_expert).adapter
-    applied = AppliedAdapter(adapter, lora.strength, lora.blocks, lora.start, lora.end, lora.merge)
+    applied = _applied(adapter, lora)
     applied.check_blocks()
     applied.check_mergeable(shapes)
     return applied
@@ -34,7 +34,10 @@ def holds_loras_for_two(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSp
 def unread_lora(lora: LoraRecipe) -> AppliedAdapter:
     """A LoRA of which nothing is known but how large its file is; 0 bytes where it is not here yet."""
     size_bytes = lora.path.stat().st_size if lora.path.is_file() else 0
-    adapter = _UnreadAdapter(lora.path.name, {}, size_bytes)
+    return _applied(_UnreadAdapter(lora.path.name, {}, size_bytes), lora)
+
+
+def _applied(adapter: Adapter, lora: LoraRecipe) -> AppliedAdapter:
     return AppliedAdapter(adapter, lora.strength, lora.blocks, lora.start, lora.end, lora.merge)
 
 

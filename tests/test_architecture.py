@@ -37,7 +37,7 @@ FAN_OUT = 15
 """Files that still import more modules of the pack, and how many: a number here may only fall."""
 
 # Names that two classes still have; this may only get shorter.
-TWINS = {"Choice", "Codec", "Cut", "Encoder", "Part", "Weights", "_Run"}
+TWINS = {"Choice", "Codec", "Cut", "Encoder", "Part"}
 MAY_BE_ASKED = {
     *("errno", "mmap", "os", "signal", "torch"),  # differ between systems and versions
     *("module", "getattr(torch, device.type, None)"),  # torch's module of a kind of device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io as bytes_io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,12 +127,7 @@ class SaveImage(io.ComfyNode):
     @classmethod
     def execute(cls, images: Tensor, filename_prefix: str) -> Any:
         metadata = metadata_of(cls.hidden)
-
-        def write() -> tuple[SavePlace, list[Path]]:
-            place = found_place(filename_prefix, (images.shape[1], images.shape[2]), cls.hidden)
-            return place, list(_saved(images, place, metadata))
-
-        results = saved_files(write, lambda: keep_pictures(images.float().clamp(0, 1), metadata))
+        results = _results(images, filename_prefix, cls.hidden, lambda place: list(_saved(images, place, metadata)))
         return io.NodeOutput(images, ui=io.SavedImages(results))
 
 
@@ -169,12 +164,11 @@ class SaveAnimatedWEBP(io.ComfyNode):
         metadata = metadata_of(cls.hidden)
         options = {"lossless": lossless, "quality": quality, "method": _EFFORTS[method]}
 
-        def write() -> tuple[SavePlace, list[Path]]:
-            place = found_place(filename_prefix, (images.shape[1], images.shape[2]), cls.hidden)
+        def write(place: SavePlace) -> list[Path]:
             _make_ready(place)
-            return place, [_published(_webp(images, fps, metadata, options), place, "webp")]
+            return [_published(_webp(images, fps, metadata, options), place, "webp")]
 
-        results = saved_files(write, lambda: keep_pictures(images.float().clamp(0, 1), metadata))
+        results = _results(images, filename_prefix, cls.hidden, write)
         return io.NodeOutput(images, ui=io.SavedImages(results, is_animated=len(images) > 1))
 
 
@@ -194,6 +188,16 @@ class PreviewImage(io.ComfyNode):
     @classmethod
     def execute(cls, images: Tensor) -> Any:
         return io.NodeOutput(images)
+
+
+def _results(images: Tensor, filename_prefix: str, hidden: Any, write: Callable[[SavePlace], list[Path]]) -> list[Any]:
+    """What `write` has saved at the place of a name, for the canvas; when it fails, the pictures are kept elsewhere."""
+
+    def placed() -> tuple[SavePlace, list[Path]]:
+        place = found_place(filename_prefix, (images.shape[1], images.shape[2]), hidden)
+        return place, write(place)
+
+    return saved_files(placed, lambda: keep_pictures(images.float().clamp(0, 1), metadata_of(hidden)))
 
 
 def _saved(images: Tensor, place: SavePlace, metadata: Mapping[str, Any]) -> Iterator[Path]:
