@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
@@ -31,9 +32,9 @@ _NO_RUNS: Mapping[type, BranchRun] = MappingProxyType({})
 class Embedded(NamedTuple):
     """The inputs as the blocks see them.
 
-    tokens [B, L, D]; time [B, G, D] of G equal runs of tokens, float32; the grid of tokens; height and width of the
-    latent, and its dtype; the blocks' context; by kind, the runs of the branches that have blocks of their own in this
-    pass; the trunk's blocks that are skipped.
+    tokens [B, L, D], those of the video last; time [B, G, D] of G equal runs of the video's tokens, float32; the grid
+    of these; height and width of the latent, and its dtype; the blocks' context; by kind, the runs of the branches that
+    have blocks of their own in this pass; the trunk's blocks that are skipped.
     """
 
     tokens: Tensor
@@ -178,7 +179,8 @@ class WanDiT(nn.Module):
 
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
         """Tokens [B, L, D] -> velocity [B, out_channels, T, h, w], in the dtype of the latent."""
-        values = self.head(tokens, embedded.time, self.dtype)
+        before = tokens.shape[1] - math.prod(embedded.grid)
+        values = self.head(tokens[:, before:], embedded.time, self.dtype)
         sizes = dict(zip("Thwtqr", (*embedded.grid, *PATCH)))
         values = rearrange(values, "B (T h w) (t q r C) -> B C (T t) (h q) (w r)", **sizes)
         height, width = embedded.size

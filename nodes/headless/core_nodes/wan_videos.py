@@ -19,10 +19,9 @@ from ... import standin as io
 from ...conditioning.clip_image import joined_clip_vision
 from ...conditioning.entries import with_values
 from ...conditioning.vace import with_vace
-from ...sockets.latents import STRIDE_KEY, check_video_size, family_of, made_by, tagged_latent
-from .scaling import MAX_SIDE, scaled
-
-MOST_VIDEOS = 4096
+from ...sockets.latents import STRIDE_KEY, family_of, made_by
+from .scaling import scaled
+from .wan.inputs import blank_video, fitted, latent_frames_of, size_inputs, video_schema
 
 
 class EmptyHunyuanLatentVideo(io.ComfyNode):
@@ -34,14 +33,14 @@ class EmptyHunyuanLatentVideo(io.ComfyNode):
             node_id="EmptyHunyuanLatentVideo",
             display_name="Empty HunyuanVideo 1.0 Latent",
             category="model/latent/hunyuan video",
-            inputs=_size_inputs(848, 480, 25),
+            inputs=size_inputs(848, 480, 25),
             outputs=[io.Latent.Output()],
         )
 
     @classmethod
     def execute(cls, width: int, height: int, length: int, batch_size: int) -> Any:
         check_bounds(width, height, length, batch_size)
-        shape = (batch_size, 16, _latent_frames(length), height // 8, width // 8)
+        shape = (batch_size, 16, latent_frames_of(length), height // 8, width // 8)
         return io.NodeOutput({"samples": torch.zeros(shape), STRIDE_KEY: 8})
 
 
@@ -54,7 +53,7 @@ class WanImageToVideo(io.ComfyNode):
             io.ClipVisionOutput.Input("clip_vision_output", optional=True),
             io.Image.Input("start_image", optional=True, tooltip="The first frame, or the first frames in a batch."),
         ]
-        return _schema("WanImageToVideo", pictures)
+        return video_schema("WanImageToVideo", pictures)
 
     @classmethod
     def execute(
@@ -69,10 +68,10 @@ class WanImageToVideo(io.ComfyNode):
         clip_vision_output: Any = None,
         start_image: Tensor | None = None,
     ) -> Any:
-        latent = _blank(vae, width, height, length, batch_size)
+        latent = blank_video(vae, width, height, length, batch_size)
         values = joined_clip_vision(clip_vision_output, None)
         if start_image is not None:
-            given = _fitted(start_image[:length], width, height)
+            given = fitted(start_image[:length], width, height)
             mask = torch.ones(1, 1, *latent["samples"].shape[2:])
             mask[:, :, : (len(given) - 1) // 4 + 1] = 0.0
             values |= _given(vae, _grey(given, length, width, height), mask)
@@ -89,7 +88,7 @@ class WanFirstLastFrameToVideo(io.ComfyNode):
             io.ClipVisionOutput.Input("clip_vision_end_image", optional=True),
             *_start_and_end(),
         ]
-        return _schema("WanFirstLastFrameToVideo", pictures)
+        return video_schema("WanFirstLastFrameToVideo", pictures)
 
     @classmethod
     def execute(
@@ -106,14 +105,14 @@ class WanFirstLastFrameToVideo(io.ComfyNode):
         start_image: Tensor | None = None,
         end_image: Tensor | None = None,
     ) -> Any:
-        latent = _blank(vae, width, height, length, batch_size)
+        latent = blank_video(vae, width, height, length, batch_size)
         frames, *size = latent["samples"].shape[2:]
         video, mask = torch.full((length, height, width, 3), 0.5), torch.ones(1, 1, 4 * frames, *size)
         if start_image is not None:
-            start = _fitted(start_image[:length], width, height)
+            start = fitted(start_image[:length], width, height)
             video[: len(start)], mask[:, :, : len(start) + 3] = start, 0.0  # the first frame is four of the mask
         if end_image is not None:
-            end = _fitted(end_image[-length:], width, height)
+            end = fitted(end_image[-length:], width, height)
             video[-len(end) :], mask[:, :, -len(end) :] = end, 0.0
         values = joined_clip_vision(clip_vision_start_image, clip_vision_end_image)
         values |= _given(vae, video, mask.view(1, frames, 4, *size).transpose(1, 2))
@@ -126,7 +125,7 @@ class WanFunInpaintToVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         pictures = [io.ClipVisionOutput.Input("clip_vision_output", optional=True), *_start_and_end()]
-        return _schema("WanFunInpaintToVideo", pictures, folder="/fun inpaint")
+        return video_schema("WanFunInpaintToVideo", pictures, folder="/fun inpaint")
 
     @classmethod
     def execute(cls, clip_vision_output: Any = None, **inputs: Any) -> Any:
@@ -145,7 +144,7 @@ class WanVaceToVideo(io.ComfyNode):
             io.Image.Input("reference_image", optional=True, tooltip="What to show; of several the first."),
         ]
         trim = io.Int.Output(display_name="trim_latent", tooltip="For Trim Video Latent.")
-        return _schema("WanVaceToVideo", inputs, trim, folder="/vace")
+        return video_schema("WanVaceToVideo", inputs, trim, folder="/vace")
 
     @classmethod
     def execute(
@@ -161,11 +160,11 @@ class WanVaceToVideo(io.ComfyNode):
         **pictures: Tensor | None,
     ) -> Any:
         references = _reference(vae, pictures.get("reference_image"), width, height)
-        latent = _blank(vae, width, height, length, batch_size, more=len(references))
+        latent = blank_video(vae, width, height, length, batch_size, more=len(references))
         video, mask = _control(pictures.get("control_video"), pictures.get("control_masks"), (length, height, width))
         kept, changed = ((video - 0.5) * part[..., None] + 0.5 for part in (1 - mask, mask))
         control = torch.cat([*references, torch.cat((vae.encode(kept), vae.encode(changed)), dim=1)], dim=2)
-        shown = mask[: video_frames(_latent_frames(length))]
+        shown = mask[: video_frames(latent_frames_of(length))]
         channels = mask_channels(shown, len(references), vae.spacial_compression_encode())
         sides = [with_vace(vae, side, control, channels, strength) for side in (positive, negative)]
         return io.NodeOutput(*sides, latent, len(references))
@@ -181,7 +180,7 @@ class Wan22ImageToVideoLatent(io.ComfyNode):
             category="model/conditioning/wan",
             inputs=[
                 io.Vae.Input("vae"),
-                *_size_inputs(1280, 704, 49, step=32),
+                *size_inputs(1280, 704, 49, step=32),
                 io.Image.Input("start_image", optional=True, tooltip="The first frame, or the first 1 + 4k frames."),
             ],
             outputs=[io.Latent.Output()],
@@ -194,42 +193,13 @@ class Wan22ImageToVideoLatent(io.ComfyNode):
         if start_image is None:
             if batch_size > 1:
                 logger.warning("Without a start image one video is made and not %d, as in ComfyUI.", batch_size)
-            return io.NodeOutput(_blank(vae, width, height, length, 1))
-        latent = _blank(vae, width, height, length, batch_size)
+            return io.NodeOutput(blank_video(vae, width, height, length, 1))
+        latent = blank_video(vae, width, height, length, batch_size)
         samples = family_of(vae).denormalize(latent["samples"])
         mask = torch.ones_like(samples[:, :1])
-        given = vae.encode(_fitted(start_image[:length], width, height))
+        given = vae.encode(fitted(start_image[:length], width, height))
         samples[:, :, : given.shape[2]], mask[:, :, : given.shape[2]] = given, 0.0
         return io.NodeOutput({**latent, "samples": samples, "noise_mask": mask})
-
-
-def _schema(name: str, inputs: list[Any], *more: Any, folder: str = "") -> Any:
-    return io.Schema(
-        node_id=name,
-        category=f"model/conditioning/wan{folder}",
-        inputs=[
-            io.Conditioning.Input("positive"),
-            io.Conditioning.Input("negative"),
-            io.Vae.Input("vae"),
-            *_size_inputs(832, 480, 81),
-            *inputs,
-        ],
-        outputs=[
-            io.Conditioning.Output(display_name="positive"),
-            io.Conditioning.Output(display_name="negative"),
-            io.Latent.Output(display_name="latent"),
-            *more,
-        ],
-    )
-
-
-def _size_inputs(width: int, height: int, length: int, step: int = 16) -> list[Any]:
-    return [
-        io.Int.Input("width", default=width, min=step, max=MAX_SIDE, step=step),
-        io.Int.Input("height", default=height, min=step, max=MAX_SIDE, step=step),
-        io.Int.Input("length", default=length, min=1, max=MAX_SIDE, step=4, tooltip="Frames: 1 + 4k."),
-        io.Int.Input("batch_size", default=1, min=1, max=MOST_VIDEOS),
-    ]
 
 
 def _start_and_end() -> list[Any]:
@@ -237,28 +207,6 @@ def _start_and_end() -> list[Any]:
         io.Image.Input("start_image", optional=True, tooltip="The first frame, or the first frames in a batch."),
         io.Image.Input("end_image", optional=True, tooltip="The last frame, or the last frames in a batch."),
     ]
-
-
-def _latent_frames(length: int) -> int:
-    """Of a video of so many frames; one of another length than 1 + 4k gets fewer, as in ComfyUI."""
-    frames = (length - 1) // 4 + 1
-    if video_frames(frames) != length:
-        logger.warning("A video has 1 + 4k frames: with length %d it gets %d.", length, video_frames(frames))
-    return frames
-
-
-def _blank(vae: Any, width: int, height: int, length: int, batch_size: int, *, more: int = 0) -> dict[str, Any]:
-    """A native LATENT of zeros, with `more` latent frames of references before the video."""
-    check_video_size(width, height, None, family_of(vae))
-    check_bounds(width, height, length, batch_size)
-    stride = vae.spacial_compression_encode()
-    shape = (batch_size, vae.latent_channels, more + _latent_frames(length), height // stride, width // stride)
-    return tagged_latent(torch.zeros(shape), vae)
-
-
-def _fitted(pictures: Tensor, width: int, height: int) -> Tensor:
-    """Pictures [F, H, W, C] as [F, height, width, 3], float32."""
-    return scaled(pictures[..., :3].float(), width, height, "bilinear", "center")
 
 
 def _grey(pictures: Tensor, length: int, width: int, height: int) -> Tensor:
@@ -275,14 +223,14 @@ def _reference(vae: Any, pictures: Tensor | None, width: int, height: int) -> li
     """The raw latent [1, 32, 1, h, w] of the first picture, if there is one: 16 channels of it, and nothing."""
     if pictures is None:
         return []
-    latent = vae.encode(_fitted(pictures[:1], width, height))
+    latent = vae.encode(fitted(pictures[:1], width, height))
     return [torch.cat([latent, family_of(vae).denormalize(torch.zeros_like(latent))], dim=1)]
 
 
 def _control(control: Tensor | None, masks: Tensor | None, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """A control video [F, H, W, 3] and its mask [F, H, W] of a shape; what is not given is grey and made anew."""
     length, height, width = shape
-    given = torch.zeros(0, height, width, 3) if control is None else _fitted(control[:length], width, height)
+    given = torch.zeros(0, height, width, 3) if control is None else fitted(control[:length], width, height)
     mask = torch.zeros(0, height, width)
     if masks is not None:
         mask = scaled(masks.reshape(-1, *masks.shape[-2:])[:length].float(), width, height, "bilinear", "center")
