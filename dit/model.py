@@ -19,7 +19,7 @@ from .block import Block
 from .branches.branch import BranchRun
 from .branches.module import BranchModule
 from .config import PATCH, BlockPlace, DiTConfig
-from .context import Context
+from .context import Avoided, Context
 from .execution import DEFAULT_EXECUTION, Execution
 from .inputs import DitInputs
 from .layers import Head, timestep_signal
@@ -135,9 +135,10 @@ class WanDiT(nn.Module):
         modulation = in_float32(self.time_projection, time).unflatten(1, (6, -1))
         context = Context(
             modulation=modulation.unflatten(0, timesteps.shape),
-            rope=make_rope(self.config.head_dim, grid, tokens.device),
+            rope=make_rope(self.config.head_dim, self._all_frames(grid, inputs), tokens.device, inputs.places),
             text=self.text_embedding(inputs.text.to(self.dtype)),
             image=None,
+            avoided=self._avoided(inputs.avoided),
         )
         runs: dict[type, BranchRun] = {}
         for branch in self.config.branches:
@@ -191,6 +192,17 @@ class WanDiT(nn.Module):
         patches = embedding(pad_to_patches(channels.to(self.dtype)))  # [B, D, T, h', w']
         tokens = patches.flatten(2).transpose(1, 2).contiguous()
         return tokens.float() if self.fp32_residual else tokens
+
+    def _all_frames(self, grid: tuple[int, int, int], inputs: DitInputs) -> tuple[int, int, int]:
+        """The grid of the video's tokens and of those before them."""
+        branches = self.config.branches
+        before = sum(branch.frames_before(len(inputs.steering_of(branch))) for branch in branches)
+        return (grid[0] + before, *grid[1:])
+
+    def _avoided(self, avoided: Avoided | None) -> Avoided | None:
+        if avoided is None:
+            return None
+        return avoided._replace(text=self.text_embedding(avoided.text.to(self.dtype)))
 
     def _timesteps(self, inputs: DitInputs) -> Tensor:
         """[B, 1], or [B, T] with a timestep for each latent frame."""

@@ -203,7 +203,8 @@ class Branch(ABC, Generic[ConfigT]):
         return {}
 
     def frames_before(self, given: int) -> int:
-        """Frames of tokens that it puts before those of the video in a pass that `given` things steer."""
+        """Frames of tokens that it puts before those of the video in a pass that `given` things steer; the places of
+        tokens in time begin with them."""
         return 0
 
     def check_layers(self, layers: int) -> None:

@@ -15,7 +15,6 @@ from ...common.model_names import THIS_MODEL, ModelNames
 from ...common.shapes import size_text
 from ..config import PATCH, DiTConfig
 from ..context import Context
-from ..rope import make_rope
 from .branch import Branch, Shapes, Steered, Trunk
 
 
@@ -73,16 +72,12 @@ class ReferenceBranch(Branch[DiTConfig]):
 
     def embed(self, trunk: Trunk, given: Sequence[ReferenceInput], tokens: Tensor, context: Context) -> Steered:
         """See `Branch.embed`."""
-        latent, batch = given[-1].latent, len(tokens)
-        picture = trunk.tokens_of(trunk.get_submodule("ref_conv"), latent)  # [1 or B, h' * w', D]
-        rows, columns = (-(-side // patch) for side, patch in zip(latent.shape[-2:], PATCH[1:]))
-        frames = tokens.shape[1] // (rows * columns)
-        rope = make_rope(2 * context.rope.shape[-1], (frames + 1, rows, columns), tokens.device)
+        picture = trunk.tokens_of(trunk.get_submodule("ref_conv"), given[-1].latent)  # [1 or B, h' * w', D]
         modulation = context.modulation
         if modulation.shape[1] > 1:  # a timestep for each frame: the picture has that of the frames that are made last
             modulation = torch.cat([modulation[:, -1:], modulation], dim=1)
-        longer = torch.cat([picture.expand(batch, -1, -1), tokens], dim=1)
-        return Steered(longer, context._replace(rope=rope, modulation=modulation))
+        longer = torch.cat([picture.expand(len(tokens), -1, -1), tokens], dim=1)
+        return Steered(longer, context._replace(modulation=modulation))
 
     def other_weights(self, config: DiTConfig) -> int:
         """See `Branch.other_weights`."""

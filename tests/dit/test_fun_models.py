@@ -24,6 +24,7 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning, Cut, DitInputs
 from wan_director.dit.model import WanDiT
+from wan_director.dit.rope import TokenPlaces, make_rope
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FAMILY = runpy.run_path(str(FIXTURES / "fun_models.py"))
@@ -118,6 +119,14 @@ def test_equal_timesteps_for_each_frame_are_one_timestep():
     each = replace(inputs, timestep=inputs.timestep.expand(1, 3))
     velocity, expected = model(each), model(inputs)
     assert (velocity - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_reference_stands_at_the_first_place_in_time():
+    """So that stretched and shifted places count from it on, as in ComfyUI's rope_encode."""
+    inputs = replace(inputs_of(CONTROL), places=TokenPlaces(scale=(2.0, 1.0, 1.0), shift=(0.5, 0.0, 0.0)))
+    rope = build(CONTROL).embed(inputs).context.rope.unflatten(1, (4, 3, 5))
+    every_second = make_rope(CONTROL.head_dim, (8, 3, 5), places=TokenPlaces(shift=(0.5, 0.0, 0.0)))
+    assert torch.equal(rope, every_second.unflatten(1, (8, 3, 5))[:, ::2])
 
 
 def test_the_channels_beside_the_latent_by_their_parts():

@@ -1,1 +1,1 @@
-"""ComfyUI's nodes for the Fun family of Wan models, and what its nodes for Wan videos have in common."""
+"""Nodes that are about Wan models alone, or about how a model is asked."""
