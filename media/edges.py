@@ -1,4 +1,4 @@
-"""The edges of pictures (Canny), as ControlNets and control videos use them."""
+"""The edges of pictures, as control videos show them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def find_edges(pictures: Tensor, low: float, high: float) -> Tensor:
     Returns:
         [F, H, W], float32, 0 or 1.
 
-    Source: Canny, A Computational Approach to Edge Detection (1986); with the filters and the rule for equal
-        neighbours of kornia/kornia kornia/filters/canny.py 0.9.0, which ComfyUI's Canny uses.
+    Source: A Computational Approach to Edge Detection (IEEE PAMI 8, 1986); with the filters and the rule for equal
+        neighbours of kornia/kornia kornia/filters/canny.py 0.9.0.
     """
     return torch.stack([_edges(picture, low, high) for picture in pictures])
 

@@ -23,6 +23,14 @@ from ...dit.inputs import ConditioningItem
 from ..sockets.models import WanModel
 
 
+def with_reference(conditioning: list, latent: Tensor) -> list:
+    """A native CONDITIONING with the raw latent [1, C, 1, h, w] of one more reference picture in each entry."""
+    return [
+        [embedding, {**values, "reference_latents": [*values.get("reference_latents", ()), latent]}]
+        for embedding, values in conditioning
+    ]
+
+
 def fun_keys(config: DiTConfig) -> frozenset[str]:
     """The values that a transformer reads because of its family."""
     keys = {

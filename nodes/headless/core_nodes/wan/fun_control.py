@@ -14,6 +14,7 @@ from .....common.shapes import video_frames
 from .... import standin as io
 from ....conditioning.clip_image import joined_clip_vision
 from ....conditioning.entries import with_values
+from ....conditioning.fun import with_reference
 from ....sockets.latents import family_of, made_by
 from .inputs import blank_video, fitted, latent_frames_of, video_schema
 
@@ -88,14 +89,6 @@ class Wan22FunControlToVideo(io.ComfyNode):
             picture = vae.encode(fitted(ref_image[:1], width, height))
             sides = [with_reference(side, picture) for side in sides]
         return io.NodeOutput(*sides, latent)
-
-
-def with_reference(conditioning: list, latent: Tensor) -> list:
-    """A native CONDITIONING with the raw latent [1, C, 1, h, w] of one more reference picture in each entry."""
-    return [
-        [embedding, {**values, "reference_latents": [*values.get("reference_latents", ()), latent]}]
-        for embedding, values in conditioning
-    ]
 
 
 def placed(vae: Any, clip: Tensor | None, latent: dict[str, Any], length: int) -> Tensor:
