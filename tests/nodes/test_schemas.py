@@ -110,6 +110,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
             "nag_tau", "nag_end",
         },
         "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
+        "WanDirectorMotion": {"words_end", "calm_words", "lively_words"},
     }  # fmt: skip
 
 

@@ -68,6 +68,13 @@ from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan.camera import WanCameraEmbedding, WanCameraImageToVideo
 from .wan.fun_control import Wan22FunControlToVideo, WanFunControlToVideo
 from .wan.guidance import CFGZeroStar, ScaleROPE, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply
+from .wan.tracks import (
+    GenerateTracks,
+    WanMoveConcatTrack,
+    WanMoveTracksFromCoords,
+    WanMoveTrackToVideo,
+    WanTrackToVideo,
+)
 from .wan_videos import (
     EmptyHunyuanLatentVideo,
     Wan22ImageToVideoLatent,
@@ -82,6 +89,7 @@ _WITH_MODELS = (
     LoraLoaderModelOnly, LoraLoader, ModelSamplingSD3, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
+    WanTrackToVideo, WanMoveTrackToVideo,
     CFGZeroStar, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply, ScaleROPE,
     KSampler, KSamplerAdvanced, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
@@ -89,7 +97,8 @@ _WITH_MODELS = (
 _NODES = (
     *_WITH_MODELS,
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
-    WanCameraEmbedding, EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
+    WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
+    EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
     ImageInvert, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,

@@ -19,9 +19,10 @@ from ... import standin as io
 from ...conditioning.clip_image import joined_clip_vision
 from ...conditioning.entries import with_values
 from ...conditioning.vace import with_vace
-from ...sockets.latents import STRIDE_KEY, family_of, made_by
-from .scaling import scaled
-from .wan.inputs import blank_video, fitted, latent_frames_of, size_inputs, video_schema
+from ...sockets.latents import STRIDE_KEY, check_video_size, family_of, made_by, tagged_latent
+from .scaling import MAX_SIDE, scaled
+
+MOST_VIDEOS = 4096
 
 
 class EmptyHunyuanLatentVideo(io.ComfyNode):
@@ -68,13 +69,13 @@ class WanImageToVideo(io.ComfyNode):
         clip_vision_output: Any = None,
         start_image: Tensor | None = None,
     ) -> Any:
-        latent = blank_video(vae, width, height, length, batch_size)
+        latent = blank(vae, width, height, length, batch_size)
         values = joined_clip_vision(clip_vision_output, None)
         if start_image is not None:
             given = fitted(start_image[:length], width, height)
             mask = torch.ones(1, 1, *latent["samples"].shape[2:])
             mask[:, :, : (len(given) - 1) // 4 + 1] = 0.0
-            values |= _given(vae, _grey(given, length, width, height), mask)
+            values |= given_values(vae, grey(given, length, width, height), mask)
         return io.NodeOutput(*(with_values(side, values) for side in (positive, negative)), latent)
 
 
@@ -105,7 +106,7 @@ class WanFirstLastFrameToVideo(io.ComfyNode):
         start_image: Tensor | None = None,
         end_image: Tensor | None = None,
     ) -> Any:
-        latent = blank_video(vae, width, height, length, batch_size)
+        latent = blank(vae, width, height, length, batch_size)
         frames, *size = latent["samples"].shape[2:]
         video, mask = torch.full((length, height, width, 3), 0.5), torch.ones(1, 1, 4 * frames, *size)
         if start_image is not None:
@@ -115,7 +116,7 @@ class WanFirstLastFrameToVideo(io.ComfyNode):
             end = fitted(end_image[-length:], width, height)
             video[-len(end) :], mask[:, :, -len(end) :] = end, 0.0
         values = joined_clip_vision(clip_vision_start_image, clip_vision_end_image)
-        values |= _given(vae, video, mask.view(1, frames, 4, *size).transpose(1, 2))
+        values |= given_values(vae, video, mask.view(1, frames, 4, *size).transpose(1, 2))
         return io.NodeOutput(*(with_values(side, values) for side in (positive, negative)), latent)
 
 
@@ -160,7 +161,7 @@ class WanVaceToVideo(io.ComfyNode):
         **pictures: Tensor | None,
     ) -> Any:
         references = _reference(vae, pictures.get("reference_image"), width, height)
-        latent = blank_video(vae, width, height, length, batch_size, more=len(references))
+        latent = blank(vae, width, height, length, batch_size, more=len(references))
         video, mask = _control(pictures.get("control_video"), pictures.get("control_masks"), (length, height, width))
         kept, changed = ((video - 0.5) * part[..., None] + 0.5 for part in (1 - mask, mask))
         control = torch.cat([*references, torch.cat((vae.encode(kept), vae.encode(changed)), dim=1)], dim=2)
@@ -193,13 +194,42 @@ class Wan22ImageToVideoLatent(io.ComfyNode):
         if start_image is None:
             if batch_size > 1:
                 logger.warning("Without a start image one video is made and not %d, as in ComfyUI.", batch_size)
-            return io.NodeOutput(blank_video(vae, width, height, length, 1))
-        latent = blank_video(vae, width, height, length, batch_size)
+            return io.NodeOutput(blank(vae, width, height, length, 1))
+        latent = blank(vae, width, height, length, batch_size)
         samples = family_of(vae).denormalize(latent["samples"])
         mask = torch.ones_like(samples[:, :1])
         given = vae.encode(fitted(start_image[:length], width, height))
         samples[:, :, : given.shape[2]], mask[:, :, : given.shape[2]] = given, 0.0
         return io.NodeOutput({**latent, "samples": samples, "noise_mask": mask})
+
+
+def video_schema(name: str, inputs: list[Any], *more: Any, folder: str = "") -> Any:
+    return io.Schema(
+        node_id=name,
+        category=f"model/conditioning/wan{folder}",
+        inputs=[
+            io.Conditioning.Input("positive"),
+            io.Conditioning.Input("negative"),
+            io.Vae.Input("vae"),
+            *size_inputs(832, 480, 81),
+            *inputs,
+        ],
+        outputs=[
+            io.Conditioning.Output(display_name="positive"),
+            io.Conditioning.Output(display_name="negative"),
+            io.Latent.Output(display_name="latent"),
+            *more,
+        ],
+    )
+
+
+def size_inputs(width: int, height: int, length: int, step: int = 16) -> list[Any]:
+    return [
+        io.Int.Input("width", default=width, min=step, max=MAX_SIDE, step=step),
+        io.Int.Input("height", default=height, min=step, max=MAX_SIDE, step=step),
+        io.Int.Input("length", default=length, min=1, max=MAX_SIDE, step=4, tooltip="Frames: 1 + 4k."),
+        io.Int.Input("batch_size", default=1, min=1, max=MOST_VIDEOS),
+    ]
 
 
 def _start_and_end() -> list[Any]:
@@ -209,12 +239,34 @@ def _start_and_end() -> list[Any]:
     ]
 
 
-def _grey(pictures: Tensor, length: int, width: int, height: int) -> Tensor:
+def latent_frames_of(length: int) -> int:
+    """Of a video of so many frames; one of another length than 1 + 4k gets fewer, as in ComfyUI."""
+    frames = (length - 1) // 4 + 1
+    if video_frames(frames) != length:
+        logger.warning("A video has 1 + 4k frames: with length %d it gets %d.", length, video_frames(frames))
+    return frames
+
+
+def blank(vae: Any, width: int, height: int, length: int, batch_size: int, *, more: int = 0) -> dict[str, Any]:
+    """A native LATENT of zeros, with `more` latent frames of references before the video."""
+    check_video_size(width, height, None, family_of(vae))
+    check_bounds(width, height, length, batch_size)
+    stride = vae.spacial_compression_encode()
+    shape = (batch_size, vae.latent_channels, more + latent_frames_of(length), height // stride, width // stride)
+    return tagged_latent(torch.zeros(shape), vae)
+
+
+def fitted(pictures: Tensor, width: int, height: int) -> Tensor:
+    """Pictures [F, H, W, C] as [F, height, width, 3], float32."""
+    return scaled(pictures[..., :3].float(), width, height, "bilinear", "center")
+
+
+def grey(pictures: Tensor, length: int, width: int, height: int) -> Tensor:
     """A clip [length, height, width, 3] that begins with these pictures and goes on grey."""
     return torch.cat([pictures, torch.full((length - len(pictures), height, width, 3), 0.5)])
 
 
-def _given(vae: Any, video: Tensor, mask: Tensor) -> dict[str, Any]:
+def given_values(vae: Any, video: Tensor, mask: Tensor) -> dict[str, Any]:
     """The conditioning values of given frames."""
     return {"concat_latent_image": vae.encode(video), "concat_mask": mask} | made_by(vae)
 
@@ -234,4 +286,4 @@ def _control(control: Tensor | None, masks: Tensor | None, shape: tuple[int, int
     mask = torch.zeros(0, height, width)
     if masks is not None:
         mask = scaled(masks.reshape(-1, *masks.shape[-2:])[:length].float(), width, height, "bilinear", "center")
-    return _grey(given, length, width, height), F.pad(mask, (0, 0, 0, 0, 0, length - len(mask)), value=1.0)
+    return grey(given, length, width, height), F.pad(mask, (0, 0, 0, 0, 0, length - len(mask)), value=1.0)

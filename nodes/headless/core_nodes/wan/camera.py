@@ -16,8 +16,8 @@ from ....conditioning.clip_image import joined_clip_vision
 from ....conditioning.entries import with_values
 from ....sockets.latents import made_by
 from ..scaling import MAX_SIDE
+from ..wan_videos import blank, video_schema
 from .fun_control import placed
-from .inputs import blank_video, video_schema
 
 _POSES = {
     "Static": "static",
@@ -97,7 +97,7 @@ class WanCameraImageToVideo(io.ComfyNode):
         start_image: Tensor | None = None,
         camera_conditions: Tensor | None = None,
     ) -> Any:
-        latent = blank_video(vae, width, height, length, batch_size)
+        latent = blank(vae, width, height, length, batch_size)
         values = joined_clip_vision(clip_vision_output, None)
         if start_image is not None:
             frames, *size = latent["samples"].shape[2:]

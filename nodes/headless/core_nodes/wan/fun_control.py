@@ -16,7 +16,7 @@ from ....conditioning.clip_image import joined_clip_vision
 from ....conditioning.entries import with_values
 from ....conditioning.fun import with_reference
 from ....sockets.latents import family_of, made_by
-from .inputs import blank_video, fitted, latent_frames_of, video_schema
+from ..wan_videos import blank, fitted, latent_frames_of, video_schema
 
 
 class WanFunControlToVideo(io.ComfyNode):
@@ -45,7 +45,7 @@ class WanFunControlToVideo(io.ComfyNode):
         start_image: Tensor | None = None,
         control_video: Tensor | None = None,
     ) -> Any:
-        latent = blank_video(vae, width, height, length, batch_size)
+        latent = blank(vae, width, height, length, batch_size)
         followed, given = (placed(vae, clip, latent, length) for clip in (control_video, start_image))
         values = {"concat_latent_image": torch.cat([followed, given], dim=1)} | made_by(vae)
         values |= joined_clip_vision(clip_vision_output, None)
@@ -76,7 +76,7 @@ class Wan22FunControlToVideo(io.ComfyNode):
         ref_image: Tensor | None = None,
         control_video: Tensor | None = None,
     ) -> Any:
-        latent = blank_video(vae, width, height, length, batch_size)
+        latent = blank(vae, width, height, length, batch_size)
         followed, given = (placed(vae, clip, latent, length) for clip in (control_video, None))
         _, channels, frames, *size = latent["samples"].shape
         values = {
