@@ -50,7 +50,7 @@ TRANSFORMERS = {
     "wan2.1_vace_14B_fp16": "wan21_vace", "wan2.1_vace_1.3B_fp16": "wan21_vace",
     "wan2.1_t2v_14B_fp8_scaled": "wan21_t2v",
     "wan2.2_fun_inpaint_5B_bf16": "fun_inp_5b", "wan2.2_fun_control_5B_bf16": "fun_control_5b",
-    "wan2.1_fun_inp_1.3B_bf16": "fun_inp",
+    "wan2.1_fun_inp_1.3B_bf16": "with_clip",
     "wan2.1_fun_control_1.3B_bf16": "fun_control", "wan2.2_fun_control_high_noise_14B_fp8_scaled": "fun_control_a14b",
     "wan2.2_fun_control_low_noise_14B_fp8_scaled": "fun_control_a14b",
     "wan2.1_fun_camera_v1.1_1.3B_bf16": "fun_camera", "wan2.1_fun_camera_v1.1_14B_bf16": "fun_camera",
@@ -62,8 +62,7 @@ OUTPUTS_48 = {"out_channels": 48}
 FUN_MODELS = {
     "fun_inp_5b": {"in_channels": 100, **OUTPUTS_48},
     "fun_control_5b": {"in_channels": 148, **OUTPUTS_48, "branches": (ReferenceBranch(48),)},
-    "fun_inp": {"in_channels": 36, "branches": (ClipBranch(1280),), "layers": 11},  # the templates leave out block 10
-    "fun_control": {"in_channels": 48, "branches": (ClipBranch(1280),), "layers": 11},
+    "fun_control": {"in_channels": 48, "branches": (ClipBranch(1280),)},
     "fun_control_a14b": {"in_channels": 52, "branches": (ReferenceBranch(16),)},
     "fun_camera": {"in_channels": 32, "branches": (ClipBranch(1280), CameraBranch())},
     "fun_camera_a14b": {"in_channels": 36, "branches": (CameraBranch(),)},
