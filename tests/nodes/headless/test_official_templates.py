@@ -48,6 +48,7 @@ TRANSFORMERS = {
     "wan2.1_vace_14B_fp16": "wan21_vace", "wan2.1_vace_1.3B_fp16": "wan21_vace",
     "wan2.1_t2v_14B_fp8_scaled": "wan21_t2v", "wan2.1_fun_inp_1.3B_bf16": "with_clip",
     "Wan2_1-I2V-ATI-14B_fp8_e4m3fn": "with_clip", "chrono_edit_14B_fp16": "with_clip",
+    "Wan21-WanMove_fp8_scaled_e4m3fn_KJ": "with_clip",
 }  # fmt: skip
 OTHERS = {
     "vae/wan_2.1_vae": "vae/wan21_vae", "vae/wan2.2_vae": "vae/wan22_vae",
@@ -66,7 +67,7 @@ RUNNING = [
     "video_wan_vace_14B_v2v", "image_to_video_wan", "text_to_video_wan", "templates-6-key-frames",
     "video_wan_vace_outpainting", "video_wan_vace_14B_ref2v", "video_wan_vace_flf2v", "video_wan2_2_14B_fun_inpaint",
     "video_wan_vace_14B_t2v", "wan2.1_flf2v_720_f16", "video_wan2.1_alpha_t2v_14B",
-    "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B",
+    "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
