@@ -48,9 +48,9 @@ def wanted_models(path: Path, node_classes: Mapping[str, type]) -> list[WantedMo
         MissingFileError, GraphError: it is no workflow, see `read_graph`.
     """
     data = read_json(path)
-    canvas = canvas_part(data)
+    canvas = canvas_part(data) if isinstance(data, dict) else None
     offered = {file.name: file for file in _offered(canvas)} if canvas else {}
-    if isinstance(data, dict) and data is canvas:
+    if canvas is not None and data is canvas:
         named = [
             (node.label, name) for saved, node in running_nodes(data, node_classes) for name in _names(saved, node)
         ]
