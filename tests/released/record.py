@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -82,6 +82,12 @@ def widgets(node: Mapping[str, Any]) -> list[str]:
     return names
 
 
+def not_recorded(changelog: str) -> list[str]:
+    """The versions with a heading in a changelog that have no folder."""
+    versions = re.findall(r"^## \[?v?(\d[\w.]*)", changelog, re.MULTILINE)
+    return [version for version in versions if version not in {folder.name for folder in releases()}]
+
+
 def frames_of(workflow: Path, *more: str) -> np.ndarray:
     """Runs a workflow with a bundled model on the CPU, and gives its frames: [F, H, W, 3], uint8."""
     prompt = json.loads((workflow.parent / "api" / workflow.name).read_text(encoding="utf-8"))
@@ -126,7 +132,9 @@ def _written(information: Mapping[str, Any]) -> str:
 def add(name: str) -> Path:
     """Writes the folder of a release, and gives it."""
     folder, today = FOLDER / name, ROOT / "workflows"
-    if folder.exists():
+    if not re.fullmatch(r"\d[\w.]*", name):
+        raise SystemExit(f"'{name}' is no version such as 0.2.0. Give that of the release.")
+    if (folder / "interface.json").exists():
         raise SystemExit(f"{folder} is there: a release is never changed. Give the name of a new one.")
     changed = _changed(today)
     for each in changed:
@@ -144,4 +152,6 @@ def add(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    print(add(*sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", metavar="NAME", help="the release's version, such as 0.2.0")
+    print(add(parser.parse_args().name))

@@ -216,8 +216,13 @@ def test_it_gives_the_frames_of_its_release(path: Path):
         assert np.abs(now - released_frames(path)).max() <= 1
 
 
-def test_todays_workflows_are_released_or_waiting_for_their_release():
-    """A released workflow is still there under its name."""
+def test_a_version_of_the_changelog_is_recorded():
+    assert record.not_recorded((ROOT / "CHANGELOG.md").read_text(encoding="utf-8")) == []
+    text = "# Changelog\n## Unreleased\n## 99.1.0 (2030-01-01)\n### Added\n## 0.1.0.dev4\n"
+    assert record.not_recorded(text) == ["99.1.0"]
+
+
+def test_a_released_workflow_keeps_its_name():
     assert {path.name for path in WORKFLOWS} <= {path.name for path in (ROOT / "workflows").glob("*.json")}
 
 
@@ -227,3 +232,5 @@ def test_a_release_that_is_there_is_not_written_again(tmp_path: Path, monkeypatc
     monkeypatch.setattr(record, "FOLDER", tmp_path)
     with pytest.raises(SystemExit, match="a release is never changed"):
         record.add(newest.name)
+    with pytest.raises(SystemExit, match="is no version"):
+        record.add("../elsewhere")
