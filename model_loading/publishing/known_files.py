@@ -38,7 +38,8 @@ _CAUSVID_1_3B = "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
 class KnownFile(NamedTuple):
     """One published file; `what` says what it is in a user's words.
 
-    `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that.
+    `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that; 0 where only its
+    publisher knows it.
     """
 
     name: str
