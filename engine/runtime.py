@@ -193,6 +193,19 @@ def watched_stream(runtime: Runtime, progress: Progress, stream: BlockStream) ->
     return watch
 
 
+def counting(progress: Progress, check: Callable[[], None]) -> Callable[[], None]:
+    """What is to be called before each piece: it tells of those before, and may stop the work."""
+    done = 0
+
+    def each() -> None:
+        nonlocal done
+        check()
+        progress.update(done)
+        done += 1
+
+    return each
+
+
 @contextmanager
 def told_bytes(
     title: str, make: Callable[[Counted], Progress], check: Callable[[], None] = lambda: None
