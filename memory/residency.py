@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 
 import torch
@@ -16,10 +16,14 @@ class Weights:
 
     The tensors on the CPU are kept and put back as they are. So nothing is copied back, and a weight that is a window
     into its file stays one, instead of becoming memory of its own.
+
+    Args:
+        check: called before each tensor is copied; what it raises ends the load.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, check: Callable[[], None] = lambda: None) -> None:
         self.module = module
+        self._check = check
         self.loaded_bytes = 0
         self._away: tuple[nn.Module, ...] = ()
         self._waiting: list[Held] = []
@@ -52,6 +56,7 @@ class Weights:
         with ExitStack() as failed:
             failed.callback(self.unload)
             for held in held_tensors(self.module, self._away):
+                self._check()
                 held.replace(held.tensor.to(device))
                 self._waiting.append(held)
                 self.loaded_bytes += held.size_bytes

@@ -9,18 +9,19 @@ import contextlib
 import os
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import comfy.cli_args
 import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
-from comfy.cli_args import LatentPreviewMethod
-from comfy.cli_args import args as comfy_args
+from server import PromptServer
 from torch import Tensor, nn
 
 from ...common.errors import InvalidInputError
+from ...engine.progress import Counted, Often, Pace
 from ...engine.runtime import LoadedModels, Work
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
@@ -37,6 +38,9 @@ Result = TypeVar("Result")
 
 
 M = TypeVar("M", bound=nn.Module)
+
+WORDS_AFTER_S = 1.0
+"""Words make the node grow, which work that ends sooner is spared."""
 
 
 def register_bundled_models() -> None:
@@ -92,7 +96,7 @@ class ComfyHost:
         return Path(folder_paths.get_temp_directory())
 
     def saves_metadata(self) -> bool:
-        return not comfy_args.disable_metadata
+        return not comfy.cli_args.args.disable_metadata
 
 
 class ComfyRuntime:
@@ -104,11 +108,11 @@ class ComfyRuntime:
     def perform(self, work: Work[Result]) -> Result:
         return work.run()
 
-    def progress(self, total: int, title: str) -> ComfyProgress:
-        return ComfyProgress(total)
+    def progress(self, counted: Counted) -> ComfyProgress:
+        return ComfyProgress(counted)
 
     def wants_previews(self) -> bool:
-        return comfy_args.preview_method != LatentPreviewMethod.NoPreviews
+        return comfy.cli_args.args.preview_method != comfy.cli_args.LatentPreviewMethod.NoPreviews
 
     def check_interrupt(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -144,19 +148,53 @@ class ComfyRuntime:
 
 
 class ComfyProgress:
-    """The bar on the running node, with a preview picture."""
+    """The bar on the running node with a preview picture, and words below its widgets.
 
-    def __init__(self, total: int) -> None:
-        self._bar = comfy.utils.ProgressBar(total)
+    Only the canvas that started the run has the words: on another, the node of that number is another one.
+    """
 
-    def update(self, step: int, preview: Tensor | None = None) -> None:
-        picture = None
-        if preview is not None:
-            from PIL import Image
+    def __init__(self, counted: Counted) -> None:
+        self._total = counted.total
+        self._bar = comfy.utils.ProgressBar(counted.total)
+        self._pace = Pace(counted)
+        self._often = Often()
+        self._has_words = False
+        self._server: PromptServer | None = getattr(PromptServer, "instance", None)  # none where no server runs
+        self._node_id = None if self._server is None else self._server.last_node_id
 
-            pixels = (preview * 255).to(device="cpu", dtype=torch.uint8).numpy()
-            picture = ("JPEG", Image.fromarray(pixels), comfy_args.preview_size)
-        self._bar.update_absolute(step, preview=picture)
+    def __enter__(self) -> ComfyProgress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._has_words:
+            self._say(self._pace.ended())
+
+    def update(self, done: int, preview: Tensor | None = None) -> None:
+        self._pace.reach(done)
+        if preview is not None or done >= self._total or self._often.passes():
+            self._bar.update_absolute(done, preview=None if preview is None else _picture(preview))
+        self._tell()
+
+    def note(self, text: str) -> None:
+        self._pace.note(text)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._pace.is_due(WORDS_AFTER_S):
+            self._has_words = True
+            self._say(self._pace.words())
+
+    def _say(self, words: str) -> None:
+        server = self._server
+        if server is not None and server.client_id is not None and self._node_id is not None:
+            server.send_progress_text(words, self._node_id, server.client_id)
+
+
+def _picture(preview: Tensor) -> tuple[str, Any, int]:
+    from PIL import Image
+
+    pixels = (preview * 255).to(device="cpu", dtype=torch.uint8).numpy()
+    return "JPEG", Image.fromarray(pixels), comfy.cli_args.args.preview_size
 
 
 class ComfyWeights(comfy.model_patcher.ModelPatcher):
@@ -203,8 +241,9 @@ class ComfyResidence(Generic[M]):
     def __init__(self, module: M, device: torch.device) -> None:
         self.device = device
         self.module = module
-        self.slabs = Slabs()
-        self._weights = Weights(module)
+        check = comfy.model_management.throw_exception_if_processing_interrupted
+        self.slabs = Slabs(check)
+        self._weights = Weights(module, check)
         self._patcher = ComfyWeights(self._weights, device)
         self._needed_bytes = 0
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ....common.errors import DownloadError, InvalidInputError, MissingFileError
 from ....common.printable import printable_name
+from ....engine.terminal import shown_bytes
 from ....model_loading.files.file_type import human_bytes
 from ....model_loading.publishing.download import download as fetch
 from ....model_loading.publishing.file_set import Standing, Wanted, check_space, fetch_all, standing
@@ -21,7 +22,7 @@ from .bundled import workflow_path
 from .folders import download_folder, model_folders
 from .names import asked, file_named, models_of, what_is_known
 from .session import Session
-from .terminal import complain, say, shows_progress
+from .terminal import complain, say
 
 
 def download(options: argparse.Namespace, session: Session) -> None:
@@ -138,24 +139,15 @@ class _Bars:
     """A progress bar for each file that begins, where somebody watches."""
 
     def __init__(self) -> None:
-        self._last: Callable[[], None] = lambda: None
+        self._shown = ExitStack()
 
     def __enter__(self) -> _Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._last()
+        self._shown.close()
 
     def of(self, file: KnownFile) -> OnBytes:
-        """The bar of a file; the one before ends."""
-        from tqdm import tqdm
-
-        self._last()
-        bar = tqdm(desc=file.name, unit="B", unit_scale=True, disable=not shows_progress(quiet=False), leave=True)
-        self._last = bar.close
-
-        def show(done: int, whole: int) -> None:
-            bar.total = whole
-            bar.update(done - bar.n)
-
-        return show
+        """The line of a file; the one before ends."""
+        self._shown.close()
+        return self._shown.enter_context(shown_bytes(f"Downloading {file.name}"))

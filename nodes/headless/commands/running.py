@@ -19,7 +19,7 @@ from .bundled import workflow_path
 from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
 from .session import Session
-from .terminal import complain, say, shows_progress
+from .terminal import complain, say
 
 
 def run(options: argparse.Namespace, session: Session) -> None:
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, session: Session) -> None:
         folders=model_folders(options),
         inputs=input_folders(options),
         output=options.output,
-        runtime=LocalRuntime(options.device, show_progress=shows_progress(quiet=options.quiet)),
+        runtime=LocalRuntime(options.device, show_progress=not options.quiet),
     )
     session.use_host(host)
     host.runtime.check_device()
