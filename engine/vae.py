@@ -38,7 +38,7 @@ def decode_whole(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTO
     """As `decode`, all frames at once: [B, F, H, W, 3]."""
     streams = _decoded(vae, latent, memory, keeps_frames=True)
     video = _video(vae, latent)
-    pictures = torch.empty(len(latent) * video.frames, video.height, video.width, 3)
+    pictures = torch.empty(len(latent) * video.frames, video.height, video.width, 3, dtype=torch.float32)
     for number, frame in enumerate(_in_turn(streams)):
         pictures[number] = frame
     return pictures.unflatten(0, (len(latent), -1))
@@ -115,7 +115,7 @@ def _job(
 
 def _empty_frames(video: VideoShape) -> Generator[Tensor, None, None]:
     for _ in range(video.frames):
-        yield empty(video.height, video.width, 3)
+        yield empty(video.height, video.width, 3, dtype=torch.float32)
 
 
 def _encode(vae: PlacedModel, clip: Tensor, job: Job) -> Tensor:

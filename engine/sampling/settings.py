@@ -72,4 +72,4 @@ def empty_latent(family: Family, video: VideoShape, batch: int = 1) -> Tensor:
     check_bounds(video.width, video.height, video.frames, batch)
     check_size(video.width, video.height, family.size_multiple)
     check_frames(video.frames)
-    return torch.zeros(batch, *latent_shape(family, video))
+    return torch.zeros(batch, *latent_shape(family, video), dtype=torch.float32)

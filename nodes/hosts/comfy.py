@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Set
+import re
+from collections.abc import Collection, Iterator, Set
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import comfy.cli_args
 import comfy.model_management
@@ -21,6 +24,7 @@ from server import PromptServer
 from torch import Tensor, nn
 
 from ...common.errors import InvalidInputError
+from ...common.log import logger
 from ...engine.progress import Counted, Often, Pace
 from ...engine.runtime import LoadedModels, Work
 from ...media.faults import writing_to
@@ -47,6 +51,33 @@ def register_bundled_models() -> None:
     """Adds the folders of the bundled demo model to ComfyUI's, so that its files appear in every list."""
     for kind in model_folder_names():
         folder_paths.add_model_folder_path(kind, str(BUNDLED_MODELS / kind))
+
+
+def settle_in(folder: Path, ids: Collection[str]) -> None:
+    """Says so where another copy of the pack has its nodes already, and lets the canvas find the help pages.
+
+    Args:
+        folder: the pack's, by the name that ComfyUI found it under.
+        ids: of its nodes.
+    """
+    comfyui = import_module("nodes")  # by its name: to a reader of this file `nodes` is the pack's own folder
+    known = comfyui.NODE_CLASS_MAPPINGS
+    earlier = {known[id].RELATIVE_PYTHON_MODULE for id in ids if id in known}
+    if earlier:
+        logger.warning(
+            "Wan Director is installed twice: as %s and as custom_nodes.%s. ComfyUI uses the second; remove one of the "
+            "two folders and start it again.", ", ".join(sorted(earlier)), folder.name
+        )  # fmt: skip
+    # The canvas asks under the folder's name up to its first dot or @, ComfyUI serves under the whole name. web/ holds
+    # no scripts, which the canvas would load twice.
+    asked = re.split("[.@]", folder.name)[0]
+    if quote(asked) != asked:
+        logger.warning(
+            "The help pages of Wan Director's nodes are not found: ComfyUI's server finds nothing in a folder with a "
+            "space or a special character in its name, like '%s'. Rename it to wan-director.", folder.name
+        )  # fmt: skip
+    elif asked != folder.name:
+        comfyui.EXTENSION_WEB_DIRS.setdefault(asked, str(folder / "web"))
 
 
 class ComfyHost:
