@@ -118,7 +118,7 @@ class WanDirectorSampler(io.ComfyNode):
                 memory_input("How much of the GPU to use, and how many blocks to swap."),
             ],
             outputs=[
-                io.Latent.Output(display_name="LATENT", tooltip="The finished video as a latent, for Wan Decode.")
+                io.Latent.Output(display_name="LATENT", tooltip="The finished video as a latent, for Wan Decode Video.")
             ],
         )
 
