@@ -145,6 +145,23 @@ def vace() -> Graph:
     )  # fmt: skip
 
 
+def guided(**patches: Graph) -> Graph:
+    """Text to video, the model patched in turn by the nodes of these names."""
+    graph = text_to_video("euler")
+    last = "t2v"
+    for name, values in patches.items():
+        graph[name] = node(name, model=[last, 0], **values)
+        last = name
+    graph["latent"]["inputs"]["model"] = [last, 0]
+    return graph
+
+
+SKIPPED = {
+    "double_layers": "1", "single_layers": "9", "scale": 3.0, "start_percent": 0.01, "end_percent": 0.8,
+    "rescaling_scale": 0.0,
+}  # fmt: skip
+
+
 def video_to_video() -> Graph:
     """A picture repeated, masked and changed in part."""
     return around(
@@ -176,6 +193,19 @@ def start_in_the_latent() -> Graph:
 
 GRAPHS = {
     **{f"t2v {sampler}": text_to_video(sampler) for sampler in ("euler", "heun", "uni_pc", "dpmpp_2m", "lcm")},
+    "skip layers and cfg zero star": guided(
+        SkipLayerGuidanceDiT=SKIPPED,
+        CFGZeroStar={},
+        UNetTemporalAttentionMultiply={
+            "self_structural": 1.0, "self_temporal": 1.0, "cross_structural": 1.2, "cross_temporal": 1.3,
+        },
+    ),
+    "cfg zero star and rescaled skip layers": guided(
+        CFGZeroStar={}, SkipLayerGuidanceDiT=SKIPPED | {"rescaling_scale": 0.7}
+    ),
+    "other places of the tokens": guided(
+        ScaleROPE={"scale_x": 1.0, "shift_x": 0.0, "scale_y": 0.8, "shift_y": 1.5, "scale_t": 7.0, "shift_t": 0.0}
+    ),
     "i2v two experts": two_experts("WanImageToVideo", start_image=["picture", 0]),
     **{
         f"{sampler} by steps, leftover {leftover}": two_experts(
