@@ -34,7 +34,16 @@ class WanDirectorLoadVideo(io.ComfyNode):
             category="Wan Director/video",
             description="Reads frames of a video file, and only those: at another rate and size where wanted, so that "
             "a long or large video needs no more memory than the frames that are used.",
-            search_aliases=["video to images", "video frames", "load mp4", "frame load cap", "force rate", "load gif"],
+            search_aliases=[
+                "video to images",
+                "video frames",
+                "load mp4",
+                "frame load cap",
+                "force rate",
+                "load gif",
+                "VHS_LoadVideo",
+                "GetVideoComponents",
+            ],
             inputs=[
                 io.Combo.Input(
                     "file",
