@@ -78,6 +78,27 @@ class AvoidedText:
         return replace(inputs, avoided=Avoided(negative, self.scale, self.alpha, self.tau))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OtherText:
+    """Another text in place of the side's own; pictures and all else stay.
+
+    Attributes:
+        text: [1 or B, text_tokens, text_dim].
+    """
+
+    text: Tensor
+
+    @property
+    def reads(self) -> frozenset[Side]:
+        """None."""
+        return frozenset()
+
+    def apply(self, inputs: DitInputs, text: TextOf) -> DitInputs:
+        """Takes this text."""
+        own = self.text.to(inputs.latent.device)
+        return replace(inputs, text=expand_batch(own, inputs.latent.shape[0]))
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One question to the model.

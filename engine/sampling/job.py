@@ -9,7 +9,8 @@ from operator import or_
 
 from torch import Tensor
 
-from ...common.shapes import VideoShape, video_frames
+from ...common.log import logger
+from ...common.shapes import VideoShape, latent_frames, video_frames
 from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, smallest_bytes
@@ -41,6 +42,20 @@ def check_prompts(sides: Sides, steps: Sequence[NoiseLevel], asked: Sequence[Seq
         for level, asks in zip(steps, asked):
             if any(side in ask.reads for ask in asks):
                 prompts.text(level.sigma)
+
+
+def warn_of_places(model: VideoModel, latent: Tensor) -> None:
+    """Tells of a video whose last frames lie later in time than any that the model was trained on."""
+    scale, shift = model.policies.places.scale[0], model.policies.places.shift[0]
+    if (scale, shift) == (1.0, 0.0):
+        return
+    frames = longest_window(model.policies.windows, latent.shape[2])
+    last, trained = shift + scale * (frames - 1), latent_frames(model.spec.family.trained_frames) - 1
+    if last > trained:
+        logger.warning(
+            "With this motion the video ends at the time of latent frame %.1f, and the model was trained up to %d: "
+            "motion may repeat or fall apart. Make a shorter video, or less motion.", last, trained,
+        )  # fmt: skip
 
 
 def most_asked(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]:

@@ -19,7 +19,7 @@ from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
 from ..runtime import Work
 from .experts import Turns, experts_of, warn_of_idle
-from .job import Sides, check_prompts, choose, most_asked, sampling_job
+from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
 from .settings import SamplerSettings
 from .turn import Choices, SamplingRun
 
@@ -58,6 +58,7 @@ def run_sampler(
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     check_prompts(sides, steps, asked)
     warn_of_idle(experts, makers)
+    warn_of_places(model, latent)
     jobs: dict[Expert, Job] = {
         name: sampling_job(
             experts[name].model,

@@ -1,13 +1,14 @@
 """How the velocities of the positive and the negative prompt become one."""
 
 from .cfg import CFG
-from .guidance import Guidance, most_asks
+from .guidance import Guidance, OfScale, most_asks
 from .nag import AttentionGuidance
 from .parts import WHOLE_RUN, Part, PartOfNoise, PartOfSteps
 from .projected import AdaptiveProjected, TangentialDamping
 from .scale import ScaleCurve, ScaleOverRun, parse_curve
-from .settings import FORMULAS, GuidanceSettings, OfScale, SkippedLayers
+from .settings import FORMULAS, GuidanceSettings, SkippedLayers
 from .skip_layers import SkipLayers, check_blocks
+from .words import SliderSettings, WordsSlider
 from .zero_star import CfgZeroStar
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "ScaleCurve",
     "ScaleOverRun",
     "SkipLayers",
+    "SliderSettings",
     "SkippedLayers",
     "TangentialDamping",
+    "WordsSlider",
     "check_blocks",
     "most_asks",
     "parse_curve",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -25,6 +25,10 @@ class Guidance(Protocol):
             latent: [B, C, T, h, w], what the model was asked about.
         """
         ...
+
+
+OfScale = Callable[[float], Guidance]
+"""From a guidance scale to the guidance."""
 
 
 def most_asks(guidance: Guidance, levels: Iterable[NoiseLevel]) -> tuple[Ask, ...]:

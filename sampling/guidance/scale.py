@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ from ...common.errors import InvalidInputError
 from ..ask import Ask
 from ..step import NoiseLevel
 from ..validation import check_cfg
-from .guidance import Guidance
+from .guidance import Guidance, OfScale
 from .parts import WHOLE_RUN, Part
 
 _NUMBER = r"\d{1,3}(?:\.\d{1,6})?"
@@ -80,7 +80,7 @@ class ScaleOverRun:
     Source of the part: Kynkäänniemi et al., "Applying Guidance in a Limited Interval", arXiv 2404.07724.
     """
 
-    guidance: Callable[[float], Guidance]
+    guidance: OfScale
     scale: float
     curve: ScaleCurve | None = None
     part: Part = WHOLE_RUN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,7 +9,7 @@ from ...common.errors import InvalidInputError
 from ..ask import AvoidedText
 from ..validation import find_choice
 from .cfg import CFG
-from .guidance import Guidance
+from .guidance import Guidance, OfScale
 from .nag import AttentionGuidance
 from .parts import WHOLE_RUN, Part
 from .projected import AdaptiveProjected, TangentialDamping
@@ -20,9 +19,6 @@ from .zero_star import CfgZeroStar
 
 FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg")
 """How the two prompts become one velocity."""
-
-OfScale = Callable[[float], Guidance]
-"""From a guidance scale to the guidance."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,13 @@ from .values import (
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan.guidance import CFGZeroStar, ScaleROPE, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply
+from .wan.tracks import (
+    GenerateTracks,
+    WanMoveConcatTrack,
+    WanMoveTracksFromCoords,
+    WanMoveTrackToVideo,
+    WanTrackToVideo,
+)
 from .wan_videos import (
     EmptyHunyuanLatentVideo,
     Wan22ImageToVideoLatent,
@@ -79,6 +86,7 @@ _WITH_MODELS = (
     UNETLoader, UnetLoaderGGUF, CLIPLoader, CLIPLoaderGGUF, VAELoader, CLIPVisionLoader,
     LoraLoaderModelOnly, LoraLoader, ModelSamplingSD3, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
+    WanTrackToVideo, WanMoveTrackToVideo,
     CFGZeroStar, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply, ScaleROPE,
     KSampler, KSamplerAdvanced, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
@@ -86,6 +94,7 @@ _WITH_MODELS = (
 _NODES = (
     *_WITH_MODELS,
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
+    GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
     EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
