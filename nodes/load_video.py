@@ -21,6 +21,10 @@ from .image import MAX_FRAMES, MAX_SIDE
 VIDEO_ENDINGS = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif",
 })  # fmt: skip
+SEARCH_ALIASES = [
+    "video to images", "video frames", "load mp4", "load gif", "frame load cap", "force rate", "VHS_LoadVideo",
+    "GetVideoComponents",
+]  # fmt: skip
 SIDE_STEP = 16
 """A side that follows from the other one is a multiple of this, as Wan needs it."""
 
@@ -36,7 +40,7 @@ class WanDirectorLoadVideo(io.ComfyNode):
             category="Wan Director/video",
             description="Reads frames of a video file, and only those: at another rate and size where wanted, so that "
             "a long or large video needs no more memory than the frames that are used.",
-            search_aliases=["video to images", "video frames", "load mp4", "frame load cap", "force rate", "load gif"],
+            search_aliases=SEARCH_ALIASES,
             inputs=[
                 io.Combo.Input(
                     "file",
