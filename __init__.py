@@ -29,6 +29,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorDecode": "decode",
     "WanDirectorSaveVideo": "video",
     "WanDirectorDecodeToVideo": "video",
+    "WanDirectorToNativeModel": "bridges.to_native_model",
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -51,6 +52,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorDecode": "Wan Decode Video",
     "WanDirectorSaveVideo": "Wan Save Video",
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
+    "WanDirectorToNativeModel": "Wan To Native Model",
 }
 
 WEB_DIRECTORY = "./web"
