@@ -13,24 +13,30 @@ from torch import Tensor
 THETA = 10000.0
 
 
+class TokenPlaces(NamedTuple):
+    """Where tokens lie: number i of an axis at shift + scale * i, for frame, row and column.
+
+    A model that reads "every second frame" (a scale of 2 in time) makes more motion, one that reads "slower" less.
+    """
+
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+AS_TRAINED = TokenPlaces()
+
+
 def axis_dims(head_dim: int) -> tuple[int, int, int]:
     """How many of a head's channels turn with the frame, the row and the column (44, 42, 42 of 128)."""
     side = 2 * (head_dim // 6)
     return head_dim - 2 * side, side, side
 
 
-class RopePlaces(NamedTuple):
-    """Where the tokens of a grid stand along frames, rows and columns: number * scale + shift."""
-
-    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-
-AS_TRAINED = RopePlaces()
-
-
 def make_rope(
-    head_dim: int, grid: tuple[int, int, int], device: torch.device | str = "cpu", places: RopePlaces = AS_TRAINED
+    head_dim: int,
+    grid: tuple[int, int, int],
+    device: torch.device | str = "cpu",
+    places: TokenPlaces = AS_TRAINED,
 ) -> Tensor:
     """Every token's turns for a grid of tokens (frames, rows, columns), from angles in float64.
 
@@ -42,8 +48,8 @@ def make_rope(
     axes = []
     for axis, (dim, length) in enumerate(zip(axis_dims(head_dim), grid)):
         frequencies = THETA ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-        positions = torch.arange(length, dtype=torch.float64) * places.scale[axis] + places.shift[axis]
-        angles = torch.outer(positions, frequencies)
+        at = torch.arange(length, dtype=torch.float64) * places.scale[axis] + places.shift[axis]
+        angles = torch.outer(at, frequencies)
         turns = torch.complex(angles.cos().float(), angles.sin().float()).to(device)
         shape = [1, 1, 1, dim // 2]
         shape[axis] = length

@@ -20,7 +20,7 @@ from ....dit.attention import Attention
 from ....dit.context import Context
 from ....dit.execution import Execution
 from ....dit.model import Embedded, WanDiT
-from ....dit.rope import RopePlaces, make_rope
+from ....dit.rope import AS_TRAINED, TokenPlaces
 from .transformer import NativePass
 
 Patch = Callable[..., Any]
@@ -44,18 +44,15 @@ def check_options(options: Mapping[str, Any]) -> None:
         )
 
 
-def placed(embedded: Embedded, asked: NativePass, head_dim: int) -> Embedded:
-    """The beginning of a pass with what `rope_options` say of the places of tokens, and what pictures are."""
-    context = embedded.context
-    rope = asked.options.get("rope_options")
-    if rope is not None:
-        scale, shift = (tuple(float(rope.get(f"{kind}_{axis}", usual)) for axis in "tyx")
-                        for kind, usual in (("scale", 1.0), ("shift", 0.0)))  # fmt: skip
-        places = RopePlaces((scale[0], scale[1], scale[2]), (shift[0], shift[1], shift[2]))
-        context = context._replace(rope=make_rope(head_dim, embedded.grid, embedded.tokens.device, places))
-    if asked.sees_text_as_picture:
-        context = context._replace(image=context.text)
-    return embedded._replace(context=context)
+def places_of(options: Mapping[str, Any]) -> TokenPlaces:
+    """Where `rope_options` say that tokens lie."""
+    rope = options.get("rope_options")
+    if rope is None:
+        return AS_TRAINED
+    (frames, rows, columns), (late, down, right) = (
+        [float(rope.get(f"{kind}_{axis}", usual)) for axis in "tyx"] for kind, usual in (("scale", 1.0), ("shift", 0.0))
+    )
+    return TokenPlaces((frames, rows, columns), (late, down, right))
 
 
 def patched(execution: Execution, model: WanDiT, asked: NativePass, embedded: Embedded) -> Execution:
@@ -160,5 +157,5 @@ def _original(block: nn.Module, context: Context, execution: Execution, told: Ma
     pictures = 0 if context.image is None else context.image.shape[1]
     text = told["txt"]
     image = text[:, :pictures] if pictures else None
-    seen = Context(modulation=told["vec"], rope=told["pe"], text=text[:, pictures:], image=image)
+    seen = context._replace(modulation=told["vec"], rope=told["pe"], text=text[:, pictures:], image=image)
     return {"img": block(told["img"], seen, execution)}

@@ -23,7 +23,7 @@ from ....memory.residency import Weights
 from ....memory.slabs import Slabs
 from ...api import one_sentence
 from ..residence import OfSharedWeights
-from .blocks import check_options, patched, placed
+from .blocks import check_options, patched, places_of
 from .transformer import NativePass
 
 
@@ -82,7 +82,10 @@ class NativeRun:
             self._stage = None
 
     def _predict(self, stage: Stage, asked: NativePass) -> Tensor:
-        embedded = placed(stage.embed(asked.inputs), asked, stage.module.config.head_dim)
+        embedded = stage.embed(replace(asked.inputs, places=places_of(asked.options)))
+        if asked.sees_text_as_picture:
+            context = embedded.context
+            embedded = embedded._replace(context=context._replace(image=context.text))
         execution = patched(stage.arranged, stage.module, asked, embedded)
         return stage.unembed(stage.module.trunk([embedded], execution).pop(), embedded)
 
