@@ -34,6 +34,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorDecode": "decode",
     "WanDirectorSaveVideo": "video",
     "WanDirectorDecodeToVideo": "video",
+    "WanDirectorToNativeModel": "bridges.to_native_model",
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -60,6 +61,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorDecode": "Wan Decode Video",
     "WanDirectorSaveVideo": "Wan Save Video",
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
+    "WanDirectorToNativeModel": "Wan To Native Model",
 }
 
 WEB_DIRECTORY = "./web"

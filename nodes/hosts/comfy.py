@@ -5,18 +5,16 @@ Everything of ComfyUI beside its node interface (see `api`) is used here and now
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Set
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import comfy.cli_args
 import comfy.model_management
-import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
@@ -29,14 +27,13 @@ from ...engine.progress import Counted, Often, Pace
 from ...engine.runtime import LoadedModels, Work
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
-from ...memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
-from ...memory.residency import Weights
-from ...memory.slabs import Slabs
 from ..files.model_names import model_name
 from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
+from ..sockets.models import WanModel
 from .host import BUNDLED_MODELS, model_folder_names
+from .residence import ComfyResidence
 
 Result = TypeVar("Result")
 
@@ -128,6 +125,11 @@ class ComfyHost:
 
     def saves_metadata(self) -> bool:
         return not comfy.cli_args.args.disable_metadata
+
+    def native_model(self, model: WanModel) -> Any:
+        from .native.bridge import native_model  # ComfyUI's models, which no other node of ours needs
+
+        return native_model(model)
 
 
 class ComfyRuntime:
@@ -226,76 +228,3 @@ def _picture(preview: Tensor) -> tuple[str, Any, int]:
 
     pixels = (preview * 255).to(device="cpu", dtype=torch.uint8).numpy()
     return "JPEG", Image.fromarray(pixels), comfy.cli_args.args.preview_size
-
-
-class ComfyWeights(comfy.model_patcher.ModelPatcher):
-    """Our weights as ComfyUI's memory manager knows a model.
-
-    It decides when they are loaded and unloaded, and counts only what is meant to be on the device. That happens our
-    way: whole, and without copying back. For the dynamic offloading of newer versions this is an ordinary model: it
-    pages only layers of its own kind, takes room for this one from the models it pages, and never touches the blocks
-    that we swap.
-    """
-
-    def __init__(self, weights: Weights, device: torch.device) -> None:
-        self._weights = weights
-        super().__init__(weights.module, device, torch.device("cpu"))
-
-    def model_size(self) -> int:
-        return self._weights.size_bytes()
-
-    def loaded_size(self) -> int:
-        return self._weights.loaded_bytes
-
-    def current_loaded_device(self) -> torch.device:
-        return self.load_device if self._weights.loaded_bytes else self.offload_device
-
-    def partially_load(self, device_to: torch.device, *_hints: object, **_options: object) -> int:
-        before = self._weights.loaded_bytes
-        self._weights.load(device_to)
-        return self._weights.loaded_bytes - before
-
-    def partially_unload(self, *_hints: object, **_options: object) -> int:
-        freed = self._weights.loaded_bytes
-        self._weights.unload()
-        return freed
-
-    def detach(self, unpatch_all: bool = True) -> nn.Module:
-        if unpatch_all:
-            self._weights.unload()
-        return self.model
-
-
-class ComfyResidence(Generic[M]):
-    """A model that ComfyUI's memory manager loads, and unloads when another needs the room."""
-
-    def __init__(self, module: M, device: torch.device) -> None:
-        self.device = device
-        self.module = module
-        check = comfy.model_management.throw_exception_if_processing_interrupted
-        self.slabs = Slabs(check)
-        self._weights = Weights(module, check)
-        self._patcher = ComfyWeights(self._weights, device)
-        self._needed_bytes = 0
-
-    @contextlib.contextmanager
-    def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[M]:
-        self._weights.leave_out(swapped_blocks(memory, self.module))
-        self._needed_bytes = working_bytes + slot_bytes(memory, self.module, self.device)
-        self._load()
-        yield self.module
-
-    def unload(self) -> None:
-        self._weights.unload()
-
-    def host_tensors(self) -> list[Tensor]:
-        return self._weights.host_tensors()
-
-    def reload(self) -> None:
-        if not self._weights.is_loaded:
-            self._load()
-
-    def _load(self) -> None:
-        comfy.model_management.load_models_gpu(
-            [self._patcher], memory_required=self._needed_bytes, force_full_load=True
-        )

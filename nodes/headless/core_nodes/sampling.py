@@ -14,9 +14,8 @@ from ....sampling.validation import MAX_CFG, MAX_SEED, check_shift
 from ... import standin as io
 from ...api import answer
 from ...sockets.latents import STRIDE_KEY, video_samples
+from ...sockets.native_model import NativeModel, native_model
 from ...sockets.sampling import sampled
-from .dynamic_inputs import Model
-from .loaders import NativeModel, native_model
 
 MOST_STEPS = 10000
 SAMPLERS = [
@@ -53,7 +52,7 @@ class ModelSamplingSD3(io.ComfyNode):
             node_id="ModelSamplingSD3",
             category="model/patch/stable diffusion",
             inputs=[
-                Model.Input("model"),
+                io.Model.Input("model"),
                 io.Float.Input(
                     "shift",
                     default=3.0,
@@ -63,7 +62,7 @@ class ModelSamplingSD3(io.ComfyNode):
                     tooltip="How much time is spent at high noise, where motion and layout arise: 3 to 16.",
                 ),
             ],
-            outputs=[Model.Output()],
+            outputs=[io.Model.Output()],
         )
 
     @classmethod
@@ -82,7 +81,7 @@ class KSampler(io.ComfyNode):
             display_name="KSampler",
             category="model/sampling",
             inputs=[
-                Model.Input("model"),
+                io.Model.Input("model"),
                 _seed_input("seed"),
                 *_run_inputs(),
                 io.Float.Input(
@@ -132,7 +131,7 @@ class KSamplerAdvanced(io.ComfyNode):
             display_name="KSampler (Advanced)",
             category="model/sampling",
             inputs=[
-                Model.Input("model"),
+                io.Model.Input("model"),
                 io.Combo.Input(
                     "add_noise",
                     options=["enable", "disable"],
