@@ -18,7 +18,7 @@ from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
 from ..runtime import Work
-from .experts import Turns, experts_of, warn_of_idle
+from .experts import Turns, experts_of, warn_of_settings
 from .job import Sides, choose, most_asked, sampling_job
 from .settings import SamplerSettings
 from .turn import Choices, SamplingRun
@@ -58,7 +58,7 @@ def run_sampler(
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     for side, prompts in sides.items():
         prompts.check(side, [level for level, asks in zip(steps, asked) if any(ask.side == side for ask in asks)])
-    warn_of_idle(experts, makers)
+    warn_of_settings(model, settings, experts, makers)
     jobs: dict[Expert, Job] = {
         name: sampling_job(
             experts[name].model,
