@@ -78,8 +78,9 @@ def camera_rays(poses: np.ndarray, lenses: Sequence[Lens], shape: VideoShape) ->
     relative[0] = np.eye(4)  # without the rounding of the inverse
     places = torch.from_numpy(relative.astype(np.float32))
     rays = torch.empty(1, 6, TEMPORAL_STRIDE, latent_frames(frames), height, width)
+    directions = _directions(lenses[0], width, height)
     for index in range(frames):
-        if index == 0 or len(lenses) > 1:
+        if index and len(lenses) > 1:
             directions = _directions(lenses[index], width, height)
         turned = directions @ places[index, :3, :3].T  # [H, W, 3]
         moment = torch.linalg.cross(places[index, :3, 3].expand_as(turned), turned)

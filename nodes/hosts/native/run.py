@@ -16,7 +16,6 @@ from ....dit.footprint import pass_shape
 from ....dit.inputs import DitInputs
 from ....dit.model import WanDiT
 from ....engine.models import VideoModel
-from ....engine.runtime import interrupt_hook
 from ....engine.sampling.stage import Stage, Workload
 from ....memory.policy import RESIDENT, BlockSwap, MemoryPolicy, fewest_swapped, slot_bytes, swapped_blocks
 from ....memory.residency import Weights
@@ -108,7 +107,7 @@ class NativeRun:
         batch, _, frames, height, width = latent.shape
         tokens = pass_shape((batch, frames, height, width)).tokens
         workload = Workload(tokens, frames, self._bridged.pass_bytes(asked.inputs), may_join=False)
-        execution = replace(video.execution, on_block=interrupt_hook(video.runtime))
+        execution = replace(video.execution, on_block=lambda *_: video.runtime.check_interrupt())
         step, steps = _step(asked.options) if self._has_spans else (0, 1)
         return Stage(model, self._policy(), workload, steps, step=step, execution=execution).__enter__()
 
