@@ -153,7 +153,7 @@ def fun_values(video: _Video, followed: Followed) -> dict[str, Any]:
             f"Nothing is given. Connect one of {', '.join(Followed._fields)}, or use Wan Empty Latent."
         )
     given = given_frames(video.shape.frames, followed.start_image, followed.end_image, ())
-    values = keyframe_values(video.vae, given, video.shape, video.fit)
+    values: dict[str, Any] = keyframe_values(video.vae, given, video.shape, video.fit)
     if not given:
         values = {"concat_latent_image": video.nothing(), "concat_mask": torch.ones_like(video.samples[:, :4])}
         values |= made_by(video.vae)

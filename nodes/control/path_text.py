@@ -67,21 +67,26 @@ def _between(places: Sequence[dict[str, Any]], frames: int, speed: float) -> np.
     unknown = {key for place in places for key in place} - {"frame", "move", "turn"}
     if unknown:
         raise InvalidInputError(f"A place of the path has {sorted(unknown)[0]!r}. It may have frame, move and turn.")
-    at = [place.get("frame") for place in places]
-    if any(isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < frames for frame in at) or any(
-        later <= earlier for earlier, later in zip(at, at[1:])
-    ):
-        raise InvalidInputError(
-            f"The places of the path must stand at frames from 0 to {frames - 1}, each later than the one before, got "
-            f"{at[:10]}."
-        )
+    at = _frames_of(places, frames)
     ways, turns = (
-        np.array([_three(place.get(key, [0, 0, 0]), key, place["frame"]) for place in places]) * speed
+        np.array([_three(place.get(key, [0, 0, 0]), key, frame) for place, frame in zip(places, at)]) * speed
         for key in ("move", "turn")
     )
     steps = np.arange(frames)
     way, turn = (np.stack([np.interp(steps, at, each[:, axis]) for axis in range(3)], 1) for each in (ways, turns))
     return poses(way, np.radians(turn))
+
+
+def _frames_of(places: Sequence[dict[str, Any]], frames: int) -> list[int]:
+    """Where the places stand, each later than the one before."""
+    written = [place.get("frame") for place in places]
+    at = [frame for frame in written if isinstance(frame, int) and not isinstance(frame, bool) and 0 <= frame < frames]
+    if len(at) < len(written) or any(later <= earlier for earlier, later in zip(at, at[1:])):
+        raise InvalidInputError(
+            f"The places of the path must stand at frames from 0 to {frames - 1}, each later than the one before, got "
+            f"{written[:10]}."
+        )
+    return at
 
 
 def _three(value: Any, key: str, frame: int) -> list[float]:

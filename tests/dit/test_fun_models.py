@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from wan_director.common.errors import InvalidInputError, PairingError
 from wan_director.common.shapes import VideoShape
+from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, adapted
 from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipInput
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
@@ -25,6 +26,8 @@ from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning, Cut, DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.dit.rope import TokenPlaces, make_rope
+from wan_director.memory.policy import RESIDENT, BlockSwap
+from wan_director.memory.slabs import Slabs
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FAMILY = runpy.run_path(str(FIXTURES / "fun_models.py"))
@@ -210,3 +213,46 @@ def test_a_turned_camera_looks_where_it_is_said(name, axis, sign):
 def test_a_path_of_a_length_that_is_none_is_refused():
     with pytest.raises(InvalidInputError, match=r"1 \+ 4k frames, got 6"):
         camera_rays(move_poses(MOVES["pan up"], 6, 1.0), [Lens()], VideoShape(6, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("config", "layer"),
+    [(CONTROL, "ref_conv"), (CAMERA, "control_adapter.conv"), (CAMERA, "control_adapter.residual_blocks.0.conv2")],
+    ids=["reference", "camera", "residual"],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("merge", [False, True])
+def test_changes_of_its_layers_equal_changed_weights(config, layer, swapped, merge):
+    """A LoRA may change the branch's own layers as well as the blocks, also where those are swapped."""
+    model, inputs = build(config), inputs_of(config)
+    generator = torch.Generator().manual_seed(4)
+    names = [f"{layer}.weight", f"{layer}.bias", "blocks.1.self_attn.q.weight"]
+    shapes = {name: tuple(model.get_parameter(name).shape) for name in names}
+    added = {name: 0.02 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    changes = {name: (Change(Full(value)),) for name, value in added.items()}
+    memory = BlockSwap(1, 0) if swapped else RESIDENT
+    with (
+        adapted(model, [AppliedAdapter(Adapter("test", changes), 0.5, merge=merge)]),
+        memory.streaming(model.streamed_blocks, torch.device("cpu"), Slabs()) as stream,
+    ):
+        velocity = model(inputs, Execution(stream=stream))
+    plain = model(inputs)
+    for name, value in added.items():
+        model.get_parameter(name).data.add_(value, alpha=0.5)
+    expected = model(inputs)
+    assert (velocity - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (plain - expected).abs().max() > 1e-3 * expected.abs().max()
+
+
+def test_gradients_reach_a_reference_and_a_camera():
+    for config, name in ((CONTROL, "ref_conv.weight"), (CAMERA, "control_adapter.conv.weight")):
+        model = build(config).requires_grad_(True)
+        model(inputs_of(config), Execution(checkpoints=True)).square().mean().backward()
+        assert model.get_parameter(name).grad.abs().max() > 0
+
+
+def test_a_16_bit_model_stays_near_its_float32_result():
+    """The limit is that of the other models, see parity.md."""
+    for name in ("fun-control A14B", "fun-camera 1.1"):
+        velocity = build(CONFIGS[name]).to(torch.bfloat16)(inputs_of(CONFIGS[name]))
+        assert (velocity - EXPECTED[name]).norm() <= 1.3e-2 * EXPECTED[name].norm()

@@ -30,6 +30,10 @@ MODELS = {
     "camera": {"in_channels": 32, "branches": (ClipBranch(64), CameraBranch())},
     "camera_22": {"in_channels": 36, "branches": (CameraBranch(),)},
 }
+MEMORY = {
+    "mode": "auto", "budget": "leave free", "gigabytes": 1.0, "blocks_to_swap": 0, "pinned_ram": 0.0,
+    "text_encoder": "auto", "vae": "auto", "vae_strips": 0, "feed_forward_tokens": 0,
+}  # fmt: skip
 RAYS = {"width": 64, "height": 48, "frames": 9}
 PATH = {"move": "zoom in", "speed": 1.0, "path": "", "fx": 0.5, "fy": 0.5, "cx": 0.5, "cy": 0.5}
 
@@ -53,10 +57,10 @@ def prepared(prompts, encoder=None, **given):
     return call("FunControl", positive=prompts[0], negative=prompts[1], vae=encoder or vae(), **{**SIZE, **given})
 
 
-def sampled(name: str, made) -> torch.Tensor:
+def sampled(name: str, made, **more) -> torch.Tensor:
     positive, negative, latent = made
-    inputs = {"positive": positive, "negative": negative, "latent": latent}
-    return call("Sampler", model=load(f"fun_{name}.safetensors"), **inputs, **SETTINGS)["samples"]
+    inputs = {"positive": positive, "negative": negative, "latent": latent, "model": load(f"fun_{name}.safetensors")}
+    return call("Sampler", **{**inputs, **SETTINGS, **more})["samples"]
 
 
 def inputs_for(name: str, made):
@@ -135,6 +139,20 @@ def test_a_control_video_is_cut_and_its_last_picture_stands(prompts, caplog):
     positive, *_ = prepared(prompts, encoder, control_video=control[:3])
     still = torch.cat([control[:3], control[2:3], control[2:3]])
     assert torch.equal(positive[0][1]["concat_latent_image"][:, :16, :2], encoder.encode(still))
+
+
+@pytest.mark.parametrize("name", ["control_22", "camera_22"])
+def test_two_experts_and_swapped_blocks_follow_to_the_bit(name, prompts, caplog):
+    of_control = {"reference_image": picture(2), "control_video": picture(9)}
+    given = {"camera": path()[0]} if name == "camera_22" else of_control
+    made = prepared(prompts, **given, start_image=picture(1))
+    plain, model = sampled(name, made), load(f"fun_{name}.safetensors")
+    experts = call("Experts", high_noise=model, low_noise=model, low_noise_cfg=0.0, high_noise_steps=1)
+    assert torch.equal(sampled(name, made, model=experts), plain)
+    swapped = call("Memory", **{**MEMORY, "mode": "manual", "blocks_to_swap": 2})
+    with caplog.at_level(logging.INFO, "wan_director"):
+        assert torch.equal(sampled(name, made, memory=swapped), plain)
+    assert "2 of 2 blocks are swapped in" in caplog.text
 
 
 def test_a_batch_shares_what_it_follows(prompts):
