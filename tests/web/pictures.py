@@ -114,6 +114,11 @@ def encoded(png: bytes) -> bytes:
     return file.getvalue()
 
 
+def keep_settings(route: Any) -> None:
+    """Reads the user's settings from the server and writes none there."""
+    route.continue_() if route.request.method == "GET" else route.fulfill(status=200)
+
+
 def take(url: str, node_ids: Sequence[str]) -> None:
     """Takes the pictures of these nodes and notes what they show."""
     from playwright.sync_api import sync_playwright
@@ -126,6 +131,7 @@ def take(url: str, node_ids: Sequence[str]) -> None:
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1700, "height": 1100}, device_scale_factor=SCALE)
         page.route(lambda address: not address.startswith((url, "data:", "blob:")), lambda route: route.abort())
+        page.route("**/settings**", keep_settings)
         page.goto(url, wait_until="domcontentloaded", timeout=240_000)
         page.wait_for_function(READY, timeout=240_000)
         page.wait_for_timeout(3000)
