@@ -79,7 +79,7 @@ def show(page) -> None:
     page.wait_for_timeout(2000)
 
 
-@pytest.fixture(scope="module", params=LANGUAGES)
+@pytest.fixture(scope="module", params=["en", *LANGUAGES])
 def language(page, request: pytest.FixtureRequest) -> str:
     """The front end is set to this language."""
     page.evaluate(SET_LANGUAGE, request.param)
