@@ -73,7 +73,15 @@ BUILD = """async ({id, gives, takes, values = {}}) => {
         node.connect(slot(node.outputs, output), middle, slot(middle.inputs, input)));
     const after = neighbours(takes, (node, output, input) =>
         middle.connect(slot(middle.outputs, output), node, slot(node.inputs, input)));
-    for (const node of [...before, ...after]) node.collapse();
+    for (const node of [...before, ...after]) {
+        node.collapse();
+        node.onDrawTitleText = (context, height, size, scale, font) => {  // which would cut it at 20 characters
+            context.font = font;
+            context.fillStyle = LiteGraph.NODE_TITLE_COLOR;
+            context.textAlign = "left";
+            context.fillText(node.getTitle(), height, LiteGraph.NODE_TITLE_TEXT_Y - height);
+        };
+    }
     app.canvas.ds.scale = 1;
     app.canvas.ds.offset = [400, 200];
     app.canvas.draw(true, true);
