@@ -26,6 +26,7 @@ class WanDirectorExperts(io.ComfyNode):
             "itself where the model was trained to.",
             search_aliases=[
                 "wan 2.2",
+                "wan two experts",
                 "a14b",
                 "high noise",
                 "low noise",

@@ -229,7 +229,7 @@ class WanDirectorEncode(io.ComfyNode):
             display_name="Wan Encode Video",
             category=CATEGORY,
             description="Encodes frames into a latent, for video to video with the sampler's denoise below 1.",
-            search_aliases=["vae encode", "VAEEncode", "video to video", "v2v"],
+            search_aliases=["vae encode", "VAEEncode", "wan encode video", "video to video", "v2v"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The Wan VAE."),
                 io.Image.Input(

@@ -1,11 +1,11 @@
 """The node texts in `locales/`, made from the schemas of the nodes and the phrases that translate them.
 
-    python tests/web/locales.py
+    python -m tests.web.locales
 
-writes `locales/<language>/nodeDefs.json` for every language. The English texts are the schemas' own; a translation
-stands in `phrases/<language>.json` under the English phrase that it translates, so that a changed phrase has none until
-somebody has looked at it. Phrases without a translation, or no longer used, are named; where one is missing the file of
-that language stays as it is. The words to use are in `phrases/glossary.json`.
+writes `locales/<language>/nodeDefs.json` and the help pages `web/docs/<node>/<language>.md`. The English texts are the
+schemas' own; a translation stands in `phrases/<language>.json` under the English phrase that it translates, so that a
+changed phrase has none until somebody has looked at it. Phrases without a translation, or no longer used, are named,
+and nothing is written. The words to use are in `phrases/glossary.json`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from wan_director import NODE_CLASS_MAPPINGS
+
+from .pages import DOCS, FRAME, mistakes_of, page_of, page_phrases_of
 
 HERE = Path(__file__).resolve().parent
 LOCALES = HERE.parents[1] / "locales"
@@ -67,27 +69,48 @@ def english_phrases() -> list[str]:
     return list(phrases)
 
 
+def page_phrases() -> list[str]:
+    """All of the help pages that is to be translated beside that."""
+    return [*FRAME, *dict.fromkeys(mistake for node_id in NODE_CLASS_MAPPINGS for mistake in mistakes_of(node_id))]
+
+
+def files_of(language: str) -> dict[Path, str]:
+    """All files of a language and what they hold."""
+    if language == "en":
+        return {LOCALES / language / "nodeDefs.json": written(node_texts(str))}
+    texts, phrases = node_texts(phrases_of(language).__getitem__), page_phrases_of(language)
+    files = {LOCALES / language / "nodeDefs.json": written(texts)}
+    for node_id, node in NODE_CLASS_MAPPINGS.items():
+        files[DOCS / node_id / f"{language}.md"] = page_of(node.GET_NODE_INFO_V1(), texts[node_id], phrases)
+    return files
+
+
 def written(texts: dict[str, Any]) -> str:
     """The file of these texts."""
     return json.dumps(texts, ensure_ascii=False, indent=1) + "\n"
 
 
+def faults_of(name: str, phrases: dict[str, str], wanted: list[str]) -> list[str]:
+    """Which phrases lack a translation, and which translations are of a phrase that there is no more."""
+    missing, unused = [each for each in wanted if each not in phrases], sorted(set(phrases) - set(wanted))
+    return [f"{name}.json has no translation of: {each}" for each in missing] + [
+        f"{name}.json translates what is nowhere: {each}" for each in unused
+    ]
+
+
 def main() -> int:
-    languages: dict[str, Translate] = {"en": str}
-    wanted, has_failed = english_phrases(), False
+    faults: list[str] = []
     for language in LANGUAGES:
-        phrases = phrases_of(language)
-        missing, unused = [each for each in wanted if each not in phrases], sorted(set(phrases) - set(wanted))
-        for what, found in (("has no", missing), ("has an unused", unused)):
-            sys.stdout.writelines(f"{language}.json {what} translation of: {phrase}\n" for phrase in found)
-        has_failed |= bool(missing or unused)
-        if not missing:
-            languages[language] = phrases.__getitem__
-    for language, translate in languages.items():
-        path = LOCALES / language / "nodeDefs.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(written(node_texts(translate)), encoding="utf-8")
-    return int(has_failed)
+        faults += faults_of(language, phrases_of(language), english_phrases())
+        faults += faults_of(f"pages_{language}", page_phrases_of(language), page_phrases())
+    if faults:
+        sys.stdout.write("\n".join([*faults, "Nothing was written.", ""]))
+        return 1
+    for language in ("en", *LANGUAGES):
+        for path, text in files_of(language).items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":

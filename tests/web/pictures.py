@@ -73,7 +73,15 @@ BUILD = """async ({id, gives, takes, values = {}}) => {
         node.connect(slot(node.outputs, output), middle, slot(middle.inputs, input)));
     const after = neighbours(takes, (node, output, input) =>
         middle.connect(slot(middle.outputs, output), node, slot(node.inputs, input)));
-    for (const node of [...before, ...after]) node.collapse();
+    for (const node of [...before, ...after]) {
+        node.collapse();
+        node.onDrawTitleText = (context, height, size, scale, font) => {  // which would cut it at 20 characters
+            context.font = font;
+            context.fillStyle = LiteGraph.NODE_TITLE_COLOR;
+            context.textAlign = "left";
+            context.fillText(node.getTitle(), height, LiteGraph.NODE_TITLE_TEXT_Y - height);
+        };
+    }
     app.canvas.ds.scale = 1;
     app.canvas.ds.offset = [400, 200];
     app.canvas.draw(true, true);
@@ -114,6 +122,11 @@ def encoded(png: bytes) -> bytes:
     return file.getvalue()
 
 
+def keep_settings(route: Any) -> None:
+    """Reads the user's settings from the server and writes none there."""
+    route.continue_() if route.request.method == "GET" else route.fulfill(status=200)
+
+
 def take(url: str, node_ids: Sequence[str]) -> None:
     """Takes the pictures of these nodes and notes what they show."""
     from playwright.sync_api import sync_playwright
@@ -126,6 +139,7 @@ def take(url: str, node_ids: Sequence[str]) -> None:
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1700, "height": 1100}, device_scale_factor=SCALE)
         page.route(lambda address: not address.startswith((url, "data:", "blob:")), lambda route: route.abort())
+        page.route("**/settings**", keep_settings)
         page.goto(url, wait_until="domcontentloaded", timeout=240_000)
         page.wait_for_function(READY, timeout=240_000)
         page.wait_for_timeout(3000)

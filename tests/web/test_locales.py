@@ -10,19 +10,21 @@ import pytest
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.nodes.loaders import NO_MODULE
 
-from .locales import LANGUAGES, LOCALES, PHRASES, english_phrases, inputs_of, node_texts, phrases_of, written
+from .locales import LANGUAGES, LOCALES, PHRASES, english_phrases, files_of, inputs_of, page_phrases, phrases_of
+from .pages import DOCS, page_phrases_of
 
 GLOSSARY = json.loads((PHRASES / "glossary.json").read_text(encoding="utf-8"))
 INFOS = [node.GET_NODE_INFO_V1() for node in NODE_CLASS_MAPPINGS.values()]
 TITLES = sorted((info["display_name"] for info in INFOS), key=len, reverse=True)
 FIXED = re.compile(r"%[\w:.-]+%|[\w./]*[a-z0-9][_/][\w./]*\w|\b[A-Z0-9]{2,}(?![a-z])[\w.-]*\b|\(words:[\d.]+\)")
 """Placeholders, names with _ or /, abbreviations, and the form in which words of a prompt are weighted."""
+SPELT = {"three": "3", "four": "4", "eight": "8"}
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 
 
 def sentences(language: str) -> list[tuple[str, str]]:
-    """What is no name: descriptions and tooltips, with their translations."""
-    return [pair for pair in phrases_of(language).items() if pair[0].endswith(".")]
+    """What is no name: descriptions, tooltips and the common mistakes, with their translations."""
+    return [pair for pair in {**phrases_of(language), **page_phrases_of(language)}.items() if pair[0].endswith(".")]
 
 
 def has_word(text: str, word: str) -> bool:
@@ -33,13 +35,16 @@ def has_word(text: str, word: str) -> bool:
 def test_every_phrase_is_translated_and_none_is_stale(language: str):
     """Else run locales.py, which names them; a changed English phrase needs a new look at its translation."""
     assert sorted(phrases_of(language)) == sorted(english_phrases())
+    assert sorted(page_phrases_of(language)) == sorted(page_phrases())
 
 
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
 def test_the_files_are_those_that_the_script_writes(language: str):
     """Else run locales.py."""
-    translate = str if language == "en" else phrases_of(language).__getitem__
-    assert (LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8") == written(node_texts(translate))
+    files = files_of(language)
+    assert {path: path.read_text(encoding="utf-8") for path in files} == files
+    pages = set(DOCS.glob(f"*/{language}.md"))
+    assert pages == {path for path in files if path.suffix == ".md"}
 
 
 @every_language
@@ -67,10 +72,11 @@ def test_no_text_holds_what_the_front_end_reads_as_its_own_syntax(language: str)
 
 @every_language
 def test_numbers_agree(language: str):
-    """Where English says "a" or "both", others may count."""
+    """Where English says "a", "both" or "four", others may count."""
     for en, text in sentences(language):
         wanted, found = (Counter(re.findall(r"\d+(?:\.\d+)*", each)) for each in (en, text))
-        assert not wanted - found and set(found - wanted) <= {"1", "2"}, text
+        counted = {"1", "2", *(number for word, number in SPELT.items() if word in en)}
+        assert not wanted - found and set(found - wanted) <= counted, text
 
 
 @every_language
@@ -118,7 +124,7 @@ def test_terms_are_those_of_the_glossary(language: str, term: str):
 
 @every_language
 def test_sentences_end_and_names_do_not(language: str):
-    for en, text in phrases_of(language).items():
+    for en, text in {**phrases_of(language), **page_phrases_of(language)}.items():
         assert text.endswith("\u3002") == en.endswith("."), text
         assert not re.search(r"[\u3040-\u9fff][,.;:!?]", text), text
 
