@@ -7,6 +7,7 @@ in its folder, else the one that runs the tests. `COMFYUI_ARGUMENTS` are more ar
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -128,8 +129,14 @@ def comfyui_place() -> tuple[Path, str]:
 
 @pytest.fixture(scope="session")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    with running(tmp_path_factory.mktemp("comfyui") / "base") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[ComfyServer]:
+    """A server with its own folder, and with these arguments for its start."""
     comfyui_folder = find_comfyui()
-    folder = tmp_path_factory.mktemp("comfyui") / "base"
     make_folder(folder)
     example = comfyui_folder / "input" / "example.png"
     if example.is_file():
@@ -137,7 +144,7 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     port = free_port()
     server = ComfyServer(f"http://127.0.0.1:{port}", folder, folder / "server.log", find_python(comfyui_folder))
     command = [server.python, "main.py", "--cpu", "--disable-auto-launch", f"--base-directory={folder}"]
-    command += shlex.split(os.environ.get("COMFYUI_ARGUMENTS", ""))
+    command += [*shlex.split(os.environ.get("COMFYUI_ARGUMENTS", "")), *arguments]
     with server.log_file.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--listen=127.0.0.1", f"--port={port}"], cwd=comfyui_folder, stdout=log, stderr=subprocess.STDOUT

@@ -178,7 +178,7 @@ def test_patch_nodes_and_guiders_work_or_are_refused(comfyui_place, tmp_path):
     made = report("patches.py", comfyui_place, tmp_path)
     for row, case, error in made["rows"]:
         print(f"{row}: {case}: {error:.1e}")
-        assert error > 1e-3 if case == "effect" else error <= LIMIT, (row, case, error)
+        assert error > 20 * LIMIT if case == "effect" else error <= LIMIT, (row, case, error)
     assert len(made["rows"]) >= (80 if made["patches_inside"] else 60)
     for case, words in made["refusals"].items():
         print(f"{case}: {words}")

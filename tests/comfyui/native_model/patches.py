@@ -157,10 +157,13 @@ def guided() -> Iterator[tuple[str, str, float]]:
         from comfy_extras import nodes_context_windows
     except ImportError:
         return
-    windows = [
-        output(nodes_context_windows.WanContextWindowsManualNode, model, 9, 4, "standard_static", 1, False, "pyramid")
-        for model in pair
-    ]
+    node, wanted = nodes_context_windows.WanContextWindowsManualNode, {
+        "context_length": 9, "context_overlap": 4, "context_schedule": "standard_static", "context_stride": 1,
+        "closed_loop": False, "fuse_method": "pyramid", "freenoise": False,
+    }  # fmt: skip
+    known = inspect.signature(node.execute).parameters
+    options = {name: value for name, value in wanted.items() if name in known}
+    windows = [output(node, model, **options) for model in pair]
     yield "context windows", "native", bench.error(*(long(model) for model in windows))
     yield "context windows", "effect", bench.error(long(windows[0]), long(pair[0]))
 
