@@ -168,6 +168,7 @@ REFUSED = {
     "saved": "cannot be saved",
     "merged quantised": "stored quantised",
     "outside of a run": "outside of a sampler's run",
+    "same weights twice": "can carry the LoRAs of one",
     "pair": "two KSampler (Advanced)",
     "context latents": "'context_latents'",
 }
@@ -200,6 +201,7 @@ def test_the_memory_manager_swaps_blocks_within_its_budget(comfyui_place, tmp_pa
         assert steps[name] == everything, name
     assert steps["freed"]["real"] == steps["freed after it"]["real"] == 0
     assert steps["small"]["away"] > 2  # two slots take the place of two blocks
+    assert steps["low"] == steps["small"]
     assert steps["small"]["real"] + 2 * block <= whole - block // 4
     assert steps["gave way"]["away"] == 1 and steps["gave way"]["real"] == whole - block
     assert made["novram"]["away"] == 4 and made["novram"]["real"] == whole - 4 * block

@@ -20,7 +20,7 @@ class Holder(nn.Module):
         super().__init__()
         torch.manual_seed(3)
         self.matrix = layers.Linear(24, 16)
-        self.norm = nn.LayerNorm(16)
+        self.norm = layers.LayerNorm(16)
         self.requires_grad_(False)
         if stored:
             self.matrix.store(cast_matrix(self.matrix.weight, Casting(torch.float8_e4m3fn, "row")))

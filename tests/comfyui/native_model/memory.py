@@ -54,6 +54,10 @@ def normal() -> dict[str, Any]:
     steps["freed"] = state()
     steps["restored"] = {name: value.data_ptr() for name, value in module.state_dict().items()} == places
     steps["small"] = loaded(model, WHOLE - BLOCK // 4)
+    manager.unload_all_models()
+    manager.vram_state = manager.VRAMState.LOW_VRAM
+    steps["low"] = loaded(model, WHOLE - BLOCK // 4)
+    manager.vram_state = manager.VRAMState.NORMAL_VRAM
     steps["grown"] = loaded(model, GB)
     FREE[0] = 0
     manager.free_memory(BLOCK, META)  # another model wants room
@@ -118,6 +122,6 @@ def forgotten() -> bool:
 
 with torch.inference_mode():
     report = {"sizes": [WHOLE, BLOCK], "normal": normal(), "novram": no_vram(), "cpu": on_the_cpu()}
-    report["dynamic"] = model.is_dynamic()
+    report["dynamic"] = hasattr(model, "is_dynamic") and model.is_dynamic()
     report["forgotten"] = forgotten()
 print(json.dumps(report))

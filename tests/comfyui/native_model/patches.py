@@ -21,7 +21,7 @@ from comfy_extras import nodes_custom_sampler, nodes_easycache, nodes_model_adva
 Change = Callable[[Any], Any]
 PATCHES_INSIDE = "attn2_patch" in inspect.getsource(comfy.ldm.wan.model)
 """Whether this ComfyUI's Wan has patches inside of blocks."""
-STYLE = ["regular"] if PATCHES_INSIDE else []
+STYLE = ["regular"]
 
 
 def sides(values: dict[str, Any] | None = None) -> tuple[Any, Any]:
@@ -204,6 +204,11 @@ def refusals() -> dict[str, str]:
     asked["outside of a run"] = lambda: model.model.diffusion_model(
         torch.zeros(1, 16, *bench.VIDEO), torch.ones(1), torch.zeros(1, 8, bench.TEXT)
     )
+    if hasattr(nodes_custom_sampler, "DualModelGuider"):
+        twin, (positive, negative) = bench.bridged(bench.ours(path)), sides()
+        asked["same weights twice"] = lambda: custom(
+            lambda first: output(nodes_custom_sampler.DualModelGuider, first, positive, 3.0, twin, negative), model
+        )
     asked["pair"] = lambda: bench.bridged(
         bench.module("engine.models").with_low_noise(*(bench.ours(bench.model_file(kind)) for kind in ("high", "low")))
     )
