@@ -168,6 +168,7 @@ REFUSED = {
     "saved": "cannot be saved",
     "merged quantised": "stored quantised",
     "outside of a run": "outside of a sampler's run",
+    "ControlNet": "'control'",
     "same weights twice": "can carry the LoRAs of one",
     "pair": "two KSampler (Advanced)",
     "context latents": "'context_latents'",

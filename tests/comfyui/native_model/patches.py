@@ -201,9 +201,9 @@ def refusals() -> dict[str, str]:
     asked["context latents"] = lambda: sampled(model, {"context_latents": [bench.random(3, 1, 16, 1, 6, 4)]})
     asked["saved"] = lambda: model.model.state_dict_for_saving({})
     asked["merged quantised"] = lambda: output(nodes_model_merging.ModelMergeSimple, model, quantised, 0.5)
-    asked["outside of a run"] = lambda: model.model.diffusion_model(
-        torch.zeros(1, 16, *bench.VIDEO), torch.ones(1), torch.zeros(1, 8, bench.TEXT)
-    )
+    call = torch.zeros(1, 16, *bench.VIDEO), torch.ones(1), torch.zeros(1, 8, bench.TEXT)
+    asked["outside of a run"] = lambda: model.model.diffusion_model(*call)
+    asked["ControlNet"] = lambda: model.model.diffusion_model(*call, control={"output": []})
     if hasattr(nodes_custom_sampler, "DualModelGuider"):
         twin, (positive, negative) = bench.bridged(bench.ours(path)), sides()
         asked["same weights twice"] = lambda: custom(
