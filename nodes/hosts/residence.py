@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-import comfy.model_management
-import comfy.model_patcher
+import comfy.model_management  # pyright: ignore[reportMissingImports]
+import comfy.model_patcher  # pyright: ignore[reportMissingImports]
 import torch
 from torch import Tensor, nn
 

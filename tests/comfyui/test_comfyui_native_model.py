@@ -168,6 +168,8 @@ REFUSED = {
     "saved": "cannot be saved",
     "merged quantised": "stored quantised",
     "outside of a run": "outside of a sampler's run",
+    "ControlNet": "'control'",
+    "same weights twice": "can carry the LoRAs of one",
     "pair": "two KSampler (Advanced)",
     "context latents": "'context_latents'",
 }
@@ -178,7 +180,7 @@ def test_patch_nodes_and_guiders_work_or_are_refused(comfyui_place, tmp_path):
     made = report("patches.py", comfyui_place, tmp_path)
     for row, case, error in made["rows"]:
         print(f"{row}: {case}: {error:.1e}")
-        assert error > 1e-3 if case == "effect" else error <= LIMIT, (row, case, error)
+        assert error > 20 * LIMIT if case == "effect" else error <= LIMIT, (row, case, error)
     assert len(made["rows"]) >= (80 if made["patches_inside"] else 60)
     for case, words in made["refusals"].items():
         print(f"{case}: {words}")
@@ -200,6 +202,7 @@ def test_the_memory_manager_swaps_blocks_within_its_budget(comfyui_place, tmp_pa
         assert steps[name] == everything, name
     assert steps["freed"]["real"] == steps["freed after it"]["real"] == 0
     assert steps["small"]["away"] > 2  # two slots take the place of two blocks
+    assert steps["low"] == steps["small"]
     assert steps["small"]["real"] + 2 * block <= whole - block // 4
     assert steps["gave way"]["away"] == 1 and steps["gave way"]["real"] == whole - block
     assert made["novram"]["away"] == 4 and made["novram"]["real"] == whole - 4 * block

@@ -19,6 +19,7 @@ from ...files.model_files import check_model, check_video_model, find_lora, find
 from ...hosts.host import host
 from ...sockets.models import clip_vision, text_encoder, video_autoencoder, video_model
 from ...sockets.native_model import NativeModel, native_model
+from .dynamic_inputs import Model
 
 MAX_STRENGTH = 100.0
 _WEIGHT_TYPES: dict[str, Precision] = {
@@ -51,7 +52,7 @@ class UNETLoader(io.ComfyNode):
                     tooltip="How the weights are kept: default as in the file; fp8_e4m3fn_fast also multiplies in fp8.",
                 ),
             ],
-            outputs=[io.Model.Output()],
+            outputs=[Model.Output()],
         )
 
     @classmethod
@@ -74,7 +75,7 @@ class UnetLoaderGGUF(io.ComfyNode):
             display_name="Unet Loader (GGUF)",
             category="bootleg",
             inputs=[io.String.Input("unet_name", tooltip="A GGUF file in models/diffusion_models.")],
-            outputs=[io.Model.Output()],
+            outputs=[Model.Output()],
         )
 
     @classmethod
@@ -199,8 +200,8 @@ class LoraLoaderModelOnly(io.ComfyNode):
             node_id="LoraLoaderModelOnly",
             display_name="Load LoRA",
             category="model/loaders",
-            inputs=[io.Model.Input("model"), _lora_name(), _strength("strength_model")],
-            outputs=[io.Model.Output()],
+            inputs=[Model.Input("model"), _lora_name(), _strength("strength_model")],
+            outputs=[Model.Output()],
         )
 
     @classmethod
@@ -222,13 +223,13 @@ class LoraLoader(io.ComfyNode):
             display_name="Load LoRA (Model and CLIP)",
             category="model/loaders",
             inputs=[
-                io.Model.Input("model"),
+                Model.Input("model"),
                 io.Clip.Input("clip"),
                 _lora_name(),
                 _strength("strength_model"),
                 _strength("strength_clip"),
             ],
-            outputs=[io.Model.Output(), io.Clip.Output()],
+            outputs=[Model.Output(), io.Clip.Output()],
         )
 
     @classmethod

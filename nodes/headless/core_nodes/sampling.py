@@ -16,6 +16,7 @@ from ...api import answer
 from ...sockets.latents import STRIDE_KEY, video_samples
 from ...sockets.native_model import NativeModel, native_model
 from ...sockets.sampling import sampled
+from .dynamic_inputs import Model
 
 MOST_STEPS = 10000
 SAMPLERS = [
@@ -52,7 +53,7 @@ class ModelSamplingSD3(io.ComfyNode):
             node_id="ModelSamplingSD3",
             category="model/patch/stable diffusion",
             inputs=[
-                io.Model.Input("model"),
+                Model.Input("model"),
                 io.Float.Input(
                     "shift",
                     default=3.0,
@@ -62,7 +63,7 @@ class ModelSamplingSD3(io.ComfyNode):
                     tooltip="How much time is spent at high noise, where motion and layout arise: 3 to 16.",
                 ),
             ],
-            outputs=[io.Model.Output()],
+            outputs=[Model.Output()],
         )
 
     @classmethod
@@ -81,7 +82,7 @@ class KSampler(io.ComfyNode):
             display_name="KSampler",
             category="model/sampling",
             inputs=[
-                io.Model.Input("model"),
+                Model.Input("model"),
                 _seed_input("seed"),
                 *_run_inputs(),
                 io.Float.Input(
@@ -131,7 +132,7 @@ class KSamplerAdvanced(io.ComfyNode):
             display_name="KSampler (Advanced)",
             category="model/sampling",
             inputs=[
-                io.Model.Input("model"),
+                Model.Input("model"),
                 io.Combo.Input(
                     "add_noise",
                     options=["enable", "disable"],

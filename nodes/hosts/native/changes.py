@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import comfy.lora
-import comfy.weight_adapter
+import comfy.lora  # pyright: ignore[reportMissingImports]
+import comfy.weight_adapter  # pyright: ignore[reportMissingImports]
 import torch
 from torch import Tensor
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import comfy.model_base
-import comfy.model_detection
-import comfy.supported_models
+import comfy.model_base  # pyright: ignore[reportMissingImports]
+import comfy.model_detection  # pyright: ignore[reportMissingImports]
+import comfy.supported_models  # pyright: ignore[reportMissingImports]
 import torch
 
 from ....common.errors import InvalidInputError, PairingError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import comfy.hooks
-import comfy.model_patcher
-import comfy.utils
+import comfy.hooks  # pyright: ignore[reportMissingImports]
+import comfy.model_patcher  # pyright: ignore[reportMissingImports]
+import comfy.utils  # pyright: ignore[reportMissingImports]
 import torch
 from torch import nn
 
@@ -130,13 +130,16 @@ class BridgedPatcher(OfSharedWeights):
 
     def pre_run(self) -> None:
         self._refuse_patches()
+        self._refuse_sharing()
         super().pre_run()
         self._run = self.model.diffusion_model.at_work = NativeRun(self, self)
 
     def cleanup(self) -> None:
         if self._run is not None:
             self._run.close()
-        self._run = self.model.diffusion_model.at_work = None
+            if self.model.diffusion_model.at_work is self._run:
+                self.model.diffusion_model.at_work = None
+            self._run = None
         super().cleanup()
 
     def patch_hooks(self, hooks: comfy.hooks.HookGroup | None) -> None:
@@ -178,6 +181,19 @@ class BridgedPatcher(OfSharedWeights):
         changes = self.changes()
         loras: Sequence[AppliedAdapter] = self.video.loras if changes is None else (*self.video.loras, changes)
         return sum(lora.adapter.size_bytes for lora in loras)
+
+    @one_sentence
+    def _refuse_sharing(self) -> None:
+        """Refuses a run in the midst of another one of the same weights, whose LoRAs may be others.
+
+        Raises:
+            InvalidInputError: it is so.
+        """
+        if self.model.diffusion_model.at_work not in (None, self._run):
+            raise InvalidInputError(
+                f"Two models of the same weights ({self.video.file}) take part in one run, and the weights can carry "
+                "the LoRAs of one. For a guider of two models, use two files, or Load Diffusion Model for one of them."
+            )
 
     @one_sentence
     def _refuse_patches(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-import comfy.model_management
+import comfy.model_management  # pyright: ignore[reportMissingImports]
 import torch
 from torch import Tensor
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import comfy.patcher_extension
+import comfy.patcher_extension  # pyright: ignore[reportMissingImports]
 import torch
 from torch import Tensor, nn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import weakref
 from typing import Any
@@ -16,6 +17,8 @@ import torch
 
 META = torch.device("meta")
 KB, GB = 10**3, 10**9
+FLOOR = "128 * 1024 * 1024" in inspect.getsource(manager.load_models_gpu)
+"""Whether this version gives every model 128 MB at least, more than this one takes."""
 FREE = [GB]
 manager.get_torch_device = lambda: META
 manager.get_free_memory = lambda device=None, torch_free_too=False: (FREE[0], 0) if torch_free_too else FREE[0]
@@ -42,7 +45,12 @@ def state() -> dict[str, Any]:
 def loaded(patcher: Any, free: int) -> dict[str, Any]:
     """After a sampler has asked for the model on a device of this size, and a pass needs 1 kB."""
     FREE[0] = free - sum(value.nbytes for value in module.state_dict().values() if value.is_meta)
-    manager.load_models_gpu([patcher], memory_required=KB, minimum_memory_required=KB)
+    if FLOOR and free < GB:
+        entry = manager.LoadedModel(patcher)
+        entry.model_load(free - KB)
+        manager.current_loaded_models.insert(0, entry)
+    else:
+        manager.load_models_gpu([patcher], memory_required=KB, minimum_memory_required=KB)
     return state()
 
 
@@ -54,6 +62,10 @@ def normal() -> dict[str, Any]:
     steps["freed"] = state()
     steps["restored"] = {name: value.data_ptr() for name, value in module.state_dict().items()} == places
     steps["small"] = loaded(model, WHOLE - BLOCK // 4)
+    manager.unload_all_models()
+    manager.vram_state = manager.VRAMState.LOW_VRAM
+    steps["low"] = loaded(model, WHOLE - BLOCK // 4)
+    manager.vram_state = manager.VRAMState.NORMAL_VRAM
     steps["grown"] = loaded(model, GB)
     FREE[0] = 0
     manager.free_memory(BLOCK, META)  # another model wants room
@@ -118,6 +130,6 @@ def forgotten() -> bool:
 
 with torch.inference_mode():
     report = {"sizes": [WHOLE, BLOCK], "normal": normal(), "novram": no_vram(), "cpu": on_the_cpu()}
-    report["dynamic"] = model.is_dynamic()
+    report["dynamic"] = hasattr(model, "is_dynamic") and model.is_dynamic()
     report["forgotten"] = forgotten()
 print(json.dumps(report))

@@ -21,7 +21,7 @@ from comfy_extras import nodes_custom_sampler, nodes_easycache, nodes_model_adva
 Change = Callable[[Any], Any]
 PATCHES_INSIDE = "attn2_patch" in inspect.getsource(comfy.ldm.wan.model)
 """Whether this ComfyUI's Wan has patches inside of blocks."""
-STYLE = ["regular"] if PATCHES_INSIDE else []
+STYLE = ["regular"]
 
 
 def sides(values: dict[str, Any] | None = None) -> tuple[Any, Any]:
@@ -157,10 +157,13 @@ def guided() -> Iterator[tuple[str, str, float]]:
         from comfy_extras import nodes_context_windows
     except ImportError:
         return
-    windows = [
-        output(nodes_context_windows.WanContextWindowsManualNode, model, 9, 4, "standard_static", 1, False, "pyramid")
-        for model in pair
-    ]
+    node, wanted = nodes_context_windows.WanContextWindowsManualNode, {
+        "context_length": 9, "context_overlap": 4, "context_schedule": "standard_static", "context_stride": 1,
+        "closed_loop": False, "fuse_method": "pyramid", "freenoise": False,
+    }  # fmt: skip
+    known = inspect.signature(node.execute).parameters
+    options = {name: value for name, value in wanted.items() if name in known}
+    windows = [output(node, model, **options) for model in pair]
     yield "context windows", "native", bench.error(*(long(model) for model in windows))
     yield "context windows", "effect", bench.error(long(windows[0]), long(pair[0]))
 
@@ -198,9 +201,14 @@ def refusals() -> dict[str, str]:
     asked["context latents"] = lambda: sampled(model, {"context_latents": [bench.random(3, 1, 16, 1, 6, 4)]})
     asked["saved"] = lambda: model.model.state_dict_for_saving({})
     asked["merged quantised"] = lambda: output(nodes_model_merging.ModelMergeSimple, model, quantised, 0.5)
-    asked["outside of a run"] = lambda: model.model.diffusion_model(
-        torch.zeros(1, 16, *bench.VIDEO), torch.ones(1), torch.zeros(1, 8, bench.TEXT)
-    )
+    call = torch.zeros(1, 16, *bench.VIDEO), torch.ones(1), torch.zeros(1, 8, bench.TEXT)
+    asked["outside of a run"] = lambda: model.model.diffusion_model(*call)
+    asked["ControlNet"] = lambda: model.model.diffusion_model(*call, control={"output": []})
+    if hasattr(nodes_custom_sampler, "DualModelGuider"):
+        twin, (positive, negative) = bench.bridged(bench.ours(path)), sides()
+        asked["same weights twice"] = lambda: custom(
+            lambda first: output(nodes_custom_sampler.DualModelGuider, first, positive, 3.0, twin, negative), model
+        )
     asked["pair"] = lambda: bench.bridged(
         bench.module("engine.models").with_low_noise(*(bench.ours(bench.model_file(kind)) for kind in ("high", "low")))
     )
