@@ -128,6 +128,13 @@ class Loaded(NamedTuple):
     queued: dict[str, Any]
 
 
+def visit(page, url: str) -> None:
+    """Loads ComfyUI's page, also once more."""
+    page.goto(url, wait_until="domcontentloaded", timeout=240_000)
+    page.wait_for_function(READY, timeout=240_000)
+    page.wait_for_timeout(2000)
+
+
 @pytest.fixture(scope="module")
 def canvas(comfyui) -> Iterator[Any]:
     """A browser page with ComfyUI's frontend; nothing outside the server is loaded."""
@@ -139,9 +146,7 @@ def canvas(comfyui) -> Iterator[Any]:
         browser = running.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 1920, "height": 1080})
         page.route(lambda url: not url.startswith((comfyui.url, "data:", "blob:")), lambda route: route.abort())
-        page.goto(comfyui.url, wait_until="domcontentloaded", timeout=240_000)
-        page.wait_for_function(READY, timeout=240_000)
-        page.wait_for_timeout(2000)
+        visit(page, comfyui.url)
         yield page
         browser.close()
 
@@ -325,6 +330,8 @@ def test_the_plan_of_wan_memory_comes_back_after_a_reload(canvas, comfyui, rende
     run(canvas, comfyui)
     width = canvas.evaluate(PICTURES, "WanDirectorMemory")
     assert width > 100
+    canvas.goto("about:blank")
+    visit(canvas, comfyui.url)
     load(canvas, workflow)
     assert canvas.evaluate(PICTURES, "WanDirectorMemory") == 0
     canvas.evaluate(SET, ["WanDirectorSampler", "steps", 2])
