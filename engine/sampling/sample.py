@@ -74,9 +74,8 @@ def run_sampler(
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
         device = model.residence.device
         whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
-        progress = model.runtime.progress(schedule.steps, "sampling")
         state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
-        with Turns(expert_at, whole.turn) as turns:
+        with whole.told(model.runtime) as progress, Turns(expert_at, partial(whole.turn, progress)) as turns:
             if steps:
                 turns.begin_step(steps[0])
             for state in sample(turns, solver, schedule, start, given.to(device)):

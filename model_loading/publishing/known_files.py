@@ -38,8 +38,8 @@ _CAUSVID_1_3B = "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
 class KnownFile(NamedTuple):
     """One published file; `what` says what it is in a user's words.
 
-    `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that. `for_few_steps`: a
-    model with it makes a video in 4 to 8 steps at cfg 1.
+    `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that; 0 where only its
+    publisher knows it. `for_few_steps`: a model with it makes a video in 4 to 8 steps at cfg 1.
     """
 
     name: str
@@ -140,6 +140,19 @@ KNOWN_FILES = (
         for noise in ("high", "low")
     ),
     _file("wan2.1_fun_inp_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-InP, 1.3B", 3.129),
+    _file("wan2.2_fun_inpaint_5B_bf16.safetensors", DIT_FILES, "Wan 2.2 Fun-InP, 5B", 10.001, _WAN_2_2),
+    _file("wan2.1_fun_control_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Control, 1.3B", 3.129),
+    _file("wan2.2_fun_control_5B_bf16.safetensors", DIT_FILES, "Wan 2.2 Fun-Control, 5B", 10.003, _WAN_2_2),
+    _file("wan2.1_fun_camera_v1.1_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Camera, 1.3B", 3.233),
+    _file("wan2.1_fun_camera_v1.1_14B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Camera, 14B", 33.796),
+    *(
+        _file(
+            f"wan2.2_fun_{task}_{noise}_noise_14B_fp8_scaled.safetensors", DIT_FILES,
+            f"Wan 2.2 Fun-{task.title()}, expert, in fp8", size_gb, _WAN_2_2,
+        )
+        for task, size_gb in (("control", 14.295), ("camera", 15.301))
+        for noise in ("high", "low")
+    ),
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),

@@ -13,7 +13,6 @@ from ...standin import Custom, Input, Output, Schema
 Anything = Custom("*")
 Video = Custom("VIDEO")
 Audio = Custom("AUDIO")
-Model = Custom("MODEL")
 
 
 class ManyTyped(Input):

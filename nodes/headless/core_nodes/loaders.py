@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ....common.checking import instance_of
 from ....common.errors import InvalidInputError
 from ....common.log import logger
 from ....engine.models import with_lora
@@ -18,14 +17,9 @@ from ... import standin as io
 from ...api import answer
 from ...files.model_files import check_model, check_video_model, find_lora, find_model
 from ...hosts.host import host
-from ...sockets.models import WanModel, clip_vision, text_encoder, video_autoencoder, video_model
-from .dynamic_inputs import Model
+from ...sockets.models import clip_vision, text_encoder, video_autoencoder, video_model
+from ...sockets.native_model import NativeModel, native_model
 
-NATIVE_SHIFT = 8.0
-"""Of every Wan model that no ModelSamplingSD3 comes after.
-
-Source: ComfyUI v0.33.0, comfy/supported_models.py, WAN21_T2V.
-"""
 MAX_STRENGTH = 100.0
 _WEIGHT_TYPES: dict[str, Precision] = {
     "default": "auto", "fp8_e4m3fn": "fp8_e4m3fn", "fp8_e4m3fn_fast": "fp8_compute", "fp8_e5m2": "fp8_e5m2",
@@ -37,24 +31,6 @@ _CLIP_TYPES = [
     "hidream", "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image", "flux2", "ovis", "longcat_image",
     "cogvideox", "lens", "pixeldit", "ideogram4", "boogu", "krea2", "joyimage", "mage", "minimax",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class NativeModel:
-    """What travels as MODEL: a video model with its LoRAs, and the shift of its schedules."""
-
-    model: WanModel
-    shift: float = NATIVE_SHIFT
-
-
-def native_model(value: Any) -> NativeModel:
-    """What came over a wire of the type MODEL.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    instance_of(value, NativeModel, "model", "the model of Load Diffusion Model")
-    return value
 
 
 class UNETLoader(io.ComfyNode):
@@ -75,7 +51,7 @@ class UNETLoader(io.ComfyNode):
                     tooltip="How the weights are kept: default as in the file; fp8_e4m3fn_fast also multiplies in fp8.",
                 ),
             ],
-            outputs=[Model.Output()],
+            outputs=[io.Model.Output()],
         )
 
     @classmethod
@@ -98,7 +74,7 @@ class UnetLoaderGGUF(io.ComfyNode):
             display_name="Unet Loader (GGUF)",
             category="bootleg",
             inputs=[io.String.Input("unet_name", tooltip="A GGUF file in models/diffusion_models.")],
-            outputs=[Model.Output()],
+            outputs=[io.Model.Output()],
         )
 
     @classmethod
@@ -223,8 +199,8 @@ class LoraLoaderModelOnly(io.ComfyNode):
             node_id="LoraLoaderModelOnly",
             display_name="Load LoRA",
             category="model/loaders",
-            inputs=[Model.Input("model"), _lora_name(), _strength("strength_model")],
-            outputs=[Model.Output()],
+            inputs=[io.Model.Input("model"), _lora_name(), _strength("strength_model")],
+            outputs=[io.Model.Output()],
         )
 
     @classmethod
@@ -246,13 +222,13 @@ class LoraLoader(io.ComfyNode):
             display_name="Load LoRA (Model and CLIP)",
             category="model/loaders",
             inputs=[
-                Model.Input("model"),
+                io.Model.Input("model"),
                 io.Clip.Input("clip"),
                 _lora_name(),
                 _strength("strength_model"),
                 _strength("strength_clip"),
             ],
-            outputs=[Model.Output(), io.Clip.Output()],
+            outputs=[io.Model.Output(), io.Clip.Output()],
         )
 
     @classmethod

@@ -1,0 +1,94 @@
+"""The node texts in `locales/`, made from the schemas of the nodes and the phrases that translate them.
+
+    python tests/web/locales.py
+
+writes `locales/<language>/nodeDefs.json` for every language. The English texts are the schemas' own; a translation
+stands in `phrases/<language>.json` under the English phrase that it translates, so that a changed phrase has none until
+somebody has looked at it. Phrases without a translation, or no longer used, are named; where one is missing the file of
+that language stays as it is. The words to use are in `phrases/glossary.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from wan_director import NODE_CLASS_MAPPINGS
+
+HERE = Path(__file__).resolve().parent
+LOCALES = HERE.parents[1] / "locales"
+PHRASES = HERE / "phrases"
+LANGUAGES = ("zh", "ja")
+
+Translate = Callable[[str], str]
+
+
+def node_texts(translate: Translate) -> dict[str, Any]:
+    """The texts of all nodes in the form in which ComfyUI's front end looks for them."""
+    return {node_id: texts_of(node.GET_NODE_INFO_V1(), translate) for node_id, node in NODE_CLASS_MAPPINGS.items()}
+
+
+def texts_of(info: dict[str, Any], translate: Translate) -> dict[str, Any]:
+    """The texts of one node: its name and description, names and tooltips of its inputs and outputs."""
+    inputs, outputs = {}, {}
+    for name, options in inputs_of(info):
+        inputs[name] = {"name": translate(name), "tooltip": translate(options["tooltip"])}
+    for number, (name, kind, tooltip) in enumerate(zip(info["output_name"], info["output"], info["output_tooltips"])):
+        # The front end translates an output that is called like its type by itself.
+        own_name = {} if name == kind else {"name": translate(name)}
+        outputs[str(number)] = own_name | {"tooltip": translate(tooltip)}
+    texts = {"display_name": translate(info["display_name"]), "description": translate(info["description"])}
+    return texts | {"inputs": inputs} | ({"outputs": outputs} if outputs else {})
+
+
+def inputs_of(info: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The inputs of a node with their options, in order."""
+    for group in ("required", "optional"):
+        yield from ((name, spec[1]) for name, spec in info["input"].get(group, {}).items())
+
+
+def phrases_of(language: str) -> dict[str, str]:
+    """English phrase -> its translation."""
+    return json.loads((PHRASES / f"{language}.json").read_text(encoding="utf-8"))
+
+
+def english_phrases() -> list[str]:
+    """All that is to be translated, in the order in which it appears, each once."""
+    phrases: dict[str, None] = {}
+
+    def note(phrase: str) -> str:
+        phrases.setdefault(phrase)
+        return phrase
+
+    node_texts(note)
+    return list(phrases)
+
+
+def written(texts: dict[str, Any]) -> str:
+    """The file of these texts."""
+    return json.dumps(texts, ensure_ascii=False, indent=1) + "\n"
+
+
+def main() -> int:
+    languages: dict[str, Translate] = {"en": str}
+    wanted, has_failed = english_phrases(), False
+    for language in LANGUAGES:
+        phrases = phrases_of(language)
+        missing, unused = [each for each in wanted if each not in phrases], sorted(set(phrases) - set(wanted))
+        for what, found in (("has no", missing), ("has an unused", unused)):
+            sys.stdout.writelines(f"{language}.json {what} translation of: {phrase}\n" for phrase in found)
+        has_failed |= bool(missing or unused)
+        if not missing:
+            languages[language] = phrases.__getitem__
+    for language, translate in languages.items():
+        path = LOCALES / language / "nodeDefs.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(written(node_texts(translate)), encoding="utf-8")
+    return int(has_failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
