@@ -102,12 +102,8 @@ def test_two_experts_equal_the_pipeline_of_diffusers(solver, models, tiny_host, 
     table = NoiseSchedule(scheduler.sigmas.double(), scheduler.timesteps.double(), starts_from_noise=True)
     assert {float(step) >= 875 for step in table.timesteps} == {True, False}
     tiny_host.folders = {"diffusion_models": [tmp_path]}
-
-    class OfTheirTable(SamplerSettings):
-        def noise_schedule(self) -> NoiseSchedule:
-            return table
-
-    settings = OfTheirTable(seed=7, cfg=4.0, solver=solver)
+    of_their_table = type("OfTheirTable", (SamplerSettings,), {"noise_schedule": lambda _self: table})
+    settings = of_their_table(seed=7, cfg=4.0, solver=solver)
     ours = run_sampler(pair(cfg=3.0), *(Conditioning(side) for side in text), torch.zeros(1, *shape), settings)
     assert (ours - expected).abs().max() / expected.abs().max() <= 1e-5
 

@@ -93,3 +93,10 @@ def test_a_new_workflow_gets_enough_room_for_its_note_and_nodes(path: Path):
         heights = SIZES["heights"].get(node["type"], {})
         if node["type"] != "LoadImage" and "LoadVideo" not in node["type"]:  # they show their file
             assert rough_height(node) >= max(heights.get("classic", 0), heights.get("nodes_2", 0)), node["type"]
+
+
+@each_workflow
+def test_texts_are_drawn_in_the_first_view(path: Path):
+    """The front end leaves out texts lower than 8 pixels, and notes with them: theirs are 14 at scale 1."""
+    scale = json.loads(path.read_text(encoding="utf-8"))["extra"]["ds"]["scale"]
+    assert 14 * scale >= 8
