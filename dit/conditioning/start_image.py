@@ -71,7 +71,7 @@ def keyframe_mask(frames_given: Sequence[int], frames: int, height: int, width: 
     Raises:
         InvalidInputError: the clip length is not 1 + 4k, or an index lies outside the clip.
     """
-    given = torch.zeros(frames)
+    given = torch.zeros(frames, dtype=torch.float32)
     for index in frames_given:
         given[_checked(index, frames)] = 1
     given = torch.cat([given[:1].expand(TEMPORAL_STRIDE - 1), given])

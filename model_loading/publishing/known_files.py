@@ -38,7 +38,8 @@ _CAUSVID_1_3B = "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
 class KnownFile(NamedTuple):
     """One published file; `what` says what it is in a user's words.
 
-    `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that.
+    `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that; 0 where only its
+    publisher knows it. `for_few_steps`: a model with it makes a video in 4 to 8 steps at cfg 1.
     """
 
     name: str
@@ -48,11 +49,16 @@ class KnownFile(NamedTuple):
     path_in_repo: str
     size_bytes: int
     sha256: str | None = None
+    for_few_steps: bool = False
 
     @property
     def folder(self) -> str:
         """Folder inside ComfyUI (or the models folder's parent) the file belongs in."""
         return self.kind.folder
+
+
+def _few_steps(name: str, what: str, size_gb: float, repo: str) -> KnownFile:
+    return _file(name, LORAS, what, size_gb, repo)._replace(for_few_steps=True)
 
 
 def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN_2_1) -> KnownFile:
@@ -158,18 +164,18 @@ KNOWN_FILES = (
     _file("umt5_xxl_fp16.safetensors", TEXT_FILES, "the text encoder of all Wan models", 11.362),
     _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", TEXT_FILES, "the text encoder of all Wan models, in fp8", 6.74),
     _file("clip_vision_h.safetensors", CLIP_FILES, "the picture encoder of Wan 2.1 image to video", 1.264),
-    _file(_FEW_STEPS, LORAS, "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.613, _WRAPPER),
-    _file(_FEW_STEPS_I2V, LORAS, "a LoRA for 4 steps, for Wan 2.1 image to video 14B", 0.738, _WRAPPER),
+    _few_steps(_FEW_STEPS, "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.613, _WRAPPER),
+    _few_steps(_FEW_STEPS_I2V, "a LoRA for 4 steps, for Wan 2.1 image to video 14B", 0.738, _WRAPPER),
     *(
-        _file(
-            f"wan2.2_{task}_lightx2v_4steps_lora_{version}_{noise}_noise.safetensors", LORAS,
+        _few_steps(
+            f"wan2.2_{task}_lightx2v_4steps_lora_{version}_{noise}_noise.safetensors",
             f"a LoRA for 4 steps, for the {noise}-noise expert of Wan 2.2 {title}", 1.227, _WAN_2_2,
         )
         for task, version, title in (("t2v", "v1.1", "text to video"), ("i2v", "v1", "image to video"))
         for noise in ("high", "low")
     ),
-    _file("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", LORAS, "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
-    _file(_CAUSVID_1_3B, LORAS, "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
+    _few_steps("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
+    _few_steps(_CAUSVID_1_3B, "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
     _file("wan_alpha_2.1_rgba_lora.safetensors", LORAS, "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.303),
 )  # fmt: skip
 

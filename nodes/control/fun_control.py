@@ -160,8 +160,9 @@ def fun_values(video: _Video, followed: Followed) -> dict[str, Any]:
     if followed.camera is not None:
         values["camera_conditions"] = _fitting_path(followed.camera, video)
     if followed.control_video is not None:
-        channels = (_control_latent(video, followed.control_video), values["concat_latent_image"])
-        values |= {"concat_latent_image": torch.cat(channels, dim=1), "concat_mask_index": video.samples.shape[1]}
+        start: Tensor = values["concat_latent_image"]
+        both = torch.cat((_control_latent(video, followed.control_video), start), dim=1)
+        values |= {"concat_latent_image": both, "concat_mask_index": video.samples.shape[1]}
     return values
 
 

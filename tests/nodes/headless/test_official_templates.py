@@ -57,6 +57,7 @@ TRANSFORMERS = {
     "wan2.2_fun_camera_high_noise_14B_fp8_scaled": "fun_camera_a14b",
     "wan2.2_fun_camera_low_noise_14B_fp8_scaled": "fun_camera_a14b",
     "Wan2_1-I2V-ATI-14B_fp8_e4m3fn": "with_clip", "chrono_edit_14B_fp16": "with_clip",
+    "Wan21-WanMove_fp8_scaled_e4m3fn_KJ": "with_clip",
 }  # fmt: skip
 OUTPUTS_48 = {"out_channels": 48}
 FUN_MODELS = {
@@ -86,7 +87,7 @@ RUNNING = [
     "video_wan_vace_14B_t2v", "wan2.1_flf2v_720_f16", "video_wan2.1_alpha_t2v_14B",
     "video_wan2_2_5B_fun_inpaint", "video_wan2_2_14B_fun_control", "video_wan2_2_5B_fun_control", "wan2.1_fun_control",
     "video_wan2.1_fun_camera_v1.1_1.3B", "video_wan2.1_fun_camera_v1.1_14B", "video_wan2_2_14B_fun_camera",
-    "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B",
+    "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
