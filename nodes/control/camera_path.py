@@ -30,7 +30,15 @@ class WanDirectorCameraPath(io.ComfyNode):
             category=CATEGORY,
             description="Says where the camera goes, for Fun-Camera models: one of the usual moves, or a path of your "
             "own.",
-            search_aliases=["camera", "camera embedding", "camera trajectory", "pan", "zoom", "plucker"],
+            search_aliases=[
+                "WanCameraEmbedding",
+                "camera embedding",
+                "camera trajectory",
+                "pan",
+                "zoom",
+                "dolly",
+                "plucker rays",
+            ],
             inputs=[
                 *size_inputs(),
                 io.Combo.Input(
@@ -47,8 +55,8 @@ class WanDirectorCameraPath(io.ComfyNode):
                     "path",
                     multiline=True,
                     default="",
-                    tooltip='With move path: JSON, such as [{"frame": 0}, {"frame": 80, "move": [1, 0, 2], "turn": '
-                    "[0, 20, 0]}], or a matrix for each frame. See the help page.",
+                    tooltip="With move path: JSON, either places to go through (frame, move, turn) or a matrix for "
+                    "each frame. The help page has an example.",
                 ),
                 *_lens_inputs(),
             ],
