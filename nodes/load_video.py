@@ -10,8 +10,10 @@ from torch import Tensor
 
 from ..common.errors import InvalidInputError, MissingFileError
 from ..common.log import logger
+from ..engine.progress import Counted
+from ..engine.runtime import counting
 from ..media.pictures import FITS, Fit, fit_pictures
-from ..media.video_reading import Cut, Fitting, VideoFile
+from ..media.video_reading import Cut, Fitting, VideoFile, outlined_video
 from .api import answer, io, one_sentence
 from .hosts.host import host
 from .image import MAX_FRAMES, MAX_SIDE
@@ -101,9 +103,11 @@ class WanDirectorLoadVideo(io.ComfyNode):
     def execute(cls, file: str, start_frame: int, frames: int, fps: float, width: int, height: int, fit: str) -> Any:
         video = _found(file)
         cut = Cut(fps=fps, first=start_frame, count=frames)
-        images, rate = host().files.video(
-            video.path, cut, fitting=_fitting(video, width, height, fit), each=host().runtime.check_interrupt
-        )
+        fitting = _fitting(video, width, height, fit)
+        counted = Counted("Reading", "frame", outlined_video(video, cut, fitting).frames)
+        with host().runtime.progress(counted) as progress:
+            each = counting(progress, host().runtime.check_interrupt)
+            images, rate = host().files.video(video.path, cut, fitting=fitting, each=each)
         if len(images) < frames:
             logger.info("%s gives %d of the %d frames.", video.path.name, len(images), frames)
         return io.NodeOutput(images, rate, len(images))

@@ -66,7 +66,7 @@ def _solver_widgets() -> list[Any]:
             tooltip="How a step is computed. unipc is the official one; euler is the simplest; lcm is for "
             "distilled models. unipc and dpmpp_2m follow the official code and give another video than KSampler's "
             "solvers of those names, which are uni_pc, uni_pc_bh2 and dpmpp_2m_native here. dpmpp_sde is the older "
-            "name of dpmpp_2m_sde.",
+            "name of dpmpp_2m_sde. Those behind it give KSampler's results under its names.",
         ),
         io.Combo.Input(
             "schedule",

@@ -127,7 +127,8 @@ def control_clip(control: Tensor | None, masks: Tensor | None, shape: VideoShape
         InvalidInputError: pictures or masks that are none.
     """
     frames, height, width = shape
-    video, mask = torch.full((frames, height, width, 3), 0.5), torch.ones(frames, height, width)
+    video = torch.full((frames, height, width, 3), 0.5, dtype=torch.float32)
+    mask = torch.ones(frames, height, width, dtype=torch.float32)
     given = 0
     if control is not None:
         clip = fit_pictures(

@@ -110,6 +110,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
             "cfg_start", "cfg_end", "zero_steps", "apg_parallel", "apg_longest", "skip_start", "skip_end", "nag_alpha",
             "nag_tau", "nag_end",
         },
+        "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
         "WanDirectorMotion": {"words_end", "calm_words", "lively_words"},
     }  # fmt: skip
 
