@@ -47,8 +47,8 @@ class WanDirectorCameraPath(io.ComfyNode):
                     "path",
                     multiline=True,
                     default="",
-                    tooltip='With move path: JSON, such as [{"frame": 0}, {"frame": 80, "move": [1, 0, 2], "turn": '
-                    "[0, 20, 0]}], or a matrix for each frame. See the help page.",
+                    tooltip="With move path: a list of places in JSON, each with frame, move and turn, or a matrix for "
+                    "each frame. See the help page.",
                 ),
                 *_lens_inputs(),
             ],
