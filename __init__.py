@@ -23,6 +23,8 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorImageToVideo": "image",
     "WanDirectorKeyframe": "image",
     "WanDirectorVace": "vace",
+    "WanDirectorFunControl": "control.fun_control",
+    "WanDirectorCameraPath": "control.camera_path",
     "WanDirectorLoadVideo": "load_video",
     "WanDirectorEncode": "image",
     "WanDirectorMemory": "options.memory",
@@ -32,6 +34,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorDecode": "decode",
     "WanDirectorSaveVideo": "video",
     "WanDirectorDecodeToVideo": "video",
+    "WanDirectorToNativeModel": "bridges.to_native_model",
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -47,6 +50,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorImageToVideo": "Wan Image To Video",
     "WanDirectorKeyframe": "Wan Keyframe",
     "WanDirectorVace": "Wan VACE",
+    "WanDirectorFunControl": "Wan Fun Control",
+    "WanDirectorCameraPath": "Wan Camera Path",
     "WanDirectorLoadVideo": "Wan Load Video",
     "WanDirectorEncode": "Wan Encode Video",
     "WanDirectorMemory": "Wan Memory",
@@ -56,6 +61,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorDecode": "Wan Decode Video",
     "WanDirectorSaveVideo": "Wan Save Video",
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
+    "WanDirectorToNativeModel": "Wan To Native Model",
 }
 
 WEB_DIRECTORY = "./web"

@@ -32,7 +32,16 @@ class WanDirectorVace(io.ComfyNode):
             category="Wan Director/latent",
             description="Prepares a video that follows a control video (depth, pose, lines, ...), changes a masked "
             "part of one, or shows given things and people. Needs a VACE model or module. Chain several to combine.",
-            search_aliases=["vace", "control", "inpaint", "outpaint", "reference to video", "wanvideo vace encode"],
+            search_aliases=[
+                "vace",
+                "WanVaceToVideo",
+                "control",
+                "controlnet",
+                "inpaint",
+                "outpaint",
+                "reference to video",
+                "wanvideo vace encode",
+            ],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
                 io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),

@@ -13,8 +13,10 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ALLOWED = {"nodes": 11}
+ALLOWED = {"nodes": 5}
 """Room -> errors that are still there."""
+OF_COMFYUI = ("comfy", "folder_paths", "server")
+"""Modules of the host, which are there only where the pack is installed in one."""
 
 
 def errors() -> list[tuple[str, str]]:
@@ -34,7 +36,8 @@ def errors() -> list[tuple[str, str]]:
     found = []
     for each in report["generalDiagnostics"]:
         path = Path(each["file"]).relative_to(ROOT)
-        if each["severity"] == "error":
+        is_of_comfyui = any(f'Import "{name}' in each["message"] for name in OF_COMFYUI)
+        if each["severity"] == "error" and not is_of_comfyui:
             line = each["range"]["start"]["line"] + 1
             found.append((path.parts[0], f"{path}:{line}: {each['message']} ({each.get('rule', 'error')})"))
     return found

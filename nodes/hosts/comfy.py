@@ -5,42 +5,43 @@ Everything of ComfyUI beside its node interface (see `api`) is used here and now
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Set
 from importlib import import_module
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+import comfy.cli_args
 import comfy.model_management
-import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
-from comfy.cli_args import LatentPreviewMethod
-from comfy.cli_args import args as comfy_args
+from server import PromptServer
 from torch import Tensor, nn
 
 from ...common.errors import InvalidInputError
 from ...common.log import logger
+from ...engine.progress import Counted, Often, Pace
 from ...engine.runtime import LoadedModels, Work
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
-from ...memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
-from ...memory.residency import Weights
-from ...memory.slabs import Slabs
 from ..files.model_names import model_name
 from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
+from ..sockets.models import WanModel
 from .host import BUNDLED_MODELS, model_folder_names
+from .residence import ComfyResidence
 
 Result = TypeVar("Result")
 
 
 M = TypeVar("M", bound=nn.Module)
+
+WORDS_AFTER_S = 1.0
+"""Words make the node grow, which work that ends sooner is spared."""
 
 
 def register_bundled_models() -> None:
@@ -123,7 +124,12 @@ class ComfyHost:
         return Path(folder_paths.get_temp_directory())
 
     def saves_metadata(self) -> bool:
-        return not comfy_args.disable_metadata
+        return not comfy.cli_args.args.disable_metadata
+
+    def native_model(self, model: WanModel) -> Any:
+        from .native.bridge import native_model  # ComfyUI's models, which no other node of ours needs
+
+        return native_model(model)
 
 
 class ComfyRuntime:
@@ -135,11 +141,11 @@ class ComfyRuntime:
     def perform(self, work: Work[Result]) -> Result:
         return work.run()
 
-    def progress(self, total: int, title: str) -> ComfyProgress:
-        return ComfyProgress(total)
+    def progress(self, counted: Counted) -> ComfyProgress:
+        return ComfyProgress(counted)
 
     def wants_previews(self) -> bool:
-        return comfy_args.preview_method != LatentPreviewMethod.NoPreviews
+        return comfy.cli_args.args.preview_method != comfy.cli_args.LatentPreviewMethod.NoPreviews
 
     def check_interrupt(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -175,88 +181,50 @@ class ComfyRuntime:
 
 
 class ComfyProgress:
-    """The bar on the running node, with a preview picture."""
+    """The bar on the running node with a preview picture, and words below its widgets.
 
-    def __init__(self, total: int) -> None:
-        self._bar = comfy.utils.ProgressBar(total)
-
-    def update(self, step: int, preview: Tensor | None = None) -> None:
-        picture = None
-        if preview is not None:
-            from PIL import Image
-
-            pixels = (preview * 255).to(device="cpu", dtype=torch.uint8).numpy()
-            picture = ("JPEG", Image.fromarray(pixels), comfy_args.preview_size)
-        self._bar.update_absolute(step, preview=picture)
-
-
-class ComfyWeights(comfy.model_patcher.ModelPatcher):
-    """Our weights as ComfyUI's memory manager knows a model.
-
-    It decides when they are loaded and unloaded, and counts only what is meant to be on the device. That happens our
-    way: whole, and without copying back. For the dynamic offloading of newer versions this is an ordinary model: it
-    pages only layers of its own kind, takes room for this one from the models it pages, and never touches the blocks
-    that we swap.
+    Only the canvas that started the run has the words: on another, the node of that number is another one.
     """
 
-    def __init__(self, weights: Weights, device: torch.device) -> None:
-        self._weights = weights
-        super().__init__(weights.module, device, torch.device("cpu"))
+    def __init__(self, counted: Counted) -> None:
+        self._total = counted.total
+        self._bar = comfy.utils.ProgressBar(counted.total)
+        self._pace = Pace(counted)
+        self._often = Often()
+        self._has_words = False
+        self._server: PromptServer | None = getattr(PromptServer, "instance", None)  # none where no server runs
+        self._node_id = None if self._server is None else self._server.last_node_id
 
-    def model_size(self) -> int:
-        return self._weights.size_bytes()
+    def __enter__(self) -> ComfyProgress:
+        return self
 
-    def loaded_size(self) -> int:
-        return self._weights.loaded_bytes
+    def __exit__(self, *_error: object) -> None:
+        if self._has_words:
+            self._say(self._pace.ended())
 
-    def current_loaded_device(self) -> torch.device:
-        return self.load_device if self._weights.loaded_bytes else self.offload_device
+    def update(self, done: int, preview: Tensor | None = None) -> None:
+        self._pace.reach(done)
+        if preview is not None or done >= self._total or self._often.passes():
+            self._bar.update_absolute(done, preview=None if preview is None else _picture(preview))
+        self._tell()
 
-    def partially_load(self, device_to: torch.device, *_hints: object, **_options: object) -> int:
-        before = self._weights.loaded_bytes
-        self._weights.load(device_to)
-        return self._weights.loaded_bytes - before
+    def note(self, text: str) -> None:
+        self._pace.note(text)
+        self._tell()
 
-    def partially_unload(self, *_hints: object, **_options: object) -> int:
-        freed = self._weights.loaded_bytes
-        self._weights.unload()
-        return freed
+    def _tell(self) -> None:
+        if self._pace.is_due(WORDS_AFTER_S):
+            self._has_words = True
+            self._say(self._pace.words())
 
-    def detach(self, unpatch_all: bool = True) -> nn.Module:
-        if unpatch_all:
-            self._weights.unload()
-        return self.model
+    def _say(self, words: str) -> None:
+        server = self._server
+        if server is not None and server.client_id is not None and self._node_id is not None:
+            server.send_progress_text(words, self._node_id, server.client_id)
 
 
-class ComfyResidence(Generic[M]):
-    """A model that ComfyUI's memory manager loads, and unloads when another needs the room."""
+def _picture(preview: Tensor) -> tuple[str, Any, int]:
+    from PIL import Image
 
-    def __init__(self, module: M, device: torch.device) -> None:
-        self.device = device
-        self.module = module
-        self.slabs = Slabs()
-        self._weights = Weights(module)
-        self._patcher = ComfyWeights(self._weights, device)
-        self._needed_bytes = 0
-
-    @contextlib.contextmanager
-    def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[M]:
-        self._weights.leave_out(swapped_blocks(memory, self.module))
-        self._needed_bytes = working_bytes + slot_bytes(memory, self.module, self.device)
-        self._load()
-        yield self.module
-
-    def unload(self) -> None:
-        self._weights.unload()
-
-    def host_tensors(self) -> list[Tensor]:
-        return self._weights.host_tensors()
-
-    def reload(self) -> None:
-        if not self._weights.is_loaded:
-            self._load()
-
-    def _load(self) -> None:
-        comfy.model_management.load_models_gpu(
-            [self._patcher], memory_required=self._needed_bytes, force_full_load=True
-        )
+    pixels = (preview * 255).to(device="cpu", dtype=torch.uint8).numpy()
+    return "JPEG", Image.fromarray(pixels), comfy.cli_args.args.preview_size

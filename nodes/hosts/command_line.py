@@ -17,6 +17,8 @@ from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
+from ..sockets.models import WanModel
+from ..sockets.native_model import NativeModel
 from .host import BUNDLED_MODELS
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
@@ -89,3 +91,6 @@ class HeadlessHost:
 
     def saves_metadata(self) -> bool:
         return True
+
+    def native_model(self, model: WanModel) -> NativeModel:
+        return NativeModel(model)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...engine.runtime import Runtime
 from ...media.place import SavePlace
@@ -14,6 +14,7 @@ from ...model_loading.kinds import MODEL_KINDS
 from ...model_loading.publishing.known_files import LORAS
 from ..files.reading import InputFiles
 from ..saving.names import NO_VALUES, NodeValues
+from ..sockets.models import WanModel
 
 PACK_FOLDER = Path(__file__).resolve().parents[2]
 BUNDLED_MODELS = PACK_FOLDER / "models"
@@ -75,6 +76,14 @@ class Host(Protocol):
 
     def saves_metadata(self) -> bool:
         """Whether saved files carry the workflow."""
+        ...
+
+    def native_model(self, model: WanModel) -> Any:
+        """A model of ours as what the host's own nodes take as MODEL: of the same weights, with its LoRAs.
+
+        Raises:
+            WanDirectorError: they have no such kind of model.
+        """
         ...
 
 

@@ -10,6 +10,8 @@ from ...media.place import SavePlace
 from ..files.model_names import model_name
 from ..hosts.host import BUNDLED_MODELS, Host
 from ..saving.names import NO_VALUES, NodeValues
+from ..sockets.models import WanModel
+from ..sockets.native_model import NativeModel
 from .input_files import OutlinedFiles
 
 
@@ -47,3 +49,6 @@ class RecordingHost:
 
     def saves_metadata(self) -> bool:
         return self._actual.saves_metadata()
+
+    def native_model(self, model: WanModel) -> NativeModel:
+        return NativeModel(model)

@@ -146,11 +146,11 @@ def arguments_for(folder: Path, port: int) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, comfyui_folder: Path, python: str) -> Iterator[ComfyServer]:
+def running(folder: Path, comfyui_folder: Path, python: str, *arguments: str) -> Iterator[ComfyServer]:
     """A ComfyUI with a folder of its own (`make_folder`), once it answers and until the end of the block."""
     port = free_port()
     server = ComfyServer(f"http://127.0.0.1:{port}", folder, folder / "server.log", python)
-    command = [python, "main.py", *arguments_for(folder, port)]
+    command = [python, "main.py", *arguments_for(folder, port), *arguments]
     with server.log_file.open("wb") as log:
         process = subprocess.Popen(command, cwd=comfyui_folder, stdout=log, stderr=subprocess.STDOUT)
     try:
