@@ -43,8 +43,12 @@ def read_path(text: str, frames: int, speed: float) -> WrittenPath:
     Raises:
         InvalidInputError: it is none of these.
     """
+    if len(text) > _MOST_CHARACTERS:
+        raise InvalidInputError(
+            f"The path has {len(text)} characters, and at most {_MOST_CHARACTERS} are read. Write fewer places."
+        )
     try:
-        path = json.loads(text) if len(text) <= _MOST_CHARACTERS else None
+        path = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"The path is no JSON ({error}). Write it as in {_EXAMPLE}.") from None
     if not isinstance(path, list) or not path:

@@ -12,6 +12,7 @@ import torch
 import wan_director
 from safetensors.torch import save_file
 from torch import nn
+from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
 from wan_director.dit.branches.vace import VaceBranch
@@ -96,7 +97,8 @@ def tokenizer_json() -> str:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module (by itself), and of the families of Wan
-    wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP) and ti2v; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders.
+    wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera and ti2v; tiny, wan21 and wan22 VAEs; tiny and wan21
+    text encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -107,6 +109,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save_model(folder / "diffusion_models" / "wan21_t2v.safetensors", dit(text_dim=4096), HEADS)
     save_model(folder / "diffusion_models" / "wan21_i2v.safetensors", dit(text_dim=4096, in_channels=36), HEADS)
+    wan21_camera = dit(text_dim=4096, in_channels=36, branches=(CameraBranch(),))
+    save_model(folder / "diffusion_models" / "wan21_camera.safetensors", wan21_camera, HEADS)
     save_model(folder / "diffusion_models" / "ti2v.safetensors", dit(text_dim=4096, **CHANNELS_48), HEADS)
     save_model(folder / "diffusion_models" / "vace.safetensors", dit(branches=(VaceBranch(2),)), TINY)
     module = BranchModule(dit(branches=(VaceBranch(2),)).config)

@@ -273,6 +273,7 @@ def test_lines_of_a_camera_file_have_their_lens_and_world(caplog):
     ("value", "words"),
     [
         ("[", "The path is no JSON"),
+        (" " * 5_000_001, "has 5000001 characters, and at most 5000000 are read"),
         ("{}", "must be a list with something in it"),
         ([], "must be a list with something in it"),
         ([{"frame": 0, "pan": 3}], "has 'pan'. It may have frame, move and turn"),

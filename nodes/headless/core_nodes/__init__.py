@@ -65,8 +65,7 @@ from .values import (
     StringReplace,
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
-from .wan.camera import WanCameraEmbedding, WanCameraImageToVideo
-from .wan.fun_control import Wan22FunControlToVideo, WanFunControlToVideo
+from .wan.fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
 from .wan.guidance import CFGZeroStar, ScaleROPE, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply
 from .wan.tracks import (
     GenerateTracks,

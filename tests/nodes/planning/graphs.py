@@ -81,6 +81,19 @@ def experts() -> dict:
     return prompt
 
 
+def camera() -> dict:
+    prompt = steered(
+        t2v("wan21_camera.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorFunControl",
+        camera=["path", 0], start_image=["picture", 0], fit="crop",
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["path"] = node(
+        "WanDirectorCameraPath", width=64, height=96, frames=9, move="zoom in", speed=1.0, path="", fx=0.5, fy=0.5,
+        cx=0.5, cy=0.5,
+    )  # fmt: skip
+    return prompt
+
+
 def lora() -> dict:
     prompt = t2v()
     prompt["lora"] = node("WanDirectorLora", model=["model", 0], lora_name="noted.safetensors", strength=0.5)
@@ -114,7 +127,9 @@ def swapped() -> dict:
     return prompt
 
 
-GRAPHS = {made.__name__: made for made in (t2v, i2v, vace, keyframes, ti2v, experts, lora, to_video, v2v, swapped)}
+GRAPHS = {
+    made.__name__: made for made in (t2v, i2v, vace, camera, keyframes, ti2v, experts, lora, to_video, v2v, swapped)
+}
 
 
 def native() -> dict:
@@ -153,6 +168,11 @@ def native() -> dict:
         "start": node("WanImageToVideo", clip_vision_output=["look", 0], start_image=["picture", 0], **video),
         "ends": node("WanFirstLastFrameToVideo", start_image=["picture", 0], end_image=["picture", 0], **video),
         "fun": node("WanFunInpaintToVideo", start_image=["picture", 0], **video),
+        "way": node("WanCameraEmbedding", camera_pose="Pan Up", **size),
+        "camera": node("WanCameraImageToVideo", camera_conditions=["way", 0], start_image=["picture", 0], **video),
+        "edges": node("Canny", image=["decoded", 0], low_threshold=0.2, high_threshold=0.5),
+        "control": node("WanFunControlToVideo", control_video=["edges", 0], start_image=["picture", 0], **video),
+        "control 2.2": node("Wan22FunControlToVideo", control_video=["edges", 0], ref_image=["picture", 0], **video),
         "vace": node("WanVaceToVideo", reference_image=["picture", 0], control_video=["decoded", 0], **video),
         "5b": node("Wan22ImageToVideoLatent", vae=["vae 2.2", 0], start_image=["picture", 0], **size),
         "wide": node("ImagePadForOutpaint", image=["picture", 0], left=16, top=0, right=16, bottom=0),
