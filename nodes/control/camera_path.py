@@ -30,15 +30,7 @@ class WanDirectorCameraPath(io.ComfyNode):
             category=CATEGORY,
             description="Says where the camera goes, for Fun-Camera models: one of the usual moves, or a path of your "
             "own.",
-            search_aliases=[
-                "WanCameraEmbedding",
-                "camera embedding",
-                "camera trajectory",
-                "pan",
-                "zoom",
-                "dolly",
-                "plucker rays",
-            ],
+            search_aliases=["camera", "camera embedding", "camera trajectory", "pan", "zoom", "plucker"],
             inputs=[
                 *size_inputs(),
                 io.Combo.Input(
@@ -55,8 +47,8 @@ class WanDirectorCameraPath(io.ComfyNode):
                     "path",
                     multiline=True,
                     default="",
-                    tooltip="With move path: JSON, either places to go through (frame, move, turn) or a matrix for "
-                    "each frame. The help page has an example.",
+                    tooltip="With move path: a list of places in JSON, each with frame, move and turn, or a matrix for "
+                    "each frame. See the help page.",
                 ),
                 *_lens_inputs(),
             ],

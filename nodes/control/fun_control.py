@@ -33,19 +33,7 @@ class WanDirectorFunControl(io.ComfyNode):
             category=CATEGORY,
             description="Prepares a video that follows a control video (Fun-Control) or a camera's path (Fun-Camera), "
             "shows a reference picture, or has given first and last frames (all, and Fun-InP).",
-            search_aliases=[
-                "WanFunControlToVideo",
-                "Wan22FunControlToVideo",
-                "WanCameraImageToVideo",
-                "WanFunInpaintToVideo",
-                "fun camera",
-                "fun inpaint",
-                "canny",
-                "depth",
-                "pose",
-                "control video",
-                "reference image",
-            ],
+            search_aliases=["fun control", "fun camera", "fun inpaint", "canny", "depth", "pose", "control video"],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
                 io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from wan_director.memory.policy import fewest_swapped
 from wan_director.memory.residency import Weights
+from wan_director.weights import layers
 
 META = torch.device("meta")
 
@@ -15,8 +16,8 @@ class Stack(nn.Module):
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(nn.Linear(64, 64, bias=False) for _ in range(blocks))
-        self.head = nn.Linear(64, 4, bias=False)
+        self.blocks = nn.ModuleList(layers.Linear(64, 64, bias=False) for _ in range(blocks))
+        self.head = layers.Linear(64, 4, bias=False)
 
     @property
     def streamed_blocks(self) -> list[nn.Module]:

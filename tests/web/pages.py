@@ -25,7 +25,7 @@ def page_phrases_of(language: str) -> dict[str, str]:
 def mistakes_of(node_id: str) -> list[str]:
     """The common mistakes that the English page of a node names, each in one line."""
     page = (DOCS / f"{node_id}.md").read_text(encoding="utf-8")
-    section = page.split("\n## Common mistakes\n")[1].split("\n## ")[0]
+    section = page.partition("\n## Common mistakes\n")[2].split("\n## ")[0]
     return [" ".join(each.split()) for each in re.split(r"^- ", section, flags=re.MULTILINE)[1:]]
 
 

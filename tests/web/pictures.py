@@ -56,7 +56,7 @@ BUILD = """async ({id, gives, takes, values = {}}) => {
     for (const widget of middle.widgets ?? []) if (widget.name in values) widget.value = values[widget.name];
     const texts = middle.widgets?.filter(widget => widget.element).length ?? 0;
     const [needed, height] = middle.computeSize();
-    middle.setSize([Math.max(needed, middle.widgets ? 240 : 200), height + texts * 30]);
+    middle.setSize([Math.max(needed, 240), height + texts * 30]);
     const neighbours = (list, wire) => {
         const nodes = [];
         for (const [type, output, input, name] of list) {

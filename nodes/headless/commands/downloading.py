@@ -9,13 +9,12 @@ from pathlib import Path
 
 from ....common.errors import DownloadError, InvalidInputError, MissingFileError
 from ....common.printable import printable_name
-from ....engine.terminal import shown_bytes
+from ....engine.terminal import OnBytes, shown_bytes
 from ....model_loading.files.file_type import human_bytes
 from ....model_loading.publishing.download import download as fetch
 from ....model_loading.publishing.file_set import Standing, Wanted, check_space, fetch_all, standing
 from ....model_loading.publishing.known_files import KnownFile
 from ....model_loading.publishing.missing import shell_words
-from ....model_loading.publishing.transfer import OnBytes
 from ...files.places import sentence
 from ..wanted_models import WantedModel
 from .bundled import workflow_path

@@ -65,10 +65,16 @@ from .values import (
     StringReplace,
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
-from .wan.fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
-from .wan.guidance import CFGZeroStar, ScaleROPE, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply
-from .wan.tracks import (
+from .wan import (
+    CFGZeroStar,
     GenerateTracks,
+    ScaleROPE,
+    SkipLayerGuidanceDiT,
+    UNetTemporalAttentionMultiply,
+    Wan22FunControlToVideo,
+    WanCameraEmbedding,
+    WanCameraImageToVideo,
+    WanFunControlToVideo,
     WanMoveConcatTrack,
     WanMoveTracksFromCoords,
     WanMoveTrackToVideo,

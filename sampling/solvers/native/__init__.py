@@ -1,4 +1,4 @@
-"""Solvers of ComfyUI's list, as its nodes compute them for flow models; see the help page of Wan Sampler."""
+"""Solvers of ComfyUI's list, as its nodes compute them for flow models."""
 
 from .ancestral import AncestralEuler, AncestralTwoStage
 from .er_sde import ExtendedReverseTime
