@@ -29,6 +29,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorDecode": "decode",
     "WanDirectorSaveVideo": "video",
     "WanDirectorDecodeToVideo": "video",
+    "WanDirectorFromNative": "bridges.from_native",
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -51,6 +52,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorDecode": "Wan Decode Video",
     "WanDirectorSaveVideo": "Wan Save Video",
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
+    "WanDirectorFromNative": "Wan From Native",
 }
 
 WEB_DIRECTORY = "./web"

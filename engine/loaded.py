@@ -95,9 +95,15 @@ def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
 
 def _load(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
     device = runtime.device(recipe.kind, recipe.device)
-    loaded = _loaded(recipe, device, _reporter(recipe.path, runtime))
+    loaded = _loaded(recipe, device, progress_of(recipe.path, runtime))
+    return placed(loaded, recipe, runtime.residence(loaded.module, device), runtime)
+
+
+def placed(
+    loaded: build.Loaded[Any, Any, Any], recipe: ModelRecipe, residence: Residence, runtime: Runtime
+) -> PlacedModel:
+    """A model that was loaded, with its weights in the care of `residence`."""
     weights = bytes_of(loaded.module, loaded.dtype)._replace(fp32_residual=recipe.fp32_residual)
-    residence = runtime.residence(loaded.module, device)
     return PlacedModel(recipe.weights, loaded.spec, loaded.dtype, weights, residence, runtime, loaded.tokenizer)
 
 
@@ -120,7 +126,7 @@ class _FullPrompts(Tokenizer):
         return [0] * MAX_TOKENS + [self.end_id]
 
 
-def _reporter(path: Path, runtime: Runtime) -> Callable[[int, int], None]:
+def progress_of(path: Path, runtime: Runtime) -> Callable[[int, int], None]:
     """Shows how far a file is read, and stops when asked to."""
     progress = None
 

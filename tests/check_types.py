@@ -7,14 +7,17 @@ as a package with its own Node.js, so that nothing but pip is needed.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ALLOWED = {"nodes": 11}
+ALLOWED = {"nodes": 5}
 """Room -> errors that are still there."""
+_COMFYUI = re.compile(r'Import "(comfy|folder_paths)[.\w]*" could not be resolved')
+"""ComfyUI is no package that could be installed beside the checker."""
 
 
 def errors() -> list[tuple[str, str]]:
@@ -34,7 +37,7 @@ def errors() -> list[tuple[str, str]]:
     found = []
     for each in report["generalDiagnostics"]:
         path = Path(each["file"]).relative_to(ROOT)
-        if each["severity"] == "error":
+        if each["severity"] == "error" and not _COMFYUI.match(each["message"]):
             line = each["range"]["start"]["line"] + 1
             found.append((path.parts[0], f"{path}:{line}: {each['message']} ({each.get('rule', 'error')})"))
     return found

@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import comfy.model_management
 import comfy.model_patcher
@@ -31,7 +31,9 @@ from ..files.model_names import model_name
 from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
+from ..sockets.native_model import NativeModel
 from .host import BUNDLED_MODELS, model_folder_names
+from .native import video_model_of
 
 Result = TypeVar("Result")
 
@@ -93,6 +95,9 @@ class ComfyHost:
 
     def saves_metadata(self) -> bool:
         return not comfy_args.disable_metadata
+
+    def from_native(self, model: Any) -> NativeModel:
+        return video_model_of(model, self.runtime)
 
 
 class ComfyRuntime:

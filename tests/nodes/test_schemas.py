@@ -103,6 +103,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         folded |= {node_id: names} if names else {}
     assert folded == {
         "WanDirectorLoadModel": {"attention", "vace_module", "residual"},
+        "WanDirectorFromNative": {"attention"},
         "WanDirectorLora": {"blocks", "start_percent", "end_percent", "merge"},
         "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
     }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ....common.checking import instance_of
 from ....common.errors import InvalidInputError
 from ....common.log import logger
 from ....engine.models import with_lora
@@ -18,14 +17,10 @@ from ... import standin as io
 from ...api import answer
 from ...files.model_files import check_model, check_video_model, find_lora, find_model
 from ...hosts.host import host
-from ...sockets.models import WanModel, clip_vision, text_encoder, video_autoencoder, video_model
+from ...sockets.models import clip_vision, text_encoder, video_autoencoder, video_model
+from ...sockets.native_model import NativeModel, native_model
 from .dynamic_inputs import Model
 
-NATIVE_SHIFT = 8.0
-"""Of every Wan model that no ModelSamplingSD3 comes after.
-
-Source: ComfyUI v0.33.0, comfy/supported_models.py, WAN21_T2V.
-"""
 MAX_STRENGTH = 100.0
 _WEIGHT_TYPES: dict[str, Precision] = {
     "default": "auto", "fp8_e4m3fn": "fp8_e4m3fn", "fp8_e4m3fn_fast": "fp8_compute", "fp8_e5m2": "fp8_e5m2",
@@ -37,24 +32,6 @@ _CLIP_TYPES = [
     "hidream", "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image", "flux2", "ovis", "longcat_image",
     "cogvideox", "lens", "pixeldit", "ideogram4", "boogu", "krea2", "joyimage", "mage", "minimax",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class NativeModel:
-    """What travels as MODEL: a video model with its LoRAs, and the shift of its schedules."""
-
-    model: WanModel
-    shift: float = NATIVE_SHIFT
-
-
-def native_model(value: Any) -> NativeModel:
-    """What came over a wire of the type MODEL.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    instance_of(value, NativeModel, "model", "the model of Load Diffusion Model")
-    return value
 
 
 class UNETLoader(io.ComfyNode):

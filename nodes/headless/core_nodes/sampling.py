@@ -14,9 +14,9 @@ from ....sampling.validation import MAX_CFG, MAX_SEED, check_shift
 from ... import standin as io
 from ...api import answer
 from ...sockets.latents import STRIDE_KEY, video_samples
+from ...sockets.native_model import NativeModel, native_model
 from ...sockets.sampling import sampled
 from .dynamic_inputs import Model
-from .loaders import NativeModel, native_model
 
 MOST_STEPS = 10000
 SAMPLERS = [

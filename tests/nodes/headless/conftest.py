@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from wan_director.nodes.headless.core_nodes import CORE_NODES
-from wan_director.nodes.headless.core_nodes.loaders import NativeModel
+from wan_director.nodes.sockets.native_model import NativeModel
 
 SIZE = {"width": 64, "height": 48, "length": 9, "batch_size": 1}
 """Of a small video, for ComfyUI's nodes."""

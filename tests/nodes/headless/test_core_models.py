@@ -12,10 +12,10 @@ from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError, InvalidInputError
 from wan_director.common.families import WAN_2_1
 from wan_director.nodes.headless.core_nodes import CORE_NODES
-from wan_director.nodes.headless.core_nodes.loaders import NATIVE_SHIFT
 from wan_director.nodes.headless.core_nodes.sampling import SCHEDULE_OF, SOLVER_OF
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.runner import run_graph
+from wan_director.nodes.sockets.native_model import NATIVE_SHIFT
 
 from ..conftest import HIGH, LOW, call, load, picture, save_experts
 from .conftest import SIZE, core, node, unet, vae

@@ -1,0 +1,1 @@
+"""Between ComfyUI's own models and ours: nodes that make one of the other."""
