@@ -18,6 +18,13 @@ def same(one: torch.Tensor, other: torch.Tensor) -> dict[str, Any]:
     return {"error": float((one.double() - other.double()).abs().max()) / largest}
 
 
+def average(one: torch.Tensor, other: torch.Tensor) -> dict[str, Any]:
+    """The mean difference of two tensors, relative to the largest value of the second."""
+    if one.shape != other.shape:
+        raise AssertionError(f"shapes {list(one.shape)} and {list(other.shape)}")
+    return {"error": float((one.double() - other.double()).abs().mean() / other.abs().max())}
+
+
 def worst(*results: dict[str, Any]) -> dict[str, Any]:
     """The larger error of several."""
     return max(results, key=lambda result: result["error"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ def blank(w: Any) -> dict:
     return w.one("EmptyHunyuanLatentVideo", **SIZE)
 
 
+@functools.cache
 def sides(w: Any, clip: str = "ours") -> dict[str, list]:
     """The prompts."""
     return {

@@ -105,6 +105,7 @@ class World:
         import comfy.text_encoders.wan as wan
         import comfy.utils
 
+        _keep_fp32()
         weights = comfy.utils.load_torch_file(str(self.folder / "models" / "text_encoders" / "text.safetensors"))
         sizes = json.loads((self.folder / "text_sizes.json").read_text())
 
@@ -127,11 +128,19 @@ class World:
         import comfy.clip_vision
         import comfy.utils
 
+        _keep_fp32()
         made = comfy.clip_vision.ClipVisionModel(json.loads((self.folder / "clip_sizes.json").read_text()))
         made.load_sd(
             comfy.utils.load_torch_file(str(self.folder / "models" / "clip_vision" / "clip_vision.safetensors"))
         )
         return made
+
+
+def _keep_fp32() -> None:
+    """ComfyUI keeps text and picture encoders in fp16 otherwise, also on a CPU."""
+    from comfy.cli_args import args
+
+    args.fp32_text_enc = True
 
 
 def boot(pack_folder: str, comfyui: str, folder: str) -> World:
