@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from types import ModuleType
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
 from ..weights.multiplication import MatrixSequence, multiply
 from .config import DiTConfig
-from .context import Context
+from .context import Avoided, Context
 from .execution import Execution
 from .layers import RMSNorm, add, add_gated, affine_norm, modulated_norm
 from .rope import rotate
@@ -68,8 +69,8 @@ class CrossAttention(nn.Module):
             self.v_img = operations.Linear(dim, dim)
             self.norm_k_img = RMSNorm(dim, config.eps)
 
-    def forward(self, x: Tensor, text: Tensor, image: Tensor | None, execution: Execution) -> Tensor:
-        """x [B, L, D], text and image [B, tokens, D] -> [B, L, D]."""
+    def forward(self, x: Tensor, context: Context, execution: Execution) -> Tensor:
+        """x [B, L, D] -> [B, L, D]."""
 
         def normed(layer: nn.Module, norm: RMSNorm, shown: Tensor) -> Tensor:
             return self._normed(norm, multiply(layer, shown, execution.multiply), execution)
@@ -77,8 +78,14 @@ class CrossAttention(nn.Module):
         def plain(layer: nn.Module, shown: Tensor) -> Tensor:
             return self._heads(multiply(layer, shown, execution.multiply))
 
+        def attended(q: Tensor, text: Tensor) -> Tensor:
+            return execution.attention(q, normed(self.k, self.norm_k, text), plain(self.v, text))
+
         q = normed(self.q, self.norm_q, x)
-        out = execution.attention(q, normed(self.k, self.norm_k, text), plain(self.v, text))
+        out = attended(q, context.text)
+        if context.avoided is not None:
+            out = _led_away(out, attended(q, context.avoided.text), context.avoided, execution)
+        image = context.image
         if image is not None:
             k_img = normed(self.k_img, self.norm_k_img, image)
             seen = execution.attention(q, k_img, plain(self.v_img, image))
@@ -125,10 +132,24 @@ class Block(nn.Module):
         y = modulated_norm(x, scale_1, shift_1, self.eps).to(dtype)
         x = add_gated(x, self.self_attn(y, context.rope, execution), gate_1, may_overwrite=may_overwrite)
         y = affine_norm(x, self.norm3).to(dtype)
-        x = add(x, self.cross_attn(y, context.text, context.image, execution), may_overwrite=may_overwrite)
+        x = add(x, self.cross_attn(y, context, execution), may_overwrite=may_overwrite)
         y = modulated_norm(x, scale_2, shift_2, self.eps).to(dtype)
         y = _multiply_tokens(self.ffn, y, execution, run=execution.feed_forward_run)
         return add_gated(x, y, gate_2, may_overwrite=may_overwrite)
+
+
+def _led_away(wanted: Tensor, other: Tensor, avoided: Avoided, execution: Execution) -> Tensor:
+    """What attention [B, L, N, D] makes of the prompt, led away from what it makes of another text; see `Avoided`."""
+
+    def led(wanted: Tensor, other: Tensor) -> Tensor:
+        near, far = wanted.flatten(2).float(), other.flatten(2).float()
+        guided = avoided.scale * near - (avoided.scale - 1.0) * far
+        length, most = guided.abs().sum(-1, keepdim=True), avoided.tau * near.abs().sum(-1, keepdim=True)
+        guided = guided * torch.where(length > most, most / length, 1.0)
+        return torch.lerp(near, guided, avoided.alpha).to(wanted.dtype).view_as(wanted)
+
+    run = rows_run(wanted.flatten(2))
+    return update_tokens(led, wanted, other, run=run, may_overwrite=execution.may_overwrite)
 
 
 def _multiply_tokens(layer: nn.Module, x: Tensor, execution: Execution, *, run: int = 0) -> Tensor:

@@ -7,15 +7,38 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class Avoided(NamedTuple):
+    """A second text that cross-attention leads away from: normalized attention guidance.
+
+    With Z+ and Z- what attention makes of the text and of this one: G = scale * Z+ - (scale - 1) * Z-, made shorter
+    where |G|1 of a token is above `tau` times |Z+|1, and `alpha` of it mixed with the rest of Z+.
+
+    Attributes:
+        text: [B, text_tokens, text_dim]; for the blocks [B, text_tokens, D] in the compute dtype.
+        scale: how far away; 1 leaves Z+.
+        alpha: 0..1.
+        tau: 1 or more.
+
+    Source: Chen et al., "Normalized Attention Guidance", arXiv 2505.21179, equations 7 to 9.
+    """
+
+    text: Tensor
+    scale: float
+    alpha: float
+    tau: float
+
+
 class Context(NamedTuple):
     """What every block of one forward pass sees beside the tokens.
 
     text [B, text_tokens, D] and image [B, image tokens, D] or None are in the compute dtype;
     modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
-    number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places.
+    number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places. The text may be led away
+    from another one.
     """
 
     modulation: Tensor
     rope: Tensor
     text: Tensor
     image: Tensor | None
+    avoided: Avoided | None = None

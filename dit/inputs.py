@@ -13,6 +13,8 @@ from ..common.errors import PairingError
 from ..common.model_names import THIS_MODEL, ModelNames
 from .branches.branch import Branch
 from .config import DiTConfig
+from .context import Avoided
+from .rope import AS_TRAINED, TokenPlaces
 
 
 class Cut(NamedTuple):
@@ -57,6 +59,8 @@ class DitInputs:
             equals zeros.
         steering: what steers the branches; one that nothing steers is as if it were not there.
         skipped: numbers of the model's own blocks, 0..layers - 1, that leave the tokens as they are.
+        avoided: a text to lead away from, if any.
+        places: where the tokens lie in time and space.
     """
 
     latent: Tensor
@@ -65,6 +69,8 @@ class DitInputs:
     image_channels: Tensor | None = None
     steering: tuple[Steering, ...] = ()
     skipped: frozenset[int] = frozenset()
+    avoided: Avoided | None = None
+    places: TokenPlaces = AS_TRAINED
 
     def steering_of(self, branch: Branch[DiTConfig]) -> tuple[Steering, ...]:
         """What steers one branch, in order."""

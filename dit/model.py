@@ -18,7 +18,7 @@ from .block import Block
 from .branches.branch import BranchRun
 from .branches.module import BranchModule
 from .config import PATCH, BlockPlace, DiTConfig
-from .context import Context
+from .context import Avoided, Context
 from .execution import DEFAULT_EXECUTION, Execution
 from .inputs import DitInputs
 from .layers import Head, timestep_signal
@@ -134,9 +134,10 @@ class WanDiT(nn.Module):
         modulation = in_float32(self.time_projection, time).unflatten(1, (6, -1))
         context = Context(
             modulation=modulation.unflatten(0, timesteps.shape),
-            rope=make_rope(self.config.head_dim, grid, tokens.device),
+            rope=make_rope(self.config.head_dim, grid, tokens.device, inputs.places),
             text=self.text_embedding(inputs.text.to(self.dtype)),
             image=None,
+            avoided=self._avoided(inputs.avoided),
         )
         runs: dict[type, BranchRun] = {}
         for branch in self.config.branches:
@@ -189,6 +190,11 @@ class WanDiT(nn.Module):
         patches = embedding(pad_to_patches(channels.to(self.dtype)))  # [B, D, T, h', w']
         tokens = patches.flatten(2).transpose(1, 2).contiguous()
         return tokens.float() if self.fp32_residual else tokens
+
+    def _avoided(self, avoided: Avoided | None) -> Avoided | None:
+        if avoided is None:
+            return None
+        return avoided._replace(text=self.text_embedding(avoided.text.to(self.dtype)))
 
     def _timesteps(self, inputs: DitInputs) -> Tensor:
         """[B, 1], or [B, T] with a timestep for each latent frame."""

@@ -5,10 +5,25 @@ Suffixes: B batch, L tokens, N heads, D head width, P = D / 2 pairs.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 THETA = 10000.0
+
+
+class TokenPlaces(NamedTuple):
+    """Where tokens lie: number i of an axis at shift + scale * i, for frame, row and column.
+
+    A model that reads "every second frame" (a scale of 2 in time) makes more motion, one that reads "slower" less.
+    """
+
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+AS_TRAINED = TokenPlaces()
 
 
 def axis_dims(head_dim: int) -> tuple[int, int, int]:
@@ -17,7 +32,12 @@ def axis_dims(head_dim: int) -> tuple[int, int, int]:
     return head_dim - 2 * side, side, side
 
 
-def make_rope(head_dim: int, grid: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:
+def make_rope(
+    head_dim: int,
+    grid: tuple[int, int, int],
+    device: torch.device | str = "cpu",
+    places: TokenPlaces = AS_TRAINED,
+) -> Tensor:
     """Every token's turns for a grid of tokens (frames, rows, columns), from angles in float64.
 
     Returns:
@@ -28,7 +48,8 @@ def make_rope(head_dim: int, grid: tuple[int, int, int], device: torch.device | 
     axes = []
     for axis, (dim, length) in enumerate(zip(axis_dims(head_dim), grid)):
         frequencies = THETA ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-        angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
+        at = torch.arange(length, dtype=torch.float64) * places.scale[axis] + places.shift[axis]
+        angles = torch.outer(at, frequencies)
         turns = torch.complex(angles.cos().float(), angles.sin().float()).to(device)
         shape = [1, 1, 1, dim // 2]
         shape[axis] = length

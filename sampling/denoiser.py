@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import ParamSpec, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..dit.inputs import Conditioning, Cut, DitInputs
 from ..dit.model import Embedded
+from ..dit.rope import AS_TRAINED, TokenPlaces
 from .ask import Ask, Side
 from .cache import NOTHING_KEPT, Cache, Kept, NoCache
 from .guidance import CFG, Guidance
@@ -83,8 +84,9 @@ class Denoiser:
 
     The order is Windows(Guidance(Prompts(Cache(model)))), fixed here and nowhere else.
 
-    `grouped` says which questions go together, with the same result. `carefully` calls what predicts, to call it again
-    after a failure. `name` tells what this denoiser's cache remembers from that of another one in the same run.
+    `places` is where all passes see their tokens. `grouped` says which questions go together, with the same result.
+    `carefully` calls what predicts, to call it again after a failure. `name` tells what this denoiser's cache remembers
+    from that of another one in the same run.
     """
 
     model: Transformer
@@ -93,6 +95,7 @@ class Denoiser:
     guidance: Guidance = field(default_factory=CFG)
     cache: Cache = field(default_factory=NoCache)
     windows: Windows = field(default_factory=WholeClip)
+    places: TokenPlaces = AS_TRAINED
     grouped: Grouping = in_turn
     carefully: Callable[..., Tensor] = call
     name: str = ""
@@ -150,8 +153,9 @@ class _Prediction:
         asks = [sides[ask.side].asks(ask, level.sigma) for ask in denoiser.guidance.asks(level)]
         answers: list[Tensor] = []
         for group in denoiser.grouped([ask for of_parts in asks for ask in of_parts]):
-            inputs = (ask.inputs(sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group)
-            embedded = [denoiser.model.embed(each) for each in inputs]
+            plain = ((ask, sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group)
+            inputs = (ask.inputs(each, lambda side: sides[side].text(level.sigma)) for ask, each in plain)
+            embedded = [denoiser.model.embed(replace(each, places=denoiser.places)) for each in inputs]
             tokens = cache.trunks(group, embedded, level, denoiser.model.trunk)
             while tokens:  # each is given away before the next is read out
                 answers.append(denoiser.model.unembed(tokens.pop(0), embedded.pop(0)).float())
@@ -160,4 +164,4 @@ class _Prediction:
             sides[of_parts[0].side].joined(list(islice(ordered, len(of_parts))), level.sigma) for of_parts in asks
         ]
         left = {prefix + name: value for name, value in cache.kept().items()}
-        return denoiser.guidance.velocity(velocities, level), left
+        return denoiser.guidance.velocity(velocities, level, latent), left

@@ -84,6 +84,20 @@ class Prompts:
         """What the model is asked about the part of this number; see `Conditioning.inputs`."""
         return self.parts[part].conditioning.inputs(latent, timesteps)
 
+    def text(self, sigma: float) -> Tensor:
+        """The text [1 or B, text_tokens, text_dim] of the one part that counts at this noise level.
+
+        Raises:
+            InvalidInputError: there are several.
+        """
+        numbers = self.active(sigma)
+        if len(numbers) > 1:
+            raise InvalidInputError(
+                f"{len(numbers)} negative prompts count together at sigma {sigma:.4f}, and normalized attention "
+                "guidance leads away from one. Use one negative prompt, or set its scale to 1."
+            )
+        return self.parts[next(iter(numbers))].conditioning.text
+
     def joined(self, velocities: Sequence[Tensor], sigma: float) -> Tensor:
         """The velocity [B, C, T, h, w] of this side, from those of its active parts in order."""
         if len(velocities) == 1:

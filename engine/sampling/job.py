@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from operator import or_
 
 from torch import Tensor
 
-from ...common.shapes import VideoShape, video_frames
+from ...common.log import logger
+from ...common.shapes import VideoShape, latent_frames, video_frames
 from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, smallest_bytes
 from ...sampling.ask import Ask, Side
 from ...sampling.prompts import Prompts
+from ...sampling.step import NoiseLevel
 from ...sampling.windows import longest_window
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
@@ -24,17 +27,48 @@ Sides = dict[Side, Prompts]
 """The prompts of a run."""
 
 
+def check_prompts(sides: Sides, steps: Sequence[NoiseLevel], asked: Sequence[Sequence[Ask]]) -> None:
+    """Refuses prompts that leave a step without what it asks for.
+
+    Args:
+        steps: where the steps of the run begin.
+        asked: the questions of each.
+
+    Raises:
+        InvalidInputError: they do.
+    """
+    for side, prompts in sides.items():
+        prompts.check(side, [level for level, asks in zip(steps, asked) if any(ask.side == side for ask in asks)])
+        for level, asks in zip(steps, asked):
+            if any(side in ask.reads for ask in asks):
+                prompts.text(level.sigma)
+
+
+def warn_of_places(model: VideoModel, latent: Tensor) -> None:
+    """Tells of a video whose last frames lie later in time than any that the model was trained on."""
+    scale, shift = model.policies.places.scale[0], model.policies.places.shift[0]
+    if (scale, shift) == (1.0, 0.0):
+        return
+    frames = longest_window(model.policies.windows, latent.shape[2])
+    last, trained = shift + scale * (frames - 1), latent_frames(model.spec.family.trained_frames) - 1
+    if last > trained:
+        logger.warning(
+            "With this motion the video ends at the time of latent frame %.1f, and the model was trained up to %d: "
+            "motion may repeat or fall apart. Make a shorter video, or less motion.", last, trained,
+        )  # fmt: skip
+
+
 def most_asked(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]:
     """The prompts of the step with the most passes, by the questions of each step."""
     asked = ([part.conditioning for ask in asks for part in sides[ask.side].parts] for asks in steps)
-    return max(asked, key=len)
+    return max(asked, key=len, default=[])
 
 
 def sampling_job(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Job:
     """What a model has to do; `asked`: the prompt of each pass of a step."""
     weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
-    steering = reduce(or_, (prompt.steering() for prompt in asked))  # of each kind, the most
-    references = max(prompt.references for prompt in asked)
+    steering = reduce(or_, (prompt.steering() for prompt in asked), Counter[type]())  # of each kind, the most
+    references = max((prompt.references for prompt in asked), default=0)
     family, config, batch = model.spec.family, model.spec.config, len(latent)
 
     return Job(

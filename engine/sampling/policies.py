@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...dit.rope import AS_TRAINED, TokenPlaces
 from ...sampling.cache import NO_CACHE, Cache
-from ...sampling.guidance import CFG, Guidance
+from ...sampling.guidance import CFG, OfScale
 from ...sampling.windows import WHOLE_CLIP, Windows
 
 
@@ -18,11 +18,13 @@ class StepPolicies:
         guidance: from the guidance scale of a run to the guidance.
         windows: what of the clip the model sees at once.
         cache: what is remembered between steps.
+        places: where the model sees its tokens in time and space.
     """
 
-    guidance: Callable[[float], Guidance] = CFG
+    guidance: OfScale = CFG
     windows: Windows = WHOLE_CLIP
     cache: Cache = NO_CACHE
+    places: TokenPlaces = AS_TRAINED
 
 
 WHOLE_STEPS = StepPolicies()

@@ -19,7 +19,7 @@ from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
 from ..runtime import Work
 from .experts import Turns, experts_of, warn_of_idle
-from .job import Sides, choose, most_asked, sampling_job
+from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
 from .settings import SamplerSettings
 from .turn import Choices, SamplingRun
 
@@ -56,9 +56,9 @@ def run_sampler(
     makers: list[Expert] = [expert_at(level) for level in steps]
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
-    for side, prompts in sides.items():
-        prompts.check(side, [level for level, asks in zip(steps, asked) if any(ask.side == side for ask in asks)])
+    check_prompts(sides, steps, asked)
     warn_of_idle(experts, makers)
+    warn_of_places(model, latent)
     jobs: dict[Expert, Job] = {
         name: sampling_job(
             experts[name].model,

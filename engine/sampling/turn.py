@@ -56,6 +56,7 @@ class SamplingRun:
                 guidance=guidance,
                 cache=model.policies.cache,
                 windows=model.policies.windows,
+                places=model.policies.places,
                 grouped=stage.grouped,
                 carefully=stage.carefully,
                 name=name,

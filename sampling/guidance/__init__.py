@@ -1,6 +1,37 @@
 """How the velocities of the positive and the negative prompt become one."""
 
 from .cfg import CFG
-from .guidance import Guidance, most_asks
+from .guidance import Guidance, OfScale, most_asks
+from .nag import AttentionGuidance
+from .parts import WHOLE_RUN, Part, PartOfNoise, PartOfSteps
+from .projected import AdaptiveProjected, TangentialDamping
+from .scale import ScaleCurve, ScaleOverRun, parse_curve
+from .settings import FORMULAS, GuidanceSettings, SkippedLayers
+from .skip_layers import SkipLayers, check_blocks
+from .words import SliderSettings, WordsSlider
+from .zero_star import CfgZeroStar
 
-__all__ = ["CFG", "Guidance", "most_asks"]
+__all__ = [
+    "CFG",
+    "FORMULAS",
+    "WHOLE_RUN",
+    "AdaptiveProjected",
+    "AttentionGuidance",
+    "CfgZeroStar",
+    "Guidance",
+    "GuidanceSettings",
+    "OfScale",
+    "Part",
+    "PartOfNoise",
+    "PartOfSteps",
+    "ScaleCurve",
+    "ScaleOverRun",
+    "SkipLayers",
+    "SliderSettings",
+    "SkippedLayers",
+    "TangentialDamping",
+    "WordsSlider",
+    "check_blocks",
+    "most_asks",
+    "parse_curve",
+]

@@ -31,7 +31,7 @@ class CFG:
         """Both sides, or the positive alone."""
         return (POSITIVE,) if self.scale == 1.0 else (POSITIVE, NEGATIVE)
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
         """See `Guidance.velocity`."""
         if len(answers) == 1:
             return answers[0]

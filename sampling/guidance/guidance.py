@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -15,12 +15,20 @@ class Guidance(Protocol):
     """Which questions a step puts to the model, and what their answers make."""
 
     def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:
-        """The questions at a noise level, at least one; each is a pass of the model."""
+        """The questions at a noise level, perhaps none; each is a pass of the model."""
         ...
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel) -> Tensor:
-        """The guided velocity [B, C, T, h, w], from that of each question in order; none is written to."""
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+        """The guided velocity [B, C, T, h, w], from that of each question in order; none is written to.
+
+        Args:
+            latent: [B, C, T, h, w], what the model was asked about.
+        """
         ...
+
+
+OfScale = Callable[[float], Guidance]
+"""From a guidance scale to the guidance."""
 
 
 def most_asks(guidance: Guidance, levels: Iterable[NoiseLevel]) -> tuple[Ask, ...]:

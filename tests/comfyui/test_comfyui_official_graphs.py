@@ -6,6 +6,7 @@ of TI2V-5B, are ours in both: the sizes of ComfyUI's are fixed.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,47 @@ def vace() -> Graph:
     )  # fmt: skip
 
 
+POINTS = [[{"x": 10 + 0.4 * t, "y": 30} for t in range(121)], [{"x": 50, "y": 60 - 0.5 * t} for t in range(90)]]
+WAY = {
+    "width": 64, "height": 64, "start_x": 0.2, "start_y": 0.3, "end_x": 0.9, "end_y": 0.7, "num_frames": 9,
+    "num_tracks": 2, "track_spread": 0.3, "bezier": True, "mid_x": 0.5, "mid_y": 0.1, "interpolation": "ease_in",
+}  # fmt: skip
+
+
+def along_tracks(prepare: str, **inputs: Any) -> Graph:
+    """A start image whose points move."""
+    sides = {"positive": ["positive", 0], "negative": ["negative", 0]}
+    picture = {"vae": ["vae", 0], "start_image": ["picture", 0]}
+    return around(
+        **model("i2v_high"),
+        way=node("GenerateTracks", **WAY),
+        more=node("GenerateTracks", **WAY | {"bezier": False, "end_x": 0.0, "num_tracks": 1}),
+        tracks=node("WanMoveConcatTrack", tracks_1=["way", 0], tracks_2=["more", 0]),
+        made=node(prepare, **sides, **picture, **SIZE, **inputs),
+        latent=node(
+            "KSampler", model=["i2v_high", 0], seed=3, steps=4, sampler_name="euler", latent_image=["made", 2],
+            denoise=1.0, **RUN, **SIDES,
+        ),
+    )  # fmt: skip
+
+
+def guided(**patches: Graph) -> Graph:
+    """Text to video, the model patched in turn by the nodes of these names."""
+    graph = text_to_video("euler")
+    last = "t2v"
+    for name, values in patches.items():
+        graph[name] = node(name, model=[last, 0], **values)
+        last = name
+    graph["latent"]["inputs"]["model"] = [last, 0]
+    return graph
+
+
+SKIPPED = {
+    "double_layers": "1", "single_layers": "9", "scale": 3.0, "start_percent": 0.01, "end_percent": 0.8,
+    "rescaling_scale": 0.0,
+}  # fmt: skip
+
+
 def video_to_video() -> Graph:
     """A picture repeated, masked and changed in part."""
     return around(
@@ -176,6 +218,21 @@ def start_in_the_latent() -> Graph:
 
 GRAPHS = {
     **{f"t2v {sampler}": text_to_video(sampler) for sampler in ("euler", "heun", "uni_pc", "dpmpp_2m", "lcm")},
+    "skip layers and cfg zero star": guided(
+        SkipLayerGuidanceDiT=SKIPPED,
+        CFGZeroStar={},
+        UNetTemporalAttentionMultiply={
+            "self_structural": 1.0, "self_temporal": 1.0, "cross_structural": 1.2, "cross_temporal": 1.3,
+        },
+    ),
+    "cfg zero star and rescaled skip layers": guided(
+        CFGZeroStar={}, SkipLayerGuidanceDiT=SKIPPED | {"rescaling_scale": 0.7}
+    ),
+    "other places of the tokens": guided(
+        ScaleROPE={"scale_x": 1.0, "shift_x": 0.0, "scale_y": 0.8, "shift_y": 1.5, "scale_t": 7.0, "shift_t": 0.0}
+    ),
+    "ati": along_tracks("WanTrackToVideo", tracks=json.dumps(POINTS), temperature=20.0, topk=2),
+    "wan move": along_tracks("WanMoveTrackToVideo", tracks=["tracks", 0], strength=0.8),
     "i2v two experts": two_experts("WanImageToVideo", start_image=["picture", 0]),
     **{
         f"{sampler} by steps, leftover {leftover}": two_experts(

@@ -107,7 +107,12 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorLora": {"blocks", "start_percent", "end_percent", "merge"},
         "WanDirectorSampler": {"add_noise"},
         "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
-    }
+        "WanDirectorGuidance": {
+            "cfg_start", "cfg_end", "zero_steps", "apg_parallel", "apg_longest", "skip_start", "skip_end", "nag_alpha",
+            "nag_tau", "nag_end",
+        },
+        "WanDirectorMotion": {"words_end", "calm_words", "lively_words"},
+    }  # fmt: skip
 
 
 def test_a_plan_that_was_shown_is_shown_again_after_a_reload_of_the_page():

@@ -65,6 +65,14 @@ from .values import (
     StringReplace,
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
+from .wan.guidance import CFGZeroStar, ScaleROPE, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply
+from .wan.tracks import (
+    GenerateTracks,
+    WanMoveConcatTrack,
+    WanMoveTracksFromCoords,
+    WanMoveTrackToVideo,
+    WanTrackToVideo,
+)
 from .wan_videos import (
     EmptyHunyuanLatentVideo,
     Wan22ImageToVideoLatent,
@@ -78,12 +86,15 @@ _WITH_MODELS = (
     UNETLoader, UnetLoaderGGUF, CLIPLoader, CLIPLoaderGGUF, VAELoader, CLIPVisionLoader,
     LoraLoaderModelOnly, LoraLoader, ModelSamplingSD3, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
+    WanTrackToVideo, WanMoveTrackToVideo,
+    CFGZeroStar, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply, ScaleROPE,
     KSampler, KSamplerAdvanced, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
 
 _NODES = (
     *_WITH_MODELS,
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
+    GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
     EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,

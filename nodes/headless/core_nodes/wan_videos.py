@@ -54,7 +54,7 @@ class WanImageToVideo(io.ComfyNode):
             io.ClipVisionOutput.Input("clip_vision_output", optional=True),
             io.Image.Input("start_image", optional=True, tooltip="The first frame, or the first frames in a batch."),
         ]
-        return _schema("WanImageToVideo", pictures)
+        return video_schema("WanImageToVideo", pictures)
 
     @classmethod
     def execute(
@@ -69,13 +69,13 @@ class WanImageToVideo(io.ComfyNode):
         clip_vision_output: Any = None,
         start_image: Tensor | None = None,
     ) -> Any:
-        latent = _blank(vae, width, height, length, batch_size)
+        latent = blank(vae, width, height, length, batch_size)
         values = joined_clip_vision(clip_vision_output, None)
         if start_image is not None:
-            given = _fitted(start_image[:length], width, height)
+            given = fitted(start_image[:length], width, height)
             mask = torch.ones(1, 1, *latent["samples"].shape[2:])
             mask[:, :, : (len(given) - 1) // 4 + 1] = 0.0
-            values |= _given(vae, _grey(given, length, width, height), mask)
+            values |= given_values(vae, grey(given, length, width, height), mask)
         return io.NodeOutput(*(with_values(side, values) for side in (positive, negative)), latent)
 
 
@@ -89,7 +89,7 @@ class WanFirstLastFrameToVideo(io.ComfyNode):
             io.ClipVisionOutput.Input("clip_vision_end_image", optional=True),
             *_start_and_end(),
         ]
-        return _schema("WanFirstLastFrameToVideo", pictures)
+        return video_schema("WanFirstLastFrameToVideo", pictures)
 
     @classmethod
     def execute(
@@ -106,17 +106,17 @@ class WanFirstLastFrameToVideo(io.ComfyNode):
         start_image: Tensor | None = None,
         end_image: Tensor | None = None,
     ) -> Any:
-        latent = _blank(vae, width, height, length, batch_size)
+        latent = blank(vae, width, height, length, batch_size)
         frames, *size = latent["samples"].shape[2:]
         video, mask = torch.full((length, height, width, 3), 0.5), torch.ones(1, 1, 4 * frames, *size)
         if start_image is not None:
-            start = _fitted(start_image[:length], width, height)
+            start = fitted(start_image[:length], width, height)
             video[: len(start)], mask[:, :, : len(start) + 3] = start, 0.0  # the first frame is four of the mask
         if end_image is not None:
-            end = _fitted(end_image[-length:], width, height)
+            end = fitted(end_image[-length:], width, height)
             video[-len(end) :], mask[:, :, -len(end) :] = end, 0.0
         values = joined_clip_vision(clip_vision_start_image, clip_vision_end_image)
-        values |= _given(vae, video, mask.view(1, frames, 4, *size).transpose(1, 2))
+        values |= given_values(vae, video, mask.view(1, frames, 4, *size).transpose(1, 2))
         return io.NodeOutput(*(with_values(side, values) for side in (positive, negative)), latent)
 
 
@@ -126,7 +126,7 @@ class WanFunInpaintToVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         pictures = [io.ClipVisionOutput.Input("clip_vision_output", optional=True), *_start_and_end()]
-        return _schema("WanFunInpaintToVideo", pictures, folder="/fun inpaint")
+        return video_schema("WanFunInpaintToVideo", pictures, folder="/fun inpaint")
 
     @classmethod
     def execute(cls, clip_vision_output: Any = None, **inputs: Any) -> Any:
@@ -145,7 +145,7 @@ class WanVaceToVideo(io.ComfyNode):
             io.Image.Input("reference_image", optional=True, tooltip="What to show; of several the first."),
         ]
         trim = io.Int.Output(display_name="trim_latent", tooltip="For Trim Video Latent.")
-        return _schema("WanVaceToVideo", inputs, trim, folder="/vace")
+        return video_schema("WanVaceToVideo", inputs, trim, folder="/vace")
 
     @classmethod
     def execute(
@@ -161,7 +161,7 @@ class WanVaceToVideo(io.ComfyNode):
         **pictures: Tensor | None,
     ) -> Any:
         references = _reference(vae, pictures.get("reference_image"), width, height)
-        latent = _blank(vae, width, height, length, batch_size, more=len(references))
+        latent = blank(vae, width, height, length, batch_size, more=len(references))
         video, mask = _control(pictures.get("control_video"), pictures.get("control_masks"), (length, height, width))
         kept, changed = ((video - 0.5) * part[..., None] + 0.5 for part in (1 - mask, mask))
         control = torch.cat([*references, torch.cat((vae.encode(kept), vae.encode(changed)), dim=1)], dim=2)
@@ -194,16 +194,16 @@ class Wan22ImageToVideoLatent(io.ComfyNode):
         if start_image is None:
             if batch_size > 1:
                 logger.warning("Without a start image one video is made and not %d, as in ComfyUI.", batch_size)
-            return io.NodeOutput(_blank(vae, width, height, length, 1))
-        latent = _blank(vae, width, height, length, batch_size)
+            return io.NodeOutput(blank(vae, width, height, length, 1))
+        latent = blank(vae, width, height, length, batch_size)
         samples = family_of(vae).denormalize(latent["samples"])
         mask = torch.ones_like(samples[:, :1])
-        given = vae.encode(_fitted(start_image[:length], width, height))
+        given = vae.encode(fitted(start_image[:length], width, height))
         samples[:, :, : given.shape[2]], mask[:, :, : given.shape[2]] = given, 0.0
         return io.NodeOutput({**latent, "samples": samples, "noise_mask": mask})
 
 
-def _schema(name: str, inputs: list[Any], *more: Any, folder: str = "") -> Any:
+def video_schema(name: str, inputs: list[Any], *more: Any, folder: str = "") -> Any:
     return io.Schema(
         node_id=name,
         category=f"model/conditioning/wan{folder}",
@@ -247,7 +247,7 @@ def _latent_frames(length: int) -> int:
     return frames
 
 
-def _blank(vae: Any, width: int, height: int, length: int, batch_size: int, *, more: int = 0) -> dict[str, Any]:
+def blank(vae: Any, width: int, height: int, length: int, batch_size: int, *, more: int = 0) -> dict[str, Any]:
     """A native LATENT of zeros, with `more` latent frames of references before the video."""
     check_video_size(width, height, None, family_of(vae))
     check_bounds(width, height, length, batch_size)
@@ -256,17 +256,17 @@ def _blank(vae: Any, width: int, height: int, length: int, batch_size: int, *, m
     return tagged_latent(torch.zeros(shape), vae)
 
 
-def _fitted(pictures: Tensor, width: int, height: int) -> Tensor:
+def fitted(pictures: Tensor, width: int, height: int) -> Tensor:
     """Pictures [F, H, W, C] as [F, height, width, 3], float32."""
     return scaled(pictures[..., :3].float(), width, height, "bilinear", "center")
 
 
-def _grey(pictures: Tensor, length: int, width: int, height: int) -> Tensor:
+def grey(pictures: Tensor, length: int, width: int, height: int) -> Tensor:
     """A clip [length, height, width, 3] that begins with these pictures and goes on grey."""
     return torch.cat([pictures, torch.full((length - len(pictures), height, width, 3), 0.5)])
 
 
-def _given(vae: Any, video: Tensor, mask: Tensor) -> dict[str, Any]:
+def given_values(vae: Any, video: Tensor, mask: Tensor) -> dict[str, Any]:
     """The conditioning values of given frames."""
     return {"concat_latent_image": vae.encode(video), "concat_mask": mask} | made_by(vae)
 
@@ -275,15 +275,15 @@ def _reference(vae: Any, pictures: Tensor | None, width: int, height: int) -> li
     """The raw latent [1, 32, 1, h, w] of the first picture, if there is one: 16 channels of it, and nothing."""
     if pictures is None:
         return []
-    latent = vae.encode(_fitted(pictures[:1], width, height))
+    latent = vae.encode(fitted(pictures[:1], width, height))
     return [torch.cat([latent, family_of(vae).denormalize(torch.zeros_like(latent))], dim=1)]
 
 
 def _control(control: Tensor | None, masks: Tensor | None, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """A control video [F, H, W, 3] and its mask [F, H, W] of a shape; what is not given is grey and made anew."""
     length, height, width = shape
-    given = torch.zeros(0, height, width, 3) if control is None else _fitted(control[:length], width, height)
+    given = torch.zeros(0, height, width, 3) if control is None else fitted(control[:length], width, height)
     mask = torch.zeros(0, height, width)
     if masks is not None:
         mask = scaled(masks.reshape(-1, *masks.shape[-2:])[:length].float(), width, height, "bilinear", "center")
-    return _grey(given, length, width, height), F.pad(mask, (0, 0, 0, 0, 0, length - len(mask)), value=1.0)
+    return grey(given, length, width, height), F.pad(mask, (0, 0, 0, 0, 0, length - len(mask)), value=1.0)

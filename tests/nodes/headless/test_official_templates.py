@@ -46,7 +46,8 @@ TRANSFORMERS = {
     "wan2.2_ti2v_5B_fp16": "ti2v", "wan2.1_t2v_1.3B_fp16": "wan21_t2v",
     "wan2.1_i2v_480p_14B_fp16": "with_clip", "wan2.1_flf2v_720p_14B_fp16": "with_clip",
     "wan2.1_vace_14B_fp16": "wan21_vace", "wan2.1_vace_1.3B_fp16": "wan21_vace",
-    "wan2.1_t2v_14B_fp8_scaled": "wan21_t2v",
+    "wan2.1_t2v_14B_fp8_scaled": "wan21_t2v", "wan2.1_fun_inp_1.3B_bf16": "with_clip",
+    "Wan2_1-I2V-ATI-14B_fp8_e4m3fn": "with_clip", "chrono_edit_14B_fp16": "with_clip",
 }  # fmt: skip
 OTHERS = {
     "vae/wan_2.1_vae": "vae/wan21_vae", "vae/wan2.2_vae": "vae/wan22_vae",
@@ -57,7 +58,7 @@ OTHERS = {
 LORAS = [
     *(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{part}_noise" for part in ("high", "low")),
     *(f"wan2.2_t2v_lightx2v_4steps_lora_v1.1_{part}_noise" for part in ("high", "low")),
-    "wan_alpha_2.1_rgba_lora", "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16",
+    "chronoedit_distill_lora", "wan_alpha_2.1_rgba_lora", "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16",
     "Wan21_CausVid_14B_T2V_lora_rank32", "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32",
 ]  # fmt: skip
 RUNNING = [
@@ -65,6 +66,7 @@ RUNNING = [
     "video_wan_vace_14B_v2v", "image_to_video_wan", "text_to_video_wan", "templates-6-key-frames",
     "video_wan_vace_outpainting", "video_wan_vace_14B_ref2v", "video_wan_vace_flf2v", "video_wan2_2_14B_fun_inpaint",
     "video_wan_vace_14B_t2v", "wan2.1_flf2v_720_f16", "video_wan2.1_alpha_t2v_14B",
+    "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
@@ -119,12 +121,13 @@ def save_clip_vision(path: Path) -> None:
 
 
 def small(graph: Graph) -> Graph:
-    """Every size and length that is written down or wired made 64 x 64 x 5."""
+    """Every size and length that is written down or wired made 64 x 64 x 5; of two blocks, one is skipped."""
     sizes = {"width": 64, "height": 64, "length": 5}
     changed = {}
     for id, node in graph.items():
         makes_video = "length" in node.inputs
         inputs = {name: sizes.get(name, value) if makes_video else value for name, value in node.inputs.items()}
+        inputs |= {"double_layers": "1"} if node.class_type == "SkipLayerGuidanceDiT" else {}
         inputs |= {"left": 16, "right": 16, "top": 0, "bottom": 0} if node.class_type == "ImagePadForOutpaint" else {}
         changed[id] = replace(node, inputs=inputs)
     return changed

@@ -1,0 +1,1 @@
+"""Nodes that are about Wan models alone, or about how a model is asked."""

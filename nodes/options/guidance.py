@@ -1,0 +1,251 @@
+"""The node that says how prompts guide the steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from ...dit.adapters import parse_blocks
+from ...engine.models import VideoModel, with_policies
+from ...engine.sampling.policies import StepPolicies
+from ...sampling.ask import AvoidedText
+from ...sampling.guidance import (
+    FORMULAS,
+    GuidanceSettings,
+    PartOfSteps,
+    SkippedLayers,
+    check_blocks,
+    parse_curve,
+)
+from ..api import ADVANCED, io, one_sentence
+from ..loaders import WanModelType
+
+
+def _scale_widgets() -> list[Any]:
+    """How the two prompts become one, and in which steps."""
+    return [
+        io.Combo.Input(
+            "formula",
+            options=list(FORMULAS),
+            default="cfg",
+            tooltip="How positive and negative prompt are weighed: cfg plainly; cfg_zero_star keeps colours calmer "
+            "with few steps; apg lets high cfg keep its colours; tcfg damps what only the negative prompt says.",
+        ),
+        io.String.Input(
+            "cfg_course",
+            default="",
+            tooltip="Empty: the sampler's cfg in all steps. One number a step, such as 6, 6, 3, 1 (the last one "
+            "stays), or numbers at parts of the run, such as 0:6, 0.5:3.",
+        ),
+        _part("cfg_start", 0.0, "From which part of the steps on the negative prompt counts; before, cfg is 1."),
+        _part(
+            "cfg_end",
+            1.0,
+            "Up to which part of the steps the negative prompt counts, as 0.5; then cfg is 1.",
+        ),
+        io.Int.Input(
+            "zero_steps",
+            default=0,
+            min=0,
+            max=20,
+            tooltip="Only cfg_zero_star: so many first steps change nothing. The authors take 1 of 50.",
+            **ADVANCED,
+        ),
+        io.Float.Input(
+            "apg_parallel",
+            default=0.0,
+            min=-10.0,
+            max=10.0,
+            step=0.05,
+            round=0.001,
+            tooltip="Only apg: how much counts of what makes colours glaring; 1 is all of it.",
+            **ADVANCED,
+        ),
+        io.Float.Input(
+            "apg_longest",
+            default=0.0,
+            min=0.0,
+            max=1000.0,
+            step=0.5,
+            round=0.001,
+            tooltip="Only apg: the most that the difference of the prompts may measure; 0 for any.",
+            **ADVANCED,
+        ),
+    ]
+
+
+def _skip_widgets() -> list[Any]:
+    """Skip-layer guidance."""
+    return [
+        io.String.Input(
+            "skip_blocks",
+            default="",
+            tooltip="Blocks to leave out in a pass of its own, such as 9 or 9,10; the video is led away from what "
+            "comes without them. Sharpens shapes and motion, for half as much time again in its steps. Empty: off.",
+        ),
+        io.Float.Input(
+            "skip_scale",
+            default=3.0,
+            min=0.0,
+            max=10.0,
+            step=0.1,
+            round=0.001,
+            tooltip="How far away; 0 is off, 1 to 3 are usual.",
+        ),
+        _part("skip_start", 0.0, "From which part of the steps on blocks are left out."),
+        _part("skip_end", 0.5, "Up to which part of the steps blocks are left out; late ones only cost time."),
+    ]
+
+
+def _nag_widgets() -> list[Any]:
+    """Normalized attention guidance."""
+    return [
+        io.Float.Input(
+            "nag_scale",
+            default=1.0,
+            min=1.0,
+            max=50.0,
+            step=0.5,
+            round=0.001,
+            tooltip="A negative prompt that counts at cfg 1, too, for models and LoRAs of few steps: 1 is off, 11 "
+            "is usual. Takes no pass of its own.",
+        ),
+        io.Float.Input(
+            "nag_alpha",
+            default=0.25,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            round=0.001,
+            tooltip="How much of it is mixed in; 0.25 is usual.",
+            **ADVANCED,
+        ),
+        io.Float.Input(
+            "nag_tau",
+            default=2.5,
+            min=1.0,
+            max=10.0,
+            step=0.1,
+            round=0.001,
+            tooltip="How many times as strong as without it attention may become; 2.5 is usual.",
+            **ADVANCED,
+        ),
+        _part("nag_end", 1.0, "Up to which part of the steps it counts."),
+    ]
+
+
+def _part(name: str, default: float, tooltip: str) -> Any:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip, **ADVANCED)
+
+
+class WanDirectorGuidance(io.ComfyNode):
+    """How prompts guide the steps of a model's runs."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorGuidance",
+            display_name="Wan Guidance",
+            category="Wan Director/options",
+            description="How the prompts lead the video: cfg that changes over the run or acts in a part of it, better "
+            "formulas (CFG-Zero*, APG, TCFG), skip-layer guidance, and NAG: a negative prompt that counts at cfg 1. As "
+            "it comes it changes nothing.",
+            search_aliases=[
+                "cfg", "nag", "slg", "skip layer guidance", "cfg zero star", "apg", "tcfg", "negative prompt",
+                "cfg schedule",
+            ],
+            inputs=[
+                WanModelType.Input("model", tooltip="From Load Wan Model, Wan LoRA or Wan Two Experts."),
+                *_scale_widgets(),
+                *_skip_widgets(),
+                *_nag_widgets(),
+            ],
+            outputs=[
+                WanModelType.Output(display_name="model", tooltip="The model, for the sampler or another option.")
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    @one_sentence
+    def execute(
+        cls,
+        model: VideoModel,
+        formula: str,
+        cfg_course: str,
+        cfg_start: float,
+        cfg_end: float,
+        zero_steps: int,
+        apg_parallel: float,
+        apg_longest: float,
+        skip_blocks: str,
+        skip_scale: float,
+        skip_start: float,
+        skip_end: float,
+        nag_scale: float,
+        nag_alpha: float,
+        nag_tau: float,
+        nag_end: float,
+    ) -> Any:
+        widgets = GuidanceWidgets(
+            formula, cfg_course, cfg_start, cfg_end, zero_steps, apg_parallel, apg_longest,
+            skip_blocks, skip_scale, skip_start, skip_end, nag_scale, nag_alpha, nag_tau, nag_end,
+        )  # fmt: skip
+        settings = widgets.settings(model.spec.config.layers)
+        return io.NodeOutput(with_policies(model, partial(_guided, settings=settings)))
+
+
+class GuidanceWidgets(NamedTuple):
+    """What the widgets say, in their order."""
+
+    formula: str
+    cfg_course: str
+    cfg_start: float
+    cfg_end: float
+    zero_steps: int
+    apg_parallel: float
+    apg_longest: float
+    skip_blocks: str
+    skip_scale: float
+    skip_start: float
+    skip_end: float
+    nag_scale: float
+    nag_alpha: float
+    nag_tau: float
+    nag_end: float
+
+    def settings(self, layers: int) -> GuidanceSettings:
+        """The guidance of a model with so many blocks.
+
+        Raises:
+            InvalidInputError: what a widget says cannot work.
+        """
+        return GuidanceSettings(
+            self.formula,
+            self.zero_steps,
+            self.apg_parallel,
+            self.apg_longest,
+            parse_curve(self.cfg_course),
+            PartOfSteps(self.cfg_start, self.cfg_end),
+            self._skipped(layers),
+            self._avoided(),
+            PartOfSteps(0.0, self.nag_end),
+        )
+
+    def _skipped(self, layers: int) -> SkippedLayers:
+        blocks = parse_blocks(self.skip_blocks) if self.skip_blocks.strip() else frozenset()
+        if blocks is None:  # all
+            blocks = frozenset(range(layers))
+        check_blocks(blocks, layers)
+        if not blocks or not self.skip_scale:
+            return SkippedLayers()
+        return SkippedLayers(blocks, self.skip_scale, PartOfSteps(self.skip_start, self.skip_end))
+
+    def _avoided(self) -> AvoidedText | None:
+        if self.nag_scale == 1.0 or not self.nag_alpha:
+            return None
+        return AvoidedText(self.nag_scale, self.nag_alpha, self.nag_tau)
+
+
+def _guided(policies: StepPolicies, settings: GuidanceSettings) -> StepPolicies:
+    return replace(policies, guidance=replace(settings, before=policies.guidance))

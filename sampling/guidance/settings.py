@@ -1,0 +1,98 @@
+"""Guidance as a user sets it up: a formula, the course of its scale, and skip-layer guidance on top."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+from ...common.errors import InvalidInputError
+from ..ask import AvoidedText
+from ..validation import find_choice
+from .cfg import CFG
+from .guidance import Guidance, OfScale
+from .nag import AttentionGuidance
+from .parts import WHOLE_RUN, Part
+from .projected import AdaptiveProjected, TangentialDamping
+from .scale import ScaleCurve, ScaleOverRun
+from .skip_layers import SkipLayers
+from .zero_star import CfgZeroStar
+
+FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg")
+"""How the two prompts become one velocity."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedLayers:
+    """See `SkipLayers`; no blocks or a scale of 0 turn it off."""
+
+    blocks: frozenset[int] = frozenset()
+    scale: float = 3.0
+    part: Part = WHOLE_RUN
+    rescale: float = 0.0
+
+    def over(self, guided: Guidance) -> Guidance:
+        """On top of another guidance; that one itself where it is off."""
+        if not self.blocks or not self.scale:
+            return guided
+        return SkipLayers(guided, self.blocks, self.scale, self.part, self.rescale)
+
+
+@dataclass(frozen=True, slots=True)
+class GuidanceSettings:
+    """From a scale to the guidance of these settings; with all defaults to plain classifier-free guidance.
+
+    Skipped layers are over the formula, and attention guidance is in the passes of both.
+
+    Attributes:
+        formula: one of `FORMULAS`; `cfg` leaves that of `before`.
+        zero_steps: see `CfgZeroStar`.
+        parallel, longest: see `AdaptiveProjected`.
+        curve, part: see `ScaleOverRun`.
+        skipped: see `SkipLayers`.
+        nag, nag_part: see `AttentionGuidance`; None turns it off.
+        before: what the settings build on.
+
+    Raises:
+        InvalidInputError: there is no such formula, or the settings say again what those before said.
+    """
+
+    formula: str = "cfg"
+    zero_steps: int = 0
+    parallel: float = 0.0
+    longest: float = 0.0
+    curve: ScaleCurve | None = None
+    part: Part = WHOLE_RUN
+    skipped: SkippedLayers = field(default_factory=SkippedLayers)
+    nag: AvoidedText | None = None
+    nag_part: Part = WHOLE_RUN
+    before: OfScale = CFG
+
+    def __post_init__(self) -> None:
+        find_choice(self._formulas(), self.formula, "guidance formula")
+        before = self.before
+        if not isinstance(before, GuidanceSettings):
+            return
+        twice = {
+            f"the formula ({before.formula} and {self.formula})": "cfg" not in (before.formula, self.formula),
+            "attention guidance": before.nag is not None and self.nag is not None,
+        }
+        for what in (what for what, is_said in twice.items() if is_said):
+            raise InvalidInputError(
+                f"Two guidance settings of one model both choose {what}, and only one can count. Leave one of them off."
+            )
+
+    def __call__(self, scale: float) -> Guidance:
+        """The guidance at a scale."""
+        formula = self._formulas()[self.formula]
+        plain = self.curve is None and self.part == WHOLE_RUN
+        guided = formula(scale) if plain else ScaleOverRun(formula, scale, self.curve, self.part)
+        guided = self.skipped.over(guided)
+        return guided if self.nag is None else AttentionGuidance(guided, self.nag, self.nag_part)
+
+    def _formulas(self) -> dict[str, OfScale]:
+        return {
+            "cfg": self.before,
+            "cfg_zero_star": partial(CfgZeroStar, zero_steps=self.zero_steps),
+            "apg": partial(AdaptiveProjected, parallel=self.parallel, longest=self.longest),
+            "tcfg": TangentialDamping,
+        }

@@ -1,0 +1,110 @@
+"""Wan Guidance: off is absent to the bit; each part changes the video, is planned, and works with both experts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from wan_director.common.errors import InvalidInputError
+from wan_director.sampling.guidance import CFG, AttentionGuidance, CfgZeroStar, ScaleOverRun, SkipLayers
+
+from .conftest import HIGH, LOW, call, encode, load, save_experts
+
+pytestmark = pytest.mark.usefixtures("inference")
+
+DEFAULTS = {
+    "formula": "cfg", "cfg_course": "", "cfg_start": 0.0, "cfg_end": 1.0, "zero_steps": 0, "apg_parallel": 0.0,
+    "apg_longest": 0.0, "skip_blocks": "", "skip_scale": 3.0, "skip_start": 0.0, "skip_end": 0.5, "nag_scale": 1.0,
+    "nag_alpha": 0.25, "nag_tau": 2.5, "nag_end": 1.0,
+}  # fmt: skip
+SAMPLER = {"seed": 7, "steps": 4, "shift": 5.0, "solver": "euler", "schedule": "simple", "denoise": 1.0}
+PARTS = {
+    "zero star": {"formula": "cfg_zero_star"},
+    "zero steps": {"formula": "cfg_zero_star", "zero_steps": 1},
+    "projected": {"formula": "apg"},
+    "tangential": {"formula": "tcfg"},
+    "a course": {"cfg_course": "6, 1"},
+    "an interval": {"cfg_end": 0.5},
+    "skipped layers": {"skip_blocks": "1"},
+    "attention": {"nag_scale": 11.0},
+}
+
+
+def guided(model, **changes):
+    return call("Guidance", model=model, **DEFAULTS | changes)
+
+
+def sampled(model, prompts, cfg: float = 3.0) -> torch.Tensor:
+    sides = dict(zip(("positive", "negative"), prompts))
+    latent = {"samples": torch.zeros(1, 16, 3, 6, 8)}
+    return call("Sampler", model=model, latent=latent, cfg=cfg, **sides, **SAMPLER)["samples"]
+
+
+@pytest.fixture
+def model(tiny_host):
+    return load("t2v.safetensors")
+
+
+@pytest.fixture
+def prompts(tiny_host):
+    return encode("text.safetensors")
+
+
+def test_as_it_comes_the_node_changes_nothing(model, prompts):
+    plain = guided(model)
+    assert plain.policies.guidance(3.0) == CFG(3.0)
+    assert torch.equal(sampled(plain, prompts), sampled(model, prompts))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_changes_the_video_and_nothing_else_of_the_model(model, prompts, part):
+    before = sampled(model, prompts)
+    other = sampled(guided(model, **PARTS[part]), prompts)
+    assert other.isfinite().all() and not torch.equal(other, before)
+    assert torch.equal(sampled(model, prompts), before)
+
+
+def test_the_negative_prompt_counts_at_cfg_1_by_attention_guidance(model, prompts):
+    swapped = (prompts[0], prompts[0])
+    for changes, counts in (({}, False), ({"nag_scale": 11.0}, True), ({"nag_scale": 11.0, "nag_alpha": 0.0}, False)):
+        led = guided(model, **changes)
+        assert torch.equal(sampled(led, prompts, 1.0), sampled(led, swapped, 1.0)) is not counts
+    same = guided(model, nag_scale=11.0)
+    torch.testing.assert_close(sampled(same, swapped, 1.0), sampled(model, swapped, 1.0), rtol=0, atol=1e-5)
+
+
+def test_both_experts_are_guided(models, tiny_host):
+    save_experts(models)
+    pair = call("Experts", high_noise=load(HIGH), low_noise=load(LOW), low_noise_cfg=0.0, high_noise_steps=0)
+    both = guided(pair, skip_blocks="1")
+    assert all(isinstance(each.policies.guidance(3.0), SkipLayers) for each in (both, both.low_noise.model))
+
+
+def test_parts_are_put_together(model):
+    whole = guided(model, formula="cfg_zero_star", cfg_end=0.5, skip_blocks="0", nag_scale=5.0).policies.guidance(4.0)
+    assert isinstance(whole, AttentionGuidance) and isinstance(whole.guided, SkipLayers)
+    assert isinstance(whole.guided.guided, ScaleOverRun) and whole.guided.guided.guidance(4.0) == CfgZeroStar(4.0)
+    chained = guided(guided(model, formula="apg"), nag_scale=5.0).policies.guidance(4.0)
+    assert chained.guided.scale == 4.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"skip_blocks": "7"}, "leave out block 7, but the model has blocks 0 to 1"),
+        ({"skip_blocks": "0-1"}, "leave out all blocks"),
+        ({"skip_blocks": "nine"}, "numbers such as"),
+        ({"skip_blocks": "1", "skip_start": 0.5}, "from 0.5 to 0.5 holds none"),
+        ({"cfg_course": "6;5"}, "one number a step"),
+        ({"cfg_start": 1.0}, "from 1 to 1 holds none"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_a_sentence(model, changes, words):
+    with pytest.raises(InvalidInputError, match=words):
+        guided(model, **changes)
+
+
+def test_two_nodes_that_choose_the_same_are_refused(model):
+    with pytest.raises(InvalidInputError, match="choose attention guidance"):
+        guided(guided(model, nag_scale=5.0), nag_scale=11.0).policies.guidance(3.0)
+    with pytest.raises(InvalidInputError, match=r"the formula \(apg and tcfg\)"):
+        guided(guided(model, formula="apg"), formula="tcfg")
