@@ -111,10 +111,11 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
 
 
 def _frames(vae: Any, samples: Tensor) -> Generator[Tensor, None, None]:
-    """The frames of a latent one by one; those of a native VAE are all there before the first is written."""
-    if isinstance(vae, WanVAE):
-        yield from vae.decode_frames(samples)
-        return
+    """The frames of a latent one by one, as a VAE of ours makes them; those of a native one come all at once."""
+    return vae.decode_frames(samples) if isinstance(vae, WanVAE) else _decoded_whole(vae, samples)
+
+
+def _decoded_whole(vae: Any, samples: Tensor) -> Generator[Tensor, None, None]:
     logger.info("The VAE was loaded by another node: it decodes the whole video before the first frame is written.")
     frames = vae.decode(samples)
     yield from frames.reshape(-1, *frames.shape[-3:])
