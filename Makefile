@@ -6,6 +6,7 @@
 #   make check                        lint, types and the fast tests: for the daily round
 #   make lint                         ruff
 #   make types                        pyright's engine, standard mode
+#   make pack                         node.zip: what the ComfyUI registry serves, checked by its own tool
 #   make bench                        side by side with diffusers and transformers on this machine
 #
 # On Linux a plain `pip install torch` brings the CUDA build, several GB that nothing here needs:
@@ -30,7 +31,7 @@ export PROMPT
 FAST_TESTS := tests/common tests/sampling tests/workflows tests/web tests/docs tests/nodes/headless/test_graph.py \
 	tests/nodes/headless/test_frontend_conversion.py tests/nodes/test_schemas.py tests/model_loading/test_detect_wan.py
 
-.PHONY: demo test check lint types bench clean
+.PHONY: demo test check lint types pack bench clean
 
 demo: $(VENV)/.ready-run
 	$(VENV)/bin/wan-director run workflows/tiny_t2v.json --output output --set "WanDirectorTextEncode.positive=$$PROMPT"
@@ -48,11 +49,16 @@ lint: $(VENV)/.ready-test
 types: $(VENV)/.ready-test
 	$(VENV)/bin/python tests/check_types.py
 
+# comfy-cli asks nothing and reports nothing.
+pack: $(VENV)/.ready-test
+	DO_NOT_TRACK=1 $(VENV)/bin/comfy --skip-prompt node validate
+	DO_NOT_TRACK=1 $(VENV)/bin/comfy --skip-prompt node pack
+
 bench: $(VENV)/.ready-test
 	$(VENV)/bin/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) output .pytest_cache .ruff_cache
+	rm -rf $(VENV) node.zip output .pytest_cache .ruff_cache
 
 $(VENV)/.ready-torch:
 	$(PYTHON) -m venv $(VENV)
@@ -64,5 +70,5 @@ $(VENV)/.ready-run: pyproject.toml $(VENV)/.ready-torch
 	touch $@
 
 $(VENV)/.ready-test: pyproject.toml $(VENV)/.ready-torch
-	$(PIP) --editable ".[test]"
+	$(PIP) --editable ".[dev]"
 	touch $@ $(VENV)/.ready-run

@@ -4,6 +4,7 @@ if not __package__:  # pytest imports the root of a package a second time, under
     __package__ = "wan_director"
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from .common import threads  # noqa: F401  (first: before anything imports torch)
 
@@ -22,6 +23,8 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorImageToVideo": "image",
     "WanDirectorKeyframe": "image",
     "WanDirectorVace": "vace",
+    "WanDirectorFunControl": "control.fun_control",
+    "WanDirectorCameraPath": "control.camera_path",
     "WanDirectorLoadVideo": "load_video",
     "WanDirectorEncode": "image",
     "WanDirectorMemory": "options.memory",
@@ -32,6 +35,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorSaveVideo": "video",
     "WanDirectorDecodeToVideo": "video",
     "WanDirectorFromNative": "bridges.from_native",
+    "WanDirectorToNativeModel": "bridges.to_native_model",
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -47,6 +51,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorImageToVideo": "Wan Image To Video",
     "WanDirectorKeyframe": "Wan Keyframe",
     "WanDirectorVace": "Wan VACE",
+    "WanDirectorFunControl": "Wan Fun Control",
+    "WanDirectorCameraPath": "Wan Camera Path",
     "WanDirectorLoadVideo": "Wan Load Video",
     "WanDirectorEncode": "Wan Encode Video",
     "WanDirectorMemory": "Wan Memory",
@@ -57,6 +63,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorSaveVideo": "Wan Save Video",
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
     "WanDirectorFromNative": "Wan From Native",
+    "WanDirectorToNativeModel": "Wan To Native Model",
 }
 
 WEB_DIRECTORY = "./web"
@@ -87,11 +94,12 @@ def _install_in_comfyui() -> bool:
     from .nodes.api import HOSTED
 
     if HOSTED:
-        from .nodes.hosts.comfy import ComfyHost, register_bundled_models
+        from .nodes.hosts.comfy import ComfyHost, register_bundled_models, settle_in
         from .nodes.hosts.host import use_host
 
         use_host(ComfyHost())
         register_bundled_models()
+        settle_in(Path(__file__).parent, _MODULES)
     return HOSTED
 
 

@@ -152,13 +152,20 @@ def _parser() -> argparse.ArgumentParser:
 def _add_download(commands: argparse._SubParsersAction) -> None:
     each = commands.add_parser(
         "download",
-        help="download a model file to where it belongs",
-        description="Downloads a published model file over plain HTTP, verifies it, and prints its path. What was "
-        "interrupted goes on where it stopped. HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are heeded.",
+        help="download model files to where they belong",
+        description="Downloads published model files over plain HTTP and verifies them: one by its name, all that a "
+        "workflow loads, or all for a task. What is there stays, what was interrupted goes on where it stopped, and "
+        "a file that fails does not stop the others. HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are heeded.",
     )
-    each.set_defaults(command="model_files.download")
-    each.add_argument("name", metavar="NAME", help="a file's name, for example wan_2.1_vae; ? lists them")
-    each.add_argument("--to", type=Path, metavar="DIR", help="the very folder it goes into")
+    each.set_defaults(command="downloading.download")
+    each.add_argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="a file (wan_2.1_vae), a workflow (t2v_1.3B, or a .json of any kind), a task (i2v-A14B-fp8); ? lists them",
+    )
+    each.add_argument("--to", type=Path, metavar="DIR", help="the very folder that one file goes into")
+    each.add_argument("--dry-run", action="store_true", help="only say what is there, what is missing, and if it fits")
     _add_model_options(each)
 
 

@@ -133,6 +133,7 @@ class Block(nn.Module):
         x = add_gated(x, self.self_attn(y, context.rope, execution), gate_1, may_overwrite=may_overwrite)
         y = affine_norm(x, self.norm3).to(dtype)
         x = add(x, self.cross_attn(y, context, execution), may_overwrite=may_overwrite)
+        x = execution.after_attention(x)
         y = modulated_norm(x, scale_2, shift_2, self.eps).to(dtype)
         y = _multiply_tokens(self.ffn, y, execution, run=execution.feed_forward_run)
         return add_gated(x, y, gate_2, may_overwrite=may_overwrite)

@@ -34,7 +34,8 @@ class DiTConfig:
         dim: width of a token; `dim / heads` is the head width (128 in every published model) and must be even.
         ffn_dim: inner width of the feed-forward layers.
         in_channels: 16 for text to video, 36 = 16 + 4 mask + 16 image channels for image to video; 48 for TI2V-5B,
-            which takes its first frame inside the latent.
+            which takes its first frame inside the latent. Some models of the Fun family have no mask (32), or a
+            control video before it (48 without a mask, 52 with one).
         text_dim, text_tokens: the text embedding is [B, text_tokens, text_dim].
         branches: what stands beside the trunk, at most one of a kind; a pass begins with them in this order.
     """
@@ -58,8 +59,18 @@ class DiTConfig:
 
     @property
     def image_channels(self) -> int:
-        """Input channels beside the latent: 0, or 4 mask + 16 image channels."""
+        """Input channels beside the latent: those of a control video, of a mask and of given frames, in that order."""
         return self.in_channels - self.out_channels
+
+    @property
+    def mask_channels(self) -> int:
+        """Of these, the mask that says which frames are given: 4, or 0 where the model has none."""
+        return self.image_channels % self.out_channels
+
+    @property
+    def control_channels(self) -> int:
+        """Of these, the latent of a control video: as many as the latent's, or 0."""
+        return self.out_channels if self.image_channels // self.out_channels == 2 else 0
 
     @property
     def image_tokens(self) -> int:

@@ -19,6 +19,15 @@ OnBlock = Callable[[int, Sequence[Tensor]], None]
 together and did not skip it. It may raise to end the pass; it must not keep or change the tokens."""
 
 
+AfterAttention = Callable[[Tensor], Tensor]
+"""Gives what a block's tokens [B, L, D] become between its attention and its feed-forward layers."""
+
+
+def leave_tokens(tokens: Tensor) -> Tensor:
+    """The default `after_attention`: the tokens themselves."""
+    return tokens
+
+
 def ignore_block(index: int, tokens: Sequence[Tensor]) -> None:
     """The default `on_block`: nobody watches the blocks."""
 
@@ -37,6 +46,7 @@ class Execution:
             memory. Not where gradients are wanted.
         checkpoints: whether to keep nothing of a block for the backward pass and run it again there.
         on_block: told of each block that has run.
+        after_attention: what stands in a block between its attention and its feed-forward layers.
 
     Raises:
         InvalidInputError: tokens that a block is run again with may be overwritten.
@@ -49,6 +59,7 @@ class Execution:
     may_overwrite: bool = False
     checkpoints: bool = False
     on_block: OnBlock = ignore_block
+    after_attention: AfterAttention = leave_tokens
 
     def __post_init__(self) -> None:
         if self.checkpoints and self.may_overwrite:

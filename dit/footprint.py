@@ -34,6 +34,12 @@ def pass_shape(
     return PassShape(batch, frames, -(-height // PATCH[1]), -(-width // PATCH[2]), steering, together)
 
 
+def with_frames_before(config: DiTConfig, shape: PassShape) -> PassShape:
+    """The pass with the frames of tokens that branches put before those of the video."""
+    before = sum(branch.frames_before(shape.steering.get(type(branch), 0)) for branch in config.branches)
+    return shape._replace(frames=shape.frames + before)
+
+
 def block_weights(config: DiTConfig) -> list[WeightCount]:
     """Of every block that a pass can run, in the order of `WanDiT.streamed_blocks`."""
     dim, ffn = config.dim, config.ffn_dim
@@ -68,11 +74,13 @@ def pass_bytes(
     """The most that a pass holds at once beside the weights.
 
     Args:
+        shape: of the video.
         itemsize: bytes of a number of the dtype of computation.
         unpacking: how the matrices of the blocks are stored.
         run: tokens that the feed-forward layers take at a time; 0 for the usual number.
         fp32_residual: see `WanDiT`; what enters a block then has 4 bytes a number.
     """
+    shape = with_frames_before(config, shape)
     buffer = shape.tokens * config.dim * (4 if fp32_residual else itemsize)
     kept = shape.together * (buffer + _context_bytes(config, shape, itemsize))
     block = _block_bytes(config, shape, itemsize, unpacking, run)

@@ -55,8 +55,9 @@ class DitInputs:
         latent: [B, C, T, h, w], normalised latent with noise.
         timestep: [B], float, sigma * 1000, so 0..1000; or [B, T] with one for each latent frame.
         text: [B, text_tokens, text_dim], zero rows after the prompt's last token.
-        image_channels: [B, 4 + C, T, h, w], mask (1 = given) before image latents; None = nothing given, which
-            equals zeros.
+        image_channels: [B, ..., T, h, w], the latent of a control video, the mask (1 = given) and that of given
+            frames, as far as the model has channels for them (see `DiTConfig`); None = nothing given, which equals
+            zeros.
         steering: what steers the branches; one that nothing steers is as if it were not there.
         skipped: numbers of the model's own blocks, 0..layers - 1, that leave the tokens as they are.
         avoided: a text to lead away from, if any.
@@ -205,6 +206,6 @@ def _check_image(config: DiTConfig, inputs: DitInputs) -> None:
     if image is not None and image.shape[1] != config.image_channels:
         raise PairingError(
             f"The latent has {latent} channels and the image conditioning {image.shape[1]}, but this model takes "
-            f"{config.in_channels} in all. Use an image-to-video model (36) with a start image, a text-to-video model "
-            "(16, or 48 for TI2V-5B) without."
+            f"{config.in_channels} in all. Use an image-to-video model (36) with a start image, a Fun-Control model "
+            "(48 or 52, of 5B 148) with a control video, a text-to-video model (16, or 48 for TI2V-5B) without."
         )

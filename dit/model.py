@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
@@ -31,9 +32,9 @@ _NO_RUNS: Mapping[type, BranchRun] = MappingProxyType({})
 class Embedded(NamedTuple):
     """The inputs as the blocks see them.
 
-    tokens [B, L, D]; time [B, G, D] of G equal runs of tokens, float32; the grid of tokens; height and width of the
-    latent, and its dtype; the blocks' context; by kind, the runs of the branches that have blocks of their own in this
-    pass; the trunk's blocks that are skipped.
+    tokens [B, L, D], those of the video last; time [B, G, D] of G equal runs of the video's tokens, float32; the grid
+    of these; height and width of the latent, and its dtype; the blocks' context; by kind, the runs of the branches that
+    have blocks of their own in this pass; the trunk's blocks that are skipped.
     """
 
     tokens: Tensor
@@ -134,7 +135,7 @@ class WanDiT(nn.Module):
         modulation = in_float32(self.time_projection, time).unflatten(1, (6, -1))
         context = Context(
             modulation=modulation.unflatten(0, timesteps.shape),
-            rope=make_rope(self.config.head_dim, grid, tokens.device, inputs.places),
+            rope=make_rope(self.config.head_dim, self._all_frames(grid, inputs), tokens.device, inputs.places),
             text=self.text_embedding(inputs.text.to(self.dtype)),
             image=None,
             avoided=self._avoided(inputs.avoided),
@@ -179,7 +180,8 @@ class WanDiT(nn.Module):
 
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
         """Tokens [B, L, D] -> velocity [B, out_channels, T, h, w], in the dtype of the latent."""
-        values = self.head(tokens, embedded.time, self.dtype)
+        before = tokens.shape[1] - math.prod(embedded.grid)
+        values = self.head(tokens[:, before:], embedded.time, self.dtype)
         sizes = dict(zip("Thwtqr", (*embedded.grid, *PATCH)))
         values = rearrange(values, "B (T h w) (t q r C) -> B C (T t) (h q) (w r)", **sizes)
         height, width = embedded.size
@@ -190,6 +192,12 @@ class WanDiT(nn.Module):
         patches = embedding(pad_to_patches(channels.to(self.dtype)))  # [B, D, T, h', w']
         tokens = patches.flatten(2).transpose(1, 2).contiguous()
         return tokens.float() if self.fp32_residual else tokens
+
+    def _all_frames(self, grid: tuple[int, int, int], inputs: DitInputs) -> tuple[int, int, int]:
+        """The grid of the video's tokens and of those before them."""
+        branches = self.config.branches
+        before = sum(branch.frames_before(len(inputs.steering_of(branch))) for branch in branches)
+        return (grid[0] + before, *grid[1:])
 
     def _avoided(self, avoided: Avoided | None) -> Avoided | None:
         if avoided is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
+from .branches.reference import ReferenceBranch
 from .branches.vace import VaceBranch
 from .config import DiTConfig
 
@@ -12,15 +14,27 @@ _1_3B = DiTConfig(dim=1536, ffn_dim=8960, heads=12, layers=30)
 _5B = DiTConfig(dim=3072, ffn_dim=14336, heads=24, layers=30, in_channels=48, out_channels=48)
 _14B = DiTConfig(dim=5120, ffn_dim=13824, heads=40, layers=40)
 
+_CLIP, _CAMERA = ClipBranch(1280), CameraBranch()
+
 # Source: Wan-Video/Wan2.1 and Wan-Video/Wan2.2 wan/configs, and the shapes of the published files.
 PRESETS = {
     "t2v-1.3B": _1_3B,
     "t2v-14B": _14B,  # and each expert of Wan 2.2 T2V-A14B
-    "i2v-14B": replace(_14B, in_channels=36, branches=(ClipBranch(1280),)),
+    "i2v-14B": replace(_14B, in_channels=36, branches=(_CLIP,)),
     "flf2v-14B": replace(_14B, in_channels=36, branches=(ClipBranch(1280, positions=514),)),
     "i2v-A14B": replace(_14B, in_channels=36),  # each expert of Wan 2.2
     "ti2v-5B": _5B,
-    "fun-inp-1.3B": replace(_1_3B, in_channels=36, branches=(ClipBranch(1280),)),
+    "fun-inp-1.3B": replace(_1_3B, in_channels=36, branches=(_CLIP,)),  # the others have the shapes of i2v
+    "fun-inp-5B": replace(_5B, in_channels=100),
+    "fun-control-1.3B": replace(_1_3B, in_channels=48, branches=(_CLIP,)),
+    "fun-control-14B": replace(_14B, in_channels=48, branches=(_CLIP,)),
+    "fun-control-1.1-1.3B": replace(_1_3B, in_channels=48, branches=(_CLIP, ReferenceBranch(16))),
+    "fun-control-1.1-14B": replace(_14B, in_channels=48, branches=(_CLIP, ReferenceBranch(16))),
+    "fun-control-A14B": replace(_14B, in_channels=52, branches=(ReferenceBranch(16),)),
+    "fun-control-5B": replace(_5B, in_channels=148, branches=(ReferenceBranch(48),)),
+    "fun-camera-1.3B": replace(_1_3B, in_channels=32, branches=(_CLIP, _CAMERA)),
+    "fun-camera-14B": replace(_14B, in_channels=32, branches=(_CLIP, _CAMERA)),
+    "fun-camera-A14B": replace(_14B, branches=(_CAMERA,), in_channels=36),
     "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
     "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }

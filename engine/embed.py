@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 
 from torch import Tensor
 
 from ..common.empty_tensors import empty
+from ..common.streaming import BlockStream
 from ..memory.policy import streamed_blocks
 from ..text_encoder.clip_vision import ClipVisionOutput, encode_image
-from ..text_encoder.encode import MAX_TOKENS, PromptTokens, encode_tokens, tokenize_weighted_prompt
+from ..text_encoder.encode import MAX_TOKENS, PromptTokens, encode_tokens, passes, tokenize_weighted_prompt
+from ..text_encoder.umt5 import UMT5Encoder
 from ..weights.casting import CASTINGS
 from ..weights.multiplication import multiplication_of
 from .loaded import PlacedModel
 from .memory import AUTOMATIC, Job, MemorySettings, check_for_cpu, tell
-from .runtime import Work
+from .progress import Counted
+from .runtime import Work, watched_stream
 from .tasks import clip_task, text_task
 
 
@@ -58,22 +63,35 @@ def embed_picture(encoder: PlacedModel, image: Tensor, *, crop: bool = True) -> 
 def _embed_prompt(encoder: PlacedModel, prompt: PromptTokens, job: Job) -> Tensor:
     residence, runtime, memory = encoder.residence, encoder.runtime, job.memory
     how = multiplication_of(residence.module, CASTINGS.get(encoder.recipe.precision))
-    if memory.text_encoder == "cpu":
-        residence.unload()
-        return encode_tokens(residence.module, prompt, how=how)
+    layers = len(streamed_blocks(residence.module)) * passes(prompt)
+    with runtime.progress(Counted("Encoding the prompt", "layer", layers)) as progress:
+        watched = partial(watched_stream, runtime, progress)
+        if memory.text_encoder == "cpu":
+            residence.unload()
+            return encode_tokens(residence.module, prompt, stream=watched(iter), how=how)
+        with _ready(encoder, job) as (module, stream):
+            return encode_tokens(module, prompt, stream=watched(stream), how=how).cpu()
+
+
+@contextlib.contextmanager
+def _ready(encoder: PlacedModel, job: Job) -> Iterator[tuple[UMT5Encoder, BlockStream]]:
+    """The encoder where it is to compute, and what brings its blocks."""
+    residence, memory = encoder.residence, job.memory
     advice = ("computed on the CPU: choose text_encoder 'cpu'",)
-    choice = memory.choose(job.task, residence.device, lambda _limit: advice, runtime)
+    choice = memory.choose(job.task, residence.device, lambda _limit: advice, encoder.runtime)
     policy = memory.policy(choice)
     tell(choice)
     with (
         residence.loaded(choice.way.working_bytes, policy) as module,
         policy.streaming(streamed_blocks(module), residence.device, residence.slabs) as stream,
     ):
-        return encode_tokens(module, prompt, stream=stream, how=how).cpu()
+        yield module, stream
 
 
 def _embed_picture(encoder: PlacedModel, image: Tensor, crop: bool) -> ClipVisionOutput:
-    with encoder.residence.loaded() as module:
-        features = encode_image(module, image, crop=crop)
+    runtime = encoder.runtime
+    counted = Counted("Encoding the picture", "layer", encoder.spec.config.layers)
+    with runtime.progress(counted) as progress, encoder.residence.loaded() as module:
+        features = encode_image(module, image, crop=crop, stream=watched_stream(runtime, progress, iter))
     parts = (features.penultimate_hidden_states, features.last_hidden_state, features.image_embeds)
     return ClipVisionOutput(*(part.cpu() for part in parts))

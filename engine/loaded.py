@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +18,7 @@ from ..model_loading.spec import ModelSpec
 from ..text_encoder.encode import MAX_TOKENS
 from ..text_encoder.tokenizer import Tokenizer
 from .recipe import ModelRecipe
-from .runtime import Residence, Runtime, Work
+from .runtime import Residence, Runtime, Work, told_reading
 from .tasks import bytes_of
 
 DEVICES = ("auto", "cpu", "gpu")
@@ -95,7 +93,7 @@ def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
 
 def _load(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
     device = runtime.device(recipe.kind, recipe.device)
-    loaded = _loaded(recipe, device, progress_of(recipe.path, runtime))
+    loaded = _read(recipe, device, runtime)
     return placed(loaded, recipe, runtime.residence(loaded.module, device), runtime)
 
 
@@ -126,25 +124,15 @@ class _FullPrompts(Tokenizer):
         return [0] * MAX_TOKENS + [self.end_id]
 
 
-def progress_of(path: Path, runtime: Runtime) -> Callable[[int, int], None]:
-    """Shows how far a file is read, and stops when asked to."""
-    progress = None
-
-    def on_tensor(done: int, total: int) -> None:
-        nonlocal progress
-        progress = progress or runtime.progress(total, f"loading {path.name}")
-        runtime.check_interrupt()
-        progress.update(done)
-
-    return on_tensor
-
-
-def _loaded(
-    recipe: ModelRecipe, device: torch.device, on_tensor: Callable[[int, int], None]
-) -> build.Loaded[Any, Any, Any]:
-    options = {"precision": recipe.precision, "device": device, "on_tensor": on_tensor}
-    if recipe.kind != DIT.name:
-        return build.load(MODEL_KINDS[recipe.kind], recipe.path, **options)
-    loaded = build.load(DIT, recipe.path, fp32_residual=recipe.fp32_residual, **options)
+def _read(recipe: ModelRecipe, device: torch.device, runtime: Runtime) -> build.Loaded[Any, Any, Any]:
+    """The module of a recipe; says how far its files are read, and stops when asked to."""
+    options: dict[str, Any] = {"precision": recipe.precision, "device": device}
+    if recipe.kind == DIT.name:
+        options["fp32_residual"] = recipe.fp32_residual
+    with told_reading(runtime, recipe.path.name) as on_bytes:
+        loaded = build.load(MODEL_KINDS[recipe.kind], recipe.path, on_bytes=on_bytes, **options)
     module = recipe.vace_module
-    return loaded if module is None else add_module(loaded, module, VACE_MODULE, precision=recipe.precision)
+    if recipe.kind != DIT.name or module is None:
+        return loaded
+    with told_reading(runtime, module.name) as on_bytes:
+        return add_module(loaded, module, VACE_MODULE, precision=recipe.precision, on_bytes=on_bytes)

@@ -1,10 +1,10 @@
-"""A plain process as the runtime: a device by its name, progress bars in the terminal, weights in RAM."""
+"""A plain process as the runtime: a device by its name, progress in the terminal, weights in RAM."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -16,7 +16,9 @@ from ..common.printable import printable_name
 from ..memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
 from ..memory.residency import Weights
 from ..memory.slabs import Slabs
-from .runtime import LoadedModels, Work
+from .progress import Counted
+from .runtime import LoadedModels, Progress, Work
+from .terminal import UnseenProgress, shown_progress
 
 M = TypeVar("M", bound=nn.Module)
 Result = TypeVar("Result")
@@ -32,7 +34,7 @@ class LocalRuntime:
 
     Attributes:
         device_name: auto, cpu, cuda, cuda:1, mps, ...
-        show_progress: whether bars are drawn.
+        show_progress: whether to say how far the work is, see `terminal.shown_progress`.
         interrupted: set it to stop the run at the next block.
         models: the models in memory.
     """
@@ -45,8 +47,8 @@ class LocalRuntime:
     def perform(self, work: Work[Result]) -> Result:
         return work.run()
 
-    def progress(self, total: int, title: str) -> TerminalProgress:
-        return TerminalProgress(total, title, visible=self.show_progress)
+    def progress(self, counted: Counted) -> Progress:
+        return shown_progress(counted) if self.show_progress else UnseenProgress()
 
     def wants_previews(self) -> bool:
         return False
@@ -67,7 +69,7 @@ class LocalRuntime:
         _find_device(self.device_name, "auto")
 
     def residence(self, module: M, device: torch.device) -> LocalResidence[M]:
-        return LocalResidence(module, device)
+        return LocalResidence(module, device, self.check_interrupt)
 
     def free_bytes(self, device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
@@ -82,28 +84,14 @@ class LocalRuntime:
             empty_cache()
 
 
-class TerminalProgress:
-    """A tqdm bar on standard error."""
-
-    def __init__(self, total: int, title: str, *, visible: bool) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, desc=title, disable=not visible, leave=True)
-
-    def update(self, step: int, preview: Tensor | None = None) -> None:
-        self._bar.update(step - self._bar.n)
-        if step >= self._bar.total:
-            self._bar.close()
-
-
 class LocalResidence(Generic[M]):
     """Weights wait in RAM, or in their file, and are copied to the device while they compute."""
 
-    def __init__(self, module: M, device: torch.device) -> None:
+    def __init__(self, module: M, device: torch.device, check: Callable[[], None] = lambda: None) -> None:
         self.device = device
         self.module = module
-        self.slabs = Slabs()
-        self._weights = Weights(module)
+        self.slabs = Slabs(check)
+        self._weights = Weights(module, check)
 
     @contextlib.contextmanager
     def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[M]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 from ..common.log import logger
 from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes
@@ -11,24 +12,25 @@ from ..model_loading.build import ModelKey, model_key
 from ..model_loading.lora import LoadedLora, read_lora
 from ..model_loading.spec import ModelSpec
 from .recipe import LoraRecipe
+from .runtime import Runtime, told_reading
 
 
-def apply_lora(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec) -> AppliedAdapter:
-    """A LoRA for a model with these parameters; its file is read once.
+def apply_lora(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec, runtime: Runtime) -> AppliedAdapter:
+    """A LoRA for a model with these parameters; its file is read once, and the runtime told how far that is.
 
     Raises:
         CheckpointError, InvalidInputError: the file is none, or does not fit the model.
     """
-    adapter = _read(model_key(lora.path), shapes, spec, lora.is_second_expert).adapter
+    adapter = _read(_LoraForModel(model_key(lora.path), shapes, spec, lora.is_second_expert, runtime)).adapter
     applied = _applied(adapter, lora)
     applied.check_blocks()
     applied.check_mergeable(shapes)
     return applied
 
 
-def holds_loras_for_two(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec) -> bool:
+def holds_loras_for_two(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSpec, runtime: Runtime) -> bool:
     """Whether a file has a LoRA for each expert of a pair, of which the model of `spec` gets the one for high noise."""
-    return _read(model_key(lora.path), shapes, spec, False).holds_two_experts
+    return _read(_LoraForModel(model_key(lora.path), shapes, spec, False, runtime)).holds_two_experts
 
 
 def unread_lora(lora: LoraRecipe) -> AppliedAdapter:
@@ -50,13 +52,26 @@ class _UnreadAdapter(Adapter):
         return self.file_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _LoraForModel:
+    """Which file is read for which model; who is told of it makes no difference to what is read."""
+
+    key: ModelKey
+    shapes: ParameterShapes
+    spec: ModelSpec
+    is_second_expert: bool
+    runtime: Runtime = field(compare=False)
+
+
 @lru_cache(maxsize=8)
-def _read(key: ModelKey, shapes: ParameterShapes, spec: ModelSpec, is_second_expert: bool) -> LoadedLora:
+def _read(reading: _LoraForModel) -> LoadedLora:
     """The LoRA of a file for a model; read once, as another strength makes a new model object and not a new adapter.
 
     Its tensors are windows into the file where the system allows it, so that keeping some costs little.
     """
-    loaded = read_lora(key.path, shapes, spec, is_second_expert=is_second_expert)
+    path, is_second = reading.key.path, reading.is_second_expert
+    with told_reading(reading.runtime, Path(path).name) as on_bytes:
+        loaded = read_lora(path, reading.shapes, reading.spec, is_second_expert=is_second, on_bytes=on_bytes)
     logger.info("LoRA %s", loaded.report.line())
     if loaded.report.unmatched:
         logger.debug("LoRA %s: unmatched: %s", loaded.report.name, ", ".join(loaded.report.unmatched))

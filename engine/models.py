@@ -90,7 +90,7 @@ def with_lora(model: VideoModel, lora: LoraRecipe) -> VideoModel:
         CheckpointError, InvalidInputError: the file is none, or does not fit the model.
     """
     low = model.low_noise
-    reading = Work(lambda: apply_lora(lora, model.shapes, model.spec), lambda: unread_lora(lora))
+    reading = Work(lambda: apply_lora(lora, model.shapes, model.spec, model.runtime), lambda: unread_lora(lora))
     applied = model.runtime.perform(reading)
     recipe = replace(model.recipe, loras=(*model.recipe.loras, lora))
     high = replace(model, recipe=recipe, loras=(*model.loras, applied))
@@ -109,7 +109,7 @@ def with_policies(model: VideoModel, change: Callable[[StepPolicies], StepPolici
 
 def holds_two_experts(lora: LoraRecipe, model: VideoModel) -> bool:
     """Whether a file has a LoRA for each expert of a pair, of which this model gets the one for high noise."""
-    reading = Work(lambda: holds_loras_for_two(lora, model.shapes, model.spec), lambda: False)
+    reading = Work(lambda: holds_loras_for_two(lora, model.shapes, model.spec, model.runtime), lambda: False)
     return model.runtime.perform(reading)
 
 

@@ -13,8 +13,10 @@ from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from .loaded import PlacedModel
 from .memory import Job
+from .progress import Counted
 from .recipe import ModelRecipe
 from .runtime import LoadedModels, Work
+from .terminal import UnseenProgress
 
 M = TypeVar("M", bound=nn.Module)
 Result = TypeVar("Result")
@@ -44,7 +46,7 @@ class RecordingRuntime:
             self.placed.append(given.recipe)
         return given
 
-    def progress(self, total: int, title: str) -> UnseenProgress:
+    def progress(self, counted: Counted) -> UnseenProgress:
         return UnseenProgress()
 
     def wants_previews(self) -> bool:
@@ -67,13 +69,6 @@ class RecordingRuntime:
 
     def free_memory(self, device: torch.device) -> None:
         """Nothing is in memory."""
-
-
-class UnseenProgress:
-    """See `runtime.Progress`."""
-
-    def update(self, step: int, preview: Tensor | None = None) -> None:
-        """Nobody waits."""
 
 
 class Nowhere(Generic[M]):

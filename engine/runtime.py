@@ -5,8 +5,8 @@ It is handed to every function of the engine; nothing is looked up. `local.Local
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -14,10 +14,13 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
+from ..common.streaming import BlockStream
 from ..dit.execution import OnBlock
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
+from ..model_loading.meter import OnBytes
 from .memory import Job
+from .progress import BYTES, Counted
 
 M = TypeVar("M", bound=nn.Module)
 Module = TypeVar("Module", bound=nn.Module, covariant=True)
@@ -59,10 +62,18 @@ class LoadedModels:
 
 
 class Progress(Protocol):
-    """A bar that counts the steps of one piece of work."""
+    """Shows how far a piece of work is, from entering the context on; it is over, or given up, at its end."""
 
-    def update(self, step: int, preview: Tensor | None = None) -> None:
-        """`step` steps are done; `preview`: [h, w, 3] in 0..1, a small picture of the state."""
+    def __enter__(self) -> Progress: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, done: int, preview: Tensor | None = None) -> None:
+        """So many are done; `preview`: [h, w, 3] in 0..1, a small picture of the state."""
+        ...
+
+    def note(self, text: str) -> None:
+        """What is being done of the one under way, for people: "block 3 of 40". May be called very often."""
         ...
 
 
@@ -118,8 +129,8 @@ class Runtime(Protocol):
         """Runs it; or gives its outline, where a run is planned (see `record.RecordingRuntime`)."""
         ...
 
-    def progress(self, total: int, title: str) -> Progress:
-        """A new bar of `total` steps for the work that begins now."""
+    def progress(self, counted: Counted) -> Progress:
+        """What shows the work that begins now; how it is shown, and how often, is the runtime's matter."""
         ...
 
     def wants_previews(self) -> bool:
@@ -151,6 +162,73 @@ class Runtime(Protocol):
         ...
 
 
-def interrupt_hook(runtime: Runtime) -> OnBlock:
-    """A hook for the transformer's blocks that stops the run when the user asked to."""
-    return lambda _block, _tokens: runtime.check_interrupt()
+def watched_blocks(runtime: Runtime, progress: Progress, blocks: int, expert: str = "") -> OnBlock:
+    """A hook for the transformer's blocks that says where the step is, and stops it when the user asked to.
+
+    Args:
+        blocks: how many a pass has.
+        expert: which model of a pair it is, in words.
+    """
+    before = f"{expert}, " if expert else ""
+
+    def watch(index: int, _tokens: object) -> None:
+        progress.note(f"{before}block {index + 1} of {blocks}")
+        runtime.check_interrupt()
+
+    return watch
+
+
+def watched_stream(runtime: Runtime, progress: Progress, stream: BlockStream) -> BlockStream:
+    """A stream of blocks that counts those that have run, pass after pass, and stops when the user asked to."""
+    done = 0
+
+    def watch(blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
+        nonlocal done
+        for block in stream(blocks):
+            yield block
+            done += 1
+            progress.update(done)
+            runtime.check_interrupt()
+
+    return watch
+
+
+def counting(progress: Progress, check: Callable[[], None]) -> Callable[[], None]:
+    """What is to be called before each piece: it tells of those before, and may stop the work."""
+    done = 0
+
+    def each() -> None:
+        nonlocal done
+        check()
+        progress.update(done)
+        done += 1
+
+    return each
+
+
+@contextmanager
+def told_bytes(
+    title: str, make: Callable[[Counted], Progress], check: Callable[[], None] = lambda: None
+) -> Iterator[OnBytes]:
+    """What is told how many bytes of how many are done.
+
+    Args:
+        make: the progress that shows it, once something is told: then it is known how many there are.
+        check: called each time; may raise to stop.
+    """
+    with ExitStack() as stack:
+        progress: Progress | None = None
+
+        def on_bytes(done: int, total: int) -> None:
+            nonlocal progress
+            check()
+            if progress is None:
+                progress = stack.enter_context(make(Counted(title, BYTES, total)))
+            progress.update(done)
+
+        yield on_bytes
+
+
+def told_reading(runtime: Runtime, name: str) -> AbstractContextManager[OnBytes]:
+    """What is told how far a file of this name is read: it says so, and stops when the user asked to."""
+    return told_bytes(f"Loading {name}", runtime.progress, runtime.check_interrupt)

@@ -17,6 +17,7 @@ from ..vae3d.cudnn import warn_of_slow_conv3d
 from ..vae3d.vae import STRIP_CHOICES, TILES, CausalVAE
 from .loaded import PlacedModel
 from .memory import AUTOMATIC, Job, JobKind, MemorySettings, check_for_cpu
+from .progress import Counted
 from .runtime import Work
 from .tasks import decoding_task, encoding_task, smaller_videos
 
@@ -37,7 +38,7 @@ def decode_whole(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTO
     """As `decode`, all frames at once: [B, F, H, W, 3]."""
     streams = _decoded(vae, latent, memory, keeps_frames=True)
     video = _video(vae, latent)
-    pictures = torch.empty(len(latent) * video.frames, video.height, video.width, 3)
+    pictures = torch.empty(len(latent) * video.frames, video.height, video.width, 3, dtype=torch.float32)
     for number, frame in enumerate(_in_turn(streams)):
         pictures[number] = frame
     return pictures.unflatten(0, (len(latent), -1))
@@ -114,14 +115,14 @@ def _job(
 
 def _empty_frames(video: VideoShape) -> Generator[Tensor, None, None]:
     for _ in range(video.frames):
-        yield empty(video.height, video.width, 3)
+        yield empty(video.height, video.width, 3, dtype=torch.float32)
 
 
 def _encode(vae: PlacedModel, clip: Tensor, job: Job) -> Tensor:
     runtime = vae.runtime
-    progress = runtime.progress(latent_frames(clip.shape[1]), "encoding")
+    counted = Counted("Encoding frames", "latent frame", latent_frames(clip.shape[1]))
     latent = []
-    with _at_work(vae, job) as (network, strips):
+    with runtime.progress(counted) as progress, _at_work(vae, job) as (network, strips):
         stream = network.encode_stream(
             clip.movedim(-1, 1),
             strips or STRIP_CHOICES[-1],
@@ -143,13 +144,13 @@ def _decode(vae: PlacedModel, latent: Tensor, job: Job) -> Generator[Tensor, Non
 
 def _decode_stream(vae: PlacedModel, latent: Tensor, job: Job) -> Generator[Tensor, None, None]:
     """Pictures [1, 1 or 4, H, W, 3] of each latent frame, moved to the CPU as they are made."""
-    progress = vae.runtime.progress(latent.shape[2], "decoding")
-    with _at_work(vae, job) as (network, strips):
+    counted = Counted("Decoding", "latent frame", latent.shape[2])
+    with vae.runtime.progress(counted) as progress, _at_work(vae, job) as (network, strips):
         tile = None if strips else TILES[0]
         stream = network.decode_stream(latent, strips or 1, tile=tile, check=vae.runtime.check_interrupt)
         for number, piece in enumerate(stream, start=1):
-            yield ((piece.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu()
             progress.update(number)
+            yield ((piece.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu()
 
 
 @contextlib.contextmanager

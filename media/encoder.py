@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,8 @@ from ..common.errors import MissingPackageError, OutputError
 from .ffmpeg import APART, Lacking, ffmpeg_package, ffmpeg_program
 
 TRIAL_LIMIT_S = 60
+CHECK_S = 0.1
+"""While the encoder is waited for, the user's wish to stop is asked for so often."""
 _ELSE = "or choose the format 'png frames', which needs no encoder."
 TO_WRITE = Lacking(
     "imageio-ffmpeg is not installed, which videos are written and read with. Install it with `pip install "
@@ -141,14 +143,21 @@ class Encoder:
             self._end()
             raise self._failure() from None
 
-    def finish(self) -> None:
-        """Waits until the file is whole.
+    def finish(self, check: Callable[[], None] = lambda: None) -> None:
+        """Waits until the file is whole: what the encoder has not coded yet may take it long.
+
+        Args:
+            check: called now and again; what it raises ends the waiting, and `stop` the encoder.
 
         Raises:
             OSError: ffmpeg could not write; OutputError: it failed otherwise.
         """
         with contextlib.suppress(OSError):
             self._frames.close()
+        while self._process.poll() is None:
+            check()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(CHECK_S)
         self._end()
         if self._process.returncode:
             raise self._failure()

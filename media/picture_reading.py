@@ -51,7 +51,7 @@ def read_pictures(path: Path) -> Pictures:
     pixels = torch.stack([frame.pixels for frame in same])
     if all(frame.opacity is None for frame in same):
         return Pictures(pixels, None)
-    opaque = torch.ones(pixels.shape[1:3])
+    opaque = torch.ones(pixels.shape[1:3], dtype=torch.float32)
     return Pictures(pixels, torch.stack([opaque if frame.opacity is None else frame.opacity for frame in same]))
 
 

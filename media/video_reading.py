@@ -151,7 +151,7 @@ def read_video(
     video = probe_video(path)
     wanted = _wanted(video, cut)
     _require_ram(video, wanted, fitting)
-    clip, count = torch.empty(0), 0
+    clip, count = torch.empty(0, dtype=torch.float32), 0
     with closing(_decoded(video, cut)) as frames:
         for frame in frames:
             each()
@@ -183,7 +183,7 @@ def no_frames(video: VideoFile) -> InvalidInputError:
 
 def _with_room(clip: Tensor, more: int, picture: Tensor) -> Tensor:
     """A clip with room for so many more pictures: in a list that is joined at the end they would be there twice."""
-    larger = torch.empty(len(clip) + more, *picture.shape)
+    larger = torch.empty(len(clip) + more, *picture.shape, dtype=torch.float32)
     if len(clip):
         larger[: len(clip)] = clip
     return larger

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -48,6 +48,14 @@ class Format:
 
     def coding(self, quality: int) -> Codec:
         return Codec(self.codec, self.pixels, tuple(self.parameters(quality)))
+
+
+class _Coding(NamedTuple):
+    """How one file is encoded; `container`: ffmpeg's options about the file, texts included."""
+
+    fps: float
+    codec: Codec
+    container: list[str]
 
 
 _TAGS = ("-movflags", "+faststart+use_metadata_tags")
@@ -119,7 +127,7 @@ def save_video(
         format: one of FORMATS.
         quality: 1..100; not used for gif and png.
         metadata: name -> JSON data put into the file (gif has no room for it).
-        check: called before each frame; what it raises ends the writing.
+        check: called before each frame, and while the encoder ends; what it raises ends the writing.
 
     Raises:
         InvalidInputError: an unknown format, or fps or quality out of range.
@@ -140,7 +148,7 @@ def save_video(
         return save_pictures(watched, place, texts)
     kind = _ENCODED[format]
     container = [*kind.container, *(_metadata_parameters(texts) if kind.metadata else [])]
-    return [_encode(watched, place, kind, fps, kind.coding(quality), container)]
+    return [_encode(watched, place, kind, _Coding(fps, kind.coding(quality), container), check)]
 
 
 def _watched(frames: Iterable[Tensor], check: Callable[[], None]) -> Iterator[Tensor]:
@@ -150,7 +158,7 @@ def _watched(frames: Iterable[Tensor], check: Callable[[], None]) -> Iterator[Te
 
 
 def _encode(
-    frames: Iterator[Tensor], place: SavePlace, kind: Format, fps: float, coding: Codec, container: list[str]
+    frames: Iterator[Tensor], place: SavePlace, kind: Format, coding: _Coding, check: Callable[[], None]
 ) -> Path:
     first = next(frames)
     height, width = (side + side % 2 if kind.even_sides else side for side in first.shape[:2])
@@ -158,7 +166,7 @@ def _encode(
     with contextlib.ExitStack() as ended:
         with writing_to(place.folder):
             unfinished = ended.enter_context(unfinished_file(place.folder, kind.ending))
-            encoder = Encoder(unfinished, (width, height), float(fps), coding, container)
+            encoder = Encoder(unfinished, (width, height), float(coding.fps), coding.codec, coding.container)
         ended.callback(encoder.stop)
         sent = 0
         for frame in chain((first,), frames):
@@ -167,7 +175,7 @@ def _encode(
                 encoder.write(pixels)
             sent += 1
         with writing_to(place.folder):
-            encoder.finish()
+            encoder.finish(check)
             _check_whole(unfinished, sent)
             return publish(unfinished, place, kind.ending)
 

@@ -18,6 +18,7 @@ from .block_swap import SLOTS, slab_blocks, spread, swapping
 from .pinned import default_pinned_bytes
 from .slabs import Slabs, lay_out
 from .staging import BUFFERS
+from .tensors import held_tensors, size_bytes
 
 
 class Footprint(NamedTuple):
@@ -166,6 +167,16 @@ def slot_bytes(policy: MemoryPolicy, module: nn.Module, device: torch.device) ->
     sizes = block_bytes(streamed_blocks(module))
     swapped = sum(sizes[index] for index in policy.swapped(len(sizes)))
     return policy.footprint(sizes, device).device_bytes - (sum(sizes) - swapped)
+
+
+def fewest_swapped(module: nn.Module, device: torch.device, limit_bytes: float) -> BlockSwap:
+    """As few swapped blocks as leave a model's weights, slots included, within so many bytes; all where none do."""
+    blocks = streamed_blocks(module)
+    sizes = block_bytes(blocks)
+    rest = size_bytes(held_tensors(module, blocks))
+    policies = (BlockSwap(count) for count in range(len(sizes)))
+    fitting = (policy for policy in policies if rest + policy.footprint(sizes, device).device_bytes <= limit_bytes)
+    return next(fitting, BlockSwap(len(sizes)))
 
 
 def block_bytes(blocks: Iterable[nn.Module]) -> list[int]:

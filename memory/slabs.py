@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 from weakref import WeakSet
 
@@ -73,11 +73,15 @@ class Slabs:
     is given back. Windows into a file stay as they are, since they take no memory, and so does what is trained, which
     an optimiser knows; then the slab is a copy. A later run finds the weights in their slab and copies only what is new
     (the adapters of a LoRA) or may have changed (what is trained).
+
+    Args:
+        check: called before each block is packed; what it raises ends the packing between two blocks.
     """
 
     _everyones: WeakSet[Slabs] = WeakSet()
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self._check = check
         self._slabs: dict[nn.Module, _Slab] = {}
         self._everyones.add(self)
 
@@ -106,6 +110,7 @@ class Slabs:
 
     def pack(self, block: nn.Module, device: torch.device) -> Packed:
         """The block with its values in its slab, which is made or enlarged as needed."""
+        self._check()
         slab = self._slabs.setdefault(block, _Slab(device))
         return slab.pack(block)
 

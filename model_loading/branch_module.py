@@ -12,8 +12,9 @@ from ..dit.config import DiTConfig
 from ..dit.model import WanDiT
 from .build import Loaded, layers_for
 from .files.checkpoint import Checkpoint
-from .filling import Progress, fill
+from .filling import fill
 from .footprint import ModelBytes, model_bytes
+from .meter import OnBytes, untold
 from .opening import open_checkpoint
 from .pairing import check_pair
 from .precision import Precision, choose_casting
@@ -43,7 +44,7 @@ def add_module(
     kind: ModuleKind,
     *,
     precision: Precision = "auto",
-    on_tensor: Progress | None = None,
+    on_bytes: OnBytes = untold,
 ) -> DiT:
     """The model with the branch of a file, which computes in the model's dtype.
 
@@ -60,7 +61,7 @@ def add_module(
     casting = choose_casting(spec, precision)
     with torch.device("meta"):
         module = kind.build(spec.config, layers_for(spec, casting))
-    whole = loaded.module.with_branches(fill(module, checkpoint, spec, loaded.dtype, on_tensor, casting))
+    whole = loaded.module.with_branches(fill(module, checkpoint, spec, loaded.dtype, on_bytes, casting))
     return replace(loaded, module=whole, spec=_described(loaded.spec, spec))
 
 

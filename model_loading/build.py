@@ -15,9 +15,10 @@ from ..weights import layers
 from ..weights.casting import Casting
 from .files.checkpoint import Checkpoint
 from .files.file_type import human_bytes
-from .filling import Progress, check_names, fill
+from .filling import check_names, fill
 from .footprint import loaded_bytes
 from .formats.plain import PLAIN
+from .meter import OnBytes, untold
 from .opening import files_of, missing, open_checkpoint
 from .precision import Precision, choose_casting, choose_dtype
 from .recognition.detect import inspect_as
@@ -67,7 +68,7 @@ def load(
     *,
     precision: Precision = "auto",
     device: torch.device | str | None = None,
-    on_tensor: Progress | None = None,
+    on_bytes: OnBytes = untold,
     **options: Any,
 ) -> Loaded[ConfigT, ModuleT, TokenizerT]:
     """Loads a model of a kind onto the CPU, ready for inference.
@@ -77,7 +78,7 @@ def load(
         path: a file, a folder of parts or an index.
         precision: see `precision.choose_dtype`.
         device: where the model will run (it matters for the choice of precision); None for the accelerator, if any.
-        on_tensor: told of progress.
+        on_bytes: told of progress, and may stop it; see `filling.fill`.
         options: of the kind's module, see `ModelKind.build`.
 
     Raises:
@@ -86,7 +87,7 @@ def load(
         CheckpointError: the file is damaged, of another kind, or not one this version runs.
     """
     return load_checkpoint(
-        kind, open_checkpoint(path), precision=precision, device=device, on_tensor=on_tensor, **options
+        kind, open_checkpoint(path), precision=precision, device=device, on_bytes=on_bytes, **options
     )
 
 
@@ -96,7 +97,7 @@ def load_checkpoint(
     *,
     precision: Precision = "auto",
     device: torch.device | str | None = None,
-    on_tensor: Progress | None = None,
+    on_bytes: OnBytes = untold,
     **options: Any,
 ) -> Loaded[ConfigT, ModuleT, TokenizerT]:
     """As `load`, from what is open already.
@@ -110,7 +111,7 @@ def load_checkpoint(
     dtype = _announce(checkpoint, spec, precision, device)
     with torch.device("meta"):
         module = kind.build(spec.config, layers_for(spec, casting), **options)
-    return Loaded(fill(module, checkpoint, spec, dtype, on_tensor, casting), spec, dtype, tokenizer)
+    return Loaded(fill(module, checkpoint, spec, dtype, on_bytes, casting), spec, dtype, tokenizer)
 
 
 def check_complete(spec: ModelSpec[Any]) -> None:

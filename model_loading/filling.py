@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,10 @@ from .files.faults import naming
 from .formats.comfy_quant import COMFY_QUANT
 from .formats.scales import SCALE_COMPANIONS
 from .key_maps.renaming import Source
-from .precision import all_finite
+from .meter import Meter, OnBytes, Watch, untold
+from .precision import all_finite, cast_if_finite
 from .recognition.refusals import more_than_known
 from .spec import ModelSpec, ModuleT
-
-Progress = Callable[[int, int], None]
-"""Called as (tensors done, tensors in all) while a model loads; it may raise to stop."""
 
 
 def fill(
@@ -33,7 +31,7 @@ def fill(
     checkpoint: Checkpoint,
     spec: ModelSpec[Any],
     dtype: torch.dtype,
-    on_tensor: Progress | None = None,
+    on_bytes: OnBytes = untold,
     casting: Casting | None = None,
 ) -> ModuleT:
     """Gives a module on the meta device its weights, and returns it ready for inference.
@@ -42,14 +40,18 @@ def fill(
     others are cast one at a time. So memory peaks at the final weights plus one tensor. Loaded weights must not be
     written to.
 
+    Args:
+        on_bytes: told of progress, and may stop it, every `meter.RUN_BYTES` or oftener.
+
     Raises:
         CheckpointError: a weight is missing, has another shape than the module's, or is not finite.
     """
     expected = module.state_dict()
     check_names(expected, spec)
-    reader = _Reader(checkpoint, spec, dtype, casting)
+    meter = Meter([_size_bytes(checkpoint, spec.sources[key]) for key in expected], on_bytes)
+    reader = _Reader(checkpoint, spec, dtype, casting, meter.watch)
     weights: dict[str, Tensor] = {}
-    for done, (key, place) in enumerate(expected.items(), start=1):
+    for key, place in expected.items():
         layer = _storing_layer(module, key)
         weight = reader.read(key, tuple(place.shape), layer)
         if not isinstance(weight, StoredWeight):
@@ -58,8 +60,7 @@ def fill(
             layer.store(weight)
             if isinstance(layer, layers.Embedding):
                 layer.output_dtype = dtype
-        if on_tensor is not None:
-            on_tensor(done, len(expected))
+        meter.next()
     # Stored weights are in their place already; that nothing is missing is checked below.
     module.requires_grad_(False).load_state_dict(weights, strict=False, assign=True)
     left = [name for name, value in (*module.named_parameters(), *module.named_buffers()) if value.is_meta]
@@ -69,6 +70,10 @@ def fill(
         )
     allow_fp8(module)
     return module.eval()
+
+
+def _size_bytes(checkpoint: Checkpoint, source: Source) -> int:
+    return sum(checkpoint.tensors[key].size_bytes for key in source.keys if key in checkpoint.tensors)
 
 
 def _storing_layer(module: nn.Module, key: str) -> layers.Linear | layers.Embedding | None:
@@ -121,6 +126,7 @@ class _Reader:
     spec: ModelSpec
     dtype: torch.dtype
     casting: Casting | None
+    watch: Watch
 
     def read(self, key: str, shape: tuple[int, ...], layer: nn.Module | None) -> Tensor | StoredWeight:
         """One official tensor: checked, and in `dtype` unless `layer` takes it as it is stored or cast to fp8."""
@@ -132,12 +138,12 @@ class _Reader:
         if isinstance(weight, StoredWeight) and not (weight.needs_all_rows and isinstance(layer, layers.Embedding)):
             return weight
         weight = weight.dense() if isinstance(weight, StoredWeight) else weight
-        cast = weight.to(self.dtype).reshape(shape)
-        if not all_finite(cast):
+        cast = cast_if_finite(weight, self.dtype, self.watch)
+        if cast is None:
             raise self._not_finite(source.keys[0], weight)
         if weight.dtype != self.dtype:
             self._release(source)
-        return cast
+        return cast.reshape(shape)
 
     def _assemble(self, source: Source, *, keep_stored: bool) -> Tensor | StoredWeight:
         lost = [key for key in source.keys if key not in self.checkpoint.tensors]
@@ -157,7 +163,7 @@ class _Reader:
         """Floating-point parts must be finite; so must fp8 codes, which have a pattern for NaN."""
         if isinstance(weight, StoredWeight):
             for part in weight.parts.values():
-                if part.dtype.is_floating_point and not all_finite(part):
+                if part.dtype.is_floating_point and not all_finite(part, self.watch):
                     raise self._not_finite(key, part)
         return weight
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..common.errors import PairingError
-from ..common.families import WAN_2_1, WAN_2_2_5B
+from ..common.families import TINY, WAN_2_1, WAN_2_2_5B
 from ..common.log import logger
 from ..common.model_names import ModelNames, Words
 from ..common.places import Place
@@ -32,6 +32,7 @@ _WRAPPER_NOISE = re.compile(r"A14B[-_](HIGH|LOW)(?![A-Za-z])")
 
 LOAD_MODEL = Place("load dit", "the diffusion model loader")
 START_IMAGE = Place("start image", "the start image")
+FUN_CONTROL = Place("fun control", "the control video of a Fun model")
 
 
 def check_pair(model: ModelSpec[DiTConfig], partner: ModelSpec[Any]) -> None:
@@ -192,18 +193,22 @@ def check_inputs(
     for kind, width in steering.items():
         check_branch(config, kind, width, names)
     for branch in config.branches:
-        if branch.expected is not None and type(branch) not in steering and model.start_image == "required":
+        is_usual = model.family is TINY or not config.image_channels  # the tiny demo model was trained without, too
+        if branch.expected is not None and type(branch) not in steering and not is_usual:
             logger.warning("%s %s.", names.model, branch.expected)
 
 
 def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
-    """Refuses given frames for a text-to-video model, and none for an image-to-video model.
+    """Refuses given frames for a text-to-video model, and none for an image-to-video or Fun-Control model.
+
+    Args:
+        has_image: whether given frames, or a control video, are in channels beside the latent.
 
     Raises:
         PairingError: the message says what to connect or to choose instead.
     """
     name = f"{model.path.name} ({model.title})"
-    if has_image and model.family.given_in_latent:
+    if has_image and model.family.given_in_latent and not model.config.image_channels:
         raise PairingError(
             f"{name} takes its start image inside the latent, not in channels beside it. Connect ", START_IMAGE,
             f" with {model.family.vae_file}, and its LATENT.",
@@ -213,8 +218,14 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} is a text-to-video model and cannot take a start image. Choose an image-to-video model such as "
             "wan2.1_i2v_480p_14B_bf16.safetensors, or remove the image."
         )
-    if not has_image and model.start_image == "required":
+    if not has_image and model.config.control_channels:
         raise PairingError(
-            f"{name} is an image-to-video model and needs a start image. Connect ", START_IMAGE, " between the prompt "
+            f"{name} is a Fun-Control model and needs a control video. Connect ", FUN_CONTROL, " between the prompt "
+            f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
+        )  # fmt: skip
+    if not has_image and model.start_image == "required":
+        place = FUN_CONTROL if model.family.given_in_latent else START_IMAGE
+        raise PairingError(
+            f"{name} is an image-to-video model and needs a start image. Connect ", place, " between the prompt "
             f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip

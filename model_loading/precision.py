@@ -13,6 +13,7 @@ from ..common.errors import InvalidInputError
 from ..weights.arithmetic import FP8_DTYPES, largest_number
 from ..weights.casting import CASTINGS, Casting
 from .files.checkpoint import TORCH_DTYPES
+from .meter import Watch, runs, unwatched
 from .spec import ModelSpec
 
 Precision = Literal[
@@ -99,8 +100,34 @@ def _runs_on_cpu(device: torch.device | str | None) -> bool:
     return not (torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available())
 
 
-def all_finite(tensor: Tensor) -> bool:
+def all_finite(tensor: Tensor, watch: Watch = unwatched) -> bool:
     """Whether a tensor has neither NaN nor infinity. One pass without temporaries, about 15 GB/s on one core."""
+    for run in runs(tensor):
+        if not _is_finite(run):
+            return False
+        watch(run.nbytes)
+    return True
+
+
+def cast_if_finite(tensor: Tensor, dtype: torch.dtype, watch: Watch = unwatched) -> Tensor | None:
+    """The tensor in another dtype, or itself if that is its own; None where it would have NaN or infinity."""
+    if tensor.dtype == dtype or not tensor.is_contiguous():
+        cast = tensor.to(dtype)
+        return cast if all_finite(cast, watch) else None
+    cast = torch.empty(tensor.shape, dtype=dtype, device=tensor.device)
+    flat = cast.view(-1)
+    done = 0
+    for run in runs(tensor):
+        part = flat[done : done + run.numel()]
+        part.copy_(run.reshape(-1))
+        if not _is_finite(part):
+            return None
+        done += run.numel()
+        watch(run.nbytes)
+    return cast
+
+
+def _is_finite(tensor: Tensor) -> bool:
     if not tensor.numel():
         return True
     if tensor.dtype in FP8_DTYPES:

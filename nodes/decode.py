@@ -21,7 +21,7 @@ class WanDirectorDecode(io.ComfyNode):
             category="Wan Director/latent",
             description="Decodes a latent into frames, one latent frame at a time, so that long videos take little "
             "memory.",
-            search_aliases=["vae decode", "latent to video", "wanvideo decode"],
+            search_aliases=["vae decode", "VAEDecode", "vae decode tiled", "latent to video", "wanvideo decode"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Latent.Input("latent", tooltip="The finished latent."),

@@ -24,7 +24,16 @@ class WanDirectorExperts(io.ComfyNode):
             description="Joins the two files of a Wan 2.2 14B model: the high-noise expert lays out the video in the "
             "first steps, the low-noise expert draws it in the rest. One sampler then runs both, and changes over by "
             "itself where the model was trained to.",
-            search_aliases=["wan 2.2", "a14b", "high noise", "low noise", "moe", "ksampler advanced"],
+            search_aliases=[
+                "wan 2.2",
+                "wan two experts",
+                "a14b",
+                "high noise",
+                "low noise",
+                "moe",
+                "ksampler advanced",
+                "KSamplerAdvanced",
+            ],
             inputs=[
                 WanModelType.Input("high_noise", tooltip="The file with high_noise in its name."),
                 WanModelType.Input("low_noise", tooltip="The file with low_noise in its name."),

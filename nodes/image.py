@@ -71,7 +71,7 @@ class WanDirectorEmptyLatent(io.ComfyNode):
             display_name="Wan Empty Latent",
             category=CATEGORY,
             description="The blank latent for text to video: it fixes size and length of the video.",
-            search_aliases=["empty latent video", "video size", "wan empty embeds"],
+            search_aliases=["empty latent video", "EmptyHunyuanLatentVideo", "video size", "wan empty embeds"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE that will decode the video; it decides the latent's form."),
                 *size_inputs(),
@@ -137,7 +137,16 @@ class WanDirectorImageToVideo(io.ComfyNode):
             category=CATEGORY,
             description="Prepares a video in which some frames are given: the first, the last, both, or any others. "
             "Needs an image-to-video model.",
-            search_aliases=["i2v", "first last frame", "flf2v", "start image", "wanvideo image to video encode"],
+            search_aliases=[
+                "i2v",
+                "WanImageToVideo",
+                "first last frame",
+                "WanFirstLastFrameToVideo",
+                "flf2v",
+                "Wan22ImageToVideoLatent",
+                "start image",
+                "wanvideo image to video encode",
+            ],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
                 io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),
@@ -220,7 +229,7 @@ class WanDirectorEncode(io.ComfyNode):
             display_name="Wan Encode Video",
             category=CATEGORY,
             description="Encodes frames into a latent, for video to video with the sampler's denoise below 1.",
-            search_aliases=["vae encode", "video to video", "v2v"],
+            search_aliases=["vae encode", "VAEEncode", "wan encode video", "video to video", "v2v"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The Wan VAE."),
                 io.Image.Input(

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from ..common.errors import InvalidInputError, MissingFileError
 from ..common.log import logger
+from ..engine.progress import Counted
+from ..engine.runtime import counting
 from ..media.pictures import FITS, Fit, fit_pictures
-from ..media.video_reading import Cut, Fitting, VideoFile
+from ..media.video_reading import Cut, Fitting, VideoFile, outlined_video
 from .api import answer, io, one_sentence
 from .hosts.host import host
 from .image import MAX_FRAMES, MAX_SIDE
@@ -19,6 +21,10 @@ from .image import MAX_FRAMES, MAX_SIDE
 VIDEO_ENDINGS = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif",
 })  # fmt: skip
+SEARCH_ALIASES = [
+    "video to images", "video frames", "load mp4", "load gif", "frame load cap", "force rate", "VHS_LoadVideo",
+    "GetVideoComponents",
+]  # fmt: skip
 SIDE_STEP = 16
 """A side that follows from the other one is a multiple of this, as Wan needs it."""
 
@@ -34,7 +40,7 @@ class WanDirectorLoadVideo(io.ComfyNode):
             category="Wan Director/video",
             description="Reads frames of a video file, and only those: at another rate and size where wanted, so that "
             "a long or large video needs no more memory than the frames that are used.",
-            search_aliases=["video to images", "video frames", "load mp4", "frame load cap", "force rate", "load gif"],
+            search_aliases=SEARCH_ALIASES,
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -97,9 +103,11 @@ class WanDirectorLoadVideo(io.ComfyNode):
     def execute(cls, file: str, start_frame: int, frames: int, fps: float, width: int, height: int, fit: str) -> Any:
         video = _found(file)
         cut = Cut(fps=fps, first=start_frame, count=frames)
-        images, rate = host().files.video(
-            video.path, cut, fitting=_fitting(video, width, height, fit), each=host().runtime.check_interrupt
-        )
+        fitting = _fitting(video, width, height, fit)
+        counted = Counted("Reading", "frame", outlined_video(video, cut, fitting).frames)
+        with host().runtime.progress(counted) as progress:
+            each = counting(progress, host().runtime.check_interrupt)
+            images, rate = host().files.video(video.path, cut, fitting=fitting, each=each)
         if video.has_sound:
             logger.info(
                 "%s has sound, which is not read here: Load Video and Get Video Components give it, and Create Video "

@@ -42,7 +42,16 @@ class WanDirectorLoadModel(io.ComfyNode):
             category=CATEGORY,
             description="Loads a Wan video model (the transformer). What it is, text or image to video and its size, "
             "is read from the file itself. The 'tiny demo' file is bundled and needs no download.",
-            search_aliases=["wan", "unet loader", "diffusion model", "load diffusion model", "wanvideo model loader"],
+            search_aliases=[
+                "wan",
+                "unet loader",
+                "UNETLoader",
+                "diffusion model",
+                "load diffusion model",
+                "load checkpoint",
+                "gguf",
+                "wanvideo model loader",
+            ],
             inputs=[
                 io.Combo.Input(
                     "model_name",
@@ -123,7 +132,7 @@ class WanDirectorLoadVAE(io.ComfyNode):
             category=CATEGORY,
             description="Loads the Wan video VAE, which turns frames into latents and back. Wan 2.1 and the 14B models "
             "of Wan 2.2 use wan_2.1_vae, TI2V-5B uses wan2.2_vae; the tiny demo model has its own.",
-            search_aliases=["vae loader", "load vae", "wanvideo vae loader"],
+            search_aliases=["vae loader", "VAELoader", "load vae", "wanvideo vae loader"],
             inputs=[
                 io.Combo.Input(
                     "vae_name", options=host().model_files("vae"), tooltip="A file in models/vae that holds a Wan VAE."
@@ -159,7 +168,7 @@ class WanDirectorLoadTextEncoder(io.ComfyNode):
             category=CATEGORY,
             description="Loads the UMT5 text encoder of the Wan models, with the tokenizer that is inside the file or "
             "beside it. The tiny demo model has its own text encoder.",
-            search_aliases=["clip loader", "load clip", "umt5", "t5", "wanvideo t5 loader"],
+            search_aliases=["clip loader", "CLIPLoader", "load clip", "umt5", "t5", "wanvideo t5 loader"],
             inputs=[
                 io.Combo.Input(
                     "text_encoder_name",
@@ -205,7 +214,7 @@ class WanDirectorLoadClipVision(io.ComfyNode):
             category=CATEGORY,
             description="Loads the picture encoder (CLIP ViT-H) that the Wan 2.1 image-to-video models also look "
             "through. Wan 2.2 needs none.",
-            search_aliases=["clip vision loader", "load clip vision", "wanvideo clip vision"],
+            search_aliases=["clip vision loader", "CLIPVisionLoader", "load clip vision", "wanvideo clip vision"],
             inputs=[
                 io.Combo.Input(
                     "clip_vision_name",

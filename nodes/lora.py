@@ -67,7 +67,15 @@ class WanDirectorLora(io.ComfyNode):
             category="Wan Director/loaders",
             description="Puts a LoRA onto a Wan model: a style, a character, fewer steps. Chain several. All common "
             "file forms work, on every kind of model file; changing the strength loads nothing again.",
-            search_aliases=["lora", "lora loader", "load lora", "lightx2v", "wanvideo lora select"],
+            search_aliases=[
+                "lora",
+                "lora loader",
+                "LoraLoaderModelOnly",
+                "load lora",
+                "lightx2v",
+                "lightning",
+                "wanvideo lora select",
+            ],
             inputs=[
                 WanModelType.Input("model", tooltip="From Load Wan Model or another Wan LoRA."),
                 io.Combo.Input(

@@ -66,7 +66,7 @@ def _solver_widgets() -> list[Any]:
             tooltip="How a step is computed. unipc is the official one; euler is the simplest; lcm is for "
             "distilled models. unipc and dpmpp_2m follow the official code and give another video than KSampler's "
             "solvers of those names, which are uni_pc, uni_pc_bh2 and dpmpp_2m_native here. dpmpp_sde is the older "
-            "name of dpmpp_2m_sde.",
+            "name of dpmpp_2m_sde. Those behind it give KSampler's results under its names.",
         ),
         io.Combo.Input(
             "schedule",
@@ -98,7 +98,7 @@ class WanDirectorSampler(io.ComfyNode):
             category="Wan Director/sampling",
             description="Makes the video: starts from noise of the seed and removes it step by step, guided by the "
             "prompts. Official settings: steps 50 (I2V 40), cfg 5, shift 5 (I2V at 480p: 3; first+last: 16).",
-            search_aliases=["ksampler", "sample", "denoise", "wanvideo sampler"],
+            search_aliases=["ksampler", "SamplerCustomAdvanced", "sample", "denoise", "wanvideo sampler"],
             inputs=[
                 WanModelType.Input("model", tooltip="From Load Wan Model."),
                 io.Conditioning.Input("positive", tooltip="What the video should show."),
@@ -127,7 +127,7 @@ class WanDirectorSampler(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Latent.Output(display_name="LATENT", tooltip="The finished video as a latent, for Wan Decode.")
+                io.Latent.Output(display_name="LATENT", tooltip="The finished video as a latent, for Wan Decode Video.")
             ],
         )
 

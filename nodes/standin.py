@@ -107,6 +107,7 @@ Sigmas = Custom("SIGMAS")
 Clip = Custom("CLIP")
 Vae = Custom("VAE")
 ClipVision = Custom("CLIP_VISION")
+Model = Custom("MODEL")
 ClipVisionOutput = Custom("CLIP_VISION_OUTPUT")
 
 

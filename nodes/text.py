@@ -41,7 +41,7 @@ class WanDirectorTextEncode(io.ComfyNode):
             category=CATEGORY,
             description="Encodes both prompts. (words:1.2) stresses words, (words:0.8) weakens them. A prompt of more "
             "than 512 tokens is cut, with a note in the log.",
-            search_aliases=["prompt", "clip text encode", "conditioning", "wanvideo text encode"],
+            search_aliases=["prompt", "clip text encode", "CLIPTextEncode", "conditioning", "wanvideo text encode"],
             inputs=[
                 io.Clip.Input("text_encoder", tooltip="From Load Wan Text Encoder (or ComfyUI's Load CLIP, type wan)."),
                 io.String.Input(
@@ -89,7 +89,7 @@ class WanDirectorClipVisionEncode(io.ComfyNode):
             category=CATEGORY,
             description="Encodes a picture for the image-to-video models of Wan 2.1, as the official code does: the "
             "whole picture, squeezed to a square, nothing cropped.",
-            search_aliases=["clip vision encode", "image encode", "wanvideo clip vision encode"],
+            search_aliases=["clip vision encode", "CLIPVisionEncode", "image encode", "wanvideo clip vision encode"],
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="From Load Wan CLIP Vision (or ComfyUI's own loader)."),
                 io.Image.Input("image", tooltip="The picture; of several, the first is used."),

@@ -32,7 +32,16 @@ class WanDirectorVace(io.ComfyNode):
             category="Wan Director/latent",
             description="Prepares a video that follows a control video (depth, pose, lines, ...), changes a masked "
             "part of one, or shows given things and people. Needs a VACE model or module. Chain several to combine.",
-            search_aliases=["vace", "control", "inpaint", "outpaint", "reference to video", "wanvideo vace encode"],
+            search_aliases=[
+                "vace",
+                "WanVaceToVideo",
+                "control",
+                "controlnet",
+                "inpaint",
+                "outpaint",
+                "reference to video",
+                "wanvideo vace encode",
+            ],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
                 io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),
@@ -118,7 +127,8 @@ def control_clip(control: Tensor | None, masks: Tensor | None, shape: VideoShape
         InvalidInputError: pictures or masks that are none.
     """
     frames, height, width = shape
-    video, mask = torch.full((frames, height, width, 3), 0.5), torch.ones(frames, height, width)
+    video = torch.full((frames, height, width, 3), 0.5, dtype=torch.float32)
+    mask = torch.ones(frames, height, width, dtype=torch.float32)
     given = 0
     if control is not None:
         clip = fit_pictures(

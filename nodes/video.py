@@ -34,7 +34,16 @@ class WanDirectorSaveVideo(io.ComfyNode):
             category="Wan Director/video",
             description="Saves frames as a video, an animated GIF or numbered pictures, with the workflow inside, and "
             "shows the result.",
-            search_aliases=["save mp4", "video combine", "export video", "gif", "webm"],
+            search_aliases=[
+                "save mp4",
+                "SaveVideo",
+                "CreateVideo",
+                "video combine",
+                "VHS_VideoCombine",
+                "export video",
+                "gif",
+                "webm",
+            ],
             inputs=[
                 io.Image.Input("images", tooltip="The frames, in order."),
                 *_file_inputs(),
@@ -70,7 +79,15 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
             category="Wan Director/video",
             description="Decodes a latent straight into a video file: frames go to the encoder as they are made, so "
             "that a video of any length needs little memory.",
-            search_aliases=["vae decode", "stream decode", "long video", "save mp4", "latent to video"],
+            search_aliases=[
+                "vae decode",
+                "VAEDecode",
+                "stream decode",
+                "long video",
+                "save mp4",
+                "SaveVideo",
+                "latent to video",
+            ],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model, from Load Wan VAE."),
                 io.Latent.Input("latent", tooltip="The finished latent; the videos of a batch follow one another."),

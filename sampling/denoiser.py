@@ -118,7 +118,7 @@ class _Prediction:
 
     def __call__(self, latent: Tensor, level: NoiseLevel, timesteps: Tensor | None = None) -> Tensor:
         if timesteps is None:
-            timesteps = torch.full((len(latent),), level.timestep, device=latent.device)
+            timesteps = torch.full((len(latent),), level.timestep, dtype=torch.float32, device=latent.device)
 
         return self._denoiser.carefully(self._predict, latent, level, timesteps)
 
@@ -129,7 +129,7 @@ class _Prediction:
             velocity, self.kept = self._window(cuts[0], sides, latent, level, timesteps)
             return velocity
         kept: dict[str, Tensor] = {}
-        total = torch.zeros(latent.shape, device=latent.device)
+        total = torch.zeros(latent.shape, dtype=torch.float32, device=latent.device)
         weight = total.new_zeros(latent.shape[2], 1, 1)
         for cut in cuts:
             times = timesteps if timesteps.ndim == 1 else cut.of(timesteps, dim=1)

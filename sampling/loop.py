@@ -93,7 +93,7 @@ def _step(
 
     def predict(latent: Tensor, at: NoiseLevel) -> Tensor:
         shown = given.shown(latent, at.sigma)
-        times = given.timesteps(torch.full((len(shown),), at.timestep, device=shown.device))
+        times = given.timesteps(torch.full((len(shown),), at.timestep, dtype=torch.float32, device=shown.device))
         return given.velocity(prediction(shown, at, times), latent, shown, at.sigma)
 
     step = solver.advance(state.solver, predict, state.latent, level, following)

@@ -26,7 +26,7 @@ class NoiseState:
         """Standard normal noise of a latent's shape, dtype and device, and the state after it."""
         generator = torch.Generator()
         generator.set_state(self.generator)
-        noise = torch.randn(latent.shape, generator=generator).to(latent)
+        noise = torch.randn(latent.shape, generator=generator, dtype=torch.float32).to(latent)
         return noise, NoiseState(generator.get_state())
 
 
@@ -41,7 +41,7 @@ def seeded_noise(seed: int, shape: LatentShape, batch: int = 1) -> Tensor:
     """
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn((batch, *shape), generator=generator)
+    return torch.randn((batch, *shape), generator=generator, dtype=torch.float32)
 
 
 def indexed_noise(seed: int, shape: LatentShape, indices: Sequence[int]) -> Tensor:
@@ -58,7 +58,7 @@ def indexed_noise(seed: int, shape: LatentShape, indices: Sequence[int]) -> Tens
     generator = torch.Generator().manual_seed(seed)
     wanted: dict[int, Tensor] = {}
     for index in range(max(indices) + 1):
-        noise = torch.randn((1, *shape), generator=generator)
+        noise = torch.randn((1, *shape), generator=generator, dtype=torch.float32)
         if index in indices:
             wanted[index] = noise
     return torch.cat([wanted[index] for index in indices])

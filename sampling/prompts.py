@@ -37,7 +37,7 @@ class PromptPart:
     conditioning: Conditioning
     first_sigma: float = 1.0
     last_sigma: float = 0.0
-    weight: Tensor = field(default_factory=lambda: torch.ones(1, 1, 1, 1, 1))
+    weight: Tensor = field(default_factory=lambda: torch.ones(1, 1, 1, 1, 1, dtype=torch.float32))
 
     def is_active(self, sigma: float) -> bool:
         """Whether it counts at this noise level."""

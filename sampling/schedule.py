@@ -79,6 +79,18 @@ class NoiseSchedule:
         """This schedule without its last sigma but one: a step less, the last one longer."""
         return replace(self, sigmas=torch.cat([self.sigmas[:-2], self.sigmas[-1:]]), timesteps=self.timesteps[:-1])
 
+    def from_below_one(self, shift: float) -> NoiseSchedule:
+        """This schedule with a first sigma of 1 moved to that of a ten-thousandth of the way; noise stays plain.
+
+        Source: comfyanonymous/ComfyUI comfy/k_diffusion/sampling.py, offset_first_sigma_for_snr.
+        """
+        if self.steps == 0 or self.sigmas[0] < 1.0:
+            return self
+        first = torch.from_numpy(shift_sigmas(np.array([1.0 - 1e-4]), shift))
+        sigmas = torch.cat([first, self.sigmas[1:]])
+        timesteps = torch.cat([first * TRAINING_TIMESTEPS, self.timesteps[1:]])
+        return NoiseSchedule(sigmas, timesteps, starts_from_noise=True)
+
 
 NO_STEPS = NoiseSchedule(torch.zeros(1, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
 """The schedule that leaves a latent as it is."""

@@ -33,7 +33,7 @@ class WholeClip:
 
     def weights(self, cut: Cut) -> Tensor:
         """All the same."""
-        return torch.ones(cut.stop - cut.start)
+        return torch.ones(cut.stop - cut.start, dtype=torch.float32)
 
 
 def longest_window(windows: Windows, latent_frames: int) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..common.initial import scaled_normal
+from ..common.streaming import BlockStream
 
 # Source: Radford et al., CLIP, 2021; the published preprocessing of every CLIP model.
 _PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -79,14 +80,18 @@ class ClipVisionEncoder(nn.Module):
         self.post_norm = LayerNorm(config.dim, config.eps)
         self.head = nn.Parameter(scaled_normal(config.dim, config.embed_dim, width=config.dim))
 
-    def forward(self, pixels: Tensor) -> ClipVisionOutput:
-        """Features of normalised pictures [B, 3, image_size, image_size] (see `preprocess`); float32."""
+    def forward(self, pixels: Tensor, *, stream: BlockStream = iter) -> ClipVisionOutput:
+        """Features of normalised pictures [B, 3, image_size, image_size] (see `preprocess`); float32.
+
+        Args:
+            stream: gives the blocks, each to be run before the next one is asked for.
+        """
         dtype = self.patch_embedding.weight.dtype
         patches = rearrange(self.patch_embedding(pixels.to(dtype)).float(), "B D h w -> B (h w) D")
         x = torch.cat([self.cls_embedding.float().expand(len(pixels), -1, -1), patches], dim=1)
         x = self.pre_norm(x + self.pos_embedding.float())
         penultimate = x
-        for block in self.transformer:
+        for block in stream(self.transformer):
             penultimate, x = x, block(x, dtype)
         embeds = self.post_norm(x[:, 0]) @ self.head.float()
         return ClipVisionOutput(penultimate, x, embeds)
@@ -130,8 +135,8 @@ class LayerNorm(nn.Module):
     def __init__(self, dim: int, eps: float):
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
-        self.bias = nn.Parameter(torch.zeros(dim))
+        self.weight = nn.Parameter(torch.ones(dim, dtype=torch.float32))
+        self.bias = nn.Parameter(torch.zeros(dim, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x.float(), self.weight.shape, self.weight.float(), self.bias.float(), self.eps)
@@ -172,7 +177,13 @@ def _fit_and_crop(pixels: Tensor, size: int) -> Tensor:
     return (pixels * 255).clamp(0, 255).round() / 255
 
 
-def encode_image(encoder: ClipVisionEncoder, frames: Tensor, *, crop: bool = False) -> ClipVisionOutput:
-    """Features of pictures [B, H, W, 3] in 0..1, on the encoder's device; see `preprocess` for `crop`."""
+def encode_image(
+    encoder: ClipVisionEncoder, frames: Tensor, *, crop: bool = False, stream: BlockStream = iter
+) -> ClipVisionOutput:
+    """Features of pictures [B, H, W, 3] in 0..1, on the encoder's device; see `preprocess` for `crop`.
+
+    Args:
+        stream: see `ClipVisionEncoder.forward`.
+    """
     pixels = preprocess(frames.to(encoder.pos_embedding.device), encoder.config.image_size, crop=crop)
-    return encoder(pixels)
+    return encoder(pixels, stream=stream)

@@ -39,6 +39,11 @@ def tokenize_weighted_prompt(tokenizer: Tokenizer, prompt: str, *, max_tokens: i
     return _tokenize(tokenizer, parse_weights(prompt), max_tokens)
 
 
+def passes(tokens: PromptTokens) -> int:
+    """How many passes of the encoder `encode_tokens` takes: another one for emphasis."""
+    return 2 if any(weight != 1.0 for weight in tokens.weights) else 1
+
+
 @torch.no_grad()
 def encode_tokens(
     encoder: UMT5Encoder,
@@ -60,7 +65,7 @@ def encode_tokens(
     """
     device = encoder.device
     embedding = encoder(torch.tensor([tokens.ids], device=device), stream=stream, how=how)
-    if any(weight != 1.0 for weight in tokens.weights):
+    if passes(tokens) > 1:
         weights = embedding.new_tensor(tokens.weights)[None, :, None]
         empty = torch.zeros_like(embedding)
         empty[:, :1] = encoder(torch.tensor([tokens.ids[-1:]], device=device), stream=stream, how=how)

@@ -115,7 +115,7 @@ class ChannelNorm(nn.Module):
 
     def __init__(self, channels: int, dims: int = 3) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(torch.ones(channels, *(1,) * dims))
+        self.gamma = nn.Parameter(torch.ones(channels, *(1,) * dims, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._normalized(x).to(x.dtype)

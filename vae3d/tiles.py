@@ -61,7 +61,7 @@ def _blended(
     missing: int,
 ) -> Tensor:
     """The frames [B, 3, F, H, W] of some latent frames, of which the first has `missing` frames fewer."""
-    frames = weights = torch.empty(0)
+    frames = weights = torch.empty(0, dtype=torch.float32)
     height, width = window.shape[3:]
     count = window.shape[2] * TEMPORAL_STRIDE - missing
     for (rows, columns), passage in passages.items():
@@ -100,8 +100,8 @@ def _spans(length: int, tile: int) -> list[Rows]:
 def _ramp(span: Rows, length: int, scale: int) -> Tensor:
     """Weights of a tile along one side, in pixels: 1, falling over a quarter at a border with another tile."""
     pixels = (span.end - span.start) * scale
-    rising = (torch.arange(pixels) + 0.5) / (pixels / 4)
-    weights = torch.ones(pixels)
+    rising = (torch.arange(pixels, dtype=torch.float32) + 0.5) / (pixels / 4)
+    weights = torch.ones(pixels, dtype=torch.float32)
     if span.start > 0:
         weights = torch.minimum(weights, rising)
     if span.end < length:

@@ -90,7 +90,7 @@ def _scaled(weight: Tensor, casting: Casting) -> tuple[Tensor, Tensor]:
     """Codes and scales, [rows, 1] or []; each run of rows is read from memory once and then again from the cache."""
     largest = torch.finfo(casting.dtype).max
     codes = torch.empty(weight.shape, dtype=casting.dtype)
-    scales = torch.empty(weight.shape[0], 1)
+    scales = torch.empty(weight.shape[0], 1, dtype=torch.float32)
     one = None
     if casting.scale == "tensor":
         low, high = torch.aminmax(weight)

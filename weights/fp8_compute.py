@@ -43,7 +43,7 @@ def fp8_linear(x: Tensor, parts: Mapping[str, Tensor], bias: Tensor | None) -> T
     if multiply is None or not x.numel():
         return None
     tokens, token_scale = quantize_tokens(x.flatten(0, -2))
-    scale = parts.get("scale", torch.ones((), device=weight.device))
+    scale = parts.get("scale", torch.ones((), dtype=torch.float32, device=weight.device))
     out = multiply(tokens, weight, token_scale, scale.reshape(-1, 1).expand(len(weight), 1))
     if bias is not None:
         out.add_(bias)
@@ -86,7 +86,7 @@ def _by_row(tokens: Tensor, weight: Tensor, token_scale: Tensor, scale: Tensor) 
 
 def _by_tensor(tokens: Tensor, weight: Tensor, token_scale: Tensor, scale: Tensor) -> Tensor:
     """The kernel's own scales are one number each, here 1; the true ones are multiplied to the result."""
-    one = torch.ones((), device=tokens.device)
+    one = torch.ones((), dtype=torch.float32, device=tokens.device)
     out = torch._scaled_mm(  # pyright: ignore[reportPrivateImportUsage]
         tokens, weight.t(), scale_a=one, scale_b=one, out_dtype=_OUTPUT
     )
@@ -100,8 +100,8 @@ def _works(multiply: Multiply, device: torch.device) -> bool:
 
 def _is_right(multiply: Multiply, device: torch.device, rows: int) -> bool:
     """Whether the product of two matrices with so many rows is right; a lack of memory is no answer."""
-    numbers = torch.linspace(-2, 2, rows * 64).view(rows, 64)
-    scales = torch.linspace(0.5, 2, rows).view(rows, 1)
+    numbers = torch.linspace(-2, 2, rows * 64, dtype=torch.float32).view(rows, 64)
+    scales = torch.linspace(0.5, 2, rows, dtype=torch.float32).view(rows, 1)
     codes = numbers.to(torch.float8_e4m3fn)
     expected = (codes.float() * scales) @ (codes.float() * scales).t()
     try:

@@ -34,7 +34,7 @@ class GgufCodec:
         step = _chunk(packed.device) // kind.elements
         scratch = None
         if dtype != torch.float32:
-            scratch = torch.empty(min(step, len(blocks)), kind.elements, device=packed.device)
+            scratch = torch.empty(min(step, len(blocks)), kind.elements, dtype=torch.float32, device=packed.device)
         for start in range(0, len(blocks), step):
             chunk, goal = blocks[start : start + step], result[start : start + step]
             if scratch is None:

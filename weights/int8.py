@@ -55,7 +55,7 @@ def rotation_matrix(size: int, device: torch.device) -> Tensor:
         size: a power of 4.
     """
     four = 0.5 - torch.eye(4).flip(0)
-    matrix = torch.ones(1, 1)
+    matrix = torch.ones(1, 1, dtype=torch.float32)
     while len(matrix) < size:
         matrix = torch.kron(matrix, four)
     return matrix.to(device)

@@ -5,6 +5,7 @@ Each can be applied to tokens without being written out (`add_to`), and written 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
@@ -140,12 +141,30 @@ class Full:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Rewritten:
+    """A parameter computed from the model's own one at every use, for what is no sum of factors.
+
+    Attributes:
+        function: gets the parameter as plain float32 numbers in its own shape, which it may overwrite, and gives the
+            new one, float32, of this shape.
+    """
+
+    function: Callable[[Tensor], Tensor]
+
+    def add_to(self, y: Tensor, x: Tensor, strength: float) -> None:
+        raise NotImplementedError("what is computed from the whole weight is merged into it")
+
+    def rows(self, part: slice) -> Tensor:
+        raise NotImplementedError("what is computed from the whole weight has no rows without it")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Change:
     """What one adapter does to one parameter W.
 
     Without magnitude: W + strength * delta. With it (DoRA): every row of W + delta gets the length that `magnitude`
     [out, 1] says, or every column that of `magnitude` [1, in]; strength blends from W to that. One that `replaces`
-    holds the trained parameter itself in its delta; strength blends from W to it.
+    holds the trained parameter itself in its delta; strength blends from W to it, and so it does for `Rewritten`.
 
     Source: Liu et al., "DoRA", arXiv 2402.09353, equation 5.
     """
@@ -153,6 +172,17 @@ class Change:
     delta: Delta
     magnitude: Tensor | None = None
     replaces: bool = False
+
+    @property
+    def needs_weight(self) -> bool:
+        """Whether nothing is known of it but what it makes of the whole weight, so that it is merged at every use."""
+        return isinstance(self.delta, Rewritten)
+
+    def of(self, weight: Tensor) -> Change:
+        """The change as what it makes of this parameter, in its own shape, where it needs that; or else itself."""
+        if not isinstance(self.delta, Rewritten):
+            return self
+        return Change(Full(self.delta.function(weight.to(torch.float32, copy=True))), replaces=True)
 
     @property
     def size_bytes(self) -> int:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...weights.layers import MatrixLayer, Multiplication
+from ...weights.layers import MatrixLayer, Multiplication, StoringLayer
 from ...weights.multiplication import multiply
 from .deltas import Change, Full, is_trainable, tensors_of, with_tensors
 from .merging import dora_gain, is_stored, merged, weight_rows
@@ -91,13 +91,17 @@ class AdaptedLinear(MatrixLayer):
     Without merging: base(x) + the side paths, in the dtype of x, whatever form the base keeps its weight in. If any
     change is to be merged, all of this layer's are: the weight of every call is the float32 sum of base and changes.
     That costs the same for any number of tokens and LoRAs, needs no second copy of the model, and leaves nothing to
-    restore. A layer with a quantised weight has no sum, so that a change of its bias stays beside it.
+    restore. A layer with a quantised weight has no sum, so that a change of its bias stays beside it; only a change
+    that needs the whole weight (`Rewritten`) gets a plain one, made anew for every call.
     """
 
     def __init__(self, base: nn.Linear, weight: Sequence[Dialled], bias: Sequence[Dialled], dtype: torch.dtype) -> None:
         super().__init__()
         self.base = base
-        self.merges = any(dialled.merge for dialled in (*weight, *bias)) and not is_stored(base)
+        self._makes = is_stored(base) and any(dialled.change.needs_weight for dialled in weight)
+        self.merges = self._makes or (
+            any(dialled.merge or dialled.change.needs_weight for dialled in (*weight, *bias)) and not is_stored(base)
+        )
         device = next(iter((*base.parameters(), *base.buffers()))).device
         kept = None if self.merges else dtype
         self.weight_changes = nn.ModuleList(ChangeParts(each, device, kept) for each in weight)
@@ -111,12 +115,13 @@ class AdaptedLinear(MatrixLayer):
         if not weights and not biases:
             return multiply(self.base, x, how)
         if self.merges:
-            return F.linear(x, cast(Tensor, self._merged("weight", weights)), self._merged("bias", biases))
+            bias = self._merged("bias", biases)
+            return F.linear(x, cast(Tensor, self._merged("weight", weights)).to(x.dtype), bias)
         y = multiply(self.base, x, how)
         rows = y.reshape(-1, y.shape[-1])
         tokens = x.reshape(-1, x.shape[-1])
         acting = [self._acting(parts, x) for parts in weights]
-        shifts = [Acting(parts.change(x.device, x.dtype), parts.strength) for parts in biases]
+        shifts = [Acting(parts.change(x.device, x.dtype).of(self.base.bias), parts.strength) for parts in biases]
         if not y.requires_grad and not any(parts.is_trainable for parts in (*weights, *biases)):
             return self._changed(rows, tokens, acting, shifts, how).view(y.shape)
         # What is changed in place must be no view now: the gradient of each change would copy the whole of y.
@@ -193,7 +198,8 @@ class AdaptedLinear(MatrixLayer):
         return gain
 
     def _merged(self, name: str, active: Sequence[ChangeParts]) -> Tensor | None:
-        value = getattr(self.base, name)
+        makes = self._makes and name == "weight"
+        value = cast(StoringLayer, self.base).dense_weight() if makes else getattr(self.base, name)
         return _shifted(value, active) if value is not None and active else value
 
 

@@ -58,6 +58,7 @@ def merged(weight: Tensor, changes: Sequence[tuple[Change, float]]) -> Tensor:
     """
     matrix = weight.reshape(len(weight), -1)
     result = torch.empty_like(matrix)
+    changes = [(change.of(weight), strength) for change, strength in changes]
     gains = [_gain(matrix, change) for change, _ in changes]
     for part in _parts(len(matrix)):
         base = matrix[part].float()

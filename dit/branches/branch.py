@@ -118,7 +118,10 @@ class BranchRun(Protocol):
 
 
 class Steered(NamedTuple):
-    """The beginning of a pass with a branch: what the blocks see, and the branch's run if it has blocks of its own."""
+    """The beginning of a pass with a branch: what the blocks see, and the branch's run if it has blocks of its own.
+
+    `tokens` may be more than the branch was given: those before the video's, which nothing is made of.
+    """
 
     tokens: Tensor
     context: Context
@@ -137,7 +140,7 @@ class Branch(ABC, Generic[ConfigT]):
         in_blocks: how the names of its layers inside the trunk's blocks begin.
         title: what models are called that have it; None where they are called after their trunk.
         partner: the kind of model file whose output steers it, which a loaded model goes with; None without one.
-        expected: what to say of an image-to-video model that nothing steers here; None where that is usual.
+        expected: what to say of a model with channels for pictures that nothing steers here; None where that is usual.
         module_kind: the kind of file that holds such a branch by itself, for models without; None if there is none.
     """
 
@@ -198,6 +201,11 @@ class Branch(ABC, Generic[ConfigT]):
     def own_blocks(self, layers: int) -> Mapping[int, str]:
         """Official names of its own blocks, by the number of the trunk's block they run after, of so many layers."""
         return {}
+
+    def frames_before(self, given: int) -> int:
+        """Frames of tokens that it puts before those of the video in a pass that `given` things steer; the places of
+        tokens in time begin with them."""
+        return 0
 
     def check_layers(self, layers: int) -> None:
         """Refuses a branch that has no place beside a trunk of so many layers.

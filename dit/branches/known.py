@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from ..config import DiTConfig
 from .branch import Branch, Shapes
+from .camera import CameraBranch
 from .clip import ClipBranch
+from .reference import ReferenceBranch
 from .vace import VaceBranch
 
-BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (ClipBranch, VaceBranch)
-"""In the order in which a pass begins with them: what changes the tokens comes before what takes a copy of them."""
+BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (ClipBranch, CameraBranch, ReferenceBranch, VaceBranch)
+"""In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
+what takes a copy of them."""
 
 
 def read_branches(tensors: Shapes) -> tuple[Branch[DiTConfig], ...]:

@@ -20,11 +20,11 @@ class KeyframeImages:
 
     Attributes:
         latent: [1 or B, 16, T, h, w], normalised latent of `keyframe_video`.
-        mask: [1 or B, 4, T, h, w] of `keyframe_mask`, 1 = given.
+        mask: [1 or B, 4, T, h, w] of `keyframe_mask`, 1 = given; None for models that have no channels for one.
     """
 
     latent: Tensor
-    mask: Tensor
+    mask: Tensor | None
 
     @property
     def branch(self) -> None:
@@ -33,17 +33,25 @@ class KeyframeImages:
 
     def apply(self, inputs: DitInputs) -> DitInputs:
         """Fills `image_channels` with the mask, followed by the latent."""
-        batch = inputs.latent.shape[0]
-        parts = [expand_batch(part.to(inputs.latent), batch) for part in (self.mask, self.latent)]
-        return replace(inputs, image_channels=torch.cat(parts, dim=1))
+        return replace(inputs, image_channels=beside(inputs.latent, self.parts))
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """What goes into the model's channels, in order."""
+        return (self.latent,) if self.mask is None else (self.mask, self.latent)
 
     def window(self, cut: Cut) -> KeyframeImages:
         """What is given of some of the latent's frames."""
-        return KeyframeImages(cut.of(self.latent), cut.of(self.mask))
+        return KeyframeImages(cut.of(self.latent), None if self.mask is None else cut.of(self.mask))
 
     def to(self, device: torch.device) -> KeyframeImages:
         """This item on a device."""
-        return KeyframeImages(self.latent.to(device), self.mask.to(device))
+        return KeyframeImages(self.latent.to(device), None if self.mask is None else self.mask.to(device))
+
+
+def beside(latent: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """The channels [B, ..., T, h, w] beside `latent` [B, C, T, h, w], of parts [1 or B, ..., T, h, w] in order."""
+    return torch.cat([expand_batch(part.to(latent), latent.shape[0]) for part in parts], dim=1)
 
 
 def keyframe_mask(frames_given: Sequence[int], frames: int, height: int, width: int) -> Tensor:
@@ -63,7 +71,7 @@ def keyframe_mask(frames_given: Sequence[int], frames: int, height: int, width: 
     Raises:
         InvalidInputError: the clip length is not 1 + 4k, or an index lies outside the clip.
     """
-    given = torch.zeros(frames)
+    given = torch.zeros(frames, dtype=torch.float32)
     for index in frames_given:
         given[_checked(index, frames)] = 1
     given = torch.cat([given[:1].expand(TEMPORAL_STRIDE - 1), given])

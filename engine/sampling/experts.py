@@ -16,6 +16,8 @@ from ...sampling.guidance import Guidance
 from ...sampling.schedule import NoiseSchedule
 from ...sampling.step import NoiseLevel
 from ..models import VideoModel
+from .facts import tell_advice
+from .settings import SamplerSettings
 from .stage import Stage
 
 Made = TypeVar("Made")
@@ -98,8 +100,16 @@ def experts_of(
     return experts, handover.expert
 
 
-def warn_of_idle(experts: dict[Expert, GuidedModel], makers: Sequence[Expert]) -> None:
-    """Tells of LoRAs that are active in none of the steps that their models make; `makers`: who makes each step."""
+def warn_of_settings(
+    model: VideoModel, settings: SamplerSettings, experts: dict[Expert, GuidedModel], makers: Sequence[Expert]
+) -> None:
+    """Tells of what is chosen and does nothing, or does not go together; `makers`: who makes each step."""
+    _warn_of_idle(experts, makers)
+    tell_advice(model, settings, makers)
+
+
+def _warn_of_idle(experts: dict[Expert, GuidedModel], makers: Sequence[Expert]) -> None:
+    """Tells of LoRAs that are active in none of the steps that their models make."""
     parts = {name: [step / len(makers) for step, maker in enumerate(makers) if maker == name] for name in experts}
     loras = [(lora, parts[name]) for name, expert in experts.items() for lora in expert.model.loras if lora.strength]
     active = {_part(lora) for lora, own in loras if any(lora.strength_at(part) for part in own)}

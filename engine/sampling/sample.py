@@ -18,7 +18,7 @@ from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
 from ..runtime import Work
-from .experts import Turns, experts_of, warn_of_idle
+from .experts import Turns, experts_of, warn_of_settings
 from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
 from .settings import SamplerSettings
 from .turn import Choices, SamplingRun
@@ -57,7 +57,7 @@ def run_sampler(
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     check_prompts(sides, steps, asked)
-    warn_of_idle(experts, makers)
+    warn_of_settings(model, settings, experts, makers)
     warn_of_places(model, latent)
     jobs: dict[Expert, Job] = {
         name: sampling_job(
@@ -74,9 +74,8 @@ def run_sampler(
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
         device = model.residence.device
         whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
-        progress = model.runtime.progress(schedule.steps, "sampling")
         state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
-        with Turns(expert_at, whole.turn) as turns:
+        with whole.told(model.runtime) as progress, Turns(expert_at, partial(whole.turn, progress)) as turns:
             if steps:
                 turns.begin_step(steps[0])
             for state in sample(turns, solver, schedule, start, given.to(device)):

@@ -11,7 +11,7 @@ from ...common.checking import check_number
 from ...common.families import Family
 from ...common.shapes import VideoShape, check_bounds, check_frames, check_size
 from ...sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
-from ...sampling.solvers import WITHOUT_PENULTIMATE
+from ...sampling.solvers import FROM_BELOW_ONE, WITHOUT_PENULTIMATE
 from ...sampling.validation import check_part
 from ..tasks import latent_shape
 
@@ -58,6 +58,8 @@ class SamplerSettings:
             whole = make_schedule(
                 self.schedule, self.steps, self.shift, self.denoise, without_penultimate=without_penultimate
             )
+        if self.solver in FROM_BELOW_ONE:
+            whole = whole.from_below_one(self.shift)
         return whole.part(self.start_step, self.end_step, ends_clean=self.ends_clean)
 
 
@@ -70,4 +72,4 @@ def empty_latent(family: Family, video: VideoShape, batch: int = 1) -> Tensor:
     check_bounds(video.width, video.height, video.frames, batch)
     check_size(video.width, video.height, family.size_multiple)
     check_frames(video.frames)
-    return torch.zeros(batch, *latent_shape(family, video))
+    return torch.zeros(batch, *latent_shape(family, video), dtype=torch.float32)

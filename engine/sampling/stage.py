@@ -96,6 +96,11 @@ class Stage:
         """See `WanDiT.trunk`; computed as the arrangement of this moment says."""
         return self.module.trunk(passes, self._arranged)
 
+    @property
+    def arranged(self) -> Execution:
+        """How it computes at this moment."""
+        return self._arranged
+
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
         """See `WanDiT.unembed`."""
         return self.module.unembed(tokens, embedded)

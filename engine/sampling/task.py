@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...common.shapes import LatentShape
 from ...dit.config import DiTConfig
-from ...dit.footprint import NO_STEERING, pass_bytes, pass_shape
+from ...dit.footprint import NO_STEERING, pass_bytes, pass_shape, with_frames_before
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.plan import Task, Way
 from ...model_loading.footprint import ModelBytes
@@ -39,8 +39,9 @@ def sampling_task(
     frames, height, width = latent[1:]
     shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), steering)
     windows = len(policies.windows.cuts(frames))
-    flops = batch * config.block_flops(shape.length) * len(weights.blocks)
-    buffer = shape.tokens * config.dim * (4 if weights.fp32_residual else weights.itemsize)
+    whole = with_frames_before(config, shape)
+    flops = batch * config.block_flops(whole.length) * len(weights.blocks)
+    buffer = whole.tokens * config.dim * (4 if weights.fp32_residual else weights.itemsize)
     kept = _kept_bytes(config, batch, latent, passes, steering) + windows * policies.cache.kept_bytes(passes, buffer)
     # Where copies would take longer than computing, the passes can go together, for a buffer more.
     numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from ...common.log import logger
 from ...memory.plan import Choice
+from ...memory.policy import streamed_blocks
 from ...sampling.denoiser import Denoiser
 from ...sampling.experts import Expert
 from ..memory import MemorySettings, tell
-from ..runtime import interrupt_hook
+from ..progress import Counted
+from ..runtime import Progress, Runtime, watched_blocks
 from .experts import AtWork, GuidedModel
 from .job import Sides, pass_tokens
 from .stage import Stage, Workload
@@ -33,19 +35,28 @@ class SamplingRun:
     steps: int
     memory: MemorySettings
 
+    def told(self, runtime: Runtime) -> Progress:
+        """What says how far the steps are."""
+        return runtime.progress(Counted("Sampling", "step", self.steps))
+
     @contextlib.contextmanager
-    def turn(self, name: Expert, step: int) -> Iterator[AtWork]:
-        """An expert on its device, from the step of this number on."""
+    def turn(self, progress: Progress, name: Expert, step: int) -> Iterator[AtWork]:
+        """An expert on its device, from the step of this number on; `progress` is told of its blocks."""
         model, guidance = self.experts[name]
         choice = self.choices[name]
-        if len(self.experts) > 1:
-            logger.info("%s, the %s-noise expert, works from step %d on.", model.file, name, step + 1)
+        expert = f"{name}-noise expert" if len(self.experts) > 1 else ""
+        if expert:
+            logger.info("%s, the %s, works from step %d on.", model.file, expert, step + 1)
+            progress.note(expert)
         self._take_away_all_but(name)
         tell(choice)
         frames = self.latent.shape[2]
         workload = Workload(pass_tokens(model, self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
+        blocks = len(streamed_blocks(model.residence.module))
         execution = replace(
-            model.execution, feed_forward_run=self.memory.feed_forward_run, on_block=interrupt_hook(model.runtime)
+            model.execution,
+            feed_forward_run=self.memory.feed_forward_run,
+            on_block=watched_blocks(model.runtime, progress, blocks, expert),
         )
         policy = self.memory.policy(choice)
         with Stage(model, policy, workload, self.steps, step=step, execution=execution) as stage:

@@ -14,7 +14,7 @@ from ..files.checkpoint import Checkpoint
 from ..precision import all_finite
 from .forms import FORMS, Form
 from .misfits import Misfit
-from .scaling import Scaling
+from .scaling import read_scaling
 
 Group = Mapping[str, str]
 """Role -> name of the tensor in the file, of one layer."""
@@ -49,10 +49,10 @@ def _plain_difference(layer: str, group: Group, sizes: Sizes) -> str | None:
 class GroupReader:
     """Reads the groups of one file."""
 
-    def __init__(self, checkpoint: Checkpoint, scaling: Scaling) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
         self.name = checkpoint.path.name
         self._checkpoint = checkpoint
-        self._scaling = scaling
+        self._scaling = read_scaling(checkpoint)
 
     def is_complete(self, group: Group) -> bool:
         """Whether a group changes anything, in a form that is known (Tucker decompositions are for convolutions)."""

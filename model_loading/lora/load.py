@@ -14,6 +14,7 @@ from ...dit.adapters import Adapter, Change, ParameterShapes
 from ...dit.config import DiTConfig
 from ..files.checkpoint import Checkpoint
 from ..formats.scales import WEIGHT_SCALES
+from ..meter import Meter, OnBytes, untold
 from ..opening import open_checkpoint
 from ..recognition.kin import refuse_other
 from ..recognition.naming import find_layout
@@ -23,7 +24,6 @@ from .misfits import no_match, wrong_size
 from .names import LayerNames
 from .report import LoraReport
 from .roles import Part, find_part
-from .scaling import read_scaling
 
 _CHANNEL_LAYERS = re.compile(r"(\w+_)?patch_embedding|head\.head")
 """Layers whose shape depends on the channels of the video: a LoRA for text to video may be used for image to video."""
@@ -68,7 +68,12 @@ def check_lora(path: str | Path) -> None:
 
 
 def read_lora(
-    path: str | Path, shapes: ParameterShapes, model: ModelSpec[DiTConfig], *, is_second_expert: bool = False
+    path: str | Path,
+    shapes: ParameterShapes,
+    model: ModelSpec[DiTConfig],
+    *,
+    is_second_expert: bool = False,
+    on_bytes: OnBytes = untold,
 ) -> LoadedLora:
     """Reads a LoRA for a model.
 
@@ -80,13 +85,16 @@ def read_lora(
         shapes: the parameters of the model.
         model: what the model is, for messages.
         is_second_expert: which part of a file for both experts of a Wan 2.2 pair is taken: that of the low-noise one.
+        on_bytes: told of progress, and may stop it.
 
     Raises:
         MissingFileError: there is no such file.
         CheckpointError: the file is no LoRA, is damaged, or its tensors do not fit each other.
         PairingError: it is for another model.
     """
-    return read_lora_checkpoint(open_checkpoint(path), shapes, model, is_second_expert=is_second_expert)
+    return read_lora_checkpoint(
+        open_checkpoint(path), shapes, model, is_second_expert=is_second_expert, on_bytes=on_bytes
+    )
 
 
 def read_lora_checkpoint(
@@ -95,6 +103,7 @@ def read_lora_checkpoint(
     model: ModelSpec[DiTConfig],
     *,
     is_second_expert: bool = False,
+    on_bytes: OnBytes = untold,
 ) -> LoadedLora:
     """As `read_lora`, from what is open already.
 
@@ -103,14 +112,17 @@ def read_lora_checkpoint(
     """
     parts = _parts(checkpoint)
     sorting = _sort(checkpoint, parts, shapes, is_second_expert=is_second_expert)
-    reader = GroupReader(checkpoint, read_scaling(checkpoint))
+    reader = GroupReader(checkpoint)
     _check_shapes(reader, sorting, shapes, model)
     if not sorting.groups:
         raise no_match(checkpoint, sorting.ignored, model)
     changes: dict[str, list[Change]] = {}
+    sizes = [sum(checkpoint.tensors[key].size_bytes for key in group.values()) for group in sorting.groups.values()]
+    meter = Meter(sizes, on_bytes)
     for layer, group in sorting.groups.items():
         for name, change in reader.read(layer, sorting.paths[layer], group, shapes.shapes):
             changes.setdefault(name, []).append(change)
+        meter.next()
     adapter = Adapter(checkpoint.path.name, MappingProxyType({name: tuple(each) for name, each in changes.items()}))
     matched = sum(len(group) for group in sorting.groups.values())
     report = LoraReport(

@@ -6,6 +6,7 @@ short in its cache is handed out for good. A sound copy in that cache is taken.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -25,7 +26,8 @@ from .known_files import KnownFile
 from .lock import locked
 from .transfer import OnBytes, ask, transfer
 
-_RESERVE_BYTES = 1_000_000_000
+RESERVE_BYTES = 1_000_000_000
+"""That stay free on a disk after a download."""
 _HASH_BYTES = 1 << 22
 
 
@@ -63,6 +65,35 @@ def download(file: KnownFile, folder: str | Path, *, on_bytes: OnBytes = lambda 
             part = _fetched(file, folder, on_bytes)
             os.replace(part, target)
     return target
+
+
+def fault_of(file: KnownFile, path: Path) -> str | None:
+    """Why what lies under a file's name is not the file, as far as header and size tell; None where it may be."""
+    fault = _unsound(path)
+    if fault is not None or file.sha256 is None:
+        return fault
+    size = path.stat().st_size
+    return None if size == file.size_bytes else f"it has {size:,} bytes instead of {file.size_bytes:,}"
+
+
+def begun_bytes(file: KnownFile, folder: Path) -> int:
+    """How many bytes of a file lie in a folder from downloads that were interrupted."""
+    try:
+        return max((part.stat().st_size for part in folder.glob(f"{glob.escape(file.name)}.*.part")), default=0)
+    except OSError:
+        return 0
+
+
+def published_size(file: KnownFile) -> int | None:
+    """The bytes of a file, as the server announces them.
+
+    Raises:
+        TransferError: nobody can be asked.
+        DownloadError: the settings of the Hub are wrong.
+    """
+    if is_offline():
+        raise TransferError(OFFLINE)
+    return ask(file_url(file), token()).size_bytes
 
 
 def _tell_waiting(file: KnownFile) -> None:
@@ -116,7 +147,7 @@ def _published(file: KnownFile) -> _Wanted:
         raise TransferError(NO_LENGTH)
     size = expected if published.size_bytes is None else published.size_bytes
     # Without a sha256 the size is that of the weights, or about that: enough to tell a page or another model.
-    is_likely = size == expected if _is_the_known_one(file, published.sha256) else 0.25 < size / expected < 4
+    is_likely = size == expected if _is_the_known_one(file, published.sha256) else 0.25 < size / (expected or size) < 4
     if not is_likely:
         raise DownloadError(
             f"{file.name} could not be downloaded: the server offers {size:,} bytes, and the file has about "
@@ -157,7 +188,7 @@ def _part(file: KnownFile, folder: Path, wanted: _Wanted) -> Path:
     """Where the beginning of this version of the file lies; beginnings of other versions are swept away."""
     tag = hashlib.sha256((wanted.mark or "").encode()).hexdigest()[:8]
     part = folder / f"{file.name}.{tag}.part"
-    for other in folder.glob(f"{file.name}.*.part"):
+    for other in folder.glob(f"{glob.escape(file.name)}.*.part"):
         if other != part or other.is_symlink() or wanted.mark is None:
             other.unlink()
     return part
@@ -196,7 +227,7 @@ def _from_cache(file: KnownFile, folder: Path) -> Path | None:
 
 
 def _require_space(file: KnownFile, folder: Path, missing_bytes: int) -> None:
-    needed, free = missing_bytes + _RESERVE_BYTES, shutil.disk_usage(folder).free
+    needed, free = missing_bytes + RESERVE_BYTES, shutil.disk_usage(folder).free
     if free < needed:
         raise DownloadError(
             f"{file.name} needs {human_bytes(needed)} on the disk of {folder}, which has {human_bytes(free)} free. "

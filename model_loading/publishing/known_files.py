@@ -38,7 +38,8 @@ _CAUSVID_1_3B = "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
 class KnownFile(NamedTuple):
     """One published file; `what` says what it is in a user's words.
 
-    `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that.
+    `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that; 0 where only its
+    publisher knows it. `for_few_steps`: a model with it makes a video in 4 to 8 steps at cfg 1.
     """
 
     name: str
@@ -48,11 +49,16 @@ class KnownFile(NamedTuple):
     path_in_repo: str
     size_bytes: int
     sha256: str | None = None
+    for_few_steps: bool = False
 
     @property
     def folder(self) -> str:
         """Folder inside ComfyUI (or the models folder's parent) the file belongs in."""
         return self.kind.folder
+
+
+def _few_steps(name: str, what: str, size_gb: float, repo: str) -> KnownFile:
+    return _file(name, LORAS, what, size_gb, repo)._replace(for_few_steps=True)
 
 
 def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN_2_1) -> KnownFile:
@@ -134,6 +140,19 @@ KNOWN_FILES = (
         for noise in ("high", "low")
     ),
     _file("wan2.1_fun_inp_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-InP, 1.3B", 3.129),
+    _file("wan2.2_fun_inpaint_5B_bf16.safetensors", DIT_FILES, "Wan 2.2 Fun-InP, 5B", 10.001, _WAN_2_2),
+    _file("wan2.1_fun_control_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Control, 1.3B", 3.129),
+    _file("wan2.2_fun_control_5B_bf16.safetensors", DIT_FILES, "Wan 2.2 Fun-Control, 5B", 10.003, _WAN_2_2),
+    _file("wan2.1_fun_camera_v1.1_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Camera, 1.3B", 3.233),
+    _file("wan2.1_fun_camera_v1.1_14B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Camera, 14B", 33.796),
+    *(
+        _file(
+            f"wan2.2_fun_{task}_{noise}_noise_14B_fp8_scaled.safetensors", DIT_FILES,
+            f"Wan 2.2 Fun-{task.title()}, expert, in fp8", size_gb, _WAN_2_2,
+        )
+        for task, size_gb in (("control", 14.295), ("camera", 15.301))
+        for noise in ("high", "low")
+    ),
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
@@ -145,18 +164,18 @@ KNOWN_FILES = (
     _file("umt5_xxl_fp16.safetensors", TEXT_FILES, "the text encoder of all Wan models", 11.362),
     _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", TEXT_FILES, "the text encoder of all Wan models, in fp8", 6.74),
     _file("clip_vision_h.safetensors", CLIP_FILES, "the picture encoder of Wan 2.1 image to video", 1.264),
-    _file(_FEW_STEPS, LORAS, "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.613, _WRAPPER),
-    _file(_FEW_STEPS_I2V, LORAS, "a LoRA for 4 steps, for Wan 2.1 image to video 14B", 0.738, _WRAPPER),
+    _few_steps(_FEW_STEPS, "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.613, _WRAPPER),
+    _few_steps(_FEW_STEPS_I2V, "a LoRA for 4 steps, for Wan 2.1 image to video 14B", 0.738, _WRAPPER),
     *(
-        _file(
-            f"wan2.2_{task}_lightx2v_4steps_lora_{version}_{noise}_noise.safetensors", LORAS,
+        _few_steps(
+            f"wan2.2_{task}_lightx2v_4steps_lora_{version}_{noise}_noise.safetensors",
             f"a LoRA for 4 steps, for the {noise}-noise expert of Wan 2.2 {title}", 1.227, _WAN_2_2,
         )
         for task, version, title in (("t2v", "v1.1", "text to video"), ("i2v", "v1", "image to video"))
         for noise in ("high", "low")
     ),
-    _file("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", LORAS, "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
-    _file(_CAUSVID_1_3B, LORAS, "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
+    _few_steps("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
+    _few_steps(_CAUSVID_1_3B, "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
     _file("wan_alpha_2.1_rgba_lora.safetensors", LORAS, "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.303),
 )  # fmt: skip
 

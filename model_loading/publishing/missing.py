@@ -50,6 +50,11 @@ def missing_file_sentence(
 def download_command(name: str, folder: Path | None = None) -> str:
     """The command that downloads a known file into a folder; without one, to where it goes by default."""
     words = ["wan-director", "download", name] + (["--to", str(folder)] if folder else [])
+    return shell_words(words)
+
+
+def shell_words(words: Sequence[str]) -> str:
+    """A command as the system's shell reads it."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 

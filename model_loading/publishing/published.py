@@ -28,6 +28,13 @@ from .known_files import KnownFile, known_file
 
 # Name of a known transformer -> its preset; the first that matches.
 _PRESETS = (
+    (r"fun_inpaint_5B", "fun-inp-5B"),
+    (r"fun_control_5B", "fun-control-5B"),
+    (r"fun_control.*1\.3B", "fun-control-1.3B"),
+    (r"fun_control", "fun-control-A14B"),
+    (r"fun_camera.*1\.3B", "fun-camera-1.3B"),
+    (r"2\.1_fun_camera", "fun-camera-14B"),
+    (r"fun_camera", "fun-camera-A14B"),
     (r"wan2\.2_i2v|wan2\.2_fun_inpaint", "i2v-A14B"),
     (r"fun_inp_1\.3B", "fun-inp-1.3B"),
     (r"ti2v", "ti2v-5B"),
@@ -62,7 +69,7 @@ def published_outline(
         )
     if kind is DIT:
         config = PRESETS[next(preset for pattern, preset in _PRESETS if re.search(pattern, known.name))]
-        family = WAN_2_2_5B if config == PRESETS["ti2v-5B"] else WAN_2_1
+        family = WAN_2_2_5B if config.out_channels == WAN_2_2_5B.latent_channels else WAN_2_1
     else:
         family = WAN_2_2_5B if kind is VAE and "2.2" in known.name else WAN_2_1
         config = _CONFIGS[kind.name, family]

@@ -14,17 +14,15 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from ...common.log import logger
 from ..files.file_type import human_bytes
+from ..meter import OnBytes
 from .causes import CUT, PACKED, PAGE, REDIRECTED, TransferError, of_answer, of_exception
-
-OnBytes = Callable[[int, int], None]
-"""Told how many bytes of how many are here."""
 
 ASK_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
 TRIES = 5

@@ -91,7 +91,7 @@ def _inspect(checkpoint: Checkpoint, wanted: AnyKind | None) -> ModelSpec[Any]:
     if weight_format is None:
         raise unreadable_format(checkpoint, kind, _title(checkpoint, kind, tensors), numbers)
     if kind.has_variants:
-        refuse_channels(name, _channels(tensors))
+        refuse_channels(name, _channels(tensors), tensors)
     config = kind.read_config(tensors, checkpoint.metadata)
     facts = _facts(checkpoint, kind, config)
     roots = [key for key in tensors.keys if "." not in key and math.prod(tensors.shape(key)) > 1]
@@ -119,7 +119,7 @@ def _title(checkpoint: Checkpoint, kind: AnyKind, tensors: Tensors) -> str | Non
     """What a model is whose numbers cannot be read; None where they also hide its sizes."""
     try:
         if kind.has_variants:
-            refuse_channels(checkpoint.path.name, _channels(tensors))
+            refuse_channels(checkpoint.path.name, _channels(tensors), tensors)
         return str(_facts(checkpoint, kind, kind.read_config(tensors, checkpoint.metadata))["title"])
     except CheckpointError:
         return None

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...common.errors import CheckpointError
 from ...common.families import FAMILIES, TINY, WAN_2_1, WAN_2_2_5B, Family
+from ...dit.branches.camera import CameraBranch
 from ...dit.config import DiTConfig
 from ...dit.presets import PRESETS
 from ...text_encoder.clip_vision import CLIP_VIT_H, ClipVisionConfig
@@ -25,6 +26,16 @@ _PRESET_TITLES = {
     "i2v-A14B": "one expert of Wan 2.2 I2V A14B",
     "ti2v-5B": "Wan 2.2 TI2V 5B",
     "fun-inp-1.3B": "Wan 2.1 Fun-InP 1.3B",
+    "fun-inp-5B": "Wan 2.2 Fun-InP 5B",
+    "fun-control-1.3B": "Wan 2.1 Fun-Control 1.3B",
+    "fun-control-14B": "Wan 2.1 Fun-Control 14B",
+    "fun-control-1.1-1.3B": "Wan 2.1 Fun-Control 1.1 1.3B",
+    "fun-control-1.1-14B": "Wan 2.1 Fun-Control 1.1 14B",
+    "fun-control-A14B": "one expert of Wan 2.2 Fun-Control A14B",
+    "fun-control-5B": "Wan 2.2 Fun-Control 5B",
+    "fun-camera-1.3B": "Wan 2.1 Fun-Camera 1.1 1.3B",
+    "fun-camera-14B": "Wan 2.1 Fun-Camera 1.1 14B",
+    "fun-camera-A14B": "one expert of Wan 2.2 Fun-Camera A14B",
     "vace-1.3B": "Wan 2.1 VACE 1.3B",
     "vace-14B": "Wan 2.1 VACE 14B",
 }
@@ -116,8 +127,10 @@ def _task(config: DiTConfig) -> str:
     """What a transformer does."""
     if config.branch_title is not None:
         return config.branch_title
+    if config.control_channels:
+        return "Fun-Control"
     if config.out_channels == WAN_2_2_5B.latent_channels:
-        return "TI2V"
+        return "Fun-InP" if config.image_channels else "TI2V"
     return "I2V" if config.image_channels else "T2V"
 
 
@@ -159,11 +172,10 @@ def clip_vision_widths_of_family(family: Family) -> tuple[int, ...]:
 
 def dit_start_image(config: DiTConfig, family: Family) -> StartImage:
     """Whether a model takes given frames. The tiny demo model was trained with and without, on the same weights."""
-    if family.given_in_latent:
-        return "optional"
     if not config.image_channels:
-        return "none"
-    return "optional" if family is TINY else "required"
+        return "optional" if family.given_in_latent else "none"
+    follows = config.control_channels or config.branch(CameraBranch) is not None
+    return "optional" if follows or family is TINY else "required"
 
 
 def dit_partners(config: DiTConfig) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ...common.errors import CheckpointError
+from ...dit.branches.branch import Shapes
 from ...dit.config import DiTConfig
 from ..publishing.known_files import USUAL_MODEL, where_to_get
 from .foreign import Signature, match
@@ -28,10 +29,8 @@ WAN_VARIANTS = (
     Signature("Wan 2.2 Animate", "dit", ("pose_patch_embedding.weight",)),
     Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
     Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.",)),
-    Signature("Wan Fun-Camera", "dit", ("control_adapter.conv.weight",)),
     Signature("SCAIL-2", "dit", ("patch_embedding_mask.",)),
     Signature("SCAIL", "dit", ("patch_embedding_pose.",)),
-    # Before the reference picture, which Dancer may have too.
     Signature("Wan-Dancer", "dit", ("patch_embedding_global.",)),
     Signature("Wan-Dancer", "dit", ("music_injector.",)),
     Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
@@ -44,23 +43,21 @@ WAN_VARIANTS = (
     Signature("Ovi (video with sound)", "dit", (".k_fusion.",)),
     Signature("FlashVSR", "dit", ("LQ_proj",)),
     Signature("FastWan with sparse attention (VSA)", "dit", (".to_gate_compress.",)),
-    Signature("Wan Fun-Control with a reference image", "dit", ("ref_conv.weight",)),
     Signature("ReCamMaster", "dit", ("blocks.0.cam_encoder.",)),
     Signature("SkyReels-V2 DF", "dit", ("fps_projection.",)),
 )
 
 # (input channels, output channels) of Wan transformers that need conditioning this version does not have.
 _BY_CHANNELS = {
-    (148, 48): "Wan 2.2 Fun-Control 5B",
-    (100, 48): "Wan 2.2 Fun-InP 5B",
     (96, 48): "Lucy-Edit",
-    (32, 16): "Wan Fun-Camera",
-    (48, 16): "Wan 2.1 Fun-Control",
-    (52, 16): "Wan 2.2 Fun-Control",
+    (32, 16): "Wan Fun-Camera without its camera adapter",
     (20, 16): "SCAIL",
 }
-# (input, output) channels of text to video (and VACE), of image to video (and Fun-InP), and of TI2V-5B.
-_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 48))
+# (input, output) channels of text to video (and VACE), of image to video (and Fun-InP, and Fun-Camera of 2.2), of
+# Fun-Control 2.1 and 2.2, and of the 5B models: TI2V, Fun-InP and Fun-Control.
+_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 16), (52, 16), (48, 48), (100, 48), (148, 48))
+_CAMERA_CHANNELS = ((32, 16), (36, 16))
+_CONTROL_CHANNELS = ((48, 16), (52, 16), (148, 48))
 
 Base = Literal["T2V", "I2V"]
 
@@ -113,7 +110,9 @@ _SAME_SHAPE = (
     ),
 )
 # How headers call models that tensors tell apart anyway.
-_PLAIN = frozenset(["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp"])
+_PLAIN = frozenset(
+    ["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp", "control", "funcontrol", "camera", "camera22"]
+)
 _OTHERS = {
     "s2v": "Wan 2.2 S2V (speech to video)",
     "animate": "Wan 2.2 Animate",
@@ -121,8 +120,6 @@ _OTHERS = {
     "scail": "SCAIL",
     "scail2": "SCAIL-2",
     "wandancer": "Wan-Dancer",
-    "camera": "Wan Fun-Camera",
-    "camera22": "Wan Fun-Camera",
 }
 # Classes of the official code and of diffusers, as the config.json of a folder names them.
 _PLAIN_CLASSES = frozenset(["wan", "vacewan", "wantransformer", "wanvacetransformer", "skyreelsv2transformer"])
@@ -155,14 +152,22 @@ def refuse_variants(name: str, names: Mapping[str, str], said: str | None) -> No
         raise unsupported_variant(name, "VACE on an image-to-video model")
 
 
-def refuse_channels(name: str, channels: tuple[int, int]) -> None:
-    """Refuses transformers with other (input, output) channels than the models this version runs.
+def refuse_channels(name: str, channels: tuple[int, int], tensors: Shapes) -> None:
+    """Refuses transformers with other (input, output) channels than the models this version runs have.
+
+    Args:
+        tensors: of the file.
 
     Raises:
         CheckpointError: the message names the model, if it is known.
     """
-    if channels not in _SUPPORTED_CHANNELS:
-        variant = _BY_CHANNELS.get(channels, "a variant of Wan not known here")
+    title, supported = None, _SUPPORTED_CHANNELS
+    if tensors.has("control_adapter.conv.weight"):
+        title, supported = "a variant of Wan Fun-Camera not known here", _CAMERA_CHANNELS
+    elif tensors.has("ref_conv.weight"):
+        title, supported = "a variant of Wan with a reference picture that is not known here", _CONTROL_CHANNELS
+    if channels not in supported:
+        variant = title or _BY_CHANNELS.get(channels, "a variant of Wan not known here")
         raise unsupported_variant(name, f"{variant} ({channels[0]} input and {channels[1]} output channels)")
 
 
@@ -176,7 +181,8 @@ def same_shape_notes(path: Path, config: DiTConfig, said: str | None) -> tuple[s
     told = _said_same_shape(said)
     if told is not None:
         return (_note("Its header says that this is", told, base),)
-    named = _by_name(path, base) if config.branch_title is None and config.out_channels == 16 else None
+    is_plain = config.branch_title is None and config.out_channels == 16 and not config.control_channels
+    named = _by_name(path, base) if is_plain else None
     if named is None:
         return ()
     if named.ignored is None:
@@ -204,7 +210,7 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
     """The error for a transformer of Wan that this version does not run."""
     return CheckpointError(
         f"{name} is {title}, which this version does not run yet. It runs the text-to-video, image-to-video, "
-        f"first-last-frame, Fun-InP and VACE models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
+        f"first-last-frame, Fun and VACE models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
     )
 
 

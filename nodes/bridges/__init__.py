@@ -1,1 +1,1 @@
-"""Between ComfyUI's own models and ours: nodes that make one of the other."""
+"""Nodes between our sockets and ComfyUI's own: a model of ours for native nodes, native ones for ours."""

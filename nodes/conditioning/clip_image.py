@@ -11,6 +11,7 @@ from ...common.checking import is_finite, kind_of
 from ...common.errors import InvalidInputError
 from ...dit.branches.branch import Branch
 from ...dit.branches.clip import ClipBranch
+from ...dit.conditioning.clip_image import ClipImage
 from ...dit.config import DiTConfig
 from ...text_encoder.clip_vision import ClipVisionOutput
 
@@ -37,6 +38,11 @@ def clip_features(values: dict[str, Any], side: str) -> Tensor | None:
     """
     output = values.get("clip_vision_output")
     return None if output is None else _hidden_states(output, f"The CLIP vision output of the {side} conditioning")
+
+
+def clip_items(features: Tensor | None) -> tuple[ClipImage, ...]:
+    """The features for the model."""
+    return () if features is None else (ClipImage(features.float()),)
 
 
 def clip_width(features: Tensor | None) -> dict[type[Branch[DiTConfig]], int | None]:

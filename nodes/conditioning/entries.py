@@ -1,10 +1,10 @@
 """The entries of a native CONDITIONING: written into, and read as one side of the guidance.
 
 A native CONDITIONING is a list of [embedding, values]. Of the values we read and write `concat_latent_image` (raw VAE
-latent [1, C, T, h, w] of the given frames), `concat_mask` ([1, 4 or 1, T, h, w], 0 = given), `clip_vision_output`, and
-for VACE the lists `vace_frames` (raw latents [1, 32, T, h, w]), `vace_mask` ([1, 64, T, h, w]) and `vace_strength`.
-What native nodes have no value for is in `items`. How much an entry counts, and where, is read in `weights`; all other
-values are in `keys`.
+latent [1, C, T, h, w] of the given frames, for Fun-Control behind that of the control video), `concat_mask` ([1, 4 or
+1, T, h, w], 0 = given), `clip_vision_output`, for the Fun family those in `fun`, and for VACE the lists `vace_frames`
+(raw latents [1, 32, T, h, w]), `vace_mask` ([1, 64, T, h, w]) and `vace_strength`. What native nodes have no value for
+is in `items`. How much an entry counts, and where, is read in `weights`; all other values are in `keys`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import Tensor
 
 from ...common.checking import is_finite, kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
-from ...dit.conditioning.clip_image import ClipImage
 from ...dit.conditioning.text import pad_text
 from ...dit.inputs import Conditioning
 from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
 from ..sockets.latents import reference_frames, video_samples
 from ..sockets.models import TEXT_TAG, VAE_TAG, WanModel
-from .clip_image import clip_features, clip_width
-from .items import fitting_items, steered_by
+from .clip_image import clip_features, clip_items, clip_width
+from .fun import fun_items, fun_keys, fun_steering
+from .items import check_items, own_items, steered_by
 from .keyframes import given_latent, keyframe_item
 from .keys import check_keys
 from .vace import control_width, vace_items
@@ -56,7 +56,7 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
     samples = video_samples(latent)
     parts = []
     for embedding, values in _entries(conditioning, side):
-        check_keys(values, side)
+        check_keys(values, side, fun_keys(model.spec.config))
         prompt = _prompt(model, embedding, values, latent, side)
         parts.append(weighted(prompt, values, samples, side, shift))
     return Prompts(tuple(parts))
@@ -100,11 +100,11 @@ def _prompt(
         latent_channels=samples.shape[1],
         text_width=embedding.shape[-1],
         has_image=given is not None,
-        steering={**control_width(values), **clip_width(clip), **steered_by(values)},
+        steering={**control_width(values), **clip_width(clip), **fun_steering(values), **steered_by(values)},
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
-    clip_image = () if clip is None else (ClipImage(clip.float()),)
-    own_items, batch = fitting_items(model.spec.config, values, samples), len(samples)
+    others, batch = (*fun_items(model, values, side), *own_items(values)), len(samples)
+    check_items(model.spec.config, others, samples)
     for what, tensor in (("text embeddings", embedding), ("CLIP vision features", clip), ("given frames", given)):
         if tensor is not None and len(tensor) not in (1, batch):
             raise PairingError(
@@ -113,7 +113,7 @@ def _prompt(
             )
     return Conditioning(
         _text(model, embedding, side),
-        (*keyframes, *clip_image, *vace_items(model, values, samples), *own_items),
+        (*keyframes, *clip_items(clip), *vace_items(model, values, samples), *others),
         reference_frames(latent),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -26,17 +26,16 @@ def own_items(values: Mapping[str, Any]) -> tuple[ConditioningItem, ...]:
 
 
 def steered_by(values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
-    """The items as what steers a model, see `check_inputs`; their sizes are left to `fitting_items`."""
+    """The items as what steers a model, see `check_inputs`; their sizes are left to `check_items`."""
     return {item.branch: None for item in own_items(values) if item.branch is not None}
 
 
-def fitting_items(config: DiTConfig, values: Mapping[str, Any], samples: Tensor) -> tuple[ConditioningItem, ...]:
-    """The items, for a latent of the size of `samples` [B, C, T, h, w] and a transformer that has their branches.
+def check_items(config: DiTConfig, items: Sequence[ConditioningItem], samples: Tensor) -> None:
+    """Refuses items that were not prepared for a latent of the size of `samples` [B, C, T, h, w].
 
     Raises:
-        PairingError: they were prepared for another size.
+        PairingError: the message has the numbers.
     """
-    items = own_items(values)
     latent = samples.float()
     nothing = latent.new_zeros(len(latent), 0)
     inputs = reduce(lambda inputs, item: item.apply(inputs), items, DitInputs(latent, nothing, nothing))
@@ -44,4 +43,3 @@ def fitting_items(config: DiTConfig, values: Mapping[str, Any], samples: Tensor)
         branch = config.branch(each.branch)
         if branch is not None:
             branch.check(inputs.steering_of(branch), latent)
-    return items

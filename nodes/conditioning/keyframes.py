@@ -11,6 +11,7 @@ from torch import Tensor
 from ...common.checking import is_finite, tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape, size_text
+from ...dit.conditioning.control_video import ControlVideo
 from ...dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
 from ...media.pictures import Fit, clean_clip, fit_pictures
 from ..sockets.latents import family_of, made_by, video_samples
@@ -102,7 +103,7 @@ def given_latent(model: WanModel, values: dict[str, Any], side: str) -> Tensor |
 
     Raises:
         InvalidInputError: it is none.
-        PairingError: it is that of a Fun Control model.
+        PairingError: a control video is with it, and the model takes none.
     """
     if values.get("concat_latent_image") is None:
         return None
@@ -114,32 +115,62 @@ def given_latent(model: WanModel, values: dict[str, Any], side: str) -> Tensor |
             f"{list(given.shape)}. {advice}"
         )
     channels = model.spec.family.latent_channels
-    if given.shape[1] == 2 * channels:
+    if given.shape[1] == 2 * channels and not model.spec.config.control_channels:
         raise PairingError(
             f"The {side} conditioning carries a control video and a start image for a Fun Control model "
-            f"({2 * channels} channels, from WanFunControlToVideo), but {model.file} ({model.spec.title}) is none. Use "
-            "Wan VACE to follow a control video, or Wan Image To Video for a start image."
+            f"({2 * channels} channels, from WanFunControlToVideo), but {model.file} ({model.spec.title}) is none. "
+            "Load a Fun-Control model, use Wan VACE to follow a control video, or Wan Image To Video for a start image."
         )
     return given
 
 
-def keyframe_item(model: WanModel, given: Tensor, values: dict[str, Any], latent: dict[str, Any]) -> KeyframeImages:
-    """Given frames for the model.
+def keyframe_item(
+    model: WanModel, given: Tensor, values: dict[str, Any], latent: dict[str, Any]
+) -> KeyframeImages | ControlVideo:
+    """Given frames for the model, and the control video before them, if it takes one.
 
     Args:
         given: the `given_latent` of the values of an entry.
         latent: the LATENT to sample; its noise mask stands in for a missing `concat_mask`, as in ComfyUI.
 
     Raises:
-        PairingError: they were prepared for a latent of another size.
+        PairingError: they were prepared for a latent of another size, or their mask for another place.
     """
-    samples = video_samples(latent)
-    if given.shape[1:] != samples.shape[1:]:
+    samples, family, config = video_samples(latent), model.spec.family, model.spec.config
+    start, control = _split(given, family.latent_channels)
+    if start.shape[1:] != samples.shape[1:]:
         raise PairingError(
-            f"The given frames were prepared for a latent of {size_text(given)}, but the latent to sample has "
+            f"The given frames were prepared for a latent of {size_text(start)}, but the latent to sample has "
             f"{size_text(samples)}. Connect the LATENT of the same node that prepared the frames."
         )
-    return KeyframeImages(model.spec.family.normalize(given.float()), _given_mask(given, values, latent))
+    frames = family.normalize(start.float())
+    if config.mask_channels:
+        keyframes = KeyframeImages(frames, _given_mask(start, values, latent))
+    else:
+        keyframes = KeyframeImages(_only_given(frames, values, latent), None)
+    if not config.control_channels:
+        return keyframes
+    place = values.get("concat_mask_index")
+    if place not in (None, 0, family.latent_channels):
+        raise PairingError(
+            f"'concat_mask_index' is {place}, but the mask of {model.file} stands after the {family.latent_channels} "
+            "channels of its control video. Make both with Wan22FunControlToVideo or Wan Fun Control."
+        )
+    followed = torch.zeros_like(frames) if control is None else family.normalize(control.float())
+    return ControlVideo(followed, keyframes)
+
+
+def _split(given: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
+    """The given frames, and the control video before them if there is one."""
+    return given[:, -channels:], given[:, :channels] if given.shape[1] == 2 * channels else None
+
+
+def _only_given(frames: Tensor, values: dict[str, Any], latent: dict[str, Any]) -> Tensor:
+    """For a model without a mask: zeros, as it was trained, in latent frames that `concat_mask` calls not given."""
+    if values.get("concat_mask") is None:
+        return frames
+    mask = _given_mask(frames, values, latent)
+    return frames * (mask > 0).any(dim=1, keepdim=True).flatten(3).any(dim=3)[..., None, None]
 
 
 def _given_mask(given: Tensor, values: dict[str, Any], latent: dict[str, Any]) -> Tensor:

@@ -55,19 +55,28 @@ REFUSED = {
     "unclip_conditioning": _Refused(
         "CLIP vision features for unCLIP", "unCLIPConditioning", "Connect them to Wan Image To Video"
     ),
+    "reference_latents": _Refused(
+        "a reference picture",
+        "Wan Fun Control, Wan22FunControlToVideo, Set Reference Latent, WanHuMoImageToVideo or WanSoundImageToVideo",
+        "Load a Fun-Control model of 1.1 or of Wan 2.2, or use Wan VACE with a reference_image",
+    ),
     **_same(
-        "reference_latents reference_latents_method reference_latents_text_embeds",
+        "reference_latents_method reference_latents_text_embeds",
         _Refused(
             "reference pictures",
-            "Set Reference Latent, Wan22FunControlToVideo, WanHuMoImageToVideo or WanSoundImageToVideo",
+            "Set Reference Latent or another node for references",
             _PICTURES,
         ),
     ),
     "time_dim_concat": _Refused("pictures of subjects for Phantom", "WanPhantomSubjectToVideo", _PICTURES),
     "concat_mask_index": _Refused(
-        "a start image and a control video for Wan 2.2 Fun Control", "Wan22FunControlToVideo", _CONTROL
+        "a start image and a control video for Wan 2.2 Fun Control",
+        "Wan22FunControlToVideo or Wan Fun Control",
+        f"Load a Fun-Control model. {_CONTROL}",
     ),
-    "camera_conditions": _Refused("a camera's path", "WanCameraImageToVideo", _KIND),
+    "camera_conditions": _Refused(
+        "a camera's path", "WanCameraImageToVideo or Wan Fun Control", "Load a Fun-Camera model, or remove the path"
+    ),
     **_same(
         "audio_embed audio_inject_scale fps clip_vision_output_ref",
         _Refused("sound", "WanSoundImageToVideo, WanHuMoImageToVideo or WanDancerVideo", _KIND),
@@ -107,18 +116,19 @@ REFUSED = {
 _UNKNOWN = _Refused("a value that Wan Sampler does not know", "another pack's node", _REMOVE)
 
 
-def check_keys(values: dict[str, Any], side: str) -> None:
+def check_keys(values: dict[str, Any], side: str, more: frozenset[str] = frozenset()) -> None:
     """Refuses values that would have no effect.
 
     Args:
         values: of an entry of a native CONDITIONING.
         side: "positive" or "negative", for the message.
+        more: values that the model reads beside the usual ones.
 
     Raises:
         InvalidInputError: there is one; the message names it and the node it usually comes from.
     """
     for key, value in values.items():
-        if value is None or key in READ or key in OF_THE_EMBEDDING or str(key).startswith(OWN):
+        if value is None or key in READ or key in more or key in OF_THE_EMBEDDING or str(key).startswith(OWN):
             continue
         refused = REFUSED.get(key, _UNKNOWN)
         raise InvalidInputError(

@@ -9,7 +9,7 @@ from ...common.errors import WanDirectorError
 from ...common.places import Place
 from ...media.video_reading import LOAD_VIDEO
 from ...model_loading.kinds import CLIP_VISION, DIT, TEXT_ENCODER, VACE_MODULE, VAE
-from ...model_loading.pairing import START_IMAGE
+from ...model_loading.pairing import FUN_CONTROL, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.experts import EXPERTS
 
@@ -22,6 +22,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     LOAD_LORA: "Wan LoRA",
     LOAD_VIDEO: "Wan Load Video",
     START_IMAGE: "Wan Image To Video",
+    FUN_CONTROL: "Wan Fun Control",
     EXPERTS: "Wan Two Experts",
 })  # fmt: skip
 """Place -> title of the node."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...common.errors import InvalidInputError, MissingFileError
@@ -14,13 +15,22 @@ _OLD_NAMES = {"diffusion_models": ("unet",), "text_encoders": ("clip",)}
 Folders = dict[str, list[Path]]
 
 
-def _aliases() -> dict[str, tuple[str, ...]]:
+def todays_folder(name: str) -> str:
+    """The name that a model folder has today: diffusion_models for unet."""
+    return next((today for today, old in _OLD_NAMES.items() if name in old), name)
+
+
+def _aliases(more: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Model folder -> the names it goes by, today's first."""
-    return {folder: (folder, *_OLD_NAMES.get(folder, ())) for folder in model_folder_names()}
+    return {folder: (folder, *_OLD_NAMES.get(folder, ())) for folder in (*model_folder_names(), *more)}
 
 
-def models_in(folder: Path) -> Folders:
+def models_in(folder: Path, more: Sequence[str] = ()) -> Folders:
     """The folders of each kind in a models folder (one that holds diffusion_models, vae, ...).
+
+    Args:
+        folder: the models folder.
+        more: kinds beside those that the nodes load, here as in the other functions.
 
     Raises:
         MissingFileError: there is no such folder.
@@ -29,10 +39,10 @@ def models_in(folder: Path) -> Folders:
         raise MissingFileError(
             f"There is no models folder {folder}. Give the folder that holds diffusion_models and vae."
         )
-    return {kind: [folder / name for name in names] for kind, names in _aliases().items()}
+    return {kind: [folder / name for name in names] for kind, names in _aliases(more).items()}
 
 
-def models_of_comfyui(folder: Path) -> Folders:
+def models_of_comfyui(folder: Path, more: Sequence[str] = ()) -> Folders:
     """The folders of a ComfyUI installation, with those of its extra_model_paths.yaml.
 
     Raises:
@@ -41,10 +51,10 @@ def models_of_comfyui(folder: Path) -> Folders:
     if not os.path.isdir(folder / "models"):
         raise MissingFileError(f"{folder} is no ComfyUI folder: it holds no folder 'models'. Give the one that does.")
     extra = folder / "extra_model_paths.yaml"
-    return joined(models_in(folder / "models"), extra_model_paths(extra) if os.path.isfile(extra) else {})
+    return joined(models_in(folder / "models", more), extra_model_paths(extra, more) if os.path.isfile(extra) else {})
 
 
-def extra_model_paths(file: Path) -> Folders:
+def extra_model_paths(file: Path, more: Sequence[str] = ()) -> Folders:
     """The folders that an extra_model_paths.yaml names, in its order; relative ones start at `base_path` or the file.
 
     A section with `is_default` comes before the others, as in ComfyUI.
@@ -67,17 +77,18 @@ def extra_model_paths(file: Path) -> Folders:
         return joined()
     if not isinstance(sections, dict):
         raise _wrong_form(file, "it holds no sections")
-    read = [_section(file, name, section) for name, section in sections.items() if section is not None]
+    read = [_section(file, name, section, more) for name, section in sections.items() if section is not None]
     read.sort(key=lambda section: not section[0])
     return joined(*(folders for _, folders in read))
 
 
 def joined(*folders: Folders) -> Folders:
     """All folders of each kind, in order."""
-    return {kind: [path for each in folders for path in each.get(kind, [])] for kind in model_folder_names()}
+    kinds = dict.fromkeys([*model_folder_names(), *(kind for each in folders for kind in each)])
+    return {kind: [path for each in folders for path in each.get(kind, [])] for kind in kinds}
 
 
-def _section(file: Path, name: object, section: object) -> tuple[bool, Folders]:
+def _section(file: Path, name: object, section: object, more: Sequence[str]) -> tuple[bool, Folders]:
     """Whether a section comes first, and its folders."""
     if not isinstance(section, dict):
         raise _wrong_form(file, f"section '{_shown(name)}' is no list of folders by kind")
@@ -89,7 +100,7 @@ def _section(file: Path, name: object, section: object) -> tuple[bool, Folders]:
             for line in _text(file, name, key, section.get(key)).splitlines()
             if line.strip()
         ]
-        for kind, names in _aliases().items()
+        for kind, names in _aliases(more).items()
     }
     return section.get("is_default") is True, folders
 

@@ -5,46 +5,76 @@ Everything of ComfyUI beside its node interface (see `api`) is used here and now
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Set
+import re
+from collections.abc import Collection, Set
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
+from urllib.parse import quote
 
+import comfy.cli_args
 import comfy.model_management
-import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
-from comfy.cli_args import LatentPreviewMethod
-from comfy.cli_args import args as comfy_args
+from server import PromptServer
 from torch import Tensor, nn
 
 from ...common.errors import InvalidInputError
+from ...common.log import logger
+from ...engine.progress import Counted, Often, Pace
 from ...engine.runtime import LoadedModels, Work
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
-from ...memory.policy import RESIDENT, MemoryPolicy, slot_bytes, swapped_blocks
-from ...memory.residency import Weights
-from ...memory.slabs import Slabs
 from ..files.model_names import model_name
 from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
-from ..sockets.native_model import NativeModel
+from ..sockets.models import WanModel
 from .host import BUNDLED_MODELS, model_folder_names
-from .native import video_model_of
+from .residence import ComfyResidence
 
 Result = TypeVar("Result")
 
 
 M = TypeVar("M", bound=nn.Module)
 
+WORDS_AFTER_S = 1.0
+"""Words make the node grow, which work that ends sooner is spared."""
+
 
 def register_bundled_models() -> None:
     """Adds the folders of the bundled demo model to ComfyUI's, so that its files appear in every list."""
     for kind in model_folder_names():
         folder_paths.add_model_folder_path(kind, str(BUNDLED_MODELS / kind))
+
+
+def settle_in(folder: Path, ids: Collection[str]) -> None:
+    """Says so where another copy of the pack has its nodes already, and lets the canvas find the help pages.
+
+    Args:
+        folder: the pack's, by the name that ComfyUI found it under.
+        ids: of its nodes.
+    """
+    comfyui = import_module("nodes")  # by its name: to a reader of this file `nodes` is the pack's own folder
+    known = comfyui.NODE_CLASS_MAPPINGS
+    earlier = {known[id].RELATIVE_PYTHON_MODULE for id in ids if id in known}
+    if earlier:
+        logger.warning(
+            "Wan Director is installed twice: as %s and as custom_nodes.%s. ComfyUI uses the second; remove one of the "
+            "two folders and start it again.", ", ".join(sorted(earlier)), folder.name
+        )  # fmt: skip
+    # The canvas asks under the folder's name up to its first dot or @, ComfyUI serves under the whole name. web/ holds
+    # no scripts, which the canvas would load twice.
+    asked = re.split("[.@]", folder.name)[0]
+    if quote(asked) != asked:
+        logger.warning(
+            "The help pages of Wan Director's nodes are not found: ComfyUI's server finds nothing in a folder with a "
+            "space or a special character in its name, like '%s'. Rename it to wan-director.", folder.name
+        )  # fmt: skip
+    elif asked != folder.name:
+        comfyui.EXTENSION_WEB_DIRS.setdefault(asked, str(folder / "web"))
 
 
 class ComfyHost:
@@ -94,9 +124,16 @@ class ComfyHost:
         return Path(folder_paths.get_temp_directory())
 
     def saves_metadata(self) -> bool:
-        return not comfy_args.disable_metadata
+        return not comfy.cli_args.args.disable_metadata
 
-    def from_native(self, model: Any) -> NativeModel:
+    def native_model(self, model: WanModel) -> Any:
+        from .native.bridge import native_model  # ComfyUI's models, which no other node of ours needs
+
+        return native_model(model)
+
+    def from_native(self, model: Any) -> Any:
+        from .native.taken import video_model_of  # as above
+
         return video_model_of(model, self.runtime)
 
 
@@ -109,11 +146,11 @@ class ComfyRuntime:
     def perform(self, work: Work[Result]) -> Result:
         return work.run()
 
-    def progress(self, total: int, title: str) -> ComfyProgress:
-        return ComfyProgress(total)
+    def progress(self, counted: Counted) -> ComfyProgress:
+        return ComfyProgress(counted)
 
     def wants_previews(self) -> bool:
-        return comfy_args.preview_method != LatentPreviewMethod.NoPreviews
+        return comfy.cli_args.args.preview_method != comfy.cli_args.LatentPreviewMethod.NoPreviews
 
     def check_interrupt(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -149,88 +186,50 @@ class ComfyRuntime:
 
 
 class ComfyProgress:
-    """The bar on the running node, with a preview picture."""
+    """The bar on the running node with a preview picture, and words below its widgets.
 
-    def __init__(self, total: int) -> None:
-        self._bar = comfy.utils.ProgressBar(total)
-
-    def update(self, step: int, preview: Tensor | None = None) -> None:
-        picture = None
-        if preview is not None:
-            from PIL import Image
-
-            pixels = (preview * 255).to(device="cpu", dtype=torch.uint8).numpy()
-            picture = ("JPEG", Image.fromarray(pixels), comfy_args.preview_size)
-        self._bar.update_absolute(step, preview=picture)
-
-
-class ComfyWeights(comfy.model_patcher.ModelPatcher):
-    """Our weights as ComfyUI's memory manager knows a model.
-
-    It decides when they are loaded and unloaded, and counts only what is meant to be on the device. That happens our
-    way: whole, and without copying back. For the dynamic offloading of newer versions this is an ordinary model: it
-    pages only layers of its own kind, takes room for this one from the models it pages, and never touches the blocks
-    that we swap.
+    Only the canvas that started the run has the words: on another, the node of that number is another one.
     """
 
-    def __init__(self, weights: Weights, device: torch.device) -> None:
-        self._weights = weights
-        super().__init__(weights.module, device, torch.device("cpu"))
+    def __init__(self, counted: Counted) -> None:
+        self._total = counted.total
+        self._bar = comfy.utils.ProgressBar(counted.total)
+        self._pace = Pace(counted)
+        self._often = Often()
+        self._has_words = False
+        self._server: PromptServer | None = getattr(PromptServer, "instance", None)  # none where no server runs
+        self._node_id = None if self._server is None else self._server.last_node_id
 
-    def model_size(self) -> int:
-        return self._weights.size_bytes()
+    def __enter__(self) -> ComfyProgress:
+        return self
 
-    def loaded_size(self) -> int:
-        return self._weights.loaded_bytes
+    def __exit__(self, *_error: object) -> None:
+        if self._has_words:
+            self._say(self._pace.ended())
 
-    def current_loaded_device(self) -> torch.device:
-        return self.load_device if self._weights.loaded_bytes else self.offload_device
+    def update(self, done: int, preview: Tensor | None = None) -> None:
+        self._pace.reach(done)
+        if preview is not None or done >= self._total or self._often.passes():
+            self._bar.update_absolute(done, preview=None if preview is None else _picture(preview))
+        self._tell()
 
-    def partially_load(self, device_to: torch.device, *_hints: object, **_options: object) -> int:
-        before = self._weights.loaded_bytes
-        self._weights.load(device_to)
-        return self._weights.loaded_bytes - before
+    def note(self, text: str) -> None:
+        self._pace.note(text)
+        self._tell()
 
-    def partially_unload(self, *_hints: object, **_options: object) -> int:
-        freed = self._weights.loaded_bytes
-        self._weights.unload()
-        return freed
+    def _tell(self) -> None:
+        if self._pace.is_due(WORDS_AFTER_S):
+            self._has_words = True
+            self._say(self._pace.words())
 
-    def detach(self, unpatch_all: bool = True) -> nn.Module:
-        if unpatch_all:
-            self._weights.unload()
-        return self.model
+    def _say(self, words: str) -> None:
+        server = self._server
+        if server is not None and server.client_id is not None and self._node_id is not None:
+            server.send_progress_text(words, self._node_id, server.client_id)
 
 
-class ComfyResidence(Generic[M]):
-    """A model that ComfyUI's memory manager loads, and unloads when another needs the room."""
+def _picture(preview: Tensor) -> tuple[str, Any, int]:
+    from PIL import Image
 
-    def __init__(self, module: M, device: torch.device) -> None:
-        self.device = device
-        self.module = module
-        self.slabs = Slabs()
-        self._weights = Weights(module)
-        self._patcher = ComfyWeights(self._weights, device)
-        self._needed_bytes = 0
-
-    @contextlib.contextmanager
-    def loaded(self, working_bytes: int = 0, memory: MemoryPolicy = RESIDENT) -> Iterator[M]:
-        self._weights.leave_out(swapped_blocks(memory, self.module))
-        self._needed_bytes = working_bytes + slot_bytes(memory, self.module, self.device)
-        self._load()
-        yield self.module
-
-    def unload(self) -> None:
-        self._weights.unload()
-
-    def host_tensors(self) -> list[Tensor]:
-        return self._weights.host_tensors()
-
-    def reload(self) -> None:
-        if not self._weights.is_loaded:
-            self._load()
-
-    def _load(self) -> None:
-        comfy.model_management.load_models_gpu(
-            [self._patcher], memory_required=self._needed_bytes, force_full_load=True
-        )
+    pixels = (preview * 255).to(device="cpu", dtype=torch.uint8).numpy()
+    return "JPEG", Image.fromarray(pixels), comfy.cli_args.args.preview_size

@@ -18,6 +18,7 @@ from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
+from ..sockets.models import WanModel
 from ..sockets.native_model import NativeModel, native_model
 from .host import BUNDLED_MODELS
 
@@ -94,3 +95,6 @@ class HeadlessHost:
 
     def from_native(self, model: Any) -> NativeModel:
         return native_model(model)  # the loaders of this name give it already
+
+    def native_model(self, model: WanModel) -> NativeModel:
+        return NativeModel(model)

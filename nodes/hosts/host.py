@@ -14,6 +14,7 @@ from ...model_loading.kinds import MODEL_KINDS
 from ...model_loading.publishing.known_files import LORAS
 from ..files.reading import InputFiles
 from ..saving.names import NO_VALUES, NodeValues
+from ..sockets.models import WanModel
 from ..sockets.native_model import NativeModel
 
 PACK_FOLDER = Path(__file__).resolve().parents[2]
@@ -86,6 +87,14 @@ class Host(Protocol):
         Raises:
             InvalidInputError: it is none, or carries something that would be lost; the message names it.
             CheckpointError: it is of a kind that does not run here.
+        """
+        ...
+
+    def native_model(self, model: WanModel) -> Any:
+        """A model of ours as what the host's own nodes take as MODEL: of the same weights, with its LoRAs.
+
+        Raises:
+            WanDirectorError: they have no such kind of model.
         """
         ...
 

@@ -11,6 +11,7 @@ from ...media.place import SavePlace
 from ..files.model_names import model_name
 from ..hosts.host import BUNDLED_MODELS, Host
 from ..saving.names import NO_VALUES, NodeValues
+from ..sockets.models import WanModel
 from ..sockets.native_model import NativeModel, native_model
 from .input_files import OutlinedFiles
 
@@ -52,3 +53,6 @@ class RecordingHost:
 
     def from_native(self, model: Any) -> NativeModel:
         return native_model(model)  # a plan knows the loaders as the command line does
+
+    def native_model(self, model: WanModel) -> NativeModel:
+        return NativeModel(model)

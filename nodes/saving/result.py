@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from ...common.errors import WanDirectorError
 from ...common.log import logger
-from ...engine.runtime import Work
+from ...engine.progress import Counted
+from ...engine.runtime import Progress, Work
 from ...media.place import SavePlace
 from ...media.video_writing import GIF, PNG_FRAMES, check_format, save_video
 from ..api import io, ui
@@ -58,19 +60,37 @@ def saved_result(
 
     def write() -> tuple[SavePlace, list[Path]]:
         place = found_place(options.filename_prefix, size, hidden)
-        return place, save_video(
-            frames,
-            place,
-            format=options.format,
-            fps=options.fps,
-            quality=options.quality,
-            metadata=metadata,
-            check=host().runtime.check_interrupt,
-        )
+        with _counted(frames) as told:
+            return place, save_video(
+                told,
+                place,
+                format=options.format,
+                fps=options.fps,
+                quality=options.quality,
+                metadata=metadata,
+                check=host().runtime.check_interrupt,
+            )
 
     saved = saved_files(write, lambda: keep(metadata))
     # The canvas plays what is called animated as a video; a GIF is a picture to it.
     return ui.SavedImages(saved) if options.format in (PNG_FRAMES, GIF) else ui.PreviewVideo(saved)
+
+
+@contextmanager
+def _counted(frames: Iterable[Tensor]) -> Iterator[Iterable[Tensor]]:
+    """The frames, told of as they are taken; of those in the making, which have no length, their maker tells."""
+    if not isinstance(frames, Sized):
+        yield frames
+        return
+    with host().runtime.progress(Counted("Saving", "frame", len(frames))) as progress:
+        yield _told(frames, progress)
+
+
+def _told(frames: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
+    for done, frame in enumerate(frames, start=1):
+        yield frame
+        progress.update(done)
+    progress.note("the encoder ends the file")
 
 
 def metadata_of(hidden: Any) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def empty_latent(vae: Any, width: int, height: int, frames: int, batch_size: int
         )  # fmt: skip
     stride = vae.spacial_compression_encode()
     shape = (batch_size, vae.latent_channels, latent_frames(frames), height // stride, width // stride)
-    return tagged_latent(torch.zeros(shape), vae)
+    return tagged_latent(torch.zeros(shape, dtype=torch.float32), vae)
 
 
 def tagged_latent(samples: Tensor, vae: Any) -> dict[str, Any]:

@@ -6,6 +6,13 @@ from .dpmpp_sde import DPMSolverStochastic
 from .euler import Euler
 from .heun import Heun
 from .lcm import LatentConsistency
+from .native import (
+    AncestralEuler,
+    AncestralTwoStage,
+    ExponentialMultistep,
+    ExtendedReverseTime,
+    GradientEstimation,
+)
 from .solver import Guess, Solver, SolverRecord, StepResult
 from .unipc import UniPC
 from .unipc_native import UNI_PC_BH1, UNI_PC_BH2
@@ -23,6 +30,12 @@ SOLVERS: dict[str, Solver] = {
     "dpmpp_2m_native": NativeDPMSolverMultistep(),
     "uni_pc": UNI_PC_BH1,
     "uni_pc_bh2": UNI_PC_BH2,
+    "euler_ancestral": AncestralEuler(),
+    "dpmpp_2s_ancestral": AncestralTwoStage(),
+    "res_multistep": ExponentialMultistep(),
+    "res_multistep_ancestral": ExponentialMultistep(ancestral=True),
+    "gradient_estimation": GradientEstimation(),
+    "er_sde": ExtendedReverseTime(),
 }
 
 WITHOUT_PENULTIMATE = frozenset({"uni_pc", "uni_pc_bh2"})
@@ -31,4 +44,10 @@ WITHOUT_PENULTIMATE = frozenset({"uni_pc", "uni_pc_bh2"})
 Source: comfyanonymous/ComfyUI comfy/samplers.py, DISCARD_PENULTIMATE_SIGMA_SAMPLERS.
 """
 
-__all__ = ["SOLVERS", "WITHOUT_PENULTIMATE", "Guess", "Solver", "SolverRecord", "StepResult"]
+FROM_BELOW_ONE = frozenset({"er_sde"})
+"""Solvers that cannot step from sigma 1, see `NoiseSchedule.from_below_one`.
+
+Source: comfyanonymous/ComfyUI comfy/k_diffusion/sampling.py, offset_first_sigma_for_snr.
+"""
+
+__all__ = ["FROM_BELOW_ONE", "SOLVERS", "WITHOUT_PENULTIMATE", "Guess", "Solver", "SolverRecord", "StepResult"]

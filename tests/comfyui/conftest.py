@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,21 +128,31 @@ def comfyui_place() -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="session")
-def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    comfyui_folder = find_comfyui()
+def comfyui(tmp_path_factory: pytest.TempPathFactory, comfyui_place: tuple[Path, str]) -> Iterator[ComfyServer]:
     folder = tmp_path_factory.mktemp("comfyui") / "base"
     make_folder(folder)
-    example = comfyui_folder / "input" / "example.png"
+    example = comfyui_place[0] / "input" / "example.png"
     if example.is_file():
         shutil.copy(example, folder / "input")
+    with running(folder, *comfyui_place) as server:
+        yield server
+
+
+def arguments_for(folder: Path, port: int) -> list[str]:
+    """What a ComfyUI is started with that has its models, results and custom nodes in a folder of its own."""
+    more = shlex.split(os.environ.get("COMFYUI_ARGUMENTS", ""))
+    own = ["--cpu", "--disable-auto-launch", f"--base-directory={folder}", "--listen=127.0.0.1", f"--port={port}"]
+    return [*own, *more]
+
+
+@contextmanager
+def running(folder: Path, comfyui_folder: Path, python: str, *arguments: str) -> Iterator[ComfyServer]:
+    """A ComfyUI with a folder of its own (`make_folder`), once it answers and until the end of the block."""
     port = free_port()
-    server = ComfyServer(f"http://127.0.0.1:{port}", folder, folder / "server.log", find_python(comfyui_folder))
-    command = [server.python, "main.py", "--cpu", "--disable-auto-launch", f"--base-directory={folder}"]
-    command += shlex.split(os.environ.get("COMFYUI_ARGUMENTS", ""))
+    server = ComfyServer(f"http://127.0.0.1:{port}", folder, folder / "server.log", python)
+    command = [python, "main.py", *arguments_for(folder, port), *arguments]
     with server.log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--listen=127.0.0.1", f"--port={port}"], cwd=comfyui_folder, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=comfyui_folder, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_until_it_answers(server, process)
         yield server

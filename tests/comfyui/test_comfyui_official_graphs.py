@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from wan_director import NODE_CLASS_MAPPINGS
+from wan_director.dit.branches.camera import CameraBranch
+from wan_director.dit.branches.reference import ReferenceBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.engine.local import LocalRuntime
 from wan_director.nodes.headless.core_nodes import CORE_NODES
@@ -33,6 +35,8 @@ Graph = dict[str, dict[str, Any]]
 SIZE = {"width": 64, "height": 64, "length": 9, "batch_size": 1}
 RUN = {"cfg": 3.0, "scheduler": "simple"}
 SIDES = {"positive": ["made", 0], "negative": ["made", 1]}
+FUN_CONTROL = {"in_channels": 52, "branches": (ReferenceBranch(16),)}
+FUN_CAMERA = {"in_channels": 36, "branches": (CameraBranch(),)}
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +51,10 @@ def files(odd_models: ComfyServer) -> ComfyServer:
         "i2v_low": {"in_channels": 36},
         "vace": {"branches": (VaceBranch(2),)},
         "ti2v": {"in_channels": 48, "out_channels": 48},
+        "fun_control_high": FUN_CONTROL,
+        "fun_control_low": FUN_CONTROL,
+        "fun_camera_high": FUN_CAMERA,
+        "fun_camera_low": FUN_CAMERA,
     }
     for seed, (name, changes) in enumerate(forms.items()):
         save_random_dit(models / "diffusion_models" / f"official_{name}.safetensors", seed, **changes)
@@ -110,20 +118,25 @@ def text_to_video(sampler: str) -> Graph:
     )  # fmt: skip
 
 
-def two_experts(prepare: str, sampler_name: str = "euler", leftover: str = "enable", **pictures: Any) -> Graph:
+def two_experts(
+    prepare: str, sampler_name: str = "euler", leftover: str = "enable", form: str = "i2v", **pictures: Any
+) -> Graph:
     """A node that prepares a video, and two experts by steps."""
     sampler = {**RUN, **SIDES, "steps": 6, "sampler_name": sampler_name}
     made = node(prepare, positive=["positive", 0], negative=["negative", 0], vae=["vae", 0], **SIZE, **pictures)
     return around(
-        **model("i2v_high"),
-        **model("i2v_low"),
+        **model(f"{form}_high"),
+        **model(f"{form}_low"),
         made=made,
+        clip=node("RepeatImageBatch", image=["picture", 0], amount=9),
+        edges=node("Canny", image=["clip", 0], low_threshold=0.2, high_threshold=0.5),
+        camera=node("WanCameraEmbedding", camera_pose="Zoom In", width=64, height=64, length=9, speed=1.2),
         first=node(
-            "KSamplerAdvanced", model=["i2v_high", 0], add_noise="enable", noise_seed=3, latent_image=["made", 2],
+            "KSamplerAdvanced", model=[f"{form}_high", 0], add_noise="enable", noise_seed=3, latent_image=["made", 2],
             start_at_step=0, end_at_step=3, return_with_leftover_noise=leftover, **sampler,
         ),
         latent=node(
-            "KSamplerAdvanced", model=["i2v_low", 0], add_noise="disable", noise_seed=0, latent_image=["first", 0],
+            "KSamplerAdvanced", model=[f"{form}_low", 0], add_noise="disable", noise_seed=0, latent_image=["first", 0],
             start_at_step=3, end_at_step=10000, return_with_leftover_noise="disable", **sampler,
         ),
     )  # fmt: skip
@@ -244,6 +257,12 @@ GRAPHS = {
         "WanFirstLastFrameToVideo", start_image=["picture", 0], end_image=["picture", 0]
     ),
     "fun inpaint": two_experts("WanFunInpaintToVideo", start_image=["picture", 0]),
+    "fun control": two_experts(
+        "Wan22FunControlToVideo", form="fun_control", control_video=["edges", 0], ref_image=["picture", 0]
+    ),
+    "fun camera": two_experts(
+        "WanCameraImageToVideo", form="fun_camera", start_image=["picture", 0], camera_conditions=["camera", 0]
+    ),
     "vace with a reference": vace(),
     "ti2v with a start image": start_in_the_latent(),
     "v2v": video_to_video(),

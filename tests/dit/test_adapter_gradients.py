@@ -25,6 +25,7 @@ from wan_director.dit.adapters import (
 from wan_director.dit.execution import Execution
 from wan_director.dit.model import WanDiT
 from wan_director.weights import layers
+from wan_director.weights.fp8_compute import find_multiply
 from wan_director.weights.multiplication import allow_fp8
 
 from .trainable_models import (
@@ -173,6 +174,7 @@ def test_a_stored_layer_gives_its_input_the_gradient_of_the_plain_one(form):
     assert (x.grad - gradient @ layer.dense_weight()).abs().max() <= 1e-5 * x.grad.abs().max()
 
 
+@pytest.mark.skipif(find_multiply(torch.device("cpu")) is None, reason="this torch multiplies no fp8 on a CPU")
 def test_multiplying_in_fp8_steps_aside_where_a_gradient_comes_back():
     base, _ = stored_model("fp8", torch.bfloat16)
     assert allow_fp8(base) == 30

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.reference import ReferenceBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
@@ -17,6 +19,18 @@ COUNTS = {
     "i2v-A14B": (1095, 14_288_901_184),
     "ti2v-5B": (825, 4_999_787_712),
     "fun-inp-1.3B": (983, 1_564_428_608),
+    # With more patch channels than the base, 4 numbers each and token width; then those of the reference picture
+    # and of the camera's convolutions.
+    "fun-inp-5B": (825, 4_999_787_712 + 52 * 4 * 3072),
+    "fun-control-1.3B": (983, 1_564_428_608 + 12 * 4 * 1536),
+    "fun-control-14B": (1303, 16_394_878_784 + 12 * 4 * 5120),
+    "fun-control-1.1-1.3B": (985, 1_564_428_608 + 12 * 4 * 1536 + (16 * 4 + 1) * 1536),
+    "fun-control-1.1-14B": (1305, 16_394_878_784 + 12 * 4 * 5120 + (16 * 4 + 1) * 5120),
+    "fun-control-A14B": (1097, 14_288_491_584 + 36 * 4 * 5120 + (16 * 4 + 1) * 5120),
+    "fun-control-5B": (827, 4_999_787_712 + 100 * 4 * 3072 + (48 * 4 + 1) * 3072),
+    "fun-camera-1.3B": (989, 1_564_428_608 - 4 * 4 * 1536 + (1536 * 4 + 1 + 2 * (9 * 1536 + 1)) * 1536),
+    "fun-camera-14B": (1309, 16_394_878_784 - 4 * 4 * 5120 + (1536 * 4 + 1 + 2 * (9 * 5120 + 1)) * 5120),
+    "fun-camera-A14B": (1101, 14_288_901_184 + (1536 * 4 + 1 + 2 * (9 * 5120 + 1)) * 5120),
     "vace-1.3B": (1264, 2_153_972_032),
     "vace-14B": (1331, 17_337_592_896),
 }
@@ -44,6 +58,9 @@ TOP_KEYS = {"head.modulation"} | {
     for kind in ("weight", "bias")
 }  # fmt: skip
 CLIP_TOP_KEYS = {f"img_emb.proj.{layer}.{kind}" for layer in (0, 1, 3, 4) for kind in ("weight", "bias")}
+CAMERA_LAYERS = (
+    "control_adapter.conv", "control_adapter.residual_blocks.0.conv1", "control_adapter.residual_blocks.0.conv2",
+)  # fmt: skip
 
 
 def build(preset: str) -> dict[str, torch.Tensor]:
@@ -73,6 +90,9 @@ def test_names_are_those_of_the_official_checkpoints(preset):
         expected |= {f"vace_blocks.{index}.{key}" for index in range(vace.blocks) for key in vace_keys}
         expected |= {f"vace_blocks.0.before_proj.{kind}" for kind in ("weight", "bias")}
         expected |= {f"vace_patch_embedding.{kind}" for kind in ("weight", "bias")}
+    fun = {ReferenceBranch: ("ref_conv",), CameraBranch: CAMERA_LAYERS}
+    layers = [layer for branch in config.branches for layer in fun.get(type(branch), ())]
+    expected |= {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
     assert set(build(preset)) == expected
 
 

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, Hadamard, Kronecker, LowRank, adapted
+from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
+from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
@@ -37,6 +39,8 @@ CONFIGS = {
     "t2v": DiTConfig(**SIZES),
     "i2v": DiTConfig(**SIZES, in_channels=36, branches=(ClipBranch(32),)),
     "vace": DiTConfig(**SIZES, branches=(VaceBranch(1),)),
+    "fun control": DiTConfig(**SIZES, in_channels=52, branches=(ReferenceBranch(16),)),
+    "fun camera": DiTConfig(**SIZES, in_channels=36, branches=(CameraBranch(),)),
 }
 
 
@@ -53,6 +57,8 @@ class OneDevice(TorchDispatchMode):
 GIVEN = {
     ClipBranch: lambda branch: ClipInput(torch.zeros(1, 9, branch.dim, device=GPU)),
     VaceBranch: lambda branch: VaceInput(torch.zeros(1, branch.channels, 3, 4, 6, device=GPU), 0.7),
+    ReferenceBranch: lambda branch: ReferenceInput(torch.zeros(1, branch.channels, 1, 4, 6, device=GPU)),
+    CameraBranch: lambda branch: CameraInput(torch.zeros(1, branch.channels, 3, 32, 48)),  # stays where it is
 }
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import torch
@@ -89,11 +90,11 @@ def test_a_pickled_recipe_makes_the_same_video_in_a_second_process(models):
     Path("recipes").write_bytes(pickle.dumps(recipes))
     assert len(Path("recipes").read_bytes()) < 3000
     in_a_new_process(f"{MAKE}\ntorch.save(make(*pickle.loads(Path('recipes').read_bytes())), 'frames.pt')")
-    here: dict = {}
-    exec(MAKE, here)
-    frames = here["make"](*recipes)
+    Path("make.py").write_text(MAKE, encoding="utf-8")
+    make = run_path("make.py")["make"]
+    frames = make(*recipes)
     assert torch.equal(torch.load("frames.pt", weights_only=True), frames) and frames.std() > 0.01
-    plain = here["make"](ModelRecipe(high, precision="fp32"), *recipes[1:])
+    plain = make(ModelRecipe(high, precision="fp32"), *recipes[1:])
     assert not torch.equal(plain, frames)
 
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
-from wan_director.dit.branches.clip import ClipInput
+from wan_director.dit.branches.camera import CameraBranch, CameraInput
+from wan_director.dit.branches.clip import ClipBranch, ClipInput
+from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.execution import Execution
 from wan_director.dit.footprint import (
@@ -43,6 +45,16 @@ PARTS = {
 }
 
 
+GIVEN = {
+    VaceBranch: lambda branch, latent: VaceInput(torch.empty(1, branch.channels, *latent), 1.0),
+    ClipBranch: lambda branch, latent: ClipInput(torch.empty(1, branch.image_tokens, branch.dim)),
+    ReferenceBranch: lambda branch, latent: ReferenceInput(torch.empty(1, branch.channels, 1, *latent[1:])),
+    CameraBranch: lambda branch, latent: CameraInput(
+        torch.empty(1, branch.channels, latent[0], 8 * latent[1], 8 * latent[2])
+    ),
+}
+
+
 def store(model: WanDiT, unpacking) -> None:
     """Gives every matrix of the blocks its stored form."""
     for layer in nn.ModuleList(model.streamed_blocks).modules():
@@ -73,12 +85,7 @@ def counted(
             torch.empty(1),
             torch.empty(1, 512, config.text_dim),
             torch.empty(1, config.image_channels, *latent) if config.image_channels else None,
-            tuple(
-                VaceInput(torch.empty(1, branch.channels, *latent), 1.0)
-                if isinstance(branch, VaceBranch)
-                else ClipInput(torch.empty(1, branch.image_tokens, branch.dim))
-                for branch in branches
-            ),
+            tuple(GIVEN[type(branch)](branch, latent) for branch in branches),
         )
     execution = Execution(feed_forward_run=run, may_overwrite=True)
     return peak_bytes(lambda: model.forward_together([inputs] * together, execution))
@@ -99,6 +106,14 @@ def counted(
         ("t2v-1.3B", PLAIN, (5, 60, 104)),
         ("t2v-1.3B", FP8, (3, 40, 60)),
         ("ti2v-5B", PLAIN, (31, 44, 80)),
+        ("fun-inp-5B", PLAIN, (31, 44, 44)),
+        ("fun-control-A14B", FP8, (9, 60, 104)),
+        ("fun-control-A14B", PLAIN, (2, 60, 104)),
+        ("fun-control-5B", PLAIN, (31, 44, 44)),
+        ("fun-control-1.1-1.3B", PLAIN, (5, 60, 104)),
+        ("fun-camera-1.3B", PLAIN, (21, 60, 104)),
+        ("fun-camera-A14B", FP8, (9, 60, 104)),
+        ("fun-camera-A14B", PLAIN, (1, 60, 104)),
     ],
 )
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from wan_director.common.errors import CheckpointError
 from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
+from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
 from wan_director.dit.branches.vace import VaceBranch
@@ -125,12 +126,22 @@ def test_other_published_sizes_are_named(header_file) -> None:
         ({"layers": 4, "in_channels": 36}, "a Wan 2.1 I2V model of another size"),
         ({"layers": 4, "in_channels": 48, "out_channels": 48}, "a Wan 2.2 TI2V model of another size"),
         ({"layers": 4, "branches": (VaceBranch(2),)}, "a Wan 2.1 VACE model of another size"),
+        ({"layers": 4, "in_channels": 48}, "a Wan 2.1 Fun-Control model of another size"),
+        ({"layers": 4, "in_channels": 100, "out_channels": 48}, "a Wan 2.2 Fun-InP model of another size"),
+        ({"layers": 4, "in_channels": 32, "branches": (CameraBranch(),)}, "a Wan 2.1 Fun-Camera model of another size"),
     ):
         assert _inspect(header_file(_entries(_dit("t2v-1.3B", **changes)))).title == title
     assert "Wan 2.2 T2V A14B" in _inspect(header_file(_entries(_dit("t2v-14B")))).title
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+IN_DIFFUSERS = [
+    name
+    for name, config in PRESETS.items()
+    if all(isinstance(each, ClipBranch | VaceBranch) for each in config.branches)
+]
+
+
+@pytest.mark.parametrize("preset", IN_DIFFUSERS)
 def test_diffusers_transformers(header_file, preset: str) -> None:
     from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 

@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from wan_director.model_loading.kinds import MODEL_KINDS
+from wan_director.common.families import WAN_2_2_5B
+from wan_director.model_loading.kinds import DIT, MODEL_KINDS
 from wan_director.model_loading.publishing.known_files import (
     KNOWN_FILES,
     LORAS,
@@ -15,6 +16,7 @@ from wan_director.model_loading.publishing.known_files import (
     named_files,
 )
 from wan_director.model_loading.publishing.missing import download_command, missing_file_sentence
+from wan_director.model_loading.publishing.published import published_outline
 
 FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 VAE = known_file("wan_2.1_vae.safetensors")
@@ -123,3 +125,13 @@ def test_recorded_hashes_are_hashes() -> None:
     assert len(set(recorded)) == len(recorded) >= 18
     assert all(len(each) == 64 and int(each, 16) for each in recorded)
     assert known_file("wan_2.1_vae.safetensors").size_bytes == 253_815_318
+
+
+@pytest.mark.parametrize("name", [file.name for file in KNOWN_FILES if file.kind == DIT.files])
+def test_a_transformer_that_is_not_here_yet_is_planned_as_what_it_is(name: str) -> None:
+    """Its preset is taken from its name; then its size follows from its shapes, to a share for scales."""
+    outline, limit = published_outline(name, DIT), 2e-2 if "fp8" in name else 1e-3
+    assert outline.weights.total == pytest.approx(known_file(name).size_bytes, rel=limit)
+    assert ("fun_control" in name) == bool(outline.spec.config.control_channels)
+    assert ("fun_camera" in name) == ("Fun-Camera" in outline.spec.title)
+    assert ("5B" in name) == (outline.spec.family is WAN_2_2_5B)

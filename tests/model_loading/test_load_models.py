@@ -342,19 +342,6 @@ def test_values_too_large_for_the_precision_are_refused(tmp_path, dit_weights) -
     assert load(kinds.DIT, path, precision="bf16").dtype == torch.bfloat16
 
 
-def test_progress_is_told_and_can_stop_the_load(tmp_path, dit_weights) -> None:
-    path, seen = _save(tmp_path / "x.safetensors", dit_weights), []
-    load(kinds.DIT, path, on_tensor=lambda done, total: seen.append((done, total)))
-    assert seen == [(number, len(dit_weights)) for number in range(1, len(dit_weights) + 1)]
-
-    def stop(done: int, total: int) -> None:
-        if done == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        load(kinds.DIT, path, on_tensor=stop)
-
-
 def test_a_model_key_changes_with_the_file_and_the_options(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"1")

@@ -89,15 +89,27 @@ TABLE: dict[str, Variant] = {
     "S2V": Variant("t2v-14B", "is Wan 2.2 S2V", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
     "InfiniteTalk merged": Variant("i2v-14B", "is MultiTalk", extra={"blocks.0.audio_cross_attn.proj.weight": (8, 8)}),
     "HuMo": Variant("i2v-A14B", "is HuMo,", extra={"audio_proj.audio_proj_glob_1.layer.bias": (512,)}),
-    "Fun-Control 2.1": Variant("t2v-1.3B", "is Wan 2.1 Fun-Control (48", changes={"in_channels": 48}),
-    "Fun-Control 1.1": Variant("t2v-14B", "Fun-Control with a reference", extra=REF_CONV, changes={"in_channels": 48}),
-    "Fun-Control A14B": Variant("t2v-14B", "is Wan 2.2 Fun-Control (52", changes={"in_channels": 52}),
-    "Fun-Control 5B": Variant("ti2v-5B", "is Wan 2.2 Fun-Control 5B", changes={"in_channels": 148}),
+    "Fun-Control 2.1": Variant("fun-control-1.3B", None, name="wan2.1_fun_control_1.3B_bf16"),
+    "Fun-Control 2.1 14B": Variant("fun-control-14B", None),
+    "Fun-Control 1.1": Variant("fun-control-1.1-1.3B", None, said="control"),
+    "Fun-Control 1.1 14B": Variant("fun-control-1.1-14B", None),
+    "Fun-Control A14B": Variant("fun-control-A14B", None, name="wan2.2_fun_control_high_noise_14B_fp8_scaled"),
+    "Fun-Control 5B": Variant("fun-control-5B", None, name="wan2.2_fun_control_5B_bf16"),
+    "a reference picture alone": Variant(
+        "i2v-14B", "a variant of Wan with a reference picture that is not known here (36 input", extra=REF_CONV
+    ),
     "Fun-InP 2.1": Variant("fun-inp-1.3B", None),
     "Fun-InP A14B": Variant("i2v-A14B", None, name="wan2.2_fun_inpaint_high_noise_14B_fp8_scaled"),
-    "Fun-InP 5B": Variant("ti2v-5B", "is Wan 2.2 Fun-InP 5B", changes={"in_channels": 100}),
-    "Fun-Camera 2.1": Variant("i2v-14B", "is Wan Fun-Camera,", extra=CAMERA, changes={"in_channels": 32}),
-    "Fun-Camera A14B": Variant("i2v-A14B", "is Wan Fun-Camera,", extra=CAMERA),
+    "Fun-InP 5B": Variant("fun-inp-5B", None, name="wan2.2_fun_inpaint_5B_bf16"),
+    "Fun-Camera 1.1": Variant("fun-camera-1.3B", None, name="wan2.1_fun_camera_v1.1_1.3B_bf16"),
+    "Fun-Camera 1.1 14B": Variant("fun-camera-14B", None),
+    "Fun-Camera A14B": Variant("fun-camera-A14B", None, name="wan2.2_fun_camera_high_noise_14B_fp8_scaled"),
+    "Fun-Camera without its adapter": Variant(
+        "i2v-14B", "is Wan Fun-Camera without its camera adapter (32", changes={"in_channels": 32}
+    ),
+    "a camera on text to video": Variant(
+        "t2v-14B", "a variant of Wan Fun-Camera not known here (16 input", extra=CAMERA
+    ),
     "Dancer": Variant("i2v-14B", "is Wan-Dancer,", extra=DANCER | REF_CONV),
     "Dancer, local": Variant("i2v-14B", "is Wan-Dancer,", extra=DANCER_LOCAL),
     "causal forcing": Variant("t2v-1.3B", CAUSAL, name="causal_forcing-framewise"),

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from wan_director.dit.inputs import Conditioning
 from wan_director.engine.local import Interrupted
 from wan_director.engine.memory import MemorySettings
 from wan_director.engine.sampling.sample import run_sampler
+from wan_director.engine.sampling.settings import SamplerSettings
 from wan_director.memory.budget import Budget
 from wan_director.sampling.noise import seeded_noise
 from wan_director.sampling.schedule import NoiseSchedule
@@ -102,7 +102,8 @@ def test_two_experts_equal_the_pipeline_of_diffusers(solver, models, tiny_host, 
     table = NoiseSchedule(scheduler.sigmas.double(), scheduler.timesteps.double(), starts_from_noise=True)
     assert {float(step) >= 875 for step in table.timesteps} == {True, False}
     tiny_host.folders = {"diffusion_models": [tmp_path]}
-    settings = SimpleNamespace(seed=7, cfg=4.0, solver=solver, noise_schedule=lambda: table)
+    of_their_table = type("OfTheirTable", (SamplerSettings,), {"noise_schedule": lambda _self: table})
+    settings = of_their_table(seed=7, cfg=4.0, solver=solver)
     ours = run_sampler(pair(cfg=3.0), *(Conditioning(side) for side in text), torch.zeros(1, *shape), settings)
     assert (ours - expected).abs().max() / expected.abs().max() <= 1e-5
 

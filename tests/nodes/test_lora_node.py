@@ -167,6 +167,20 @@ def test_a_part_without_a_step_is_warned_of(caplog, model, prompts, lora):
     )
 
 
+def test_settings_that_do_not_go_together_are_said_in_one_line(caplog, models, model, prompts, lora):
+    write_lora(models, "style_4steps.safetensors", seed=1)
+    with caplog.at_level(logging.WARNING, "wan_director"):
+        plain = sample(with_lora(model, lora), prompts, steps=13, cfg=5.0)
+        sample(with_lora(model, "style_4steps.safetensors"), prompts, steps=4)
+        assert not caplog.text
+        told = sample(with_lora(model, "style_4steps.safetensors"), prompts, steps=13, cfg=5.0)
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert said.startswith("These settings do not go together. 13 steps with style_4steps.safetensors, a LoRA for few")
+    assert "Cfg 5 with style_4steps.safetensors" in said
+    assert torch.equal(told, plain), "what is said changes nothing"
+
+
 def test_blocks(model, prompts, lora):
     halves = with_lora(with_lora(model, lora, blocks="0"), lora, blocks="1-39")
     assert_close(sample(halves, prompts), sample(with_lora(model, lora), prompts))

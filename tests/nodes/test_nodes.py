@@ -11,6 +11,8 @@ import wan_director
 from wan_director.common.errors import InvalidInputError, PairingError
 from wan_director.dit.conditioning.start_image import keyframe_mask
 from wan_director.engine.local import Interrupted
+from wan_director.engine.progress import Counted
+from wan_director.engine.terminal import UnseenProgress
 from wan_director.sampling.schedule import make_schedule
 
 from .conftest import call, encode, load, load_vae, picture
@@ -235,24 +237,57 @@ def test_interrupt_stops_between_blocks_and_leaves_no_trace(vae, prompts, tiny_h
     assert torch.equal(sample("t2v.safetensors", prompts, latent)["samples"], undisturbed)
 
 
-def test_progress_counts_the_steps_and_shows_the_middle(vae, prompts, tiny_host, monkeypatch):
-    seen = []
+class SeenProgress(UnseenProgress):
+    """Keeps what a host is told, of all work."""
 
-    class Bar:
-        def __init__(self, total: int, title: str) -> None:
-            self.total, self.title = total, title
+    seen: list[tuple]
 
-        def update(self, step: int, preview: torch.Tensor | None = None) -> None:
-            seen.append((self.title, step, self.total, None if preview is None else tuple(preview.shape)))
+    def __init__(self, counted: Counted) -> None:
+        self.counted = counted
 
-    monkeypatch.setattr(tiny_host.runtime, "progress", Bar)
+    def update(self, done: int, preview: torch.Tensor | None = None) -> None:
+        shape = None if preview is None else tuple(preview.shape)
+        self.seen.append((self.counted.title, self.counted.unit, done, self.counted.total, shape))
+
+    def note(self, text: str) -> None:
+        self.seen.append(text)
+
+
+@pytest.fixture
+def seen(tiny_host, monkeypatch):
+    told = []
+    monkeypatch.setattr(SeenProgress, "seen", told, raising=False)
+    monkeypatch.setattr(tiny_host.runtime, "progress", SeenProgress)
+    return told
+
+
+def test_progress_counts_steps_and_blocks_and_shows_the_middle(vae, prompts, tiny_host, monkeypatch, seen):
     monkeypatch.setattr(tiny_host.runtime, "wants_previews", lambda: True)
     latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
     sampled = sample("t2v.safetensors", prompts, latent)
-    assert [each for each in seen if each[0] == "sampling"] == [("sampling", n, 2, (6, 8, 3)) for n in (1, 2)]
+    steps = [each for each in seen if each[0] == "Sampling"]
+    assert steps == [("Sampling", "step", n, 2, (6, 8, 3)) for n in (1, 2)]
+    first_step = seen[seen.index("block 1 of 2") : seen.index(steps[0])]
+    assert first_step == ["block 1 of 2", "block 2 of 2"] * 2  # positive and negative
     seen.clear()
     call("Decode", vae=vae, latent=sampled)
-    assert [each[1:3] for each in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [("Decoding", "latent frame", n, 3, None) for n in (1, 2, 3)]
+    seen.clear()
+    call("Encode", vae=vae, images=picture(9))
+    assert seen == [("Encoding frames", "latent frame", n, 3, None) for n in (1, 2, 3)]
+
+
+def test_progress_counts_bytes_layers_and_saved_frames(seen):
+    encode("text.safetensors")
+    loads = [each for each in seen if each[1] == "byte"]
+    assert loads[-1][0] == "Loading text.safetensors" and loads[-1][2] == loads[-1][3] > 100_000
+    layers = [each for each in seen if each[1] == "layer"]
+    assert layers == [("Encoding the prompt", "layer", n, 1, None) for n in (1, 1)]
+    seen.clear()
+    NODES["WanDirectorSaveVideo"].execute(
+        images=picture(3), fps=8.0, filename_prefix="clip", format="png frames", quality=50
+    )
+    assert seen == [*(("Saving", "frame", n, 3, None) for n in (1, 2, 3)), "the encoder ends the file"]
 
 
 def test_save_video_shows_its_file(tiny_host):

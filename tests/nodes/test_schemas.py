@@ -11,6 +11,7 @@ import pytest
 import wan_director
 
 FROZEN = json.loads((Path(__file__).parent / "frozen_schemas.json").read_text(encoding="utf-8"))
+SEARCHED = json.loads((Path(__file__).parent / "searched_words.json").read_text(encoding="utf-8"))
 NODES = wan_director.NODE_CLASS_MAPPINGS
 every_node = pytest.mark.parametrize("node_id", sorted(NODES))
 
@@ -111,6 +112,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
             "cfg_start", "cfg_end", "zero_steps", "apg_parallel", "apg_longest", "skip_start", "skip_end", "nag_alpha",
             "nag_tau", "nag_end",
         },
+        "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
         "WanDirectorMotion": {"words_end", "calm_words", "lively_words"},
     }  # fmt: skip
 
@@ -119,3 +121,11 @@ def test_a_plan_that_was_shown_is_shown_again_after_a_reload_of_the_page():
     """ComfyUI sends again what such a node showed, though it need not run."""
     resent = {node_id for node_id, node in NODES.items() if node.GET_NODE_INFO_V1()["has_intermediate_output"]}
     assert resent == {"WanDirectorMemory"}
+
+
+@every_node
+def test_people_find_the_node_by_the_names_of_what_it_stands_in_for(node_id):
+    """Names of ComfyUI's own nodes, and words that people type; the canvas's search is tested with the same."""
+    info = NODES[node_id].GET_NODE_INFO_V1()
+    known = [info["display_name"].lower(), *(alias.lower() for alias in info["search_aliases"])]
+    assert [word for word in SEARCHED[node_id] if not any(word.lower() in name for name in known)] == []

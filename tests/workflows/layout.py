@@ -13,12 +13,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, permutations
 from pathlib import Path
 from typing import Any
+
+if __package__:
+    from .wires import APART, Box, Node, lead_around, passed
+else:
+    from wires import APART, Box, Node, lead_around, passed
 
 HERE = Path(__file__).resolve().parent
 WORKFLOWS = HERE.parents[1] / "workflows"
@@ -28,29 +34,53 @@ TITLE = 30
 """Height of a node's title, which lies above its position."""
 GROUP_TITLE = 46
 """From the top of a group to the top of its first node's title."""
-BADGE = 34
+BADGE = 40
 """Between two nodes: room for the badge that the classic renderer draws above a title, and a margin."""
 PADDING = 16
-BETWEEN_COLUMNS, BETWEEN_GROUPS = 40, 30
+BETWEEN_COLUMNS, BETWEEN_GROUPS = 56, 30
 NOTE_COLOR, NOTE_GROUND = "#332", "#21210f"
 """In both renderers and both themes the texts on it have a contrast of 4.5 at least; Nodes 2.0 makes them grey."""
 FILLING = ("MarkdownNote", "WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 """What takes the rest of its column: notes, and the nodes that show the finished video."""
-SOCKET = 20
-"""From one socket of a node to the next."""
-STEPS, MOST_TO_TRY = 24, 5
+MOST_TO_TRY = 5
+"""Loaders in a column whose every order is tried."""
+MOST_LANES = 8
+"""Wires more that are led between two groups below one another."""
 VIEW = (1754, 930, 1904, 1120)
 """Width and height that the view shows at first, and those of the window around it."""
-
-Node = dict[str, Any]
-Box = tuple[float, float, float, float]
 
 
 def height_of(node: Node, name: str) -> int:
     """The room that a node of the workflow `name` takes, with its title, in the renderer that needs more."""
+    own = node["size"][1] + TITLE
     if node["type"] == "MarkdownNote":
-        return max(SIZES["notes"][name], node["size"][1] + TITLE)
-    return max(*SIZES["heights"][node["type"]].values(), node["size"][1] + TITLE)
+        return max(SIZES["notes"].get(name) or note_height(node["widgets_values"][0], node["size"][0]), own)
+    recorded = SIZES["heights"].get(node["type"])
+    return max(*recorded.values(), own) if recorded else max(rough_height(node), own)
+
+
+def lowest(node: Node) -> int:
+    """How low the classic renderer lets a node be, without its title."""
+    recorded = SIZES["heights"].get(node["type"])
+    return (recorded["classic"] if recorded else rough_height(node)) - TITLE
+
+
+def rough_height(node: Node) -> int:
+    """The room of a node whose heights are not recorded yet, rather too much."""
+    widgets = sum("widget" in each for each in node.get("inputs", []))
+    sockets = max(len(node.get("inputs", [])) - widgets, len(node.get("outputs", [])))
+    return TITLE + 24 * sockets + 54 * widgets + 60
+
+
+def note_height(text: str, width: int) -> int:
+    """The room of a note whose height is not recorded yet, rather too much."""
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`]", r"\1", text)
+    lines = [line for line in plain.strip().split("\n") if not line.startswith("|-")]
+    in_line = (width - 30) / 5.2
+    return 40 + sum(
+        52 if line.startswith("|") else 34 if line.startswith("#") else 16 * math.ceil(len(line) / in_line) or 10
+        for line in lines
+    )
 
 
 def box_of(node: Node, name: str) -> Box:
@@ -93,7 +123,7 @@ class Column:
             if node["type"] in FILLING:
                 node["size"][1] = 0
             elif node["type"] != "WanDirectorTextEncode":
-                node["size"][1] = SIZES["heights"][node["type"]]["classic"] - TITLE
+                node["size"][1] = lowest(node)
 
     def place(self, x: int, top: int, bottom: int) -> None:
         """Puts the nodes below one another from `top` on; the last one reaches `bottom` if it can use the room."""
@@ -131,6 +161,8 @@ class Group:
 
 def arrange(workflow: Node, name: str) -> None:
     """Puts the nodes and groups of a workflow into their places."""
+    for key in ("reroutes", "linkExtensions"):
+        workflow["extra"].pop(key, None)
     stacks, notes = structure_of(workflow, name)
     place(workflow, stacks, notes)
     columns = [column for stack in stacks for group in stack for column in group.columns]
@@ -139,6 +171,13 @@ def arrange(workflow: Node, name: str) -> None:
         is_better = (
             sum(improve(column, lambda: place(workflow, stacks, notes), workflow, name) for column in columns) > 0
         )
+    for lanes in range(MOST_LANES):
+        width, height = place(workflow, stacks, notes, lanes)
+        if lead_around(workflow, boxes_of(workflow, name)):
+            heights = [0, height, *(point["pos"][1] for point in workflow["extra"].get("reroutes", []))]
+            workflow["extra"]["ds"] = view_of(width, min(heights), max(heights))
+            return
+    raise ValueError(f"The wires of {name} find no way around the nodes: move some, or leave more room.")
 
 
 def structure_of(workflow: Node, name: str) -> tuple[list[list[Group]], Column]:
@@ -154,11 +193,15 @@ def structure_of(workflow: Node, name: str) -> tuple[list[list[Group]], Column]:
     return stacks_of(groups), notes
 
 
-def place(workflow: Node, stacks: Sequence[Sequence[Group]], notes: Column) -> None:
-    """Gives everything its place, from left to right."""
+def place(workflow: Node, stacks: Sequence[Sequence[Group]], notes: Column, lanes: int = 0) -> tuple[int, int]:
+    """Gives everything its place, from left to right; between groups below one another there is room for lanes.
+
+    Gives the width and height that nodes and groups take.
+    """
+    between = BETWEEN_GROUPS + lanes * APART
     for column in (notes, *(column for stack in stacks for group in stack for column in group.columns)):
         column.lower()
-    height = max([notes.height + GROUP_TITLE + PADDING, *(height_of_stack(stack) for stack in stacks)])
+    height = max([notes.height + GROUP_TITLE + PADDING, *(height_of_stack(stack, between) for stack in stacks)])
     notes.place(PADDING, GROUP_TITLE, height - PADDING)
     x = 2 * PADDING + notes.width + BETWEEN_GROUPS
     for stack in stacks:
@@ -166,15 +209,15 @@ def place(workflow: Node, stacks: Sequence[Sequence[Group]], notes: Column) -> N
         for group in stack:
             own = height - y if group is stack[-1] else group.height
             group.place(x, y, width, own)
-            y += own + BETWEEN_GROUPS
+            y += own + between
         x += width + BETWEEN_GROUPS
-    workflow["extra"]["ds"] = view_of(x - BETWEEN_GROUPS, height)
+    return x - BETWEEN_GROUPS, height
 
 
-def improve(column: Column, place_all: Callable[[], None], workflow: Node, name: str) -> bool:
+def improve(column: Column, place_all: Callable[[], object], workflow: Node, name: str) -> bool:
     """Tries other orders in a column; whether one was found with which fewer wires pass behind nodes."""
     nodes, room_after = list(column.nodes), column.room_after
-    before = best = (len(passed(workflow, name)), 0, 0)
+    before = best = (len(passed(workflow, boxes_of(workflow, name))), 0, 0)
     choice = nodes, room_after
     # The order of other nodes than loaders tells how they follow one another.
     is_free = all("Load" in node["type"] for node in nodes) and len(nodes) <= MOST_TO_TRY
@@ -184,7 +227,7 @@ def improve(column: Column, place_all: Callable[[], None], workflow: Node, name:
         for after in range(-1, len(nodes) - 1):
             column.nodes, column.room_after = list(order), after
             place_all()
-            found = (len(passed(workflow, name)), moves, int(after != room_after))
+            found = (len(passed(workflow, boxes_of(workflow, name))), moves, int(after != room_after))
             if found < best:
                 best, choice = found, (column.nodes, after)
     column.nodes, column.room_after = choice
@@ -192,32 +235,9 @@ def improve(column: Column, place_all: Callable[[], None], workflow: Node, name:
     return best < before
 
 
-def passed(workflow: Node, name: str) -> list[tuple[int, int]]:
-    """(wire, node) for each node that a wire passes behind, by their ids."""
-    nodes = {node["id"]: node for node in workflow["nodes"]}
-    boxes = {id: box_of(node, name) for id, node in nodes.items()}
-    found = []
-    for wire, source, output, target, input, _type in workflow["links"]:
-        points = list(curve(nodes[source], output, nodes[target], input))
-        found += [
-            (wire, id)
-            for id, (x, y, width, height) in boxes.items()
-            if id not in (source, target) and any(x < px < x + width and y < py < y + height for px, py in points)
-        ]
-    return found
-
-
-def curve(source: Node, output: int, target: Node, input: int) -> Iterator[tuple[float, float]]:
-    """Points of a wire as the canvas draws it: a cubic spline that leaves and arrives horizontally."""
-    sockets = [each for each in target["inputs"] if "widget" not in each]
-    row = sockets.index(target["inputs"][input]) if target["inputs"][input] in sockets else len(sockets)
-    x0, y0 = source["pos"][0] + source["size"][0], source["pos"][1] + SOCKET * (output + 0.7)
-    x3, y3 = target["pos"][0], target["pos"][1] + SOCKET * (row + 0.7)
-    bend = math.hypot(x3 - x0, y3 - y0) / 4
-    for step in range(1, STEPS):
-        t = step / STEPS
-        a, b, c, d = (1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
-        yield a * x0 + b * (x0 + bend) + c * (x3 - bend) + d * x3, a * y0 + b * y0 + c * y3 + d * y3
+def boxes_of(workflow: Node, name: str) -> dict[int, Box]:
+    """By id, the room of each node."""
+    return {node["id"]: box_of(node, name) for node in workflow["nodes"]}
 
 
 def columns_in(group: Node, nodes: Sequence[Node], name: str) -> Iterator[Column]:
@@ -233,15 +253,16 @@ def stacks_of(groups: Sequence[Group]) -> list[list[Group]]:
     return [list(stack) for _x, stack in groupby(ordered, key=lambda group: group.saved["bounding"][0])]
 
 
-def height_of_stack(stack: Sequence[Group]) -> int:
+def height_of_stack(stack: Sequence[Group], between: int) -> int:
     """Of groups below one another."""
-    return sum(group.height for group in stack) + BETWEEN_GROUPS * (len(stack) - 1)
+    return sum(group.height for group in stack) + between * (len(stack) - 1)
 
 
-def view_of(width: int, height: int) -> dict[str, Any]:
+def view_of(width: int, top: int, bottom: int) -> dict[str, Any]:
     """Scale and place of the canvas at which all of it is seen."""
+    height = bottom - top
     scale = min(0.9, VIEW[0] / width, VIEW[1] / height)
-    middle = ((VIEW[2] / scale - width) / 2, (VIEW[3] / scale - height) / 2)
+    middle = ((VIEW[2] / scale - width) / 2, (VIEW[3] / scale - height) / 2 - top)
     return {"scale": round(scale, 3), "offset": [round(each, 3) for each in middle]}
 
 

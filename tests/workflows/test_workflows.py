@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.__main__ import main
+from wan_director.common.log import logger
 from wan_director.model_loading.publishing.known_files import known_file
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import Link, parse_graph
@@ -33,6 +35,7 @@ LOADER_WIDGETS = {
 # Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs.
 # (steps, cfg, shift, solver, schedule), (width, height, frames), fps
 UNIPC = ("unipc", "official")
+FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
 OFFICIAL = {
     "t2v_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_native": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
@@ -45,8 +48,11 @@ OFFICIAL = {
     "ti2v_5B_i2v": ((50, 5.0, 5.0, *UNIPC), (1280, 704, 121), 24),
     "t2v_A14B": ((40, 4.0, 12.0, *UNIPC), (1280, 720, 81), 16),
     "i2v_A14B": ((40, 3.5, 5.0, *UNIPC), (1280, 720, 81), 16),
-    # Those of the LoRA: its page on the Hugging Face Hub.
-    "t2v_14B_lora_4_steps": ((4, 1.0, 5.0, "euler", "simple"), (832, 480, 81), 16),
+    # Those of the LoRAs: their pages on the Hugging Face Hub, and ComfyUI's templates video_wan2_2_14B_*.
+    "t2v_14B_lora_4_steps": (FEW_STEPS, (832, 480, 81), 16),
+    "i2v_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
+    "t2v_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
+    "flf2v_A14B": (FEW_STEPS, (640, 640, 81), 16),
 }
 SIZES = ("WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace")
 SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
@@ -128,6 +134,56 @@ def test_settings_are_the_official_ones(path: Path):
     assert tuple(size[name] for name in ("width", "height", "frames")) == shape
     assert text["negative"].endswith(OFFICIAL_NEGATIVE)
     assert video["fps"] == fps
+
+
+@pytest.mark.parametrize("path", [path for path in DOWNLOADED if "A14B" in path.stem], ids=lambda path: path.stem)
+def test_each_expert_has_its_own_file_and_lora(path: Path):
+    graph = prompt(path)
+    ((experts,),) = [[node["inputs"] for node in graph.values() if node["class_type"] == "WanDirectorExperts"]]
+    few_steps = path.stem == "flf2v_A14B" or path.stem.endswith("lora_4_steps")
+    for noise in ("high", "low"):
+        source = graph[experts[f"{noise}_noise"][0]]
+        if few_steps:
+            assert f"{noise}_noise" in source["inputs"]["lora_name"]
+            assert source["inputs"]["strength"] == 1
+            source = graph[source["inputs"]["model"][0]]
+        assert f"{noise}_noise" in source["inputs"]["model_name"]
+    assert experts["high_noise_steps"] == (2 if few_steps else 0)
+
+
+def advice_of(path: Path, *options: str) -> list[str]:
+    """What is said of the settings of a workflow while it is planned, where the log is muted: each line once."""
+    said: list[str] = []
+
+    def listen(record: logging.LogRecord) -> bool:
+        said.append(record.getMessage())
+        return True
+
+    logger.filters.insert(0, listen)
+    try:
+        assert main(["plan", str(path), "--vram=80GB", *options]) == 0
+    finally:
+        logger.filters.remove(listen)
+    return list(dict.fromkeys(line for line in said if "do not go together" in line))
+
+
+@each_workflow
+def test_its_settings_go_together(path: Path):
+    assert advice_of(path) == []
+
+
+def test_other_settings_of_a_workflow_do_not_go_together():
+    """So that silence above means something."""
+    path = ROOT / "workflows" / "i2v_A14B_lora_4_steps.json"
+    sampler = next(id for id, node in prompt(path).items() if node["class_type"] == "WanDirectorSampler")
+    (told,) = advice_of(path, f"--set={sampler}.steps=20", f"--set={sampler}.cfg=3.5")
+    assert told.count("wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors") == 2
+    assert told.count("wan2.2_i2v_lightx2v_4steps_lora_v1_low_noise.safetensors") == 2
+    (told,) = advice_of(path, f"--set={sampler}.shift=40")
+    assert "Shift 40 with wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors" in told
+    path = ROOT / "workflows" / "t2v_1.3B.json"
+    sampler = next(id for id, node in prompt(path).items() if node["class_type"] == "WanDirectorSampler")
+    assert advice_of(path, f"--set={sampler}.steps=4")
 
 
 @each_bundled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from ....model_loading.publishing.known_files import KnownFile
@@ -11,22 +12,28 @@ from ..model_paths import Folders, extra_model_paths, joined, models_in, models_
 DEFAULT_MODELS = Path("models")
 
 
-def model_folders(options: argparse.Namespace) -> Folders:
-    """The folders of each kind, in the order of --models, --comfyui, --extra-model-paths; without them `models`.
+def model_folders(options: argparse.Namespace, more: Sequence[str] = ()) -> Folders:
+    """The folders of each kind, in the order of --models, --comfyui, --extra-model-paths; `models` for those
+    that none of them names.
+
+    Args:
+        options: of the command.
+        more: kinds beside those that the nodes load.
 
     Raises:
         MissingFileError, InvalidInputError: one of them is not there, or not what it should be.
     """
     folders = []
     if options.models:
-        folders.append(models_in(options.models))
+        folders.append(models_in(options.models, more))
     if options.comfyui:
-        folders.append(models_of_comfyui(options.comfyui))
+        folders.append(models_of_comfyui(options.comfyui, more))
     if options.extra_model_paths:
-        folders.append(extra_model_paths(options.extra_model_paths))
-    if not folders and DEFAULT_MODELS.is_dir():
-        folders.append(models_in(DEFAULT_MODELS))
-    return joined(*folders)
+        folders.append(extra_model_paths(options.extra_model_paths, more))
+    usual = models_in(DEFAULT_MODELS, more) if DEFAULT_MODELS.is_dir() else {}
+    return {
+        kind: found or usual.get(kind, []) for kind, found in joined(*folders, {kind: [] for kind in usual}).items()
+    }
 
 
 def input_folders(options: argparse.Namespace) -> tuple[Path, ...]:
@@ -42,12 +49,12 @@ def download_folder(options: argparse.Namespace, file: KnownFile) -> Path:
         MissingFileError, InvalidInputError: as `model_folders`.
     """
     kind = file.kind.folder_name
-    if options.to:
+    if vars(options).get("to"):
         return options.to
     if options.comfyui:
-        return models_of_comfyui(options.comfyui)[kind][0]
+        return models_of_comfyui(options.comfyui, (kind,))[kind][0]
     if options.extra_model_paths:
-        named = extra_model_paths(options.extra_model_paths)[kind]
+        named = extra_model_paths(options.extra_model_paths, (kind,))[kind]
         if named:
             return named[0]
     return (options.models or DEFAULT_MODELS) / kind

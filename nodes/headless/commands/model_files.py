@@ -1,26 +1,19 @@
-"""`inspect` and `download`."""
+"""`inspect`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ....common.errors import CheckpointError, MissingFileError
-from ....common.printable import printable_name
 from ....model_loading.build import check_complete
 from ....model_loading.describe import describe
 from ....model_loading.lora import describe_lora
 from ....model_loading.opening import open_checkpoint
-from ....model_loading.publishing.download import download as fetch
-from ....model_loading.publishing.known_files import KNOWN_FILES, KnownFile, named_files
-from ....model_loading.publishing.transfer import OnBytes
 from ....model_loading.recognition.detect import inspect_checkpoint
 from ....model_loading.recognition.foreign import is_lora
 from ...files.places import LOAD_LORA, TITLES
-from .folders import download_folder
 from .session import Session
-from .terminal import say, shows_progress
+from .terminal import say
 
 
 def inspect(options: argparse.Namespace, _session: Session) -> None:
@@ -41,48 +34,3 @@ def inspect(options: argparse.Namespace, _session: Session) -> None:
         ) from None
     say(text)
     check_complete(spec)
-
-
-def download(options: argparse.Namespace, _session: Session) -> None:
-    """Downloads a published model file to where `run` finds it, and prints the path."""
-    if options.name == "?":
-        say(_known())
-        return
-    file = _chosen(options.name)
-    folder = download_folder(options, file)
-    with _progress(file, visible=shows_progress(quiet=False)) as on_bytes:
-        path = fetch(file, folder, on_bytes=on_bytes)
-    say(path)
-
-
-def _chosen(name: str) -> KnownFile:
-    found = named_files(name)
-    if len(found) == 1 and _plain(found[0].name) == _plain(name):
-        return found[0]
-    if found:
-        names = " or ".join(file.name for file in found)
-        raise MissingFileError(f"'{printable_name(name)}' is not a file known here. Did you mean {names}?")
-    known = _known().replace("\n", "\n  ")
-    raise MissingFileError(f"'{printable_name(name)}' is not a file known here. The known ones are:\n  {known}")
-
-
-def _known() -> str:
-    """A line for each published file."""
-    return "\n".join(f"{file.name}  {file.what}" for file in KNOWN_FILES)
-
-
-def _plain(name: str) -> str:
-    return name.strip().replace("\\", "/").rsplit("/", 1)[-1].lower().removesuffix(".safetensors")
-
-
-@contextmanager
-def _progress(file: KnownFile, *, visible: bool) -> Iterator[OnBytes]:
-    from tqdm import tqdm
-
-    with tqdm(desc=file.name, unit="B", unit_scale=True, disable=not visible, leave=True) as bar:
-
-        def show(done: int, whole: int) -> None:
-            bar.total = whole
-            bar.update(done - bar.n)
-
-        yield show

@@ -16,19 +16,21 @@ from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
 from ..runner import run_graph
 from .bundled import workflow_path
+from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
 from .session import Session
-from .terminal import complain, say, shows_progress
+from .terminal import complain, say
 
 
 def run(options: argparse.Namespace, session: Session) -> None:
     """Runs a workflow and prints the files it saved."""
-    options.graph = workflow_path(options.graph)
+    given = options.graph
+    options.graph = workflow_path(given)
     host = HeadlessHost(
         folders=model_folders(options),
         inputs=input_folders(options),
         output=options.output,
-        runtime=LocalRuntime(options.device, show_progress=shows_progress(quiet=options.quiet)),
+        runtime=LocalRuntime(options.device, show_progress=not options.quiet),
     )
     session.use_host(host)
     host.runtime.check_device()
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace, session: Session) -> None:
     graph, workflow = read_graph(options.graph, classes)
     for assignment in options.set:
         set_value(graph, classes, assignment, workflow)
-    with session.stop.between_blocks(host.runtime):
+    with naming_all_missing(given, options, session), session.stop.between_blocks(host.runtime):
         shown = run_graph(graph, classes, workflow)
     for each in shown:
         for saved in each.get("images", []):

@@ -59,11 +59,6 @@ def finish() -> None:
             sys.stdout.flush()
 
 
-def shows_progress(*, quiet: bool) -> bool:
-    """Whether somebody watches standard error."""
-    return not quiet and sys.stderr is not None and sys.stderr.isatty()
-
-
 def log_to_terminal(*, quiet: bool) -> None:
     """Sends the log to standard error."""
     handler = _Handler()
@@ -85,10 +80,20 @@ class _Handler(logging.StreamHandler):
             return
         if mark is not None:
             self._said.add(mark)
-        super().emit(record)
+        with _beside_the_progress():
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the library's name)
         """A message that cannot be written is no reason to stop."""
+
+
+def _beside_the_progress() -> contextlib.AbstractContextManager[object]:
+    """Takes the line that shows progress away while another is written; its package comes with the first of them."""
+    if "tqdm" not in sys.modules:
+        return contextlib.nullcontext()
+    from tqdm import tqdm
+
+    return tqdm.external_write_mode(file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ from .loaders import (
     VAELoader,
 )
 from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, SolidMask
-from .pictures import LoadImage, LoadImageMask, PreviewImage, SaveAnimatedWEBP, SaveImage
+from .pictures import Canny, LoadImage, LoadImageMask, PreviewImage, SaveAnimatedWEBP, SaveImage
 from .sampling import KSampler, KSamplerAdvanced, ModelSamplingSD3
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
@@ -65,6 +65,8 @@ from .values import (
     StringReplace,
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
+from .wan.camera import WanCameraEmbedding, WanCameraImageToVideo
+from .wan.fun_control import Wan22FunControlToVideo, WanFunControlToVideo
 from .wan.guidance import CFGZeroStar, ScaleROPE, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply
 from .wan.tracks import (
     GenerateTracks,
@@ -86,6 +88,7 @@ _WITH_MODELS = (
     UNETLoader, UnetLoaderGGUF, CLIPLoader, CLIPLoaderGGUF, VAELoader, CLIPVisionLoader,
     LoraLoaderModelOnly, LoraLoader, ModelSamplingSD3, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
+    WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo,
     CFGZeroStar, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply, ScaleROPE,
     KSampler, KSamplerAdvanced, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
@@ -94,11 +97,11 @@ _WITH_MODELS = (
 _NODES = (
     *_WITH_MODELS,
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
-    GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
+    WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
     EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
-    ImageInvert, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
+    ImageInvert, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ... import standin
 from ...standin import Custom, Input, Output, Schema
 
 Anything = Custom("*")
 Video = Custom("VIDEO")
 Audio = Custom("AUDIO")
-Model = Custom("MODEL")
+Model = standin.Model
 
 
 class ManyTyped(Input):

@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ....common.checking import has_values
+from ....common.errors import InvalidInputError
+from ....media.edges import find_edges
 from ....media.faults import writing_to
 from ....media.picture_reading import check_pictures
 from ....media.place import SavePlace
@@ -170,6 +173,37 @@ class SaveAnimatedWEBP(io.ComfyNode):
 
         results = _results(images, filename_prefix, cls.hidden, write)
         return io.NodeOutput(images, ui=io.SavedImages(results, is_animated=len(images) > 1))
+
+
+class Canny(io.ComfyNode):
+    """The edges of pictures, white on black."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        limits = {"min": 0.01, "max": 0.99, "step": 0.01}
+        return io.Schema(
+            node_id="Canny",
+            display_name="Detect Edges (Canny)",
+            category="image/filters",
+            inputs=[
+                io.Image.Input("image"),
+                io.Float.Input("low_threshold", default=0.4, **limits),
+                io.Float.Input("high_threshold", default=0.8, **limits),
+            ],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, low_threshold: float, high_threshold: float) -> Any:
+        if low_threshold > high_threshold:
+            raise InvalidInputError(
+                f"low_threshold is {low_threshold:g}, above high_threshold, which is {high_threshold:g}. Make it lower."
+            )
+        pictures = image[..., :3]
+        if not has_values(pictures):
+            return io.NodeOutput(pictures)
+        edges = find_edges(pictures, low_threshold, high_threshold)
+        return io.NodeOutput(edges.unsqueeze(-1).expand(-1, -1, -1, 3).contiguous())
 
 
 class PreviewImage(io.ComfyNode):

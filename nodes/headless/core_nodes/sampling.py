@@ -34,7 +34,10 @@ SCHEDULERS = [
 ]  # fmt: skip
 SOLVER_OF = {
     "euler": "euler", "heun": "heun", "dpmpp_2m": "dpmpp_2m_native", "dpmpp_2m_sde": "dpmpp_2m_sde", "lcm": "lcm",
-    "uni_pc": "uni_pc", "uni_pc_bh2": "uni_pc_bh2",
+    "uni_pc": "uni_pc", "uni_pc_bh2": "uni_pc_bh2", "euler_ancestral": "euler_ancestral",
+    "dpmpp_2s_ancestral": "dpmpp_2s_ancestral", "res_multistep": "res_multistep",
+    "res_multistep_ancestral": "res_multistep_ancestral", "gradient_estimation": "gradient_estimation",
+    "er_sde": "er_sde",
 }  # fmt: skip
 """Those of `SAMPLERS` that run here -> the name in our table."""
 SCHEDULE_OF = {"simple": "simple", "karras": "karras_native", "beta": "beta", "normal": "normal"}

@@ -34,14 +34,14 @@ class EmptyHunyuanLatentVideo(io.ComfyNode):
             node_id="EmptyHunyuanLatentVideo",
             display_name="Empty HunyuanVideo 1.0 Latent",
             category="model/latent/hunyuan video",
-            inputs=_size_inputs(848, 480, 25),
+            inputs=size_inputs(848, 480, 25),
             outputs=[io.Latent.Output()],
         )
 
     @classmethod
     def execute(cls, width: int, height: int, length: int, batch_size: int) -> Any:
         check_bounds(width, height, length, batch_size)
-        shape = (batch_size, 16, _latent_frames(length), height // 8, width // 8)
+        shape = (batch_size, 16, latent_frames_of(length), height // 8, width // 8)
         return io.NodeOutput({"samples": torch.zeros(shape), STRIDE_KEY: 8})
 
 
@@ -165,7 +165,7 @@ class WanVaceToVideo(io.ComfyNode):
         video, mask = _control(pictures.get("control_video"), pictures.get("control_masks"), (length, height, width))
         kept, changed = ((video - 0.5) * part[..., None] + 0.5 for part in (1 - mask, mask))
         control = torch.cat([*references, torch.cat((vae.encode(kept), vae.encode(changed)), dim=1)], dim=2)
-        shown = mask[: video_frames(_latent_frames(length))]
+        shown = mask[: video_frames(latent_frames_of(length))]
         channels = mask_channels(shown, len(references), vae.spacial_compression_encode())
         sides = [with_vace(vae, side, control, channels, strength) for side in (positive, negative)]
         return io.NodeOutput(*sides, latent, len(references))
@@ -181,7 +181,7 @@ class Wan22ImageToVideoLatent(io.ComfyNode):
             category="model/conditioning/wan",
             inputs=[
                 io.Vae.Input("vae"),
-                *_size_inputs(1280, 704, 49, step=32),
+                *size_inputs(1280, 704, 49, step=32),
                 io.Image.Input("start_image", optional=True, tooltip="The first frame, or the first 1 + 4k frames."),
             ],
             outputs=[io.Latent.Output()],
@@ -211,7 +211,7 @@ def video_schema(name: str, inputs: list[Any], *more: Any, folder: str = "") -> 
             io.Conditioning.Input("positive"),
             io.Conditioning.Input("negative"),
             io.Vae.Input("vae"),
-            *_size_inputs(832, 480, 81),
+            *size_inputs(832, 480, 81),
             *inputs,
         ],
         outputs=[
@@ -223,7 +223,7 @@ def video_schema(name: str, inputs: list[Any], *more: Any, folder: str = "") -> 
     )
 
 
-def _size_inputs(width: int, height: int, length: int, step: int = 16) -> list[Any]:
+def size_inputs(width: int, height: int, length: int, step: int = 16) -> list[Any]:
     return [
         io.Int.Input("width", default=width, min=step, max=MAX_SIDE, step=step),
         io.Int.Input("height", default=height, min=step, max=MAX_SIDE, step=step),
@@ -239,7 +239,7 @@ def _start_and_end() -> list[Any]:
     ]
 
 
-def _latent_frames(length: int) -> int:
+def latent_frames_of(length: int) -> int:
     """Of a video of so many frames; one of another length than 1 + 4k gets fewer, as in ComfyUI."""
     frames = (length - 1) // 4 + 1
     if video_frames(frames) != length:
@@ -252,7 +252,7 @@ def blank(vae: Any, width: int, height: int, length: int, batch_size: int, *, mo
     check_video_size(width, height, None, family_of(vae))
     check_bounds(width, height, length, batch_size)
     stride = vae.spacial_compression_encode()
-    shape = (batch_size, vae.latent_channels, more + _latent_frames(length), height // stride, width // stride)
+    shape = (batch_size, vae.latent_channels, more + latent_frames_of(length), height // stride, width // stride)
     return tagged_latent(torch.zeros(shape), vae)
 
 

@@ -45,6 +45,14 @@ def canvas_graph(data: dict[str, Any], node_classes: NodeClasses) -> tuple[Graph
     Raises:
         GraphError: the file is damaged, or stands for too many nodes.
     """
+    running = running_nodes(data, node_classes)
+    graph = {converted.id: converted for _, converted in running}
+    dead_ends = frozenset(converted.id for node, converted in running if not node.outputs)
+    return {id: _without_lost_links(node, graph) for id, node in graph.items()}, dead_ends
+
+
+def running_nodes(data: dict[str, Any], node_classes: NodeClasses) -> list[tuple[CanvasNode, GraphNode]]:
+    """Every node that runs, as it was saved and with its inputs by name; errors as `canvas_graph`."""
     file = read_canvas(data)
     open_group_nodes(file, node_classes)
     _check_size(file)
@@ -54,11 +62,7 @@ def canvas_graph(data: dict[str, Any], node_classes: NodeClasses) -> tuple[Graph
         more = f" and {len(left_inside) - _NAMED:,} more" if len(left_inside) > _NAMED else ""
         named = ", ".join(left_inside[:_NAMED]) + more
         logger.info("Without a value (null): %s. What lies inside the subgraph is taken.", named)
-    top = Instance(file.root, opened)
-    running = [(instance, node, _convert(instance, node)) for instance, node in top.running()]
-    graph = {converted.id: converted for _, _, converted in running}
-    dead_ends = frozenset(converted.id for _, node, converted in running if not node.outputs)
-    return {id: _without_lost_links(node, graph) for id, node in graph.items()}, dead_ends
+    return [(node, _convert(instance, node)) for instance, node in Instance(file.root, opened).running()]
 
 
 class Opened:

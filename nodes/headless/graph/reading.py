@@ -30,10 +30,15 @@ def read_graph(path: Path, node_classes: Mapping[str, type]) -> tuple[Graph, dic
         MissingFileError: there is no such file.
         GraphError: it is no workflow, or needs a node that is not among `node_classes`.
     """
+    data = read_json(path)
+    return parse_graph(data, node_classes, shown(path.name)), canvas_part(data)
+
+
+def read_json(path: Path) -> Any:
+    """What a workflow file holds, parsed; errors as `read_graph`."""
     if not path.is_file():
         raise MissingFileError(f"There is no workflow file {path}. Give the path of a workflow saved as .json.")
-    data = _parse(_content(path), shown(path.name))
-    return parse_graph(data, node_classes, shown(path.name)), _canvas_part(data)
+    return _parse(_content(path), shown(path.name))
 
 
 def parse_graph(data: Any, node_classes: Mapping[str, type], name: str = "The workflow") -> Graph:
@@ -41,11 +46,20 @@ def parse_graph(data: Any, node_classes: Mapping[str, type], name: str = "The wo
     if isinstance(data, dict) and isinstance(data.get("nodes"), list):
         graph, dead_ends = canvas_graph(data, node_classes)
     else:
-        prompt = _prompt_part(data)
-        if prompt is None:
-            raise GraphError(f"{name} is JSON, but no workflow. {_WHAT_TO_GIVE}")
-        graph, dead_ends = api_graph(prompt), None
+        graph, dead_ends = posted_graph(data, name), None
     return without_unneeded(graph, node_classes, dead_ends)
+
+
+def posted_graph(data: Any, name: str) -> Graph:
+    """The nodes of a file in the server's format, by id; `name` is for messages.
+
+    Raises:
+        GraphError: it is no workflow.
+    """
+    prompt = _prompt_part(data)
+    if prompt is None:
+        raise GraphError(f"{name} is JSON, but no workflow. {_WHAT_TO_GIVE}")
+    return api_graph(prompt)
 
 
 def _content(path: Path) -> bytes:
@@ -94,7 +108,7 @@ def _prompt_part(data: Any) -> dict | None:
     return next((part for part in parts if is_api_format(part)), None)
 
 
-def _canvas_part(data: Any) -> dict | None:
+def canvas_part(data: Any) -> dict | None:
     """The workflow in the canvas's format: the file itself, or what was posted beside the nodes."""
     if "nodes" in data:
         return data if isinstance(data["nodes"], list) else None

@@ -155,10 +155,11 @@ def test_a_start_beyond_the_end_gives_the_latent_as_it_is(prompts):
 
 
 def test_samplers_that_are_not_here_are_refused_with_those_that_are():
-    words = refusal("KSampler", sampler_name="res_multistep", scheduler="simple")
+    words = refusal("KSampler", sampler_name="deis", scheduler="simple")
     assert words == (
-        "The sampler 'res_multistep' does not run on the command line. Choose one of: euler, heun, dpmpp_2m, "
-        "dpmpp_2m_sde, lcm, uni_pc, uni_pc_bh2; or run this workflow in ComfyUI."
+        "The sampler 'deis' does not run on the command line. Choose one of: euler, heun, dpmpp_2m, dpmpp_2m_sde, lcm, "
+        "uni_pc, uni_pc_bh2, euler_ancestral, dpmpp_2s_ancestral, res_multistep, res_multistep_ancestral, "
+        "gradient_estimation, er_sde; or run this workflow in ComfyUI."
     )
     words = refusal("KSamplerAdvanced", sampler_name="euler", scheduler="sgm_uniform")
     assert "The scheduler 'sgm_uniform' does not run" in words and "simple, karras, beta, normal" in words
@@ -298,8 +299,8 @@ def test_a_graph_of_native_nodes_runs(models, lora, text_to_video, tiny_host):
 
 def test_what_cannot_run_in_a_graph_is_said_before_anything_is_loaded(models, lora, text_to_video):
     save_experts(models)
-    text_to_video["second"]["inputs"]["sampler_name"] = "er_sde"
-    with pytest.raises(GraphError, match=r"KSamplerAdvanced \(node second\): The sampler 'er_sde' does not run"):
+    text_to_video["second"]["inputs"]["sampler_name"] = "deis"
+    with pytest.raises(GraphError, match=r"KSamplerAdvanced \(node second\): The sampler 'deis' does not run"):
         run_graph(parse_graph(text_to_video, CORE_NODES), CORE_NODES)
 
 

@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import save
 from wan_director.__main__ import main
 from wan_director.model_loading.publishing import known_files, missing
+from wan_director.model_loading.publishing.tasks import TASKS
 from wan_director.nodes.headless.commands import bundled
 
 from ...model_loading.hub_server import Hub, serving
@@ -94,10 +95,11 @@ def test_offline_the_answer_comes_without_a_request(capsys, hub, monkeypatch):
     assert "offline mode is on" in capsys.readouterr().err and hub.asked == []
 
 
-def test_a_question_mark_lists_the_published_files(capsys):
+def test_a_question_mark_lists_the_tasks_and_the_published_files(capsys):
     assert main(["download", "?"]) == 0
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == len(known_files.KNOWN_FILES) and "wan_2.1_vae.safetensors" in out and not err
+    assert len(out.splitlines()) == len(TASKS) + len(known_files.KNOWN_FILES) and not err
+    assert "wan_2.1_vae.safetensors  the VAE" in out and "ti2v-5B  text and image to video, Wan 2.2 (3 files" in out
 
 
 @pytest.mark.parametrize("path", sorted(bundled.FOLDER.glob("*.json")), ids=lambda path: path.stem)

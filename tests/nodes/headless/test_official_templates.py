@@ -18,7 +18,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError
+from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.branches.reference import ReferenceBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.engine.local import LocalRuntime
 from wan_director.media.place import SavePlace
@@ -46,9 +48,26 @@ TRANSFORMERS = {
     "wan2.2_ti2v_5B_fp16": "ti2v", "wan2.1_t2v_1.3B_fp16": "wan21_t2v",
     "wan2.1_i2v_480p_14B_fp16": "with_clip", "wan2.1_flf2v_720p_14B_fp16": "with_clip",
     "wan2.1_vace_14B_fp16": "wan21_vace", "wan2.1_vace_1.3B_fp16": "wan21_vace",
-    "wan2.1_t2v_14B_fp8_scaled": "wan21_t2v", "wan2.1_fun_inp_1.3B_bf16": "with_clip",
+    "wan2.1_t2v_14B_fp8_scaled": "wan21_t2v",
+    "wan2.2_fun_inpaint_5B_bf16": "fun_inp_5b", "wan2.2_fun_control_5B_bf16": "fun_control_5b",
+    "wan2.1_fun_inp_1.3B_bf16": "with_clip",
+    "wan2.1_fun_control_1.3B_bf16": "fun_control", "wan2.2_fun_control_high_noise_14B_fp8_scaled": "fun_control_a14b",
+    "wan2.2_fun_control_low_noise_14B_fp8_scaled": "fun_control_a14b",
+    "wan2.1_fun_camera_v1.1_1.3B_bf16": "fun_camera", "wan2.1_fun_camera_v1.1_14B_bf16": "fun_camera",
+    "wan2.2_fun_camera_high_noise_14B_fp8_scaled": "fun_camera_a14b",
+    "wan2.2_fun_camera_low_noise_14B_fp8_scaled": "fun_camera_a14b",
     "Wan2_1-I2V-ATI-14B_fp8_e4m3fn": "with_clip", "chrono_edit_14B_fp16": "with_clip",
+    "Wan21-WanMove_fp8_scaled_e4m3fn_KJ": "with_clip",
 }  # fmt: skip
+OUTPUTS_48 = {"out_channels": 48}
+FUN_MODELS = {
+    "fun_inp_5b": {"in_channels": 100, **OUTPUTS_48},
+    "fun_control_5b": {"in_channels": 148, **OUTPUTS_48, "branches": (ReferenceBranch(48),)},
+    "fun_control": {"in_channels": 48, "branches": (ClipBranch(1280),)},
+    "fun_control_a14b": {"in_channels": 52, "branches": (ReferenceBranch(16),)},
+    "fun_camera": {"in_channels": 32, "branches": (ClipBranch(1280), CameraBranch())},
+    "fun_camera_a14b": {"in_channels": 36, "branches": (CameraBranch(),)},
+}
 OTHERS = {
     "vae/wan_2.1_vae": "vae/wan21_vae", "vae/wan2.2_vae": "vae/wan22_vae",
     "vae/wan_alpha_2.1_vae_rgb_channel": "vae/wan21_vae", "vae/wan_alpha_2.1_vae_alpha_channel": "vae/wan21_vae",
@@ -66,12 +85,14 @@ RUNNING = [
     "video_wan_vace_14B_v2v", "image_to_video_wan", "text_to_video_wan", "templates-6-key-frames",
     "video_wan_vace_outpainting", "video_wan_vace_14B_ref2v", "video_wan_vace_flf2v", "video_wan2_2_14B_fun_inpaint",
     "video_wan_vace_14B_t2v", "wan2.1_flf2v_720_f16", "video_wan2.1_alpha_t2v_14B",
-    "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B",
+    "video_wan2_2_5B_fun_inpaint", "video_wan2_2_14B_fun_control", "video_wan2_2_5B_fun_control", "wan2.1_fun_control",
+    "video_wan2.1_fun_camera_v1.1_1.3B", "video_wan2.1_fun_camera_v1.1_14B", "video_wan2_2_14B_fun_camera",
+    "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
     "video_bernini_r_video_editing": "BerniniConditioning", "video_wan2_2_14B_s2v": "WanSoundImageToVideo",
-    "video_wan2_2_14B_fun_control": "Wan22FunControlToVideo", "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo",
+    "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo",
 }  # fmt: skip
 """Template -> a node that the command line does not know."""
 
@@ -92,6 +113,8 @@ def official_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     with_clip = dit(text_dim=4096, in_channels=36, branches=(ClipBranch(1280),))
     save_model(folder / "with_clip.safetensors", with_clip, heads)
     save_model(folder / "wan21_vace.safetensors", dit(text_dim=4096, branches=(VaceBranch(2),)), heads)
+    for name, changes in FUN_MODELS.items():
+        save_model(folder / f"{name}.safetensors", dit(text_dim=4096, **changes), heads)
     save_clip_vision(models / "clip_vision" / "wan21_clip.safetensors")
     for name, tiny in TRANSFORMERS.items():
         shutil.copy(folder / f"{tiny}.safetensors", folder / f"{name}.safetensors")

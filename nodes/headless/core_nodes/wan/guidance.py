@@ -16,8 +16,7 @@ from .....engine.sampling.policies import StepPolicies
 from .....sampling.guidance import CfgZeroStar, GuidanceSettings, PartOfNoise, SkippedLayers, check_blocks
 from .....sampling.prompts import sigma_of_percent
 from .... import standin as io
-from ..dynamic_inputs import Model
-from ..loaders import NativeModel, native_model
+from ....sockets.native_model import NativeModel, native_model
 
 
 class CFGZeroStar(io.ComfyNode):
@@ -28,8 +27,8 @@ class CFGZeroStar(io.ComfyNode):
         return io.Schema(
             node_id="CFGZeroStar",
             category="advanced/guidance",
-            inputs=[Model.Input("model")],
-            outputs=[Model.Output(display_name="patched_model")],
+            inputs=[io.Model.Input("model")],
+            outputs=[io.Model.Output(display_name="patched_model")],
         )
 
     @classmethod
@@ -55,7 +54,7 @@ class SkipLayerGuidanceDiT(io.ComfyNode):
             node_id="SkipLayerGuidanceDiT",
             category="advanced/guidance",
             inputs=[
-                Model.Input("model"),
+                io.Model.Input("model"),
                 io.String.Input("double_layers", default="7, 8, 9", advanced=True, tooltip="Blocks to leave out."),
                 io.String.Input(
                     "single_layers", default="7, 8, 9", advanced=True, tooltip="Blocks that Wan models do not have."
@@ -72,7 +71,7 @@ class SkipLayerGuidanceDiT(io.ComfyNode):
                     tooltip="How much of the spread of the result is set back to that of the positive prompt's.",
                 ),
             ],
-            outputs=[Model.Output()],
+            outputs=[io.Model.Output()],
         )
 
     @classmethod
@@ -110,8 +109,8 @@ class UNetTemporalAttentionMultiply(io.ComfyNode):
         return io.Schema(
             node_id="UNetTemporalAttentionMultiply",
             category="experimental/attention_experiments",
-            inputs=[Model.Input("model"), *inputs],
-            outputs=[Model.Output()],
+            inputs=[io.Model.Input("model"), *inputs],
+            outputs=[io.Model.Output()],
         )
 
     @classmethod
@@ -150,8 +149,8 @@ class ScaleROPE(io.ComfyNode):
         return io.Schema(
             node_id="ScaleROPE",
             category="model/patch",
-            inputs=[Model.Input("model"), *inputs],
-            outputs=[Model.Output()],
+            inputs=[io.Model.Input("model"), *inputs],
+            outputs=[io.Model.Output()],
         )
 
     @classmethod

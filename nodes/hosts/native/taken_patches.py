@@ -12,8 +12,8 @@ from comfy.model_sampling import CONST, ModelSamplingDiscreteFlow
 from comfy.weight_adapter import LoHaAdapter, LoKrAdapter, LoRAAdapter
 from torch import Tensor
 
-from ...common.errors import InvalidInputError
-from ...model_loading.files.memory_checkpoint import MemoryCheckpoint
+from ....common.errors import InvalidInputError
+from ....model_loading.files.memory_checkpoint import MemoryCheckpoint
 
 _PREFIX = "diffusion_model."
 _OTHERWISE = "Take the MODEL from before that node, or sample with KSampler."

@@ -12,12 +12,12 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ...common.errors import CheckpointError
-from ...engine.runtime import Residence
-from ...memory.policy import RESIDENT, MemoryPolicy
-from ...memory.slabs import Slabs
-from ...memory.tensors import Held, held_tensors
-from ...model_loading.files.memory_checkpoint import MemoryCheckpoint
+from ....common.errors import CheckpointError
+from ....engine.runtime import Residence
+from ....memory.policy import RESIDENT, MemoryPolicy
+from ....memory.slabs import Slabs
+from ....memory.tensors import Held, held_tensors
+from ....model_loading.files.memory_checkpoint import MemoryCheckpoint
 
 M = TypeVar("M", bound=nn.Module)
 

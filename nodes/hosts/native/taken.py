@@ -8,21 +8,21 @@ import comfy.model_base
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
-from ...common.checking import kind_of
-from ...common.errors import InvalidInputError
-from ...common.log import logger
-from ...dit.adapters import AppliedAdapter, ParameterShapes
-from ...engine.loaded import PlacedModel, placed, progress_of
-from ...engine.recipe import ModelRecipe
-from ...engine.runtime import Runtime
-from ...model_loading.build import load_checkpoint
-from ...model_loading.kinds import DIT
-from ...model_loading.lora import read_lora_checkpoint
-from ...model_loading.precision import precision_named
-from ..sockets.models import WanModel
-from ..sockets.native_model import NativeModel
-from .native_patches import check_patches, lora_files, precision_of, shift_of
-from .native_weights import NativeWeights, SharedResidence
+from ....common.checking import kind_of
+from ....common.errors import InvalidInputError
+from ....common.log import logger
+from ....dit.adapters import AppliedAdapter, ParameterShapes
+from ....engine.loaded import PlacedModel, placed
+from ....engine.recipe import ModelRecipe
+from ....engine.runtime import Runtime, told_reading
+from ....model_loading.build import load_checkpoint
+from ....model_loading.kinds import DIT
+from ....model_loading.lora import read_lora_checkpoint
+from ....model_loading.precision import precision_named
+from ...sockets.models import WanModel
+from ...sockets.native_model import NativeModel
+from .taken_patches import check_patches, lora_files, precision_of, shift_of
+from .taken_weights import NativeWeights, SharedResidence
 
 _RUN_HERE = (comfy.model_base.WAN21, comfy.model_base.WAN21_Vace, comfy.model_base.WAN22)
 M = TypeVar("M", bound=nn.Module)
@@ -55,13 +55,9 @@ def video_model_of(model: Any, runtime: Runtime) -> NativeModel:
 def _placed(model: ModelPatcher, weights: NativeWeights, recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
     """Our module over the weights of a native one."""
     weights.unload()
-    loaded = load_checkpoint(
-        DIT,
-        weights.checkpoint(),
-        precision=recipe.precision,
-        device=model.load_device,
-        on_tensor=progress_of(weights.path, runtime),
-    )
+    options = {"precision": recipe.precision, "device": model.load_device}
+    with told_reading(runtime, weights.path.name) as on_bytes:
+        loaded = load_checkpoint(DIT, weights.checkpoint(), on_bytes=on_bytes, **options)
     residence = SharedResidence(runtime.residence(loaded.module, model.load_device), weights)
     shared, copied = residence.shared.bytes, residence.shared.copied_bytes
     logger.info(

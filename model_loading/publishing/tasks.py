@@ -1,0 +1,96 @@
+"""What people want to do, and the files that it takes: a task in a size, a precision and a number of steps."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .known_files import KnownFile, known_file
+
+_VAE = "wan_2.1_vae"
+_TEXT = {"": "umt5_xxl_fp16", "fp8": "umt5_xxl_fp8_e4m3fn_scaled"}
+_CLIP = "clip_vision_h"
+_I2V_LORA = "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16"
+_T2V_LORA = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16"
+_CAUSVID = {"14B": "Wan21_CausVid_14B_T2V_lora_rank32", "1.3B": "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32"}
+
+
+class TaskFiles(NamedTuple):
+    """A name such as i2v-A14B-fp8, what it is in a user's words, and the names of its files."""
+
+    name: str
+    what: str
+    file_names: tuple[str, ...]
+
+    @property
+    def files(self) -> list[KnownFile]:
+        """The published files."""
+        return [file for name in self.file_names if (file := known_file(name)) is not None]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def _task(name: str, what: str, *models: str, vae: str = _VAE, clip: bool = False) -> TaskFiles:
+    text = _TEXT["fp8" if "fp8" in name else ""]
+    return TaskFiles(
+        name, what, tuple(f"{each}.safetensors" for each in (*models, text, vae, *([_CLIP] if clip else [])))
+    )
+
+
+def _experts(task: str, precision: str) -> tuple[str, str]:
+    return f"wan2.2_{task}_high_noise_14B_{precision}", f"wan2.2_{task}_low_noise_14B_{precision}"
+
+
+def _pair(task: str, version: str) -> tuple[str, str]:
+    return (
+        f"wan2.2_{task}_lightx2v_4steps_lora_{version}_high_noise",
+        f"wan2.2_{task}_lightx2v_4steps_lora_{version}_low_noise",
+    )
+
+
+_I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ"
+TASKS = (
+    _task("t2v-1.3B", "text to video", "wan2.1_t2v_1.3B_fp16"),
+    _task("t2v-14B", "text to video", "wan2.1_t2v_14B_fp16"),
+    _task("t2v-14B-fp8", "text to video", "wan2.1_t2v_14B_fp8_scaled"),
+    _task("t2v-14B-fp8-4steps", "text to video in 4 steps", "wan2.1_t2v_14B_fp8_scaled", _T2V_LORA),
+    _task("t2v-A14B", "text to video, Wan 2.2", *_experts("t2v", "fp16")),
+    _task("t2v-A14B-fp8", "text to video, Wan 2.2", *_experts("t2v", "fp8_scaled")),
+    _task(
+        "t2v-A14B-fp8-4steps", "text to video in 4 steps, Wan 2.2", *_experts("t2v", "fp8_scaled"),
+        *_pair("t2v", "v1.1"),
+    ),
+    _task("i2v-14B-480p", "image to video", "wan2.1_i2v_480p_14B_fp16", clip=True),
+    _task("i2v-14B-480p-fp8", "image to video", _I2V_FP8, clip=True),
+    _task("i2v-14B-480p-fp8-4steps", "image to video in 4 steps", _I2V_FP8, _I2V_LORA, clip=True),
+    _task("i2v-14B-720p", "image to video", "wan2.1_i2v_720p_14B_fp16", clip=True),
+    _task("i2v-A14B", "image to video, Wan 2.2", *_experts("i2v", "fp16")),
+    _task("i2v-A14B-fp8", "image to video, Wan 2.2", *_experts("i2v", "fp8_scaled")),
+    _task(
+        "i2v-A14B-fp8-4steps", "image to video in 4 steps, Wan 2.2", *_experts("i2v", "fp8_scaled"),
+        *_pair("i2v", "v1"),
+    ),
+    _task("flf-14B", "first and last frame to video", "wan2.1_flf2v_720p_14B_fp16", clip=True),
+    _task("flf-A14B", "first and last frame to video, Wan 2.2", *_experts("i2v", "fp16")),
+    _task("flf-A14B-fp8", "first and last frame to video, Wan 2.2", *_experts("i2v", "fp8_scaled")),
+    _task(
+        "flf-A14B-fp8-4steps", "first and last frame to video in 4 steps, Wan 2.2", *_experts("i2v", "fp8_scaled"),
+        *_pair("i2v", "v1"),
+    ),
+    _task("ti2v-5B", "text and image to video, Wan 2.2", "wan2.2_ti2v_5B_fp16", vae="wan2.2_vae"),
+    _task("vace-1.3B", "VACE", "wan2.1_vace_1.3B_fp16"),
+    _task("vace-1.3B-4steps", "VACE in few steps", "wan2.1_vace_1.3B_fp16", _CAUSVID["1.3B"]),
+    _task("vace-14B", "VACE", "wan2.1_vace_14B_fp16"),
+    _task("vace-14B-4steps", "VACE in few steps", "wan2.1_vace_14B_fp16", _CAUSVID["14B"]),
+    _task("inp-1.3B", "Fun-InP: start and end picture, any mask", "wan2.1_fun_inp_1.3B_bf16", clip=True),
+    _task("inp-A14B-fp8", "Fun-InP, Wan 2.2", *_experts("fun_inpaint", "fp8_scaled")),
+)  # fmt: skip
+
+
+def named_tasks(name: str) -> list[TaskFiles]:
+    """The task of that name, else those whose names begin with its words: 'i2v' and 'i2v-A14B' stand for several."""
+    wanted = name.strip().lower().replace("_", "-").replace("flf2v", "flf")
+    exact = [task for task in TASKS if task.name.lower() == wanted]
+    return exact or [task for task in TASKS if wanted and task.name.lower().startswith(f"{wanted}-")]
