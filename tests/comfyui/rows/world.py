@@ -154,6 +154,7 @@ def boot(pack_folder: str, comfyui: str, folder: str) -> World:
     handler = logging.StreamHandler(log)
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(logging.INFO)
+    importlib.import_module("utils.extra_config")  # first, as in main.py: other folders have a `utils`, too
     import nodes
 
     asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
