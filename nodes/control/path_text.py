@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +15,8 @@ from ...dit.conditioning.camera_moves import poses
 _EXAMPLE = '[{"frame": 0}, {"frame": 80, "move": [1, 0, 2], "turn": [0, 20, 0]}]'
 _MATRIX, _WHOLE_MATRIX, _CAMERA_LINE = 12, 16, 19
 _MOST_CHARACTERS = 5_000_000
+_LARGEST = 1e15
+"""Below the largest float32 even when multiplied; times of the files are microseconds."""
 
 
 class WrittenPath(NamedTuple):
@@ -112,10 +113,9 @@ def _numbers(value: Any, name: str) -> list[float]:
     flat = [each for row in rows for each in (row if isinstance(row, list) else [row])]
     if not flat or any(isinstance(each, bool) or not isinstance(each, int | float) for each in flat):
         raise InvalidInputError(f"{name} must be numbers. Write the path as in {_EXAMPLE}.")
-    numbers = [float(each) for each in flat]
-    if not all(math.isfinite(each) for each in numbers):
-        raise InvalidInputError(f"{name} must be finite numbers.")
-    return numbers
+    if not all(abs(each) < _LARGEST for each in flat):
+        raise InvalidInputError(f"{name} must be finite numbers, from -{_LARGEST:g} to {_LARGEST:g}.")
+    return [float(each) for each in flat]
 
 
 def _checked(rows: Sequence[Sequence[float]]) -> np.ndarray:

@@ -21,6 +21,8 @@ from ..wan_videos import WanImageToVideo, blank, fitted, given_values, grey, vid
 TracksType = io.Custom("TRACKS")
 SPEEDS = ["linear", "ease_in", "ease_out", "ease_in_out", "constant"]
 """How a point moves along its way."""
+_FARTHEST = 1e6
+"""Pixels from the corner at which a point may lie."""
 
 
 class WanTrackToVideo(io.ComfyNode):
@@ -246,8 +248,13 @@ def _lists(text: str) -> list[list[dict[str, float]]]:
             found = [found]
         if isinstance(found[0][0], list):
             found = found[0]
-        return [[{axis: float(point[axis]) for axis in ("x", "y")} for point in track] for track in found]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        lists = [[{axis: float(point[axis]) for axis in ("x", "y")} for point in track] for track in found]
+        if not all(lists) or any(
+            not abs(value) < _FARTHEST for track in lists for at in track for value in at.values()
+        ):
+            raise ValueError("a track without points, or a point that is nowhere")
+        return lists
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidInputError(
             f'Tracks are lists of points in pixels as JSON, such as [[{{"x": 10, "y": 20}}, ...], ...], got '
             f"{text[:80]!r}."
