@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...common.checking import is_finite
+from ...common.errors import InvalidInputError
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape, latent_frames
 from ..branches.camera import CameraBranch, CameraInput
 from ..inputs import Cut, DitInputs
@@ -87,6 +89,11 @@ def camera_rays(poses: np.ndarray, lenses: Sequence[Lens], shape: VideoShape) ->
         step, part = divmod(index + TEMPORAL_STRIDE - 1, TEMPORAL_STRIDE)
         parts = slice(None) if index == 0 else slice(part, part + 1)
         rays[0, :, parts, step] = torch.cat([moment, turned], dim=-1).movedim(-1, 0).unsqueeze(1)
+    if not is_finite(rays):
+        raise InvalidInputError(
+            "The camera's path gives rays that are no numbers. Use a smaller speed, and lenses of a usual focal length "
+            "(0.3 to 3 heights of the picture)."
+        )
     return rays.flatten(1, 2)
 
 

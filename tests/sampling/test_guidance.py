@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from diffusers.guiders import (
@@ -11,7 +13,7 @@ from diffusers.guiders import (
     TangentialClassifierFreeGuidance,
 )
 from wan_director.common.errors import InvalidInputError
-from wan_director.sampling.ask import NEGATIVE, POSITIVE
+from wan_director.sampling.ask import NEGATIVE, POSITIVE, AvoidedText
 from wan_director.sampling.guidance import (
     CFG,
     AdaptiveProjected,
@@ -183,3 +185,9 @@ def test_settings_that_are_off_are_plain_guidance():
 def test_what_cannot_work_is_refused(wrong):
     with pytest.raises(InvalidInputError):
         wrong()
+
+
+@pytest.mark.parametrize("numbers", [(0.5, 0.25, 2.5), (11.0, 2.0, 2.5), (11.0, 0.25, 0.5), (math.nan, 0.25, 2.5)])
+def test_attention_guidance_with_numbers_out_of_bounds_is_refused(numbers):
+    with pytest.raises(InvalidInputError, match="a scale of 1"):
+        AvoidedText(*numbers)

@@ -36,7 +36,7 @@ class ExponentialMultistep:
         denoised = predict_denoised(predict, latent, level)
         up = _noised_up(level.sigma, following.sigma) if self.ancestral else 0.0
         down = math.sqrt(following.sigma**2 - up**2)
-        if down == 0.0 or not record.past:
+        if down == 0.0 or not record.past or record.past[0].sigma == 0.0:
             moved = latent + (down - level.sigma) / level.sigma * (latent - denoised)
         else:
             moved = _second_order(record.past, latent, Guess(level.sigma, denoised), down)

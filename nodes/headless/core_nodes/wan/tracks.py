@@ -275,6 +275,10 @@ def _visible(mask: Tensor | None, frames: int, points: int) -> Tensor:
     """Which points are seen, by a mask [F, H, W]; all without one."""
     if mask is None or not has_values(mask):
         return torch.ones(frames, points, dtype=torch.bool)
+    if len(mask) < frames:
+        raise InvalidInputError(
+            f"The track mask has {len(mask)} frames, and the tracks have {frames}. Give a frame of the mask for each."
+        )
     return (mask > 0).flatten(1).any(1)[:frames, None].expand(-1, points)
 
 
