@@ -36,6 +36,7 @@ LOADER_WIDGETS = {
 # (steps, cfg, shift, solver, schedule), (width, height, frames), fps
 UNIPC = ("unipc", "official")
 FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
+FUN_A14B = (20, 3.5, 8.0, "euler", "simple")
 OFFICIAL = {
     "t2v_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_native": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
@@ -53,8 +54,13 @@ OFFICIAL = {
     "i2v_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
     "t2v_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
     "flf2v_A14B": (FEW_STEPS, (640, 640, 81), 16),
+    # ComfyUI's templates video_wan2_2_14B_fun_*: the parts without LoRAs.
+    "fun_camera_A14B": (FUN_A14B, (720, 720, 81), 16),
+    "fun_control_A14B": (FUN_A14B, (640, 640, 81), 16),
 }
-SIZES = ("WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace")
+HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10}
+"""By the official settings; 0 leaves the change of experts to where they were trained to."""
+SIZES = ("WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl")
 SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -72,6 +78,15 @@ def prompt(path: Path) -> dict[str, dict]:
 
 def of_class(path: Path, *class_types: str) -> list[dict[str, Any]]:
     return [node["inputs"] for node in prompt(path).values() if node["class_type"] in class_types]
+
+
+def number_of(path: Path, value: Any) -> Any:
+    """The number of an input, also where it comes by a wire from Wan Camera Path, whose sizes go on as they are."""
+    if not isinstance(value, list):
+        return value
+    source = prompt(path)[value[0]]
+    assert source["class_type"] == "WanDirectorCameraPath"
+    return source["inputs"][("camera", "width", "height", "frames")[value[1]]]
 
 
 def loaders(path: Path) -> Iterator[tuple[dict, str, str]]:
@@ -131,7 +146,7 @@ def test_settings_are_the_official_ones(path: Path):
     (video,) = of_class(path, *SAVERS)
     assert tuple(sampler[name] for name in ("steps", "cfg", "shift", "solver", "schedule")) == settings
     assert sampler["denoise"] == 1
-    assert tuple(size[name] for name in ("width", "height", "frames")) == shape
+    assert tuple(number_of(path, size[name]) for name in ("width", "height", "frames")) == shape
     assert text["negative"].endswith(OFFICIAL_NEGATIVE)
     assert video["fps"] == fps
 
@@ -148,7 +163,7 @@ def test_each_expert_has_its_own_file_and_lora(path: Path):
             assert source["inputs"]["strength"] == 1
             source = graph[source["inputs"]["model"][0]]
         assert f"{noise}_noise" in source["inputs"]["model_name"]
-    assert experts["high_noise_steps"] == (2 if few_steps else 0)
+    assert experts["high_noise_steps"] == HIGH_NOISE_STEPS.get(OFFICIAL[path.stem][0], 0)
 
 
 def advice_of(path: Path, *options: str) -> list[str]:
