@@ -34,6 +34,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorDecode": "decode",
     "WanDirectorSaveVideo": "video",
     "WanDirectorDecodeToVideo": "video",
+    "WanDirectorFromNative": "bridges.from_native",
     "WanDirectorToNativeModel": "bridges.to_native_model",
 }
 
@@ -61,6 +62,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorDecode": "Wan Decode Video",
     "WanDirectorSaveVideo": "Wan Save Video",
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
+    "WanDirectorFromNative": "Wan From Native",
     "WanDirectorToNativeModel": "Wan To Native Model",
 }
 

@@ -78,13 +78,13 @@ class CrossAttention(nn.Module):
         def plain(layer: nn.Module, shown: Tensor) -> Tensor:
             return self._heads(multiply(layer, shown, execution.multiply))
 
-        def attended(q: Tensor, text: Tensor) -> Tensor:
-            return execution.attention(q, normed(self.k, self.norm_k, text), plain(self.v, text))
+        def shown(text: Tensor) -> tuple[Tensor, Tensor]:
+            return normed(self.k, self.norm_k, text), plain(self.v, text)
 
         q = normed(self.q, self.norm_q, x)
-        out = attended(q, context.text)
+        out = execution.attention(q, *shown(context.text))
         if context.avoided is not None:
-            out = _led_away(out, attended(q, context.avoided.text), context.avoided, execution)
+            out = _led_away(out, q, shown(context.avoided.text), context.avoided, execution)
         image = context.image
         if image is not None:
             k_img = normed(self.k_img, self.norm_k_img, image)
@@ -139,18 +139,31 @@ class Block(nn.Module):
         return add_gated(x, y, gate_2, may_overwrite=may_overwrite)
 
 
-def _led_away(wanted: Tensor, other: Tensor, avoided: Avoided, execution: Execution) -> Tensor:
-    """What attention [B, L, N, D] makes of the prompt, led away from what it makes of another text; see `Avoided`."""
+def _led_away(
+    wanted: Tensor, q: Tensor, shown: tuple[Tensor, Tensor], avoided: Avoided, execution: Execution
+) -> Tensor:
+    """What attention [B, L, N, D] makes of the prompt, led away from what it makes of another text; see `Avoided`.
 
-    def led(wanted: Tensor, other: Tensor) -> Tensor:
-        near, far = wanted.flatten(2).float(), other.flatten(2).float()
-        guided = avoided.scale * near - (avoided.scale - 1.0) * far
-        length, most = guided.abs().sum(-1, keepdim=True), avoided.tau * near.abs().sum(-1, keepdim=True)
+    That is asked for a run of tokens at a time, so that a block holds no more than without it.
+
+    Args:
+        shown: keys and values of the other text.
+    """
+
+    def led(wanted: Tensor, q: Tensor) -> Tensor:
+        far = execution.attention(q, *shown).flatten(2).float()
+        near = wanted.flatten(2).float()
+        guided = torch.lerp(far, near, avoided.scale)  # scale * near - (scale - 1) * far
+        del far
+        length = guided.norm(p=1, dim=-1, keepdim=True)
+        most = avoided.tau * near.norm(p=1, dim=-1, keepdim=True)
         guided = guided * torch.where(length > most, most / length, 1.0)
-        return torch.lerp(near, guided, avoided.alpha).to(wanted.dtype).view_as(wanted)
+        mixed = torch.lerp(near, guided, avoided.alpha)
+        del near, guided
+        return mixed.to(wanted.dtype).view_as(wanted)
 
     run = rows_run(wanted.flatten(2))
-    return update_tokens(led, wanted, other, run=run, may_overwrite=execution.may_overwrite)
+    return update_tokens(led, wanted, q, run=run, may_overwrite=execution.may_overwrite)
 
 
 def _multiply_tokens(layer: nn.Module, x: Tensor, execution: Execution, *, run: int = 0) -> Tensor:

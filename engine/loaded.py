@@ -94,8 +94,14 @@ def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
 def _load(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
     device = runtime.device(recipe.kind, recipe.device)
     loaded = _read(recipe, device, runtime)
+    return placed(loaded, recipe, runtime.residence(loaded.module, device), runtime)
+
+
+def placed(
+    loaded: build.Loaded[Any, Any, Any], recipe: ModelRecipe, residence: Residence, runtime: Runtime
+) -> PlacedModel:
+    """A model that was loaded, with its weights in the care of `residence`."""
     weights = bytes_of(loaded.module, loaded.dtype)._replace(fp32_residual=recipe.fp32_residual)
-    residence = runtime.residence(loaded.module, device)
     return PlacedModel(recipe.weights, loaded.spec, loaded.dtype, weights, residence, runtime, loaded.tokenizer)
 
 

@@ -86,7 +86,25 @@ def load(
             cache.
         CheckpointError: the file is damaged, of another kind, or not one this version runs.
     """
-    checkpoint = open_checkpoint(path)
+    return load_checkpoint(
+        kind, open_checkpoint(path), precision=precision, device=device, on_bytes=on_bytes, **options
+    )
+
+
+def load_checkpoint(
+    kind: ModelKind[ConfigT, ModuleT, TokenizerT],
+    checkpoint: Checkpoint,
+    *,
+    precision: Precision = "auto",
+    device: torch.device | str | None = None,
+    on_bytes: OnBytes = untold,
+    **options: Any,
+) -> Loaded[ConfigT, ModuleT, TokenizerT]:
+    """As `load`, from what is open already.
+
+    Raises:
+        CheckpointError: see there.
+    """
     spec = inspect_as(checkpoint, kind)
     tokenizer = kind.find_tokenizer(checkpoint, spec)
     casting = choose_casting(spec, precision)

@@ -108,6 +108,11 @@ class WanDirectorLoadVideo(io.ComfyNode):
         with host().runtime.progress(counted) as progress:
             each = counting(progress, host().runtime.check_interrupt)
             images, rate = host().files.video(video.path, cut, fitting=fitting, each=each)
+        if video.has_sound:
+            logger.info(
+                "%s has sound, which is not read here: Load Video and Get Video Components give it, and Create Video "
+                "puts it beside other frames.", video.path.name,
+            )  # fmt: skip
         if len(images) < frames:
             logger.info("%s gives %d of the %d frames.", video.path.name, len(images), frames)
         return io.NodeOutput(images, rate, len(images))

@@ -10,7 +10,7 @@ from ..engine.sampling.settings import SamplerSettings
 from ..sampling.schedule import SCHEDULES
 from ..sampling.solvers import SOLVERS
 from ..sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
-from .api import io, one_sentence
+from .api import ADVANCED, io, one_sentence
 from .loaders import WanModelType
 from .options.memory import memory_input
 from .sockets.sampling import sampled
@@ -116,6 +116,15 @@ class WanDirectorSampler(io.ComfyNode):
                     "and shift only on timestep ranges.",
                 ),
                 memory_input("How much of the GPU to use, and how many blocks to swap."),
+                io.Boolean.Input(
+                    "add_noise",
+                    default=True,
+                    optional=True,
+                    tooltip="Whether the latent is noised before the first step. Off to go on from a latent with "
+                    "noise left in it, of SplitSigmas' first part or of KSampler (Advanced); connect the sigmas of the "
+                    "steps that are left.",
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The finished video as a latent, for Wan Decode Video.")
@@ -139,6 +148,7 @@ class WanDirectorSampler(io.ComfyNode):
         denoise: float,
         sigmas: Any = None,
         memory: MemorySettings | None = None,
+        add_noise: bool = True,
     ) -> Any:
         if sigmas is not None:
             advice = "Connect BasicScheduler or another node that makes SIGMAS."
@@ -146,4 +156,4 @@ class WanDirectorSampler(io.ComfyNode):
         memory = AUTOMATIC if memory is None else memory
         instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
         settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
-        return io.NodeOutput(sampled(model, (positive, negative), latent, settings, memory))
+        return io.NodeOutput(sampled(model, (positive, negative), latent, settings, memory, adds_noise=add_noise))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Generator
 from typing import Any
 
-from ..common.errors import InvalidInputError, PairingError
+from torch import Tensor
+
+from ..common.checking import object_with
+from ..common.errors import PairingError
+from ..common.log import logger
 from ..engine.memory import MemorySettings
 from ..media.pictures import clean_clip
 from ..media.video_writing import FORMATS
@@ -113,17 +118,24 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
     ) -> Any:
         vae = with_memory(vae, memory)
         samples = _decodable_or_kept(vae, latent, cls.hidden)
-        if not isinstance(vae, WanVAE):
-            raise InvalidInputError(
-                "This VAE was loaded by another node and cannot give its frames one by one. Use Load Wan VAE, or Wan "
-                "Decode Video and Wan Save Video."
-            )
+        object_with(vae, "spacial_compression_decode", "The VAE must be one that decodes", "Connect Load Wan VAE.")
         stride = vae.spacial_compression_decode()
         size = (samples.shape[3] * stride, samples.shape[4] * stride)
-        with contextlib.closing(vae.decode_frames(samples)) as frames:
+        with contextlib.closing(_frames(vae, samples)) as frames:
             options = FileOptions(fps, filename_prefix, format, quality)
             keep = functools.partial(keep_latent, samples)
             return io.NodeOutput(ui=saved_result(frames, size, options, cls.hidden, keep))
+
+
+def _frames(vae: Any, samples: Tensor) -> Generator[Tensor, None, None]:
+    """The frames of a latent one by one, as a VAE of ours makes them; those of a native one come all at once."""
+    return vae.decode_frames(samples) if isinstance(vae, WanVAE) else _decoded_whole(vae, samples)
+
+
+def _decoded_whole(vae: Any, samples: Tensor) -> Generator[Tensor, None, None]:
+    logger.info("The VAE was loaded by another node: it decodes the whole video before the first frame is written.")
+    frames = vae.decode(samples)
+    yield from frames.reshape(-1, *frames.shape[-3:])
 
 
 def _decodable_or_kept(vae: Any, latent: dict, hidden: Any) -> Any:

@@ -37,6 +37,7 @@ def sampling_task(
         policies: what the model sees at once, and what is kept.
     """
     frames, height, width = latent[1:]
+    passes = max(passes, 1)  # steps that ask nothing still have the model's weights in place
     shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), steering)
     windows = len(policies.windows.cuts(frames))
     whole = with_frames_before(config, shape)

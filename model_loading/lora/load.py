@@ -92,7 +92,24 @@ def read_lora(
         CheckpointError: the file is no LoRA, is damaged, or its tensors do not fit each other.
         PairingError: it is for another model.
     """
-    checkpoint = open_checkpoint(path)
+    return read_lora_checkpoint(
+        open_checkpoint(path), shapes, model, is_second_expert=is_second_expert, on_bytes=on_bytes
+    )
+
+
+def read_lora_checkpoint(
+    checkpoint: Checkpoint,
+    shapes: ParameterShapes,
+    model: ModelSpec[DiTConfig],
+    *,
+    is_second_expert: bool = False,
+    on_bytes: OnBytes = untold,
+) -> LoadedLora:
+    """As `read_lora`, from what is open already.
+
+    Raises:
+        CheckpointError, PairingError: see there.
+    """
     parts = _parts(checkpoint)
     sorting = _sort(checkpoint, parts, shapes, is_second_expert=is_second_expert)
     reader = GroupReader(checkpoint)

@@ -131,6 +131,11 @@ class ComfyHost:
 
         return native_model(model)
 
+    def from_native(self, model: Any) -> Any:
+        from .native.taken import video_model_of  # as above
+
+        return video_model_of(model, self.runtime)
+
 
 class ComfyRuntime:
     """See `engine.runtime.Runtime`."""

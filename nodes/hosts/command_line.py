@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ...engine.local import LocalRuntime
 from ...media.faults import writing_to
@@ -18,7 +19,7 @@ from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
 from ..sockets.models import WanModel
-from ..sockets.native_model import NativeModel
+from ..sockets.native_model import NativeModel, native_model
 from .host import BUNDLED_MODELS
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
@@ -91,6 +92,9 @@ class HeadlessHost:
 
     def saves_metadata(self) -> bool:
         return True
+
+    def from_native(self, model: Any) -> NativeModel:
+        return native_model(model)  # the loaders of this name give it already
 
     def native_model(self, model: WanModel) -> NativeModel:
         return NativeModel(model)

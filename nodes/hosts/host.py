@@ -15,6 +15,7 @@ from ...model_loading.publishing.known_files import LORAS
 from ..files.reading import InputFiles
 from ..saving.names import NO_VALUES, NodeValues
 from ..sockets.models import WanModel
+from ..sockets.native_model import NativeModel
 
 PACK_FOLDER = Path(__file__).resolve().parents[2]
 BUNDLED_MODELS = PACK_FOLDER / "models"
@@ -76,6 +77,17 @@ class Host(Protocol):
 
     def saves_metadata(self) -> bool:
         """Whether saved files carry the workflow."""
+        ...
+
+    def from_native(self, model: Any) -> NativeModel:
+        """What came over a wire of the type MODEL, with the LoRAs that lie on it, as a model for our sampler.
+
+        Its weights are shared with the model that it comes from as far as both keep them in the same numbers.
+
+        Raises:
+            InvalidInputError: it is none, or carries something that would be lost; the message names it.
+            CheckpointError: it is of a kind that does not run here.
+        """
         ...
 
     def native_model(self, model: WanModel) -> Any:

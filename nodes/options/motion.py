@@ -113,8 +113,8 @@ def _in_time(policies: StepPolicies, amount: float) -> StepPolicies:
 def _text(text_encoder: Any, prompt: str, words: str) -> OtherText:
     if text_encoder is None:
         raise InvalidInputError(
-            "Motion by words needs a text encoder and the prompt, and none is connected. Connect Load Wan Text "
-            "Encoder, or choose the method time."
+            "Motion by words needs a text encoder and the prompt, and no encoder is connected. Connect Load Wan Text "
+            "Encoder and write the prompt again, or choose the method time."
         )
     wanted = "The text encoder must be one with UMT5"
     object_with(text_encoder, "encode_from_tokens_scheduled", wanted, "Connect Load Wan Text Encoder.")

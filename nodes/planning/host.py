@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from pathlib import Path
+from typing import Any
 
 from ...engine.record import RecordingRuntime
 from ...media.place import SavePlace
@@ -11,7 +12,7 @@ from ..files.model_names import model_name
 from ..hosts.host import BUNDLED_MODELS, Host
 from ..saving.names import NO_VALUES, NodeValues
 from ..sockets.models import WanModel
-from ..sockets.native_model import NativeModel
+from ..sockets.native_model import NativeModel, native_model
 from .input_files import OutlinedFiles
 
 
@@ -49,6 +50,9 @@ class RecordingHost:
 
     def saves_metadata(self) -> bool:
         return self._actual.saves_metadata()
+
+    def from_native(self, model: Any) -> NativeModel:
+        return native_model(model)  # a plan knows the loaders as the command line does
 
     def native_model(self, model: WanModel) -> NativeModel:
         return NativeModel(model)

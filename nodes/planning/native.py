@@ -19,6 +19,7 @@ from .. import standin as io
 from ..files.model_files import find_model
 from ..headless.core_nodes import CORE_NODES, LIGHT_CORE_NODES
 from ..registry import registered
+from .native_models import MODEL_NODES
 
 HANDING_ON = frozenset({
     "ConditioningConcat", "ConditioningAverage", "ConditioningZeroOut", "ConditioningSetTimestepRange",
@@ -175,4 +176,4 @@ def known_classes() -> dict[str, type]:
     Models that its own nodes load and sample with are its own matter: it manages their memory itself.
     """
     light = {name: CORE_NODES[name] for name in LIGHT_CORE_NODES}
-    return {**light, **NATIVE_NODES, **registered()}
+    return {**light, **NATIVE_NODES, **MODEL_NODES, **registered()}

@@ -6,13 +6,13 @@ CLIP_VISION objects; names and argument orders are ComfyUI's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...common.families import Family
 from ...common.log import logger
@@ -28,6 +28,7 @@ from ...model_loading.spec import ModelSpec
 from ...text_encoder.clip_vision import ClipVisionOutput
 from ...text_encoder.encode import PromptTokens, tokenize_weighted_prompt
 from .ram_pressure import KeptUnderPressure
+from .unchangeable import Tokens, Unchangeable, needs_all_layers
 
 TOKENS_KEY = "umt5xxl"
 """Under which ComfyUI keeps the tokens of this text encoder."""
@@ -57,12 +58,14 @@ class WanModel(VideoModel, KeptUnderPressure):
 
 
 @dataclass(frozen=True, eq=False)
-class WanVAE(KeptUnderPressure):
+class WanVAE(Unchangeable, KeptUnderPressure):
     """A video autoencoder, on the socket VAE. Latents are raw; pictures [B, F, H, W, 3] or [F, H, W, 3] in 0..1."""
 
     placed: PlacedModel
     memory: MemorySettings = AUTOMATIC
 
+    what = "VAE"
+    native_loader = "Load VAE"
     latent_dim = 3
     output_channels = 3
     not_video = False
@@ -137,12 +140,43 @@ class WanVAE(KeptUnderPressure):
 
 
 @dataclass(frozen=True, eq=False)
-class WanTextEncoder(KeptUnderPressure):
+class WanTextEncoder(Unchangeable, KeptUnderPressure):
     """A text encoder with its tokenizer, on the socket CLIP."""
 
     placed: PlacedModel
     embed: Callable[[PromptTokens, MemorySettings], Tensor]
     memory: MemorySettings = AUTOMATIC
+
+    what = "text encoder"
+    native_loader = "Load CLIP (type wan)"
+
+    @property
+    def cond_stage_model(self) -> nn.Module:
+        """What native LoRA loaders look for layers in: none, since no LoRA of Wan changes its text encoder."""
+        return nn.Module()
+
+    def clone(self, **_how: bool) -> WanTextEncoder:
+        """What a native node is given to change."""
+        return ClonedTextEncoder(self.placed, self.embed, self.memory)
+
+    def add_patches(self, patches: Mapping[Any, Any], *_strengths: float) -> list[str]:
+        """The names of the layers that a native LoRA loader has changed: none.
+
+        Raises:
+            InvalidInputError: it wants to change some.
+        """
+        names = [key if isinstance(key, str) else key[0] for key in patches]
+        if not all(name.startswith("diffusion_model.") for name in names):
+            raise self.refusal("add_patches")
+        logger.info(
+            "The LoRA goes onto the video model alone (%d layers): its strength for the text encoder has no effect, as "
+            "no LoRA changes that of Wan.", len(names),
+        )  # fmt: skip
+        return []
+
+    def clip_layer(self, _layer: int) -> None:
+        """Refuses to leave out the last layers."""
+        raise needs_all_layers()
 
     def tokenize(self, text: str, return_word_ids: bool = False, **_options: Any) -> dict[str, list]:
         """{name: [[(id, weight), ...]]}, as ComfyUI's tokenizers give."""
@@ -150,7 +184,7 @@ class WanTextEncoder(KeptUnderPressure):
         assert tokenizer is not None, "it comes with the text encoder"
         tokens = tokenize_weighted_prompt(tokenizer, text)
         pairs = list(zip(tokens.ids, tokens.weights))
-        return {TOKENS_KEY: [[(*pair, 0) for pair in pairs] if return_word_ids else pairs]}
+        return Tokens({TOKENS_KEY: [[(*pair, 0) for pair in pairs] if return_word_ids else pairs]})
 
     def encode_from_tokens(self, tokens: dict[str, list], return_pooled: Any = False, return_dict: bool = False) -> Any:
         """The embedding [1, 512, D], float32, CPU; UMT5 has no pooled output."""
@@ -172,11 +206,21 @@ class WanTextEncoder(KeptUnderPressure):
         return self.encode_from_tokens(self.tokenize(text))
 
 
+class ClonedTextEncoder(WanTextEncoder):
+    """The text encoder for a native node that changes its copy of one: it stays as it is, and says so."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise self.refusal(name)
+
+
 @dataclass(frozen=True, eq=False)
-class WanClipVision(KeptUnderPressure):
+class WanClipVision(Unchangeable, KeptUnderPressure):
     """A picture encoder, on the socket CLIP_VISION."""
 
     placed: PlacedModel
+
+    what = "CLIP vision encoder"
+    native_loader = "Load CLIP Vision"
 
     def encode_image(self, image: Tensor, crop: bool = True) -> ClipVisionOutput:
         """Features of pictures [B, H, W, 3] in 0..1, float32, CPU; see `text_encoder.clip_vision.preprocess`."""

@@ -1,8 +1,8 @@
-"""What travels as MODEL where no ComfyUI runs the nodes."""
+"""What a native MODEL is to our nodes: a video model of ours, and the shift of its schedules."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...common.checking import instance_of
@@ -17,14 +17,21 @@ Source: ComfyUI v0.33.0, comfy/supported_models.py, WAN21_T2V.
 
 @dataclass(frozen=True, slots=True)
 class NativeModel:
-    """A video model with its LoRAs, and the shift of its schedules."""
+    """A video model with its LoRAs, and the shift of its schedules, which in ComfyUI belongs to the MODEL.
+
+    On the command line this is what travels as MODEL.
+    """
 
     model: WanModel
     shift: float = NATIVE_SHIFT
 
+    def with_attention(self, kernel: str) -> NativeModel:
+        """The same weights, with another attention kernel."""
+        return replace(self, model=replace(self.model, recipe=replace(self.model.recipe, attention=kernel)))
+
 
 def native_model(value: Any) -> NativeModel:
-    """What came over a wire of the type MODEL.
+    """What came over a wire of the type MODEL on the command line.
 
     Raises:
         InvalidInputError: it is none.

@@ -38,7 +38,7 @@ class AdaptiveProjected:
 
     def __post_init__(self) -> None:
         CFG(self.scale)
-        if self.longest < 0.0:
+        if not self.longest >= 0.0:
             raise InvalidInputError(f"The longest difference must be 0 (any) or more, got {self.longest:g}.")
 
     def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ...common.errors import InvalidInputError
@@ -15,6 +16,7 @@ from .parts import WHOLE_RUN, Part
 from .projected import AdaptiveProjected, TangentialDamping
 from .scale import ScaleCurve, ScaleOverRun
 from .skip_layers import SkipLayers
+from .words import SliderSettings
 from .zero_star import CfgZeroStar
 
 FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg")
@@ -69,12 +71,14 @@ class GuidanceSettings:
 
     def __post_init__(self) -> None:
         find_choice(self._formulas(), self.formula, "guidance formula")
-        before = self.before
-        if not isinstance(before, GuidanceSettings):
-            return
+        for before in _settings_in(self.before):
+            self._check_beside(before)
+
+    def _check_beside(self, before: GuidanceSettings) -> None:
         twice = {
             f"the formula ({before.formula} and {self.formula})": "cfg" not in (before.formula, self.formula),
             "attention guidance": before.nag is not None and self.nag is not None,
+            "the course of cfg": before.curve is not None and self.curve is not None,
         }
         for what in (what for what, is_said in twice.items() if is_said):
             raise InvalidInputError(
@@ -84,6 +88,8 @@ class GuidanceSettings:
     def __call__(self, scale: float) -> Guidance:
         """The guidance at a scale."""
         formula = self._formulas()[self.formula]
+        if self.formula != "cfg":
+            formula = _at_the_bottom(self.before, formula)
         plain = self.curve is None and self.part == WHOLE_RUN
         guided = formula(scale) if plain else ScaleOverRun(formula, scale, self.curve, self.part)
         guided = self.skipped.over(guided)
@@ -96,3 +102,18 @@ class GuidanceSettings:
             "apg": partial(AdaptiveProjected, parallel=self.parallel, longest=self.longest),
             "tcfg": TangentialDamping,
         }
+
+
+def _settings_in(before: OfScale) -> Iterator[GuidanceSettings]:
+    """All settings that others build on."""
+    while isinstance(before, GuidanceSettings | SliderSettings):
+        if isinstance(before, GuidanceSettings):
+            yield before
+        before = before.before
+
+
+def _at_the_bottom(before: OfScale, formula: OfScale) -> OfScale:
+    """What `before` sets on top of its own formula, on top of another one."""
+    if isinstance(before, GuidanceSettings | SliderSettings):
+        return replace(before, before=_at_the_bottom(before.before, formula))
+    return formula

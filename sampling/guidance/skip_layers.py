@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
-from ..ask import POSITIVE, Ask, SkippedBlocks
+from ..ask import Ask, AvoidedText, SkippedBlocks
 from ..step import NoiseLevel
 from .guidance import Guidance
 from .parts import WHOLE_RUN, Part
@@ -39,7 +39,10 @@ class SkipLayers:
     def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:
         """See `Guidance.asks`."""
         asks = self.guided.asks(level)
-        return (*asks, Ask("positive", (SkippedBlocks(self.blocks),))) if self._counts(level, asks) else asks
+        if not self._counts(level, asks):
+            return asks
+        whole = asks[_whole(asks)]
+        return (*asks, replace(whole, perturbations=(*whole.perturbations, SkippedBlocks(self.blocks))))
 
     def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
         """See `Guidance.velocity`."""
@@ -47,18 +50,26 @@ class SkipLayers:
         guided = self.guided.velocity(answers[: len(asks)], level, latent)
         if not self._counts(level, asks):
             return guided
-        whole, weak = answers[asks.index(POSITIVE)], answers[-1]
+        whole, weak = answers[_whole(asks)], answers[-1]
         guided = guided + self.scale * (whole - weak)
         return self._rescaled(guided, whole, level.sigma, latent) if self.rescale else guided
 
     def _counts(self, level: NoiseLevel, asks: Sequence[Ask]) -> bool:
-        return bool(self.scale and self.blocks) and POSITIVE in asks and self.part.holds(level)
+        return bool(self.scale and self.blocks) and _whole(asks) >= 0 and self.part.holds(level)
 
     def _rescaled(self, guided: Tensor, whole: Tensor, sigma: float, latent: Tensor) -> Tensor:
         """The velocity whose guess of the clean latent spreads as the positive prompt's does."""
         clean, of_positive = latent - sigma * guided, latent - sigma * whole
         factor = self.rescale * of_positive.std() / clean.std() + (1.0 - self.rescale)
         return (latent - factor * clean) / sigma
+
+
+def _whole(asks: Sequence[Ask]) -> int:
+    """Which question is the plain one to the positive side, led away from a text or not; -1 for none."""
+    plain = (
+        ask.side == "positive" and all(isinstance(each, AvoidedText) for each in ask.perturbations) for ask in asks
+    )
+    return next((index for index, is_plain in enumerate(plain) if is_plain), -1)
 
 
 def check_blocks(blocks: frozenset[int], layers: int) -> None:

@@ -36,19 +36,20 @@ class WordsSlider:
     def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:
         """See `Guidance.asks`."""
         asks = self.guided.asks(level)
-        if not self._counts(level):
+        if not self._counts(level, asks):
             return asks
         return (*asks, Ask("positive", (self.more,)), Ask("positive", (self.less,)))
 
     def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
         """See `Guidance.velocity`."""
-        if not self._counts(level):
+        if not self._counts(level, self.guided.asks(level)):
             return self.guided.velocity(answers, level, latent)
         *others, more, less = answers
         return self.guided.velocity(others, level, latent) + self.strength * (more - less)
 
-    def _counts(self, level: NoiseLevel) -> bool:
-        return bool(self.strength) and self.part.holds(level)
+    def _counts(self, level: NoiseLevel, asks: Sequence[Ask]) -> bool:
+        """A step that asks nothing else is to change nothing."""
+        return bool(self.strength and asks) and self.part.holds(level)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from wan_director.dit.block import Block, Context
+from wan_director.dit.context import Avoided
 from wan_director.dit.execution import Execution
 from wan_director.dit.presets import PRESETS
 
@@ -37,6 +38,7 @@ def fused_attention(q, k, v):
     return torch.empty_like(q)
 
 
+@pytest.mark.parametrize("is_led_away", [False, True])
 @pytest.mark.parametrize(
     ("preset", "length", "fp32_residual", "timesteps"),
     [
@@ -46,7 +48,7 @@ def fused_attention(q, k, v):
         ("ti2v-5B", 27_280, False, 31),  # one for each latent frame
     ],
 )
-def test_a_block_holds_four_token_buffers(preset, length, fp32_residual, timesteps):
+def test_a_block_holds_four_token_buffers(preset, length, fp32_residual, timesteps, is_led_away):
     config = PRESETS[preset]
     with torch.device("meta"):
         block = Block(config, torch.nn).to(torch.bfloat16)
@@ -56,8 +58,11 @@ def test_a_block_holds_four_token_buffers(preset, length, fp32_residual, timeste
             text=torch.empty(1, 512, config.dim, dtype=torch.bfloat16),
             image=None if not config.image_tokens else torch.empty(1, 257, config.dim, dtype=torch.bfloat16),
         )
+        other = torch.empty(1, 512, config.dim, dtype=torch.bfloat16)
+        if is_led_away:
+            context = context._replace(avoided=Avoided(other, 11.0, 0.25, 2.5))
         x = torch.empty(1, length, config.dim, dtype=torch.float32 if fp32_residual else torch.bfloat16)
-    known = [x, *block.parameters(), *(tensor for tensor in context if tensor is not None)]
+    known = [x, other, *block.parameters(), *(each for each in context if isinstance(each, torch.Tensor))]
     with torch.no_grad(), LiveBytes(known) as counter:
         block(x, context, Execution(attention=fused_attention, may_overwrite=True))
     token_buffer_bytes = length * config.dim * 2

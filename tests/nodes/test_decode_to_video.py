@@ -92,8 +92,27 @@ def test_wrong_latents_and_foreign_vaes_are_refused(vae):
     class Foreign:
         latent_channels = 16
 
-    with pytest.raises(InvalidInputError, match="Use Load Wan VAE"):
+    with pytest.raises(
+        InvalidInputError, match="one that decodes, got an object of the type Foreign. Connect Load Wan"
+    ):
         node.execute(vae=Foreign(), latent=latent(), **FILE)
+
+
+def test_a_foreign_vae_decodes_by_itself(vae, tiny_host, caplog):
+    """As any that has ComfyUI's calls; its frames are all there before the first is written, which the log says."""
+
+    class ForeignVAE:
+        latent_channels, latent_dim = 16, 3
+        spacial_compression_decode = vae.spacial_compression_decode
+        decode = vae.decode
+
+    caplog.set_level("INFO", logger="wan_director")
+    for each in (vae, ForeignVAE()):
+        NODES["WanDirectorDecodeToVideo"].execute(vae=each, latent=latent(), **FILE)
+    ours, theirs = files_in(tiny_host)[:9], files_in(tiny_host)[9:]
+    assert len(theirs) == 9 and "loaded by another node" in caplog.text
+    for one, other in zip(ours, theirs, strict=True):
+        assert (tiny_host.output / one).read_bytes() == (tiny_host.output / other).read_bytes()
 
 
 def test_the_workflow_is_in_the_file(vae, tiny_host):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from wan_director.common.errors import InvalidInputError
 from wan_director.sampling.guidance import CFG, AttentionGuidance, CfgZeroStar, ScaleOverRun, SkipLayers
+from wan_director.sampling.step import NoiseLevel
 
 from .conftest import HIGH, LOW, call, encode, load, save_experts
 
@@ -108,3 +109,19 @@ def test_two_nodes_that_choose_the_same_are_refused(model):
         guided(guided(model, nag_scale=5.0), nag_scale=11.0).policies.guidance(3.0)
     with pytest.raises(InvalidInputError, match=r"the formula \(apg and tcfg\)"):
         guided(guided(model, formula="apg"), formula="tcfg")
+
+
+def test_a_node_leaves_what_those_before_it_set(model):
+    led = guided(model, nag_scale=11.0)
+    for changes, passes in (({"formula": "apg"}, 2), ({"skip_blocks": "1"}, 3)):
+        asks = guided(led, **changes).policies.guidance(3.0).asks(NoiseLevel(0, 4, 1.0, 1000.0))
+        assert len(asks) == passes and all(ask.reads == {"negative"} for ask in asks if ask.side == "positive")
+    skipped = guided(guided(model, skip_blocks="1"), formula="apg").policies.guidance(3.0)
+    assert isinstance(skipped, SkipLayers)
+    with pytest.raises(InvalidInputError, match="choose the course of cfg"):
+        guided(guided(model, cfg_course="6, 5"), cfg_course="3, 2")
+
+
+def test_a_run_of_zero_steps_alone_leaves_its_noise(model, prompts):
+    still = sampled(guided(model, formula="cfg_zero_star", zero_steps=4), prompts)
+    assert still.isfinite().all()

@@ -91,5 +91,5 @@ def test_times_beyond_what_the_model_was_trained_on_are_told(model, prompts, cap
 
 
 def test_words_without_an_encoder_are_refused(model):
-    with pytest.raises(InvalidInputError, match="needs a text encoder and the prompt"):
+    with pytest.raises(InvalidInputError, match="needs a text encoder and the prompt, and no encoder"):
         moved(model, 0.5, method="words")

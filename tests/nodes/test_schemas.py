@@ -104,7 +104,9 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         folded |= {node_id: names} if names else {}
     assert folded == {
         "WanDirectorLoadModel": {"attention", "vace_module", "residual"},
+        "WanDirectorFromNative": {"attention"},
         "WanDirectorLora": {"blocks", "start_percent", "end_percent", "merge"},
+        "WanDirectorSampler": {"add_noise"},
         "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
         "WanDirectorGuidance": {
             "cfg_start", "cfg_end", "zero_steps", "apg_parallel", "apg_longest", "skip_start", "skip_end", "nag_alpha",

@@ -29,6 +29,7 @@ MAX_BYTES, MAX_BYTES_OF_ALL = 40_000, 500_000
 SCALE, QUALITY = 2, 60
 READY = "() => window.app?.graph && window.LiteGraph && 'WanDirectorSampler' in LiteGraph.registered_node_types"
 SETTINGS = {
+    "Comfy.TutorialCompleted": True,  # else the templates open over the canvas at the first start
     "Comfy.Locale": "en",
     "Comfy.VueNodes.Enabled": False,
     "Comfy.Minimap.Visible": False,

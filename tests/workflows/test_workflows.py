@@ -25,6 +25,7 @@ DOWNLOADED = [path for path in WORKFLOWS if path not in BUNDLED]
 CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
 LOADER_WIDGETS = {
     "WanDirectorLoadModel": ("model_name", "diffusion_models"),
+    "UNETLoader": ("unet_name", "diffusion_models"),
     "WanDirectorLoadVAE": ("vae_name", "vae"),
     "WanDirectorLoadTextEncoder": ("text_encoder_name", "text_encoders"),
     "WanDirectorLoadClipVision": ("clip_vision_name", "clip_vision"),
@@ -38,6 +39,7 @@ FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
 FUN_A14B = (20, 3.5, 8.0, "euler", "simple")
 OFFICIAL = {
     "t2v_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
+    "t2v_1.3B_native": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_14B": ((50, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
     "i2v_14B_480p": ((40, 5.0, 3.0, *UNIPC), (832, 480, 81), 16),
     "i2v_14B_720p": ((40, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),

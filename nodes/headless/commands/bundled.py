@@ -46,4 +46,6 @@ def bundled_models(name: str) -> Iterator[str]:
     """The files of models that a bundled workflow loads."""
     graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
     for node in graph.values():
-        yield from (str(value) for key, value in node["inputs"].items() if key in ("model_name", "lora_name"))
+        yield from (
+            str(value) for key, value in node["inputs"].items() if key in ("model_name", "unet_name", "lora_name")
+        )

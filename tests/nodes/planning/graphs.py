@@ -127,8 +127,16 @@ def swapped() -> dict:
     return prompt
 
 
+def from_native() -> dict:
+    prompt = t2v()
+    prompt["loader"] = node("UNETLoader", unet_name="t2v.safetensors", weight_dtype="default")
+    prompt["model"] = node("WanDirectorFromNative", model=["loader", 0], attention="auto")
+    return prompt
+
+
 GRAPHS = {
-    made.__name__: made for made in (t2v, i2v, vace, camera, keyframes, ti2v, experts, lora, to_video, v2v, swapped)
+    made.__name__: made
+    for made in (t2v, i2v, vace, camera, keyframes, ti2v, experts, lora, to_video, v2v, swapped, from_native)
 }
 
 

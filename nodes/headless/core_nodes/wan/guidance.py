@@ -16,7 +16,7 @@ from .....engine.sampling.policies import StepPolicies
 from .....sampling.guidance import CfgZeroStar, GuidanceSettings, PartOfNoise, SkippedLayers, check_blocks
 from .....sampling.prompts import sigma_of_percent
 from .... import standin as io
-from ..loaders import NativeModel, native_model
+from ....sockets.native_model import NativeModel, native_model
 
 
 class CFGZeroStar(io.ComfyNode):
