@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from ...common.errors import CheckpointError
+from ...common.errors import FileFault
 from .checkpoint import TORCH_DTYPES, TensorInfo
 
 _NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items() if name != "F8_E8M0"}
@@ -26,7 +26,7 @@ class MemoryCheckpoint:
         metadata: the texts of its header, as far as they are known.
 
     Raises:
-        CheckpointError: a tensor has a number format that no file has.
+        FileFault: a tensor has a number format that no file has.
     """
 
     notes: tuple[str, ...] = ()
@@ -37,9 +37,10 @@ class MemoryCheckpoint:
         self._tensors = tensors
         strange = next((key for key, tensor in tensors.items() if tensor.dtype not in _NAMES), None)
         if strange is not None:
-            raise CheckpointError(
-                f"{path.name}: {strange!r} holds numbers of the kind {tensors[strange].dtype}, which no model file "
-                "has. Load its file with the pack's own loader."
+            raise FileFault(
+                f"holds numbers of the kind {tensors[strange].dtype}, which no model file has",
+                "Load its file with the pack's own loader",
+                repr(strange),
             )
         self.tensors: Mapping[str, TensorInfo] = MappingProxyType(
             {key: TensorInfo(_NAMES[tensor.dtype], tuple(tensor.shape)) for key, tensor in tensors.items()}

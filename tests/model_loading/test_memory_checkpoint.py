@@ -14,6 +14,7 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading import kinds
 from wan_director.model_loading.build import load, load_checkpoint
+from wan_director.model_loading.files.faults import naming
 from wan_director.model_loading.files.memory_checkpoint import MemoryCheckpoint
 from wan_director.model_loading.opening import open_checkpoint
 
@@ -60,5 +61,6 @@ def test_exponents_are_read_as_bytes():
 
 
 def test_numbers_of_a_strange_kind_are_refused():
-    with pytest.raises(CheckpointError, match=r"model: 'a' holds numbers of the kind torch.complex128, which no model"):
+    words = r"model: 'a' holds numbers of the kind torch.complex128, which no model"
+    with pytest.raises(CheckpointError, match=words), naming(Path("model")):
         MemoryCheckpoint(Path("model"), {"a": torch.zeros(1, dtype=torch.complex128)})

@@ -13,6 +13,7 @@ from comfy.weight_adapter import LoHaAdapter, LoKrAdapter, LoRAAdapter
 from torch import Tensor
 
 from ....common.errors import InvalidInputError
+from ....model_loading.files.faults import naming
 from ....model_loading.files.memory_checkpoint import MemoryCheckpoint
 
 _PREFIX = "diffusion_model."
@@ -117,9 +118,14 @@ def lora_files(patcher: ModelPatcher, name: str) -> list[tuple[float, MemoryChec
             files.setdefault((strength, seen.get(strength, 0)), {}).update(tensors)
             seen[strength] = seen.get(strength, 0) + 1
     return [
-        (strength, MemoryCheckpoint(Path(f"the LoRA of strength {strength:g} on {name}"), tensors))
+        (strength, _named(Path(f"the LoRA of strength {strength:g} on {name}"), tensors))
         for (strength, _), tensors in files.items()
     ]
+
+
+def _named(path: Path, tensors: dict[str, Tensor]) -> MemoryCheckpoint:
+    with naming(path):
+        return MemoryCheckpoint(path, tensors)
 
 
 def _as_file(key: str, patch: tuple[Any, ...], name: str) -> tuple[float, dict[str, Tensor]]:

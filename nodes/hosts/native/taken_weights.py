@@ -17,6 +17,7 @@ from ....engine.runtime import Residence
 from ....memory.policy import RESIDENT, MemoryPolicy
 from ....memory.slabs import Slabs
 from ....memory.tensors import Held, held_tensors
+from ....model_loading.files.faults import naming
 from ....model_loading.files.memory_checkpoint import MemoryCheckpoint
 
 M = TypeVar("M", bound=nn.Module)
@@ -60,7 +61,8 @@ class NativeWeights:
 
     def checkpoint(self) -> MemoryCheckpoint:
         """Them as a file."""
-        return MemoryCheckpoint(self.path, self.tensors())
+        with naming(self.path):
+            return MemoryCheckpoint(self.path, self.tensors())
 
 
 class Shared(NamedTuple):

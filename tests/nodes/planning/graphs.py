@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..conftest import HIGH, LOW
 from ..headless.conftest import node
 
+POINTS = str([[{"x": 8 + step, "y": 8} for step in range(9)]])
 LONG = "a red ball " * 60
 """More tokens than the model reads: the number that a plan counts with."""
 
@@ -127,6 +128,31 @@ def swapped() -> dict:
     return prompt
 
 
+def options() -> dict:
+    prompt = t2v()
+    prompt["guided"] = node(
+        "WanDirectorGuidance", model=["model", 0], formula="apg", cfg_course="4, 3", cfg_start=0.0, cfg_end=1.0,
+        zero_steps=0, apg_parallel=0.0, apg_longest=0.0, skip_blocks="1", skip_scale=2.0, skip_start=0.0, skip_end=0.5,
+        nag_scale=5.0, nag_alpha=0.25, nag_tau=2.5, nag_end=1.0,
+    )  # fmt: skip
+    prompt["moving"] = node(
+        "WanDirectorMotion", model=["guided", 0], amount=0.5, method="both", words_end=0.5, calm_words="still",
+        lively_words="fast", text_encoder=["encoder", 0], prompt=LONG,
+    )  # fmt: skip
+    prompt["sample"]["inputs"]["model"] = ["moving", 0]
+    return prompt
+
+
+def to_native() -> dict:
+    prompt = t2v()
+    prompt["bridged"] = node("WanDirectorToNativeModel", model=["model", 0])
+    prompt["sample"] = node(
+        "KSampler", model=["bridged", 0], positive=["text", 0], negative=["text", 1], latent_image=["size", 0], seed=1,
+        steps=2, cfg=4.0, sampler_name="euler", scheduler="simple", denoise=1.0,
+    )  # fmt: skip
+    return prompt
+
+
 def from_native() -> dict:
     prompt = t2v()
     prompt["loader"] = node("UNETLoader", unet_name="t2v.safetensors", weight_dtype="default")
@@ -136,8 +162,37 @@ def from_native() -> dict:
 
 GRAPHS = {
     made.__name__: made
-    for made in (t2v, i2v, vace, camera, keyframes, ti2v, experts, lora, to_video, v2v, swapped, from_native)
+    for made in (
+        t2v,
+        i2v,
+        vace,
+        camera,
+        keyframes,
+        ti2v,
+        experts,
+        lora,
+        to_video,
+        v2v,
+        swapped,
+        options,
+        to_native,
+        from_native,
+    )
 }
+
+
+def along_tracks(video: dict) -> dict:
+    """Start images that are moved."""
+    return {
+        "points": node("WanMoveTracksFromCoords", track_coords=POINTS),
+        "curve": node("GenerateTracks", width=64, height=96, start_x=0.1, start_y=0.1, end_x=0.9, end_y=0.9,
+                      num_frames=9, num_tracks=2, track_spread=0.1, bezier=True, mid_x=0.5, mid_y=0.1,
+                      interpolation="linear"),
+        "tracks": node("WanMoveConcatTrack", tracks_1=["points", 0], tracks_2=["curve", 0]),
+        "moved": node("WanMoveTrackToVideo", tracks=["tracks", 0], strength=1.0, start_image=["picture", 0], **video),
+        "tracked": node("WanTrackToVideo", tracks=POINTS, temperature=220.0, topk=2, start_image=["picture", 0],
+                        **video),
+    }  # fmt: skip
 
 
 def native() -> dict:
@@ -164,7 +219,13 @@ def native() -> dict:
         "mean": node("ConditioningAverage", conditioning_to=["text", 0], conditioning_from=["zero", 0]),
         "part": node("ConditioningSetTimestepRange", conditioning=["mean", 0], start=0.0, end=0.5),
         "empty": node("EmptyHunyuanLatentVideo", batch_size=1, **size),
-        "sample": node("KSampler", model=["shifted", 0], latent_image=["empty", 0], seed=1, denoise=1.0, **steps),
+        "leaning": node("SkipLayerGuidanceDiT", model=["shifted", 0], double_layers="1", single_layers="", scale=3.0,
+                        start_percent=0.0, end_percent=0.5, rescaling_scale=0.0),
+        "starred": node("CFGZeroStar", model=["leaning", 0]),
+        "same": node("UNetTemporalAttentionMultiply", model=["starred", 0]),
+        "placed": node("ScaleROPE", model=["same", 0], scale_x=1.0, shift_x=0.0, scale_y=1.0, shift_y=0.0, scale_t=2.0,
+                       shift_t=0.0),
+        "sample": node("KSampler", model=["placed", 0], latent_image=["empty", 0], seed=1, denoise=1.0, **steps),
         "rest": node("KSamplerAdvanced", model=["shifted", 0], latent_image=["masked", 0], add_noise="enable",
                      noise_seed=1, start_at_step=1, end_at_step=3, return_with_leftover_noise="enable", **steps),
         "masked": node("SetLatentNoiseMask", samples=["encoded", 0], mask=["picture", 1]),
@@ -178,6 +239,7 @@ def native() -> dict:
         "fun": node("WanFunInpaintToVideo", start_image=["picture", 0], **video),
         "way": node("WanCameraEmbedding", camera_pose="Pan Up", **size),
         "camera": node("WanCameraImageToVideo", camera_conditions=["way", 0], start_image=["picture", 0], **video),
+        **along_tracks(video),
         "edges": node("Canny", image=["decoded", 0], low_threshold=0.2, high_threshold=0.5),
         "control": node("WanFunControlToVideo", control_video=["edges", 0], start_image=["picture", 0], **video),
         "control 2.2": node("Wan22FunControlToVideo", control_video=["edges", 0], ref_image=["picture", 0], **video),
