@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Collection, Set
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,6 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 import torch
-from server import PromptServer
 from torch import Tensor, nn
 
 from ...common.errors import InvalidInputError
@@ -197,7 +197,7 @@ class ComfyProgress:
         self._pace = Pace(counted)
         self._often = Often()
         self._has_words = False
-        self._server: PromptServer | None = getattr(PromptServer, "instance", None)  # none where no server runs
+        self._server = _running_server()
         self._node_id = None if self._server is None else self._server.last_node_id
 
     def __enter__(self) -> ComfyProgress:
@@ -226,6 +226,12 @@ class ComfyProgress:
         server = self._server
         if server is not None and server.client_id is not None and self._node_id is not None:
             server.send_progress_text(words, self._node_id, server.client_id)
+
+
+def _running_server() -> Any:
+    """ComfyUI's server; None where it runs no server, and has not loaded its module."""
+    module = sys.modules.get("server")
+    return None if module is None else getattr(module.PromptServer, "instance", None)
 
 
 def _picture(preview: Tensor) -> tuple[str, Any, int]:
