@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..common.checking import object_with
@@ -69,13 +70,19 @@ class WanDirectorTextEncode(io.ComfyNode):
     @classmethod
     @one_sentence
     def execute(cls, text_encoder: Any, positive: str, negative: str, memory: MemorySettings | None = None) -> Any:
-        wanted = "The text encoder must be one with UMT5"
-        object_with(text_encoder, "encode_from_tokens_scheduled", wanted, "Connect Load Wan Text Encoder.")
-        text_encoder = with_memory(text_encoder, memory)
-        encoded = [
-            text_encoder.encode_from_tokens_scheduled(text_encoder.tokenize(text)) for text in (positive, negative)
-        ]
-        return io.NodeOutput(*encoded)
+        return io.NodeOutput(*encoded_prompts(text_encoder, (positive, negative), memory))
+
+
+def encoded_prompts(text_encoder: Any, prompts: Sequence[str], memory: MemorySettings | None = None) -> list[list]:
+    """The native CONDITIONING of each prompt, by a text encoder of ours or a native CLIP.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    wanted = "The text encoder must be one with UMT5"
+    object_with(text_encoder, "encode_from_tokens_scheduled", wanted, "Connect Load Wan Text Encoder.")
+    text_encoder = with_memory(text_encoder, memory)
+    return [text_encoder.encode_from_tokens_scheduled(text_encoder.tokenize(prompt)) for prompt in prompts]
 
 
 class WanDirectorClipVisionEncode(io.ComfyNode):

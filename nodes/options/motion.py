@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ...common.checking import object_with
 from ...common.errors import InvalidInputError
 from ...engine.models import VideoModel, with_policies
 from ...engine.sampling.policies import StepPolicies
@@ -14,6 +13,7 @@ from ...sampling.ask import OtherText
 from ...sampling.guidance import PartOfSteps, SliderSettings
 from ..api import ADVANCED, io, one_sentence
 from ..loaders import WanModelType
+from ..text import encoded_prompts
 
 METHODS = ("time", "words", "both")
 CALM, LIVELY = "static shot, still, barely moving", "dynamic motion, fast movement"
@@ -116,7 +116,6 @@ def _text(text_encoder: Any, prompt: str, words: str) -> OtherText:
             "Motion by words needs a text encoder and the prompt, and no encoder is connected. Connect Load Wan Text "
             "Encoder and write the prompt again, or choose the method time."
         )
-    wanted = "The text encoder must be one with UMT5"
-    object_with(text_encoder, "encode_from_tokens_scheduled", wanted, "Connect Load Wan Text Encoder.")
     both = ", ".join(part for part in (prompt.strip(), words.strip()) if part)
-    return OtherText(text_encoder.encode_from_tokens_scheduled(text_encoder.tokenize(both))[0][0])
+    (encoded,) = encoded_prompts(text_encoder, (both,))
+    return OtherText(encoded[0][0])
