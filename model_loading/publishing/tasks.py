@@ -86,6 +86,25 @@ TASKS = (
     _task("vace-14B-4steps", "VACE in few steps", "wan2.1_vace_14B_fp16", _CAUSVID["14B"]),
     _task("inp-1.3B", "Fun-InP: start and end picture, any mask", "wan2.1_fun_inp_1.3B_bf16", clip=True),
     _task("inp-A14B-fp8", "Fun-InP, Wan 2.2", *_experts("fun_inpaint", "fp8_scaled")),
+    _task(
+        "inp-A14B-fp8-4steps", "Fun-InP in 4 steps, Wan 2.2", *_experts("fun_inpaint", "fp8_scaled"),
+        *_pair("i2v", "v1"),
+    ),
+    _task("inp-5B", "Fun-InP, Wan 2.2", "wan2.2_fun_inpaint_5B_bf16", vae="wan2.2_vae"),
+    _task("control-1.3B", "Fun-Control: led by a control video", "wan2.1_fun_control_1.3B_bf16", clip=True),
+    _task("control-A14B-fp8", "Fun-Control, Wan 2.2", *_experts("fun_control", "fp8_scaled")),
+    _task(
+        "control-A14B-fp8-4steps", "Fun-Control in 4 steps, Wan 2.2", *_experts("fun_control", "fp8_scaled"),
+        *_pair("i2v", "v1"),
+    ),
+    _task("control-5B", "Fun-Control, Wan 2.2", "wan2.2_fun_control_5B_bf16", vae="wan2.2_vae"),
+    _task("camera-1.3B", "Fun-Camera: a picture and a camera path", "wan2.1_fun_camera_v1.1_1.3B_bf16", clip=True),
+    _task("camera-14B", "Fun-Camera", "wan2.1_fun_camera_v1.1_14B_bf16", clip=True),
+    _task("camera-A14B-fp8", "Fun-Camera, Wan 2.2", *_experts("fun_camera", "fp8_scaled")),
+    _task(
+        "camera-A14B-fp8-4steps", "Fun-Camera in 4 steps, Wan 2.2", *_experts("fun_camera", "fp8_scaled"),
+        *_pair("i2v", "v1"),
+    ),
 )  # fmt: skip
 
 
