@@ -10,6 +10,7 @@ from ..common.log import logger
 from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes
 from ..model_loading.build import ModelKey, model_key
 from ..model_loading.lora import LoadedLora, read_lora
+from ..model_loading.publishing.known_files import known_file
 from ..model_loading.spec import ModelSpec
 from .recipe import LoraRecipe
 from .runtime import Runtime, told_reading
@@ -34,9 +35,16 @@ def holds_loras_for_two(lora: LoraRecipe, shapes: ParameterShapes, spec: ModelSp
 
 
 def unread_lora(lora: LoraRecipe) -> AppliedAdapter:
-    """A LoRA of which nothing is known but how large its file is; 0 bytes where it is not here yet."""
-    size_bytes = lora.path.stat().st_size if lora.path.is_file() else 0
-    return _applied(_UnreadAdapter(lora.path.name, {}, size_bytes), lora)
+    """A LoRA of which nothing is known but how large its file is."""
+    return _applied(_UnreadAdapter(lora.path.name, {}, file_bytes(lora.path)), lora)
+
+
+def file_bytes(path: Path) -> int:
+    """Of a LoRA; as published where it is not here yet, 0 where it is not a published one."""
+    if path.is_file():
+        return path.stat().st_size
+    known = known_file(path.name)
+    return 0 if known is None else known.size_bytes
 
 
 def _applied(adapter: Adapter, lora: LoraRecipe) -> AppliedAdapter:

@@ -18,7 +18,7 @@ from ..memory.plan import Choice, Task, plan, smallest, swap_exactly
 from ..memory.policy import RESIDENT, BlockSwap, MemoryPolicy
 from ..model_loading.footprint import ModelBytes
 from ..model_loading.spec import ModelSpec
-from .recipe import ModelRecipe
+from .recipe import LoraRecipe, ModelRecipe
 
 Placement = Literal["auto", "cpu"]
 PLACEMENTS: tuple[Placement, ...] = ("auto", "cpu")
@@ -120,6 +120,7 @@ class Job:
         video: that is made or looked at; None where the stage does not depend on it.
         passes: of the model in a step, one for each prompt.
         is_on_cpu: whether it leaves the device to others.
+        loras: that are on the model.
     """
 
     kind: JobKind
@@ -131,6 +132,7 @@ class Job:
     video: VideoShape | None = None
     passes: int = 1
     is_on_cpu: bool = False
+    loras: tuple[LoraRecipe, ...] = ()
 
     @property
     def task(self) -> Task:

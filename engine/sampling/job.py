@@ -89,6 +89,7 @@ def sampling_job(model: VideoModel, asked: Sequence[Conditioning], latent: Tenso
         ),
         _video(model, latent, references),
         len(asked),
+        loras=model.recipe.loras,
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from ...common.errors import GraphError, OutOfMemory
 from ...common.printable import printable_name
 from ...common.shapes import VideoShape, check_frames
+from ...engine.loras import file_bytes
 from ...engine.memory import refusal
+from ...engine.recipe import LoraRecipe
 from ...engine.tasks import smaller_videos
 from ...memory.budget import GB, Card, example_card, gigabytes
 from ...memory.pinned import RAM_SHARE, default_pinned_bytes
@@ -218,7 +220,9 @@ def details(planned: PlannedStage) -> Iterator[str]:
     """What there is to say about a stage beside its bar."""
     stage, choice = planned.stage, planned.choice
     where = "" if stage.is_here else ", not downloaded yet"
-    yield f"{stage.file} ({gigabytes(stage.job.weights.total)}{where})" + _size(stage.job.video)
+    own = stage.job.weights.total - sum(file_bytes(lora.path) for lora in stage.job.loras)
+    yield f"{stage.file} ({gigabytes(own)}{where})" + _size(stage.job.video)
+    yield from map(_lora, stage.job.loras)
     if planned.is_on_cpu:
         yield "on the CPU: takes nothing of the card"
     elif not planned.fits:
@@ -230,6 +234,12 @@ def details(planned: PlannedStage) -> Iterator[str]:
         yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
     if choice.way.number > 1 and not choice.task.block_bytes:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
+
+
+def _lora(lora: LoraRecipe) -> str:
+    size, is_here = file_bytes(lora.path), lora.path.is_file()
+    known = [gigabytes(size)] if size else []
+    return f"with {printable_name(lora.path.name)} ({', '.join(known + ([] if is_here else ['not downloaded yet']))})"
 
 
 def _prompts(stage: PlannableStage) -> Iterator[str]:

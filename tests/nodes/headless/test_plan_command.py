@@ -118,6 +118,18 @@ def test_both_forms_of_a_workflow_give_one_plan(run):
     assert "look at the picture" in plans[0][1] and "encode the pictures" in plans[0][1]
 
 
+def test_loras_are_named_and_counted_before_they_are_downloaded(run):
+    (_, with_loras, _), (_, without, _) = (
+        run(ROOT / "workflows" / "api" / f"t2v_A14B{end}.json", "--vram", "80GB", "--size", "640x640x81")
+        for end in ("_lora_4_steps", "")
+    )
+    for expert in ("high", "low"):
+        lora = f"wan2.2_t2v_lightx2v_4steps_lora_v1.1_{expert}_noise.safetensors"
+        assert f"    with {lora} (1.2 GB, not downloaded yet)\n" in with_loras
+        assert f"wan2.2_t2v_{expert}_noise_14B_fp8_scaled.safetensors (14.5 GB, not downloaded yet)" in with_loras
+    assert "weights 15.8 GB" in with_loras and "with " not in without
+
+
 def test_what_does_not_fit_is_refused_after_the_picture(run):
     code, out, err = run(ROOT / "workflows" / "i2v_14B_720p.json", "--vram", "5GB")
     assert code == 1
