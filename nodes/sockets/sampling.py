@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ...engine.memory import AUTOMATIC, MemorySettings
-from ...engine.sampling.sample import run_sampler
+from ...engine.sampling.sample import run_sampler_with_guess
 from ...engine.sampling.settings import SamplerSettings
 from ..conditioning.entries import prompts_of
 from .latents import model_latent, native_latent
@@ -24,7 +24,20 @@ def sampled(
     *,
     adds_noise: bool = True,
 ) -> dict[str, Any]:
-    """The native LATENT that a run makes of another.
+    """The native LATENT that a run makes of another; see `sampled_with_guess`."""
+    return sampled_with_guess(model, sides, latent, settings, memory, adds_noise=adds_noise)[0]
+
+
+def sampled_with_guess(
+    model: WanModel,
+    sides: tuple[list, list],
+    latent: dict[str, Any],
+    settings: SamplerSettings,
+    memory: MemorySettings = AUTOMATIC,
+    *,
+    adds_noise: bool = True,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The native LATENT that a run makes of another, and that of the model's last guess of the clean one.
 
     Args:
         sides: the positive and the negative CONDITIONING.
@@ -41,5 +54,5 @@ def sampled(
         prompts_of(model, positive, latent, "positive", settings.shift),
         prompts_of(model, negative, latent, "negative", settings.shift),
     )
-    result = run_sampler(model, *prompts, clean, settings, noise=noise, given=given, memory=memory)
-    return native_latent(model, latent, result)
+    made = run_sampler_with_guess(model, *prompts, clean, settings, noise=noise, given=given, memory=memory)
+    return native_latent(model, latent, made.latent), native_latent(model, latent, made.denoised)

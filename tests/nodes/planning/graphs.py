@@ -228,6 +228,24 @@ def native() -> dict:
         "sample": node("KSampler", model=["placed", 0], latent_image=["empty", 0], seed=1, denoise=1.0, **steps),
         "rest": node("KSamplerAdvanced", model=["shifted", 0], latent_image=["masked", 0], add_noise="enable",
                      noise_seed=1, start_at_step=1, end_at_step=3, return_with_leftover_noise="enable", **steps),
+        "levels": node("BasicScheduler", model=["shifted", 0], scheduler="simple", steps=4, denoise=1.0),
+        "halves": node("SplitSigmas", sigmas=["levels", 0], step=2),
+        "noise": node("RandomNoise", noise_seed=1),
+        "euler": node("KSamplerSelect", sampler_name="euler"),
+        "guider": node("CFGGuider", model=["placed", 0], cfg=3.0, **sides),
+        "lone guider": node("BasicGuider", model=["shifted", 0], conditioning=["text", 0]),
+        "high": node("SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["euler", 0],
+                     sigmas=["halves", 0], latent_image=["empty", 0]),
+        "low": node("SamplerCustomAdvanced", noise=["silence", 0], guider=["lone guider", 0], sampler=["euler", 0],
+                    sigmas=["halves", 1], latent_image=["high", 1]),
+        "silence": node("DisableNoise"),
+        "noisy": node("AddNoise", model=["shifted", 0], noise=["noise", 0], sigmas=["levels", 0],
+                      latent_image=["low", 0]),
+        "custom": node("SamplerCustom", model=["shifted", 0], add_noise=False, noise_seed=1, cfg=3.0,
+                       sampler=["euler", 0], sigmas=["levels", 0], latent_image=["noisy", 0], **sides),
+        "guess": node("VAEDecode", samples=["custom", 1], vae=["vae", 0]),
+        "half way": node("SamplingPercentToSigma", model=["shifted", 0], sampling_percent=0.5,
+                         return_actual_sigma=False),
         "masked": node("SetLatentNoiseMask", samples=["encoded", 0], mask=["picture", 1]),
         "encoded": node("VAEEncode", pixels=["decoded", 0], vae=["vae", 0]),
         "encoded too": node("VAEEncodeTiled", pixels=["decoded", 0], vae=["vae", 0]),
@@ -252,6 +270,26 @@ def native() -> dict:
             method="default",
         ),
     }  # fmt: skip
+
+
+def of_noise_levels() -> dict:
+    """What a custom run is made of, and needs no model."""
+    spaced, level = {"steps": 4, "sigma_max": 1.0, "sigma_min": 0.05}, {"sigmas": ["typed", 0]}
+    nodes = {
+        "typed": node("ManualSigmas", sigmas="1, 0.8, 0.5, 0"),
+        "karras": node("KarrasScheduler", rho=7.0, **spaced),
+        "exponential": node("ExponentialScheduler", **spaced),
+        "polyexponential": node("PolyexponentialScheduler", rho=1.0, **spaced),
+        "turned": node("FlipSigmas", **level),
+        "last part": node("SplitSigmasDenoise", denoise=0.5, **level),
+        "moved": node("SetFirstSigma", sigma=0.9, **level),
+        "longer": node("ExtendIntermediateSigmas", steps=2, start_at_sigma=-1.0, end_at_sigma=0.0, spacing="sine",
+                       **level),
+        "ancestral": node("SamplerEulerAncestral", eta=1.0, s_noise=1.0),
+        "two stages": node("SamplerDPMPP_2S_Ancestral", eta=1.0, s_noise=1.0),
+        "extended": node("SamplerER_SDE", solver_type="ER-SDE", max_stage=3, eta=1.0, s_noise=1.0),
+    }  # fmt: skip
+    return {**nodes, **{f"{id} told": node("PreviewAny", source=[id, 0]) for id in nodes}}
 
 
 def everything_else() -> dict:
@@ -303,6 +341,7 @@ def everything_else() -> dict:
         "other": node("StringReplace", string=["both", 0], find="a", replace="c"),
         "told": node("PreviewAny", source=["other", 0]),
         "told too": node("PreviewAny", source=["sum", 1]),
+        **of_noise_levels(),
     }  # fmt: skip
     for number, id in enumerate(("decoded", "mask", "repeated", "negative", "scaled", "twice", "mega", "shown"), 1):
         nodes[f"save {number}"] = node("SaveImage", images=[id, 0], filename_prefix="x")
