@@ -118,6 +118,77 @@ def text_to_video(sampler: str) -> Graph:
     )  # fmt: skip
 
 
+def custom_run(sampler: str, *, start: str = "blank", output: int = 0, denoise: float = 1.0) -> Graph:
+    """Noise, sampler, noise levels and guider by nodes of their own; the levels in two parts, by two samplers."""
+    return around(
+        **model("t2v"),
+        blank=node("EmptyHunyuanLatentVideo", **SIZE),
+        clip=node("RepeatImageBatch", image=["picture", 0], amount=5),
+        encoded=node("VAEEncode", pixels=["clip", 0], vae=["vae", 0]),
+        mask=node("SolidMask", value=0.5, width=96, height=80),
+        masked=node("SetLatentNoiseMask", samples=["encoded", 0], mask=["mask", 0]),
+        levels=node("BasicScheduler", model=["t2v", 0], scheduler="normal", steps=6, denoise=denoise),
+        parts=node("SplitSigmas", sigmas=["levels", 0], step=3),
+        solver=node("KSamplerSelect", sampler_name=sampler),
+        noise=node("RandomNoise", noise_seed=3),
+        silence=node("DisableNoise"),
+        guider=node("CFGGuider", model=["t2v", 0], positive=["positive", 0], negative=["negative", 0], cfg=3.0),
+        lone=node("BasicGuider", model=["t2v", 0], conditioning=["positive", 0]),
+        first=node(
+            "SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["solver", 0],
+            sigmas=["parts", 0], latent_image=[start, 0],
+        ),
+        second=node(
+            "SamplerCustomAdvanced", noise=["silence", 0], guider=["lone", 0], sampler=["solver", 0],
+            sigmas=["parts", 1], latent_image=["first", 0],
+        ),
+        latent=node("TrimVideoLatent", samples=["second" if output == 0 else "first", output], trim_amount=0),
+    )  # fmt: skip
+
+
+def levels_run(levels: dict[str, Any], *, change: dict[str, Any] | None = None, noised: bool = True) -> Graph:
+    """SamplerCustom over levels that a node makes, and another one may change."""
+    last = "levels" if change is None else "change"
+    return around(
+        **model("t2v"),
+        blank=node("EmptyHunyuanLatentVideo", **SIZE),
+        noise=node("RandomNoise", noise_seed=5),
+        levels=levels,
+        **({} if change is None else {"change": change}),
+        noisy=node("AddNoise", model=["t2v", 0], noise=["noise", 0], sigmas=[last, 0], latent_image=["blank", 0]),
+        solver=node("SamplerEulerAncestral", eta=1.0, s_noise=1.0),
+        latent=node(
+            "SamplerCustom", model=["t2v", 0], add_noise=noised, noise_seed=3, cfg=3.0, positive=["positive", 0],
+            negative=["negative", 0], sampler=["solver", 0], sigmas=[last, 0],
+            latent_image=["blank" if noised else "noisy", 0],
+        ),
+    )  # fmt: skip
+
+
+SPACED = {"steps": 5, "sigma_max": 1.0, "sigma_min": 0.05}
+LEVELS = {
+    "karras": levels_run(node("KarrasScheduler", rho=7.0, **SPACED)),
+    "exponential": levels_run(node("ExponentialScheduler", **SPACED)),
+    "polyexponential": levels_run(node("PolyexponentialScheduler", rho=1.5, **SPACED)),
+    "by hand, noise added before": levels_run(node("ManualSigmas", sigmas="0.95, 0.7, 0.3, 0"), noised=False),
+    "cut": levels_run(
+        node("ManualSigmas", sigmas="1, 0.9, 0.7, 0.3, 0"),
+        change=node("SplitSigmasDenoise", sigmas=["levels", 0], denoise=0.5),
+    ),
+    "longer": levels_run(
+        node("ManualSigmas", sigmas="1, 0.7, 0.3, 0"),
+        change=node(
+            "ExtendIntermediateSigmas", sigmas=["levels", 0], steps=3, start_at_sigma=0.9, end_at_sigma=0.2,
+            spacing="cosine",
+        ),
+    ),
+    "another first": levels_run(
+        node("ManualSigmas", sigmas="1, 0.7, 0.3, 0"),
+        change=node("SetFirstSigma", sigmas=["levels", 0], sigma=0.97),
+    ),
+}  # fmt: skip
+
+
 def two_experts(
     prepare: str, sampler_name: str = "euler", leftover: str = "enable", form: str = "i2v", **pictures: Any
 ) -> Graph:
@@ -231,6 +302,15 @@ def start_in_the_latent() -> Graph:
 
 GRAPHS = {
     **{f"t2v {sampler}": text_to_video(sampler) for sampler in ("euler", "heun", "uni_pc", "dpmpp_2m", "lcm")},
+    **{
+        f"custom {sampler}, output {output}": custom_run(sampler, output=output)
+        for sampler, output in (
+            ("euler", 0), ("euler", 1), ("heun", 1), ("uni_pc", 0), ("uni_pc", 1), ("dpmpp_2m", 1), ("lcm", 1),
+            ("euler_ancestral", 0), ("res_multistep", 1),
+        )
+    },
+    "custom with a mask": custom_run("euler", start="masked", output=1, denoise=0.8),
+    **{f"levels {name}": graph for name, graph in LEVELS.items()},
     "skip layers and cfg zero star": guided(
         SkipLayerGuidanceDiT=SKIPPED,
         CFGZeroStar={},

@@ -195,6 +195,30 @@ def along_tracks(video: dict) -> dict:
     }  # fmt: skip
 
 
+def custom_runs(sides: dict) -> dict:
+    """Runs whose noise, sampler, noise levels and guider are nodes of their own."""
+    return {
+        "levels": node("BasicScheduler", model=["shifted", 0], scheduler="simple", steps=4, denoise=1.0),
+        "halves": node("SplitSigmas", sigmas=["levels", 0], step=2),
+        "noise": node("RandomNoise", noise_seed=1),
+        "euler": node("KSamplerSelect", sampler_name="euler"),
+        "guider": node("CFGGuider", model=["placed", 0], cfg=3.0, **sides),
+        "lone guider": node("BasicGuider", model=["shifted", 0], conditioning=["text", 0]),
+        "high": node("SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["euler", 0],
+                     sigmas=["halves", 0], latent_image=["empty", 0]),
+        "low": node("SamplerCustomAdvanced", noise=["silence", 0], guider=["lone guider", 0], sampler=["euler", 0],
+                    sigmas=["halves", 1], latent_image=["high", 1]),
+        "silence": node("DisableNoise"),
+        "noisy": node("AddNoise", model=["shifted", 0], noise=["noise", 0], sigmas=["levels", 0],
+                      latent_image=["low", 0]),
+        "custom": node("SamplerCustom", model=["shifted", 0], add_noise=False, noise_seed=1, cfg=3.0,
+                       sampler=["euler", 0], sigmas=["levels", 0], latent_image=["noisy", 0], **sides),
+        "guess": node("VAEDecode", samples=["custom", 1], vae=["vae", 0]),
+        "half way": node("SamplingPercentToSigma", model=["shifted", 0], sampling_percent=0.5,
+                         return_actual_sigma=False),
+    }  # fmt: skip
+
+
 def native() -> dict:
     """Every node of ComfyUI that runs a model, or steers one."""
     sides, size = {"positive": ["text", 0], "negative": ["zero", 0]}, {"width": 64, "height": 96, "length": 9}
@@ -228,24 +252,7 @@ def native() -> dict:
         "sample": node("KSampler", model=["placed", 0], latent_image=["empty", 0], seed=1, denoise=1.0, **steps),
         "rest": node("KSamplerAdvanced", model=["shifted", 0], latent_image=["masked", 0], add_noise="enable",
                      noise_seed=1, start_at_step=1, end_at_step=3, return_with_leftover_noise="enable", **steps),
-        "levels": node("BasicScheduler", model=["shifted", 0], scheduler="simple", steps=4, denoise=1.0),
-        "halves": node("SplitSigmas", sigmas=["levels", 0], step=2),
-        "noise": node("RandomNoise", noise_seed=1),
-        "euler": node("KSamplerSelect", sampler_name="euler"),
-        "guider": node("CFGGuider", model=["placed", 0], cfg=3.0, **sides),
-        "lone guider": node("BasicGuider", model=["shifted", 0], conditioning=["text", 0]),
-        "high": node("SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["euler", 0],
-                     sigmas=["halves", 0], latent_image=["empty", 0]),
-        "low": node("SamplerCustomAdvanced", noise=["silence", 0], guider=["lone guider", 0], sampler=["euler", 0],
-                    sigmas=["halves", 1], latent_image=["high", 1]),
-        "silence": node("DisableNoise"),
-        "noisy": node("AddNoise", model=["shifted", 0], noise=["noise", 0], sigmas=["levels", 0],
-                      latent_image=["low", 0]),
-        "custom": node("SamplerCustom", model=["shifted", 0], add_noise=False, noise_seed=1, cfg=3.0,
-                       sampler=["euler", 0], sigmas=["levels", 0], latent_image=["noisy", 0], **sides),
-        "guess": node("VAEDecode", samples=["custom", 1], vae=["vae", 0]),
-        "half way": node("SamplingPercentToSigma", model=["shifted", 0], sampling_percent=0.5,
-                         return_actual_sigma=False),
+        **custom_runs(sides),
         "masked": node("SetLatentNoiseMask", samples=["encoded", 0], mask=["picture", 1]),
         "encoded": node("VAEEncode", pixels=["decoded", 0], vae=["vae", 0]),
         "encoded too": node("VAEEncodeTiled", pixels=["decoded", 0], vae=["vae", 0]),
