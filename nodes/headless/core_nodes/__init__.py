@@ -12,6 +12,7 @@ from .batches import (
     EmptyImage,
     GetImageSize,
     ImageBatch,
+    ImageCrop,
     ImageFromBatch,
     ImageInvert,
     RepeatImageBatch,
@@ -26,6 +27,8 @@ from .conditioning import (
     ConditioningZeroOut,
 )
 from .latents import (
+    LatentConcat,
+    LatentCut,
     LoadLatent,
     SetLatentNoiseMask,
     TrimVideoLatent,
@@ -67,10 +70,12 @@ from .values import (
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
+    TCFG,
     CFGZeroStar,
     GenerateTracks,
     ScaleROPE,
     SkipLayerGuidanceDiT,
+    SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
     Wan22FunControlToVideo,
     WanCameraEmbedding,
@@ -96,7 +101,7 @@ _WITH_MODELS = (
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo,
-    CFGZeroStar, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply, ScaleROPE,
+    CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
 
@@ -105,10 +110,10 @@ _NODES = (
     *DESCRIBING_A_RUN,
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
     WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
-    EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
+    EmptyHunyuanLatentVideo, TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
-    ImageInvert, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
+    ImageInvert, ImageCrop, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,

@@ -202,7 +202,7 @@ def custom_runs(sides: dict) -> dict:
         "halves": node("SplitSigmas", sigmas=["levels", 0], step=2),
         "noise": node("RandomNoise", noise_seed=1),
         "euler": node("KSamplerSelect", sampler_name="euler"),
-        "guider": node("CFGGuider", model=["placed", 0], cfg=3.0, **sides),
+        "guider": node("CFGGuider", model=["damped", 0], cfg=3.0, **sides),
         "lone guider": node("BasicGuider", model=["shifted", 0], conditioning=["text", 0]),
         "high": node("SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["euler", 0],
                      sigmas=["halves", 0], latent_image=["empty", 0]),
@@ -246,7 +246,10 @@ def native() -> dict:
         "leaning": node("SkipLayerGuidanceDiT", model=["shifted", 0], double_layers="1", single_layers="", scale=3.0,
                         start_percent=0.0, end_percent=0.5, rescaling_scale=0.0),
         "starred": node("CFGZeroStar", model=["leaning", 0]),
-        "same": node("UNetTemporalAttentionMultiply", model=["starred", 0]),
+        "simpler": node("SkipLayerGuidanceDiTSimple", model=["starred", 0], double_layers="0", single_layers="",
+                        start_percent=0.0, end_percent=1.0),
+        "damped": node("TCFG", model=["shifted", 0]),
+        "same": node("UNetTemporalAttentionMultiply", model=["simpler", 0]),
         "placed": node("ScaleROPE", model=["same", 0], scale_x=1.0, shift_x=0.0, scale_y=1.0, shift_y=0.0, scale_t=2.0,
                        shift_t=0.0),
         "sample": node("KSampler", model=["placed", 0], latent_image=["empty", 0], seed=1, denoise=1.0, **steps),
@@ -307,7 +310,10 @@ def everything_else() -> dict:
         "alpha": node("LoadImageMask", image="start.png", channel="red"),
         "latent": node("LoadLatent", latent="kept.latent"),
         "vae": node("WanDirectorLoadVAE", vae_name="vae.safetensors"),
-        "decoded": node("WanDirectorDecode", vae=["vae", 0], latent=["latent", 0]),
+        "twice as long": node("LatentConcat", samples1=["latent", 0], samples2=["latent", 0], dim="t"),
+        "its end": node("LatentCut", samples=["twice as long", 0], dim="t", index=-2, amount=2),
+        "decoded": node("WanDirectorDecode", vae=["vae", 0], latent=["its end", 0]),
+        "cropped": node("ImageCrop", image=["empty", 0], width=400, height=300, x=10, y=20),
         "film": node("LoadVideo", file="clip.mp4"),
         "cut": node("Video Slice", video=["film", 0], start_time=0.1, duration=0.2),
         "parts": node("GetVideoComponents", video=["cut", 0]),
@@ -346,11 +352,12 @@ def everything_else() -> dict:
         "lines": node("PrimitiveStringMultiline", value="b"),
         "both": node("StringConcatenate", string_a=["name", 0], string_b=["lines", 0], delimiter=" "),
         "other": node("StringReplace", string=["both", 0], find="a", replace="c"),
-        "told": node("PreviewAny", source=["other", 0]),
-        "told too": node("PreviewAny", source=["sum", 1]),
+        **{f"told {id}": node("PreviewAny", source=[id, slot]) for id, slot in (("other", 0), ("sum", 1))},
         **of_noise_levels(),
     }  # fmt: skip
-    for number, id in enumerate(("decoded", "mask", "repeated", "negative", "scaled", "twice", "mega", "shown"), 1):
+    for number, id in enumerate(
+        ("decoded", "mask", "repeated", "negative", "scaled", "twice", "mega", "shown", "cropped"), 1
+    ):
         nodes[f"save {number}"] = node("SaveImage", images=[id, 0], filename_prefix="x")
     for number, id in enumerate(("alpha", "channel", "fitted"), 1):
         nodes[f"grey {number}"] = node("MaskToImage", mask=[id, 0])
