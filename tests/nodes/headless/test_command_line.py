@@ -72,8 +72,8 @@ def test_an_unknown_node_is_one_sentence(run, write, prompt):
     assert run(write(prompt), "--quiet") == (
         1,
         "",
-        "wan-director: Node 6 'Sampler' is a WanVideoSampler, which the command line does not know. It runs the nodes of "
-        "Wan Director and ComfyUI's for Wan models, pictures, videos and values; run this workflow in ComfyUI, or "
+        "wan-director: Node 6 'Sampler' is a WanVideoSampler, which the command line does not know. It runs the nodes "
+        "of Wan Director and ComfyUI's for Wan models, pictures, videos and values; run this workflow in ComfyUI, or "
         "replace the node with Wan Sampler.\n",
     )
 

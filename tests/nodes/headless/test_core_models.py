@@ -155,14 +155,13 @@ def test_a_start_beyond_the_end_gives_the_latent_as_it_is(prompts):
 
 
 def test_samplers_that_are_not_here_are_refused_with_those_that_are():
-    words = refusal("KSampler", sampler_name="deis", scheduler="simple")
+    words = refusal("KSampler", sampler_name="other", scheduler="simple")
     assert words == (
-        "The sampler 'deis' does not run on the command line. Choose one of: euler, heun, dpmpp_2m, dpmpp_2m_sde, lcm, "
-        "uni_pc, uni_pc_bh2, euler_ancestral, dpmpp_2s_ancestral, res_multistep, res_multistep_ancestral, "
-        "gradient_estimation, er_sde; or run this workflow in ComfyUI."
+        f"The sampler 'other' does not run on the command line. Choose one of: {', '.join(SOLVER_OF)}; or run this "
+        "workflow in ComfyUI."
     )
-    words = refusal("KSamplerAdvanced", sampler_name="euler", scheduler="sgm_uniform")
-    assert "The scheduler 'sgm_uniform' does not run" in words and "simple, karras, beta, normal" in words
+    words = refusal("KSamplerAdvanced", sampler_name="euler", scheduler="other")
+    assert "The scheduler 'other' does not run" in words and ", ".join(SCHEDULE_OF) in words
     assert refusal("KSampler", sampler_name="uni_pc", scheduler="beta") is True
 
 
