@@ -40,8 +40,8 @@ SOLVER_OF = {
     "er_sde": "er_sde",
 }  # fmt: skip
 """Those of `SAMPLERS` that run here -> the name in our table."""
-SCHEDULE_OF = {"simple": "simple", "karras": "karras_native", "beta": "beta", "normal": "normal"}
-"""Those of `SCHEDULERS` that run here -> the name in our table."""
+SCHEDULE_OF = {name: {"karras": "karras_native"}.get(name, name) for name in SCHEDULERS}
+"""`SCHEDULERS` -> the name in our table."""
 
 
 class ModelSamplingSD3(io.ComfyNode):
