@@ -59,9 +59,9 @@ class NoiseLevel:
         """Whether the step that starts here ends the schedule."""
         return self.index == self.steps - 1
 
-    def moved(self, sigma: float) -> NoiseLevel:
-        """The level of another sigma within the step that starts here."""
-        return replace(self, sigma=sigma, timestep=1000.0 * sigma)
+    def moved(self, sigma: float, timestep: float | None = None) -> NoiseLevel:
+        """The level of another sigma that the step from here asks at; its timestep is sigma * 1000 if not given."""
+        return replace(self, sigma=sigma, timestep=1000.0 * sigma if timestep is None else timestep)
 
 
 Predict = Callable[[Tensor, NoiseLevel], Tensor]
