@@ -1,4 +1,4 @@
-"""Noise of a Brownian motion over sigma: the same path however it is cut into steps, as a function of the seed alone."""
+"""Noise of a Brownian motion over sigma: a function of the seed alone, however the path is cut into steps."""
 
 from __future__ import annotations
 

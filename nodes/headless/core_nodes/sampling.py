@@ -32,13 +32,21 @@ SCHEDULERS = [
     "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic",
     "kl_optimal",
 ]  # fmt: skip
-SOLVER_OF = {
-    "euler": "euler", "heun": "heun", "dpmpp_2m": "dpmpp_2m_native", "dpmpp_2m_sde": "dpmpp_2m_sde", "lcm": "lcm",
-    "uni_pc": "uni_pc", "uni_pc_bh2": "uni_pc_bh2", "euler_ancestral": "euler_ancestral",
-    "dpmpp_2s_ancestral": "dpmpp_2s_ancestral", "res_multistep": "res_multistep",
-    "res_multistep_ancestral": "res_multistep_ancestral", "gradient_estimation": "gradient_estimation",
-    "er_sde": "er_sde",
+OTHERWISE_NAMED = {
+    "dpmpp_2m": "dpmpp_2m_native", "dpmpp_sde": "dpmpp_sde_native", "dpmpp_2m_sde": "dpmpp_2m_sde_native",
+    "dpmpp_sde_gpu": "dpmpp_sde_native", "dpmpp_2m_sde_gpu": "dpmpp_2m_sde_native",
+    "dpmpp_2m_sde_heun_gpu": "dpmpp_2m_sde_heun", "dpmpp_3m_sde_gpu": "dpmpp_3m_sde",
 }  # fmt: skip
+"""Those of `SAMPLERS` whose name in our table is another."""
+CFG_PLUS_PLUS = "it steps along what the negative prompt alone gives"
+OWN_STEPS = "it makes steps of its own, not those of the scheduler"
+LEFT_OUT = {
+    **{name: (CFG_PLUS_PLUS, name.removesuffix("_cfg_pp")) for name in SAMPLERS if name.endswith("_cfg_pp")},
+    "dpm_fast": (OWN_STEPS, "dpm_2"),
+    "dpm_adaptive": (OWN_STEPS, "dpm_2"),
+}
+"""Those of `SAMPLERS` that do not run here: why, and what comes nearest."""
+SOLVER_OF = {name: OTHERWISE_NAMED.get(name, name) for name in SAMPLERS if name not in LEFT_OUT}
 """Those of `SAMPLERS` that run here -> the name in our table."""
 SCHEDULE_OF = {name: {"karras": "karras_native"}.get(name, name) for name in SCHEDULERS}
 """`SCHEDULERS` -> the name in our table."""
@@ -216,8 +224,10 @@ def _run_inputs() -> list[Any]:
             round=0.01,
             tooltip="How strongly the prompt counts; at 1 the negative prompt is off.",
         ),
-        io.Combo.Input("sampler_name", options=SAMPLERS, tooltip=f"Here one of: {', '.join(SOLVER_OF)}."),
-        io.Combo.Input("scheduler", options=SCHEDULERS, tooltip=f"Here one of: {', '.join(SCHEDULE_OF)}."),
+        io.Combo.Input(
+            "sampler_name", options=SAMPLERS, tooltip=f"How a step is computed; all but {', '.join(LEFT_OUT)}."
+        ),
+        io.Combo.Input("scheduler", options=SCHEDULERS, tooltip="Where the steps lie between noise and video."),
         io.Conditioning.Input("positive", tooltip="What the video should show."),
         io.Conditioning.Input("negative", tooltip="What it should not show; not used at cfg 1."),
         io.Latent.Input("latent_image", tooltip="Size and length of the video, or a video to change."),
@@ -226,6 +236,12 @@ def _run_inputs() -> list[Any]:
 
 def _check_names(sampler: str | None, scheduler: str | None) -> None:
     """Refuses a sampler or a scheduler that does not run here; None stands for one that is not known yet."""
+    if sampler in LEFT_OUT:
+        reason, nearest = LEFT_OUT[sampler]
+        raise InvalidInputError(
+            f"The sampler '{sampler}' does not run on the command line: {reason}. Choose '{nearest}', which comes "
+            "nearest, or run this workflow in ComfyUI."
+        )
     for kind, name, known in (("sampler", sampler, SOLVER_OF), ("scheduler", scheduler, SCHEDULE_OF)):
         if name is not None and name not in known:
             raise InvalidInputError(
@@ -236,8 +252,11 @@ def _check_names(sampler: str | None, scheduler: str | None) -> None:
 
 def _our_names(sampler: str, scheduler: str) -> tuple[str, str]:
     _check_names(sampler, scheduler)
-    if sampler == "dpmpp_2m_sde":
-        logger.warning("dpmpp_2m_sde draws other noise here than in ComfyUI: the same seed gives another video.")
+    if sampler.endswith("_gpu"):
+        logger.warning(
+            "%s draws its noise on the CPU here, and in ComfyUI on the GPU: there the same seed gives another video.",
+            sampler,
+        )
     return SOLVER_OF[sampler], SCHEDULE_OF[scheduler]
 
 

@@ -43,11 +43,11 @@ class StochasticThirdOrder:
 
 def _higher_orders(known: tuple[Guess, ...], length: float) -> Tensor:
     """What the slope of the last two guesses adds, and the bend of the last three where there are so many."""
-    slope, reach = _slope(*known[-2:], length)
+    slope, reach = _slope(known[-2], known[-1], length)
     second = -phi_2(-2 * length)
     if len(known) < 3:
         return second * slope
-    older, older_reach = _slope(*known[-3:-1], length)
+    older, older_reach = _slope(known[-3], known[-2], length)
     bend = (slope - older) / (reach + older_reach)
     third = second / (2 * length) - 0.5
     return second * (slope + reach * bend) - third * bend
