@@ -9,6 +9,8 @@ import torch
 from ...engine.memory import AUTOMATIC, MemorySettings
 from ...engine.sampling.sample import run_sampler_with_guess
 from ...engine.sampling.settings import SamplerSettings
+from ...sampling.noise import step_noise
+from ...sampling.solvers import MASKS_WITH_STEP_NOISE
 from ..conditioning.entries import prompts_of
 from .latents import model_latent, native_latent
 from .models import WanModel
@@ -48,7 +50,8 @@ def sampled_with_guess(
     """
     clean = model_latent(model, latent)
     noise = starting_noise(latent, clean, settings.seed) if adds_noise else torch.zeros_like(clean)
-    given = given_of(model, latent, clean, noise)
+    behind = step_noise(settings.seed).draw(clean)[0] if settings.solver in MASKS_WITH_STEP_NOISE else noise
+    given = given_of(model, latent, clean, behind)
     positive, negative = sides
     prompts = (
         prompts_of(model, positive, latent, "positive", settings.shift),

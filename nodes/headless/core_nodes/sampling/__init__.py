@@ -4,7 +4,7 @@ from .custom import SamplerCustom, SamplerCustomAdvanced
 from .guiders import BasicGuider, CFGGuider
 from .ksampler import KSampler, KSamplerAdvanced
 from .model_sampling import ModelSamplingSD3
-from .names import SCHEDULE_OF, SOLVER_OF
+from .names import LEFT_OUT, SCHEDULE_OF, SCHEDULERS, SOLVER_OF
 from .noise import AddNoise, DisableNoise, RandomNoise
 from .samplers import KSamplerSelect, SamplerDPMPP_2S_Ancestral, SamplerER_SDE, SamplerEulerAncestral
 from .schedulers import (
@@ -35,4 +35,13 @@ DESCRIBING = (
 )  # fmt: skip
 """Those that take none."""
 
-__all__ = ["DESCRIBING", "RUNNING", "SCHEDULE_OF", "SOLVER_OF", "KSampler", "ModelSamplingSD3"]
+__all__ = [
+    "DESCRIBING",
+    "LEFT_OUT",
+    "RUNNING",
+    "SCHEDULERS",
+    "SCHEDULE_OF",
+    "SOLVER_OF",
+    "KSampler",
+    "ModelSamplingSD3",
+]

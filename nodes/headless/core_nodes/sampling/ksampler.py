@@ -12,7 +12,7 @@ from ....sockets.native_model import NativeModel, native_model
 from ....sockets.sampling import sampled
 from ..dynamic_inputs import Model
 from .latent import of_the_model, seed_input
-from .names import SAMPLERS, SCHEDULE_OF, SCHEDULERS, SOLVER_OF, check_names, schedule_named, solver_named
+from .names import LEFT_OUT, SAMPLERS, SCHEDULERS, check_names, schedule_named, solver_named
 
 MOST_STEPS = 10000
 
@@ -150,8 +150,10 @@ def _run_inputs() -> list[Any]:
             round=0.01,
             tooltip="How strongly the prompt counts; at 1 the negative prompt is off.",
         ),
-        io.Combo.Input("sampler_name", options=SAMPLERS, tooltip=f"Here one of: {', '.join(SOLVER_OF)}."),
-        io.Combo.Input("scheduler", options=SCHEDULERS, tooltip=f"Here one of: {', '.join(SCHEDULE_OF)}."),
+        io.Combo.Input(
+            "sampler_name", options=SAMPLERS, tooltip=f"How a step is computed; all but {', '.join(LEFT_OUT)}."
+        ),
+        io.Combo.Input("scheduler", options=SCHEDULERS, tooltip="Where the steps lie between noise and video."),
         io.Conditioning.Input("positive", tooltip="What the video should show."),
         io.Conditioning.Input("negative", tooltip="What it should not show; not used at cfg 1."),
         io.Latent.Input("latent_image", tooltip="Size and length of the video, or a video to change."),

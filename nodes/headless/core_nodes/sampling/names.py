@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-
 from .....common.errors import InvalidInputError
 from .....common.log import logger
-from .....sampling.schedule import SCHEDULES
-from .....sampling.solvers import SOLVERS
 
 SAMPLERS = [
     "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "exp_heun_2_x0",
@@ -22,21 +18,24 @@ SCHEDULERS = [
     "simple", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta", "normal", "linear_quadratic",
     "kl_optimal",
 ]  # fmt: skip
-_NATIVE = "_native"
-"""The ending of ours that are ComfyUI's, where another one has the plain name."""
-_OTHERS = frozenset({"dpmpp_sde"})
-"""Names that are ComfyUI's for a solver of its own, and ours for another one."""
-
-
-def _ours(names: Sequence[str], table: Collection[str]) -> dict[str, str]:
-    found = {name: name + _NATIVE if name + _NATIVE in table else name for name in names}
-    return {name: own for name, own in found.items() if own in table and own not in _OTHERS}
-
-
-SOLVER_OF = _ours(SAMPLERS, SOLVERS)
+OTHERWISE_NAMED = {
+    "dpmpp_2m": "dpmpp_2m_native", "dpmpp_sde": "dpmpp_sde_native", "dpmpp_2m_sde": "dpmpp_2m_sde_native",
+    "dpmpp_sde_gpu": "dpmpp_sde_native", "dpmpp_2m_sde_gpu": "dpmpp_2m_sde_native",
+    "dpmpp_2m_sde_heun_gpu": "dpmpp_2m_sde_heun", "dpmpp_3m_sde_gpu": "dpmpp_3m_sde",
+}  # fmt: skip
+"""Those of `SAMPLERS` whose name in our table is another."""
+CFG_PLUS_PLUS = "it steps along what the negative prompt alone gives"
+OWN_STEPS = "it makes steps of its own, not those of the scheduler"
+LEFT_OUT = {
+    **{name: (CFG_PLUS_PLUS, name.removesuffix("_cfg_pp")) for name in SAMPLERS if name.endswith("_cfg_pp")},
+    "dpm_fast": (OWN_STEPS, "dpm_2"),
+    "dpm_adaptive": (OWN_STEPS, "dpm_2"),
+}
+"""Those of `SAMPLERS` that do not run here: why, and what comes nearest."""
+SOLVER_OF = {name: OTHERWISE_NAMED.get(name, name) for name in SAMPLERS if name not in LEFT_OUT}
 """Those of `SAMPLERS` that run here -> the name in our table."""
-SCHEDULE_OF = _ours(SCHEDULERS, SCHEDULES)
-"""Those of `SCHEDULERS` that run here -> the name in our table."""
+SCHEDULE_OF = {name: {"karras": "karras_native"}.get(name, name) for name in SCHEDULERS}
+"""`SCHEDULERS` -> the name in our table."""
 
 
 def check_names(sampler: str | None = None, scheduler: str | None = None) -> None:
@@ -45,6 +44,12 @@ def check_names(sampler: str | None = None, scheduler: str | None = None) -> Non
     Raises:
         InvalidInputError: it does not.
     """
+    if sampler in LEFT_OUT:
+        reason, nearest = LEFT_OUT[sampler]
+        raise InvalidInputError(
+            f"The sampler '{sampler}' does not run on the command line: {reason}. Choose '{nearest}', which comes "
+            "nearest, or run this workflow in ComfyUI."
+        )
     for kind, name, known in (("sampler", sampler, SOLVER_OF), ("scheduler", scheduler, SCHEDULE_OF)):
         if name is not None and name not in known:
             raise InvalidInputError(
@@ -60,8 +65,11 @@ def solver_named(sampler: str) -> str:
         InvalidInputError: it does not run here.
     """
     check_names(sampler=sampler)
-    if sampler == "dpmpp_2m_sde":
-        logger.warning("dpmpp_2m_sde draws other noise here than in ComfyUI: the same seed gives another video.")
+    if sampler.endswith("_gpu"):
+        logger.warning(
+            "%s draws its noise on the CPU here, and in ComfyUI on the GPU: there the same seed gives another video.",
+            sampler,
+        )
     return SOLVER_OF[sampler]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from .....common.errors import InvalidInputError
 from .... import standin as io
 from ....api import answer
-from .names import SAMPLERS, SOLVER_OF, check_names, solver_named
+from .names import LEFT_OUT, SAMPLERS, check_names, solver_named
 from .parts import NamedSampler, Sampler
 
 
@@ -17,7 +17,7 @@ class KSamplerSelect(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> Any:
-        names = io.Combo.Input("sampler_name", options=SAMPLERS, tooltip=f"Here one of: {', '.join(SOLVER_OF)}.")
+        names = io.Combo.Input("sampler_name", options=SAMPLERS, tooltip=f"All but {', '.join(LEFT_OUT)}.")
         return _schema("KSamplerSelect", names)
 
     @classmethod

@@ -14,7 +14,7 @@ from .... import standin as io
 from ....api import answer
 from ....sockets.native_model import NativeModel, native_model
 from ..dynamic_inputs import Model
-from .names import SCHEDULE_OF, SCHEDULERS, check_names, schedule_named
+from .names import SCHEDULERS, check_names, schedule_named
 
 MOST_STEPS = 10000
 _TRAINED_LEVELS = 1000
@@ -30,7 +30,7 @@ class BasicScheduler(io.ComfyNode):
             category="model/sampling/schedulers",
             inputs=[
                 Model.Input("model", tooltip="Its shift counts, see ModelSamplingSD3."),
-                io.Combo.Input("scheduler", options=SCHEDULERS, tooltip=f"Here one of: {', '.join(SCHEDULE_OF)}."),
+                io.Combo.Input("scheduler", options=SCHEDULERS, tooltip="Where the steps lie between noise and video."),
                 io.Int.Input("steps", default=20, min=1, max=MOST_STEPS, tooltip="At most 1000 here."),
                 io.Float.Input(
                     "denoise",
