@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -20,7 +23,7 @@ from .nodes.headless.commands.stopping import Stop
 if TYPE_CHECKING:
     from .nodes.hosts.host import Host
 
-OK, FAILED = 0, 1
+OK, FAILED, _SIGNALS = 0, 1, 128
 """Exit codes; 128 + n when signal n stopped it (130 with Ctrl-C), and argparse exits with 2 on a wrong command line."""
 
 
@@ -42,6 +45,25 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return FAILED
     return code if _finish() or code != OK else FAILED
+
+
+def command() -> None:
+    """`main` as a process of its own.
+
+    One that was stopped is gone when its own ends are done: to take torch down takes seconds on a busy machine.
+    """
+    codes: list[int] = []
+    atexit.register(_leave, codes)  # registered first, so called after all others
+    codes.append(main())
+    sys.exit(codes[0])
+
+
+def _leave(codes: list[int]) -> None:
+    if codes and codes[0] > _SIGNALS:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # its reader may be gone
+                stream.flush()
+        os._exit(codes[0])
 
 
 def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None]:
@@ -190,4 +212,4 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -59,6 +59,8 @@ class _Coding(NamedTuple):
 
 
 _TAGS = ("-movflags", "+faststart+use_metadata_tags")
+_WITHOUT_CHANCE = ("-fflags", "+bitexact")
+"""Else each webm file has a number of its own, drawn by chance, and the same frames never give the same file."""
 
 
 def _crf(quality: int, worst: float, best: float) -> list[str]:
@@ -86,7 +88,7 @@ PNG_FRAMES, GIF = "png frames", "gif"
 _ENCODED = {
     "mp4-h264": Format("mp4", "libx264", "yuv420p", _h264, _TAGS),
     "mp4-h265": Format("mp4", "libx265", "yuv420p", _h265, _TAGS),
-    "webm-vp9": Format("webm", "libvpx-vp9", "yuv420p", _vp9),
+    "webm-vp9": Format("webm", "libvpx-vp9", "yuv420p", _vp9, _WITHOUT_CHANCE),
     GIF: Format("gif", "gif", "pal8", _gif, ("-loop", "0"), even_sides=False, metadata=False),
 }
 FORMATS = (*_ENCODED, PNG_FRAMES)

@@ -65,16 +65,17 @@ def _solver_widgets() -> list[Any]:
             default="unipc",
             tooltip="How a step is computed. unipc is the official one; euler is the simplest; lcm is for "
             "distilled models. unipc and dpmpp_2m follow the official code and give another video than KSampler's "
-            "solvers of those names, which are uni_pc, uni_pc_bh2 and dpmpp_2m_native here. dpmpp_sde is the older "
-            "name of dpmpp_2m_sde. Those behind it give KSampler's results under its names.",
+            "solvers of those names, which are uni_pc, uni_pc_bh2 and dpmpp_2m_native here. dpmpp_2m_sde, by its older "
+            "name dpmpp_sde, is that of diffusers. Those behind dpmpp_2m_sde give KSampler's results; its dpmpp_sde "
+            "and dpmpp_2m_sde are dpmpp_sde_native and dpmpp_2m_sde_native here.",
         ),
         io.Combo.Input(
             "schedule",
             options=list(SCHEDULES),
             default="simple",
             tooltip="Where the steps lie between noise and video. official repeats the official code's table "
-            "for unipc, official_dpm the one for dpmpp_2m. simple, normal and beta are KSampler's; its karras is "
-            "karras_native here: karras, also called karras_ratio, is that of diffusers.",
+            "for unipc, official_dpm the one for dpmpp_2m. simple, normal, beta and those behind karras_ratio are "
+            "KSampler's; its karras is karras_native here: karras, also called karras_ratio, is that of diffusers.",
         ),
         io.Float.Input(
             "denoise",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from ..common.shapes import LatentShape
+from .brownian import brownian_noise
+from .step import NoiseLevel
 from .validation import MAX_SEED, check_seed
 
 
@@ -28,6 +30,17 @@ class NoiseState:
         generator.set_state(self.generator)
         noise = torch.randn(latent.shape, generator=generator, dtype=torch.float32).to(latent)
         return noise, NoiseState(generator.get_state())
+
+    def between(self, level: NoiseLevel, goal: float, latent: Tensor) -> Tensor:
+        """Standard normal noise of the run's Brownian motion from a level to a sigma; the state stays as it is."""
+        return brownian_noise(self.seed, level.course, (level.sigma, goal), latent)
+
+    @property
+    def seed(self) -> int:
+        """That of the run, see `step_noise`."""
+        generator = torch.Generator()
+        generator.set_state(self.generator)
+        return (generator.initial_seed() - 1) & MAX_SEED
 
 
 def seeded_noise(seed: int, shape: LatentShape, batch: int = 1) -> Tensor:

@@ -55,8 +55,8 @@ class SamplerState:
             "past_sigmas": torch.tensor([guess.sigma for guess in solver.past], dtype=torch.float64),
         }
         named |= {f"past.{number}": guess.denoised for number, guess in enumerate(solver.past)}
-        if solver.start_latent is not None:
-            named["start_latent"] = solver.start_latent
+        optional = {"start_latent": solver.start_latent, "added_noise": solver.added_noise}
+        named |= {name: value for name, value in optional.items() if value is not None}
         named |= {_CACHE + name: value for name, value in self.cache.items()}
         # Tensors may share memory, and a file holds each by itself.
         return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in named.items()}
@@ -77,7 +77,12 @@ def state_of(tensors: Mapping[str, Tensor]) -> SamplerState:
             sigma=float(tensors["sigma"]),
             latent=tensors["latent"],
             denoised=tensors["denoised"],
-            solver=SolverRecord(NoiseState(tensors["noise"].cpu()), tuple(past), tensors.get("start_latent")),
+            solver=SolverRecord(
+                NoiseState(tensors["noise"].cpu()),
+                tuple(past),
+                tensors.get("start_latent"),
+                tensors.get("added_noise"),
+            ),
             cache={name.removeprefix(_CACHE): value for name, value in tensors.items() if name.startswith(_CACHE)},
         )
     except KeyError as error:

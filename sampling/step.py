@@ -8,9 +8,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The schedule that a level is a point of, for solvers that look ahead or at the whole of it.
+
+    Attributes:
+        sigmas: of all its levels, the end included.
+        timesteps: what the model is told at each.
+        shift: of the schedule, see `schedule.make_schedule`.
+        highest: its first sigma as the user chose it, see `NoiseSchedule.from_below_one`.
+    """
+
+    sigmas: tuple[float, ...] = ()
+    timesteps: tuple[float, ...] = ()
+    shift: float = 1.0
+    highest: float = 1.0
+
+    @property
+    def lowest(self) -> float:
+        """Its last sigma above 0."""
+        return min(sigma for sigma in self.sigmas if sigma > 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +40,14 @@ class NoiseLevel:
     """One point of a schedule.
 
     `index` counts from 0 (the noisiest point) to `steps` (the end); `sigma` is in 0..1; `timestep` is what the model
-    is told, 0..1000.
+    is told, 0..1000; `course` is the schedule.
     """
 
     index: int
     steps: int
     sigma: float
     timestep: float
+    course: Course = field(default=Course(), repr=False, compare=False)
 
     @property
     def alpha(self) -> float:
@@ -35,6 +58,10 @@ class NoiseLevel:
     def is_last_step(self) -> bool:
         """Whether the step that starts here ends the schedule."""
         return self.index == self.steps - 1
+
+    def moved(self, sigma: float, timestep: float | None = None) -> NoiseLevel:
+        """The level of another sigma that the step from here asks at; its timestep is sigma * 1000 if not given."""
+        return replace(self, sigma=sigma, timestep=1000.0 * sigma if timestep is None else timestep)
 
 
 Predict = Callable[[Tensor, NoiseLevel], Tensor]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +26,17 @@ from .settings import SamplerSettings
 from .turn import Choices, SamplingRun
 
 
+class SampledLatent(NamedTuple):
+    """What a run gives, both [B, C, T, h, w], normalised, float32, CPU.
+
+    `latent`: its result. `denoised`: the model's guess of the clean latent in the last step, which is another one where
+    a run stops early; of a run without steps, the latent that it was given.
+    """
+
+    latent: Tensor
+    denoised: Tensor
+
+
 def run_sampler(
     model: VideoModel,
     positive: Conditioning | Prompts,
@@ -34,7 +47,21 @@ def run_sampler(
     given: Given = NOTHING_GIVEN,
     memory: MemorySettings = AUTOMATIC,
 ) -> Tensor:
-    """The sampled latent, normalised: [B, C, T, h, w], float32, CPU.
+    """The sampled latent, normalised: [B, C, T, h, w], float32, CPU; see `run_sampler_with_guess`."""
+    return run_sampler_with_guess(model, positive, negative, latent, settings, noise, given, memory).latent
+
+
+def run_sampler_with_guess(
+    model: VideoModel,
+    positive: Conditioning | Prompts,
+    negative: Conditioning | Prompts,
+    latent: Tensor,
+    settings: SamplerSettings,
+    noise: Tensor | None = None,
+    given: Given = NOTHING_GIVEN,
+    memory: MemorySettings = AUTOMATIC,
+) -> SampledLatent:
+    """The sampled latent, and the model's last guess of the clean one.
 
     Everything that can be refused is refused before the weights are moved.
 
@@ -70,7 +97,7 @@ def run_sampler(
         if name in makers
     }
 
-    def run() -> Tensor:
+    def run() -> SampledLatent:
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
         device = model.residence.device
         whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
@@ -83,9 +110,13 @@ def run_sampler(
                 model.runtime.check_interrupt()
                 if state.step < schedule.steps:
                     turns.begin_step(steps[state.step])
-            return state.latent.cpu()
+            return SampledLatent(state.latent.cpu(), state.denoised.cpu())
 
-    return model.runtime.perform(Work(run, partial(torch.empty, latent.shape, device="meta"), tuple(jobs.values())))
+    return model.runtime.perform(Work(run, partial(_outline, latent.shape), tuple(jobs.values())))
+
+
+def _outline(shape: Sequence[int]) -> SampledLatent:
+    return SampledLatent(*(torch.empty(shape, device="meta") for _ in SampledLatent._fields))
 
 
 def _preview(model: VideoModel, state: SamplerState) -> Tensor | None:

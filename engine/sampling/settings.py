@@ -52,7 +52,7 @@ class SamplerSettings:
             InvalidInputError: a value that cannot work.
         """
         if self.sigmas is not None:
-            whole = from_sigmas(self.sigmas)
+            whole = from_sigmas(self.sigmas, self.shift)
         else:
             without_penultimate = self.solver in WITHOUT_PENULTIMATE
             whole = make_schedule(

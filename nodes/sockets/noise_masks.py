@@ -42,7 +42,7 @@ def given_of(model: WanModel, latent: dict[str, Any], clean: Tensor, noise: Tens
 
     Args:
         clean: its `model_latent`.
-        noise: its `starting_noise`.
+        noise: what is mixed into the part that is kept, most often its `starting_noise`.
 
     Raises:
         InvalidInputError: the mask is none.

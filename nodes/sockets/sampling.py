@@ -7,8 +7,10 @@ from typing import Any
 import torch
 
 from ...engine.memory import AUTOMATIC, MemorySettings
-from ...engine.sampling.sample import run_sampler
+from ...engine.sampling.sample import run_sampler_with_guess
 from ...engine.sampling.settings import SamplerSettings
+from ...sampling.noise import step_noise
+from ...sampling.solvers import MASKS_WITH_STEP_NOISE
 from ..conditioning.entries import prompts_of
 from .latents import model_latent, native_latent
 from .models import WanModel
@@ -24,7 +26,20 @@ def sampled(
     *,
     adds_noise: bool = True,
 ) -> dict[str, Any]:
-    """The native LATENT that a run makes of another.
+    """The native LATENT that a run makes of another; see `sampled_with_guess`."""
+    return sampled_with_guess(model, sides, latent, settings, memory, adds_noise=adds_noise)[0]
+
+
+def sampled_with_guess(
+    model: WanModel,
+    sides: tuple[list, list],
+    latent: dict[str, Any],
+    settings: SamplerSettings,
+    memory: MemorySettings = AUTOMATIC,
+    *,
+    adds_noise: bool = True,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The native LATENT that a run makes of another, and that of the model's last guess of the clean one.
 
     Args:
         sides: the positive and the negative CONDITIONING.
@@ -35,11 +50,12 @@ def sampled(
     """
     clean = model_latent(model, latent)
     noise = starting_noise(latent, clean, settings.seed) if adds_noise else torch.zeros_like(clean)
-    given = given_of(model, latent, clean, noise)
+    behind = step_noise(settings.seed).draw(clean)[0] if settings.solver in MASKS_WITH_STEP_NOISE else noise
+    given = given_of(model, latent, clean, behind)
     positive, negative = sides
     prompts = (
         prompts_of(model, positive, latent, "positive", settings.shift),
         prompts_of(model, negative, latent, "negative", settings.shift),
     )
-    result = run_sampler(model, *prompts, clean, settings, noise=noise, given=given, memory=memory)
-    return native_latent(model, latent, result)
+    made = run_sampler_with_guess(model, *prompts, clean, settings, noise=noise, given=given, memory=memory)
+    return native_latent(model, latent, made.latent), native_latent(model, latent, made.denoised)

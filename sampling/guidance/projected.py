@@ -60,7 +60,7 @@ class AdaptiveProjected:
 
 @dataclass(frozen=True, slots=True)
 class TangentialDamping:
-    """TCFG: of the negative velocity only the part in the direction that both prompts have in common.
+    """Tangential damping: of the negative velocity only the part in the direction that both prompts have in common.
 
     Attributes:
         scale: the guidance scale; at 1 the negative prompt is not asked.
@@ -68,7 +68,7 @@ class TangentialDamping:
     Raises:
         InvalidInputError: `scale` is not in 0..100.
 
-    Source: Kwon et al., "TCFG: Tangential Damping Classifier-free Guidance", arXiv 2503.18137, algorithm 1: the first
+    Source: Kwon et al., "Tangential Damping Classifier-free Guidance", arXiv 2503.18137, algorithm 1: the first
     right singular vector of the two velocities.
     """
 

@@ -15,7 +15,7 @@ from .nag import AttentionGuidance
 from .parts import WHOLE_RUN, Part
 from .projected import AdaptiveProjected, TangentialDamping
 from .scale import ScaleCurve, ScaleOverRun
-from .skip_layers import SkipLayers
+from .skip_layers import SkipLayers, WeakNegative
 from .words import SliderSettings
 from .zero_star import CfgZeroStar
 
@@ -53,6 +53,7 @@ class GuidanceSettings:
         skipped: see `SkipLayers`.
         nag, nag_part: see `AttentionGuidance`; None turns it off.
         before: what the settings build on.
+        weak: see `WeakNegative`; its scale does not count.
 
     Raises:
         InvalidInputError: there is no such formula, or the settings say again what those before said.
@@ -68,6 +69,7 @@ class GuidanceSettings:
     nag: AvoidedText | None = None
     nag_part: Part = WHOLE_RUN
     before: OfScale = CFG
+    weak: SkippedLayers = field(default_factory=SkippedLayers)
 
     def __post_init__(self) -> None:
         find_choice(self._formulas(), self.formula, "guidance formula")
@@ -93,6 +95,8 @@ class GuidanceSettings:
         plain = self.curve is None and self.part == WHOLE_RUN
         guided = formula(scale) if plain else ScaleOverRun(formula, scale, self.curve, self.part)
         guided = self.skipped.over(guided)
+        if self.weak.blocks:
+            guided = WeakNegative(guided, self.weak.blocks, self.weak.part)
         return guided if self.nag is None else AttentionGuidance(guided, self.nag, self.nag_part)
 
     def _formulas(self) -> dict[str, OfScale]:

@@ -64,6 +64,37 @@ class SkipLayers:
         return (latent - factor * clean) / sigma
 
 
+@dataclass(frozen=True, slots=True)
+class WeakNegative:
+    """Another guidance, whose negative passes leave out some blocks.
+
+    Attributes:
+        guided: the other guidance.
+        blocks: that are left out, by number.
+        part: the steps in which they are.
+
+    Source: ComfyUI v0.33.0, comfy_extras/nodes_slg.py, the simple one.
+    """
+
+    guided: Guidance
+    blocks: frozenset[int]
+    part: Part = WHOLE_RUN
+
+    def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:
+        """See `Guidance.asks`."""
+        asks = self.guided.asks(level)
+        return tuple(self._weakened(ask) for ask in asks) if self.part.holds(level) else asks
+
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+        """See `Guidance.velocity`."""
+        return self.guided.velocity(answers, level, latent)
+
+    def _weakened(self, ask: Ask) -> Ask:
+        if ask.side == "positive":
+            return ask
+        return replace(ask, perturbations=(*ask.perturbations, SkippedBlocks(self.blocks)))
+
+
 def _whole(asks: Sequence[Ask]) -> int:
     """Which question is the plain one to the positive side, led away from a text or not; -1 for none."""
     plain = (

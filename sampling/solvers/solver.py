@@ -26,11 +26,13 @@ class SolverRecord:
         noise: where the noise of the run stands, for stochastic solvers.
         past: the answers from which the next step extrapolates, newest last.
         start_latent: [B, C, T, h, w], the corrected latent that the last step began from.
+        added_noise: [B, C, T, h, w], what the last step added.
     """
 
     noise: NoiseState
     past: tuple[Guess, ...] = ()
     start_latent: Tensor | None = None
+    added_noise: Tensor | None = None
 
 
 class StepResult(NamedTuple):

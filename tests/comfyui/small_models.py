@@ -46,8 +46,8 @@ def make_models(folder: Path, vae_channels: int) -> None:
     for seed, (name, changes) in enumerate(DITS.items()):
         _save_dit(models / "diffusion_models" / f"{name}.safetensors", seed, **changes)
     _save_quantised(models / "diffusion_models")
-    _save_vae(models / "vae", vae_channels)
-    _save_text_encoder(folder)
+    save_vae(models / "vae", vae_channels)
+    save_text_encoder(folder)
     _save_clip_vision(folder)
     _save_loras(models / "loras")
     generator = np.random.default_rng(1)
@@ -110,7 +110,8 @@ def _quantised(key: str, value: torch.Tensor, kind: str) -> dict[str, torch.Tens
     return {key: codes, layer + "weight_scale": scale.float(), layer + "comfy_quant": marker}
 
 
-def _save_vae(folder: Path, channels: int) -> None:
+def save_vae(folder: Path, channels: int) -> None:
+    """A VAE of Wan 2.1 of a width, and one of Wan 2.2."""
     config = VAEConfig(base_channels=channels)
     with torch.device("meta"):
         network = CausalVAE(config)
@@ -121,7 +122,8 @@ def _save_vae(folder: Path, channels: int) -> None:
     save_file(random_weights(network, 10, ("gamma",)), folder / "wan22_vae.safetensors")
 
 
-def _save_text_encoder(folder: Path) -> None:
+def save_text_encoder(folder: Path) -> None:
+    """A UMT5 of the true width with two layers, and its sizes in a file beside the models."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([" ".join(WORDS[i:] + WORDS[:i]) for i in range(len(WORDS))]), model_writer=model,

@@ -6,7 +6,6 @@ of TI2V-5B, are ours in both: the sizes of ComfyUI's are fixed.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,9 @@ from wan_director.nodes.hosts.host import hosted_by
 from wan_director.vae3d.config import VAEConfig
 from wan_director.vae3d.vae import CausalVAE
 
-from .conftest import ComfyServer, node, save_model, save_random_dit
+from .conftest import ComfyServer, save_model, save_random_dit
+from .official_graphs import GRAPHS
 
-Graph = dict[str, dict[str, Any]]
-SIZE = {"width": 64, "height": 64, "length": 9, "batch_size": 1}
-RUN = {"cfg": 3.0, "scheduler": "simple"}
-SIDES = {"positive": ["made", 0], "negative": ["made", 1]}
 FUN_CONTROL = {"in_channels": 52, "branches": (ReferenceBranch(16),)}
 FUN_CAMERA = {"in_channels": 36, "branches": (CameraBranch(),)}
 
@@ -75,198 +71,6 @@ def files(odd_models: ComfyServer) -> ComfyServer:
     pixels = torch.randint(0, 256, (80, 96, 3), generator=generator, dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(odd_models.folder / "input" / "official.png")
     return odd_models
-
-
-def around(**nodes: dict[str, Any]) -> Graph:
-    """Prompts, VAE, decoding and saving around what makes the node "latent"."""
-    return {
-        "text": node(
-            "WanDirectorLoadTextEncoder", text_encoder_name="wan21_text.safetensors", precision="fp32", device="cpu"
-        ),
-        "positive": node("CLIPTextEncode", clip=["text", 0], text="a cat dances"),
-        "negative": node("CLIPTextEncode", clip=["text", 0], text="blurry"),
-        "vae": node("VAELoader", vae_name="official_vae.safetensors"),
-        "picture": node("LoadImage", image="official.png"),
-        **nodes,
-        "frames": node("VAEDecode", samples=["latent", 0], vae=["vae", 0]),
-        "save": node("SaveImage", images=["frames", 0], filename_prefix="official"),
-    }
-
-
-def model(name: str, shift: float = 5.0) -> Graph:
-    """The node of this name is a model with a LoRA and a shift."""
-    return {
-        f"{name}_file": node("UNETLoader", unet_name=f"official_{name}.safetensors", weight_dtype="default"),
-        f"{name}_lora": node(
-            "LoraLoaderModelOnly",
-            model=[f"{name}_file", 0],
-            lora_name="official_lora.safetensors",
-            strength_model=0.7,
-        ),
-        name: node("ModelSamplingSD3", model=[f"{name}_lora", 0], shift=shift),
-    }
-
-
-def text_to_video(sampler: str) -> Graph:
-    return around(
-        **model("t2v"),
-        blank=node("EmptyHunyuanLatentVideo", **SIZE),
-        latent=node(
-            "KSampler", model=["t2v", 0], seed=3, steps=5, sampler_name=sampler, positive=["positive", 0],
-            negative=["negative", 0], latent_image=["blank", 0], denoise=1.0, **RUN,
-        ),
-    )  # fmt: skip
-
-
-def two_experts(
-    prepare: str, sampler_name: str = "euler", leftover: str = "enable", form: str = "i2v", **pictures: Any
-) -> Graph:
-    """A node that prepares a video, and two experts by steps."""
-    sampler = {**RUN, **SIDES, "steps": 6, "sampler_name": sampler_name}
-    made = node(prepare, positive=["positive", 0], negative=["negative", 0], vae=["vae", 0], **SIZE, **pictures)
-    return around(
-        **model(f"{form}_high"),
-        **model(f"{form}_low"),
-        made=made,
-        clip=node("RepeatImageBatch", image=["picture", 0], amount=9),
-        edges=node("Canny", image=["clip", 0], low_threshold=0.2, high_threshold=0.5),
-        camera=node("WanCameraEmbedding", camera_pose="Zoom In", width=64, height=64, length=9, speed=1.2),
-        first=node(
-            "KSamplerAdvanced", model=[f"{form}_high", 0], add_noise="enable", noise_seed=3, latent_image=["made", 2],
-            start_at_step=0, end_at_step=3, return_with_leftover_noise=leftover, **sampler,
-        ),
-        latent=node(
-            "KSamplerAdvanced", model=[f"{form}_low", 0], add_noise="disable", noise_seed=0, latent_image=["first", 0],
-            start_at_step=3, end_at_step=10000, return_with_leftover_noise="disable", **sampler,
-        ),
-    )  # fmt: skip
-
-
-def vace() -> Graph:
-    """A reference picture and a masked control video of one frame."""
-    return around(
-        **model("vace", shift=8.0),
-        made=node(
-            "WanVaceToVideo", positive=["positive", 0], negative=["negative", 0], vae=["vae", 0], **SIZE, strength=0.9,
-            control_video=["padded", 0], control_masks=["padded", 1], reference_image=["picture", 0],
-        ),
-        padded=node("ImagePadForOutpaint", image=["picture", 0], left=16, top=0, right=16, bottom=0, feathering=8),
-        sampled=node(
-            "KSampler", model=["vace", 0], seed=3, steps=4, sampler_name="uni_pc", latent_image=["made", 2],
-            denoise=1.0, **RUN, **SIDES,
-        ),
-        latent=node("TrimVideoLatent", samples=["sampled", 0], trim_amount=["made", 3]),
-    )  # fmt: skip
-
-
-POINTS = [[{"x": 10 + 0.4 * t, "y": 30} for t in range(121)], [{"x": 50, "y": 60 - 0.5 * t} for t in range(90)]]
-WAY = {
-    "width": 64, "height": 64, "start_x": 0.2, "start_y": 0.3, "end_x": 0.9, "end_y": 0.7, "num_frames": 9,
-    "num_tracks": 2, "track_spread": 0.3, "bezier": True, "mid_x": 0.5, "mid_y": 0.1, "interpolation": "ease_in",
-}  # fmt: skip
-
-
-def along_tracks(prepare: str, **inputs: Any) -> Graph:
-    """A start image whose points move."""
-    sides = {"positive": ["positive", 0], "negative": ["negative", 0]}
-    picture = {"vae": ["vae", 0], "start_image": ["picture", 0]}
-    return around(
-        **model("i2v_high"),
-        way=node("GenerateTracks", **WAY),
-        more=node("GenerateTracks", **WAY | {"bezier": False, "end_x": 0.0, "num_tracks": 1}),
-        tracks=node("WanMoveConcatTrack", tracks_1=["way", 0], tracks_2=["more", 0]),
-        made=node(prepare, **sides, **picture, **SIZE, **inputs),
-        latent=node(
-            "KSampler", model=["i2v_high", 0], seed=3, steps=4, sampler_name="euler", latent_image=["made", 2],
-            denoise=1.0, **RUN, **SIDES,
-        ),
-    )  # fmt: skip
-
-
-def guided(**patches: Graph) -> Graph:
-    """Text to video, the model patched in turn by the nodes of these names."""
-    graph = text_to_video("euler")
-    last = "t2v"
-    for name, values in patches.items():
-        graph[name] = node(name, model=[last, 0], **values)
-        last = name
-    graph["latent"]["inputs"]["model"] = [last, 0]
-    return graph
-
-
-SKIPPED = {
-    "double_layers": "1", "single_layers": "9", "scale": 3.0, "start_percent": 0.01, "end_percent": 0.8,
-    "rescaling_scale": 0.0,
-}  # fmt: skip
-
-
-def video_to_video() -> Graph:
-    """A picture repeated, masked and changed in part."""
-    return around(
-        **model("t2v"),
-        clip=node("RepeatImageBatch", image=["picture", 0], amount=5),
-        encoded=node("VAEEncode", pixels=["clip", 0], vae=["vae", 0]),
-        padded=node("ImagePadForOutpaint", image=["picture", 0], left=64, top=0, right=0, bottom=0, feathering=16),
-        masked=node("SetLatentNoiseMask", samples=["encoded", 0], mask=["padded", 1]),
-        latent=node(
-            "KSampler", model=["t2v", 0], seed=3, steps=5, sampler_name="euler", positive=["positive", 0],
-            negative=["negative", 0], latent_image=["masked", 0], denoise=0.6, **RUN,
-        ),
-    )  # fmt: skip
-
-
-def start_in_the_latent() -> Graph:
-    """TI2V-5B: the start image lies in the latent, under a noise mask."""
-    graph = around(
-        **model("ti2v", shift=8.0),
-        made=node("Wan22ImageToVideoLatent", vae=["vae", 0], **SIZE, start_image=["picture", 0]),
-        latent=node(
-            "KSampler", model=["ti2v", 0], seed=3, steps=4, sampler_name="uni_pc", positive=["positive", 0],
-            negative=["negative", 0], latent_image=["made", 0], denoise=1.0, **RUN,
-        ),
-    )  # fmt: skip
-    graph["vae"] = node("WanDirectorLoadVAE", vae_name="official_wan22_vae.safetensors", precision="fp32")
-    return graph
-
-
-GRAPHS = {
-    **{f"t2v {sampler}": text_to_video(sampler) for sampler in ("euler", "heun", "uni_pc", "dpmpp_2m", "lcm")},
-    "skip layers and cfg zero star": guided(
-        SkipLayerGuidanceDiT=SKIPPED,
-        CFGZeroStar={},
-        UNetTemporalAttentionMultiply={
-            "self_structural": 1.0, "self_temporal": 1.0, "cross_structural": 1.2, "cross_temporal": 1.3,
-        },
-    ),
-    "cfg zero star and rescaled skip layers": guided(
-        CFGZeroStar={}, SkipLayerGuidanceDiT=SKIPPED | {"rescaling_scale": 0.7}
-    ),
-    "other places of the tokens": guided(
-        ScaleROPE={"scale_x": 1.0, "shift_x": 0.0, "scale_y": 0.8, "shift_y": 1.5, "scale_t": 7.0, "shift_t": 0.0}
-    ),
-    "ati": along_tracks("WanTrackToVideo", tracks=json.dumps(POINTS), temperature=20.0, topk=2),
-    "wan move": along_tracks("WanMoveTrackToVideo", tracks=["tracks", 0], strength=0.8),
-    "i2v two experts": two_experts("WanImageToVideo", start_image=["picture", 0]),
-    **{
-        f"{sampler} by steps, leftover {leftover}": two_experts(
-            "WanImageToVideo", sampler, leftover, start_image=["picture", 0]
-        )
-        for sampler, leftover in (("uni_pc", "enable"), ("dpmpp_2m", "enable"), ("lcm", "enable"), ("euler", "disable"))
-    },
-    "flf2v two experts": two_experts(
-        "WanFirstLastFrameToVideo", start_image=["picture", 0], end_image=["picture", 0]
-    ),
-    "fun inpaint": two_experts("WanFunInpaintToVideo", start_image=["picture", 0]),
-    "fun control": two_experts(
-        "Wan22FunControlToVideo", form="fun_control", control_video=["edges", 0], ref_image=["picture", 0]
-    ),
-    "fun camera": two_experts(
-        "WanCameraImageToVideo", form="fun_camera", start_image=["picture", 0], camera_conditions=["camera", 0]
-    ),
-    "vace with a reference": vace(),
-    "ti2v with a start image": start_in_the_latent(),
-    "v2v": video_to_video(),
-}  # fmt: skip
 
 
 def pictures(folder: Path, shown: list[dict[str, Any]]) -> np.ndarray:

@@ -57,6 +57,14 @@ def test_video_formats(place, format, codec, ending):
     assert list(place.folder.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("format", ["mp4-h264", "mp4-h265", "webm-vp9", "gif"])
+def test_the_same_frames_give_the_same_file(tmp_path, format):
+    frames = torch.rand(5, 32, 32, 3, generator=torch.Generator().manual_seed(0))
+    options = {"format": format, "fps": 8, "quality": 80, "metadata": {"prompt": {"1": "a"}}}
+    made = [save_video(frames, SavePlace(tmp_path, "same", number, ""), **options)[0] for number in (1, 2)]
+    assert made[0].read_bytes() == made[1].read_bytes()
+
+
 @pytest.mark.parametrize(("format", "size"), [("mp4-h264", (34, 36)), ("webm-vp9", (34, 36)), ("gif", (33, 35))])
 def test_odd_sizes_are_padded_where_a_format_needs_it(place, format, size):
     (path,) = save_video(colour_bars(3, 33, 35), place, format=format, fps=8, quality=80, metadata={})

@@ -121,9 +121,9 @@ def first_latent(denoiser, schedule, latent):
     return seen[0].latent
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "ddim_uniform"])
 def test_a_whole_schedule_starts_from_plain_noise_also_below_sigma_one(denoiser, name):
-    """As the official code and diffusers; their tables and `karras` begin at 0.9998 or so."""
+    """As the official code and diffusers; their tables and `karras` begin at 0.9998 or so; `ddim_uniform` mixes."""
     clip = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1))
     assert torch.equal(first_latent(denoiser, make_schedule(name, 3, 5.0), clip), seeded_noise(SEED, SHAPE))
 

@@ -1,6 +1,5 @@
 """Schedules against tables made by the official code and by ComfyUI, and what may be asked of them."""
 
-import builtins
 import json
 from pathlib import Path
 
@@ -9,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wan_director.common.errors import InvalidInputError, MissingPackageError
+from wan_director.common.errors import InvalidInputError
 from wan_director.dit.presets import PRESETS, expert_boundary
 from wan_director.sampling.experts import Handover
 from wan_director.sampling.schedule import SCHEDULES, from_sigmas, make_schedule, shift_sigmas
+from wan_director.sampling.schedules.beta import beta_quantiles
 
 # Made by the code of ComfyUI v0.3.64 (comfy/samplers.py, comfy/model_sampling.py; float32) and of Wan2.1
 # (wan/utils/fm_solvers.py, fm_solvers_unipc.py).
@@ -106,7 +106,7 @@ def test_every_schedule_falls_from_at_most_one_to_zero(name, steps, shift, denoi
     schedule = make_schedule(name, steps, shift, denoise)
     assert schedule.sigmas[0] <= 1 and schedule.sigmas[-1] == 0
     assert (schedule.sigmas.diff() < 0).all()
-    assert schedule.steps == steps or name == "beta"
+    assert schedule.steps == steps or name in ("beta", "ddim_uniform")
     assert len(schedule.sigmas) == schedule.steps + 1
     assert [level.index for level in schedule.levels] == list(range(schedule.steps + 1))
 
@@ -182,14 +182,20 @@ def test_own_sigmas_that_cannot_work_are_refused(sigmas, message):
         from_sigmas(torch.tensor(sigmas))
 
 
-def test_beta_without_scipy_says_what_to_do(monkeypatch):
-    real_import = builtins.__import__
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 20, 30, 50, 333, 1000])
+def test_beta_has_the_quantiles_of_scipy(steps):
+    distribution = pytest.importorskip("scipy.stats").beta(0.6, 0.6)
+    parts = 1 - np.linspace(0, 1, steps, endpoint=False)
+    np.testing.assert_allclose(beta_quantiles(parts), distribution.ppf(parts), rtol=1e-12, atol=0)
+    # A half lies between two training sigmas: which one is taken is the last bit of scipy's answer.
+    assert (np.rint(beta_quantiles(parts) * 999) == np.rint(distribution.ppf(parts) * 999)).all()
 
-    def no_scipy(name, *args, **kwargs):
-        if name.startswith("scipy"):
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", no_scipy)
-    with pytest.raises(MissingPackageError, match="choose the schedule 'simple'"):
-        make_schedule("beta", 20, 5.0)
+def test_ddim_uniform_takes_as_many_steps_as_fit():
+    schedule = make_schedule("ddim_uniform", 30, 5.0)
+    assert schedule.steps == 31 and not schedule.starts_from_noise and schedule.noise_weight == schedule.sigmas[0] < 1
+    assert make_schedule("ddim_uniform", 30, 5.0, 0.5).steps == 30
+
+
+def test_native_divides_by_zero_for_one_step_of_kl_optimal():
+    assert make_schedule("kl_optimal", 1, 5.0).sigmas.tolist() == [1.0, 0.0]

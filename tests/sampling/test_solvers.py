@@ -15,6 +15,7 @@ from wan_director.common.errors import InvalidInputError
 from wan_director.sampling.noise import step_noise
 from wan_director.sampling.schedule import from_sigmas, make_schedule
 from wan_director.sampling.solvers import SOLVERS
+from wan_director.sampling.solvers.native import NATIVE_SOLVERS
 from wan_director.sampling.validation import find_choice
 
 from .conftest import walk
@@ -97,8 +98,7 @@ TABLES = {
 
 
 def test_every_solver_but_native_forms_has_a_reference_in_diffusers():
-    native = {"dpmpp_2m_native", "uni_pc", "uni_pc_bh2", "euler_ancestral", "dpmpp_2s_ancestral", "res_multistep"}
-    native |= {"res_multistep_ancestral", "gradient_estimation", "er_sde"}
+    native = {"dpmpp_2m_native", "uni_pc", "uni_pc_bh2", "ddim", *NATIVE_SOLVERS}
     assert set(SOLVERS) - set(REFERENCES) == native  # see test_native_samplers
 
 
@@ -139,7 +139,10 @@ def error_after(name, steps):
 
 @pytest.mark.parametrize(
     ("name", "order"),
-    [("euler", 1), ("heun", 2), ("dpmpp_2m", 2), ("unipc", 2), ("dpmpp_2m_native", 2), ("uni_pc_bh2", 2)],
+    [
+        *(("euler", 1), ("heun", 2), ("dpmpp_2m", 2), ("unipc", 2), ("dpmpp_2m_native", 2), ("uni_pc_bh2", 2)),
+        *(("dpm_2", 2), ("exp_heun_2_x0", 2), ("lms", 2), ("ipndm_v", 2)),
+    ],
 )
 def test_error_falls_with_the_order_of_the_solver(name, order):
     rate = math.log2(error_after(name, 64) / error_after(name, 128))
@@ -148,7 +151,7 @@ def test_error_falls_with_the_order_of_the_solver(name, order):
 
 def test_higher_order_is_nearer_to_the_solution_at_the_same_steps():
     euler = error_after("euler", 24)
-    assert all(error_after(name, 24) < euler / 3 for name in ("heun", "dpmpp_2m", "unipc"))
+    assert all(error_after(name, 24) < euler / 3 for name in ("heun", "dpmpp_2m", "unipc", "lms", "deis"))
 
 
 # Native's UniPC leaves a thousandth of the noise, see test_native_samplers.

@@ -12,6 +12,7 @@ from .batches import (
     EmptyImage,
     GetImageSize,
     ImageBatch,
+    ImageCrop,
     ImageFromBatch,
     ImageInvert,
     RepeatImageBatch,
@@ -26,6 +27,8 @@ from .conditioning import (
     ConditioningZeroOut,
 )
 from .latents import (
+    LatentConcat,
+    LatentCut,
     LoadLatent,
     SetLatentNoiseMask,
     TrimVideoLatent,
@@ -46,7 +49,8 @@ from .loaders import (
 )
 from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, SolidMask
 from .pictures import Canny, LoadImage, LoadImageMask, PreviewImage, SaveAnimatedWEBP, SaveImage
-from .sampling import KSampler, KSamplerAdvanced, ModelSamplingSD3
+from .sampling import DESCRIBING as DESCRIBING_A_RUN
+from .sampling import RUNNING as RUNNING_A_MODEL
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
 from .values import (
@@ -66,10 +70,12 @@ from .values import (
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
+    TCFG,
     CFGZeroStar,
     GenerateTracks,
     ScaleROPE,
     SkipLayerGuidanceDiT,
+    SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
     Wan22FunControlToVideo,
     WanCameraEmbedding,
@@ -91,22 +97,23 @@ from .wan_videos import (
 
 _WITH_MODELS = (
     UNETLoader, UnetLoaderGGUF, CLIPLoader, CLIPLoaderGGUF, VAELoader, CLIPVisionLoader,
-    LoraLoaderModelOnly, LoraLoader, ModelSamplingSD3, CLIPTextEncode, CLIPVisionEncode,
+    LoraLoaderModelOnly, LoraLoader, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo,
-    CFGZeroStar, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply, ScaleROPE,
-    KSampler, KSamplerAdvanced, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
+    CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
+    *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
 
 _NODES = (
     *_WITH_MODELS,
+    *DESCRIBING_A_RUN,
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
     WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
-    EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
+    EmptyHunyuanLatentVideo, TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
-    ImageInvert, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
+    ImageInvert, ImageCrop, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,

@@ -195,5 +195,27 @@ class ImageInvert(io.ComfyNode):
         return io.NodeOutput(1.0 - image)
 
 
+class ImageCrop(io.ComfyNode):
+    """A part of pictures."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        corner = [io.Int.Input(name, default=0, min=0, max=MAX_SIDE, step=1) for name in ("x", "y")]
+        sides = [io.Int.Input(name, default=512, min=1, max=MAX_SIDE, step=1) for name in ("width", "height")]
+        return io.Schema(
+            node_id="ImageCrop",
+            display_name="Crop Image (DEPRECATED)",
+            category="image/transform",
+            inputs=[io.Image.Input("image"), *sides, *corner],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, width: int, height: int, x: int, y: int) -> Any:
+        # As there, a corner beyond the picture is its last pixel, and what reaches beyond it is left out.
+        left, top = min(x, image.shape[2] - 1), min(y, image.shape[1] - 1)
+        return io.NodeOutput(image[:, top : top + height, left : left + width])
+
+
 def _require_ram(numbers: int, what: str) -> None:
     require_ram(numbers * _FLOAT_BYTES, what, "Take fewer or smaller ones.")

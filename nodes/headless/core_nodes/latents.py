@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ....common.errors import InvalidInputError, MissingFileError
 from ....common.log import logger
 from ... import standin as io
 from ...hosts.host import host
-from ...sockets.latents import REFERENCES_TAG, decodable, family_of, tagged_latent
+from ...sockets.latents import REFERENCES_TAG, decodable, family_of, tagged_latent, video_samples
 from .pictures import is_there
+from .scaling import MAX_SIDE
 
 # Files from before the format had a version hold the latents of Stable Diffusion 1 with its factor.
 _UNVERSIONED_SCALE = 1.0 / 0.18215
@@ -150,6 +152,69 @@ class TrimVideoLatent(io.ComfyNode):
     @classmethod
     def execute(cls, samples: dict[str, Any], trim_amount: int) -> Any:
         return io.NodeOutput({**samples, "samples": samples["samples"][:, :, trim_amount:]})
+
+
+_SIDES = {"x": -1, "y": -2, "t": -3}
+"""Names of a latent's sides -> the dimension."""
+
+
+class LatentConcat(io.ComfyNode):
+    """Two latents beside, below or after one another."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="LatentConcat",
+            category="model/latent/advanced",
+            inputs=[
+                io.Latent.Input("samples1"),
+                io.Latent.Input("samples2"),
+                io.Combo.Input("dim", options=["x", "-x", "y", "-y", "t", "-t"], tooltip="With -, the second first."),
+            ],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, samples1: dict[str, Any], samples2: dict[str, Any], dim: str) -> Any:
+        one, other = video_samples(samples1), video_samples(samples2)
+        if len(other) != len(one):
+            other = other.repeat(-(-len(one) // len(other)), 1, 1, 1, 1)[: len(one)]
+        side = _SIDES[dim.removeprefix("-")]
+        fitting = [list(each.shape) for each in (one, other)]
+        for shape in fitting:
+            shape[side] = 1
+        if fitting[0] != fitting[1]:
+            raise InvalidInputError(
+                f"Latents of {list(one.shape)} and {list(other.shape)} cannot be joined along {dim}: their other sides "
+                "and channels must be the same. Use latents of one size and one VAE."
+            )
+        pair = (other, one) if dim.startswith("-") else (one, other)
+        return io.NodeOutput({**samples1, "samples": torch.cat(pair, dim=side)})
+
+
+class LatentCut(io.ComfyNode):
+    """A part of a latent along one side."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="LatentCut",
+            category="model/latent/advanced",
+            inputs=[
+                io.Latent.Input("samples"),
+                io.Combo.Input("dim", options=list(_SIDES)),
+                io.Int.Input("index", default=0, min=-MAX_SIDE, max=MAX_SIDE, step=1, tooltip="Below 0 from the end."),
+                io.Int.Input("amount", default=1, min=1, max=MAX_SIDE, step=1),
+            ],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, samples: dict[str, Any], dim: str, index: int, amount: int) -> Any:
+        whole, side = video_samples(samples), _SIDES[dim]
+        length = whole.shape[side]
+        start = min(index, length - 1) if index >= 0 else max(length + index, 0)
+        return io.NodeOutput({**samples, "samples": whole.narrow(side, start, min(amount, length - start))})
 
 
 class SetLatentNoiseMask(io.ComfyNode):

@@ -24,7 +24,7 @@ _BY_OURS = {
     "Wan Memory": (
         "WanVideoBlockSwap", "WanVideoSetBlockSwap", "WanVideoVRAMManagement", "wanBlockSwap",
     ),
-    "Wan Sampler": ("SamplerCustom", "SamplerCustomAdvanced", "WanVideoSampler", "WanVideoSamplerv2"),
+    "Wan Sampler": ("WanVideoSampler", "WanVideoSamplerv2"),
     "Wan Two Experts and one Wan Sampler": ("WanMoeKSampler", "WanMoeKSamplerAdvanced"),
     "Wan Decode Video": ("WanVideoDecode",),
     "Wan Save Video": ("VHS_VideoCombine", "SaveAnimatedPNG", "SaveWEBM"),

@@ -13,7 +13,7 @@ from ...step import NoiseLevel, Predict, predict_denoised
 from ..solver import SolverRecord, StepResult
 
 
-class _Descent(NamedTuple):
+class Descent(NamedTuple):
     """Where a step goes before it is noised: `sigma`, and the weights of what is there and of the noise."""
 
     sigma: float
@@ -21,11 +21,11 @@ class _Descent(NamedTuple):
     noise: float
 
 
-def _descent(level: NoiseLevel, following: NoiseLevel) -> _Descent:
+def descent(level: NoiseLevel, following: NoiseLevel) -> Descent:
     """From one level to the next, with all the noise that the reverse diffusion has (eta 1)."""
     sigma = following.sigma**2 / level.sigma
     kept = following.alpha / (1.0 - sigma)
-    return _Descent(sigma, kept, math.sqrt(max(following.sigma**2 - sigma**2 * kept**2, 0.0)))
+    return Descent(sigma, kept, math.sqrt(max(following.sigma**2 - sigma**2 * kept**2, 0.0)))
 
 
 class AncestralEuler:
@@ -45,7 +45,7 @@ class AncestralEuler:
         denoised = predict_denoised(predict, latent, level)
         if following.sigma == 0.0:
             return StepResult(record, denoised, denoised)
-        down = _descent(level, following)
+        down = descent(level, following)
         noise, state = record.noise.draw(latent)
         moved = _towards(latent, denoised, level.sigma, down.sigma)
         return StepResult(replace(record, noise=state), down.kept * moved + down.noise * noise, denoised)
@@ -69,7 +69,7 @@ class AncestralTwoStage:
         denoised = predict_denoised(predict, latent, level)
         if following.sigma == 0.0:
             return StepResult(record, denoised, denoised)
-        down = _descent(level, following)
+        down = descent(level, following)
         middle = _between(level, down.sigma)
         guess = predict_denoised(predict, _towards(latent, denoised, level.sigma, middle.sigma), middle)
         noise, state = record.noise.draw(latent)
@@ -88,4 +88,4 @@ def _between(level: NoiseLevel, goal: float) -> NoiseLevel:
     if level.sigma < 1.0:
         odds = math.sqrt((1.0 / level.sigma - 1.0) * (1.0 / goal - 1.0))
         sigma = 1.0 / (1.0 + odds)
-    return replace(level, sigma=sigma, timestep=1000.0 * sigma)
+    return level.moved(sigma)

@@ -68,12 +68,12 @@ def test_a_mistake_is_one_sentence_and_exit_code_1(case, run, write, prompt, tmp
 
 
 def test_an_unknown_node_is_one_sentence(run, write, prompt):
-    prompt["6"]["class_type"] = "SamplerCustom"
+    prompt["6"]["class_type"] = "WanVideoSampler"
     assert run(write(prompt), "--quiet") == (
         1,
         "",
-        "wan-director: Node 6 'Sampler' is a SamplerCustom, which the command line does not know. It runs the nodes of "
-        "Wan Director and ComfyUI's for Wan models, pictures, videos and values; run this workflow in ComfyUI, or "
+        "wan-director: Node 6 'Sampler' is a WanVideoSampler, which the command line does not know. It runs the nodes "
+        "of Wan Director and ComfyUI's for Wan models, pictures, videos and values; run this workflow in ComfyUI, or "
         "replace the node with Wan Sampler.\n",
     )
 

@@ -12,10 +12,11 @@ from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.common.errors import GraphError, InvalidInputError
 from wan_director.common.families import WAN_2_1
 from wan_director.nodes.headless.core_nodes import CORE_NODES
-from wan_director.nodes.headless.core_nodes.sampling import SCHEDULE_OF, SOLVER_OF
+from wan_director.nodes.headless.core_nodes.sampling import LEFT_OUT, SCHEDULE_OF, SCHEDULERS, SOLVER_OF
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.runner import run_graph
 from wan_director.nodes.sockets.native_model import NATIVE_SHIFT
+from wan_director.sampling.solvers import SOLVERS
 
 from ..conftest import HIGH, LOW, call, load, picture, save_experts
 from .conftest import SIZE, core, node, unet, vae
@@ -70,8 +71,9 @@ def wan_sampler(model, prompts, latent, **changes) -> torch.Tensor:
     return call("Sampler", model=model, latent=latent, **prompts, **{**settings, **changes})["samples"]
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULE_OF)
-@pytest.mark.parametrize("sampler", SOLVER_OF)
+@pytest.mark.parametrize(
+    ("sampler", "scheduler"), [*((name, "simple") for name in SOLVER_OF), *(("euler", name) for name in SCHEDULE_OF)]
+)
 def test_ksampler_is_the_wan_sampler_to_the_bit(sampler, scheduler, prompts):
     for latent, denoise in ((empty(), 1.0), (encoded(), 0.6)):
         names = {"solver": SOLVER_OF[sampler], "schedule": SCHEDULE_OF[scheduler]}
@@ -154,22 +156,38 @@ def test_a_start_beyond_the_end_gives_the_latent_as_it_is(prompts):
     assert torch.allclose(made, latent["samples"], atol=1e-5)
 
 
-def test_samplers_that_are_not_here_are_refused_with_those_that_are():
-    words = refusal("KSampler", sampler_name="deis", scheduler="simple")
-    assert words == (
-        "The sampler 'deis' does not run on the command line. Choose one of: euler, heun, dpmpp_2m, dpmpp_2m_sde, lcm, "
-        "uni_pc, uni_pc_bh2, euler_ancestral, dpmpp_2s_ancestral, res_multistep, res_multistep_ancestral, "
-        "gradient_estimation, er_sde; or run this workflow in ComfyUI."
+def test_samplers_that_are_not_here_are_refused_with_the_nearest_one():
+    assert refusal("KSampler", sampler_name="res_multistep_cfg_pp", scheduler="simple") == (
+        "The sampler 'res_multistep_cfg_pp' does not run on the command line: it steps along what the negative prompt "
+        "alone gives. Choose 'res_multistep', which comes nearest, or run this workflow in ComfyUI."
     )
-    words = refusal("KSamplerAdvanced", sampler_name="euler", scheduler="sgm_uniform")
-    assert "The scheduler 'sgm_uniform' does not run" in words and "simple, karras, beta, normal" in words
+    assert "Choose 'dpm_2'" in refusal("KSamplerAdvanced", sampler_name="dpm_adaptive", scheduler="simple")
+    words = refusal("KSampler", sampler_name="res_2s", scheduler="simple")
+    assert words.startswith("The sampler 'res_2s' does not run on the command line. Choose one of: euler, euler_ances")
+    words = refusal("KSamplerAdvanced", sampler_name="euler", scheduler="bong_tangent")
+    assert "The scheduler 'bong_tangent' does not run" in words and "simple, sgm_uniform, karras" in words
     assert refusal("KSampler", sampler_name="uni_pc", scheduler="beta") is True
+
+
+def test_what_is_left_out_has_a_nearest_one_that_is_here():
+    assert {nearest for _reason, nearest in LEFT_OUT.values()} <= set(SOLVER_OF)
+    assert set(SOLVER_OF.values()) <= set(SOLVERS) and set(SCHEDULE_OF) == set(SCHEDULERS)
 
 
 def test_noise_that_differs_from_comfyuis_is_told(prompts, caplog):
     with caplog.at_level(logging.WARNING, logger="wan_director"):
-        ksampler(unet(), prompts, empty(), steps=1, sampler_name="dpmpp_2m_sde")
+        ksampler(unet(), prompts, empty(), steps=1, sampler_name="dpmpp_2m_sde_gpu")
     assert "the same seed gives another video" in caplog.text
+
+
+def test_ddim_shows_what_a_mask_keeps_with_other_noise(prompts):
+    mask = torch.zeros(1, 64, 48)
+    mask[:, 32:] = 1.0
+    latent = core("SetLatentNoiseMask", samples=encoded(), mask=mask)
+    masked = [ksampler(unet(), prompts, latent, sampler_name=name) for name in ("ddim", "euler")]
+    assert not torch.equal(*masked)
+    plain = [ksampler(unet(), prompts, empty(), sampler_name=name) for name in ("ddim", "euler")]
+    assert torch.equal(*plain)
 
 
 def test_an_empty_latent_becomes_that_of_the_model(wan21_prompts):
@@ -299,8 +317,8 @@ def test_a_graph_of_native_nodes_runs(models, lora, text_to_video, tiny_host):
 
 def test_what_cannot_run_in_a_graph_is_said_before_anything_is_loaded(models, lora, text_to_video):
     save_experts(models)
-    text_to_video["second"]["inputs"]["sampler_name"] = "deis"
-    with pytest.raises(GraphError, match=r"KSamplerAdvanced \(node second\): The sampler 'deis' does not run"):
+    text_to_video["second"]["inputs"]["sampler_name"] = "dpm_fast"
+    with pytest.raises(GraphError, match=r"KSamplerAdvanced \(node second\): The sampler 'dpm_fast' does not run"):
         run_graph(parse_graph(text_to_video, CORE_NODES), CORE_NODES)
 
 

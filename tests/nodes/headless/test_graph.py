@@ -62,8 +62,8 @@ def test_wrapped_lists_and_wires_of_the_server_format():
         ({"1": {"inputs": {}}}, "is JSON, but no workflow"),
         ({"nodes": [{"type": "Note"}]}, r"is damaged \(a node of the workflow has no id\). Save it again"),
         (
-            {"1": {"class_type": "SamplerCustom", "_meta": {"title": "My sampler"}}},
-            "Node 1 'My sampler' is a SamplerCustom, which",
+            {"1": {"class_type": "WanVideoSampler", "_meta": {"title": "My sampler"}}},
+            "Node 1 'My sampler' is a WanVideoSampler, which",
         ),
         (canvas({"id": 4, "type": "VHS_VideoCombine"}), "Node 4 is a VHS_VideoCombine, which"),
     ],

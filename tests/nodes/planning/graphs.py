@@ -195,6 +195,30 @@ def along_tracks(video: dict) -> dict:
     }  # fmt: skip
 
 
+def custom_runs(sides: dict) -> dict:
+    """Runs whose noise, sampler, noise levels and guider are nodes of their own."""
+    return {
+        "levels": node("BasicScheduler", model=["shifted", 0], scheduler="simple", steps=4, denoise=1.0),
+        "halves": node("SplitSigmas", sigmas=["levels", 0], step=2),
+        "noise": node("RandomNoise", noise_seed=1),
+        "euler": node("KSamplerSelect", sampler_name="euler"),
+        "guider": node("CFGGuider", model=["damped", 0], cfg=3.0, **sides),
+        "lone guider": node("BasicGuider", model=["shifted", 0], conditioning=["text", 0]),
+        "high": node("SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["euler", 0],
+                     sigmas=["halves", 0], latent_image=["empty", 0]),
+        "low": node("SamplerCustomAdvanced", noise=["silence", 0], guider=["lone guider", 0], sampler=["euler", 0],
+                    sigmas=["halves", 1], latent_image=["high", 1]),
+        "silence": node("DisableNoise"),
+        "noisy": node("AddNoise", model=["shifted", 0], noise=["noise", 0], sigmas=["levels", 0],
+                      latent_image=["low", 0]),
+        "custom": node("SamplerCustom", model=["shifted", 0], add_noise=False, noise_seed=1, cfg=3.0,
+                       sampler=["euler", 0], sigmas=["levels", 0], latent_image=["noisy", 0], **sides),
+        "guess": node("VAEDecode", samples=["custom", 1], vae=["vae", 0]),
+        "half way": node("SamplingPercentToSigma", model=["shifted", 0], sampling_percent=0.5,
+                         return_actual_sigma=False),
+    }  # fmt: skip
+
+
 def native() -> dict:
     """Every node of ComfyUI that runs a model, or steers one."""
     sides, size = {"positive": ["text", 0], "negative": ["zero", 0]}, {"width": 64, "height": 96, "length": 9}
@@ -222,12 +246,16 @@ def native() -> dict:
         "leaning": node("SkipLayerGuidanceDiT", model=["shifted", 0], double_layers="1", single_layers="", scale=3.0,
                         start_percent=0.0, end_percent=0.5, rescaling_scale=0.0),
         "starred": node("CFGZeroStar", model=["leaning", 0]),
-        "same": node("UNetTemporalAttentionMultiply", model=["starred", 0]),
+        "simpler": node("SkipLayerGuidanceDiTSimple", model=["starred", 0], double_layers="0", single_layers="",
+                        start_percent=0.0, end_percent=1.0),
+        "damped": node("TCFG", model=["shifted", 0]),
+        "same": node("UNetTemporalAttentionMultiply", model=["simpler", 0]),
         "placed": node("ScaleROPE", model=["same", 0], scale_x=1.0, shift_x=0.0, scale_y=1.0, shift_y=0.0, scale_t=2.0,
                        shift_t=0.0),
         "sample": node("KSampler", model=["placed", 0], latent_image=["empty", 0], seed=1, denoise=1.0, **steps),
         "rest": node("KSamplerAdvanced", model=["shifted", 0], latent_image=["masked", 0], add_noise="enable",
                      noise_seed=1, start_at_step=1, end_at_step=3, return_with_leftover_noise="enable", **steps),
+        **custom_runs(sides),
         "masked": node("SetLatentNoiseMask", samples=["encoded", 0], mask=["picture", 1]),
         "encoded": node("VAEEncode", pixels=["decoded", 0], vae=["vae", 0]),
         "encoded too": node("VAEEncodeTiled", pixels=["decoded", 0], vae=["vae", 0]),
@@ -254,6 +282,26 @@ def native() -> dict:
     }  # fmt: skip
 
 
+def of_noise_levels() -> dict:
+    """What a custom run is made of, and needs no model."""
+    spaced, level = {"steps": 4, "sigma_max": 1.0, "sigma_min": 0.05}, {"sigmas": ["typed", 0]}
+    nodes = {
+        "typed": node("ManualSigmas", sigmas="1, 0.8, 0.5, 0"),
+        "karras": node("KarrasScheduler", rho=7.0, **spaced),
+        "exponential": node("ExponentialScheduler", **spaced),
+        "polyexponential": node("PolyexponentialScheduler", rho=1.0, **spaced),
+        "turned": node("FlipSigmas", **level),
+        "last part": node("SplitSigmasDenoise", denoise=0.5, **level),
+        "moved": node("SetFirstSigma", sigma=0.9, **level),
+        "longer": node("ExtendIntermediateSigmas", steps=2, start_at_sigma=-1.0, end_at_sigma=0.0, spacing="sine",
+                       **level),
+        "ancestral": node("SamplerEulerAncestral", eta=1.0, s_noise=1.0),
+        "two stages": node("SamplerDPMPP_2S_Ancestral", eta=1.0, s_noise=1.0),
+        "extended": node("SamplerER_SDE", solver_type="ER-SDE", max_stage=3, eta=1.0, s_noise=1.0),
+    }  # fmt: skip
+    return {**nodes, **{f"{id} told": node("PreviewAny", source=[id, 0]) for id in nodes}}
+
+
 def everything_else() -> dict:
     """Every node of ComfyUI that the command line knows and that runs no model, and a latent that is decoded."""
     pictures, masks = ["picture", 0], ["picture", 1]
@@ -262,7 +310,10 @@ def everything_else() -> dict:
         "alpha": node("LoadImageMask", image="start.png", channel="red"),
         "latent": node("LoadLatent", latent="kept.latent"),
         "vae": node("WanDirectorLoadVAE", vae_name="vae.safetensors"),
-        "decoded": node("WanDirectorDecode", vae=["vae", 0], latent=["latent", 0]),
+        "twice as long": node("LatentConcat", samples1=["latent", 0], samples2=["latent", 0], dim="t"),
+        "its end": node("LatentCut", samples=["twice as long", 0], dim="t", index=-2, amount=2),
+        "decoded": node("WanDirectorDecode", vae=["vae", 0], latent=["its end", 0]),
+        "cropped": node("ImageCrop", image=["empty", 0], width=400, height=300, x=10, y=20),
         "film": node("LoadVideo", file="clip.mp4"),
         "cut": node("Video Slice", video=["film", 0], start_time=0.1, duration=0.2),
         "parts": node("GetVideoComponents", video=["cut", 0]),
@@ -301,10 +352,12 @@ def everything_else() -> dict:
         "lines": node("PrimitiveStringMultiline", value="b"),
         "both": node("StringConcatenate", string_a=["name", 0], string_b=["lines", 0], delimiter=" "),
         "other": node("StringReplace", string=["both", 0], find="a", replace="c"),
-        "told": node("PreviewAny", source=["other", 0]),
-        "told too": node("PreviewAny", source=["sum", 1]),
+        **{f"told {id}": node("PreviewAny", source=[id, slot]) for id, slot in (("other", 0), ("sum", 1))},
+        **of_noise_levels(),
     }  # fmt: skip
-    for number, id in enumerate(("decoded", "mask", "repeated", "negative", "scaled", "twice", "mega", "shown"), 1):
+    for number, id in enumerate(
+        ("decoded", "mask", "repeated", "negative", "scaled", "twice", "mega", "shown", "cropped"), 1
+    ):
         nodes[f"save {number}"] = node("SaveImage", images=[id, 0], filename_prefix="x")
     for number, id in enumerate(("alpha", "channel", "fitted"), 1):
         nodes[f"grey {number}"] = node("MaskToImage", mask=[id, 0])

@@ -1,7 +1,14 @@
 """Nodes that are about Wan models alone, or about how a model is asked."""
 
 from .fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
-from .guidance import CFGZeroStar, ScaleROPE, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply
+from .guidance import (
+    TCFG,
+    CFGZeroStar,
+    ScaleROPE,
+    SkipLayerGuidanceDiT,
+    SkipLayerGuidanceDiTSimple,
+    UNetTemporalAttentionMultiply,
+)
 from .tracks import (
     GenerateTracks,
     WanMoveConcatTrack,
@@ -11,10 +18,12 @@ from .tracks import (
 )
 
 __all__ = [
+    "TCFG",
     "CFGZeroStar",
     "GenerateTracks",
     "ScaleROPE",
     "SkipLayerGuidanceDiT",
+    "SkipLayerGuidanceDiTSimple",
     "UNetTemporalAttentionMultiply",
     "Wan22FunControlToVideo",
     "WanCameraEmbedding",
