@@ -23,7 +23,7 @@ LIMIT = 1e-5
 UNI_PC_LIMIT = 4e-5
 """Native's uni_pc computes in float32 with log(1 - x) of an x near 1; see tests/sampling/test_native_samplers.py."""
 UNEVEN_LIMIT = 4e-5
-"""These extrapolate from short steps over a long one: two equal models, by rounding, differ by 2.7e-5 in native's own."""
+"""These extrapolate from short steps over a long one: native's own, over two equal models, differs by 2.7e-5."""
 BROWNIAN_LIMIT = 2e-3
 """Native rounds the middle of a step, in float32, to a millionth of sigma: its Brownian motion moves on by 1e-3."""
 
