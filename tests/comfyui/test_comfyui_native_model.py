@@ -22,6 +22,10 @@ KINDS = {"t2v", "i2v", "flf", "i2v-2.2", "5b", "vace"}
 LIMIT = 1e-5
 UNI_PC_LIMIT = 4e-5
 """Native's uni_pc computes in float32 with log(1 - x) of an x near 1; see tests/sampling/test_native_samplers.py."""
+UNEVEN_LIMIT = 4e-5
+"""These extrapolate from short steps over a long one: native's own, over two equal models, differs by 2.7e-5."""
+BROWNIAN_LIMIT = 2e-3
+"""Native rounds the middle of a step, in float32, to a millionth of sigma: its Brownian motion moves on by 1e-3."""
 
 
 def report(script: str, place: tuple[Path, str], folder: Path, *arguments: str) -> dict[str, Any]:
@@ -51,8 +55,17 @@ def test_every_sampler_gives_the_latent_of_the_native_model(comfyui_place, tmp_p
     assert {f"euler, {name}" for name in made["schedulers"]} <= set(errors["bridged t2v"])
     for row, cases in errors.items():
         for case, error in cases.items():
-            limit = UNI_PC_LIMIT if row.startswith("Wan Sampler") and case.startswith("uni_pc") else LIMIT
-            assert error <= limit, (row, case)
+            assert error <= (limit_of(case) if row.startswith("Wan Sampler") else LIMIT), (row, case)
+
+
+def limit_of(case: str) -> float:
+    """Of *Wan Sampler* beside native's; a case is a sampler and a scheduler."""
+    sampler, _, scheduler = case.partition(", ")
+    if sampler.startswith("uni_pc"):
+        return UNI_PC_LIMIT
+    if sampler in ("dpmpp_sde", "dpmpp_sde_gpu"):
+        return BROWNIAN_LIMIT
+    return UNEVEN_LIMIT if sampler in ("lms", "dpmpp_2m") and scheduler != "simple" else LIMIT
 
 
 def model_forms(folder: Path) -> None:

@@ -89,14 +89,17 @@ def sampler_rows() -> Iterator[Row]:
 
 
 def _shared(kind: str) -> Iterator[tuple[str, str]]:
-    """Every sampler, and with text to video every scheduler, with one sampler of each sort."""
+    """With text to video every sampler, and some of each sort with every scheduler; these alone with other kinds."""
     for sampler in SOLVERS.SOLVER_OF:
         if sampler not in SAMPLERS or (sampler in DRAWING and not SEEDS_PLUS_ONE):
             continue  # is not there yet, or draws other noise
-        of_its_sort = kind == "t2v" and sampler in ("euler", "dpmpp_2m", "uni_pc", "lms", "er_sde", "dpmpp_2m_sde")
-        yield from ((sampler, scheduler) for scheduler in (SCHEDULERS if of_its_sort else ("simple",)))
+        if kind == "t2v":
+            yield from ((sampler, scheduler) for scheduler in (SCHEDULERS if sampler in OF_EACH_SORT else ("simple",)))
+        elif sampler in OF_EACH_SORT:
+            yield sampler, "simple"
 
 
+OF_EACH_SORT = {"euler", "dpmpp_2m", "uni_pc", "lms", "er_sde", "dpmpp_2m_sde", "sa_solver"}
 DRAWING = {
     "lcm", "euler_ancestral", "dpmpp_2s_ancestral", "res_multistep_ancestral", "er_sde", "dpm_2_ancestral", "ddpm",
     "seeds_2", "seeds_3", "exp_heun_2_x0_sde", "sa_solver", "sa_solver_pece",
