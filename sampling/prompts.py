@@ -96,11 +96,11 @@ class Prompts:
                 f"{len(numbers)} negative prompts count together at sigma {sigma:.4f}, and normalized attention "
                 "guidance leads away from one. Use one negative prompt, or set its scale to 1."
             )
-        conditioning = self.parts[numbers[0]].conditioning
+        conditioning = self.parts[next(iter(numbers))].conditioning
         if conditioning.travel is not None:
             raise InvalidInputError(
-                f"The negative prompt is {len(conditioning.travel.texts)} texts that take turns in time, and normalized "
-                "attention guidance leads away from one. Use one negative prompt, or set its scale to 1."
+                f"The negative prompt is {len(conditioning.travel.texts)} texts that take turns in time, and "
+                "normalized attention guidance leads away from one. Use one negative prompt, or set its scale to 1."
             )
         return conditioning.text
 

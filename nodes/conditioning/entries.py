@@ -26,6 +26,7 @@ from .fun import fun_items, fun_keys, fun_steering
 from .items import check_items, own_items, steered_by
 from .keyframes import given_latent, keyframe_item
 from .keys import check_keys
+from .travel import travelled
 from .vace import control_width, vace_items
 from .weights import weighted
 
@@ -54,12 +55,14 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
         PairingError: text encoder, VAE, latent, given frames or CLIP features do not fit the model.
     """
     samples = video_samples(latent)
+    entries = _entries(conditioning, side)
     parts = []
-    for embedding, values in _entries(conditioning, side):
+    for embedding, values in entries:
         check_keys(values, side, fun_keys(model.spec.config))
         prompt = _prompt(model, embedding, values, latent, side)
         parts.append(weighted(prompt, values, samples, side, shift))
-    return Prompts(tuple(parts))
+    frames = (samples.shape[2], reference_frames(latent))
+    return Prompts(tuple(travelled(parts, [values for _, values in entries], frames, model.spec.family.fps, side)))
 
 
 def _entries(conditioning: Any, side: Side) -> list[tuple[Tensor, dict[str, Any]]]:

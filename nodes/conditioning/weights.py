@@ -14,6 +14,7 @@ from ...common.errors import InvalidInputError
 from ...common.shapes import TEMPORAL_STRIDE, video_frames
 from ...dit.inputs import Conditioning
 from ...sampling.prompts import PromptPart, sigma_of_percent
+from .travel import TurnMask
 
 
 def weighted(prompt: Conditioning, values: dict[str, Any], samples: Tensor, side: str, shift: float) -> PromptPart:
@@ -30,7 +31,7 @@ def weighted(prompt: Conditioning, values: dict[str, Any], samples: Tensor, side
     first = sigma_of_percent(_number(values, "start_percent", 0.0, side, 1.0), shift)
     last = sigma_of_percent(_number(values, "end_percent", 1.0, side, 1.0), shift)
     weight = torch.full((1, 1, 1, 1, 1), _number(values, "strength", 1.0, side), dtype=torch.float32)
-    if values.get("mask") is not None:
+    if not isinstance(values.get("mask"), TurnMask | None):
         weight = weight * _mask(values, samples, side) * _number(values, "mask_strength", 1.0, side)
     return PromptPart(prompt, first, last, weight)
 
