@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
 from ...dit.context import TextTravel
+from ...dit.inputs import Conditioning
 from ...sampling.prompts import PromptPart
 from ...sampling.travel import PromptSchedule
 from ..sockets.models import MadeBy
 from .keys import OF_THE_EMBEDDING
+from .weights import TURN_MASK, weighted
 
 TRAVEL_KEY = "wan_director_travel"
+_OWN_OF_EACH = OF_THE_EMBEDDING | {TRAVEL_KEY}
 
 
 class Turn(NamedTuple):
@@ -30,19 +33,12 @@ class Turn(NamedTuple):
     in_one_pass: bool
 
 
-class TurnMask:
-    """Stands where native samplers look for a mask, so that they do not pass over a travel in silence."""
+class RunOf(NamedTuple):
+    """The side that prompts are for, for messages; the shift of the schedule, and the frames of a second."""
 
-    def to(self, *_args: object, **_named: object) -> NoReturn:
-        """What ComfyUI asks of a mask before it samples."""
-        raise InvalidInputError(
-            "The conditioning is a prompt travel, and only Wan Sampler follows it. Use Wan Sampler (a native MODEL "
-            "comes there by Wan From Native), or a conditioning without travel."
-        )
-
-
-TURN_MASK = TurnMask()
-_OWN_OF_EACH = OF_THE_EMBEDDING | {TRAVEL_KEY}
+    side: str
+    shift: float
+    fps: float
 
 
 def in_turns(prompts: Sequence[list], schedule: PromptSchedule, *, in_one_pass: bool) -> list:
@@ -56,27 +52,33 @@ def in_turns(prompts: Sequence[list], schedule: PromptSchedule, *, in_one_pass: 
     ]
 
 
-def travelled(
-    parts: Sequence[PromptPart], values: Sequence[dict[str, Any]], frames: tuple[int, int], fps: float, side: str
+def parts_of(
+    prompts: Sequence[Conditioning],
+    values: Sequence[dict[str, Any]],
+    samples: Tensor,
+    references: int,
+    *,
+    run: RunOf,
 ) -> list[PromptPart]:
-    """The parts of a side, those of a travel with their times.
+    """The prompts of a side with what their entries give them: range, mask, strength, and their turns in time.
 
     Args:
-        values: of the entry of each part.
-        frames: latent frames, and how many of them are references before the video, which see what its first frame
-            sees.
-        fps: by which seconds count.
-        side: "positive" or "negative", for messages.
+        values: of the entry of each prompt.
+        samples: [B, C, T, h, w], the latent to sample.
+        references: how many of its frames stand before the video; they see what its first frame sees.
+        run: which side this is, and of what.
 
     Raises:
-        InvalidInputError: a travel is not whole, or its times do not fit the clip.
+        InvalidInputError: a value cannot be; a travel is not whole, or its times do not fit the clip.
     """
+    parts = [weighted(prompt, each, samples, run.side, run.shift) for prompt, each in zip(prompts, values)]
+    frames = (samples.shape[2], references)
     found: list[PromptPart] = []
     while len(parts):
         turn = values[0].get(TRAVEL_KEY)
         count = 1 if turn is None else len(turn.schedule.starts)
         own, given = parts[:count], values[:count]
-        found += own if turn is None else _in_time(turn, own, given, _shares(turn.schedule, frames, fps), side)
+        found += own if turn is None else _in_time(turn, own, given, _shares(turn.schedule, frames, run.fps), run.side)
         parts, values = parts[count:], values[count:]
     return found
 
