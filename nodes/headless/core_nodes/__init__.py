@@ -22,6 +22,8 @@ from .conditioning import (
     ConditioningAverage,
     ConditioningCombine,
     ConditioningConcat,
+    ConditioningSetAreaStrength,
+    ConditioningSetMask,
     ConditioningSetTimestepRange,
     ConditioningZeroOut,
 )
@@ -102,6 +104,7 @@ _WITH_MODELS = (
 _NODES = (
     *_WITH_MODELS,
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
+    ConditioningSetMask, ConditioningSetAreaStrength,
     WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
     EmptyHunyuanLatentVideo, TrimVideoLatent, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
