@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..common.initial import scaled_normal
 from ..weights.multiplication import MatrixSequence, multiply
 from .config import DiTConfig
-from .context import Avoided, Context
+from .context import Avoided, Context, SpansInTime
 from .execution import Execution
 from .layers import RMSNorm, add, add_gated, affine_norm, modulated_norm
 from .rope import rotate
@@ -82,7 +83,10 @@ class CrossAttention(nn.Module):
             return normed(self.k, self.norm_k, text), plain(self.v, text)
 
         q = normed(self.q, self.norm_q, x)
-        out = execution.attention(q, *shown(context.text))
+        if context.in_time is None:
+            out = execution.attention(q, *shown(context.text))
+        else:
+            out = _seen_in_time(q, context.in_time, shown, execution)
         if context.avoided is not None:
             out = _led_away(out, q, shown(context.avoided.text), context.avoided, execution)
         image = context.image
@@ -164,6 +168,25 @@ def _led_away(
 
     run = rows_run(wanted.flatten(2))
     return update_tokens(led, wanted, q, run=run, may_overwrite=execution.may_overwrite)
+
+
+def _seen_in_time(
+    q: Tensor, texts: SpansInTime, shown: Callable[[Tensor], tuple[Tensor, Tensor]], execution: Execution
+) -> Tensor:
+    """What attention makes of each frame's texts, mixed by their shares: q [B, L, N, D] -> [B, L, N, D].
+
+    Args:
+        shown: keys and values of a text.
+    """
+    out = torch.zeros_like(q)
+    tokens = q.shape[1] // texts.frames  # of a frame
+    for text, start, stop, shares in texts.spans:
+        part = slice(start * tokens, stop * tokens)
+        seen = execution.attention(q[:, part], *shown(text))
+        if shares is not None:
+            seen = (seen.unflatten(1, (stop - start, tokens)) * shares.to(seen.dtype)).flatten(1, 2)
+        out[:, part] += seen
+    return out
 
 
 def _multiply_tokens(layer: nn.Module, x: Tensor, execution: Execution, *, run: int = 0) -> Tensor:

@@ -13,7 +13,7 @@ from ..common.errors import PairingError
 from ..common.model_names import THIS_MODEL, ModelNames
 from .branches.branch import Branch
 from .config import DiTConfig
-from .context import Avoided
+from .context import Avoided, TextTravel
 from .rope import AS_TRAINED, TokenPlaces
 
 
@@ -62,6 +62,7 @@ class DitInputs:
         skipped: numbers of the model's own blocks, 0..layers - 1, that leave the tokens as they are.
         avoided: a text to lead away from, if any.
         places: where the tokens lie in time and space.
+        travel: texts that take turns in time, which then stand in place of `text`.
     """
 
     latent: Tensor
@@ -72,6 +73,7 @@ class DitInputs:
     skipped: frozenset[int] = frozenset()
     avoided: Avoided | None = None
     places: TokenPlaces = AS_TRAINED
+    travel: TextTravel | None = None
 
     def steering_of(self, branch: Branch[DiTConfig]) -> tuple[Steering, ...]:
         """What steers one branch, in order."""
@@ -86,6 +88,7 @@ class DitInputs:
         check_latent(config, self.latent.shape[1])
         _check_image(config, self)
         check_text(config, self.text.shape[-1])
+        _check_travel(config, self)
         for each in self.steering:
             check_branch(config, each.branch)
         for branch in config.branches:
@@ -125,16 +128,21 @@ class Conditioning:
         text: [1 or B, text_tokens, text_dim].
         items: applied in order.
         references: how many latent frames of pictures stand before the video.
+        travel: texts that take turns in time, which then stand in place of `text`.
     """
 
     text: Tensor
     items: tuple[ConditioningItem, ...] = ()
     references: int = 0
+    travel: TextTravel | None = None
 
     def inputs(self, latent: Tensor, timestep: Tensor) -> DitInputs:
         """Inputs for `latent` [B, C, T, h, w] at `timestep` [B] or [B, T]; a text or item of batch 1 serves all."""
         text = expand_batch(self.text, latent.shape[0])
-        inputs = DitInputs(latent=latent, timestep=timestep, text=text)
+        travel = self.travel
+        if travel is not None:
+            travel = travel._replace(texts=tuple(expand_batch(each, latent.shape[0]) for each in travel.texts))
+        inputs = DitInputs(latent=latent, timestep=timestep, text=text, travel=travel)
         for item in self.items:
             inputs = item.apply(inputs)
         return inputs
@@ -145,11 +153,19 @@ class Conditioning:
 
     def window(self, cut: Cut) -> Conditioning:
         """The prompt and what of its items goes with some of the latent's frames."""
-        return replace(self, items=tuple(item.window(cut) for item in self.items))
+        travel = self.travel
+        if travel is not None:
+            travel = travel._replace(shares=cut.of(travel.shares, dim=1))
+        return replace(self, items=tuple(item.window(cut) for item in self.items), travel=travel)
 
     def to(self, device: torch.device) -> Conditioning:
         """The prompt and its items with their tensors on a device."""
-        return replace(self, text=self.text.to(device), items=tuple(item.to(device) for item in self.items))
+        travel = self.travel
+        if travel is not None:  # the shares stay: they say which frames see what
+            travel = travel._replace(texts=tuple(text.to(device) for text in travel.texts))
+        return replace(
+            self, text=self.text.to(device), items=tuple(item.to(device) for item in self.items), travel=travel
+        )
 
 
 def expand_batch(tensor: Tensor, batch: int) -> Tensor:
@@ -199,6 +215,20 @@ def check_branch(
         raise kind.lacking(names)
     if width is not None:
         branch.check_width(width, names)
+
+
+def _check_travel(config: DiTConfig, inputs: DitInputs) -> None:
+    if inputs.travel is None:
+        return
+    texts, shares = inputs.travel
+    for text in texts:
+        check_text(config, text.shape[-1])
+    frames = inputs.latent.shape[2]
+    if shares.shape != (len(texts), frames):
+        raise PairingError(
+            f"There are {len(texts)} texts in time with shares of the shape {list(shares.shape)}, but the latent has "
+            f"{frames} frames. Give a share for each text in each latent frame."
+        )
 
 
 def _check_image(config: DiTConfig, inputs: DitInputs) -> None:

@@ -19,7 +19,7 @@ from .block import Block
 from .branches.branch import BranchRun
 from .branches.module import BranchModule
 from .config import PATCH, BlockPlace, DiTConfig
-from .context import Avoided, Context
+from .context import Avoided, Context, SpansInTime, TextSpan, TextTravel
 from .execution import DEFAULT_EXECUTION, Execution
 from .inputs import DitInputs
 from .layers import Head, timestep_signal
@@ -139,6 +139,7 @@ class WanDiT(nn.Module):
             text=self.text_embedding(inputs.text.to(self.dtype)),
             image=None,
             avoided=self._avoided(inputs.avoided),
+            in_time=self._in_time(inputs.travel, self._all_frames(grid, inputs)[0]),
         )
         runs: dict[type, BranchRun] = {}
         for branch in self.config.branches:
@@ -203,6 +204,22 @@ class WanDiT(nn.Module):
         if avoided is None:
             return None
         return avoided._replace(text=self.text_embedding(avoided.text.to(self.dtype)))
+
+    def _in_time(self, travel: TextTravel | None, frames: int) -> SpansInTime | None:
+        """The texts of `frames` of tokens; those before the video's see what its first frame sees."""
+        if travel is None:
+            return None
+        shares = torch.cat([travel.shares[:, :1].expand(-1, frames - travel.shares.shape[1]), travel.shares], dim=1)
+        spans = []
+        for text, share in zip(travel.texts, shares.cpu()):
+            (seen,) = torch.nonzero(share, as_tuple=True)
+            if not len(seen):
+                continue
+            start, stop = int(seen[0]), int(seen[-1]) + 1
+            is_alone = bool((share[start:stop] == 1).all())
+            mixed = None if is_alone else share[start:stop].view(1, -1, 1, 1, 1).to(text.device)
+            spans.append(TextSpan(self.text_embedding(text.to(self.dtype)), start, stop, mixed))
+        return SpansInTime(tuple(spans), frames)
 
     def _timesteps(self, inputs: DitInputs) -> Tensor:
         """[B, 1], or [B, T] with a timestep for each latent frame."""

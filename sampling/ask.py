@@ -80,7 +80,7 @@ class AvoidedText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OtherText:
-    """Another text in place of the side's own; pictures and all else stay.
+    """Another text in place of the side's own, or of those in time; pictures and all else stay.
 
     Attributes:
         text: [1 or B, text_tokens, text_dim].
@@ -96,7 +96,7 @@ class OtherText:
     def apply(self, inputs: DitInputs, text: TextOf) -> DitInputs:
         """Takes this text."""
         own = self.text.to(inputs.latent.device)
-        return replace(inputs, text=expand_batch(own, inputs.latent.shape[0]))
+        return replace(inputs, text=expand_batch(own, inputs.latent.shape[0]), travel=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Prompts:
         """The text [1 or B, text_tokens, text_dim] of the one part that counts at this noise level.
 
         Raises:
-            InvalidInputError: there are several.
+            InvalidInputError: there are several, at once or in time.
         """
         numbers = self.active(sigma)
         if len(numbers) > 1:
@@ -96,7 +96,13 @@ class Prompts:
                 f"{len(numbers)} negative prompts count together at sigma {sigma:.4f}, and normalized attention "
                 "guidance leads away from one. Use one negative prompt, or set its scale to 1."
             )
-        return self.parts[next(iter(numbers))].conditioning.text
+        conditioning = self.parts[next(iter(numbers))].conditioning
+        if conditioning.travel is not None:
+            raise InvalidInputError(
+                f"The negative prompt is {len(conditioning.travel.texts)} texts that take turns in time, and "
+                "normalized attention guidance leads away from one. Use one negative prompt, or set its scale to 1."
+            )
+        return conditioning.text
 
     def joined(self, velocities: Sequence[Tensor], sigma: float) -> Tensor:
         """The velocity [B, C, T, h, w] of this side, from those of its active parts in order."""
@@ -106,8 +112,9 @@ class Prompts:
         return _sum([velocity * weight for velocity, weight in zip(velocities, weights)]) / _sum(weights)
 
     def window(self, cut: Cut) -> Prompts:
-        """The prompts for some of the latent's frames."""
-        return Prompts(tuple(part.window(cut) for part in self.parts))
+        """The prompts for some of the latent's frames; one that has no weight there is not asked."""
+        parts = tuple(part.window(cut) for part in self.parts)
+        return Prompts(tuple(part for part in parts if part.weight.any()) if len(parts) > 1 else parts)
 
     def to(self, device: torch.device) -> Prompts:
         """The prompts with their tensors on a device, so that no pass copies them again."""

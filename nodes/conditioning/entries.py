@@ -4,7 +4,8 @@ A native CONDITIONING is a list of [embedding, values]. Of the values we read an
 latent [1, C, T, h, w] of the given frames, for Fun-Control behind that of the control video), `concat_mask` ([1, 4 or
 1, T, h, w], 0 = given), `clip_vision_output`, for the Fun family those in `fun`, and for VACE the lists `vace_frames`
 (raw latents [1, 32, T, h, w]), `vace_mask` ([1, 64, T, h, w]) and `vace_strength`. What native nodes have no value for
-is in `items`. How much an entry counts, and where, is read in `weights`; all other values are in `keys`.
+is in `items`. How much an entry counts, and where, is read in `weights`, and when in `travel`; all other values are in
+`keys`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from .fun import fun_items, fun_keys, fun_steering
 from .items import check_items, own_items, steered_by
 from .keyframes import given_latent, keyframe_item
 from .keys import check_keys
+from .travel import RunOf, parts_of
 from .vace import control_width, vace_items
-from .weights import weighted
 
 Side = Literal["positive", "negative"]
 
@@ -53,13 +54,13 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
         InvalidInputError: it is no conditioning, or carries a value that would have no effect.
         PairingError: text encoder, VAE, latent, given frames or CLIP features do not fit the model.
     """
-    samples = video_samples(latent)
-    parts = []
+    prompts, given = [], []
     for embedding, values in _entries(conditioning, side):
         check_keys(values, side, fun_keys(model.spec.config))
-        prompt = _prompt(model, embedding, values, latent, side)
-        parts.append(weighted(prompt, values, samples, side, shift))
-    return Prompts(tuple(parts))
+        prompts.append(_prompt(model, embedding, values, latent, side))
+        given.append(values)
+    run = RunOf(side, shift, model.spec.family.fps)
+    return Prompts(tuple(parts_of(prompts, given, video_samples(latent), reference_frames(latent), run=run)))
 
 
 def _entries(conditioning: Any, side: Side) -> list[tuple[Tensor, dict[str, Any]]]:

@@ -106,6 +106,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorLoadModel": {"attention", "vace_module", "residual"},
         "WanDirectorFromNative": {"attention"},
         "WanDirectorLora": {"blocks", "start_percent", "end_percent", "merge"},
+        "WanDirectorPromptTravel": {"method"},
         "WanDirectorSampler": {"add_noise"},
         "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
         "WanDirectorGuidance": {

@@ -23,6 +23,8 @@ from .conditioning import (
     ConditioningAverage,
     ConditioningCombine,
     ConditioningConcat,
+    ConditioningSetAreaStrength,
+    ConditioningSetMask,
     ConditioningSetTimestepRange,
     ConditioningZeroOut,
 )
@@ -109,6 +111,7 @@ _NODES = (
     *_WITH_MODELS,
     *DESCRIBING_A_RUN,
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
+    ConditioningSetMask, ConditioningSetAreaStrength,
     WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
     EmptyHunyuanLatentVideo, TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,

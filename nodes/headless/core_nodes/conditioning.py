@@ -150,6 +150,46 @@ class ConditioningSetTimestepRange(io.ComfyNode):
         return io.NodeOutput(with_values(conditioning, {"start_percent": start, "end_percent": end}))
 
 
+class ConditioningSetMask(io.ComfyNode):
+    """Prompts that count in a part of the picture."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        inputs = [
+            io.Conditioning.Input("conditioning"),
+            io.Mask.Input("mask"),
+            _strength(),
+            io.Combo.Input("set_cond_area", options=["default", "mask bounds"]),
+        ]
+        return _schema("ConditioningSetMask", "Conditioning (Set Mask)", inputs)
+
+    @classmethod
+    def execute(cls, conditioning: list, mask: Tensor, strength: float, set_cond_area: str) -> Any:
+        values = {
+            "mask": mask if mask.ndim > 2 else mask.unsqueeze(0),
+            "set_area_to_bounds": set_cond_area != "default",
+            "mask_strength": strength,
+        }
+        return io.NodeOutput(with_values(conditioning, values))
+
+
+class ConditioningSetAreaStrength(io.ComfyNode):
+    """Prompts that count more or less beside others."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        inputs = [io.Conditioning.Input("conditioning"), _strength()]
+        return _schema("ConditioningSetAreaStrength", "Conditioning (Set Area Strength)", inputs)
+
+    @classmethod
+    def execute(cls, conditioning: list, strength: float) -> Any:
+        return io.NodeOutput(with_values(conditioning, {"strength": strength}))
+
+
+def _strength() -> Any:
+    return io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.01)
+
+
 def _schema(name: str, title: str | None, inputs: list[Any]) -> Any:
     return io.Schema(
         node_id=name,

@@ -143,6 +143,17 @@ def options() -> dict:
     return prompt
 
 
+def travelling() -> dict:
+    prompt = t2v()
+    lines = f"0: {LONG}\n5: {LONG}"
+    prompt["travel"] = node(
+        "WanDirectorPromptTravel", text_encoder=["encoder", 0], prompts=lines, global_prompt="", transition=4,
+        method="passes",
+    )  # fmt: skip
+    prompt["sample"]["inputs"]["positive"] = ["travel", 0]
+    return prompt
+
+
 def to_native() -> dict:
     prompt = t2v()
     prompt["bridged"] = node("WanDirectorToNativeModel", model=["model", 0])
@@ -175,6 +186,7 @@ GRAPHS = {
         v2v,
         swapped,
         options,
+        travelling,
         to_native,
         from_native,
     )
@@ -242,6 +254,9 @@ def native() -> dict:
         "joined": node("ConditioningConcat", conditioning_to=["text", 0], conditioning_from=["text", 0]),
         "mean": node("ConditioningAverage", conditioning_to=["text", 0], conditioning_from=["zero", 0]),
         "part": node("ConditioningSetTimestepRange", conditioning=["mean", 0], start=0.0, end=0.5),
+        "weak": node("ConditioningSetAreaStrength", conditioning=["two", 0], strength=0.5),
+        "place": node("ConditioningSetMask", conditioning=["weak", 0], mask=["picture", 1], strength=1.0,
+                      set_cond_area="default"),
         "empty": node("EmptyHunyuanLatentVideo", batch_size=1, **size),
         "leaning": node("SkipLayerGuidanceDiT", model=["shifted", 0], double_layers="1", single_layers="", scale=3.0,
                         start_percent=0.0, end_percent=0.5, rescaling_scale=0.0),

@@ -1,0 +1,1 @@
+"""Prompt travel: prompts that take turns over a clip, written line by line."""
