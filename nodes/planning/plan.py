@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 from ...common.errors import GraphError, OutOfMemory
 from ...common.printable import printable_name
 from ...common.shapes import VideoShape, check_frames
-from ...engine.loras import file_bytes
 from ...engine.memory import refusal
-from ...engine.recipe import LoraRecipe
 from ...engine.tasks import smaller_videos
 from ...memory.budget import GB, Card, example_card, gigabytes
 from ...memory.pinned import RAM_SHARE, default_pinned_bytes
@@ -21,6 +19,7 @@ from ..headless.checks import NodeClasses
 from ..headless.graph import Graph, GraphNode
 from ..headless.graph.api_format import api_inputs
 from ..hosts.host import host
+from .details import details
 from .stages import GraphStages, PlannableStage, find_stages
 
 _NAMED = 5
@@ -118,7 +117,8 @@ class Plan:
             "",
         ]
         for planned in self.stages:
-            lines += [_bar_line(planned, self.scale_bytes), *(f"    {line}" for line in details(planned))]
+            more = details(planned.stage, planned.choice, planned.fits)
+            lines += [_bar_line(planned, self.scale_bytes), *(f"    {line}" for line in more)]
         if self.passed_over:
             lines += ["", _passed_over_line(self.passed_over)]
         lines += ["", _ram_line(self)]
@@ -216,43 +216,6 @@ def what_fits(stage: PlannableStage, limit: int) -> Iterator[str]:
         yield f"device cpu in {stage.loader.title}"
 
 
-def details(planned: PlannedStage) -> Iterator[str]:
-    """What there is to say about a stage beside its bar."""
-    stage, choice = planned.stage, planned.choice
-    where = "" if stage.is_here else ", not downloaded yet"
-    own = stage.job.weights.total - sum(file_bytes(lora.path) for lora in stage.job.loras)
-    yield f"{stage.file} ({gigabytes(own)}{where})" + _size(stage.job.video)
-    yield from map(_lora, stage.job.loras)
-    if planned.is_on_cpu:
-        yield "on the CPU: takes nothing of the card"
-    elif not planned.fits:
-        yield "does not fit, this is the least it takes"
-    if planned.is_on_cpu:
-        return
-    yield from _prompts(stage)
-    if choice.swapped:
-        yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
-    if choice.way.number > 1 and not choice.task.block_bytes:
-        yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
-
-
-def _lora(lora: LoraRecipe) -> str:
-    size, is_here = file_bytes(lora.path), lora.path.is_file()
-    known = [gigabytes(size)] if size else []
-    return f"with {printable_name(lora.path.name)} ({', '.join(known + ([] if is_here else ['not downloaded yet']))})"
-
-
-def _prompts(stage: PlannableStage) -> Iterator[str]:
-    """About prompts that were combined, each of which is one more pass in a step."""
-    unknown = stage.unknown_prompts
-    if unknown is not None:
-        named = f"{printable_name(unknown.label)}: {printable_name(unknown.class_type)}"
-        passes = "1 pass" if stage.job.passes == 1 else f"{stage.job.passes} passes"
-        yield f"{passes} of the model a step, or more: how many prompts come from {named} is not known here"
-    elif stage.job.passes > 2:
-        yield f"{stage.job.passes} passes of the model a step, one for each prompt"
-
-
 def _plan_stage(stage: PlannableStage, on: Machine) -> PlannedStage:
     task, settings, card = stage.job.task, stage.job.memory, on.card
     limit = settings.budget.limit(on.vram)
@@ -277,18 +240,6 @@ def _bar_line(planned: PlannedStage, scale_bytes: int) -> str:
     return f"{name:20}[{bar}] {gigabytes(choice.device_bytes)}: weights {gigabytes(choice.weight_bytes)} + {beside}"
 
 
-def _cost(choice: Choice) -> str:
-    if not choice.copied_bytes:
-        return ""
-    if choice.task.name != "sample":
-        return f": {gigabytes(choice.copied_bytes)} per prompt, about {choice.copied_s:.1f} s"
-    slower = f"about {choice.slowdown:.0%} slower" if choice.slowdown >= 0.005 else "hidden behind it"
-    return (
-        f": {gigabytes(choice.copied_bytes)} per step, copied in {choice.copy_ratio:.1%} of the time of computing, "
-        f"{slower}"
-    )
-
-
 def _passed_over_line(nodes: tuple[GraphNode, ...]) -> str:
     named = ", ".join(f"{printable_name(node.label)}: {printable_name(node.class_type)}" for node in nodes[:_NAMED])
     more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
@@ -302,9 +253,3 @@ def _ram_line(made: Plan) -> str:
     of = "" if made.machine.ram is None else f" of {gigabytes(made.machine.ram)}"
     line = f"RAM: {gigabytes(needed)}{of} at most, of which {gigabytes(pinned)} pinned for swapped blocks"
     return line + (f"; {gigabytes(from_file)} more are read from the file in each step." if from_file else ".")
-
-
-def _size(video: VideoShape | None) -> str:
-    if video is None:
-        return ""
-    return f", {video.frames} frame{'s' if video.frames > 1 else ''} of {video.width} x {video.height}"

@@ -42,6 +42,26 @@ NOTE_COLOR, NOTE_GROUND = "#332", "#21210f"
 """In both renderers and both themes the texts on it have a contrast of 4.5 at least; Nodes 2.0 makes them grey."""
 FILLING = ("MarkdownNote", "WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 """What takes the rest of its column: notes, and the nodes that show the finished video."""
+WORDS = 64
+"""What Nodes 2.0 adds below a node while it says in words how far it is."""
+SAYING = {
+    "WanDirectorClipVisionEncode",
+    "WanDirectorDecode",
+    "WanDirectorEncode",
+    "WanDirectorFunControl",
+    "WanDirectorImageToVideo",
+    "WanDirectorKeyframe",
+    "WanDirectorLoadClipVision",
+    "WanDirectorLoadModel",
+    "WanDirectorLoadTextEncoder",
+    "WanDirectorLoadVAE",
+    "WanDirectorLoadVideo",
+    "WanDirectorMotion",
+    "WanDirectorPromptTravel",
+    "WanDirectorTextEncode",
+    "WanDirectorVace",
+}
+"""Nodes that do so where nothing else that they show leaves room for it."""
 MOST_TO_TRY = 5
 """Loaders in a column whose every order is tried."""
 MOST_LANES = 8
@@ -56,7 +76,8 @@ def height_of(node: Node, name: str) -> int:
     if node["type"] == "MarkdownNote":
         return max(SIZES["notes"].get(name) or note_height(node["widgets_values"][0], node["size"][0]), own)
     recorded = SIZES["heights"].get(node["type"])
-    return max(*recorded.values(), own) if recorded else max(rough_height(node), own)
+    words = WORDS if node["type"] in SAYING else 0
+    return max(*recorded.values(), recorded["nodes_2"] + words, own) if recorded else max(rough_height(node), own)
 
 
 def lowest(node: Node) -> int:

@@ -1,0 +1,68 @@
+"""What a plan says about a stage beside its bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...common.printable import printable_name
+from ...common.shapes import VideoShape
+from ...engine.loras import file_bytes
+from ...engine.recipe import LoraRecipe
+from ...memory.budget import gigabytes
+from ...memory.plan import Choice
+from .stages import PlannableStage
+
+
+def details(stage: PlannableStage, choice: Choice, fits: bool) -> Iterator[str]:
+    """What there is to say about a stage beside its bar, of how it is going to run, and of whether that fits."""
+    is_on_cpu = stage.job.is_on_cpu
+    where = "" if stage.is_here else ", not downloaded yet"
+    own = stage.job.weights.total - sum(file_bytes(lora.path) for lora in stage.job.loras)
+    yield f"{stage.file} ({gigabytes(own)}{where})" + _size(stage.job.video)
+    yield from map(_lora, stage.job.loras)
+    if is_on_cpu:
+        yield "on the CPU: takes nothing of the card"
+    elif not fits:
+        yield "does not fit, this is the least it takes"
+    if is_on_cpu:
+        return
+    yield from _prompts(stage)
+    if choice.swapped:
+        yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
+    if choice.way.number > 1 and not choice.task.block_bytes:
+        yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
+
+
+def _lora(lora: LoraRecipe) -> str:
+    size, is_here = file_bytes(lora.path), lora.path.is_file()
+    known = [gigabytes(size)] if size else []
+    return f"with {printable_name(lora.path.name)} ({', '.join(known + ([] if is_here else ['not downloaded yet']))})"
+
+
+def _prompts(stage: PlannableStage) -> Iterator[str]:
+    """About prompts that were combined, each of which is one more pass in a step."""
+    unknown = stage.unknown_prompts
+    if unknown is not None:
+        named = f"{printable_name(unknown.label)}: {printable_name(unknown.class_type)}"
+        passes = "1 pass" if stage.job.passes == 1 else f"{stage.job.passes} passes"
+        yield f"{passes} of the model a step, or more: how many prompts come from {named} is not known here"
+    elif stage.job.passes > 2:
+        yield f"{stage.job.passes} passes of the model a step, one for each prompt"
+
+
+def _cost(choice: Choice) -> str:
+    if not choice.copied_bytes:
+        return ""
+    if choice.task.name != "sample":
+        return f": {gigabytes(choice.copied_bytes)} per prompt, about {choice.copied_s:.1f} s"
+    slower = f"about {choice.slowdown:.0%} slower" if choice.slowdown >= 0.005 else "hidden behind it"
+    return (
+        f": {gigabytes(choice.copied_bytes)} per step, copied in {choice.copy_ratio:.1%} of the time of computing, "
+        f"{slower}"
+    )
+
+
+def _size(video: VideoShape | None) -> str:
+    if video is None:
+        return ""
+    return f", {video.frames} frame{'s' if video.frames > 1 else ''} of {video.width} x {video.height}"
