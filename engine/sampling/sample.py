@@ -18,6 +18,7 @@ from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
 from ..runtime import Work
+from .caching import tell_spared, tell_tally, with_useful_cache
 from .experts import Turns, experts_of, warn_of_settings
 from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
 from .settings import SamplerSettings
@@ -49,6 +50,7 @@ def run_sampler(
         NumericalError: the model gives values that are not finite.
     """
     schedule = settings.noise_schedule()
+    model = with_useful_cache(model, schedule.steps)
     solver = find_choice(SOLVERS, settings.solver, "solver")
     check_seed(settings.seed)
     steps = schedule.levels[:-1]
@@ -80,9 +82,11 @@ def run_sampler(
                 turns.begin_step(steps[0])
             for state in sample(turns, solver, schedule, start, given.to(device)):
                 progress.update(state.step, turns.spared(partial(_preview, model, state)))
+                tell_spared(progress, state)
                 model.runtime.check_interrupt()
                 if state.step < schedule.steps:
                     turns.begin_step(steps[state.step])
+            tell_tally(state)
             return state.latent.cpu()
 
     return model.runtime.perform(Work(run, partial(torch.empty, latent.shape, device="meta"), tuple(jobs.values())))
