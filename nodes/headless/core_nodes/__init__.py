@@ -67,6 +67,7 @@ from .values import (
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
     CFGZeroStar,
+    EasyCache,
     GenerateTracks,
     ScaleROPE,
     SkipLayerGuidanceDiT,
@@ -95,7 +96,7 @@ _WITH_MODELS = (
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo,
-    CFGZeroStar, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply, ScaleROPE,
+    CFGZeroStar, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply, ScaleROPE, EasyCache,
     KSampler, KSamplerAdvanced, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Nodes that are about Wan models alone, or about how a model is asked."""
 
+from .caching import EasyCache
 from .fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
 from .guidance import CFGZeroStar, ScaleROPE, SkipLayerGuidanceDiT, UNetTemporalAttentionMultiply
 from .tracks import (
@@ -12,6 +13,7 @@ from .tracks import (
 
 __all__ = [
     "CFGZeroStar",
+    "EasyCache",
     "GenerateTracks",
     "ScaleROPE",
     "SkipLayerGuidanceDiT",
