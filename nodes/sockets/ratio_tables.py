@@ -16,7 +16,7 @@ _KIND = "wan_director.magnitude_ratios"
 _LARGEST_BYTES = 1 << 20
 
 
-def write_ratios(ratios: tuple[float, ...], place: SavePlace, config: DiTConfig) -> Path:
+def write_ratios(ratios: tuple[float, ...], place: SavePlace, config: DiTConfig) -> None:
     """Writes a new file, and says in the log where it is.
 
     Args:
@@ -30,7 +30,6 @@ def write_ratios(ratios: tuple[float, ...], place: SavePlace, config: DiTConfig)
     logger.info(
         "The figures of %d steps are in %s. Choose magcache with this table in Wan Step Cache.", len(ratios), path
     )
-    return path
 
 
 def read_ratios(name: str, config: DiTConfig) -> tuple[float, ...]:

@@ -24,9 +24,12 @@ def sides(kind: str) -> tuple[Any, Any]:
 
 
 def native_sampled(model: Any, kind: str, cfg: float) -> torch.Tensor:
-    latent = bench.latent_of(kind)["samples"]
+    video = bench.latent_of(kind)
+    latent, mask = video["samples"], video.get("noise_mask")
     noise = comfy.sample.prepare_noise(latent, SEED)
-    return comfy.sample.sample(model, noise, STEPS, cfg, "euler", "simple", *sides(kind), latent, seed=SEED)
+    return comfy.sample.sample(
+        model, noise, STEPS, cfg, "euler", "simple", *sides(kind), latent, seed=SEED, noise_mask=mask
+    )
 
 
 def ours_sampled(video: Any, kind: str, cfg: float) -> torch.Tensor:
