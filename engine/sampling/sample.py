@@ -13,15 +13,14 @@ from ...sampling.given import NOTHING_GIVEN, Given
 from ...sampling.loop import begin, sample
 from ...sampling.prompts import Prompts, as_prompts
 from ...sampling.solvers import SOLVERS
-from ...sampling.state import SamplerState
 from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
 from ..runtime import Work
-from .caching import tell_spared, tell_tally, with_useful_cache
 from .experts import Turns, experts_of, warn_of_settings
 from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
 from .settings import SamplerSettings
+from .telling import preview, tell_spared, tell_tally, with_useful_cache
 from .turn import Choices, SamplingRun
 
 
@@ -81,7 +80,7 @@ def run_sampler(
             if steps:
                 turns.begin_step(steps[0])
             for state in sample(turns, solver, schedule, start, given.to(device)):
-                progress.update(state.step, turns.spared(partial(_preview, model, state)))
+                progress.update(state.step, turns.spared(partial(preview, model, state)))
                 tell_spared(progress, state)
                 model.runtime.check_interrupt()
                 if state.step < schedule.steps:
@@ -90,11 +89,3 @@ def run_sampler(
             return state.latent.cpu()
 
     return model.runtime.perform(Work(run, partial(torch.empty, latent.shape, device="meta"), tuple(jobs.values())))
-
-
-def _preview(model: VideoModel, state: SamplerState) -> Tensor | None:
-    """The middle of the first video, which shows more than the first frame where that one is given."""
-    if not model.runtime.wants_previews():
-        return None
-    middle = state.denoised.shape[2] // 2
-    return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]

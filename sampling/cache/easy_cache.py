@@ -1,4 +1,4 @@
-"""EasyCache: the answer changes with the latent at about the rate that it did when it was last computed."""
+"""The estimate of easycache: the answer changes with the latent at the rate that it did when last computed."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from .tea_cache import TimeEmbedding
 
 Method = Literal["easycache", "magcache", "teacache"]
 USUAL_RATE_THRESHOLD = 0.2
-"""Of EasyCache, as ComfyUI has it."""
+"""Of easycache, as ComfyUI has it."""
 
 
 @dataclass(frozen=True, slots=True)
