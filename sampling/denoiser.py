@@ -10,32 +10,15 @@ from typing import ParamSpec, Protocol
 import torch
 from torch import Tensor
 
-from ..dit.inputs import Conditioning, Cut, DitInputs
-from ..dit.model import Embedded
+from ..dit.inputs import Conditioning, Cut
 from ..dit.rope import AS_TRAINED, TokenPlaces
 from .ask import Ask, Side
-from .cache import NOTHING_KEPT, Cache, Kept, NoCache
+from .cache import NOTHING_KEPT, Cache, Evaluation, Kept, NoCache, Question, Tally, tally_of, with_tally
 from .guidance import CFG, Guidance
 from .prompts import Prompts, as_prompts
 from .step import NoiseLevel
+from .transformer import Transformer
 from .windows import WholeClip, Windows
-
-
-class Transformer(Protocol):
-    """The three parts of a pass of the model, see `dit.model.WanDiT`, computed in whatever way it is set up for."""
-
-    def embed(self, inputs: DitInputs) -> Embedded:
-        """The inputs as the blocks see them."""
-        ...
-
-    def trunk(self, passes: Sequence[Embedded]) -> list[Tensor]:
-        """All blocks, each run for all passes before the next; may overwrite `Embedded.tokens`."""
-        ...
-
-    def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
-        """The velocity."""
-        ...
-
 
 Asked = ParamSpec("Asked")
 Grouping = Callable[[Sequence[Ask]], Iterable[Sequence[Ask]]]
@@ -115,18 +98,23 @@ class _Prediction:
             "negative": as_prompts(denoiser.negative),
         }
         self.kept = kept
+        self._step: NoiseLevel | None = None
 
     def __call__(self, latent: Tensor, level: NoiseLevel, timesteps: Tensor | None = None) -> Tensor:
         if timesteps is None:
             timesteps = torch.full((len(latent),), level.timestep, dtype=torch.float32, device=latent.device)
 
-        return self._denoiser.carefully(self._predict, latent, level, timesteps)
+        evaluation = Evaluation(self._step or level, is_first=self._step is None)
+        velocity = self._denoiser.carefully(self._predict, latent, level, timesteps, evaluation)
+        self._step = evaluation.step
+        return velocity
 
-    def _predict(self, latent: Tensor, level: NoiseLevel, timesteps: Tensor) -> Tensor:
-        windows, sides = self._denoiser.windows, self._sides
+    def _predict(self, latent: Tensor, level: NoiseLevel, timesteps: Tensor, evaluation: Evaluation) -> Tensor:
+        windows, sides, tally = self._denoiser.windows, self._sides, tally_of(self.kept)
         cuts = windows.cuts(latent.shape[2])
         if len(cuts) == 1:
-            velocity, self.kept = self._window(cuts[0], sides, latent, level, timesteps)
+            velocity, left, counted = self._window(cuts[0], sides, latent, level, timesteps, evaluation)
+            self.kept = with_tally(left, tally.plus(counted))
             return velocity
         kept: dict[str, Tensor] = {}
         total = torch.zeros(latent.shape, dtype=torch.float32, device=latent.device)
@@ -134,34 +122,42 @@ class _Prediction:
         for cut in cuts:
             times = timesteps if timesteps.ndim == 1 else cut.of(timesteps, dim=1)
             shown: dict[Side, Prompts] = {side: prompts.window(cut) for side, prompts in sides.items()}
-            velocity, left = self._window(cut, shown, cut.of(latent), level, times)
+            velocity, left, counted = self._window(cut, shown, cut.of(latent), level, times, evaluation)
+            tally = tally.plus(counted)
             counts = windows.weights(cut).to(weight)[:, None, None]
             cut.of(total).add_(velocity * counts)
             cut.of(weight, dim=0).add_(counts)
             kept.update(left)
-        self.kept = kept
+        self.kept = with_tally(kept, tally)
         return total / weight
 
     def _window(
-        self, cut: Cut, sides: Mapping[Side, Prompts], latent: Tensor, level: NoiseLevel, timesteps: Tensor
-    ) -> tuple[Tensor, Kept]:
-        """The guided velocity of what the model sees at once, and what the cache is to remember of it."""
+        self,
+        cut: Cut,
+        sides: Mapping[Side, Prompts],
+        latent: Tensor,
+        level: NoiseLevel,
+        timesteps: Tensor,
+        evaluation: Evaluation,
+    ) -> tuple[Tensor, dict[str, Tensor], Tally]:
+        """The guided velocity of what the model sees at once; what the cache remembers of it, and counts."""
         denoiser = self._denoiser
         prefix = f"{denoiser.name}/{cut.start}-{cut.stop}/"
         own = {name.removeprefix(prefix): value for name, value in self.kept.items() if name.startswith(prefix)}
-        cache = denoiser.cache.start(own)
+        cache = denoiser.cache.start(evaluation, own)
         asks = [sides[ask.side].asks(ask, level.sigma) for ask in denoiser.guidance.asks(level)]
         answers: list[Tensor] = []
         for group in denoiser.grouped([ask for of_parts in asks for ask in of_parts]):
             plain = ((ask, sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group)
             inputs = (ask.inputs(each, lambda side: sides[side].text(level.sigma)) for ask, each in plain)
-            embedded = [denoiser.model.embed(replace(each, places=denoiser.places)) for each in inputs]
-            tokens = cache.trunks(group, embedded, level, denoiser.model.trunk)
-            while tokens:  # each is given away before the next is read out
-                answers.append(denoiser.model.unembed(tokens.pop(0), embedded.pop(0)).float())
+            questions = [
+                Question(ask, each, denoiser.model.embed(replace(each, places=denoiser.places)))
+                for ask, each in zip(group, inputs)
+            ]
+            answers += cache.velocities(questions, denoiser.model)
         ordered = iter(answers)
         velocities = [
             sides[of_parts[0].side].joined(list(islice(ordered, len(of_parts))), level.sigma) for of_parts in asks
         ]
         left = {prefix + name: value for name, value in cache.kept().items()}
-        return denoiser.guidance.velocity(velocities, level, latent), left
+        return denoiser.guidance.velocity(velocities, level, latent), left, cache.tally

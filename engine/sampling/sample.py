@@ -15,7 +15,6 @@ from ...sampling.given import NOTHING_GIVEN, Given
 from ...sampling.loop import begin, sample
 from ...sampling.prompts import Prompts, as_prompts
 from ...sampling.solvers import SOLVERS
-from ...sampling.state import SamplerState
 from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
@@ -23,6 +22,7 @@ from ..runtime import Work
 from .experts import Turns, experts_of, warn_of_settings
 from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
 from .settings import SamplerSettings
+from .telling import preview, tell_spared, tell_tally, with_useful_cache
 from .turn import Choices, SamplingRun
 
 
@@ -76,6 +76,7 @@ def run_sampler_with_guess(
         NumericalError: the model gives values that are not finite.
     """
     schedule = settings.noise_schedule()
+    model = with_useful_cache(model, schedule.steps)
     solver = find_choice(SOLVERS, settings.solver, "solver")
     check_seed(settings.seed)
     steps = schedule.levels[:-1]
@@ -106,10 +107,12 @@ def run_sampler_with_guess(
             if steps:
                 turns.begin_step(steps[0])
             for state in sample(turns, solver, schedule, start, given.to(device)):
-                progress.update(state.step, turns.spared(partial(_preview, model, state)))
+                progress.update(state.step, turns.spared(partial(preview, model, state)))
+                tell_spared(progress, state)
                 model.runtime.check_interrupt()
                 if state.step < schedule.steps:
                     turns.begin_step(steps[state.step])
+            tell_tally(state)
             return SampledLatent(state.latent.cpu(), state.denoised.cpu())
 
     return model.runtime.perform(Work(run, partial(_outline, latent.shape), tuple(jobs.values())))
@@ -117,11 +120,3 @@ def run_sampler_with_guess(
 
 def _outline(shape: Sequence[int]) -> SampledLatent:
     return SampledLatent(*(torch.empty(shape, device="meta") for _ in SampledLatent._fields))
-
-
-def _preview(model: VideoModel, state: SamplerState) -> Tensor | None:
-    """The middle of the first video, which shows more than the first frame where that one is given."""
-    if not model.runtime.wants_previews():
-        return None
-    middle = state.denoised.shape[2] // 2
-    return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]

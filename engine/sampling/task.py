@@ -43,7 +43,9 @@ def sampling_task(
     whole = with_frames_before(config, shape)
     flops = batch * config.block_flops(whole.length) * len(weights.blocks)
     buffer = whole.tokens * config.dim * (4 if weights.fp32_residual else weights.itemsize)
-    kept = _kept_bytes(config, batch, latent, passes, steering) + windows * policies.cache.kept_bytes(passes, buffer)
+    latent_bytes = 4 * batch * config.out_channels * longest_window(policies.windows, frames) * height * width
+    kept = _kept_bytes(config, batch, latent, passes, steering)
+    kept += windows * policies.cache.kept_bytes(passes, buffer, latent_bytes)
     # Where copies would take longer than computing, the passes can go together, for a buffer more.
     numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
     ways = tuple(

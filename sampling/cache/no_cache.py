@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...dit.model import Embedded
-from ..ask import Ask
-from ..step import NoiseLevel
-from .cache import NOTHING_KEPT, Kept, RunTrunk
+from ..transformer import Transformer
+from .cache import NOTHING_KEPT, Evaluation, Kept, Question, Tally, computed
 
 
 @dataclass(frozen=True, slots=True)
 class NoCache:
     """Every question runs all blocks."""
 
-    def start(self, kept: Kept = NOTHING_KEPT) -> NoCache:
+    @property
+    def fewest_steps(self) -> int:
+        """Any number."""
+        return 0
+
+    @property
+    def tally(self) -> Tally:
+        """Nothing is counted."""
+        return Tally()
+
+    def start(self, evaluation: Evaluation, kept: Kept = NOTHING_KEPT) -> NoCache:
         """Itself: there is nothing to remember."""
         return self
 
-    def trunks(
-        self, asks: Sequence[Ask], embedded: Sequence[Embedded], level: NoiseLevel, run: RunTrunk
-    ) -> list[Tensor]:
-        """The blocks' own tokens."""
-        return run(embedded)
+    def velocities(self, questions: list[Question], model: Transformer) -> list[Tensor]:
+        """The model's own."""
+        return computed(questions, model)
 
     def kept(self) -> Kept:
         """Nothing."""
         return NOTHING_KEPT
 
-    def kept_bytes(self, asks: int, buffer_bytes: int) -> int:
+    def kept_bytes(self, asks: int, tokens_bytes: int, latent_bytes: int) -> int:
         """Nothing."""
         return 0
 

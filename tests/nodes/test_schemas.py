@@ -115,6 +115,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         },
         "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
         "WanDirectorMotion": {"words_end", "calm_words", "lively_words"},
+        "WanDirectorStepCache": {"start", "end", "most_in_a_row", "table"},
     }  # fmt: skip
 
 

@@ -29,8 +29,8 @@ class Windows:
 
 @dataclass(frozen=True)
 class OneBuffer:
-    def kept_bytes(self, asks, buffer_bytes):
-        return asks * buffer_bytes
+    def kept_bytes(self, asks, tokens_bytes, latent_bytes):
+        return asks * tokens_bytes
 
 
 def task(frames: int = FRAMES, policies=WHOLE_STEPS):

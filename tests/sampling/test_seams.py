@@ -17,7 +17,7 @@ from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning, Cut
 from wan_director.dit.model import RunningDiT, WanDiT
 from wan_director.sampling.ask import NEGATIVE, POSITIVE, Ask, SkippedBlocks
-from wan_director.sampling.cache import NOTHING_KEPT
+from wan_director.sampling.cache import NOTHING_KEPT, Tally
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.guidance import CFG, most_asks
 from wan_director.sampling.loop import begin, sample
@@ -111,24 +111,32 @@ class AwayFromWeak:
 class EveryOther:
     """Runs the blocks in every other step, and adds the same change as then in the others."""
 
-    def start(self, kept=NOTHING_KEPT):
-        return EveryOtherRun(dict(kept))
+    fewest_steps = 0
 
-    def kept_bytes(self, asks, buffer_bytes):
-        return asks * buffer_bytes
+    def start(self, evaluation, kept=NOTHING_KEPT):
+        return EveryOtherRun(evaluation, dict(kept))
+
+    def kept_bytes(self, asks, tokens_bytes, latent_bytes):
+        return asks * tokens_bytes
 
 
 class EveryOtherRun:
-    def __init__(self, changes):
-        self.changes = changes
+    tally = Tally()
 
-    def trunks(self, asks, embedded, level, run):
-        if level.index % 2:
-            return [each.tokens + self.changes[self.name(ask)] for ask, each in zip(asks, embedded)]
-        before = [each.tokens.clone() for each in embedded]
-        tokens = run(embedded)
-        self.changes |= {self.name(ask): after - old for ask, after, old in zip(asks, tokens, before)}
-        return tokens
+    def __init__(self, evaluation, changes):
+        self.evaluation, self.changes = evaluation, changes
+
+    def velocities(self, questions, model):
+        if self.evaluation.step.index % 2:
+            return [
+                model.unembed(each.embedded.tokens + self.changes[self.name(each.ask)], each.embedded).float()
+                for each in questions
+            ]
+        names, passes = [self.name(each.ask) for each in questions], [each.embedded for each in questions]
+        before = [each.tokens.clone() for each in passes]
+        tokens = model.trunk(passes)
+        self.changes |= {name: after - old for name, after, old in zip(names, tokens, before)}
+        return [model.unembed(each, embedded).float() for each, embedded in zip(tokens, passes)]
 
     def name(self, ask):
         return f"{ask.side} {ask.part} {len(ask.perturbations)}"

@@ -74,6 +74,7 @@ from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
     TCFG,
     CFGZeroStar,
+    EasyCache,
     GenerateTracks,
     ScaleROPE,
     SkipLayerGuidanceDiT,
@@ -104,6 +105,7 @@ _WITH_MODELS = (
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
+    EasyCache,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
 

@@ -139,7 +139,11 @@ def options() -> dict:
         "WanDirectorMotion", model=["guided", 0], amount=0.5, method="both", words_end=0.5, calm_words="still",
         lively_words="fast", text_encoder=["encoder", 0], prompt=LONG,
     )  # fmt: skip
-    prompt["sample"]["inputs"]["model"] = ["moving", 0]
+    prompt["cached"] = node(
+        "WanDirectorStepCache", model=["moving", 0], method="easycache", threshold=-1.0, start=0.2, end=0.95,
+        most_in_a_row=3, table="",
+    )  # fmt: skip
+    prompt["sample"]["inputs"]["model"] = ["cached", 0]
     return prompt
 
 
@@ -267,7 +271,9 @@ def native() -> dict:
         "same": node("UNetTemporalAttentionMultiply", model=["simpler", 0]),
         "placed": node("ScaleROPE", model=["same", 0], scale_x=1.0, shift_x=0.0, scale_y=1.0, shift_y=0.0, scale_t=2.0,
                        shift_t=0.0),
-        "sample": node("KSampler", model=["placed", 0], latent_image=["empty", 0], seed=1, denoise=1.0, **steps),
+        "cached": node("EasyCache", model=["placed", 0], reuse_threshold=0.2, start_percent=0.15, end_percent=0.95,
+                       verbose=False),
+        "sample": node("KSampler", model=["cached", 0], latent_image=["empty", 0], seed=1, denoise=1.0, **steps),
         "rest": node("KSamplerAdvanced", model=["shifted", 0], latent_image=["masked", 0], add_noise="enable",
                      noise_seed=1, start_at_step=1, end_at_step=3, return_with_leftover_noise="enable", **steps),
         **custom_runs(sides),

@@ -1,5 +1,6 @@
 """Nodes that are about Wan models alone, or about how a model is asked."""
 
+from .caching import EasyCache
 from .fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
 from .guidance import (
     TCFG,
@@ -20,6 +21,7 @@ from .tracks import (
 __all__ = [
     "TCFG",
     "CFGZeroStar",
+    "EasyCache",
     "GenerateTracks",
     "ScaleROPE",
     "SkipLayerGuidanceDiT",

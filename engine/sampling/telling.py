@@ -1,0 +1,50 @@
+"""What a run tells of itself: a preview after each step, and what its step cache spared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from ...common.log import logger
+from ...sampling.cache import NO_CACHE, tally_of
+from ...sampling.state import SamplerState
+from ..models import VideoModel, with_policies
+from ..runtime import Progress
+
+
+def with_useful_cache(model: VideoModel, steps: int) -> VideoModel:
+    """The model without its step cache where a run has too few steps for it, which is told."""
+    fewest = model.policies.cache.fewest_steps
+    if not 0 < steps < fewest:
+        return model
+    logger.info(
+        "The step cache is off in this run of %d steps: with fewer than %d each changes too much to be spared.",
+        steps, fewest,
+    )  # fmt: skip
+    return with_policies(model, lambda policies: replace(policies, cache=NO_CACHE))
+
+
+def tell_spared(progress: Progress, state: SamplerState) -> None:
+    """Says beside the progress how many passes of the model were spared so far."""
+    tally = tally_of(state.cache)
+    if tally.spared:
+        progress.note(f"{tally.spared} of {tally.asked} passes spared")
+
+
+def tell_tally(state: SamplerState) -> None:
+    """Says after a run in one line of the log what the step cache spared, and how far answers may be off."""
+    tally = tally_of(state.cache)
+    if tally.asked:
+        logger.info(
+            "The step cache spared %d of %d passes of the model (%.0f %%); its estimated change is at most %.2f.",
+            tally.spared, tally.asked, 100 * tally.spared / tally.asked, tally.change,
+        )  # fmt: skip
+
+
+def preview(model: VideoModel, state: SamplerState) -> Tensor | None:
+    """The middle of the first video, which shows more than the first frame where that one is given."""
+    if not model.runtime.wants_previews():
+        return None
+    middle = state.denoised.shape[2] // 2
+    return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]

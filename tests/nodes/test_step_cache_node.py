@@ -1,0 +1,142 @@
+"""Wan Step Cache: 0 is absent; each method spares steps of both experts; tables; what the log and refusals say."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+from wan_director.common.errors import InvalidInputError, MissingFileError
+from wan_director.dit.presets import PRESETS
+from wan_director.engine.memory import MemorySettings
+from wan_director.sampling.cache.figures import FIGURES, UNKNOWN, figures_of
+
+from .conftest import HIGH, LOW, call, dit, encode, load, save_experts
+
+pytestmark = pytest.mark.usefixtures("inference")
+
+DEFAULTS = {"method": "easycache", "threshold": -1.0, "start": 0.2, "end": 0.95, "most_in_a_row": 3, "table": ""}
+SAMPLER = {"seed": 7, "cfg": 3.0, "steps": 20, "shift": 5.0, "solver": "euler", "schedule": "simple", "denoise": 1.0}
+
+
+def cached(model, **changes):
+    return call("StepCache", model=model, **DEFAULTS | changes)
+
+
+def sampled(model, prompts, **changes) -> torch.Tensor:
+    sides = dict(zip(("positive", "negative"), prompts))
+    latent = {"samples": torch.zeros(1, 16, 3, 6, 8)}
+    return call("Sampler", model=model, latent=latent, **sides, **SAMPLER | changes)["samples"]
+
+
+@pytest.fixture
+def model(tiny_host):
+    return load("t2v.safetensors")
+
+
+@pytest.fixture
+def prompts(tiny_host):
+    return encode("text.safetensors")
+
+
+def spared(caplog) -> tuple[int, int]:
+    """Of the last run: passes spared, and of how many, as the log says."""
+    words = [record.getMessage() for record in caplog.records if "step cache spared" in record.getMessage()][-1].split()
+    return int(words[4]), int(words[6])
+
+
+def test_threshold_zero_is_the_model_itself(model):
+    for method in ("easycache", "magcache", "teacache", "record"):
+        assert cached(model, method=method, threshold=0.0) is model
+
+
+def test_the_log_says_how_many_passes_were_spared(model, prompts, caplog):
+    plain = sampled(model, prompts)
+    with caplog.at_level(logging.INFO):
+        result = sampled(cached(model), prompts)
+    count, passes = spared(caplog)
+    assert passes == 40 and 6 <= count <= 24 and count % 2 == 0
+    assert result.isfinite().all() and not torch.equal(result, plain)
+    assert torch.equal(sampled(model, prompts), plain)
+
+
+def test_a_run_of_few_steps_goes_without_and_says_so(model, prompts, caplog):
+    with caplog.at_level(logging.INFO):
+        result = sampled(cached(model), prompts, steps=4)
+    assert "The step cache is off in this run of 4 steps" in caplog.text and "spared" not in caplog.text.split("off")[0]
+    assert torch.equal(result, sampled(model, prompts, steps=4))
+
+
+def test_both_experts_spare_steps(models, prompts, caplog):
+    save_experts(models)
+    pair = call("Experts", high_noise=load(HIGH), low_noise=load(LOW), low_noise_cfg=0.0, high_noise_steps=10)
+    after = cached(pair, threshold=1.5)
+    assert after.policies.cache == after.low_noise.model.policies.cache
+    with caplog.at_level(logging.INFO):
+        result = sampled(after, prompts)
+    count, passes = spared(caplog)
+    assert passes == 40 and count >= 4 and not torch.equal(result, sampled(pair, prompts))
+
+
+def test_a_recorded_table_serves_mag_cache(model, prompts, tiny_host, caplog):
+    with caplog.at_level(logging.INFO):
+        recorded = sampled(cached(model, method="record"), prompts)
+    assert torch.equal(recorded, sampled(model, prompts))
+    (path,) = (tiny_host.output / "step_cache").glob("t2v_00001_.json")
+    assert str(path) in caplog.text
+    assert len(json.loads(path.read_text())["ratios"]) == SAMPLER["steps"]
+    with caplog.at_level(logging.INFO):
+        sampled(cached(model, method="magcache", threshold=0.2, table=str(path)), prompts)
+    count, _ = spared(caplog)
+    assert count >= 4
+    with pytest.raises(InvalidInputError, match="recorded with a model of 2 blocks of width 48 and 16 input channels"):
+        cached(load("i2v.safetensors"), method="magcache", table=str(path))
+    again = cached(model, method="record", table="mine.json")
+    sampled(again, prompts, steps=3)
+    assert (tiny_host.output / "step_cache" / "mine_00001_.json").is_file()
+
+
+def test_tables_that_are_none_are_refused(model, tmp_path):
+    for content in ("", "[]", '{"kind": "other", "ratios": [1.0]}', '{"ratios": ["a"]}'):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(InvalidInputError, match="no table of a step cache"):
+            cached(model, method="magcache", table="bad.json")
+    with pytest.raises(MissingFileError, match="no table gone.json"):
+        cached(model, method="magcache", table="gone.json")
+
+
+def test_what_cannot_work_is_refused_before_anything_runs(model):
+    for method, words in (("magcache", "Record one"), ("teacache", "easycache, which needs none")):
+        with pytest.raises(InvalidInputError, match=words):
+            cached(model, method=method)
+    with pytest.raises(InvalidInputError, match="holds none of them"):
+        cached(model, start=0.9, end=0.5)
+    with pytest.raises(InvalidInputError, match="a step cache already"):
+        cached(cached(model))
+    with pytest.raises(InvalidInputError, match="only Wan Sampler follows"):
+        call("ToNativeModel", model=cached(model))
+
+
+def test_figures_are_found_by_the_form_of_a_model():
+    for name in ("t2v-1.3B", "t2v-14B", "i2v-14B", "flf2v-14B", "i2v-A14B", "vace-1.3B", "vace-14B"):
+        assert figures_of(PRESETS[name]) == FIGURES[name]
+    assert figures_of(PRESETS["ti2v-5B"]) == FIGURES["t2v-5B"]
+    assert figures_of(PRESETS["t2v-14B"], is_pair=True) == FIGURES["t2v-A14B"]
+    for name in set(PRESETS) - set(FIGURES) - {"ti2v-5B"}:
+        assert figures_of(PRESETS[name]) in (UNKNOWN, FIGURES["i2v-14B"]), name
+    assert figures_of(dit().config) is UNKNOWN
+    assert all(figures.ratios[0] == 1 and len(figures.ratios) >= 30 for figures in FIGURES.values())
+
+
+@pytest.mark.parametrize("method", ["easycache", "magcache"])
+def test_fp8_and_swapped_blocks_run_with_it(prompts, tiny_host, method):
+    table = tiny_host.output / "table.json"
+    table.parent.mkdir(exist_ok=True)
+    form = {"kind": "wan_director.magnitude_ratios", "width": 48, "blocks": 2, "channels": 16}
+    table.write_text(json.dumps(form | {"ratios": [1.0] * 20}))
+    memory = MemorySettings(blocks_to_swap=2)
+    for precision in ("fp8_e4m3fn", "auto"):
+        model = call("LoadModel", model_name="t2v.safetensors", precision=precision, attention="auto")
+        model = cached(model, method=method, threshold=0.4, table=str(table))
+        assert torch.equal(sampled(model, prompts, memory=memory), sampled(model, prompts))
