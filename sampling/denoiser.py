@@ -150,6 +150,10 @@ class _Prediction:
         prefix = f"{denoiser.name}/{cut.start}-{cut.stop}/"
         own = {name.removeprefix(prefix): value for name, value in self.kept.items() if name.startswith(prefix)}
         cache = denoiser.cache.start(own)
+        remembered = f"guidance/{prefix}"
+        memory = {
+            name.removeprefix(remembered): value for name, value in self.kept.items() if name.startswith(remembered)
+        }
         asks = [sides[ask.side].asks(ask, level.sigma) for ask in denoiser.guidance.asks(level)]
         answers: list[Tensor] = []
         for group in denoiser.grouped([ask for of_parts in asks for ask in of_parts]):
@@ -163,5 +167,7 @@ class _Prediction:
         velocities = [
             sides[of_parts[0].side].joined(list(islice(ordered, len(of_parts))), level.sigma) for of_parts in asks
         ]
+        velocity = denoiser.guidance.velocity(velocities, level, latent, memory)
         left = {prefix + name: value for name, value in cache.kept().items()}
-        return denoiser.guidance.velocity(velocities, level, latent), left
+        left |= {remembered + name: value for name, value in memory.items()}
+        return velocity, left

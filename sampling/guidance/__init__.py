@@ -1,7 +1,8 @@
 """How the velocities of the positive and the negative prompt become one."""
 
 from .cfg import CFG
-from .guidance import Guidance, OfScale, most_asks
+from .guidance import Guidance, Memory, OfScale, most_asks
+from .low_pass import BlurredFrames, LowPass, LowPassSettings
 from .nag import AttentionGuidance
 from .parts import WHOLE_RUN, Part, PartOfNoise, PartOfSteps
 from .projected import AdaptiveProjected, TangentialDamping
@@ -17,9 +18,13 @@ __all__ = [
     "WHOLE_RUN",
     "AdaptiveProjected",
     "AttentionGuidance",
+    "BlurredFrames",
     "CfgZeroStar",
     "Guidance",
     "GuidanceSettings",
+    "LowPass",
+    "LowPassSettings",
+    "Memory",
     "OfScale",
     "Part",
     "PartOfNoise",

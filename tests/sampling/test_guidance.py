@@ -57,7 +57,7 @@ def furthest(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 def both(guidance, at: NoiseLevel) -> torch.Tensor:
     assert guidance.asks(at) == (POSITIVE, NEGATIVE)
-    return guidance.velocity((POSITIVE_ANSWER, NEGATIVE_ANSWER), at, LATENT)
+    return guidance.velocity((POSITIVE_ANSWER, NEGATIVE_ANSWER), at, LATENT, {})
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0, 7.5])
@@ -70,7 +70,7 @@ def test_cfg_zero_star_is_that_of_diffusers(scale):
 def test_zero_steps_ask_nothing_and_do_not_move():
     guidance = CfgZeroStar(5.0, zero_steps=2)
     assert [len(guidance.asks(level(index))) for index in range(4)] == [0, 0, 2, 2]
-    still = guidance.velocity((), level(1), LATENT)
+    still = guidance.velocity((), level(1), LATENT, {})
     theirs = told(ClassifierFreeZeroStarGuidance(5.0, zero_init_steps=2), 1)
     assert torch.equal(still, theirs.forward(POSITIVE_ANSWER, NEGATIVE_ANSWER).pred)
 
@@ -118,7 +118,7 @@ def test_skip_layer_guidance_is_that_of_diffusers():
     assert weak.side == "positive" and weak.perturbations[0].blocks == BLOCKS
     answers = (POSITIVE_ANSWER, NEGATIVE_ANSWER, WEAK_ANSWER)
     expected = told(theirs, 3).forward(*answers).pred
-    assert furthest(ours.velocity(answers, level(3), LATENT), expected) < 1e-6
+    assert furthest(ours.velocity(answers, level(3), LATENT, {}), expected) < 1e-6
 
 
 def test_the_spread_of_the_clean_guess_can_be_set_back():
@@ -129,8 +129,8 @@ def test_the_spread_of_the_clean_guess_can_be_set_back():
     def clean(velocity):
         return LATENT - at.sigma * velocity
 
-    assert clean(plain.velocity(answers, at, LATENT)).std() > 1.5 * clean(POSITIVE_ANSWER).std()
-    spread = clean(whole.velocity(answers, at, LATENT)).std()
+    assert clean(plain.velocity(answers, at, LATENT, {})).std() > 1.5 * clean(POSITIVE_ANSWER).std()
+    spread = clean(whole.velocity(answers, at, LATENT, {})).std()
     assert abs(float(spread / clean(POSITIVE_ANSWER).std()) - 1.0) < 1e-5
 
 
