@@ -125,11 +125,13 @@ class Conditioning:
         text: [1 or B, text_tokens, text_dim].
         items: applied in order.
         references: how many latent frames of pictures stand before the video.
+        is_written: whether somebody chose its words; the list of what to avoid that stands in every graph is no choice.
     """
 
     text: Tensor
     items: tuple[ConditioningItem, ...] = ()
     references: int = 0
+    is_written: bool = True
 
     def inputs(self, latent: Tensor, timestep: Tensor) -> DitInputs:
         """Inputs for `latent` [B, C, T, h, w] at `timestep` [B] or [B, T]; a text or item of batch 1 serves all."""

@@ -10,7 +10,7 @@ from typing import ParamSpec, Protocol
 import torch
 from torch import Tensor
 
-from ..dit.inputs import Conditioning, Cut, DitInputs
+from ..dit.inputs import Conditioning, Cut, DitInputs, Steering
 from ..dit.model import Embedded
 from ..dit.rope import AS_TRAINED, TokenPlaces
 from .ask import Ask, Side
@@ -84,7 +84,8 @@ class Denoiser:
 
     The order is Windows(Guidance(Prompts(Cache(model)))), fixed here and nowhere else.
 
-    `places` is where all passes see their tokens. `grouped` says which questions go together, with the same result.
+    `places` is where all passes see their tokens, and `steering` what steers branches in all of them beside what the
+    prompts bring. `grouped` says which questions go together, with the same result.
     `carefully` calls what predicts, to call it again after a failure. `name` tells what this denoiser's cache remembers
     from that of another one in the same run.
     """
@@ -96,6 +97,7 @@ class Denoiser:
     cache: Cache = field(default_factory=NoCache)
     windows: Windows = field(default_factory=WholeClip)
     places: TokenPlaces = AS_TRAINED
+    steering: tuple[Steering, ...] = ()
     grouped: Grouping = in_turn
     carefully: Callable[..., Tensor] = call
     name: str = ""
@@ -103,6 +105,10 @@ class Denoiser:
     def start(self, kept: Kept = NOTHING_KEPT) -> Prediction:
         """See `Denoising.start`."""
         return _Prediction(self, kept)
+
+    def placed(self, inputs: DitInputs) -> DitInputs:
+        """The inputs of a pass with what all passes have."""
+        return replace(inputs, places=self.places, steering=(*inputs.steering, *self.steering))
 
 
 class _Prediction:
@@ -159,7 +165,7 @@ class _Prediction:
         for group in denoiser.grouped([ask for of_parts in asks for ask in of_parts]):
             plain = ((ask, sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group)
             inputs = (ask.inputs(each, lambda side: sides[side].text(level.sigma)) for ask, each in plain)
-            embedded = [denoiser.model.embed(replace(each, places=denoiser.places)) for each in inputs]
+            embedded = [denoiser.model.embed(denoiser.placed(each)) for each in inputs]
             tokens = cache.trunks(group, embedded, level, denoiser.model.trunk)
             while tokens:  # each is given away before the next is read out
                 answers.append(denoiser.model.unembed(tokens.pop(0), embedded.pop(0)).float())

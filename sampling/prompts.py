@@ -6,7 +6,7 @@ latent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -108,6 +108,10 @@ class Prompts:
     def window(self, cut: Cut) -> Prompts:
         """The prompts for some of the latent's frames."""
         return Prompts(tuple(part.window(cut) for part in self.parts))
+
+    def changed(self, change: Callable[[Conditioning], Conditioning]) -> Prompts:
+        """The prompts, each changed."""
+        return Prompts(tuple(replace(part, conditioning=change(part.conditioning)) for part in self.parts))
 
     def to(self, device: torch.device) -> Prompts:
         """The prompts with their tensors on a device, so that no pass copies them again."""

@@ -1,6 +1,7 @@
 """How the velocities of the positive and the negative prompt become one."""
 
 from .cfg import CFG
+from .described import parts_of
 from .guidance import Guidance, Memory, OfScale, most_asks
 from .low_pass import BlurredFrames, LowPass, LowPassSettings
 from .nag import AttentionGuidance
@@ -39,4 +40,5 @@ __all__ = [
     "check_blocks",
     "most_asks",
     "parse_curve",
+    "parts_of",
 ]
