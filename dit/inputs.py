@@ -129,12 +129,14 @@ class Conditioning:
         items: applied in order.
         references: how many latent frames of pictures stand before the video.
         travel: texts that take turns in time, which then stand in place of `text`.
+        is_written: whether somebody chose its words; the list of what to avoid that stands in every graph is no choice.
     """
 
     text: Tensor
     items: tuple[ConditioningItem, ...] = ()
     references: int = 0
     travel: TextTravel | None = None
+    is_written: bool = True
 
     def inputs(self, latent: Tensor, timestep: Tensor) -> DitInputs:
         """Inputs for `latent` [B, C, T, h, w] at `timestep` [B] or [B, T]; a text or item of batch 1 serves all."""

@@ -12,7 +12,7 @@ from ..common.checking import choice_of
 from ..model_loading import build
 from ..model_loading.branch_module import add_module
 from ..model_loading.footprint import ModelBytes
-from ..model_loading.kinds import DIT, MODEL_KINDS, TEXT_ENCODER, VACE_MODULE
+from ..model_loading.kinds import DIT, MODEL_KINDS, TEXT_ENCODER
 from ..model_loading.outline import outline
 from ..model_loading.spec import ModelSpec
 from ..text_encoder.encode import MAX_TOKENS
@@ -108,7 +108,7 @@ def placed(
 def _outline(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
     """The model as its header tells, or what is known of a published file; without weights."""
     device = runtime.device(recipe.kind, recipe.device)
-    spec, dtype, weights = outline(recipe.path, MODEL_KINDS[recipe.kind], recipe.precision, device, recipe.vace_module)
+    spec, dtype, weights = outline(recipe.path, MODEL_KINDS[recipe.kind], recipe.precision, device, recipe.modules)
     weights = weights._replace(fp32_residual=recipe.fp32_residual)
     tokenizer = _FullPrompts() if recipe.kind == TEXT_ENCODER.name else None
     return PlacedModel(recipe.weights, spec, dtype, weights, runtime.residence(nn.Module(), device), runtime, tokenizer)
@@ -131,8 +131,9 @@ def _read(recipe: ModelRecipe, device: torch.device, runtime: Runtime) -> build.
         options["fp32_residual"] = recipe.fp32_residual
     with told_reading(runtime, recipe.path.name) as on_bytes:
         loaded = build.load(MODEL_KINDS[recipe.kind], recipe.path, on_bytes=on_bytes, **options)
-    module = recipe.vace_module
-    if recipe.kind != DIT.name or module is None:
+    if recipe.kind != DIT.name:
         return loaded
-    with told_reading(runtime, module.name) as on_bytes:
-        return add_module(loaded, module, VACE_MODULE, precision=recipe.precision, on_bytes=on_bytes)
+    for name, path in recipe.modules:
+        with told_reading(runtime, path.name) as on_bytes:
+            loaded = add_module(loaded, path, MODEL_KINDS[name], precision=recipe.precision, on_bytes=on_bytes)
+    return loaded

@@ -58,7 +58,7 @@ class ModelRecipe:
         device: auto, cpu or gpu.
         attention: of a transformer, a name in `dit.attention.ATTENTION`.
         fp32_residual: of a transformer, see `dit.model.WanDiT`.
-        vace_module: the file of a VACE module to add to a transformer.
+        vace_module, speed_module: the files of a VACE and of a speed-control module to add to a transformer.
         loras: on a transformer, in order.
         low_noise: takes over from a transformer in a run.
     """
@@ -72,6 +72,13 @@ class ModelRecipe:
     vace_module: Path | None = None
     loras: tuple[LoraRecipe, ...] = ()
     low_noise: LowNoiseRecipe | None = None
+    speed_module: Path | None = None
+
+    @property
+    def modules(self) -> tuple[tuple[str, Path], ...]:
+        """The kinds and files of what is added to a transformer, in order."""
+        named = (("vace_module", self.vace_module), ("speed_module", self.speed_module))
+        return tuple((kind, path) for kind, path in named if path is not None)
 
     @property
     def weights(self) -> ModelRecipe:
@@ -86,7 +93,7 @@ class ModelRecipe:
 
     def key(self) -> Hashable:
         """To keep the loaded weights by: files that have changed, or come, give another key."""
-        files = [self.path] if self.vace_module is None else [self.path, self.vace_module]
+        files = (self.path, *(path for _, path in self.modules))
         return self.weights, tuple(_stamp(file) for file in files)
 
 

@@ -10,7 +10,7 @@ from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Config, UMT5Encoder
 from ..vae3d import CausalVAE, VAEConfig
 from .key_maps import layouts
-from .pairing import check_clip, check_module, check_text_encoder, check_vae
+from .pairing import check_clip, check_module, check_speed_module, check_text_encoder, check_vae
 from .publishing import known_files
 from .recognition import configs, titles
 from .spec import AnyKind, ModelKind, no_tokenizer
@@ -51,6 +51,23 @@ VACE_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
     check_partner=check_module,
     start_image=titles.dit_start_image,
     partners=titles.dit_partners,
+    is_network=True,
+    is_transformer=True,
+)
+SPEED_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
+    files=known_files.SPEED_FILES,
+    title="speed-control module",
+    published_title="a speed-control module",
+    example=known_files.module_file("speed_module"),
+    layouts=layouts.SPEED_MODULE_LAYOUTS,
+    read_config=configs.read_speed_module,
+    build=BranchModule,
+    title_of=titles.module_title,
+    widths=titles.dit_widths,
+    family_widths=titles.dit_widths_of_family,
+    width_words=titles.DIT_WIDTH_WORDS,
+    find_tokenizer=no_tokenizer,
+    check_partner=check_speed_module,
     is_network=True,
     is_transformer=True,
 )
@@ -102,5 +119,7 @@ CLIP_VISION: ModelKind[ClipVisionConfig, ClipVisionEncoder, None] = ModelKind(
 )
 
 # The transformers before VACE modules: a whole VACE model has the tensors of a module, too.
-MODEL_KINDS: dict[str, AnyKind] = {kind.name: kind for kind in (DIT, VACE_MODULE, VAE, TEXT_ENCODER, CLIP_VISION)}
+# Speed control last: its three layers are called as those of many small networks.
+_KINDS: tuple[AnyKind, ...] = (DIT, VACE_MODULE, VAE, TEXT_ENCODER, CLIP_VISION, SPEED_MODULE)
+MODEL_KINDS: dict[str, AnyKind] = {kind.name: kind for kind in _KINDS}
 """Name -> kind, in the order in which files are compared with them."""

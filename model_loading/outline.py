@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from .branch_module import outline_with_module
 from .footprint import Outline, model_bytes
-from .kinds import VACE_MODULE
+from .kinds import MODEL_KINDS
 from .opening import open_checkpoint
 from .precision import Precision, choose_dtype
 from .publishing.published import published_outline
@@ -22,13 +23,13 @@ def outline(
     kind: AnyKind,
     precision: Precision = "auto",
     device: torch.device | str | None = None,
-    vace_module: Path | None = None,
+    modules: Sequence[tuple[str, Path]] = (),
 ) -> Outline:
     """The outline of a model as `build` loads it with this precision for a device.
 
     Args:
         path: a file or folder; one that is not there is known by its name if it is a published one.
-        vace_module: that is added to a transformer.
+        modules: kinds and files of what is added to a transformer, in order.
 
     Raises:
         MissingFileError: it is not there, and no published file either.
@@ -36,10 +37,10 @@ def outline(
         InvalidInputError: see `precision.choose_dtype`.
     """
     if not os.path.exists(path):  # False for names too long
-        return published_outline(path.name, kind, precision, device, vace_module)
+        return published_outline(path.name, kind, precision, device, modules)
     checkpoint = open_checkpoint(path)
     spec = inspect_as(checkpoint, kind)
     dtype, weights = choose_dtype(spec, precision, device).dtype, model_bytes(checkpoint, spec, precision, device)
-    if vace_module is not None:
-        spec, weights = outline_with_module(spec, weights, vace_module, VACE_MODULE, precision, device)
+    for name, file in modules:
+        spec, weights = outline_with_module(spec, weights, file, MODEL_KINDS[name], precision, device)
     return Outline(spec, dtype, weights)

@@ -139,6 +139,19 @@ def check_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> N
         )
 
 
+def check_speed_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> None:
+    """`check_pair` for speed control by itself."""
+    config, branch = model.config, module.config.branches[0]
+    name = f"{model.path.name} ({model.title})"
+    if config.branch(type(branch)) is not None:
+        raise PairingError(f"{name} has {branch.words} of its own and takes no module. Remove {module.path.name}.")
+    if config.dim != module.config.dim or model.family is not module.family:
+        raise PairingError(
+            f"{module.path.name} is {branch.words} for a {module.family.title} model of width {module.config.dim}, but "
+            f"{name} has width {config.dim}. Use {where_to_get(USUAL_MODEL)}, or remove the module."
+        )
+
+
 def _takes_module(model: ModelSpec[DiTConfig]) -> bool:
     """Whether it is a text-to-video model; TI2V-5B, for which there are no modules, is none."""
     return not model.config.image_channels and not model.family.given_in_latent

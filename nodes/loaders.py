@@ -6,7 +6,7 @@ from typing import Any
 
 from ..dit.attention import ATTENTION
 from ..engine.recipe import ModelRecipe
-from ..model_loading.kinds import CLIP_VISION, TEXT_ENCODER, VAE
+from ..model_loading.kinds import CLIP_VISION, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
 from ..model_loading.precision import precision_named
 from ..sampling.validation import find_choice
 from .api import ADVANCED, answer, io, one_sentence
@@ -29,6 +29,19 @@ NETWORK_PRECISION_TIP = (
 WanModelType = io.Custom("WAN_DIRECTOR_MODEL")
 NO_MODULE = "none"
 RESIDUALS = ["auto", "fp32"]
+
+
+def _speed_widget() -> Any:
+    """The last input, as it came later."""
+    return io.Combo.Input(
+        "speed_module",
+        options=[NO_MODULE, *host().model_files("diffusion_models")],
+        default=NO_MODULE,
+        optional=True,
+        tooltip="A speed-control module in a file of its own, such as that for Wan 2.1 T2V 1.3B: the "
+        "motion_bucket of Wan Motion then says how much the video moves.",
+        **ADVANCED,
+    )
 
 
 class WanDirectorLoadModel(io.ComfyNode):
@@ -87,28 +100,46 @@ class WanDirectorLoadModel(io.ComfyNode):
                     "buffer (0.8 GB for 14B at 1280 x 720, 81 frames) and a little time. No effect at fp32.",
                     **ADVANCED,
                 ),
+                _speed_widget(),
             ],
             outputs=[WanModelType.Output(display_name="model", tooltip="The video model, for the Wan Sampler.")],
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str | None = None, vace_module: str | None = NO_MODULE) -> bool:
-        # Raised, not answered: ComfyUI shows an answer once for each of the two widgets, an exception only once.
-        one_sentence(check_video_model)(model_name, None if vace_module == NO_MODULE else vace_module)
+    def validate_inputs(
+        cls,
+        model_name: str | None = None,
+        vace_module: str | None = NO_MODULE,
+        speed_module: str | None = NO_MODULE,
+    ) -> bool:
+        # Raised, not answered: ComfyUI shows an answer once for each of the widgets, an exception only once.
+        modules = {VACE_MODULE: vace_module, SPEED_MODULE: speed_module}
+        wanted = [(kind, name) for kind, name in modules.items() if name not in (None, NO_MODULE)]
+        one_sentence(check_video_model)(model_name, wanted)
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, vace_module: str = NO_MODULE, **_: Any) -> str:
-        names = [model_name] if vace_module == NO_MODULE else [model_name, vace_module]
+    def fingerprint_inputs(
+        cls, model_name: str, vace_module: str = NO_MODULE, speed_module: str = NO_MODULE, **_: Any
+    ) -> str:
+        names = [model_name, *(name for name in (vace_module, speed_module) if name != NO_MODULE)]
         return " ".join(fingerprint("diffusion_models", name) for name in names)
 
     @classmethod
     @one_sentence
     def execute(
-        cls, model_name: str, precision: str, attention: str, vace_module: str = NO_MODULE, residual: str = "auto"
+        cls,
+        model_name: str,
+        precision: str,
+        attention: str,
+        vace_module: str = NO_MODULE,
+        residual: str = "auto",
+        speed_module: str = NO_MODULE,
     ) -> Any:
         path = find_model("diffusion_models", model_name)
-        module = None if vace_module == NO_MODULE else find_model("diffusion_models", vace_module)
+        vace, speed = (
+            None if name == NO_MODULE else find_model("diffusion_models", name) for name in (vace_module, speed_module)
+        )
         find_choice(dict.fromkeys(RESIDUALS), residual, "residual")
         recipe = ModelRecipe(
             path,
@@ -116,7 +147,8 @@ class WanDirectorLoadModel(io.ComfyNode):
             precision_named(precision),
             attention=attention,
             fp32_residual=residual == "fp32",
-            vace_module=module,
+            vace_module=vace,
+            speed_module=speed,
         )
         return io.NodeOutput(video_model(recipe, host().runtime))
 

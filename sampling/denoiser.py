@@ -10,7 +10,7 @@ from typing import ParamSpec, Protocol
 import torch
 from torch import Tensor
 
-from ..dit.inputs import Conditioning, Cut
+from ..dit.inputs import Conditioning, Cut, DitInputs, Steering
 from ..dit.rope import AS_TRAINED, TokenPlaces
 from .ask import Ask, Side
 from .cache import NOTHING_KEPT, Cache, Evaluation, Kept, NoCache, Question, Tally, tally_of, with_tally
@@ -67,7 +67,8 @@ class Denoiser:
 
     The order is Windows(Guidance(Prompts(Cache(model)))), fixed here and nowhere else.
 
-    `places` is where all passes see their tokens. `grouped` says which questions go together, with the same result.
+    `places` is where all passes see their tokens, and `steering` what steers branches in all of them beside what the
+    prompts bring. `grouped` says which questions go together, with the same result.
     `carefully` calls what predicts, to call it again after a failure. `name` tells what this denoiser's cache remembers
     from that of another one in the same run.
     """
@@ -79,6 +80,7 @@ class Denoiser:
     cache: Cache = field(default_factory=NoCache)
     windows: Windows = field(default_factory=WholeClip)
     places: TokenPlaces = AS_TRAINED
+    steering: tuple[Steering, ...] = ()
     grouped: Grouping = in_turn
     carefully: Callable[..., Tensor] = call
     name: str = ""
@@ -86,6 +88,10 @@ class Denoiser:
     def start(self, kept: Kept = NOTHING_KEPT) -> Prediction:
         """See `Denoising.start`."""
         return _Prediction(self, kept)
+
+    def placed(self, inputs: DitInputs) -> DitInputs:
+        """The inputs of a pass with what all passes have."""
+        return replace(inputs, places=self.places, steering=(*inputs.steering, *self.steering))
 
 
 class _Prediction:
@@ -145,19 +151,24 @@ class _Prediction:
         prefix = f"{denoiser.name}/{cut.start}-{cut.stop}/"
         own = {name.removeprefix(prefix): value for name, value in self.kept.items() if name.startswith(prefix)}
         cache = denoiser.cache.start(evaluation, own)
+        remembered = f"guidance/{prefix}"
+        memory = {
+            name.removeprefix(remembered): value for name, value in self.kept.items() if name.startswith(remembered)
+        }
         asks = [sides[ask.side].asks(ask, level.sigma) for ask in denoiser.guidance.asks(level)]
         answers: list[Tensor] = []
         for group in denoiser.grouped([ask for of_parts in asks for ask in of_parts]):
             plain = ((ask, sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group)
             inputs = (ask.inputs(each, lambda side: sides[side].text(level.sigma)) for ask, each in plain)
             questions = [
-                Question(ask, each, denoiser.model.embed(replace(each, places=denoiser.places)))
-                for ask, each in zip(group, inputs)
+                Question(ask, each, denoiser.model.embed(denoiser.placed(each))) for ask, each in zip(group, inputs)
             ]
             answers += cache.velocities(questions, denoiser.model)
         ordered = iter(answers)
         velocities = [
             sides[of_parts[0].side].joined(list(islice(ordered, len(of_parts))), level.sigma) for of_parts in asks
         ]
+        velocity = denoiser.guidance.velocity(velocities, level, latent, memory)
         left = {prefix + name: value for name, value in cache.kept().items()}
-        return denoiser.guidance.velocity(velocities, level, latent), left, cache.tally
+        left |= {remembered + name: value for name, value in memory.items()}
+        return velocity, left, cache.tally

@@ -6,7 +6,7 @@ latent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -115,6 +115,10 @@ class Prompts:
         """The prompts for some of the latent's frames; one that has no weight there is not asked."""
         parts = tuple(part.window(cut) for part in self.parts)
         return Prompts(tuple(part for part in parts if part.weight.any()) if len(parts) > 1 else parts)
+
+    def changed(self, change: Callable[[Conditioning], Conditioning]) -> Prompts:
+        """The prompts, each changed."""
+        return Prompts(tuple(replace(part, conditioning=change(part.conditioning)) for part in self.parts))
 
     def to(self, device: torch.device) -> Prompts:
         """The prompts with their tensors on a device, so that no pass copies them again."""

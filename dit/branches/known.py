@@ -7,9 +7,12 @@ from .branch import Branch, Shapes
 from .camera import CameraBranch
 from .clip import ClipBranch
 from .reference import ReferenceBranch
+from .speed import SpeedBranch
 from .vace import VaceBranch
 
-BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (ClipBranch, CameraBranch, ReferenceBranch, VaceBranch)
+BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
+    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, VaceBranch,
+)  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""
 

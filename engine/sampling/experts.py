@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple, TypeVar
 
-from ...common.log import logger
-from ...dit.adapters import AppliedAdapter
 from ...dit.presets import expert_boundary
 from ...sampling.cache import NOTHING_KEPT, Kept
 from ...sampling.denoiser import Denoising, Prediction
@@ -16,8 +14,6 @@ from ...sampling.guidance import Guidance
 from ...sampling.schedule import NoiseSchedule
 from ...sampling.step import NoiseLevel
 from ..models import VideoModel
-from .facts import tell_advice
-from .settings import SamplerSettings
 from .stage import Stage
 
 Made = TypeVar("Made")
@@ -100,26 +96,6 @@ def experts_of(
     return experts, handover.expert
 
 
-def warn_of_settings(
-    model: VideoModel, settings: SamplerSettings, experts: dict[Expert, GuidedModel], makers: Sequence[Expert]
-) -> None:
-    """Tells of what is chosen and does nothing, or does not go together; `makers`: who makes each step."""
-    _warn_of_idle(experts, makers)
-    tell_advice(model, settings, makers)
-
-
-def _warn_of_idle(experts: dict[Expert, GuidedModel], makers: Sequence[Expert]) -> None:
-    """Tells of LoRAs that are active in none of the steps that their models make."""
-    parts = {name: [step / len(makers) for step, maker in enumerate(makers) if maker == name] for name in experts}
-    loras = [(lora, parts[name]) for name, expert in experts.items() for lora in expert.model.loras if lora.strength]
-    active = {_part(lora) for lora, own in loras if any(lora.strength_at(part) for part in own)}
-    for name, start, end in dict.fromkeys(_part(lora) for lora, _ in loras):
-        if makers and (name, start, end) not in active:
-            logger.warning(
-                "%s does nothing in this run: none of the %d steps begins in its part from %g to %g. Widen it.",
-                name, len(makers), start, end,
-            )  # fmt: skip
-
-
-def _part(lora: AppliedAdapter) -> tuple[str, float, float]:
-    return lora.adapter.name, lora.start, lora.end
+def makers_of(steps: Sequence[NoiseLevel], expert_at: Callable[[NoiseLevel], Expert]) -> list[Expert]:
+    """Who makes each of the steps that begin at these noise levels."""
+    return [expert_at(level) for level in steps]

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 
 from torch import Tensor
 
-from ...common.log import logger
-from ...common.shapes import VideoShape, latent_frames, video_frames
+from ...common.shapes import VideoShape, video_frames
 from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, smallest_bytes
 from ...sampling.ask import Ask, Side
+from ...sampling.experts import Expert
 from ...sampling.prompts import Prompts
 from ...sampling.step import NoiseLevel
 from ...sampling.windows import longest_window
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
 from ..tasks import latent_shape, smaller_videos
+from .experts import GuidedModel
 from .task import sampling_task
 
 Sides = dict[Side, Prompts]
@@ -44,38 +45,38 @@ def check_prompts(sides: Sides, steps: Sequence[NoiseLevel], asked: Sequence[Seq
                 prompts.text(level.sigma)
 
 
-def warn_of_places(model: VideoModel, latent: Tensor) -> None:
-    """Tells of a video whose last frames lie later in time than any that the model was trained on."""
-    scale, shift = model.policies.places.scale[0], model.policies.places.shift[0]
-    if (scale, shift) == (1.0, 0.0):
-        return
-    frames = longest_window(model.policies.windows, latent.shape[2])
-    last, trained = shift + scale * (frames - 1), latent_frames(model.spec.family.trained_frames) - 1
-    if last > trained:
-        logger.warning(
-            "With this motion the video ends at the time of latent frame %.1f, and the model was trained up to %d: "
-            "motion may repeat or fall apart. Make a shorter video, or less motion.", last, trained,
-        )  # fmt: skip
-
-
 def most_asked(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]:
     """The prompts of the step with the most passes, by the questions of each step."""
     asked = ([part.conditioning for ask in asks for part in sides[ask.side].parts] for asks in steps)
     return max(asked, key=len, default=[])
 
 
-def sampling_job(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Job:
-    """What a model has to do; `asked`: the prompt of each pass of a step."""
+def second_texts(steps: Iterable[Sequence[Ask]]) -> int:
+    """How many questions of a step see a second text beside their own, at most."""
+    return max((sum(bool(ask.reads) for ask in asks) for asks in steps), default=0)
+
+
+def sampling_job(
+    model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings, texts: int = 0
+) -> Job:
+    """What a model has to do.
+
+    Args:
+        asked: the prompt of each pass of a step.
+        texts: see `second_texts`.
+    """
     weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
     steering = reduce(or_, (prompt.steering() for prompt in asked), Counter[type]())  # of each kind, the most
     references = max((prompt.references for prompt in asked), default=0)
     family, config, batch = model.spec.family, model.spec.config, len(latent)
+    # A second text is there all the time, as LoRAs are: as it is, embedded, and as keys and values.
+    second = texts * batch * config.text_tokens * (4 * config.text_dim + 3 * config.dim * weights.itemsize)
 
     return Job(
         "sample",
         model.placed.recipe,
         model.spec,
-        weights._replace(fixed=weights.fixed + loras),
+        weights._replace(fixed=weights.fixed + loras + second),
         memory,
         lambda weights, video: sampling_task(
             weights,
@@ -91,6 +92,29 @@ def sampling_job(model: VideoModel, asked: Sequence[Conditioning], latent: Tenso
         len(asked),
         loras=model.recipe.loras,
     )
+
+
+def sampling_jobs(
+    experts: Mapping[Expert, GuidedModel],
+    makers: Sequence[Expert],
+    asked: Sequence[Sequence[Ask]],
+    sides: Sides,
+    latent: Tensor,
+    memory: MemorySettings,
+) -> dict[Expert, Job]:
+    """What each model of a run that makes steps has to do.
+
+    Args:
+        makers: who makes each step.
+        asked: the questions of each.
+    """
+    jobs: dict[Expert, Job] = {}
+    for name, expert in experts.items():
+        if name not in makers:
+            continue
+        own = [asks for asks, maker in zip(asked, makers) if maker == name]
+        jobs[name] = sampling_job(expert.model, most_asked(sides, own), latent, memory, second_texts(own))
+    return jobs
 
 
 def choose(model: VideoModel, job: Job) -> Choice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...dit.inputs import Steering
 from ...dit.rope import AS_TRAINED, TokenPlaces
 from ...sampling.cache import NO_CACHE, Cache
 from ...sampling.guidance import CFG, OfScale
@@ -19,12 +20,16 @@ class StepPolicies:
         windows: what of the clip the model sees at once.
         cache: what is remembered between steps.
         places: where the model sees its tokens in time and space.
+        amplify: how far a start image stands from the grey frames, see `dit.conditioning.amplified`; 1 leaves it.
+        steering: what steers branches in all passes, beside what the prompts bring.
     """
 
     guidance: OfScale = CFG
     windows: Windows = WHOLE_CLIP
     cache: Cache = NO_CACHE
     places: TokenPlaces = AS_TRAINED
+    amplify: float = 1.0
+    steering: tuple[Steering, ...] = ()
 
 
 WHOLE_STEPS = StepPolicies()

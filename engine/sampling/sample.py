@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from ...dit.inputs import Conditioning
-from ...sampling.experts import Expert
 from ...sampling.given import NOTHING_GIVEN, Given
 from ...sampling.loop import begin, sample
 from ...sampling.prompts import Prompts, as_prompts
 from ...sampling.solvers import SOLVERS
 from ...sampling.validation import check_seed, find_choice
-from ..memory import AUTOMATIC, Job, MemorySettings
+from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..runtime import Work
-from .experts import Turns, experts_of, warn_of_settings
-from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
+from .experts import Turns, experts_of, makers_of
+from .job import Sides, check_prompts, choose, sampling_jobs
 from .settings import SamplerSettings
 from .telling import preview, tell_spared, tell_tally, with_useful_cache
+from .told import warn_of_run
 from .turn import Choices, SamplingRun
 
 
@@ -81,22 +81,12 @@ def run_sampler_with_guess(
     check_seed(settings.seed)
     steps = schedule.levels[:-1]
     experts, expert_at = experts_of(model, settings.cfg, schedule)
-    makers: list[Expert] = [expert_at(level) for level in steps]
+    makers = makers_of(steps, expert_at)
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     check_prompts(sides, steps, asked)
-    warn_of_settings(model, settings, experts, makers)
-    warn_of_places(model, latent)
-    jobs: dict[Expert, Job] = {
-        name: sampling_job(
-            experts[name].model,
-            most_asked(sides, [asks for asks, maker in zip(asked, makers) if maker == name]),
-            latent,
-            memory,
-        )
-        for name in experts
-        if name in makers
-    }
+    warn_of_run(model, settings, latent, sides, experts, makers, steps, asked)
+    jobs = sampling_jobs(experts, makers, asked, sides, latent, memory)
 
     def run() -> SampledLatent:
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor
 
 from ...common.log import logger
+from ...dit.conditioning.amplified import amplified
 from ...memory.plan import Choice
 from ...memory.policy import streamed_blocks
 from ...sampling.denoiser import Denoiser
@@ -60,14 +62,19 @@ class SamplingRun:
         )
         policy = self.memory.policy(choice)
         with Stage(model, policy, workload, self.steps, step=step, execution=execution) as stage:
+            shown = partial(amplified, factor=model.policies.amplify, family=model.spec.family)
+            positive, negative = (
+                self.sides[side].changed(shown).to(model.residence.device) for side in ("positive", "negative")
+            )
             denoiser = Denoiser(
                 stage,
-                self.sides["positive"].to(model.residence.device),
-                self.sides["negative"].to(model.residence.device),
+                positive,
+                negative,
                 guidance=guidance,
                 cache=model.policies.cache,
                 windows=model.policies.windows,
                 places=model.policies.places,
+                steering=model.policies.steering,
                 grouped=stage.grouped,
                 carefully=stage.carefully,
                 name=name,

@@ -10,7 +10,7 @@ from .diffusers_vae import from_diffusers_vae
 from .hf_clip import from_hf_clip
 from .hf_umt5 import from_hf_umt5
 from .llama_umt5 import from_llama_umt5
-from .renaming import KeyMap, same_names
+from .renaming import KeyMap, Renaming, same_names
 
 Naming = Literal["official", "diffusers", "hf", "comfy", "llama"]
 
@@ -59,6 +59,14 @@ VACE_MODULE_LAYOUTS = (
         "official",
         _DIT_PREFIXES,
         ("vace_patch_embedding.weight", "vace_blocks.0.after_proj.weight"),
+    ),
+)
+SPEED_MODULE_LAYOUTS = (
+    Layout(
+        "official",
+        ("", "motion_controller."),
+        ("linear.0.weight", "linear.2.weight", "linear.4.weight"),
+        Renaming((r"linear\..+", r"motion_controller.\g<0>")),
     ),
 )
 VAE_LAYOUTS = (

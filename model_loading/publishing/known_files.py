@@ -20,6 +20,7 @@ class FileKind(NamedTuple):
 
 DIT_FILES = FileKind("dit", "diffusion_models")
 VACE_FILES = FileKind("vace_module", "diffusion_models")
+SPEED_FILES = FileKind("speed_module", "diffusion_models")
 VAE_FILES = FileKind("vae", "vae")
 TEXT_FILES = FileKind("text_encoder", "text_encoders")
 CLIP_FILES = FileKind("clip_vision", "clip_vision")
@@ -188,7 +189,8 @@ _MODULES = {
     "vace_module": {
         1536: "Wan2_1-VACE_module_1_3B_bf16.safetensors",
         5120: "Wan2_1-VACE_module_14B_bf16.safetensors",
-    }
+    },
+    "speed_module": {1536: "model.safetensors of DiffSynth-Studio/Wan2.1-1.3b-speedcontrol-v1 on ModelScope"},
 }
 """By name of a kind with a branch by itself, its file for the transformers of a width."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -58,13 +58,13 @@ def published_outline(
     kind: AnyKind,
     precision: Precision = "auto",
     device: torch.device | str | None = None,
-    vace_module: Path | None = None,
+    modules: Sequence[tuple[str, Path]] = (),
 ) -> Outline:
     """As `outline.outline`, of a known published file, whether it is here or not."""
     known = known_file(name)
-    if known is None or known.kind != kind.files or vace_module is not None:
+    if known is None or known.kind != kind.files or modules:
         raise MissingFileError(
-            f"{name if vace_module is None else vace_module.name} is not in the models folders, and its size is not "
+            f"{modules[0][1].name if modules else name} is not in the models folders, and its size is not "
             "known beforehand. Give --models or --comfyui, or a file that `wan-director download ?` lists."
         )
     if kind is DIT:

@@ -64,6 +64,18 @@ def read_branch_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConf
     )
 
 
+def read_speed_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """Speed control by itself, of a transformer of its width. Errors as `read_dit`."""
+    dim = tensors.size("motion_controller.linear.0.weight", 0)
+    found = [tensors.shape(f"motion_controller.linear.{number}.weight") for number in (2, 4)]
+    if [tuple(shape) for shape in found] != [(dim, dim), (6 * dim, dim)]:
+        raise FileFault(
+            f"has three layers as speed control does, but of {[list(shape) for shape in found]} where width {dim} "
+            f"asks for {[dim, dim]} and {[6 * dim, dim]}: it is something else"
+        )
+    return DiTConfig(dim=dim, ffn_dim=0, heads=1, layers=0, branches=read_branches(tensors))
+
+
 def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
     """A video autoencoder.
 

@@ -26,7 +26,7 @@ from .clip_image import clip_features, clip_items, clip_width
 from .fun import fun_items, fun_keys, fun_steering
 from .items import check_items, own_items, steered_by
 from .keyframes import given_latent, keyframe_item
-from .keys import check_keys
+from .keys import UNWRITTEN, check_keys
 from .travel import RunOf, parts_of
 from .vace import control_width, vace_items
 
@@ -116,6 +116,7 @@ def _prompt(
         _text(model, embedding, side),
         (*keyframes, *clip_items(clip), *vace_items(model, values, samples), *others),
         reference_frames(latent),
+        is_written=UNWRITTEN not in values,
     )
 
 

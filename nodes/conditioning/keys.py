@@ -17,6 +17,8 @@ READ = frozenset({
 OF_THE_EMBEDDING = frozenset({"pooled_output", "attention_mask"})
 """What text encoders write beside the embedding by themselves; the Wan transformer has no place for it."""
 OWN = "wan_director_"
+UNWRITTEN = f"{OWN}unwritten"
+"""That the text is the list of what to avoid which stands in every graph."""
 
 
 class _Refused(NamedTuple):

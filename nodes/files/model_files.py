@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...common.errors import InvalidInputError, MissingFileError
-from ...model_loading.branch_module import inspect_module
+from ...model_loading.branch_module import ModuleKind, inspect_module
 from ...model_loading.build import model_key
-from ...model_loading.kinds import DIT, VACE_MODULE
+from ...model_loading.kinds import DIT
 from ...model_loading.opening import open_checkpoint
 from ...model_loading.publishing.known_files import LORAS
 from ...model_loading.publishing.missing import missing_file_sentence
@@ -49,8 +50,8 @@ def check_model(kind: AnyKind, name: str | None) -> None:
         inspect_as(open_checkpoint(find_model(kind.folder_name, name)), kind)
 
 
-def check_video_model(name: str | None, vace_module: str | None) -> None:
-    """As `check_model` for a transformer and, if there is one, the VACE module for it; None as in `check_model`.
+def check_video_model(name: str | None, modules: Sequence[tuple[ModuleKind, str]]) -> None:
+    """As `check_model` for a transformer and the modules for it, in order; None as in `check_model`.
 
     Raises:
         MissingFileError, CheckpointError: see `check_model`.
@@ -59,8 +60,8 @@ def check_video_model(name: str | None, vace_module: str | None) -> None:
     if name is None:
         return
     spec = inspect_as(open_checkpoint(find_model(DIT.folder_name, name)), DIT)
-    if vace_module is not None:
-        inspect_module(open_checkpoint(find_model(DIT.folder_name, vace_module)), VACE_MODULE, spec)
+    for kind, module in modules:
+        inspect_module(open_checkpoint(find_model(DIT.folder_name, module)), kind, spec)
 
 
 def find_lora(name: str) -> Path:

@@ -135,6 +135,22 @@ def _nag_widgets() -> list[Any]:
     ]
 
 
+def _momentum_widget() -> Any:
+    """Of apg; behind the others, as it came later."""
+    return io.Float.Input(
+        "apg_momentum",
+        optional=True,
+        default=0.0,
+        min=-0.95,
+        max=0.95,
+        step=0.05,
+        round=0.001,
+        tooltip="Only apg: how much the differences of the prompts in earlier steps count; the authors take -0.75 to "
+        "-0.25, away from them. 0 is off.",
+        **ADVANCED,
+    )
+
+
 def _part(name: str, default: float, tooltip: str) -> Any:
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip, **ADVANCED)
 
@@ -160,6 +176,7 @@ class WanDirectorGuidance(io.ComfyNode):
                 *_scale_widgets(),
                 *_skip_widgets(),
                 *_nag_widgets(),
+                _momentum_widget(),
             ],
             outputs=[
                 WanModelType.Output(display_name="model", tooltip="The model, for the sampler or another option.")
@@ -186,10 +203,12 @@ class WanDirectorGuidance(io.ComfyNode):
         nag_alpha: float,
         nag_tau: float,
         nag_end: float,
+        apg_momentum: float = 0.0,
     ) -> Any:
         widgets = GuidanceWidgets(
             formula, cfg_course, cfg_start, cfg_end, zero_steps, apg_parallel, apg_longest,
             skip_blocks, skip_scale, skip_start, skip_end, nag_scale, nag_alpha, nag_tau, nag_end,
+            apg_momentum,
         )  # fmt: skip
         settings = widgets.settings(model.spec.config.layers)
         return io.NodeOutput(with_policies(model, partial(_guided, settings=settings)))
@@ -213,6 +232,7 @@ class GuidanceWidgets(NamedTuple):
     nag_alpha: float
     nag_tau: float
     nag_end: float
+    apg_momentum: float
 
     def settings(self, layers: int) -> GuidanceSettings:
         """The guidance of a model with so many blocks.
@@ -225,6 +245,7 @@ class GuidanceWidgets(NamedTuple):
             self.zero_steps,
             self.apg_parallel,
             self.apg_longest,
+            self.apg_momentum,
             parse_curve(self.cfg_course),
             PartOfSteps(self.cfg_start, self.cfg_end),
             self._skipped(layers),

@@ -202,5 +202,5 @@ def _conditionings(node: GraphNode, classes: NodeClasses) -> Iterable[Link]:
 
 def _weights(job: Job, precision: Precision) -> ModelBytes:
     recipe = job.recipe
-    made = outline(recipe.path, MODEL_KINDS[recipe.kind], precision, _CARD, recipe.vace_module)
+    made = outline(recipe.path, MODEL_KINDS[recipe.kind], precision, _CARD, recipe.modules)
     return made.weights._replace(fp32_residual=recipe.fp32_residual)

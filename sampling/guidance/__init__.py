@@ -1,7 +1,9 @@
 """How the velocities of the positive and the negative prompt become one."""
 
 from .cfg import CFG
-from .guidance import Guidance, OfScale, most_asks
+from .described import parts_of
+from .guidance import Guidance, Memory, OfScale, most_asks
+from .low_pass import BlurredFrames, LowPass, LowPassSettings
 from .nag import AttentionGuidance
 from .parts import WHOLE_RUN, Part, PartOfNoise, PartOfSteps
 from .projected import AdaptiveProjected, TangentialDamping
@@ -17,9 +19,13 @@ __all__ = [
     "WHOLE_RUN",
     "AdaptiveProjected",
     "AttentionGuidance",
+    "BlurredFrames",
     "CfgZeroStar",
     "Guidance",
     "GuidanceSettings",
+    "LowPass",
+    "LowPassSettings",
+    "Memory",
     "OfScale",
     "Part",
     "PartOfNoise",
@@ -34,4 +40,5 @@ __all__ = [
     "check_blocks",
     "most_asks",
     "parse_curve",
+    "parts_of",
 ]

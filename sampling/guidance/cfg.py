@@ -10,6 +10,7 @@ from torch import Tensor
 from ..ask import NEGATIVE, POSITIVE, Ask
 from ..step import NoiseLevel
 from ..validation import check_cfg
+from .guidance import Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class CFG:
         """Both sides, or the positive alone."""
         return (POSITIVE,) if self.scale == 1.0 else (POSITIVE, NEGATIVE)
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
         if len(answers) == 1:
             return answers[0]

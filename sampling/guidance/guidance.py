@@ -10,6 +10,9 @@ from torch import Tensor
 from ..ask import Ask
 from ..step import NoiseLevel
 
+Memory = dict[str, Tensor]
+"""What a guidance remembers between answers: values that can be saved with the state of a run."""
+
 
 class Guidance(Protocol):
     """Which questions a step puts to the model, and what their answers make."""
@@ -18,11 +21,13 @@ class Guidance(Protocol):
         """The questions at a noise level, perhaps none; each is a pass of the model."""
         ...
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """The guided velocity [B, C, T, h, w], from that of each question in order; none is written to.
 
         Args:
             latent: [B, C, T, h, w], what the model was asked about.
+            memory: what the guidance remembers from one answer of a run to the next, by names of its own; empty at
+                the beginning. Entries are put in anew, never written into.
         """
         ...
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..ask import Ask, AvoidedText
 from ..step import NoiseLevel
-from .guidance import Guidance
+from .guidance import Guidance, Memory
 from .parts import WHOLE_RUN, Part
 
 
@@ -32,9 +32,9 @@ class AttentionGuidance:
         asks = self.guided.asks(level)
         return tuple(self._led(ask) for ask in asks) if self.part.holds(level) else asks
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
-        return self.guided.velocity(answers, level, latent)
+        return self.guided.velocity(answers, level, latent, memory)
 
     def _led(self, ask: Ask) -> Ask:
         if ask.side == "negative":

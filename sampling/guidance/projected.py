@@ -12,6 +12,9 @@ from ...common.errors import InvalidInputError
 from ..ask import Ask
 from ..step import NoiseLevel
 from .cfg import CFG
+from .guidance import Memory
+
+_EARLIER = "differences"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +27,44 @@ class AdaptiveProjected:
         scale: the guidance scale; at 1 the negative prompt is not asked.
         parallel: how much the part along the positive velocity counts; 1 and no longest length are plain guidance.
         longest: the most that the difference of a video may measure (Euclidean length); 0 for any.
+        momentum: how much of the differences of earlier answers is added, above -1 and below 1; negative ones lead
+            away from where those led.
 
     Raises:
-        InvalidInputError: `scale` is not in 0..100, or `longest` negative.
+        InvalidInputError: `scale` is not in 0..100, `longest` negative, or `momentum` out of its bounds.
 
     Source: Sadat et al., "Eliminating Oversaturation and Artifacts of High Guidance Scales", arXiv 2410.02416,
-    algorithm 1, without momentum.
+    algorithm 1.
     """
 
     scale: float = 1.0
     parallel: float = 0.0
     longest: float = 0.0
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         CFG(self.scale)
         if not self.longest >= 0.0:
             raise InvalidInputError(f"The longest difference must be 0 (any) or more, got {self.longest:g}.")
+        if not -1.0 < self.momentum < 1.0:
+            raise InvalidInputError(
+                f"The momentum of apg must be above -1 and below 1, got {self.momentum:g}. Usual are -0.75 to 0."
+            )
 
     def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:
         """See `Guidance.asks`."""
         return CFG(self.scale).asks(level)
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
         if len(answers) == 1:
             return answers[0]
         positive, negative = answers
         difference = positive - negative
+        if self.momentum:
+            earlier = memory.get(_EARLIER)
+            difference = difference if earlier is None else difference + self.momentum * earlier
+            memory[_EARLIER] = difference
         if self.longest > 0.0:
             length = difference.flatten(1).norm(dim=1)[:, None, None, None, None]
             difference = difference * (self.longest / length).clamp(max=1.0)
@@ -81,13 +95,13 @@ class TangentialDamping:
         """See `Guidance.asks`."""
         return CFG(self.scale).asks(level)
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
         if len(answers) == 1:
             return answers[0]
         positive, negative = answers
         damped = _along(negative, _common_direction(positive, negative))
-        return CFG(self.scale).velocity((positive, damped), level, latent)
+        return CFG(self.scale).velocity((positive, damped), level, latent, memory)
 
 
 def _common_direction(first: Tensor, second: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ...common.errors import InvalidInputError
 from ..ask import Ask
 from ..step import NoiseLevel
 from ..validation import check_cfg
-from .guidance import Guidance, OfScale
+from .guidance import Guidance, Memory, OfScale
 from .parts import WHOLE_RUN, Part
 
 _NUMBER = r"\d{1,3}(?:\.\d{1,6})?"
@@ -89,9 +89,9 @@ class ScaleOverRun:
         """See `Guidance.asks`."""
         return self._at(level).asks(level)
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
-        return self._at(level).velocity(answers, level, latent)
+        return self._at(level).velocity(answers, level, latent, memory)
 
     def _at(self, level: NoiseLevel) -> Guidance:
         if not self.part.holds(level):

@@ -11,6 +11,7 @@ from ..ask import AvoidedText
 from ..validation import find_choice
 from .cfg import CFG
 from .guidance import Guidance, OfScale
+from .low_pass import LowPassSettings
 from .nag import AttentionGuidance
 from .parts import WHOLE_RUN, Part
 from .projected import AdaptiveProjected, TangentialDamping
@@ -48,7 +49,7 @@ class GuidanceSettings:
     Attributes:
         formula: one of `FORMULAS`; `cfg` leaves that of `before`.
         zero_steps: see `CfgZeroStar`.
-        parallel, longest: see `AdaptiveProjected`.
+        parallel, longest, momentum: see `AdaptiveProjected`.
         curve, part: see `ScaleOverRun`.
         skipped: see `SkipLayers`.
         nag, nag_part: see `AttentionGuidance`; None turns it off.
@@ -63,6 +64,7 @@ class GuidanceSettings:
     zero_steps: int = 0
     parallel: float = 0.0
     longest: float = 0.0
+    momentum: float = 0.0
     curve: ScaleCurve | None = None
     part: Part = WHOLE_RUN
     skipped: SkippedLayers = field(default_factory=SkippedLayers)
@@ -103,14 +105,18 @@ class GuidanceSettings:
         return {
             "cfg": self.before,
             "cfg_zero_star": partial(CfgZeroStar, zero_steps=self.zero_steps),
-            "apg": partial(AdaptiveProjected, parallel=self.parallel, longest=self.longest),
+            "apg": partial(AdaptiveProjected, parallel=self.parallel, longest=self.longest, momentum=self.momentum),
             "tcfg": TangentialDamping,
         }
 
 
+_OnTop = GuidanceSettings | SliderSettings | LowPassSettings
+"""Settings that say what they build on."""
+
+
 def _settings_in(before: OfScale) -> Iterator[GuidanceSettings]:
     """All settings that others build on."""
-    while isinstance(before, GuidanceSettings | SliderSettings):
+    while isinstance(before, _OnTop):
         if isinstance(before, GuidanceSettings):
             yield before
         before = before.before
@@ -118,6 +124,6 @@ def _settings_in(before: OfScale) -> Iterator[GuidanceSettings]:
 
 def _at_the_bottom(before: OfScale, formula: OfScale) -> OfScale:
     """What `before` sets on top of its own formula, on top of another one."""
-    if isinstance(before, GuidanceSettings | SliderSettings):
+    if isinstance(before, _OnTop):
         return replace(before, before=_at_the_bottom(before.before, formula))
     return formula

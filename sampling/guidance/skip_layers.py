@@ -10,7 +10,8 @@ from torch import Tensor
 from ...common.errors import InvalidInputError
 from ..ask import Ask, AvoidedText, SkippedBlocks
 from ..step import NoiseLevel
-from .guidance import Guidance
+from .guidance import Guidance, Memory
+from .low_pass import BlurredFrames
 from .parts import WHOLE_RUN, Part
 
 
@@ -44,10 +45,10 @@ class SkipLayers:
         whole = asks[_whole(asks)]
         return (*asks, replace(whole, perturbations=(*whole.perturbations, SkippedBlocks(self.blocks))))
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
         asks = self.guided.asks(level)
-        guided = self.guided.velocity(answers[: len(asks)], level, latent)
+        guided = self.guided.velocity(answers[: len(asks)], level, latent, memory)
         if not self._counts(level, asks):
             return guided
         whole, weak = answers[_whole(asks)], answers[-1]
@@ -85,9 +86,9 @@ class WeakNegative:
         asks = self.guided.asks(level)
         return tuple(self._weakened(ask) for ask in asks) if self.part.holds(level) else asks
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
-        return self.guided.velocity(answers, level, latent)
+        return self.guided.velocity(answers, level, latent, memory)
 
     def _weakened(self, ask: Ask) -> Ask:
         if ask.side == "positive":
@@ -96,10 +97,9 @@ class WeakNegative:
 
 
 def _whole(asks: Sequence[Ask]) -> int:
-    """Which question is the plain one to the positive side, led away from a text or not; -1 for none."""
-    plain = (
-        ask.side == "positive" and all(isinstance(each, AvoidedText) for each in ask.perturbations) for ask in asks
-    )
+    """Which question is the positive side's with all blocks and its own text; -1 for none."""
+    others = AvoidedText, BlurredFrames
+    plain = (ask.side == "positive" and all(isinstance(each, others) for each in ask.perturbations) for ask in asks)
     return next((index for index, is_plain in enumerate(plain) if is_plain), -1)
 
 

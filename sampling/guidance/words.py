@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..ask import Ask, OtherText
 from ..step import NoiseLevel
-from .guidance import Guidance, OfScale
+from .guidance import Guidance, Memory, OfScale
 from .parts import WHOLE_RUN, Part
 
 
@@ -40,12 +40,12 @@ class WordsSlider:
             return asks
         return (*asks, Ask("positive", (self.more,)), Ask("positive", (self.less,)))
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
         if not self._counts(level, self.guided.asks(level)):
-            return self.guided.velocity(answers, level, latent)
+            return self.guided.velocity(answers, level, latent, memory)
         *others, more, less = answers
-        return self.guided.velocity(others, level, latent) + self.strength * (more - less)
+        return self.guided.velocity(others, level, latent, memory) + self.strength * (more - less)
 
     def _counts(self, level: NoiseLevel, asks: Sequence[Ask]) -> bool:
         """A step that asks nothing else is to change nothing."""

@@ -11,6 +11,7 @@ from ...common.errors import InvalidInputError
 from ..ask import Ask
 from ..step import NoiseLevel
 from .cfg import CFG
+from .guidance import Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class CfgZeroStar:
         """See `Guidance.asks`."""
         return () if level.index < self.zero_steps else CFG(self.scale).asks(level)
 
-    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor) -> Tensor:
+    def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
         if not answers:
             return latent.new_zeros(latent.shape, dtype=latent.float().dtype)

@@ -15,6 +15,7 @@ from torch import nn
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
+from wan_director.dit.branches.speed import SpeedBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
@@ -96,9 +97,9 @@ def tokenizer_json() -> str:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module (by itself), and of the families of Wan
-    wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera and ti2v; tiny, wan21 and wan22 VAEs; tiny and wan21
-    text encoders.
+    """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
+    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera and ti2v; tiny, wan21 and wan22 VAEs;
+    tiny and wan21 text encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -115,6 +116,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "diffusion_models" / "vace.safetensors", dit(branches=(VaceBranch(2),)), TINY)
     module = BranchModule(dit(branches=(VaceBranch(2),)).config)
     save_model(folder / "diffusion_models" / "vace_module.safetensors", module, TINY)
+    module = BranchModule(dit(branches=(SpeedBranch(),)).config).get_submodule("motion_controller")
+    save_model(folder / "diffusion_models" / "speed_module.safetensors", module, TINY)
     wan22_vae = replace(vae, latent_channels=48, patch_size=2, level_shortcuts=True)
     save_model(folder / "vae" / "wan22_vae.safetensors", CausalVAE(wan22_vae), {})
     save_model(folder / "vae" / "vae.safetensors", CausalVAE(vae), TINY)

@@ -103,7 +103,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         names = {name for each in inputs.values() for name, spec in each.items() if "advanced" in (*spec, {})[1]}
         folded |= {node_id: names} if names else {}
     assert folded == {
-        "WanDirectorLoadModel": {"attention", "vace_module", "residual"},
+        "WanDirectorLoadModel": {"attention", "vace_module", "residual", "speed_module"},
         "WanDirectorFromNative": {"attention"},
         "WanDirectorLora": {"blocks", "start_percent", "end_percent", "merge"},
         "WanDirectorPromptTravel": {"method"},
@@ -111,10 +111,12 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
         "WanDirectorGuidance": {
             "cfg_start", "cfg_end", "zero_steps", "apg_parallel", "apg_longest", "skip_start", "skip_end", "nag_alpha",
-            "nag_tau", "nag_end",
+            "nag_tau", "nag_end", "apg_momentum",
         },
         "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
-        "WanDirectorMotion": {"words_end", "calm_words", "lively_words"},
+        "WanDirectorMotion": {
+            "words_end", "calm_words", "lively_words", "low_pass", "low_pass_end", "amplify", "motion_bucket",
+        },
         "WanDirectorStepCache": {"start", "end", "most_in_a_row", "table"},
     }  # fmt: skip
 

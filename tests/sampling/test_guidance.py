@@ -12,13 +12,16 @@ from diffusers.guiders import (
     SkipLayerGuidance,
     TangentialClassifierFreeGuidance,
 )
+from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer
 from wan_director.common.errors import InvalidInputError
 from wan_director.sampling.ask import NEGATIVE, POSITIVE, AvoidedText
 from wan_director.sampling.guidance import (
     CFG,
     AdaptiveProjected,
+    BlurredFrames,
     CfgZeroStar,
     GuidanceSettings,
+    LowPass,
     PartOfNoise,
     PartOfSteps,
     SkipLayers,
@@ -26,7 +29,9 @@ from wan_director.sampling.guidance import (
     TangentialDamping,
     check_blocks,
     parse_curve,
+    parts_of,
 )
+from wan_director.sampling.guidance.low_pass import blurred
 from wan_director.sampling.step import NoiseLevel
 
 SHAPE = (2, 16, 3, 6, 8)
@@ -57,7 +62,7 @@ def furthest(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 def both(guidance, at: NoiseLevel) -> torch.Tensor:
     assert guidance.asks(at) == (POSITIVE, NEGATIVE)
-    return guidance.velocity((POSITIVE_ANSWER, NEGATIVE_ANSWER), at, LATENT)
+    return guidance.velocity((POSITIVE_ANSWER, NEGATIVE_ANSWER), at, LATENT, {})
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0, 7.5])
@@ -70,7 +75,7 @@ def test_cfg_zero_star_is_that_of_diffusers(scale):
 def test_zero_steps_ask_nothing_and_do_not_move():
     guidance = CfgZeroStar(5.0, zero_steps=2)
     assert [len(guidance.asks(level(index))) for index in range(4)] == [0, 0, 2, 2]
-    still = guidance.velocity((), level(1), LATENT)
+    still = guidance.velocity((), level(1), LATENT, {})
     theirs = told(ClassifierFreeZeroStarGuidance(5.0, zero_init_steps=2), 1)
     assert torch.equal(still, theirs.forward(POSITIVE_ANSWER, NEGATIVE_ANSWER).pred)
 
@@ -118,7 +123,7 @@ def test_skip_layer_guidance_is_that_of_diffusers():
     assert weak.side == "positive" and weak.perturbations[0].blocks == BLOCKS
     answers = (POSITIVE_ANSWER, NEGATIVE_ANSWER, WEAK_ANSWER)
     expected = told(theirs, 3).forward(*answers).pred
-    assert furthest(ours.velocity(answers, level(3), LATENT), expected) < 1e-6
+    assert furthest(ours.velocity(answers, level(3), LATENT, {}), expected) < 1e-6
 
 
 def test_the_spread_of_the_clean_guess_can_be_set_back():
@@ -129,8 +134,8 @@ def test_the_spread_of_the_clean_guess_can_be_set_back():
     def clean(velocity):
         return LATENT - at.sigma * velocity
 
-    assert clean(plain.velocity(answers, at, LATENT)).std() > 1.5 * clean(POSITIVE_ANSWER).std()
-    spread = clean(whole.velocity(answers, at, LATENT)).std()
+    assert clean(plain.velocity(answers, at, LATENT, {})).std() > 1.5 * clean(POSITIVE_ANSWER).std()
+    spread = clean(whole.velocity(answers, at, LATENT, {})).std()
     assert abs(float(spread / clean(POSITIVE_ANSWER).std()) - 1.0) < 1e-5
 
 
@@ -191,3 +196,66 @@ def test_what_cannot_work_is_refused(wrong):
 def test_attention_guidance_with_numbers_out_of_bounds_is_refused(numbers):
     with pytest.raises(InvalidInputError, match="a scale of 1"):
         AvoidedText(*numbers)
+
+
+def test_momentum_is_that_of_diffusers_over_the_steps_of_a_run():
+    ours, memory = AdaptiveProjected(5.0, 0.3, 12.0, momentum=-0.6), {}
+    theirs = AdaptiveProjectedGuidance(
+        5.0,
+        adaptive_projected_guidance_momentum=-0.6,
+        eta=0.3,
+        adaptive_projected_guidance_rescale=12.0,
+        adaptive_projected_guidance_norm_dim=(-1, -2, -3, -4),
+    )
+    theirs.momentum_buffer = MomentumBuffer(-0.6)
+    for step in range(4):
+        answers = random(20 + step), random(30 + step)
+        expected = told(theirs, step).forward(*answers).pred
+        assert furthest(ours.velocity(answers, level(step), LATENT, memory), expected) < 1e-6
+    with pytest.raises(InvalidInputError, match="momentum of apg must be above -1"):
+        AdaptiveProjected(5.0, momentum=1.0)
+
+
+def test_momentum_0_remembers_nothing():
+    memory = {}
+    AdaptiveProjected(5.0).velocity((POSITIVE_ANSWER, NEGATIVE_ANSWER), level(0), LATENT, memory)
+    assert not memory
+
+
+def test_low_pass_guidance_blurs_what_the_prompts_differ_in():
+    ours = LowPass(CFG(5.0), BlurredFrames(0.4), PartOfSteps(0.0, 0.2))
+    assert [len(ours.asks(level(index))) for index in range(10)] == [3, 3] + [2] * 8
+    positive, negative, sharp = ours.asks(level(1))
+    assert positive.perturbations == negative.perturbations == (BlurredFrames(0.4),) and sharp == NEGATIVE
+    expected = WEAK_ANSWER + 5.0 * (POSITIVE_ANSWER - NEGATIVE_ANSWER)
+    found = ours.velocity((POSITIVE_ANSWER, NEGATIVE_ANSWER, WEAK_ANSWER), level(1), LATENT, {})
+    assert furthest(found, expected) < 2e-6
+    assert len(LowPass(CFG(1.0), BlurredFrames(0.4), PartOfSteps()).asks(level(0))) == 1
+    skipping = SkipLayers(ours, BLOCKS, 2.0)
+    assert len(skipping.asks(level(0))) == 4
+
+
+def triangle(source: int, target: int) -> torch.Tensor:
+    """[target, source], float64: linear resampling; where it makes smaller, the triangle is as much wider."""
+    scale = source / target
+    width = max(scale, 1.0)
+    centres = (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale
+    weights = (1.0 - (torch.arange(source, dtype=torch.float64) + 0.5 - centres).abs() / width).clamp(min=0.0)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def test_frames_are_blurred_one_by_one_along_rows_and_columns():
+    channels = random(7)
+    expected = channels.double()
+    for dim, size in ((3, 6), (4, 8)):
+        small = round(0.4 * size)
+        matrix = triangle(small, size) @ triangle(size, small)
+        expected = torch.tensordot(expected, matrix, dims=([dim], [1])).movedim(-1, dim)
+    assert furthest(blurred(channels, 0.4), expected) < 2e-6
+
+
+def test_parts_are_named_from_the_outside_in():
+    course = GuidanceSettings(part=PartOfSteps(0.0, 0.4), skipped=SkippedLayers(BLOCKS))(5.0)
+    assert [what for what, _ in parts_of(LowPass(course, BlurredFrames(0.4), PartOfSteps(0.0, 0.2)))] == [
+        "The low-pass of given frames", "Skip-layer guidance", "Guidance by the negative prompt",
+    ]  # fmt: skip

@@ -9,7 +9,7 @@ from wan_director.common.errors import InvalidInputError
 from wan_director.dit.inputs import Conditioning
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.given import CleanRegion, GivenFrames, NoisyRegion
-from wan_director.sampling.guidance import CFG
+from wan_director.sampling.guidance import CFG, AdaptiveProjected, Guidance
 from wan_director.sampling.loop import begin, sample
 from wan_director.sampling.schedule import make_schedule
 from wan_director.sampling.solvers import SOLVERS
@@ -20,6 +20,7 @@ from .conftest import WholeModel
 LATENT = torch.randn(1, 4, 3, 4, 4, generator=torch.Generator().manual_seed(2))
 MASK = torch.rand(1, 1, 3, 4, 4, generator=torch.Generator().manual_seed(5))
 SCHEDULE = make_schedule("simple", 6, 5.0)
+PLAIN = CFG(3.0)
 GIVEN = {
     "first frame": GivenFrames(LATENT, torch.tensor([True, False, False])),
     "noisy region": NoisyRegion(LATENT, MASK, LATENT.flip(0, 3)),
@@ -32,10 +33,10 @@ def velocity(inputs):
     return torch.tanh(1.7 * inputs.latent) * (0.4 + time) - 0.3 * inputs.latent.flip(-1) + inputs.text.mean()
 
 
-def go_on(state, solver, given=()) -> list[SamplerState]:
+def go_on(state, solver, given=(), guidance: Guidance = PLAIN) -> list[SamplerState]:
     sides = (Conditioning(torch.full((1, 1, 1), value)) for value in (0.1, -0.1))
     return [
-        *sample(Denoiser(WholeModel(velocity), *sides, guidance=CFG(3.0)), SOLVERS[solver], SCHEDULE, state, *given)
+        *sample(Denoiser(WholeModel(velocity), *sides, guidance=guidance), SOLVERS[solver], SCHEDULE, state, *given)
     ]
 
 
@@ -53,6 +54,18 @@ def test_a_run_goes_on_from_any_saved_step_with_the_same_bits(solver):
         assert [each.step for each in rest] == [*range(state.step + 1, 7)]
         for again, expected in zip(rest, whole[state.step :]):
             assert torch.equal(again.latent, expected.latent) and torch.equal(again.denoised, expected.denoised)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_what_a_guidance_remembers_is_in_the_state(solver):
+    guidance = AdaptiveProjected(3.0, 0.5, 4.0, momentum=-0.5)
+    start = begin(SOLVERS[solver], SCHEDULE, LATENT, seed=3)
+    whole = go_on(start, solver, guidance=guidance)
+    for state in (start, *whole[:-1]):
+        assert torch.equal(go_on(saved(state), solver, guidance=guidance)[-1].latent, whole[-1].latent)
+    without = go_on(start, solver, guidance=AdaptiveProjected(3.0, 0.5, 4.0))
+    assert torch.equal(whole[0].latent, without[0].latent) is (solver == "euler")
+    assert not torch.equal(whole[-1].latent, without[-1].latent)
 
 
 @pytest.mark.parametrize("kind", GIVEN)

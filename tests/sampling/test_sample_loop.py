@@ -168,8 +168,8 @@ def test_cfg_runs_both_prompts_and_weighs_them(model, prompts):
     run(Denoiser(CountingModel(model, calls), *prompts, guidance=CFG(1.001)))
     assert len(calls) == 8
     level, answers = NoiseLevel(0, 1, 1.0, 1000.0), (torch.tensor(2.0), torch.tensor(1.0))
-    assert CFG(3.0).velocity(answers, level, torch.zeros(1)) == 4.0
-    assert CFG(0.0).velocity(answers, level, torch.zeros(1)) == 1.0
+    assert CFG(3.0).velocity(answers, level, torch.zeros(1), {}) == 4.0
+    assert CFG(0.0).velocity(answers, level, torch.zeros(1), {}) == 1.0
 
 
 def test_off_objects_equal_the_bare_loop_to_the_bit(model, prompts):

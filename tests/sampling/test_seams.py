@@ -102,8 +102,8 @@ class AwayFromWeak:
         weak = Ask("positive", (SkippedBlocks(self.blocks),))
         return (POSITIVE, NEGATIVE, weak) if level.index < self.steps else (POSITIVE, NEGATIVE)
 
-    def velocity(self, answers, level, latent):
-        guided = CFG(self.scale).velocity(answers[:2], level, latent)
+    def velocity(self, answers, level, latent, memory):
+        guided = CFG(self.scale).velocity(answers[:2], level, latent, memory)
         return guided if len(answers) == 2 else guided + self.push * (answers[0] - answers[2])
 
 

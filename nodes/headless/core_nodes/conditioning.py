@@ -12,6 +12,7 @@ from ....common.checking import object_with
 from ....common.log import logger
 from ... import standin as io
 from ...conditioning.entries import with_values
+from ...conditioning.official_negative import marked
 
 _ZEROED = ("pooled_output", "conditioning_lyrics", "conditioning_scale")
 
@@ -36,7 +37,7 @@ class CLIPTextEncode(io.ComfyNode):
     def execute(cls, text: str, clip: Any) -> Any:
         wanted = "The text encoder must be one with UMT5"
         object_with(clip, "encode_from_tokens_scheduled", wanted, "Connect Load CLIP.")
-        return io.NodeOutput(clip.encode_from_tokens_scheduled(clip.tokenize(text)))
+        return io.NodeOutput(marked(clip.encode_from_tokens_scheduled(clip.tokenize(text)), text))
 
 
 class CLIPVisionEncode(io.ComfyNode):

@@ -57,7 +57,7 @@ class UNETLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, unet_name: str | None = None) -> bool | str:
-        return answer(check_video_model, unet_name, None)
+        return answer(check_video_model, unet_name, ())
 
     @classmethod
     def execute(cls, unet_name: str, weight_dtype: str) -> Any:
@@ -80,7 +80,7 @@ class UnetLoaderGGUF(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, unet_name: str | None = None) -> bool | str:
-        return answer(check_video_model, unet_name, None)
+        return answer(check_video_model, unet_name, ())
 
     @classmethod
     def execute(cls, unet_name: str) -> Any:
