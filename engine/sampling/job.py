@@ -20,6 +20,7 @@ from ...sampling.step import NoiseLevel
 from ...sampling.windows import longest_window
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
+from ..previews.preview import NO_PREVIEW, Preview
 from ..tasks import latent_shape, smaller_videos
 from .task import sampling_task
 
@@ -64,9 +65,16 @@ def most_asked(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditionin
     return max(asked, key=len, default=[])
 
 
-def sampling_job(model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings) -> Job:
-    """What a model has to do; `asked`: the prompt of each pass of a step."""
+def sampling_job(
+    model: VideoModel,
+    asked: Sequence[Conditioning],
+    latent: Tensor,
+    memory: MemorySettings,
+    preview: Preview = NO_PREVIEW,
+) -> Job:
+    """What a model has to do; `asked`: the prompt of each pass of a step; `preview`: how the run is shown."""
     weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
+    beside = loras + preview.weight_bytes
     steering = reduce(or_, (prompt.steering() for prompt in asked), Counter[type]())  # of each kind, the most
     references = max((prompt.references for prompt in asked), default=0)
     family, config, batch = model.spec.family, model.spec.config, len(latent)
@@ -75,7 +83,7 @@ def sampling_job(model: VideoModel, asked: Sequence[Conditioning], latent: Tenso
         "sample",
         model.placed.recipe,
         model.spec,
-        weights._replace(fixed=weights.fixed + loras),
+        weights._replace(fixed=weights.fixed + beside),
         memory,
         lambda weights, video: sampling_task(
             weights,
@@ -86,6 +94,7 @@ def sampling_job(model: VideoModel, asked: Sequence[Conditioning], latent: Tenso
             steering=steering,
             run=memory.feed_forward_run,
             policies=model.policies,
+            between_bytes=preview.working_bytes(latent_shape(family, video, references)),
         ),
         _video(model, latent, references),
         len(asked),

@@ -7,16 +7,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ...common.shapes import LatentShape
 from ...dit.inputs import Conditioning
 from ...sampling.experts import Expert
 from ...sampling.given import NOTHING_GIVEN, Given
 from ...sampling.loop import begin, sample
 from ...sampling.prompts import Prompts, as_prompts
 from ...sampling.solvers import SOLVERS
-from ...sampling.state import SamplerState
 from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
+from ..previews.preview import RunShape
+from ..previews.wished import wished_preview
 from ..runtime import Work
 from .experts import Turns, experts_of, warn_of_settings
 from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
@@ -59,12 +61,14 @@ def run_sampler(
     check_prompts(sides, steps, asked)
     warn_of_settings(model, settings, experts, makers)
     warn_of_places(model, latent)
+    preview = wished_preview(model.runtime, model.spec.family)
     jobs: dict[Expert, Job] = {
         name: sampling_job(
             experts[name].model,
             most_asked(sides, [asks for asks, maker in zip(asked, makers) if maker == name]),
             latent,
             memory,
+            preview,
         )
         for name in experts
         if name in makers
@@ -73,13 +77,14 @@ def run_sampler(
     def run() -> Tensor:
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
         device = model.residence.device
+        draw = preview.start(_shape(latent, sides, jobs), device, model.runtime.check_interrupt)
         whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
         state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
         with whole.told(model.runtime) as progress, Turns(expert_at, partial(whole.turn, progress)) as turns:
             if steps:
                 turns.begin_step(steps[0])
             for state in sample(turns, solver, schedule, start, given.to(device)):
-                progress.update(state.step, turns.spared(partial(_preview, model, state)))
+                progress.update(state.step, turns.spared(partial(draw, state.denoised)))
                 model.runtime.check_interrupt()
                 if state.step < schedule.steps:
                     turns.begin_step(steps[state.step])
@@ -88,9 +93,9 @@ def run_sampler(
     return model.runtime.perform(Work(run, partial(torch.empty, latent.shape, device="meta"), tuple(jobs.values())))
 
 
-def _preview(model: VideoModel, state: SamplerState) -> Tensor | None:
-    """The middle of the first video, which shows more than the first frame where that one is given."""
-    if not model.runtime.wants_previews():
-        return None
-    middle = state.denoised.shape[2] // 2
-    return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]
+def _shape(latent: Tensor, sides: Sides, jobs: dict[Expert, Job]) -> RunShape:
+    """What of the run a preview goes by; of two experts the step that is less work."""
+    tasks = [job.task for job in jobs.values()]
+    references = max((part.conditioning.references for side in sides.values() for part in side.parts), default=0)
+    flops = min((task.flops * task.passes for task in tasks), default=0.0)
+    return RunShape(LatentShape(*latent.shape[1:]), references, flops)

@@ -27,6 +27,7 @@ def sampling_task(
     steering: Mapping[type, int] = NO_STEERING,
     run: int,
     policies: StepPolicies = WHOLE_STEPS,
+    between_bytes: int = 0,
 ) -> Task:
     """One step of sampling.
 
@@ -35,6 +36,7 @@ def sampling_task(
         steering: by kind of branch, how many things steer it.
         run: tokens at a time in the feed-forward layers, 0 for the usual number.
         policies: what the model sees at once, and what is kept.
+        between_bytes: taken between two steps, where the passes take nothing.
     """
     frames, height, width = latent[1:]
     passes = max(passes, 1)  # steps that ask nothing still have the model's weights in place
@@ -50,13 +52,16 @@ def sampling_task(
         Way(
             number,
             kept
-            + pass_bytes(
-                config,
-                shape._replace(together=number),
-                itemsize=weights.itemsize,
-                unpacking=weights.unpacking,
-                run=run,
-                fp32_residual=weights.fp32_residual,
+            + max(
+                between_bytes,
+                pass_bytes(
+                    config,
+                    shape._replace(together=number),
+                    itemsize=weights.itemsize,
+                    unpacking=weights.unpacking,
+                    run=run,
+                    fp32_residual=weights.fp32_residual,
+                ),
             ),
         )
         for number in sorted(numbers)

@@ -19,20 +19,26 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...common.errors import InvalidInputError
+from ...common.families import Family
 from ...common.log import logger
+from ...engine.previews.moving import MovingPicture, PreviewWish
 from ...engine.progress import Counted, Often, Pace
 from ...engine.runtime import LoadedModels, Work
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
+from ...model_loading.kinds import PREVIEW_DECODER
+from ...model_loading.publishing.known_files import where_to_get
 from ..files.model_names import model_name
 from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..sockets.models import WanModel
 from .host import BUNDLED_MODELS, model_folder_names
+from .frames import frame_sender
+from .moving import MovingPreview
 from .residence import ComfyResidence
 
 Result = TypeVar("Result")
@@ -149,8 +155,12 @@ class ComfyRuntime:
     def progress(self, counted: Counted) -> ComfyProgress:
         return ComfyProgress(counted)
 
-    def wants_previews(self) -> bool:
-        return comfy.cli_args.args.preview_method != comfy.cli_args.LatentPreviewMethod.NoPreviews
+    def preview_wish(self, family: Family) -> PreviewWish | None:
+        chosen, methods = comfy.cli_args.args.preview_method, comfy.cli_args.LatentPreviewMethod
+        if chosen == methods.NoPreviews:
+            return None
+        decoder = None if chosen == methods.Latent2RGB else _preview_decoder(family, must_be=chosen == methods.TAESD)
+        return PreviewWish(comfy.cli_args.args.preview_size, decoder)
 
     def check_interrupt(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -186,7 +196,7 @@ class ComfyRuntime:
 
 
 class ComfyProgress:
-    """The bar on the running node with a preview picture, and words below its widgets.
+    """The bar on the running node with a moving preview, and words below its widgets.
 
     Only the canvas that started the run has the words: on another, the node of that number is another one.
     """
@@ -199,18 +209,22 @@ class ComfyProgress:
         self._has_words = False
         self._server = _running_server()
         self._node_id = None if self._server is None else self._server.last_node_id
+        self._shown = MovingPreview(comfy.cli_args.args.preview_size, frame_sender(self._server))
 
     def __enter__(self) -> ComfyProgress:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._shown.end()
         if self._has_words:
             self._say(self._pace.ended())
 
-    def update(self, done: int, preview: Tensor | None = None) -> None:
+    def update(self, done: int, preview: MovingPicture | None = None) -> None:
         self._pace.reach(done)
         if preview is not None or done >= self._total or self._often.passes():
-            self._bar.update_absolute(done, preview=None if preview is None else _picture(preview))
+            self._bar.update_absolute(done, preview=None if preview is None else _still(preview))
+        if preview is not None and done < self._total:
+            self._shown.show(preview)
         self._tell()
 
     def note(self, text: str) -> None:
@@ -234,8 +248,24 @@ def _running_server() -> Any:
     return None if module is None else getattr(module.PromptServer, "instance", None)
 
 
-def _picture(preview: Tensor) -> tuple[str, Any, int]:
+def _still(preview: MovingPicture) -> tuple[str, Any, int]:
+    """What every host and every page shows."""
     from PIL import Image
 
-    pixels = (preview * 255).to(device="cpu", dtype=torch.uint8).numpy()
-    return "JPEG", Image.fromarray(pixels), comfy.cli_args.args.preview_size
+    return "JPEG", Image.fromarray(preview.still.numpy()), comfy.cli_args.args.preview_size
+
+
+def _preview_decoder(family: Family, *, must_be: bool) -> Path | None:
+    """The file of the preview decoder of a family; `must_be`: whether to say so where there is none."""
+    folder = PREVIEW_DECODER.folder_name
+    names = folder_paths.get_filename_list(folder)
+    for start in family.preview_files:
+        for name in names:
+            if Path(name).name.startswith(start):
+                return Path(folder_paths.get_full_path_or_raise(folder, name))
+    if must_be and family.preview_files:
+        logger.warning(
+            "Previews are to be sharp, and %s has no preview decoder for %s: they are blurred. Get %s.",
+            PREVIEW_DECODER.folder, family.title, where_to_get(f"{family.preview_files[0]}.safetensors"),
+        )  # fmt: skip
+    return None
