@@ -18,23 +18,23 @@ from wan_director.engine.vae import encode
 from wan_director.training.export import METADATA, PREFIX
 from wan_director.training.rich import rich_clips
 from wan_director.training.scenes import render, sample_scene
-from wan_director.vae3d.tiny import TinyDecoder, TinyDecoderConfig
+from wan_director.vae3d.tiny import MemoryBlock, TinyDecoder, TinyDecoderConfig
 
-CONFIG = TinyDecoderConfig(TINY.latent_channels, widths=(24, 16, 12, 12), frames=(1, 1, 1))
+CONFIG = TinyDecoderConfig(TINY.latent_channels, widths=(24, 16, 8, 8), frames=(1, 1, 1))
 FILE = f"vae_approx/{PREFIX}_preview.safetensors"
-STEPS, BATCH, FRAMES, SIDE = 1600, 6, 9, 64
-_SCENES, _RICH = 360, 40
+STEPS, BATCH, FRAMES, SIDE = 800, 6, 5, 64
+_SCENES, _RICH = 240, 24
 
 
 def train(models: Path) -> None:
-    """Trains on clips that the bundled VAE has encoded, and writes the file: about five minutes on one core."""
+    """Trains on clips that the bundled VAE has encoded, and writes the file: about two minutes on one core."""
     torch.manual_seed(0)
     rng = np.random.default_rng(11)
     latents, video = _clips(models, rng)
     decoder = TinyDecoder(CONFIG)
-    nn.init.constant_(cast(nn.Conv2d, decoder.decoder[-1]).bias, 0.5)  # black and white pixels have no gradient
+    _prepare(decoder)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=2e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=STEPS)
     for step in range(STEPS):
         chosen = torch.from_numpy(rng.integers(len(latents), size=BATCH))
         loss = _loss(decoder, latents[chosen], video[chosen])
@@ -47,6 +47,15 @@ def train(models: Path) -> None:
             logger.info("step %d: loss %.4f", step + 1, loss.item())
     _save(decoder, models / FILE)
     logger.info("%.1f dB of the stills on clips it has not seen", _held_out_psnr(decoder, models))
+
+
+@torch.no_grad()
+def _prepare(decoder: TinyDecoder) -> None:
+    """Blocks that begin as nothing learn faster; pixels that are black or white have no gradient."""
+    for block in decoder.modules():
+        if isinstance(block, MemoryBlock):
+            nn.init.zeros_(cast(nn.Conv2d, block.conv[-1]).weight)
+    nn.init.constant_(cast(nn.Conv2d, decoder.decoder[-1]).bias, 0.5)
 
 
 def _clips(models: Path, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
