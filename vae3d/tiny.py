@@ -71,7 +71,7 @@ class TinyDecoder(nn.Module):
         left_out = self.config.frames[0] * self.config.frames[1] * self.config.frames[2] - 1
         for number, picture in enumerate(stream):
             if number >= left_out:
-                yield self._finished(picture)
+                yield self.finish(picture)
 
     def stills(self, latent_frames: Iterable[Tensor], *, is_half: bool = False) -> Iterator[Tensor]:
         """The last picture of each latent frame, for about 60 % of the work: no level makes more frames.
@@ -88,7 +88,7 @@ class TinyDecoder(nn.Module):
             if not (is_half and index == last_enlargement):
                 stream = _through(part.last_only() if isinstance(part, MoreFrames) else part, stream)
         for picture in stream:
-            yield self._finished(picture)
+            yield self.finish(picture)
 
     def multiply_adds(self, height: int, width: int, *, is_half: bool = False) -> int:
         """Of one picture of `stills`, of a latent frame of this size."""
@@ -113,7 +113,8 @@ class TinyDecoder(nn.Module):
             largest = max(largest, 5 * pixels * channels, 3 * 4 * pixels * max(channels, self.config.widths[level + 1]))
         return (remembered + largest) * itemsize
 
-    def _finished(self, picture: Tensor) -> Tensor:
+    def finish(self, picture: Tensor) -> Tensor:
+        """What the last layer gives, as pixels in 0..1."""
         return F.pixel_shuffle(picture, self.config.patch).clamp(0, 1)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from .conftest import ComfyServer, make_folder, running
 from .test_comfyui_canvas import CHROMIUM_FLAGS, RENDERERS, ROOT, SET, load, run, visit
+from .test_comfyui_native_model import report
 
 # Every tenth of a second: the step that is done, and the picture on the sampler, as 8 x 8 grey values.
 WATCH = """type => {
@@ -48,7 +49,6 @@ BOX = """type => {
     return [page.x + (x + offset[0]) * scale, page.y + (y + offset[1]) * scale, width * scale, height * scale];
 }"""
 SAMPLER = "WanDirectorSampler"
-METHODS = {"auto": "auto", "colours": "latent2rgb", "sharp": "taesd", "none": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,8 @@ def renderer(page, request: pytest.FixtureRequest) -> str:
     setting = "Comfy.VueNodes.Enabled"
     offered = "setting => (app.ui.settings.settingsLookup[setting]?.type ?? 'hidden') !== 'hidden'"
     if page.evaluate(offered, setting):
-        page.evaluate("async ([name, on]) => app.extensionManager.setting.set(name, on)", [setting, RENDERERS[request.param]])
+        change = "async ([name, on]) => app.extensionManager.setting.set(name, on)"
+        page.evaluate(change, [setting, RENDERERS[request.param]])
         page.wait_for_timeout(1000)
     elif RENDERERS[request.param]:
         pytest.skip("this front end has no Nodes 2.0")
@@ -98,13 +99,20 @@ def sampled(page, server: ComfyServer, seed: int, look=lambda: None) -> tuple[li
     """A run of a few long steps; gives what was on the sampler meanwhile, and how wide."""
     load(page, ROOT / "workflows" / "tiny_t2v.json")
     for type, name, value in (
-        (SAMPLER, "seed", seed), (SAMPLER, "steps", 8), ("WanDirectorEmptyLatent", "width", 192),
-        ("WanDirectorEmptyLatent", "height", 192), ("WanDirectorEmptyLatent", "frames", 33),
+        (SAMPLER, "seed", seed), (SAMPLER, "control_after_generate", "fixed"), (SAMPLER, "steps", 8),
+        ("WanDirectorEmptyLatent", "width", 128), ("WanDirectorEmptyLatent", "height", 128),
+        ("WanDirectorEmptyLatent", "frames", 33),
     ):  # fmt: skip
         page.evaluate(SET, [type, name, value])
     page.evaluate(WATCH, SAMPLER)
     assert run(page, server, look)["status"]["status_str"] == "success"
     return page.evaluate(WATCHED)
+
+
+def test_the_decoder_is_comfyuis(comfyui_place: tuple[Path, str], tmp_path: Path) -> None:
+    """On random weights, both sizes of latent, whole clips and stills."""
+    differences = report("previews.py", comfyui_place, tmp_path)
+    assert len(differences) == 4 and max(differences.values()) <= 1e-5, differences
 
 
 def test_the_preview_moves_within_a_step(page, server, renderer: str, screenshots: Path) -> None:
