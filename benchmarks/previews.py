@@ -1,8 +1,8 @@
 """What previews cost: processor seconds of a preview beside those of the step that it shows.
 
-`python -m wan_director.benchmarks.previews --preset t2v-1.3B --size 480x832x81 --blocks 1`. Weights are random. A step is
-that of the whole model: one pass through a few blocks is timed, and counts as often as the step has blocks. Counted is
-the time of the processor in all threads of this process; on a GPU the time that goes by.
+`python -m wan_director.benchmarks.previews --preset t2v-1.3B --size 480x832x81 --blocks 1`. Weights are random.
+A step is that of the whole model: one pass through a few blocks is timed, and counts as often as the step has blocks.
+Counted is the time of the processor in all threads of this process; on a GPU the time that goes by.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
-from wan_director.engine.local import LocalRuntime
 from wan_director.engine.loaded import place
+from wan_director.engine.local import LocalRuntime
 from wan_director.engine.previews.moving import MovingPicture
 from wan_director.engine.previews.preview import ColourPreview, Draw, Preview, RunShape, SharpPreview
 from wan_director.engine.recipe import ModelRecipe

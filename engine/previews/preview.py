@@ -135,9 +135,7 @@ class SharpPreview:
 class _SharpRun:
     """Draws the steps of one run; its copy of the decoder is its own, whatever the host does with other models."""
 
-    def __init__(
-        self, preview: SharpPreview, run: RunShape, device: torch.device, check: Callable[[], None]
-    ) -> None:
+    def __init__(self, preview: SharpPreview, run: RunShape, device: torch.device, check: Callable[[], None]) -> None:
         self._decoder, self._side = preview.decoder, preview.side
         self._chosen = [run.references + index for index in preview.chosen(run)]
         self._is_half = preview.is_half(run.latent)

@@ -31,7 +31,7 @@ def _sharp(wish: PreviewWish, runtime: Runtime, family: Family) -> Preview | Non
         return None
     if placed.spec.family != family:
         logger.warning(
-            "The previews are blurred: %s is %s, and this is a video of %s. Take it out of %s, or give it its own name.",
+            "The previews are blurred: %s is %s, and this is a video of %s. Take it out of %s or rename it.",
             placed.file, placed.spec.title, family.title, PREVIEW_DECODER.folder,
         )  # fmt: skip
         return None

@@ -10,7 +10,7 @@ from operator import or_
 from torch import Tensor
 
 from ...common.log import logger
-from ...common.shapes import VideoShape, latent_frames, video_frames
+from ...common.shapes import LatentShape, VideoShape, latent_frames, video_frames
 from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, smallest_bytes
@@ -20,7 +20,7 @@ from ...sampling.step import NoiseLevel
 from ...sampling.windows import longest_window
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
-from ..previews.preview import NO_PREVIEW, Preview
+from ..previews.preview import NO_PREVIEW, Preview, RunShape
 from ..tasks import latent_shape, smaller_videos
 from .task import sampling_task
 
@@ -99,6 +99,14 @@ def sampling_job(
         _video(model, latent, references),
         len(asked),
     )
+
+
+def shape_of(latent: Tensor, sides: Sides, jobs: Iterable[Job]) -> RunShape:
+    """What of a run its preview goes by; of two experts the step that is less work."""
+    tasks = [job.task for job in jobs]
+    references = max((part.conditioning.references for side in sides.values() for part in side.parts), default=0)
+    flops = min((task.flops * task.passes for task in tasks), default=0.0)
+    return RunShape(LatentShape(*latent.shape[1:]), references, flops)
 
 
 def choose(model: VideoModel, job: Job) -> Choice:

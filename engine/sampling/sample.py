@@ -7,7 +7,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ...common.shapes import LatentShape
 from ...dit.inputs import Conditioning
 from ...sampling.experts import Expert
 from ...sampling.given import NOTHING_GIVEN, Given
@@ -17,11 +16,10 @@ from ...sampling.solvers import SOLVERS
 from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
-from ..previews.preview import RunShape
 from ..previews.wished import wished_preview
 from ..runtime import Work
 from .experts import Turns, experts_of, warn_of_settings
-from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
+from .job import Sides, check_prompts, choose, most_asked, sampling_job, shape_of, warn_of_places
 from .settings import SamplerSettings
 from .turn import Choices, SamplingRun
 
@@ -77,7 +75,7 @@ def run_sampler(
     def run() -> Tensor:
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
         device = model.residence.device
-        draw = preview.start(_shape(latent, sides, jobs), device, model.runtime.check_interrupt)
+        draw = preview.start(shape_of(latent, sides, jobs.values()), device, model.runtime.check_interrupt)
         whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
         state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
         with whole.told(model.runtime) as progress, Turns(expert_at, partial(whole.turn, progress)) as turns:
@@ -91,11 +89,3 @@ def run_sampler(
             return state.latent.cpu()
 
     return model.runtime.perform(Work(run, partial(torch.empty, latent.shape, device="meta"), tuple(jobs.values())))
-
-
-def _shape(latent: Tensor, sides: Sides, jobs: dict[Expert, Job]) -> RunShape:
-    """What of the run a preview goes by; of two experts the step that is less work."""
-    tasks = [job.task for job in jobs.values()]
-    references = max((part.conditioning.references for side in sides.values() for part in side.parts), default=0)
-    flops = min((task.flops * task.passes for task in tasks), default=0.0)
-    return RunShape(LatentShape(*latent.shape[1:]), references, flops)

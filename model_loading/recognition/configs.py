@@ -137,7 +137,6 @@ def _wrong_vae() -> FileFault:
     return FileFault("has the names of the Wan VAE but not its structure", "use another file")
 
 
-
 def read_preview_decoder(tensors: Tensors, metadata: Mapping[str, str]) -> TinyDecoderConfig:
     """A decoder for previews.
 

@@ -70,7 +70,10 @@ def test_as_a_vae_it_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"latent_channels": 32, "patch": 2}, "with 32 latent channels and pictures 16 times smaller where Wan 2.1 has"),
+        (
+            {"latent_channels": 32, "patch": 2},
+            "with 32 latent channels and pictures 16 times smaller where Wan 2.1",
+        ),
         ({"latent_channels": 16, "patch": 2}, "with 16 latent channels and pictures 16 times smaller"),
     ],
 )
@@ -81,9 +84,7 @@ def test_that_of_another_model_is_refused(tmp_path: Path, change: dict[str, int]
         inspect_checkpoint(open_checkpoint(tmp_path / "taehv1_5.safetensors"))
 
 
-@pytest.mark.parametrize(
-    ("key", "shape"), [("decoder.22.bias", (5,)), ("decoder.13.conv.weight", (17, 16, 1, 1))]
-)
+@pytest.mark.parametrize(("key", "shape"), [("decoder.22.bias", (5,)), ("decoder.13.conv.weight", (17, 16, 1, 1))])
 def test_a_file_of_another_structure_is_refused(tmp_path: Path, key: str, shape: tuple[int, ...]) -> None:
     save_file({**tensors_of(CONFIGS["wan2.1"]), key: torch.zeros(shape)}, tmp_path / "odd.safetensors")
     with pytest.raises(CheckpointError, match="has the names of a preview decoder but not its structure"):

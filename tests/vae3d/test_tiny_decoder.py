@@ -21,7 +21,7 @@ def decoder_of(config: TinyDecoderConfig, seed: int = 0) -> TinyDecoder:
     generator = torch.Generator().manual_seed(seed)
     decoder = TinyDecoder(config)
     with torch.no_grad():
-        for name, weight in decoder.named_parameters():
+        for weight in decoder.parameters():
             scale = 1.0 / weight[0].numel() ** 0.5 if weight.ndim > 1 else 0.1
             weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
         last = decoder.decoder[-1]
