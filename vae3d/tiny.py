@@ -47,16 +47,16 @@ class TinyDecoder(nn.Module):
     Source: repository madebyollin/taehv, taehv.py, commit 115aaa7 (the names of the tensors, too).
     """
 
-    def __init__(self, config: TinyDecoderConfig, layers: Any = nn) -> None:
+    def __init__(self, config: TinyDecoderConfig, operations: Any = nn) -> None:
         super().__init__()
         self.config = config
         widths = config.widths
-        parts: list[nn.Module] = [Squash(), _conv(config.latent_channels, widths[0], bias=True), Rectify()]
+        parts: list[nn.Module] = [Squash(), _conv(operations, config.latent_channels, widths[0], bias=True), Rectify()]
         for level in range(LEVELS):
-            parts += [MemoryBlock(widths[level]) for _ in range(_BLOCKS)]
-            parts += [Enlarge(), MoreFrames(widths[level], config.frames[level])]
-            parts += [_conv(widths[level], widths[level + 1], bias=False)]
-        parts += [Rectify(), _conv(widths[-1], 3 * config.patch**2, bias=True)]
+            parts += [MemoryBlock(widths[level], operations) for _ in range(_BLOCKS)]
+            parts += [Enlarge(), MoreFrames(widths[level], config.frames[level], operations)]
+            parts += [_conv(operations, widths[level], widths[level + 1], bias=False)]
+        parts += [Rectify(), _conv(operations, widths[-1], 3 * config.patch**2, bias=True)]
         self.decoder = nn.Sequential(*parts)
 
     def pictures(self, latent_frames: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -142,14 +142,14 @@ class Enlarge(nn.Module):
 class MemoryBlock(nn.Module):
     """A residual block of three convolutions, the first of which sees the frame before as well."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, operations: Any = nn) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            _conv(2 * channels, channels, bias=True),
+            _conv(operations, 2 * channels, channels, bias=True),
             Rectify(),
-            _conv(channels, channels, bias=True),
+            _conv(operations, channels, channels, bias=True),
             Rectify(),
-            _conv(channels, channels, bias=True),
+            _conv(operations, channels, channels, bias=True),
         )
 
     def forward(self, frame: Tensor, before: Tensor) -> Tensor:
@@ -159,10 +159,10 @@ class MemoryBlock(nn.Module):
 class MoreFrames(nn.Module):
     """Several frames of one, in their order: a matrix on its channels."""
 
-    def __init__(self, channels: int, frames: int) -> None:
+    def __init__(self, channels: int, frames: int, operations: Any = nn) -> None:
         super().__init__()
         self.channels = channels
-        self.conv = nn.Conv2d(channels, channels * frames, 1, bias=False)
+        self.conv = operations.Conv2d(channels, channels * frames, 1, bias=False)
 
     def forward(self, frame: Tensor) -> Tensor:
         return self.conv(frame)
@@ -183,8 +183,8 @@ class LastFrame(nn.Module):
         return F.conv2d(frame, self.weight)
 
 
-def _conv(channels: int, out_channels: int, *, bias: bool) -> nn.Conv2d:
-    return nn.Conv2d(channels, out_channels, 3, padding=1, bias=bias)
+def _conv(operations: Any, channels: int, out_channels: int, *, bias: bool) -> nn.Conv2d:
+    return operations.Conv2d(channels, out_channels, 3, padding=1, bias=bias)
 
 
 def _through(part: nn.Module, frames: Iterator[Tensor]) -> Iterator[Tensor]:

@@ -13,7 +13,8 @@ from ...common.log import logger
 from ...common.shapes import LatentShape, VideoShape, latent_frames, video_frames
 from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
-from ...memory.plan import Choice, smallest_bytes
+from ...memory.plan import Choice, Task, smallest_bytes
+from ...model_loading.footprint import ModelBytes
 from ...sampling.ask import Ask, Side
 from ...sampling.prompts import Prompts
 from ...sampling.step import NoiseLevel
@@ -22,7 +23,7 @@ from ..memory import Job, MemorySettings
 from ..models import VideoModel
 from ..previews.preview import NO_PREVIEW, Preview, RunShape
 from ..tasks import latent_shape, smaller_videos
-from .task import sampling_task
+from .task import sampling_task, with_work_between
 
 Sides = dict[Side, Prompts]
 """The prompts of a run."""
@@ -79,23 +80,27 @@ def sampling_job(
     references = max((prompt.references for prompt in asked), default=0)
     family, config, batch = model.spec.family, model.spec.config, len(latent)
 
+    def task(weights: ModelBytes, video: VideoShape) -> Task:
+        shape = latent_shape(family, video, references)
+        steps = sampling_task(
+            weights,
+            config,
+            batch,
+            shape,
+            passes=len(asked),
+            steering=steering,
+            run=memory.feed_forward_run,
+            policies=model.policies,
+        )
+        return with_work_between(steps, shape, batch, preview.working_bytes(shape))
+
     return Job(
         "sample",
         model.placed.recipe,
         model.spec,
         weights._replace(fixed=weights.fixed + beside),
         memory,
-        lambda weights, video: sampling_task(
-            weights,
-            config,
-            batch,
-            latent_shape(family, video, references),
-            passes=len(asked),
-            steering=steering,
-            run=memory.feed_forward_run,
-            policies=model.policies,
-            between_bytes=preview.working_bytes(latent_shape(family, video, references)),
-        ),
+        task,
         _video(model, latent, references),
         len(asked),
     )

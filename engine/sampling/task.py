@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
 
 from ...common.shapes import LatentShape
 from ...dit.config import DiTConfig
@@ -27,7 +29,6 @@ def sampling_task(
     steering: Mapping[type, int] = NO_STEERING,
     run: int,
     policies: StepPolicies = WHOLE_STEPS,
-    between_bytes: int = 0,
 ) -> Task:
     """One step of sampling.
 
@@ -36,7 +37,6 @@ def sampling_task(
         steering: by kind of branch, how many things steer it.
         run: tokens at a time in the feed-forward layers, 0 for the usual number.
         policies: what the model sees at once, and what is kept.
-        between_bytes: taken between two steps, where the passes take nothing.
     """
     frames, height, width = latent[1:]
     passes = max(passes, 1)  # steps that ask nothing still have the model's weights in place
@@ -52,22 +52,28 @@ def sampling_task(
         Way(
             number,
             kept
-            + max(
-                between_bytes,
-                pass_bytes(
-                    config,
-                    shape._replace(together=number),
-                    itemsize=weights.itemsize,
-                    unpacking=weights.unpacking,
-                    run=run,
-                    fp32_residual=weights.fp32_residual,
-                ),
+            + pass_bytes(
+                config,
+                shape._replace(together=number),
+                itemsize=weights.itemsize,
+                unpacking=weights.unpacking,
+                run=run,
+                fp32_residual=weights.fp32_residual,
             ),
         )
         for number in sorted(numbers)
     )
     runs = passes * windows
     return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, anonymous_bytes=weights.anonymous)
+
+
+def with_work_between(task: Task, latent: LatentShape, batch: int, working_bytes: int) -> Task:
+    """The task with something done between two steps, beside the state, where the passes take nothing."""
+    if not working_bytes:
+        return task
+    needed = 4 * _STATE_LATENTS * batch * prod(latent) + working_bytes
+    ways = tuple(way._replace(working_bytes=max(way.working_bytes, needed)) for way in task.ways)
+    return replace(task, ways=ways)
 
 
 def _kept_bytes(config: DiTConfig, batch: int, latent: LatentShape, passes: int, steering: Mapping[type, int]) -> int:
