@@ -58,14 +58,15 @@ class MovingPreview:
             logger.warning("The preview stands still: %s", error)
 
     def _play(self) -> None:
-        shown, jpegs = None, dict[int, bytes]()
+        shown: MovingPicture | None = None
+        jpegs: dict[int, bytes] = {}
         for number in count():
             with self._changed:
                 if self._is_over or self._newest is None:
                     return
-                if self._newest is not shown:
-                    shown, jpegs = self._newest, {}
-                picture = shown
+                picture = self._newest
+            if picture is not shown:
+                shown, jpegs = picture, {}
             index = number % len(picture.frames)
             if index not in jpegs:
                 jpegs[index] = jpeg(picture, index, self._side)
