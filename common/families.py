@@ -15,6 +15,7 @@ class Family:
     raw latents; the transformer works on normalised ones.
     `rgb_factors` [C, 3] and `rgb_bias` [3] give a rough picture in 0..1 of a normalised latent (see `preview`).
     `size_multiple`: sides of a video are multiples of this many pixels; `trained_frames`: its usual, longest length.
+    `preview_files`: how the names of its preview decoders begin, the first one first.
     `given_in_latent`: given first frames stand in the latent itself, not in input channels beside it.
     """
 
@@ -34,6 +35,7 @@ class Family:
     text_encoder_file: str
     given_in_latent: bool = False
     clip_vision_file: str = "clip_vision_h.safetensors"
+    preview_files: tuple[str, ...] = ()
 
     @property
     def files(self) -> dict[str, str]:
@@ -99,6 +101,7 @@ WAN_2_1 = Family(
     fps=16,
     vae_file="wan_2.1_vae.safetensors",
     text_encoder_file="umt5_xxl_fp16.safetensors",
+    preview_files=("lighttaew2_1", "taew2_1"),
 )
 
 # Source of mean and std: Wan-Video/Wan2.2 wan/modules/vae2_2.py. RGB factors: comfy/latent_formats.py of ComfyUI.
@@ -150,6 +153,7 @@ WAN_2_2_5B = Family(
     vae_file="wan2.2_vae.safetensors",
     text_encoder_file="umt5_xxl_fp16.safetensors",
     given_in_latent=True,
+    preview_files=("lighttaew2_2", "taew2_2"),
 )
 
 # Source: training/preview_fit.py.
@@ -178,6 +182,7 @@ TINY = Family(
     vae_file="wan_director_tiny_demo_vae.safetensors",
     text_encoder_file="wan_director_tiny_demo_text_encoder.safetensors",
     clip_vision_file="wan_director_tiny_demo_clip_vision.safetensors",
+    preview_files=("wan_director_tiny_demo_preview",),
 )
 
 FAMILIES = {family.name: family for family in (WAN_2_1, WAN_2_2_5B, TINY)}

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError
+from ..common.families import Family
 from ..common.printable import printable_name
 from ..memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
 from ..memory.residency import Weights
 from ..memory.slabs import Slabs
+from .previews.moving import PreviewWish
 from .progress import Counted
 from .runtime import LoadedModels, Progress, Work
 from .terminal import UnseenProgress, shown_progress
@@ -50,8 +52,8 @@ class LocalRuntime:
     def progress(self, counted: Counted) -> Progress:
         return shown_progress(counted) if self.show_progress else UnseenProgress()
 
-    def wants_previews(self) -> bool:
-        return False
+    def preview_wish(self, family: Family) -> PreviewWish | None:
+        return None
 
     def check_interrupt(self) -> None:
         if self.interrupted:

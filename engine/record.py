@@ -9,10 +9,12 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..common.families import Family
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from .loaded import PlacedModel
 from .memory import Job
+from .previews.moving import PreviewWish
 from .progress import Counted
 from .recipe import ModelRecipe
 from .runtime import LoadedModels, Work
@@ -27,17 +29,23 @@ class RecordingRuntime:
 
     Args:
         device: where a part of a video model would compute, see `Runtime.device`.
+        wish: how the run would be watched, see `Runtime.preview_wish`.
 
     Attributes:
         jobs: of the stages so far, in the order of the run.
         placed: the models so far.
     """
 
-    def __init__(self, device: Callable[[str, str], torch.device]) -> None:
+    def __init__(
+        self,
+        device: Callable[[str, str], torch.device],
+        wish: Callable[[Family], PreviewWish | None] = lambda _family: None,
+    ) -> None:
         self.models = LoadedModels()
         self.jobs: list[Job] = []
         self.placed: list[ModelRecipe] = []
         self._device = device
+        self._wish = wish
 
     def perform(self, work: Work[Result]) -> Result:
         self.jobs += work.jobs
@@ -49,8 +57,8 @@ class RecordingRuntime:
     def progress(self, counted: Counted) -> UnseenProgress:
         return UnseenProgress()
 
-    def wants_previews(self) -> bool:
-        return False
+    def preview_wish(self, family: Family) -> PreviewWish | None:
+        return self._wish(family)
 
     def check_interrupt(self) -> None:
         """It takes no time."""

@@ -14,12 +14,14 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
+from ..common.families import Family
 from ..common.streaming import BlockStream
 from ..dit.execution import OnBlock
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from ..model_loading.meter import OnBytes
 from .memory import Job
+from .previews.moving import MovingPicture, PreviewWish
 from .progress import BYTES, Counted
 
 M = TypeVar("M", bound=nn.Module)
@@ -68,8 +70,8 @@ class Progress(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def update(self, done: int, preview: Tensor | None = None) -> None:
-        """So many are done; `preview`: [h, w, 3] in 0..1, a small picture of the state."""
+    def update(self, done: int, preview: MovingPicture | None = None) -> None:
+        """So many are done; `preview`: what the state looks like, to be shown until there is a newer one."""
         ...
 
     def note(self, text: str) -> None:
@@ -133,8 +135,8 @@ class Runtime(Protocol):
         """What shows the work that begins now; how it is shown, and how often, is the runtime's matter."""
         ...
 
-    def wants_previews(self) -> bool:
-        """Whether `Progress.update` shows its preview to anyone."""
+    def preview_wish(self, family: Family) -> PreviewWish | None:
+        """How whoever watches wants to see a video of this family while it is made; None where nobody does."""
         ...
 
     def check_interrupt(self) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager
 
-from torch import Tensor
-
 from ..common.log import logger
 from ..common.printable import printable_name
 from ..model_loading.meter import OnBytes
+from .previews.moving import MovingPicture
 from .progress import Counted, Pace
 from .runtime import Progress, told_bytes
 
@@ -49,7 +48,7 @@ class TerminalProgress:
         if self._pace.lasted_s >= KEPT_AFTER_S:
             self._line.write(printable_name(self._pace.ended()), file=sys.stderr)
 
-    def update(self, done: int, preview: Tensor | None = None) -> None:
+    def update(self, done: int, preview: MovingPicture | None = None) -> None:
         self._pace.reach(done)
         self._draw()
 
@@ -77,7 +76,7 @@ class LoggedProgress:
         if self._is_told:
             logger.info("%s.", self._pace.ended())
 
-    def update(self, done: int, preview: Tensor | None = None) -> None:
+    def update(self, done: int, preview: MovingPicture | None = None) -> None:
         self._pace.reach(done)
         self._tell_once()
 
@@ -100,7 +99,7 @@ class UnseenProgress:
     def __exit__(self, *_error: object) -> None:
         """There was nothing to see."""
 
-    def update(self, done: int, preview: Tensor | None = None) -> None:
+    def update(self, done: int, preview: MovingPicture | None = None) -> None:
         """It is not told."""
 
     def note(self, text: str) -> None:

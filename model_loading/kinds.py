@@ -9,6 +9,7 @@ from ..text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Config, UMT5Encoder
 from ..vae3d import CausalVAE, VAEConfig
+from ..vae3d.tiny import TinyDecoder, TinyDecoderConfig
 from .key_maps import layouts
 from .pairing import check_clip, check_module, check_speed_module, check_text_encoder, check_vae
 from .publishing import known_files
@@ -117,9 +118,24 @@ CLIP_VISION: ModelKind[ClipVisionConfig, ClipVisionEncoder, None] = ModelKind(
     find_tokenizer=no_tokenizer,
     check_partner=check_clip,
 )
+PREVIEW_DECODER: ModelKind[TinyDecoderConfig, TinyDecoder, None] = ModelKind(
+    files=known_files.PREVIEW_FILES,
+    title="preview decoder",
+    published_title="a preview decoder for Wan",
+    example="taew2_1.safetensors",
+    layouts=layouts.PREVIEW_DECODER_LAYOUTS,
+    read_config=configs.read_preview_decoder,
+    build=TinyDecoder,
+    title_of=titles.preview_decoder_title,
+    widths=titles.preview_decoder_widths,
+    family_widths=titles.vae_widths_of_family,
+    width_words="{} latent channels and pictures {} times smaller",
+    find_tokenizer=no_tokenizer,
+    is_found=True,
+)
 
 # The transformers before VACE modules: a whole VACE model has the tensors of a module, too.
 # Speed control last: its three layers are called as those of many small networks.
-_KINDS: tuple[AnyKind, ...] = (DIT, VACE_MODULE, VAE, TEXT_ENCODER, CLIP_VISION, SPEED_MODULE)
+_KINDS: tuple[AnyKind, ...] = (DIT, VACE_MODULE, VAE, TEXT_ENCODER, CLIP_VISION, PREVIEW_DECODER, SPEED_MODULE)
 MODEL_KINDS: dict[str, AnyKind] = {kind.name: kind for kind in _KINDS}
 """Name -> kind, in the order in which files are compared with them."""

@@ -69,6 +69,7 @@ class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
         is_network: whether it is mostly big matrices, which can be cast to fp8.
         is_transformer: whether it is the transformer or a part of one: tensors it has beside the known ones are a part
             of what it does, so that it is refused with them.
+        is_found: whether its files are found where they lie, so that nobody chooses them.
         has_variants: whether other models share its tensors, so that they have to be told apart (see `variants`).
     """
 
@@ -90,6 +91,7 @@ class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
     is_network: bool = False
     is_transformer: bool = False
     has_variants: bool = False
+    is_found: bool = False
 
     def __repr__(self) -> str:
         return f"ModelKind({self.name!r})"
@@ -185,6 +187,11 @@ def require_kind(spec: ModelSpec[Any], kind: ModelKind[ConfigT, Any, Any]) -> Mo
     found = spec.kind
     if found.name == kind.name:
         return spec
+    if found.is_found:
+        raise CheckpointError(
+            f"{spec.path.name} is a {found.title} ({spec.title}), not a {kind.title}: put it into {found.folder}, "
+            f"where it is found without being chosen. Here choose a file such as {kind.example}."
+        )
     raise CheckpointError(
         f"{spec.path.name} is a {found.title} ({spec.title}), not a {kind.title}: put it into {found.folder} and "
         "choose it in ", found.place, f". Here choose a file such as {kind.example}.",

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {"nodes": 5}
 """Room -> errors that are still there."""
-OF_COMFYUI = ("comfy", "folder_paths", "server")
+OF_COMFYUI = ("comfy", "folder_paths", "protocol", "server")
 """Modules of the host, which are there only where the pack is installed in one."""
 
 

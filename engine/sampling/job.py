@@ -9,10 +9,11 @@ from operator import or_
 
 from torch import Tensor
 
-from ...common.shapes import VideoShape, video_frames
+from ...common.shapes import LatentShape, VideoShape, video_frames
 from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
-from ...memory.plan import Choice, smallest_bytes
+from ...memory.plan import Choice, Task, smallest_bytes
+from ...model_loading.footprint import ModelBytes
 from ...sampling.ask import Ask, Side
 from ...sampling.experts import Expert
 from ...sampling.prompts import Prompts
@@ -20,9 +21,10 @@ from ...sampling.step import NoiseLevel
 from ...sampling.windows import longest_window
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
+from ..previews.preview import NO_PREVIEW, Preview, RunShape
 from ..tasks import latent_shape, smaller_videos
 from .experts import GuidedModel
-from .task import sampling_task
+from .task import sampling_task, with_work_between
 
 Sides = dict[Side, Prompts]
 """The prompts of a run."""
@@ -57,13 +59,19 @@ def second_texts(steps: Iterable[Sequence[Ask]]) -> int:
 
 
 def sampling_job(
-    model: VideoModel, asked: Sequence[Conditioning], latent: Tensor, memory: MemorySettings, texts: int = 0
+    model: VideoModel,
+    asked: Sequence[Conditioning],
+    latent: Tensor,
+    memory: MemorySettings,
+    texts: int = 0,
+    preview: Preview = NO_PREVIEW,
 ) -> Job:
     """What a model has to do.
 
     Args:
         asked: the prompt of each pass of a step.
         texts: see `second_texts`.
+        preview: how the run is shown.
     """
     weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
     steering = reduce(or_, (prompt.steering() for prompt in asked), Counter[type]())  # of each kind, the most
@@ -71,23 +79,29 @@ def sampling_job(
     family, config, batch = model.spec.family, model.spec.config, len(latent)
     # A second text is there all the time, as LoRAs are: as it is, embedded, and as keys and values.
     second = texts * batch * config.text_tokens * (4 * config.text_dim + 3 * config.dim * weights.itemsize)
+    beside = loras + second + preview.weight_bytes
+
+    def task(weights: ModelBytes, video: VideoShape) -> Task:
+        shape = latent_shape(family, video, references)
+        steps = sampling_task(
+            weights,
+            config,
+            batch,
+            shape,
+            passes=len(asked),
+            steering=steering,
+            run=memory.feed_forward_run,
+            policies=model.policies,
+        )
+        return with_work_between(steps, shape, batch, preview.working_bytes(shape))
 
     return Job(
         "sample",
         model.placed.recipe,
         model.spec,
-        weights._replace(fixed=weights.fixed + loras + second),
+        weights._replace(fixed=weights.fixed + beside),
         memory,
-        lambda weights, video: sampling_task(
-            weights,
-            config,
-            batch,
-            latent_shape(family, video, references),
-            passes=len(asked),
-            steering=steering,
-            run=memory.feed_forward_run,
-            policies=model.policies,
-        ),
+        task,
         _video(model, latent, references),
         len(asked),
         loras=model.recipe.loras,
@@ -101,20 +115,30 @@ def sampling_jobs(
     sides: Sides,
     latent: Tensor,
     memory: MemorySettings,
+    preview: Preview = NO_PREVIEW,
 ) -> dict[Expert, Job]:
     """What each model of a run that makes steps has to do.
 
     Args:
         makers: who makes each step.
         asked: the questions of each.
+        preview: how the run is shown.
     """
     jobs: dict[Expert, Job] = {}
     for name, expert in experts.items():
         if name not in makers:
             continue
         own = [asks for asks, maker in zip(asked, makers) if maker == name]
-        jobs[name] = sampling_job(expert.model, most_asked(sides, own), latent, memory, second_texts(own))
+        jobs[name] = sampling_job(expert.model, most_asked(sides, own), latent, memory, second_texts(own), preview)
     return jobs
+
+
+def shape_of(latent: Tensor, sides: Sides, jobs: Iterable[Job]) -> RunShape:
+    """What of a run its preview goes by; of two experts the step that is less work."""
+    tasks = [job.task for job in jobs]
+    references = max((part.conditioning.references for side in sides.values() for part in side.parts), default=0)
+    flops = min((task.flops * task.passes for task in tasks), default=0.0)
+    return RunShape(LatentShape(*latent.shape[1:]), references, flops)
 
 
 def choose(model: VideoModel, job: Job) -> Choice:

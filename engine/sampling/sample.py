@@ -17,11 +17,12 @@ from ...sampling.solvers import SOLVERS
 from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
+from ..previews.wished import wished_preview
 from ..runtime import Work
 from .experts import Turns, experts_of, makers_of
-from .job import Sides, check_prompts, choose, sampling_jobs
+from .job import Sides, check_prompts, choose, sampling_jobs, shape_of
 from .settings import SamplerSettings
-from .telling import preview, tell_spared, tell_tally, with_useful_cache
+from .telling import tell_spared, tell_tally, with_useful_cache
 from .told import warn_of_run
 from .turn import Choices, SamplingRun
 
@@ -86,18 +87,20 @@ def run_sampler_with_guess(
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     check_prompts(sides, steps, asked)
     warn_of_run(model, settings, latent, sides, experts, makers, steps, asked)
-    jobs = sampling_jobs(experts, makers, asked, sides, latent, memory)
+    preview = wished_preview(model.runtime, model.spec.family)
+    jobs = sampling_jobs(experts, makers, asked, sides, latent, memory, preview)
 
     def run() -> SampledLatent:
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
         device = model.residence.device
+        draw = preview.start(shape_of(latent, sides, jobs.values()), device, model.runtime.check_interrupt)
         whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
         state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
         with whole.told(model.runtime) as progress, Turns(expert_at, partial(whole.turn, progress)) as turns:
             if steps:
                 turns.begin_step(steps[0])
             for state in sample(turns, solver, schedule, start, given.to(device)):
-                progress.update(state.step, turns.spared(partial(preview, model, state)))
+                progress.update(state.step, turns.spared(partial(draw, state.denoised)))
                 tell_spared(progress, state)
                 model.runtime.check_interrupt()
                 if state.step < schedule.steps:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
 
 from ...common.shapes import LatentShape
 from ...dit.config import DiTConfig
@@ -65,6 +67,15 @@ def sampling_task(
     )
     runs = passes * windows
     return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, anonymous_bytes=weights.anonymous)
+
+
+def with_work_between(task: Task, latent: LatentShape, batch: int, working_bytes: int) -> Task:
+    """The task with something done between two steps, beside the state, where the passes take nothing."""
+    if not working_bytes:
+        return task
+    needed = 4 * _STATE_LATENTS * batch * prod(latent) + working_bytes
+    ways = tuple(way._replace(working_bytes=max(way.working_bytes, needed)) for way in task.ways)
+    return replace(task, ways=ways)
 
 
 def _kept_bytes(config: DiTConfig, batch: int, latent: LatentShape, passes: int, steering: Mapping[type, int]) -> int:

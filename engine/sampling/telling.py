@@ -1,10 +1,8 @@
-"""What a run tells of itself: a preview after each step, and what its step cache spared."""
+"""What a run tells of its step cache: what it spared."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-
-from torch import Tensor
 
 from ...common.log import logger
 from ...sampling.cache import NO_CACHE, tally_of
@@ -40,11 +38,3 @@ def tell_tally(state: SamplerState) -> None:
             "The step cache spared %d of %d passes of the model (%.0f %%); its estimated change is at most %.2f.",
             tally.spared, tally.asked, 100 * tally.spared / tally.asked, tally.change,
         )  # fmt: skip
-
-
-def preview(model: VideoModel, state: SamplerState) -> Tensor | None:
-    """The middle of the first video, which shows more than the first frame where that one is given."""
-    if not model.runtime.wants_previews():
-        return None
-    middle = state.denoised.shape[2] // 2
-    return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]

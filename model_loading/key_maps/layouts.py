@@ -106,6 +106,14 @@ CLIP_VISION_LAYOUTS = (
     ),
 )
 
+PREVIEW_DECODER_LAYOUTS = (
+    Layout(
+        "official",
+        ("", "taehv.", "model."),
+        ("decoder.1.weight", "decoder.3.conv.0.weight", "decoder.7.conv.weight", "decoder.22.bias"),
+    ),
+)
+
 
 def plain_name(key: str) -> str:
     """`key` without the marks that torch.compile leaves in names."""

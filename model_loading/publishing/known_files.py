@@ -24,12 +24,14 @@ SPEED_FILES = FileKind("speed_module", "diffusion_models")
 VAE_FILES = FileKind("vae", "vae")
 TEXT_FILES = FileKind("text_encoder", "text_encoders")
 CLIP_FILES = FileKind("clip_vision", "clip_vision")
+PREVIEW_FILES = FileKind("preview_decoder", "vae_approx")
 LORAS = FileKind("lora", "loras")
 
 _WAN_2_1 = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 _WAN_2_2 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
 _WRAPPER = "Kijai/WanVideo_comfy"
 _WRAPPER_FP8 = "Kijai/WanVideo_comfy_fp8_scaled"
+_TINY_VAES = "lightx2v/Autoencoders"
 _FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 _FEW_STEPS_I2V = "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors"
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors"
@@ -68,6 +70,8 @@ def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN
         folder = "Lightx2v/" if name.startswith("lightx2v") else ""
     if repo == _WRAPPER_FP8:
         folder = "I2V/"
+    if repo == _TINY_VAES:
+        folder = ""
     exact = _EXACT.get(name, (round(size_gb * 1e9), None))
     return KnownFile(name, kind, what, repo, folder + name, *exact)
 
@@ -110,6 +114,8 @@ _EXACT = {
         1_226_977_424, "024f21de095bc8fad9809ded3e9e49a2e170dcf27075da8145ba7d60d8aab7f9"),
     _FEW_STEPS_I2V: (
         738_005_744, "85c4a61c30e0497aa44b91d93a893b624708461a56fe5485183b28fa07e2dfb3"),
+    "lighttaew2_1.safetensors": (
+        45_274_004, "8666e769f449f2d955651564bcadb0c5e12461b50480e67b7241f32c15f11a19"),
 }  # fmt: skip
 
 # Sizes: parameters x bytes each (see the model table of the Wan reports); the header adds under 0.2 MB. Of some LoRAs
@@ -165,6 +171,10 @@ KNOWN_FILES = (
     _file("umt5_xxl_fp16.safetensors", TEXT_FILES, "the text encoder of all Wan models", 11.362),
     _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", TEXT_FILES, "the text encoder of all Wan models, in fp8", 6.74),
     _file("clip_vision_h.safetensors", CLIP_FILES, "the picture encoder of Wan 2.1 image to video", 1.264),
+    _file("lighttaew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.045, _TINY_VAES),
+    _file("taew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.023, _TINY_VAES),
+    _file("lighttaew2_2.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.2 TI2V-5B", 0.045, _TINY_VAES),
+    _file("taew2_2.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.2 TI2V-5B", 0.023, _TINY_VAES),
     _few_steps(_FEW_STEPS, "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.613, _WRAPPER),
     _few_steps(_FEW_STEPS_I2V, "a LoRA for 4 steps, for Wan 2.1 image to video 14B", 0.738, _WRAPPER),
     *(

@@ -13,6 +13,7 @@ from ...dit.config import PATCH, DiTConfig
 from ...text_encoder.clip_vision import ClipVisionConfig
 from ...text_encoder.umt5 import UMT5Config
 from ...vae3d.config import VAEConfig
+from ...vae3d.tiny import LEVELS, TinyDecoderConfig
 from ..publishing.known_files import where_to_get
 from .tensors import MAX_LAYERS, Tensors
 
@@ -146,6 +147,28 @@ def _read_vae_levels(tensors: Tensors) -> VAEConfig:
 
 def _wrong_vae() -> FileFault:
     return FileFault("has the names of the Wan VAE but not its structure", "use another file")
+
+
+def read_preview_decoder(tensors: Tensors, metadata: Mapping[str, str]) -> TinyDecoderConfig:
+    """A decoder for previews.
+
+    Raises:
+        FileFault: the shapes are those of no such model.
+    """
+    ends = [8 + 6 * level for level in range(LEVELS)]  # the last convolution of each level; before it, more frames
+    widths = [tensors.size("decoder.1.weight", 0), *(tensors.size(f"decoder.{end}.weight", 0) for end in ends)]
+    made = [tensors.size(f"decoder.{end - 1}.conv.weight", 0) for end in ends]
+    pixels = tensors.size("decoder.22.bias", 0)
+    patch = math.isqrt(pixels // 3)
+    if 3 * patch**2 != pixels or any(frames % width for frames, width in zip(made, widths)):
+        raise FileFault("has the names of a preview decoder but not its structure", "use another file")
+    first, second, third = (frames // width for frames, width in zip(made, widths))
+    return TinyDecoderConfig(
+        latent_channels=tensors.size("decoder.1.weight", 1),
+        widths=(widths[0], widths[1], widths[2], widths[3]),
+        frames=(first, second, third),
+        patch=patch,
+    )
 
 
 def read_umt5(tensors: Tensors, metadata: Mapping[str, str]) -> UMT5Config:

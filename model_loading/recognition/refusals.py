@@ -8,7 +8,7 @@ from ...common.errors import CheckpointError
 from ...common.places import Place
 from ..files.checkpoint import Checkpoint, TensorInfo
 from ..formats.weight_formats import known_quantisation, name_quantisation
-from ..kinds import DIT, MODEL_KINDS, VAE
+from ..kinds import DIT, MODEL_KINDS
 from ..publishing.known_files import LORAS
 from ..spec import AnyKind
 from .foreign import SIGNATURES, Signature, match
@@ -34,12 +34,6 @@ def unknown_file(checkpoint: Checkpoint, names: Iterable[str]) -> CheckpointErro
         return CheckpointError(
             f"{name} is a part of {variant.title}, not a whole model, and is not supported yet by this version. "
             f"Get {DIT.where_to_get}."
-        )
-    preview = _preview_autoencoder(checkpoint.tensors)
-    if preview is not None:
-        return CheckpointError(
-            f"{name} is {preview}, a tiny autoencoder for previews of Wan, which this version does not use: its "
-            f"previews need no file. As the VAE get {VAE.where_to_get}."
         )
     quantisation, remains = known_quantisation(checkpoint.tensors), match(_REMAINS, names)
     if quantisation is not None and remains is not None:
@@ -93,12 +87,3 @@ def _not_supported(name: str, title: str, quantisation: str, kind: AnyKind) -> C
         f"{name} is {title} stored as {quantisation}, which is not supported yet by this version. Use the bf16 or fp16 "
         f"file of the same model (usually in {kind.folder})."
     )
-
-
-def _preview_autoencoder(tensors: Mapping[str, TensorInfo]) -> str | None:
-    """TAEHV by the widths of Wan's latents, and by its convolutions that see the frame before as well."""
-    latent = next((info.shape for key, info in tensors.items() if key.endswith("decoder.1.weight")), ())
-    memory = next((info.shape for key, info in tensors.items() if key.endswith("decoder.3.conv.0.weight")), ())
-    sees_two = len(memory) == 4 and memory[1] == 2 * memory[0]
-    versions = {16: "TAEHV (as taew2_1)", 48: "TAEHV (as taew2_2)"}
-    return versions.get(latent[1]) if sees_two and len(latent) == 4 else None

@@ -13,6 +13,7 @@ from ...dit.presets import PRESETS
 from ...text_encoder.clip_vision import CLIP_VIT_H, ClipVisionConfig
 from ...text_encoder.umt5 import UMT5_XXL, UMT5Config
 from ...vae3d.config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
+from ...vae3d.tiny import TinyDecoderConfig
 from ..spec import ConfigT, ModelKind, StartImage
 
 FAMILY_KEY = "wan_director.family"
@@ -119,6 +120,11 @@ def clip_vision_title(config: ClipVisionConfig, family: Family) -> str:
     return "CLIP ViT-H" if config == CLIP_VIT_H else "CLIP ViT-H of another size"
 
 
+def preview_decoder_title(config: TinyDecoderConfig, family: Family) -> str:
+    """What a preview decoder is: 'the preview decoder of Wan 2.1'."""
+    return f"the preview decoder of {family.title}"
+
+
 def _of_tiny(part: str) -> str:
     return f"{part} of {TINY.title}"
 
@@ -152,6 +158,10 @@ def vae_widths(config: VAEConfig) -> tuple[int, ...]:
 
 def vae_widths_of_family(family: Family) -> tuple[int, ...]:
     return family.latent_channels, family.spatial_stride
+
+
+def preview_decoder_widths(config: TinyDecoderConfig) -> tuple[int, ...]:
+    return config.latent_channels, config.spatial_stride
 
 
 def text_encoder_widths(config: UMT5Config) -> tuple[int, ...]:

@@ -1,30 +1,23 @@
-"""ComfyUI as the host: its folders, its memory manager, its progress bar and its stop button.
+"""ComfyUI as the host: its folders, its files and its own models.
 
-Everything of ComfyUI beside its node interface (see `api`) is used here and nowhere else.
+Everything of ComfyUI beside its node interface (see `api`) is used here, in `comfy_runtime`, `comfy_progress`,
+`residence` and `native`, and nowhere else.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Collection, Set
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import comfy.cli_args
-import comfy.model_management
-import comfy.utils
 import folder_paths
-import torch
-from torch import Tensor, nn
 
-from ...common.errors import InvalidInputError
 from ...common.log import logger
-from ...engine.progress import Counted, Often, Pace
-from ...engine.runtime import LoadedModels, Work
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
 from ..files.model_names import model_name
@@ -32,16 +25,8 @@ from ..files.reading import FilesOnDisk
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..sockets.models import WanModel
+from .comfy_runtime import ComfyRuntime
 from .host import BUNDLED_MODELS, model_folder_names
-from .residence import ComfyResidence
-
-Result = TypeVar("Result")
-
-
-M = TypeVar("M", bound=nn.Module)
-
-WORDS_AFTER_S = 1.0
-"""Words make the node grow, which work that ends sooner is spared."""
 
 
 def register_bundled_models() -> None:
@@ -135,107 +120,3 @@ class ComfyHost:
         from .native.taken import video_model_of  # as above
 
         return video_model_of(model, self.runtime)
-
-
-class ComfyRuntime:
-    """See `engine.runtime.Runtime`."""
-
-    def __init__(self) -> None:
-        self.models = LoadedModels()
-
-    def perform(self, work: Work[Result]) -> Result:
-        return work.run()
-
-    def progress(self, counted: Counted) -> ComfyProgress:
-        return ComfyProgress(counted)
-
-    def wants_previews(self) -> bool:
-        return comfy.cli_args.args.preview_method != comfy.cli_args.LatentPreviewMethod.NoPreviews
-
-    def check_interrupt(self) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-
-    def device(self, kind: str, choice: str = "auto") -> torch.device:
-        manager = comfy.model_management
-        gpu = manager.get_torch_device()
-        if choice == "cpu":
-            return torch.device("cpu")
-        if choice == "gpu":
-            if gpu.type == "cpu":
-                raise InvalidInputError("Device 'gpu' was chosen, but ComfyUI runs on the CPU. Choose 'auto' or 'cpu'.")
-            return gpu
-        return {
-            "vae": manager.vae_device,
-            "text_encoder": manager.text_encoder_device,
-            "clip_vision": manager.text_encoder_device,
-        }.get(kind, manager.get_torch_device)()
-
-    def residence(self, module: M, device: torch.device) -> ComfyResidence[M]:
-        return ComfyResidence(module, device)
-
-    def free_bytes(self, device: torch.device) -> int:
-        return int(comfy.model_management.get_free_memory(device))
-
-    def available_bytes(self, device: torch.device) -> int:
-        models = (model for model in comfy.model_management.current_loaded_models if model.model is not None)
-        return self.free_bytes(device) + sum(int(m.model_loaded_memory()) for m in models if m.device == device)
-
-    def free_memory(self, device: torch.device) -> None:
-        comfy.model_management.unload_all_models()
-        comfy.model_management.soft_empty_cache()
-
-
-class ComfyProgress:
-    """The bar on the running node with a preview picture, and words below its widgets.
-
-    Only the canvas that started the run has the words: on another, the node of that number is another one.
-    """
-
-    def __init__(self, counted: Counted) -> None:
-        self._total = counted.total
-        self._bar = comfy.utils.ProgressBar(counted.total)
-        self._pace = Pace(counted)
-        self._often = Often()
-        self._has_words = False
-        self._server = _running_server()
-        self._node_id = None if self._server is None else self._server.last_node_id
-
-    def __enter__(self) -> ComfyProgress:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._has_words:
-            self._say(self._pace.ended())
-
-    def update(self, done: int, preview: Tensor | None = None) -> None:
-        self._pace.reach(done)
-        if preview is not None or done >= self._total or self._often.passes():
-            self._bar.update_absolute(done, preview=None if preview is None else _picture(preview))
-        self._tell()
-
-    def note(self, text: str) -> None:
-        self._pace.note(text)
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._pace.is_due(WORDS_AFTER_S):
-            self._has_words = True
-            self._say(self._pace.words())
-
-    def _say(self, words: str) -> None:
-        server = self._server
-        if server is not None and server.client_id is not None and self._node_id is not None:
-            server.send_progress_text(words, self._node_id, server.client_id)
-
-
-def _running_server() -> Any:
-    """ComfyUI's server; None where it runs no server, and has not loaded its module."""
-    module = sys.modules.get("server")
-    return None if module is None else getattr(module.PromptServer, "instance", None)
-
-
-def _picture(preview: Tensor) -> tuple[str, Any, int]:
-    from PIL import Image
-
-    pixels = (preview * 255).to(device="cpu", dtype=torch.uint8).numpy()
-    return "JPEG", Image.fromarray(pixels), comfy.cli_args.args.preview_size

@@ -78,7 +78,7 @@ class _Recorder:
         self._classes = {node.class_type: node_classes.get(node.class_type, Unknown) for node in graph.values()}
         self._guess = guess
         self._is_lenient = is_lenient
-        self._runtime = RecordingRuntime(device)
+        self._runtime = RecordingRuntime(device, host().runtime.preview_wish)
         self._files = OutlinedFiles(guess.size, is_lenient=is_lenient)
         self._loaders: dict[ModelRecipe, GraphNode] = {}
         self._made = Recording()

@@ -24,7 +24,7 @@ spec = importlib.util.spec_from_file_location("pack", pack_folder + "/__init__.p
 pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)
 pack.__path__ = [pack_folder]
 spec.loader.exec_module(pack)
-host, policy = (importlib.import_module("pack." + name) for name in ("nodes.hosts.comfy", "memory.policy"))
+host, policy = (importlib.import_module("pack." + name) for name in ("nodes.hosts.residence", "memory.policy"))
 config, model = (importlib.import_module("pack.dit." + name) for name in ("config", "model"))
 
 device = torch.device("meta")

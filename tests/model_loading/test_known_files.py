@@ -28,6 +28,7 @@ def test_known_files_are_consistent() -> None:
         folders = {
             "Kijai/WanVideo_comfy": ("Lightx2v/" if file.name.startswith("lightx2v") else ""),
             "Kijai/WanVideo_comfy_fp8_scaled": "I2V/",
+            "lightx2v/Autoencoders": "",
         }
         folder = folders.get(file.repo, f"split_files/{Path(file.folder).name}/")
         assert file.path_in_repo == folder + file.name

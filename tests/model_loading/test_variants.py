@@ -192,14 +192,6 @@ PARTS: dict[str, tuple[Shapes, str]] = {
     "InfiniteTalk": ({"blocks.0.audio_cross_attn.proj.weight": (DIM, DIM)}, "is a part of MultiTalk or InfiniteTalk"),
     "Lynx": ({"blocks.0.self_attn.ref_adapter.to_k_ref.weight": (DIM, DIM)}, "is a part of Lynx"),
     "Fantasy": ({"blocks.0.cross_attn.processor.k_proj.weight": (DIM, DIM)}, "is a part of FantasyTalking"),
-    "TAEHV 2.1": (
-        {"decoder.1.weight": (256, 16, 3, 3), "decoder.3.conv.0.weight": (256, 512, 3, 3)},
-        "is TAEHV (as taew2_1), a tiny autoencoder for previews of Wan, which this version does not use",
-    ),
-    "TAEHV 2.2": (
-        {"decoder.1.weight": (256, 48, 3, 3), "decoder.3.conv.0.weight": (256, 512, 3, 3)},
-        "is TAEHV (as taew2_2)",
-    ),
 }
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from wan_director.dit.block import Block
 from wan_director.engine.local import Interrupted
 from wan_director.engine.memory import MemoryWidgets
+from wan_director.engine.previews.moving import MovingPicture
 from wan_director.engine.progress import Counted
 from wan_director.engine.terminal import UnseenProgress
 from wan_director.media.encoder import Codec, Encoder
@@ -126,7 +127,7 @@ class Telling(UnseenProgress):
     def __init__(self, stopper: Stopper) -> None:
         self._stopper = stopper
 
-    def update(self, done: int, preview: torch.Tensor | None = None) -> None:
+    def update(self, done: int, preview: MovingPicture | None = None) -> None:
         self._stopper.tell(done)
 
 

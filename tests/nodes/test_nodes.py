@@ -11,6 +11,7 @@ import wan_director
 from wan_director.common.errors import InvalidInputError, PairingError
 from wan_director.dit.conditioning.start_image import keyframe_mask
 from wan_director.engine.local import Interrupted
+from wan_director.engine.previews.moving import MovingPicture, PreviewWish
 from wan_director.engine.progress import Counted
 from wan_director.engine.terminal import UnseenProgress
 from wan_director.sampling.schedule import make_schedule
@@ -245,8 +246,8 @@ class SeenProgress(UnseenProgress):
     def __init__(self, counted: Counted) -> None:
         self.counted = counted
 
-    def update(self, done: int, preview: torch.Tensor | None = None) -> None:
-        shape = None if preview is None else tuple(preview.shape)
+    def update(self, done: int, preview: MovingPicture | None = None) -> None:
+        shape = None if preview is None else tuple(preview.frames.shape)
         self.seen.append((self.counted.title, self.counted.unit, done, self.counted.total, shape))
 
     def note(self, text: str) -> None:
@@ -261,12 +262,12 @@ def seen(tiny_host, monkeypatch):
     return told
 
 
-def test_progress_counts_steps_and_blocks_and_shows_the_middle(vae, prompts, tiny_host, monkeypatch, seen):
-    monkeypatch.setattr(tiny_host.runtime, "wants_previews", lambda: True)
+def test_progress_counts_steps_and_blocks_and_shows_all_latent_frames(vae, prompts, tiny_host, monkeypatch, seen):
+    monkeypatch.setattr(tiny_host.runtime, "preview_wish", lambda _family: PreviewWish(512))
     latent = call("EmptyLatent", vae=vae, **SIZE, batch_size=1)
     sampled = sample("t2v.safetensors", prompts, latent)
     steps = [each for each in seen if each[0] == "Sampling"]
-    assert steps == [("Sampling", "step", n, 2, (6, 8, 3)) for n in (1, 2)]
+    assert steps == [("Sampling", "step", n, 2, (3, 6, 8, 3)) for n in (1, 2)]
     first_step = seen[seen.index("block 1 of 2") : seen.index(steps[0])]
     assert first_step == ["block 1 of 2", "block 2 of 2"] * 2  # positive and negative
     seen.clear()

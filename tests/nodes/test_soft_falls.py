@@ -17,8 +17,9 @@ from wan_director.dit.model import WanDiT
 from wan_director.engine.local import Interrupted, LocalResidence
 from wan_director.engine.memory import AUTOMATIC, MemorySettings
 from wan_director.engine.models import VideoModel, load_model
+from wan_director.engine.previews import preview as engine_preview
+from wan_director.engine.previews.moving import PreviewWish
 from wan_director.engine.recipe import ModelRecipe
-from wan_director.engine.sampling import sample as engine_sample
 from wan_director.engine.sampling import stage
 from wan_director.engine.sampling.job import choose, sampling_job
 from wan_director.engine.sampling.sample import run_sampler
@@ -151,9 +152,10 @@ def test_out_of_memory_in_a_preview_costs_only_the_preview(monkeypatch, caplog):
     def preview(*_arguments):
         raise copy.copy(TOO_MUCH)
 
-    monkeypatch.setattr(engine_sample, "_preview", preview)
+    monkeypatch.setattr(host().runtime, "preview_wish", lambda _family: PreviewWish(512))
+    monkeypatch.setattr(engine_preview, "moving", preview)
     assert torch.equal(sample(model), undisturbed)
-    assert all("preview" in line for line in warnings(caplog))
+    assert len(warnings(caplog)) == 3 and all("preview" in line for line in warnings(caplog))
 
 
 def test_a_video_that_never_fits_ends_in_a_sentence(monkeypatch):

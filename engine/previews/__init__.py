@@ -1,0 +1,1 @@
+"""What a run looks like while it is sampled: a short moving picture after each step."""
