@@ -18,8 +18,8 @@ from ...sampling.experts import Expert
 from ...sampling.guidance import parts_of
 from ...sampling.prompts import Prompts
 from ...sampling.step import NoiseLevel
+from .asked import Sides
 from .experts import GuidedModel
-from .job import Sides
 
 
 def warn_of_idle(

@@ -13,14 +13,13 @@ from ...dit.inputs import Conditioning
 from ...sampling.given import NOTHING_GIVEN, Given
 from ...sampling.loop import begin, sample
 from ...sampling.prompts import Prompts, as_prompts
-from ...sampling.solvers import SOLVERS
-from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
 from ..runtime import Work
+from .asked import Sides, check_prompts
 from .experts import Turns, experts_of, makers_of
-from .job import Sides, check_prompts, choose, sampling_jobs, shape_of
+from .job import choose, sampling_jobs, shape_of
 from .settings import SamplerSettings
 from .telling import tell_spared, tell_tally, with_useful_cache
 from .told import warn_of_run
@@ -78,8 +77,7 @@ def run_sampler_with_guess(
     """
     schedule = settings.noise_schedule()
     model = with_useful_cache(model, schedule.steps)
-    solver = find_choice(SOLVERS, settings.solver, "solver")
-    check_seed(settings.seed)
+    solver = settings.find_solver()
     steps = schedule.levels[:-1]
     experts, expert_at = experts_of(model, settings.cfg, schedule)
     makers = makers_of(steps, expert_at)

@@ -11,8 +11,8 @@ from ...common.checking import check_number
 from ...common.families import Family
 from ...common.shapes import VideoShape, check_bounds, check_frames, check_size
 from ...sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
-from ...sampling.solvers import FROM_BELOW_ONE, WITHOUT_PENULTIMATE
-from ...sampling.validation import check_part
+from ...sampling.solvers import FROM_BELOW_ONE, SOLVERS, WITHOUT_PENULTIMATE, Solver
+from ...sampling.validation import check_part, check_seed, find_choice
 from ..tasks import latent_shape
 
 
@@ -44,6 +44,15 @@ class SamplerSettings:
         for name in ("seed", "steps", "cfg", "shift", "denoise"):
             check_number(getattr(self, name), name)
         check_part(self.start_step, self.end_step)
+
+    def find_solver(self) -> Solver:
+        """How the steps are computed.
+
+        Raises:
+            InvalidInputError: there is no such solver, or the seed is none.
+        """
+        check_seed(self.seed)
+        return find_choice(SOLVERS, self.solver, "solver")
 
     def noise_schedule(self) -> NoiseSchedule:
         """The noise levels to walk.

@@ -13,10 +13,10 @@ from ...sampling.experts import Expert
 from ...sampling.step import NoiseLevel
 from ...sampling.windows import longest_window
 from ..models import VideoModel
+from .asked import Sides
 from .experts import GuidedModel
 from .facts import tell_advice
 from .idle import warn_of_idle
-from .job import Sides
 from .settings import SamplerSettings
 
 

@@ -18,8 +18,9 @@ from ...sampling.experts import Expert
 from ..memory import MemorySettings, tell
 from ..progress import Counted
 from ..runtime import Progress, Runtime, watched_blocks
+from .asked import Sides
 from .experts import AtWork, GuidedModel
-from .job import Sides, pass_tokens
+from .job import pass_tokens
 from .stage import Stage, Workload
 
 Choices = dict[Expert, Choice]

@@ -212,7 +212,7 @@ def test_the_decoder_and_its_work_are_planned(model_file: Path, decoder_file: Pa
     prompts, latent = [Conditioning(torch.zeros(1, 512, 4096))] * 2, torch.zeros(1, 16, 5, 6, 8)
 
     def planned(preview: Preview) -> Task:
-        return sampling_job(model, prompts, latent, AUTOMATIC, preview).task
+        return sampling_job(model, prompts, latent, AUTOMATIC, preview=preview).task
 
     without, decoder = planned(NO_PREVIEW), sharp(decoder_file)
     assert planned(decoder).fixed_bytes - without.fixed_bytes == decoder.weight_bytes > 10_000

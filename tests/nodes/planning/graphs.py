@@ -235,6 +235,21 @@ def custom_runs(sides: dict) -> dict:
     }  # fmt: skip
 
 
+def prompts() -> dict:
+    """What becomes of a prompt."""
+    return {
+        "text": node("CLIPTextEncode", clip=["encoder", 0], text=LONG),
+        "zero": node("ConditioningZeroOut", conditioning=["text", 0]),
+        "two": node("ConditioningCombine", conditioning_1=["text", 0], conditioning_2=["joined", 0]),
+        "joined": node("ConditioningConcat", conditioning_to=["text", 0], conditioning_from=["text", 0]),
+        "mean": node("ConditioningAverage", conditioning_to=["text", 0], conditioning_from=["zero", 0]),
+        "part": node("ConditioningSetTimestepRange", conditioning=["mean", 0], start=0.0, end=0.5),
+        "weak": node("ConditioningSetAreaStrength", conditioning=["two", 0], strength=0.5),
+        "place": node("ConditioningSetMask", conditioning=["weak", 0], mask=["picture", 1], strength=1.0,
+                      set_cond_area="default"),
+    }  # fmt: skip
+
+
 def native() -> dict:
     """Every node of ComfyUI that runs a model, or steers one."""
     sides, size = {"positive": ["text", 0], "negative": ["zero", 0]}, {"width": 64, "height": 96, "length": 9}
@@ -252,15 +267,7 @@ def native() -> dict:
         "lora": node("LoraLoaderModelOnly", model=["model", 0], lora_name="away.safetensors", strength_model=1.0),
         "both": node("LoraLoader", model=["lora", 0], clip=["encoder", 0], lora_name="away.safetensors"),
         "shifted": node("ModelSamplingSD3", model=["both", 0], shift=5.0),
-        "text": node("CLIPTextEncode", clip=["encoder", 0], text=LONG),
-        "zero": node("ConditioningZeroOut", conditioning=["text", 0]),
-        "two": node("ConditioningCombine", conditioning_1=["text", 0], conditioning_2=["joined", 0]),
-        "joined": node("ConditioningConcat", conditioning_to=["text", 0], conditioning_from=["text", 0]),
-        "mean": node("ConditioningAverage", conditioning_to=["text", 0], conditioning_from=["zero", 0]),
-        "part": node("ConditioningSetTimestepRange", conditioning=["mean", 0], start=0.0, end=0.5),
-        "weak": node("ConditioningSetAreaStrength", conditioning=["two", 0], strength=0.5),
-        "place": node("ConditioningSetMask", conditioning=["weak", 0], mask=["picture", 1], strength=1.0,
-                      set_cond_area="default"),
+        **prompts(),
         "empty": node("EmptyHunyuanLatentVideo", batch_size=1, **size),
         "leaning": node("SkipLayerGuidanceDiT", model=["shifted", 0], double_layers="1", single_layers="", scale=3.0,
                         start_percent=0.0, end_percent=0.5, rescaling_scale=0.0),

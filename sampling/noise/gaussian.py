@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..common.shapes import LatentShape
+from ...common.shapes import LatentShape
+from ..step import NoiseLevel
+from ..validation import MAX_SEED, check_seed
 from .brownian import brownian_noise
-from .step import NoiseLevel
-from .validation import MAX_SEED, check_seed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

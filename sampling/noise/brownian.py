@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .step import Course
+from ..step import Course
 
 DIGITS = 6
 """Sigmas are rounded to a millionth."""

@@ -1,0 +1,41 @@
+"""The prompts of a run, and what its steps ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...dit.inputs import Conditioning
+from ...sampling.ask import Ask, Side
+from ...sampling.prompts import Prompts
+from ...sampling.step import NoiseLevel
+
+Sides = dict[Side, Prompts]
+"""The prompts of a run."""
+
+
+def check_prompts(sides: Sides, steps: Sequence[NoiseLevel], asked: Sequence[Sequence[Ask]]) -> None:
+    """Refuses prompts that leave a step without what it asks for.
+
+    Args:
+        steps: where the steps of the run begin.
+        asked: the questions of each.
+
+    Raises:
+        InvalidInputError: they do.
+    """
+    for side, prompts in sides.items():
+        prompts.check(side, [level for level, asks in zip(steps, asked) if any(ask.side == side for ask in asks)])
+        for level, asks in zip(steps, asked):
+            if any(side in ask.reads for ask in asks):
+                prompts.text(level.sigma)
+
+
+def most_asked(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]:
+    """The prompts of the step with the most passes, by the questions of each step."""
+    asked = ([part.conditioning for ask in asks for part in sides[ask.side].parts] for asks in steps)
+    return max(asked, key=len, default=[])
+
+
+def second_texts(steps: Iterable[Sequence[Ask]]) -> int:
+    """How many questions of a step see a second text beside their own, at most."""
+    return max((sum(bool(ask.reads) for ask in asks) for asks in steps), default=0)
