@@ -157,4 +157,5 @@ class WanDirectorSampler(io.ComfyNode):
         memory = AUTOMATIC if memory is None else memory
         instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
         settings = SamplerSettings(seed, steps, cfg, shift, solver, schedule, denoise, sigmas)
-        return io.NodeOutput(sampled(model, (positive, negative), latent, settings, memory, adds_noise=add_noise))
+        made, _ = sampled(model, (positive, negative), latent, settings, memory, adds_noise=add_noise)
+        return io.NodeOutput(made)

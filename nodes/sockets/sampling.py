@@ -25,19 +25,6 @@ def sampled(
     memory: MemorySettings = AUTOMATIC,
     *,
     adds_noise: bool = True,
-) -> dict[str, Any]:
-    """The native LATENT that a run makes of another; see `sampled_with_guess`."""
-    return sampled_with_guess(model, sides, latent, settings, memory, adds_noise=adds_noise)[0]
-
-
-def sampled_with_guess(
-    model: WanModel,
-    sides: tuple[list, list],
-    latent: dict[str, Any],
-    settings: SamplerSettings,
-    memory: MemorySettings = AUTOMATIC,
-    *,
-    adds_noise: bool = True,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The native LATENT that a run makes of another, and that of the model's last guess of the clean one.
 

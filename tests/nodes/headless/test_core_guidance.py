@@ -33,7 +33,7 @@ def test_the_negative_side_alone_is_asked_without_the_blocks():
     assert positive == POSITIVE and negative.perturbations == (SkippedBlocks(frozenset({1})),)
     assert weak.asks(level(0.3)) == (POSITIVE, NEGATIVE)
     answers = torch.ones(1, 1, 1, 1, 1), torch.zeros(1, 1, 1, 1, 1)
-    assert weak.velocity(answers, level(0.7), answers[0]).item() == 3.0
+    assert weak.velocity(answers, level(0.7), answers[0], {}).item() == 3.0
 
 
 def test_no_block_leaves_the_model_as_it_is():

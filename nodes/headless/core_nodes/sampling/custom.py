@@ -10,7 +10,7 @@ from .....common.errors import InvalidInputError
 from .....engine.sampling.settings import SamplerSettings
 from .... import standin as io
 from ....sockets.native_model import NativeModel, native_model
-from ....sockets.sampling import sampled_with_guess
+from ....sockets.sampling import sampled
 from ..dynamic_inputs import Model
 from .guiders import cfg_input
 from .latent import of_the_model, seed_input
@@ -126,4 +126,4 @@ def _run(
     model = guider.model
     settings = SamplerSettings(noise.seed, cfg=guider.cfg, shift=model.shift, solver=solver, sigmas=sigmas)
     sides = (guider.positive, guider.negative)
-    return sampled_with_guess(model.model, sides, of_the_model(model, latent), settings, adds_noise=noise.is_added)
+    return sampled(model.model, sides, of_the_model(model, latent), settings, adds_noise=noise.is_added)

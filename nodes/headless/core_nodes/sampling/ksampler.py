@@ -63,7 +63,8 @@ class KSampler(io.ComfyNode):
         solver, schedule = solver_named(sampler_name), schedule_named(scheduler)
         model = native_model(model)
         settings = SamplerSettings(seed, steps, cfg, model.shift, solver, schedule, denoise)
-        return io.NodeOutput(sampled(model.model, (positive, negative), of_the_model(model, latent_image), settings))
+        made, _ = sampled(model.model, (positive, negative), of_the_model(model, latent_image), settings)
+        return io.NodeOutput(made)
 
 
 class KSamplerAdvanced(io.ComfyNode):
@@ -134,7 +135,8 @@ class KSamplerAdvanced(io.ComfyNode):
             ends_clean=return_with_leftover_noise == "disable",
         )
         latent, sides = of_the_model(model, latent_image), (positive, negative)
-        return io.NodeOutput(sampled(model.model, sides, latent, settings, adds_noise=add_noise == "enable"))
+        made, _ = sampled(model.model, sides, latent, settings, adds_noise=add_noise == "enable")
+        return io.NodeOutput(made)
 
 
 def _run_inputs() -> list[Any]:
