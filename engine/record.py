@@ -15,6 +15,7 @@ from .loaded import PlacedModel
 from .memory import Job
 from .progress import Counted
 from .recipe import ModelRecipe
+from .resuming.kept import NO_RUNS_KEPT
 from .runtime import LoadedModels, Work
 from .terminal import UnseenProgress
 
@@ -35,6 +36,7 @@ class RecordingRuntime:
 
     def __init__(self, device: Callable[[str, str], torch.device]) -> None:
         self.models = LoadedModels()
+        self.kept_runs = NO_RUNS_KEPT
         self.jobs: list[Job] = []
         self.placed: list[ModelRecipe] = []
         self._device = device

@@ -1,4 +1,4 @@
-"""One run of the sampling loop: device, memory, progress, preview and interruption around it."""
+"""One run of a sampler: what can be refused is refused, what has to be known is found out, and then it walks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from torch import Tensor
 from ...dit.inputs import Conditioning
 from ...sampling.experts import Expert
 from ...sampling.given import NOTHING_GIVEN, Given
-from ...sampling.loop import begin, sample
 from ...sampling.prompts import Prompts, as_prompts
 from ...sampling.solvers import SOLVERS
-from ...sampling.state import SamplerState
 from ...sampling.validation import check_seed, find_choice
 from ..memory import AUTOMATIC, Job, MemorySettings
 from ..models import VideoModel
 from ..runtime import Work
-from .experts import Turns, experts_of, warn_of_settings
+from .experts import experts_of, warn_of_settings
 from .job import Sides, check_prompts, choose, most_asked, sampling_job, warn_of_places
 from .settings import SamplerSettings
 from .turn import Choices, SamplingRun
+from .walk import Beginning, walk
 
 
 def run_sampler(
@@ -49,7 +48,7 @@ def run_sampler(
         NumericalError: the model gives values that are not finite.
     """
     schedule = settings.noise_schedule()
-    solver = find_choice(SOLVERS, settings.solver, "solver")
+    find_choice(SOLVERS, settings.solver, "solver")
     check_seed(settings.seed)
     steps = schedule.levels[:-1]
     experts, expert_at = experts_of(model, settings.cfg, schedule)
@@ -70,27 +69,11 @@ def run_sampler(
         if name in makers
     }
 
+    beginning = Beginning(settings, schedule, latent, noise, given)
+
     def run() -> Tensor:
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
-        device = model.residence.device
         whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
-        state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
-        with whole.told(model.runtime) as progress, Turns(expert_at, partial(whole.turn, progress)) as turns:
-            if steps:
-                turns.begin_step(steps[0])
-            for state in sample(turns, solver, schedule, start, given.to(device)):
-                progress.update(state.step, turns.spared(partial(_preview, model, state)))
-                model.runtime.check_interrupt()
-                if state.step < schedule.steps:
-                    turns.begin_step(steps[state.step])
-            return state.latent.cpu()
+        return walk(model, whole, beginning, expert_at)
 
     return model.runtime.perform(Work(run, partial(torch.empty, latent.shape, device="meta"), tuple(jobs.values())))
-
-
-def _preview(model: VideoModel, state: SamplerState) -> Tensor | None:
-    """The middle of the first video, which shows more than the first frame where that one is given."""
-    if not model.runtime.wants_previews():
-        return None
-    middle = state.denoised.shape[2] // 2
-    return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]

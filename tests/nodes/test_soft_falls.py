@@ -18,8 +18,7 @@ from wan_director.engine.local import Interrupted, LocalResidence
 from wan_director.engine.memory import AUTOMATIC, MemorySettings
 from wan_director.engine.models import VideoModel, load_model
 from wan_director.engine.recipe import ModelRecipe
-from wan_director.engine.sampling import sample as engine_sample
-from wan_director.engine.sampling import stage
+from wan_director.engine.sampling import stage, walk
 from wan_director.engine.sampling.job import choose, sampling_job
 from wan_director.engine.sampling.sample import run_sampler
 from wan_director.engine.sampling.settings import SamplerSettings
@@ -151,7 +150,7 @@ def test_out_of_memory_in_a_preview_costs_only_the_preview(monkeypatch, caplog):
     def preview(*_arguments):
         raise copy.copy(TOO_MUCH)
 
-    monkeypatch.setattr(engine_sample, "_preview", preview)
+    monkeypatch.setattr(walk, "_preview", preview)
     assert torch.equal(sample(model), undisturbed)
     assert all("preview" in line for line in warnings(caplog))
 

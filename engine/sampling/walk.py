@@ -1,0 +1,128 @@
+"""The steps of one run, from its beginning on, or from where an earlier run of the same kind was broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ...common.log import logger
+from ...sampling.experts import Expert
+from ...sampling.given import Given
+from ...sampling.loop import begin, sample
+from ...sampling.schedule import NoiseSchedule
+from ...sampling.solvers import SOLVERS
+from ...sampling.state import STATE_KINDS, SamplerState
+from ...sampling.step import NoiseLevel
+from ..models import VideoModel
+from ..resuming.kept import KeptRun
+from ..runtime import Progress
+from .experts import Turns
+from .identity import run_key
+from .settings import SamplerSettings
+from .turn import SamplingRun
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beginning:
+    """What a run starts from.
+
+    Attributes:
+        settings: checked.
+        schedule: theirs.
+        latent: [B, C, T, h, w], normalised.
+        noise: [B, C, T, h, w] to start from; drawn from the seed when not given.
+        given: what of the latent to keep as it is.
+    """
+
+    settings: SamplerSettings
+    schedule: NoiseSchedule
+    latent: Tensor
+    noise: Tensor | None
+    given: Given
+
+    def state(self, device: torch.device) -> SamplerState:
+        """The state before the first step."""
+        solver, seed = SOLVERS[self.settings.solver], self.settings.seed
+        return begin(solver, self.schedule, self.latent.to(device), seed=seed, noise=self.noise)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunState:
+    """Where a run stands between two steps.
+
+    Attributes:
+        sampler: of the sampling loop.
+        mended: how many times each expert's way to compute was made more exact, see `Stage.mended`.
+    """
+
+    sampler: SamplerState
+    mended: Mapping[Expert, int]
+
+
+RUN_KINDS = (RunState, *STATE_KINDS)
+
+
+def walk(
+    model: VideoModel, whole: SamplingRun, beginning: Beginning, expert_at: Callable[[NoiseLevel], Expert]
+) -> Tensor:
+    """The sampled latent [B, C, T, h, w], float32, CPU.
+
+    Args:
+        model: of the first steps.
+        whole: the experts and what they need.
+        beginning: what the run starts from.
+        expert_at: who makes the step that begins at a noise level.
+    """
+    device, schedule = model.residence.device, beginning.schedule
+    makers = [expert_at(level) for level in schedule.levels[:-1]]
+    key = partial(run_key, whole.experts, device, beginning, whole.sides, makers, whole.memory.feed_forward_run)
+    with model.runtime.kept_runs.of(key, RUN_KINDS) as kept:
+        run = _earlier(kept, beginning, device) or RunState(beginning.state(device), {})
+        with whole.told(model.runtime, run.sampler.step) as progress:
+            open_turn = partial(whole.turn, progress)
+            with Turns(expert_at, open_turn, run.mended) as turns:
+                return _steps(model, beginning, run.sampler, turns, progress, kept).latent.cpu()
+
+
+def _steps(
+    model: VideoModel, beginning: Beginning, state: SamplerState, turns: Turns, progress: Progress, kept: KeptRun
+) -> SamplerState:
+    """The state after the last step, of those that follow `state`."""
+    schedule, runtime = beginning.schedule, model.runtime
+    levels = schedule.levels
+    if state.step < schedule.steps:
+        turns.begin_step(levels[state.step])
+    given = beginning.given.to(model.residence.device)
+    following = sample(turns, SOLVERS[beginning.settings.solver], schedule, state, given)
+    for state in following:
+        kept.reach(RunState(state, turns.mended), is_last=state.step == schedule.steps)
+        progress.update(state.step, turns.spared(partial(_preview, model, state)))
+        runtime.check_interrupt()
+        if state.step < schedule.steps:
+            turns.begin_step(levels[state.step])
+    return state
+
+
+def _earlier(kept: KeptRun, beginning: Beginning, device: torch.device) -> RunState | None:
+    """Where an earlier run of the same kind stood, which is said."""
+    found = kept.earlier(device)
+    if not isinstance(found, RunState) or found.sampler.latent.shape != beginning.latent.shape:
+        return None
+    step, steps = found.sampler.step, found.sampler.steps
+    if step < steps:
+        logger.info("Sampling goes on after step %d of %d, where an earlier run of it was broken off.", step, steps)
+    else:
+        logger.info("An earlier run had made all %d steps of this one: its result is used.", steps)
+    return found
+
+
+def _preview(model: VideoModel, state: SamplerState) -> Tensor | None:
+    """The middle of the first video, which shows more than the first frame where that one is given."""
+    if not model.runtime.wants_previews():
+        return None
+    middle = state.denoised.shape[2] // 2
+    return model.spec.family.preview(state.denoised[:1, :, middle : middle + 1])[0, 0]
