@@ -29,10 +29,10 @@ from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
 from ..files.model_names import model_name
 from ..files.reading import FilesOnDisk
-from ..saving.finding import result_in_subfolder
-from ..saving.names import NO_VALUES, NodeValues, file_prefix
+from ..saving import NO_VALUES, NodeValues, file_prefix, result_in_subfolder
 from ..sockets.models import WanModel
 from .host import BUNDLED_MODELS, model_folder_names
+from .kept_runs import kept_runs_or_none
 from .residence import ComfyResidence
 
 Result = TypeVar("Result")
@@ -142,6 +142,8 @@ class ComfyRuntime:
 
     def __init__(self) -> None:
         self.models = LoadedModels()
+        # ComfyUI does not empty this folder when it starts, and serves nothing under such a name.
+        self.kept_runs = kept_runs_or_none(Path(folder_paths.get_user_directory(), "__wan_director", "runs"))
 
     def perform(self, work: Work[Result]) -> Result:
         return work.run()
@@ -199,6 +201,8 @@ class ComfyProgress:
         self._has_words = False
         self._server = _running_server()
         self._node_id = None if self._server is None else self._server.last_node_id
+        if counted.before:
+            self._bar.update_absolute(counted.before)
 
     def __enter__(self) -> ComfyProgress:
         return self
