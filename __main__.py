@@ -147,6 +147,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     each.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: the GPU if there is one)")
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+    each.add_argument(
+        "--no-resume",
+        dest="resume",
+        action="store_false",
+        help="start anew where an earlier run was broken off, and keep nothing where this one is",
+    )
 
     each = commands.add_parser("plan", help="say what a workflow takes on a card, before anything is downloaded")
     each.set_defaults(command="running.plan")

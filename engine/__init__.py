@@ -10,6 +10,8 @@ from .local import Interrupted, LocalRuntime
 from .memory import AUTOMATIC, MemorySettings
 from .models import PlacedModel, VideoModel, load_model, place, with_lora, with_low_noise, with_policies
 from .recipe import LoraRecipe, LowNoiseRecipe, ModelRecipe
+from .resuming.folder import StateFolder
+from .resuming.kept import RunsInFolder
 from .runtime import Progress, Residence, Runtime
 from .sampling.policies import StepPolicies
 from .sampling.sample import run_sampler
@@ -31,7 +33,9 @@ __all__ = [
     "Progress",
     "Residence",
     "Runtime",
+    "RunsInFolder",
     "SamplerSettings",
+    "StateFolder",
     "StepPolicies",
     "VideoModel",
     "decode",

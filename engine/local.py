@@ -19,6 +19,7 @@ from ..memory.residency import Weights
 from ..memory.slabs import Slabs
 from .previews.moving import PreviewWish
 from .progress import Counted
+from .resuming.kept import NO_RUNS_KEPT, KeptRuns
 from .runtime import LoadedModels, Progress, Work
 from .terminal import UnseenProgress, shown_progress
 
@@ -39,12 +40,14 @@ class LocalRuntime:
         show_progress: whether to say how far the work is, see `terminal.shown_progress`.
         interrupted: set it to stop the run at the next block.
         models: the models in memory.
+        kept_runs: where runs that are broken off wait to be gone on with; nowhere unless it is said.
     """
 
     device_name: str = "auto"
     show_progress: bool = False
     interrupted: bool = False
     models: LoadedModels = field(default_factory=LoadedModels)
+    kept_runs: KeptRuns = NO_RUNS_KEPT
 
     def perform(self, work: Work[Result]) -> Result:
         return work.run()

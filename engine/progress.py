@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 from ..model_loading.files.file_type import human_bytes
@@ -26,11 +26,13 @@ class Counted:
         title: the beginning of a sentence: "Sampling".
         unit: one of the things counted, in the singular: "step".
         total: how many there are.
+        before: how many of them were done before this work began.
     """
 
     title: str
     unit: str
     total: int
+    before: int = 0
 
 
 class _Mark(NamedTuple):
@@ -60,10 +62,10 @@ class Pace:
     def __init__(self, counted: Counted, clock: Callable[[], float] = time.monotonic) -> None:
         self._counted, self._clock = counted, clock
         self._begun_s = clock()
-        self._marks = deque([_Mark(self._begun_s, 0)], maxlen=_MARKS)
+        self._marks = deque([_Mark(self._begun_s, counted.before)], maxlen=_MARKS)
         self._often = Often(INTERVAL_S, clock)
         self._note = ""
-        self.done = 0
+        self.done = counted.before
 
     @property
     def lasted_s(self) -> float:
@@ -97,14 +99,16 @@ class Pace:
 
     def ended(self) -> str:
         """For the work that is over: "Sampling: 20 steps in 4 min 12 s, 12.6 s/step"; or where it was given up."""
-        title, unit, total = self._counted.title, self._counted.unit, self._counted.total
-        amount = human_bytes(total) if unit == BYTES else f"{total} {unit}{'s' if total != 1 else ''}"
+        title, unit, total, before = astuple(self._counted)
+        count = total - before
+        amount = human_bytes(count) if unit == BYTES else f"{count} {unit}{'s' if count != 1 else ''}"
         if self.done < total:
             return f"{title}: stopped at {self._place()}"
         took_s = self.lasted_s
-        parts = [f"{amount} in {duration_in_words(took_s)}"]
-        if took_s > 0 and total > 1:
-            parts.append(rate_in_words(total / took_s, unit))
+        parts = [f"went on after {unit} {before} of {total}"] if before else []
+        parts.append(f"{amount} in {duration_in_words(took_s)}")
+        if took_s > 0 and count > 1:
+            parts.append(rate_in_words(count / took_s, unit))
         return f"{title}: {', '.join(parts)}"
 
     def _place(self) -> str:

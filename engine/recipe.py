@@ -94,10 +94,11 @@ class ModelRecipe:
     def key(self) -> Hashable:
         """To keep the loaded weights by: files that have changed, or come, give another key."""
         files = (self.path, *(path for _, path in self.modules))
-        return self.weights, tuple(_stamp(file) for file in files)
+        return self.weights, tuple(file_stamp(file) for file in files)
 
 
-def _stamp(file: Path) -> Hashable:
+def file_stamp(file: Path) -> Hashable:
+    """By what a changed file of a model is known; None where there is none."""
     try:
         return model_key(file).stamp
     except OSError:  # what reads it says so

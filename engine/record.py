@@ -17,6 +17,7 @@ from .memory import Job
 from .previews.moving import PreviewWish
 from .progress import Counted
 from .recipe import ModelRecipe
+from .resuming.kept import NO_RUNS_KEPT
 from .runtime import LoadedModels, Work
 from .terminal import UnseenProgress
 
@@ -42,6 +43,7 @@ class RecordingRuntime:
         wish: Callable[[Family], PreviewWish | None] = lambda _family: None,
     ) -> None:
         self.models = LoadedModels()
+        self.kept_runs = NO_RUNS_KEPT
         self.jobs: list[Job] = []
         self.placed: list[ModelRecipe] = []
         self._device = device

@@ -23,6 +23,7 @@ from ..model_loading.meter import OnBytes
 from .memory import Job
 from .previews.moving import MovingPicture, PreviewWish
 from .progress import BYTES, Counted
+from .resuming.kept import KeptRuns
 
 M = TypeVar("M", bound=nn.Module)
 Module = TypeVar("Module", bound=nn.Module, covariant=True)
@@ -125,6 +126,11 @@ class Runtime(Protocol):
     @property
     def models(self) -> LoadedModels:
         """The models in memory, so that each is loaded once."""
+        ...
+
+    @property
+    def kept_runs(self) -> KeptRuns:
+        """Where runs that are broken off wait to be gone on with."""
         ...
 
     def perform(self, work: Work[Result]) -> Result:

@@ -39,6 +39,7 @@ class TerminalProgress:
         self._pace = Pace(counted)
         words = printable_name(self._pace.words())
         self._line = tqdm(total=counted.total, desc=words, bar_format=_FORM, dynamic_ncols=True, leave=False)
+        self._line.n = counted.before
 
     def __enter__(self) -> TerminalProgress:
         return self

@@ -83,6 +83,13 @@ def publish(unfinished: Path, place: SavePlace, ending: str) -> Path:
     return target
 
 
+def replace_file(unfinished: Path, target: Path) -> None:
+    """Puts a finished file to disk and gives it a name, in place of the file that has it."""
+    _to_disk(unfinished)
+    os.replace(unfinished, target)
+    _to_disk(target.parent)
+
+
 def next_number(folder: Path, name: str) -> int:
     """One more than the highest number of the files `name_00001_...` in the folder."""
     pattern = re.compile(re.escape(unicodedata.normalize("NFC", name)) + r"_(\d+)_", re.IGNORECASE)

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..common.errors import InvalidInputError
 from .cache import NOTHING_KEPT, Kept
 from .noise import NoiseState
+from .packing import pack, unpack
 from .solvers import Guess, SolverRecord
-
-_CACHE = "cache."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,48 +42,21 @@ class SamplerState:
         return self.solver.noise
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it as tensors by name, for `state_of` and for a safetensors file."""
-        solver = self.solver
-        named = {
-            "progress": torch.tensor([self.step, self.steps]),
-            "sigma": torch.tensor(self.sigma, dtype=torch.float64),
-            "latent": self.latent,
-            "denoised": self.denoised,
-            "noise": solver.noise.generator,
-            "past_sigmas": torch.tensor([guess.sigma for guess in solver.past], dtype=torch.float64),
-        }
-        named |= {f"past.{number}": guess.denoised for number, guess in enumerate(solver.past)}
-        optional = {"start_latent": solver.start_latent, "added_noise": solver.added_noise}
-        named |= {name: value for name, value in optional.items() if value is not None}
-        named |= {_CACHE + name: value for name, value in self.cache.items()}
-        # Tensors may share memory, and a file holds each by itself.
-        return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in named.items()}
+        """All of it as tensors by name, on the CPU, for `state_of` and for a safetensors file."""
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in pack(self, STATE_KINDS).items()}
 
 
-def state_of(tensors: Mapping[str, Tensor]) -> SamplerState:
-    """The state that gave these tensors (see `SamplerState.tensors`), on the device they are on.
+STATE_KINDS = (SamplerState, SolverRecord, NoiseState, Guess)
+"""What a state is made of, beside tensors, numbers, tuples and mappings; a new kind of record is named here."""
+
+
+def state_of(tensors: Mapping[str, Tensor], device: torch.device | None = None) -> SamplerState:
+    """The state that gave these tensors (see `SamplerState.tensors`).
+
+    Args:
+        device: of the run, where that was none on the CPU.
 
     Raises:
         InvalidInputError: they are not those of a state.
     """
-    try:
-        step, steps = tensors["progress"].tolist()
-        past = [Guess(sigma, tensors[f"past.{number}"]) for number, sigma in enumerate(tensors["past_sigmas"].tolist())]
-        return SamplerState(
-            step=step,
-            steps=steps,
-            sigma=float(tensors["sigma"]),
-            latent=tensors["latent"],
-            denoised=tensors["denoised"],
-            solver=SolverRecord(
-                NoiseState(tensors["noise"].cpu()),
-                tuple(past),
-                tensors.get("start_latent"),
-                tensors.get("added_noise"),
-            ),
-            cache={name.removeprefix(_CACHE): value for name, value in tensors.items() if name.startswith(_CACHE)},
-        )
-    except KeyError as error:
-        raise InvalidInputError(
-            f"The saved state of a run lacks {error}, which is needed to go on from it. Save it again, or start anew."
-        ) from None
+    return unpack(tensors, STATE_KINDS, device)

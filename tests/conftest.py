@@ -25,6 +25,14 @@ def log_as_before() -> Iterator[None]:
     logger.handlers = handlers
 
 
+@pytest.fixture(autouse=True, scope="session")
+def runs_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What runs leave that a test breaks off is not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAN_DIRECTOR_RESUME_FOLDER", str(tmp_path_factory.mktemp("runs")))
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():
         return

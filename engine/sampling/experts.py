@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from ...dit.presets import expert_boundary
@@ -38,19 +39,22 @@ class Turns:
 
     Args:
         expert_at: who makes the step that begins at a noise level.
-        open_turn: brings an expert to the device, from the step of this number on.
+        open_turn: brings an expert to the device, from the step of this number on, to compute so much more exactly.
+        mended: by how much each is to, see `Stage.mended`.
     """
 
     def __init__(
         self,
         expert_at: Callable[[NoiseLevel], Expert],
-        open_turn: Callable[[Expert, int], AbstractContextManager[AtWork]],
+        open_turn: Callable[[Expert, int, int], AbstractContextManager[AtWork]],
+        mended: Mapping[Expert, int] = MappingProxyType({}),
     ) -> None:
         self._expert_at = expert_at
         self._open_turn = open_turn
         self._stack = ExitStack()
         self._expert: Expert | None = None
         self._at_work: AtWork | None = None
+        self._mended = dict(mended)
 
     def __enter__(self) -> Turns:
         return self
@@ -64,9 +68,19 @@ class Turns:
         if expert == self._expert:
             self._working.stage.begin_step(level.index)
             return
+        self._mended = self.mended
         self._stack.close()
-        self._at_work = self._stack.enter_context(self._open_turn(expert, level.index))
+        turn = self._open_turn(expert, level.index, self._mended.get(expert, 0))
+        self._at_work = self._stack.enter_context(turn)
         self._expert = expert
+
+    @property
+    def mended(self) -> dict[Expert, int]:
+        """How many times each expert's way to compute was made more exact so far."""
+        if self._expert is None:
+            return self._mended
+        before = self._mended.get(self._expert, 0)
+        return {**self._mended, self._expert: before + self._working.stage.mended}
 
     def spared(self, make: Callable[[], Made]) -> Made | None:
         """See `Stage.spared`; None, too, in a run of no steps."""

@@ -1,4 +1,4 @@
-"""One run of the sampling loop: device, memory, progress, preview and interruption around it."""
+"""One run of a sampler: what can be refused is refused, what has to be known is found out, and then it walks."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 from ...dit.inputs import Conditioning
 from ...sampling.given import NOTHING_GIVEN, Given
-from ...sampling.loop import begin, sample
 from ...sampling.prompts import Prompts, as_prompts
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
 from ..runtime import Work
 from .asked import Sides, check_prompts
-from .experts import Turns, experts_of, makers_of
+from .beginning import Beginning
+from .experts import experts_of, makers_of
 from .job import choose, sampling_jobs, shape_of
 from .settings import SamplerSettings
-from .telling import tell_spared, tell_tally, with_useful_cache
-from .told import warn_of_run
+from .told import tell_tally, warn_of_run, with_useful_cache
 from .turn import Choices, SamplingRun
+from .walk import walk
 
 
 class SampledLatent(NamedTuple):
@@ -77,7 +77,7 @@ def run_sampler_with_guess(
     """
     schedule = settings.noise_schedule()
     model = with_useful_cache(model, schedule.steps)
-    solver = settings.find_solver()
+    settings.find_solver()
     steps = schedule.levels[:-1]
     experts, expert_at = experts_of(model, settings.cfg, schedule)
     makers = makers_of(steps, expert_at)
@@ -88,23 +88,16 @@ def run_sampler_with_guess(
     preview = wished_preview(model.runtime, model.spec.family)
     jobs = sampling_jobs(experts, makers, asked, sides, latent, memory, preview)
 
+    beginning = Beginning(settings, schedule, latent, noise, given)
+
     def run() -> SampledLatent:
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
-        device = model.residence.device
-        draw = preview.start(shape_of(latent, sides, jobs.values()), device, model.runtime.check_interrupt)
+        shape = shape_of(latent, sides, jobs.values())
+        draw = preview.start(shape, model.residence.device, model.runtime.check_interrupt)
         whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
-        state = start = begin(solver, schedule, latent.to(device), seed=settings.seed, noise=noise)
-        with whole.told(model.runtime) as progress, Turns(expert_at, partial(whole.turn, progress)) as turns:
-            if steps:
-                turns.begin_step(steps[0])
-            for state in sample(turns, solver, schedule, start, given.to(device)):
-                progress.update(state.step, turns.spared(partial(draw, state.denoised)))
-                tell_spared(progress, state)
-                model.runtime.check_interrupt()
-                if state.step < schedule.steps:
-                    turns.begin_step(steps[state.step])
-            tell_tally(state)
-            return SampledLatent(state.latent.cpu(), state.denoised.cpu())
+        state = walk(model, whole, beginning, expert_at, draw)
+        tell_tally(state)
+        return SampledLatent(state.latent.cpu(), state.denoised.cpu())
 
     return model.runtime.perform(Work(run, partial(_outline, latent.shape), tuple(jobs.values())))
 

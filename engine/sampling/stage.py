@@ -55,6 +55,9 @@ class Stage:
         steps: of the run.
         step: with which this model begins.
         execution: how to compute, to start with.
+
+    Attributes:
+        mended: how many times the way to compute was made more exact, see `more_exact`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Stage:
         self._stack = ExitStack()
         self._loras: Any = None
         self._is_sound = False
+        self.mended = 0
         self._execution = execution
         self._arranged = execution
         self._may_join = workload.may_join
@@ -205,6 +209,7 @@ class Stage:
                 "embedding are complete."
             )
         self._execution, how = exact
+        self.mended += 1
         logger.warning("The first block gave values that are NaN or infinite: this run goes on %s.", how)
 
     def _copies_dominate(self, blocks: Sequence[nn.Module]) -> bool:

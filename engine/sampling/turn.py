@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...common.log import logger
 from ...dit.conditioning.amplified import amplified
+from ...dit.execution import Execution
 from ...memory.plan import Choice
 from ...memory.policy import streamed_blocks
 from ...sampling.denoiser import Denoiser
@@ -21,7 +22,7 @@ from ..runtime import Progress, Runtime, watched_blocks
 from .asked import Sides
 from .experts import AtWork, GuidedModel
 from .job import pass_tokens
-from .stage import Stage, Workload
+from .stage import Stage, Workload, more_exact
 
 Choices = dict[Expert, Choice]
 """How much of each model is on its device."""
@@ -38,13 +39,18 @@ class SamplingRun:
     steps: int
     memory: MemorySettings
 
-    def told(self, runtime: Runtime) -> Progress:
-        """What says how far the steps are."""
-        return runtime.progress(Counted("Sampling", "step", self.steps))
+    def told(self, runtime: Runtime, step: int) -> Progress:
+        """What says how far the steps are, of which so many were made before."""
+        return runtime.progress(Counted("Sampling", "step", self.steps, step))
 
     @contextlib.contextmanager
-    def turn(self, progress: Progress, name: Expert, step: int) -> Iterator[AtWork]:
-        """An expert on its device, from the step of this number on; `progress` is told of its blocks."""
+    def turn(self, progress: Progress, name: Expert, step: int, mended: int) -> Iterator[AtWork]:
+        """An expert on its device, from the step of this number on.
+
+        Args:
+            progress: is told of its blocks.
+            mended: how many times its way to compute was made more exact in the steps before.
+        """
         model, guidance = self.experts[name]
         choice = self.choices[name]
         expert = f"{name}-noise expert" if len(self.experts) > 1 else ""
@@ -57,7 +63,7 @@ class SamplingRun:
         workload = Workload(pass_tokens(model, self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
         blocks = len(streamed_blocks(model.residence.module))
         execution = replace(
-            model.execution,
+            _made_exact(model.execution, mended),
             feed_forward_run=self.memory.feed_forward_run,
             on_block=watched_blocks(model.runtime, progress, blocks, expert),
         )
@@ -88,3 +94,14 @@ class SamplingRun:
         for expert in self.experts.values():
             if expert.model.residence is not own:
                 expert.model.residence.unload()
+
+
+def _made_exact(execution: Execution, times: int) -> Execution:
+    """As the steps before the one that a run goes on with computed at last."""
+    for _ in range(times):
+        exact = more_exact(execution)
+        if exact is None:
+            break
+        execution, how = exact
+        logger.info("As before, this run goes on %s.", how)
+    return execution

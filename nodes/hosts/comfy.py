@@ -22,8 +22,7 @@ from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
 from ..files.model_names import model_name
 from ..files.reading import FilesOnDisk
-from ..saving.finding import result_in_subfolder
-from ..saving.names import NO_VALUES, NodeValues, file_prefix
+from ..saving import NO_VALUES, NodeValues, file_prefix, result_in_subfolder
 from ..sockets.models import WanModel
 from .comfy_runtime import ComfyRuntime
 from .host import BUNDLED_MODELS, model_folder_names

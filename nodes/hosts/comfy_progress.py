@@ -29,6 +29,8 @@ class ComfyProgress:
     def __init__(self, counted: Counted) -> None:
         self._total = counted.total
         self._bar = comfy.utils.ProgressBar(counted.total)
+        if counted.before:
+            self._bar.update_absolute(counted.before)
         self._pace = Pace(counted)
         self._often = Often()
         self._has_words = False

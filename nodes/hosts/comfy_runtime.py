@@ -20,6 +20,7 @@ from ...engine.runtime import LoadedModels, Work
 from ...model_loading.kinds import PREVIEW_DECODER
 from ...model_loading.publishing.known_files import where_to_get
 from .comfy_progress import ComfyProgress
+from .kept_runs import kept_runs_or_none
 from .residence import ComfyResidence
 
 Result = TypeVar("Result")
@@ -31,6 +32,8 @@ class ComfyRuntime:
 
     def __init__(self) -> None:
         self.models = LoadedModels()
+        # ComfyUI does not empty this folder when it starts, and serves nothing under such a name.
+        self.kept_runs = kept_runs_or_none(Path(folder_paths.get_user_directory(), "__wan_director", "runs"))
 
     def perform(self, work: Work[Result]) -> Result:
         return work.run()

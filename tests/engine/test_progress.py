@@ -55,6 +55,19 @@ def test_the_rate_follows_a_change(clock):
     assert "4.0 s/step, 1 min 20 s left" in pace.words()
 
 
+def test_what_was_done_before_counts_as_done_and_not_as_fast(clock):
+    pace = Pace(Counted("Sampling", "step", 40, before=23), clock)
+    assert pace.words() == "Sampling: step 24 of 40"
+    pace.reach(23)
+    for step in (24, 25):
+        clock.now_s += 10
+        pace.reach(step)
+    assert pace.words() == "Sampling: step 26 of 40, 10.0 s/step, 2 min 30 s left"
+    clock.now_s += 150
+    pace.reach(40)
+    assert pace.ended() == "Sampling: went on after step 23 of 40, 17 steps in 2 min 50 s, 10.0 s/step"
+
+
 def test_what_was_given_up_says_where(clock):
     pace = Pace(Counted("Decoding", "latent frame", 21), clock)
     pace.reach(4)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from wan_director.dit.presets import PRESETS
-from wan_director.engine.sampling.advice import USUAL_SHIFTS, LoraFacts, ModelFacts, RunFacts, advice
+from wan_director.engine.sampling.told.advice import USUAL_SHIFTS, LoraFacts, ModelFacts, RunFacts, advice
 from wan_director.model_loading.publishing.few_steps import few_steps_lora, few_steps_model
 from wan_director.model_loading.publishing.known_files import KNOWN_FILES, LORAS
 

@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 
 from ....common.errors import InvalidInputError, OutputError
-from ....engine.local import LocalRuntime
 from ....memory.budget import parse_bytes
-from ...hosts.command_line import HeadlessHost
+from ...hosts.command_line import HeadlessHost, headless_runtime
 from ...planning.plan import machine, parse_size, plan_graph
 from ...planning.table import table
 from ..checks import check_values, needed
@@ -30,7 +29,7 @@ def run(options: argparse.Namespace, session: Session) -> None:
         folders=model_folders(options),
         inputs=input_folders(options),
         output=options.output,
-        runtime=LocalRuntime(options.device, show_progress=not options.quiet),
+        runtime=headless_runtime(options.device, is_quiet=options.quiet, resumes=options.resume),
     )
     session.use_host(host)
     host.runtime.check_device()
@@ -40,6 +39,7 @@ def run(options: argparse.Namespace, session: Session) -> None:
         set_value(graph, classes, assignment, workflow)
     with naming_all_missing(given, options, session), session.stop.between_blocks(host.runtime):
         shown = run_graph(graph, classes, workflow)
+    host.runtime.kept_runs.forget_ended()
     for each in shown:
         for saved in each.get("images", []):
             _tell(options.output / saved["subfolder"] / saved["filename"])

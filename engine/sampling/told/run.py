@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ...common.log import logger
-from ...common.shapes import latent_frames
-from ...sampling.ask import Ask
-from ...sampling.experts import Expert
-from ...sampling.step import NoiseLevel
-from ...sampling.windows import longest_window
-from ..models import VideoModel
-from .asked import Sides
-from .experts import GuidedModel
+from ....common.log import logger
+from ....common.shapes import latent_frames
+from ....sampling.ask import Ask
+from ....sampling.experts import Expert
+from ....sampling.step import NoiseLevel
+from ....sampling.windows import longest_window
+from ...models import VideoModel
+from ..asked import Sides
+from ..experts import GuidedModel
+from ..settings import SamplerSettings
 from .facts import tell_advice
 from .idle import warn_of_idle
-from .settings import SamplerSettings
 
 
 def warn_of_run(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ...model_loading.publishing.few_steps import Telling
+from ....model_loading.publishing.few_steps import Telling
 
 MOST_FEW_STEPS, FEWEST_FULL_STEPS = 12, 8
 """Distilled weights make 4 to 8 steps, some 12; others need 20 and more, and few people go below 10."""

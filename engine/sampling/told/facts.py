@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ...common.log import logger
-from ...model_loading.publishing.few_steps import few_steps_lora, few_steps_model
-from ...sampling.experts import Expert
-from ..models import VideoModel
-from ..recipe import LoraRecipe
+from ....common.log import logger
+from ....model_loading.publishing.few_steps import few_steps_lora, few_steps_model
+from ....sampling.experts import Expert
+from ...models import VideoModel
+from ...recipe import LoraRecipe
+from ..settings import SamplerSettings
 from .advice import LoraFacts, ModelFacts, RunFacts, advice
-from .settings import SamplerSettings
 
 _NOISE = 0.99
 """From which sigma on a table of noise levels begins with noise."""

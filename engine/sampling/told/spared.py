@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...common.log import logger
-from ...sampling.cache import NO_CACHE, tally_of
-from ...sampling.state import SamplerState
-from ..models import VideoModel, with_policies
-from ..runtime import Progress
+from ....common.log import logger
+from ....sampling.cache import NO_CACHE, tally_of
+from ....sampling.state import SamplerState
+from ...models import VideoModel, with_policies
+from ...runtime import Progress
 
 
 def with_useful_cache(model: VideoModel, steps: int) -> VideoModel:

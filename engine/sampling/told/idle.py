@@ -8,18 +8,18 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from ...common.checking import has_values
-from ...common.log import logger
-from ...dit.adapters import AppliedAdapter
-from ...dit.branches.speed import SpeedBranch
-from ...dit.conditioning.amplified import can_be_amplified
-from ...sampling.ask import Ask
-from ...sampling.experts import Expert
-from ...sampling.guidance import parts_of
-from ...sampling.prompts import Prompts
-from ...sampling.step import NoiseLevel
-from .asked import Sides
-from .experts import GuidedModel
+from ....common.checking import has_values
+from ....common.log import logger
+from ....dit.adapters import AppliedAdapter
+from ....dit.branches.speed import SpeedBranch
+from ....dit.conditioning.amplified import can_be_amplified
+from ....sampling.ask import Ask
+from ....sampling.experts import Expert
+from ....sampling.guidance import parts_of
+from ....sampling.prompts import Prompts
+from ....sampling.step import NoiseLevel
+from ..asked import Sides
+from ..experts import GuidedModel
 
 
 def warn_of_idle(

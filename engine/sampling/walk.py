@@ -1,0 +1,110 @@
+"""The steps of one run, from its beginning on, or from where an earlier run of the same kind was broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from ...common.log import logger
+from ...sampling.experts import Expert
+from ...sampling.loop import sample
+from ...sampling.state import STATE_KINDS, SamplerState
+from ...sampling.step import NoiseLevel
+from ..models import VideoModel
+from ..previews.preview import Draw
+from ..resuming.kept import KeptRun
+from ..runtime import Progress
+from .beginning import Beginning
+from .experts import Turns
+from .identity import run_key
+from .told import tell_spared
+from .turn import SamplingRun
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunState:
+    """Where a run stands between two steps.
+
+    Attributes:
+        sampler: of the sampling loop.
+        mended: how many times each expert's way to compute was made more exact, see `Stage.mended`.
+    """
+
+    sampler: SamplerState
+    mended: Mapping[Expert, int]
+
+
+RUN_KINDS = (RunState, *STATE_KINDS)
+
+
+def walk(
+    model: VideoModel,
+    whole: SamplingRun,
+    beginning: Beginning,
+    expert_at: Callable[[NoiseLevel], Expert],
+    draw: Draw,
+) -> SamplerState:
+    """The state after the last step.
+
+    Args:
+        model: of the first steps.
+        whole: the experts and what they need.
+        beginning: what the run starts from.
+        expert_at: who makes the step that begins at a noise level.
+        draw: the preview of a guess of the clean latent.
+    """
+    device, schedule = model.residence.device, beginning.schedule
+    makers = [expert_at(level) for level in schedule.levels[:-1]]
+    key = partial(run_key, whole.experts, device, beginning, whole.sides, makers, whole.memory.feed_forward_run)
+    with model.runtime.kept_runs.of(key, RUN_KINDS) as kept:
+        run = _earlier(kept, beginning, device) or RunState(beginning.state(device), {})
+        with whole.told(model.runtime, run.sampler.step) as progress:
+            open_turn = partial(whole.turn, progress)
+            with Turns(expert_at, open_turn, run.mended) as turns:
+                show = partial(_show, progress, turns, draw)
+                return _steps(model, beginning, run.sampler, turns, show, kept)
+
+
+def _steps(
+    model: VideoModel,
+    beginning: Beginning,
+    state: SamplerState,
+    turns: Turns,
+    show: Callable[[SamplerState], None],
+    kept: KeptRun,
+) -> SamplerState:
+    """The state after the last step, of those that follow `state`."""
+    schedule, runtime = beginning.schedule, model.runtime
+    levels = schedule.levels
+    if state.step < schedule.steps:
+        turns.begin_step(levels[state.step])
+    given = beginning.given.to(model.residence.device)
+    following = sample(turns, beginning.solver, schedule, state, given)
+    for state in following:
+        kept.reach(RunState(state, turns.mended), is_last=state.step == schedule.steps)
+        show(state)
+        runtime.check_interrupt()
+        if state.step < schedule.steps:
+            turns.begin_step(levels[state.step])
+    return state
+
+
+def _show(progress: Progress, turns: Turns, draw: Draw, state: SamplerState) -> None:
+    progress.update(state.step, turns.spared(partial(draw, state.denoised)))
+    tell_spared(progress, state)
+
+
+def _earlier(kept: KeptRun, beginning: Beginning, device: torch.device) -> RunState | None:
+    """Where an earlier run of the same kind stood, which is said."""
+    found = kept.earlier(device)
+    if not isinstance(found, RunState) or found.sampler.latent.shape != beginning.latent.shape:
+        return None
+    step, steps = found.sampler.step, found.sampler.steps
+    if step < steps:
+        logger.info("Sampling goes on after step %d of %d, where an earlier run of it was broken off.", step, steps)
+    else:
+        logger.info("An earlier run had made all %d steps of this one: its result is used.", steps)
+    return found
