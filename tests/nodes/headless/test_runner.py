@@ -163,7 +163,7 @@ def unsampled(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("sampled")
 
-    monkeypatch.setattr("wan_director.engine.sampling.sample.begin", refuse)
+    monkeypatch.setattr("wan_director.engine.sampling.beginning.begin", refuse)
 
 
 @pytest.mark.parametrize("direct", [False, True])
