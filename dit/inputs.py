@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,30 +12,10 @@ from torch import Tensor
 from ..common.errors import PairingError
 from ..common.model_names import THIS_MODEL, ModelNames
 from .branches.branch import Branch
+from .conditioning.cut import Cut
 from .config import DiTConfig
 from .context import Avoided, TextTravel
 from .rope import AS_TRAINED, TokenPlaces
-
-
-class Cut(NamedTuple):
-    """Some latent frames in a row, `start` to `stop` (without it), of a clip of so many `frames`."""
-
-    start: int
-    stop: int
-    frames: int
-
-    def of(self, tensor: Tensor, dim: int = 2) -> Tensor:
-        """Those frames of `tensor`, [B, C, T, h, w] unless T is another dimension; a view.
-
-        Raises:
-            PairingError: it is made for a clip of another length.
-        """
-        if tensor.shape[dim] != self.frames:
-            raise PairingError(
-                f"The conditioning is made for {tensor.shape[dim]} latent frames, but the latent has {self.frames}. "
-                "Prepare it for a video of the same length."
-            )
-        return tensor.narrow(dim, self.start, self.stop - self.start)
 
 
 class Steering(Protocol):
@@ -157,7 +137,7 @@ class Conditioning:
         """The prompt and what of its items goes with some of the latent's frames."""
         travel = self.travel
         if travel is not None:
-            travel = travel._replace(shares=cut.of(travel.shares, dim=1))
+            travel = travel._replace(shares=cut.of_times(travel.shares, dim=1))
         return replace(self, items=tuple(item.window(cut) for item in self.items), travel=travel)
 
     def to(self, device: torch.device) -> Conditioning:

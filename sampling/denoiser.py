@@ -10,7 +10,8 @@ from typing import ParamSpec, Protocol
 import torch
 from torch import Tensor
 
-from ..dit.inputs import Conditioning, Cut, DitInputs, Steering
+from ..dit.conditioning.cut import Cut
+from ..dit.inputs import Conditioning, DitInputs, Steering
 from ..dit.rope import AS_TRAINED, TokenPlaces
 from .ask import Ask, Side
 from .cache import NOTHING_KEPT, Cache, Evaluation, Kept, NoCache, Question, Tally, tally_of, with_tally
@@ -18,7 +19,7 @@ from .guidance import CFG, Guidance
 from .prompts import Prompts, as_prompts
 from .step import NoiseLevel
 from .transformer import Transformer
-from .windows import WholeClip, Windows
+from .windows import ClipShape, WholeClip, Windows
 
 Asked = ParamSpec("Asked")
 Grouping = Callable[[Sequence[Ask]], Iterable[Sequence[Ask]]]
@@ -117,22 +118,25 @@ class _Prediction:
 
     def _predict(self, latent: Tensor, level: NoiseLevel, timesteps: Tensor, evaluation: Evaluation) -> Tensor:
         windows, sides, tally = self._denoiser.windows, self._sides, tally_of(self.kept)
-        cuts = windows.cuts(latent.shape[2])
+        references = max((part.conditioning.references for side in sides.values() for part in side.parts), default=0)
+        _, _, frames, height, width = latent.shape
+        clip = ClipShape(frames, height, width, references)
+        cuts = windows.cuts(clip, level)
         if len(cuts) == 1:
             velocity, left, counted = self._window(cuts[0], sides, latent, level, timesteps, evaluation)
             self.kept = with_tally(left, tally.plus(counted))
             return velocity
         kept: dict[str, Tensor] = {}
         total = torch.zeros(latent.shape, dtype=torch.float32, device=latent.device)
-        weight = total.new_zeros(latent.shape[2], 1, 1)
+        weight = total.new_zeros(clip.frames, clip.height, clip.width)
         for cut in cuts:
-            times = timesteps if timesteps.ndim == 1 else cut.of(timesteps, dim=1)
+            times = timesteps if timesteps.ndim == 1 else cut.of_times(timesteps, dim=1)
             shown: dict[Side, Prompts] = {side: prompts.window(cut) for side, prompts in sides.items()}
             velocity, left, counted = self._window(cut, shown, cut.of(latent), level, times, evaluation)
             tally = tally.plus(counted)
-            counts = windows.weights(cut).to(weight)[:, None, None]
-            cut.of(total).add_(velocity * counts)
-            cut.of(weight, dim=0).add_(counts)
+            counts = windows.weights(cut, clip).to(weight)
+            cut.add(total, velocity * counts)
+            cut.add(weight, counts.expand(velocity.shape[2:]))
             kept.update(left)
         self.kept = with_tally(kept, tally)
         return total / weight
@@ -148,7 +152,7 @@ class _Prediction:
     ) -> tuple[Tensor, dict[str, Tensor], Tally]:
         """The guided velocity of what the model sees at once; what the cache remembers of it, and counts."""
         denoiser = self._denoiser
-        prefix = f"{denoiser.name}/{cut.start}-{cut.stop}/"
+        prefix = f"{denoiser.name}/{cut.name}/"
         own = {name.removeprefix(prefix): value for name, value in self.kept.items() if name.startswith(prefix)}
         cache = denoiser.cache.start(evaluation, own)
         remembered = f"guidance/{prefix}"

@@ -6,7 +6,8 @@ everything on untouched.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +38,10 @@ class NothingGiven:
     def finish(self, latent: Tensor, sigma: float) -> Tensor:
         """The result of a run that ends at `sigma`: its last state."""
         return latent
+
+    def with_arranged_noise(self, arrange: Callable[[Tensor], Tensor]) -> NothingGiven:
+        """Itself: there is no noise in it."""
+        return self
 
     def to(self, device: torch.device) -> NothingGiven:
         """Itself."""
@@ -78,6 +83,10 @@ class GivenFrames:
     def finish(self, latent: Tensor, sigma: float) -> Tensor:
         """The result of a run that ends at `sigma`: with the given frames."""
         return self.impose(latent)
+
+    def with_arranged_noise(self, arrange: Callable[[Tensor], Tensor]) -> GivenFrames:
+        """Itself: there is no noise in it."""
+        return self
 
     def to(self, device: torch.device) -> GivenFrames:
         """The same on a device."""
@@ -122,6 +131,10 @@ class NoisyRegion:
         """The result of a run that ends at `sigma`; without noise, what is kept is so to the bit."""
         return latent if sigma else torch.where(self.mask == 0, self.clean, latent)
 
+    def with_arranged_noise(self, arrange: Callable[[Tensor], Tensor]) -> NoisyRegion:
+        """The same with its noise in another order, see `Windows.noise`."""
+        return replace(self, noise=arrange(self.noise))
+
     def to(self, device: torch.device) -> NoisyRegion:
         """The same on a device."""
         return NoisyRegion(self.clean.to(device), self.mask.to(device), self.noise.to(device))
@@ -163,6 +176,10 @@ class CleanRegion:
     def finish(self, latent: Tensor, sigma: float) -> Tensor:
         """See `NoisyRegion.finish`."""
         return latent if sigma else torch.where(self.mask == 0, self.clean, latent)
+
+    def with_arranged_noise(self, arrange: Callable[[Tensor], Tensor]) -> CleanRegion:
+        """Itself: there is no noise in it."""
+        return self
 
     def to(self, device: torch.device) -> CleanRegion:
         """The same on a device."""

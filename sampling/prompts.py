@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..common.checking import has_values
 from ..common.errors import InvalidInputError
-from ..dit.inputs import Conditioning, Cut, DitInputs
+from ..dit.conditioning.cut import Cut
+from ..dit.inputs import Conditioning, DitInputs
 from .ask import Ask
 from .schedule import shift_sigmas
 from .step import NoiseLevel
@@ -45,8 +46,7 @@ class PromptPart:
 
     def window(self, cut: Cut) -> PromptPart:
         """The prompt for some of the latent's frames."""
-        weight = self.weight if self.weight.shape[2] == 1 else cut.of(self.weight)
-        return replace(self, conditioning=self.conditioning.window(cut), weight=weight)
+        return replace(self, conditioning=self.conditioning.window(cut), weight=cut.of_weights(self.weight))
 
     def to(self, device: torch.device) -> PromptPart:
         """This part with its tensors on a device."""
@@ -158,7 +158,11 @@ def _sum(tensors: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def as_prompts(side: Conditioning | Prompts) -> Prompts:
+OneSide = Conditioning | Prompts
+"""A single prompt, or several that count together."""
+
+
+def as_prompts(side: OneSide) -> Prompts:
     """A side of the guidance as prompts; a single one counts everywhere."""
     return side if isinstance(side, Prompts) else Prompts((PromptPart(side),))
 

@@ -14,7 +14,8 @@ from ...common.checking import is_finite
 from ...common.errors import InvalidInputError
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape, latent_frames
 from ..branches.camera import CameraBranch, CameraInput
-from ..inputs import Cut, DitInputs
+from ..inputs import DitInputs
+from .cut import Cut
 
 _ASPECT = 1280 / 720
 """Width by height of the pictures that a lens is given for."""

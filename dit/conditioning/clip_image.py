@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..branches.clip import ClipBranch, ClipInput
-from ..inputs import Cut, DitInputs, expand_batch
+from ..inputs import DitInputs, expand_batch
+from .cut import Cut
 
 
 @dataclass(frozen=True, slots=True)

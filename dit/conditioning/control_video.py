@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..inputs import Cut, DitInputs
+from ..inputs import DitInputs
+from .cut import Cut
 from .start_image import KeyframeImages, beside
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..branches.reference import ReferenceBranch, ReferenceInput
-from ..inputs import Cut, DitInputs
+from ..inputs import DitInputs
+from .cut import Cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class ReferencePicture:
         return replace(inputs, steering=(*inputs.steering, ReferenceInput(self.latent.to(inputs.latent))))
 
     def window(self, cut: Cut) -> ReferencePicture:
-        """The item itself: it is for the whole clip."""
-        return self
+        """What of the picture goes with a rectangle of the clip; it is for all frames."""
+        return ReferencePicture(cut.of_picture(self.latent))
 
     def to(self, device: torch.device) -> ReferencePicture:
         """This item on a device."""

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...common.errors import InvalidInputError
 from ...common.shapes import TEMPORAL_STRIDE, check_frames, latent_frames
-from ..inputs import Cut, DitInputs, expand_batch
+from ..inputs import DitInputs, expand_batch
+from .cut import Cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class KeyframeImages:
 
     def window(self, cut: Cut) -> KeyframeImages:
         """What is given of some of the latent's frames."""
-        return KeyframeImages(cut.of(self.latent), None if self.mask is None else cut.of(self.mask))
+        return KeyframeImages(cut.of_given(self.latent), None if self.mask is None else cut.of_given(self.mask))
 
     def to(self, device: torch.device) -> KeyframeImages:
         """This item on a device."""

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...common.shapes import latent_frames
 from ..branches.vace import VaceBranch, VaceInput
-from ..inputs import Cut, DitInputs, expand_batch
+from ..inputs import DitInputs, expand_batch
+from .cut import Cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ...common.shapes import LatentShape
 from ...sampling.given import Given
 from ...sampling.loop import begin
+from ...sampling.noise import seeded_noise
 from ...sampling.schedule import NoiseSchedule
 from ...sampling.solvers import Solver
 from ...sampling.state import SamplerState
+from ...sampling.windows import WHOLE_CLIP, Windows
 from .settings import SamplerSettings
 
 
@@ -42,3 +46,16 @@ class Beginning:
         """The state before the first step."""
         latent, seed = self.latent.to(device), self.settings.seed
         return begin(self.solver, self.schedule, latent, seed=seed, noise=self.noise)
+
+    def arranged(self, windows: Windows, references: int) -> Beginning:
+        """The same with the noise that these windows start from.
+
+        Args:
+            references: latent frames of pictures before the video, whose noise stays.
+        """
+        if windows == WHOLE_CLIP:
+            return self
+        seed, shape = self.settings.seed, LatentShape(*self.latent.shape[1:])
+        noise = seeded_noise(seed, shape, len(self.latent)) if self.noise is None else self.noise
+        arrange = partial(windows.noise, seed=seed, references=references)
+        return replace(self, noise=arrange(noise), given=self.given.with_arranged_noise(arrange))

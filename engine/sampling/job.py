@@ -16,13 +16,13 @@ from ...memory.plan import Choice, Task, smallest_bytes
 from ...model_loading.footprint import ModelBytes
 from ...sampling.ask import Ask
 from ...sampling.experts import Expert
-from ...sampling.windows import longest_window
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
 from ..previews.preview import NO_PREVIEW, Preview, RunShape
 from ..tasks import latent_shape, smaller_videos
 from .asked import Sides, most_asked, second_texts
 from .experts import GuidedModel
+from .sights import Size, Steps, references_of
 from .task import sampling_task, with_work_between
 
 
@@ -33,6 +33,7 @@ def sampling_job(
     memory: MemorySettings,
     texts: int = 0,
     preview: Preview = NO_PREVIEW,
+    steps: Steps | None = None,
 ) -> Job:
     """What a model has to do.
 
@@ -40,6 +41,7 @@ def sampling_job(
         asked: the prompt of each pass of a step.
         texts: see `second_texts`.
         preview: how the run is shown.
+        steps: that it makes; None for all of a run that sees the whole clip or windows that do not change.
     """
     weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
     steering = reduce(or_, (prompt.steering() for prompt in asked), Counter[type]())  # of each kind, the most
@@ -51,7 +53,7 @@ def sampling_job(
 
     def task(weights: ModelBytes, video: VideoShape) -> Task:
         shape = latent_shape(family, video, references)
-        steps = sampling_task(
+        step = sampling_task(
             weights,
             config,
             batch,
@@ -59,9 +61,9 @@ def sampling_job(
             passes=len(asked),
             steering=steering,
             run=memory.feed_forward_run,
-            policies=model.policies,
+            steps=steps or Steps(model.policies, references=references),
         )
-        return with_work_between(steps, shape, batch, preview.working_bytes(shape))
+        return with_work_between(step, shape, batch, preview.working_bytes(shape))
 
     return Job(
         "sample",
@@ -78,6 +80,7 @@ def sampling_job(
 
 def sampling_jobs(
     experts: Mapping[Expert, GuidedModel],
+    steps: Mapping[Expert, Steps],
     makers: Sequence[Expert],
     asked: Sequence[Sequence[Ask]],
     sides: Sides,
@@ -88,23 +91,24 @@ def sampling_jobs(
     """What each model of a run that makes steps has to do.
 
     Args:
+        steps: that each of them makes.
         makers: who makes each step.
         asked: the questions of each.
         preview: how the run is shown.
     """
     jobs: dict[Expert, Job] = {}
-    for name, expert in experts.items():
-        if name not in makers:
-            continue
-        own = [asks for asks, maker in zip(asked, makers) if maker == name]
-        jobs[name] = sampling_job(expert.model, most_asked(sides, own), latent, memory, second_texts(own), preview)
+    for name, own in steps.items():
+        questions = [asks for asks, maker in zip(asked, makers) if maker == name]
+        jobs[name] = sampling_job(
+            experts[name].model, most_asked(sides, questions), latent, memory, second_texts(questions), preview, own
+        )
     return jobs
 
 
 def shape_of(latent: Tensor, sides: Sides, jobs: Iterable[Job]) -> RunShape:
     """What of a run its preview goes by; of two experts the step that is less work."""
     tasks = [job.task for job in jobs]
-    references = max((part.conditioning.references for side in sides.values() for part in side.parts), default=0)
+    references = references_of(sides)
     flops = min((task.flops * task.passes for task in tasks), default=0.0)
     return RunShape(LatentShape(*latent.shape[1:]), references, flops)
 
@@ -120,10 +124,10 @@ def choose(model: VideoModel, job: Job) -> Choice:
     return job.memory.choose(job.task, model.residence.device, what_fits, model.runtime)
 
 
-def pass_tokens(model: VideoModel, latent: Tensor) -> int:
-    """Tokens of all videos that a pass of a model works on."""
-    batch, _, frames, height, width = latent.shape
-    return pass_shape((batch, longest_window(model.policies.windows, frames), height, width)).tokens
+def pass_tokens(steps: Steps, latent: Tensor) -> int:
+    """Tokens of all videos that a pass of a model works on, at most."""
+    frames, height, width = steps.largest(Size(*latent.shape[2:]))
+    return pass_shape((len(latent), frames, height, width)).tokens
 
 
 def _video(model: VideoModel, latent: Tensor, references: int) -> VideoShape:

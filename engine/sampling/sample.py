@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...dit.inputs import Conditioning
 from ...sampling.given import NOTHING_GIVEN, Given
-from ...sampling.prompts import Prompts, as_prompts
+from ...sampling.prompts import OneSide, as_prompts
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
@@ -21,6 +20,7 @@ from .beginning import Beginning
 from .experts import experts_of, makers_of
 from .job import choose, sampling_jobs, shape_of
 from .settings import SamplerSettings
+from .sights import references_of, steps_of, tell_sights
 from .told import tell_tally, warn_of_run, with_useful_cache
 from .turn import Choices, SamplingRun
 from .walk import walk
@@ -39,8 +39,8 @@ class SampledLatent(NamedTuple):
 
 def run_sampler(
     model: VideoModel,
-    positive: Conditioning | Prompts,
-    negative: Conditioning | Prompts,
+    positive: OneSide,
+    negative: OneSide,
     latent: Tensor,
     settings: SamplerSettings,
     noise: Tensor | None = None,
@@ -53,8 +53,8 @@ def run_sampler(
 
 def run_sampler_with_guess(
     model: VideoModel,
-    positive: Conditioning | Prompts,
-    negative: Conditioning | Prompts,
+    positive: OneSide,
+    negative: OneSide,
     latent: Tensor,
     settings: SamplerSettings,
     noise: Tensor | None = None,
@@ -84,17 +84,21 @@ def run_sampler_with_guess(
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     check_prompts(sides, steps, asked)
-    warn_of_run(model, settings, latent, sides, experts, makers, steps, asked)
+    warn_of_run(model, settings, sides, experts, makers, steps, asked)
+    made = steps_of(experts, makers, steps, sides)
+    tell_sights(experts, made, latent)
     preview = wished_preview(model.runtime, model.spec.family)
-    jobs = sampling_jobs(experts, makers, asked, sides, latent, memory, preview)
+    jobs = sampling_jobs(experts, made, makers, asked, sides, latent, memory, preview)
 
-    beginning = Beginning(settings, schedule, latent, noise, given)
+    beginning = Beginning(settings, schedule, latent, noise, given).arranged(
+        model.policies.windows, references_of(sides)
+    )
 
     def run() -> SampledLatent:
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
         shape = shape_of(latent, sides, jobs.values())
         draw = preview.start(shape, model.residence.device, model.runtime.check_interrupt)
-        whole = SamplingRun(experts, choices, sides, latent, schedule.steps, memory)
+        whole = SamplingRun(experts, made, choices, sides, latent, schedule.steps, memory)
         state = walk(model, whole, beginning, expert_at, draw)
         tell_tally(state)
         return SampledLatent(state.latent.cpu(), state.denoised.cpu())

@@ -7,13 +7,13 @@ from dataclasses import replace
 from math import prod
 
 from ...common.shapes import LatentShape
+from ...dit.branches.branch import PassShape
 from ...dit.config import DiTConfig
 from ...dit.footprint import NO_STEERING, pass_bytes, pass_shape, with_frames_before
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.plan import Task, Way
 from ...model_loading.footprint import ModelBytes
-from ...sampling.windows import longest_window
-from .policies import WHOLE_STEPS, StepPolicies
+from .sights import Size, Steps
 
 _STATE_LATENTS = 8
 """Latents in float32 that a run holds: the state, the noise, what the solver remembers, and two predictions."""
@@ -28,7 +28,7 @@ def sampling_task(
     passes: int,
     steering: Mapping[type, int] = NO_STEERING,
     run: int,
-    policies: StepPolicies = WHOLE_STEPS,
+    steps: Steps = Steps(),  # noqa: B008  (a frozen value)
 ) -> Task:
     """One step of sampling.
 
@@ -36,18 +36,32 @@ def sampling_task(
         passes: questions of a step, see `guidance.most_asks`; each is a pass of the model in every window.
         steering: by kind of branch, how many things steer it.
         run: tokens at a time in the feed-forward layers, 0 for the usual number.
-        policies: what the model sees at once, and what is kept.
+        steps: what the model sees at once, and what is kept.
     """
-    frames, height, width = latent[1:]
+    size = Size(*latent[1:])
     passes = max(passes, 1)  # steps that ask nothing still have the model's weights in place
-    shape = pass_shape((batch, longest_window(policies.windows, frames), height, width), steering)
-    windows = len(policies.windows.cuts(frames))
-    whole = with_frames_before(config, shape)
-    flops = batch * config.block_flops(whole.length) * len(weights.blocks)
-    buffer = whole.tokens * config.dim * (4 if weights.fp32_residual else weights.itemsize)
-    latent_bytes = 4 * batch * config.out_channels * longest_window(policies.windows, frames) * height * width
+
+    def plain_shape(seen: Size) -> PassShape:
+        return pass_shape((batch, seen.frames, seen.height, seen.width), steering)
+
+    def shape_of(seen: Size) -> PassShape:
+        return with_frames_before(config, plain_shape(seen))
+
+    windows, largest = steps.busiest(size), steps.largest(size)
+    shape = plain_shape(largest)
+    lengths = [shape_of(window).length for window in windows]
+    flops = batch * sum(map(config.block_flops, lengths)) / len(windows) * len(weights.blocks)
+    itemsize = 4 if weights.fp32_residual else weights.itemsize
     kept = _kept_bytes(config, batch, latent, passes, steering)
-    kept += windows * policies.cache.kept_bytes(passes, buffer, latent_bytes)
+    kept += max(
+        sum(
+            steps.policies.cache.kept_bytes(
+                passes, shape_of(each).tokens * config.dim * itemsize, 4 * batch * config.out_channels * prod(each)
+            )
+            for each in seen
+        )
+        for seen in steps.seen(size)
+    )
     # Where copies would take longer than computing, the passes can go together, for a buffer more.
     numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
     ways = tuple(
@@ -65,7 +79,7 @@ def sampling_task(
         )
         for number in sorted(numbers)
     )
-    runs = passes * windows
+    runs = passes * len(windows)
     return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, anonymous_bytes=weights.anonymous)
 
 

@@ -22,6 +22,7 @@ from ..runtime import Progress, Runtime, watched_blocks
 from .asked import Sides
 from .experts import AtWork, GuidedModel
 from .job import pass_tokens
+from .sights import Size, Steps
 from .stage import Stage, Workload, more_exact
 
 Choices = dict[Expert, Choice]
@@ -33,6 +34,7 @@ class SamplingRun:
     """What the experts of a run have in common, and what each of them needs."""
 
     experts: dict[Expert, GuidedModel]
+    made: dict[Expert, Steps]
     choices: Choices
     sides: Sides
     latent: Tensor
@@ -59,8 +61,9 @@ class SamplingRun:
             progress.note(expert)
         self._take_away_all_but(name)
         tell(choice)
-        frames = self.latent.shape[2]
-        workload = Workload(pass_tokens(model, self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
+        own = self.made[name]
+        frames = own.largest(Size(*self.latent.shape[2:])).frames
+        workload = Workload(pass_tokens(own, self.latent), frames, choice.way.working_bytes, choice.way.number > 1)
         blocks = len(streamed_blocks(model.residence.module))
         execution = replace(
             _made_exact(model.execution, mended),

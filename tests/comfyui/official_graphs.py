@@ -207,6 +207,22 @@ SKIPPED = {
 }  # fmt: skip
 
 
+CONTEXT = {
+    "context_length": 9, "context_overlap": 4, "context_schedule": "standard_uniform", "context_stride": 1,
+    "closed_loop": False, "fuse_method": "pyramid", "freenoise": True, "split_conds_to_windows": False,
+}  # fmt: skip
+
+
+def windowed(graph: Graph, before: str, name: str, **values: Any) -> Graph:
+    """The graph, of 25 frames, with the MODEL of one of its nodes behind a node for windows."""
+    for each in graph.values():
+        each["inputs"] = {key: [name, 0] if value == [before, 0] else value for key, value in each["inputs"].items()}
+        if each["inputs"].get("length") == SIZE["length"]:
+            each["inputs"]["length"] = 25
+    graph[name] = node(name, model=[before, 0], **CONTEXT | values)
+    return graph
+
+
 def video_to_video() -> Graph:
     """A picture repeated, masked and changed in part."""
     return around(
@@ -283,6 +299,16 @@ GRAPHS = {
         SkipLayerGuidanceDiT=SKIPPED,
     ),
     "latents cut and joined": latents_cut_and_joined(),
+    "windows": windowed(text_to_video("euler"), "t2v", "WanContextWindowsManual", retain_first_frame=False),
+    "windows of latent frames": windowed(
+        text_to_video("heun"), "t2v", "ContextWindowsManual", context_length=3, context_overlap=1, dim=2,
+        context_schedule="standard_static", fuse_method="overlap-linear", cond_retain_index_list="",
+        latent_retain_index_list="", causal_window_fix=False,
+    ),
+    "windows that keep the start image": windowed(
+        along_tracks("WanMoveTrackToVideo", tracks=["tracks", 0], strength=0.8), "i2v_high", "WanContextWindowsManual",
+        fuse_method="relative", retain_first_frame=True,
+    ),
     "other places of the tokens": guided(
         ScaleROPE={"scale_x": 1.0, "shift_x": 0.0, "scale_y": 0.8, "shift_y": 1.5, "scale_t": 7.0, "shift_t": 0.0}
     ),

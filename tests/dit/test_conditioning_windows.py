@@ -6,9 +6,10 @@ import pytest
 import torch
 from wan_director.common.errors import PairingError
 from wan_director.dit.conditioning.clip_image import ClipImage
+from wan_director.dit.conditioning.cut import Cut
 from wan_director.dit.conditioning.start_image import KeyframeImages
 from wan_director.dit.conditioning.vace import VaceControl
-from wan_director.dit.inputs import Conditioning, Cut
+from wan_director.dit.inputs import Conditioning
 
 CUT = Cut(2, 4, 5)
 KEYFRAMES = KeyframeImages(torch.randn(1, 16, 5, 4, 6), torch.rand(1, 4, 5, 4, 6))

@@ -20,10 +20,11 @@ from wan_director.dit.branches.branch import Branch, Shapes, Steered, Trunk
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
+from wan_director.dit.conditioning.cut import Cut
 from wan_director.dit.config import PATCH, DiTConfig
 from wan_director.dit.context import Context
 from wan_director.dit.footprint import block_weights, other_weights
-from wan_director.dit.inputs import Conditioning, Cut, DitInputs
+from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.engine.sampling.task import sampling_task
 from wan_director.model_loading.build import load

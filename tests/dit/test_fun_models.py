@@ -19,11 +19,12 @@ from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.conditioning.camera import CameraPath, Lens, camera_rays
 from wan_director.dit.conditioning.camera_moves import MOVES, move_poses
 from wan_director.dit.conditioning.control_video import ControlVideo
+from wan_director.dit.conditioning.cut import Cut
 from wan_director.dit.conditioning.reference import ReferencePicture
 from wan_director.dit.conditioning.start_image import KeyframeImages
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
-from wan_director.dit.inputs import Conditioning, Cut, DitInputs
+from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.dit.rope import TokenPlaces, make_rope
 from wan_director.memory.policy import RESIDENT, BlockSwap

@@ -12,10 +12,11 @@ from wan_director.common.errors import PairingError
 from wan_director.dit.block import CrossAttention
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
+from wan_director.dit.conditioning.cut import Cut
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.context import Context, SpansInTime, TextSpan, TextTravel
 from wan_director.dit.execution import Execution
-from wan_director.dit.inputs import Conditioning, Cut, DitInputs
+from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT
 
 SIZES = {"dim": 48, "ffn_dim": 64, "heads": 4, "layers": 2, "text_dim": 12, "text_tokens": 5}

@@ -118,6 +118,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
             "words_end", "calm_words", "lively_words", "low_pass", "low_pass_end", "amplify", "motion_bucket",
         },
         "WanDirectorStepCache": {"start", "end", "most_in_a_row", "table"},
+        "WanDirectorWindows": {"from_sigma", "keep_first_frame", "frame_before"},
     }  # fmt: skip
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 from wan_director.common.shapes import LatentShape
-from wan_director.dit.inputs import Cut
+from wan_director.dit.conditioning.cut import Cut
 from wan_director.dit.presets import PRESETS
 from wan_director.engine.sampling.policies import WHOLE_STEPS, StepPolicies
+from wan_director.engine.sampling.sights import Steps
 from wan_director.engine.sampling.task import sampling_task
 from wan_director.model_loading.footprint import bytes_before_download
 from wan_director.sampling.cache import NO_CACHE
@@ -23,8 +24,8 @@ FRAMES = 21
 class Windows:
     """Of nine frames, each six further."""
 
-    def cuts(self, latent_frames):
-        return tuple(Cut(start, start + 9, latent_frames) for start in range(0, latent_frames - 8, 6))
+    def cuts(self, clip, level):
+        return tuple(Cut(start, start + 9, clip.frames) for start in range(0, clip.frames - 8, 6))
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class OneBuffer:
 
 def task(frames: int = FRAMES, policies=WHOLE_STEPS):
     weights = bytes_before_download(CONFIG, "bf16")
-    return sampling_task(weights, CONFIG, 1, LatentShape(16, frames, 60, 104), passes=2, run=0, policies=policies)
+    return sampling_task(weights, CONFIG, 1, LatentShape(16, frames, 60, 104), passes=2, run=0, steps=Steps(policies))
 
 
 def test_the_whole_clip_without_a_cache_is_what_is_planned_for():

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load, save
 from wan_director.common.errors import PairingError
 from wan_director.dit.branches.vace import VaceBranch
+from wan_director.dit.conditioning.cut import Cut
 from wan_director.dit.conditioning.start_image import KeyframeImages
 from wan_director.dit.conditioning.vace import VaceControl
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
-from wan_director.dit.inputs import Conditioning, Cut
+from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import RunningDiT, WanDiT
 from wan_director.sampling.ask import NEGATIVE, POSITIVE, Ask, SkippedBlocks
 from wan_director.sampling.cache import NOTHING_KEPT, Tally
@@ -26,7 +27,7 @@ from wan_director.sampling.schedule import make_schedule
 from wan_director.sampling.solvers import SOLVERS
 from wan_director.sampling.state import state_of
 from wan_director.sampling.step import NoiseLevel
-from wan_director.sampling.windows import WHOLE_CLIP, longest_window
+from wan_director.sampling.windows import WHOLE_CLIP, ClipShape
 
 FRAMES, HEIGHT, WIDTH = 5, 4, 6
 SIZES = {"dim": 24, "ffn_dim": 32, "heads": 2, "layers": 3, "text_dim": 12, "text_tokens": 5, "freq_dim": 16}
@@ -149,11 +150,11 @@ class EveryOtherRun:
 class Overlapping:
     """Windows of three frames, each two further; the middle of each counts double."""
 
-    def cuts(self, latent_frames):
-        return tuple(Cut(start, start + 3, latent_frames) for start in range(0, latent_frames - 2, 2))
+    def cuts(self, clip, level):
+        return tuple(Cut(start, start + 3, clip.frames) for start in range(0, clip.frames - 2, 2))
 
-    def weights(self, cut):
-        return torch.tensor([1.0, 2.0, 1.0])
+    def weights(self, cut, clip):
+        return torch.tensor([1.0, 2.0, 1.0])[:, None, None]
 
 
 def together(asks):
@@ -210,8 +211,9 @@ def test_windows_cut_the_latent_and_all_that_steers_it(kind):
 def test_the_whole_clip_is_no_window_to_the_bit(kind):
     given = setting(kind)
     assert torch.equal(given.ask(windows=WHOLE_CLIP), given.model_on(slice(0, FRAMES), given.positive))
-    assert WHOLE_CLIP.cuts(FRAMES) == (Cut(0, FRAMES, FRAMES),) and WHOLE_CLIP.weights(Cut(0, 3, 3)).tolist() == [1] * 3
-    assert longest_window(WHOLE_CLIP, FRAMES) == FRAMES and longest_window(Overlapping(), FRAMES) == 3
+    clip = ClipShape(FRAMES, HEIGHT, WIDTH)
+    (whole,) = WHOLE_CLIP.cuts(clip, SCHEDULE.levels[0])
+    assert whole == Cut(0, FRAMES, FRAMES) and WHOLE_CLIP.weights(whole, clip).flatten().tolist() == [1] * FRAMES
 
 
 def test_a_window_cuts_the_weights_of_several_prompts():
@@ -251,7 +253,7 @@ def test_a_cache_remembers_each_question_in_each_window(windows):
     run = []
     watched = given.denoiser(Execution(on_block=lambda index, _tokens: run.append(index)), **options)
     states = steps_of(watched, torch.zeros_like(given.latent))
-    per_step = 3 * len(windows.cuts(FRAMES))  # three blocks
+    per_step = 3 * len(windows.cuts(ClipShape(FRAMES, HEIGHT, WIDTH), SCHEDULE.levels[0]))  # three blocks
     assert len(run) == 3 * per_step + 2 * per_step  # three questions in the first step, two in the third
     joined = steps_of(given.denoiser(**options, grouped=together), torch.zeros_like(given.latent))
     plain = steps_of(given.denoiser(guidance=GUIDANCE, windows=windows), torch.zeros_like(given.latent))

@@ -74,6 +74,7 @@ from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
     TCFG,
     CFGZeroStar,
+    ContextWindowsManual,
     EasyCache,
     GenerateTracks,
     ScaleROPE,
@@ -83,6 +84,7 @@ from .wan import (
     Wan22FunControlToVideo,
     WanCameraEmbedding,
     WanCameraImageToVideo,
+    WanContextWindowsManual,
     WanFunControlToVideo,
     WanMoveConcatTrack,
     WanMoveTracksFromCoords,
@@ -105,7 +107,7 @@ _WITH_MODELS = (
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
-    EasyCache,
+    EasyCache, ContextWindowsManual, WanContextWindowsManual,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ from wan_director.sampling.cache.settings import StepCacheSettings
 from wan_director.sampling.given import GivenFrames
 from wan_director.sampling.guidance.parts import WHOLE_RUN
 from wan_director.sampling.solvers import SOLVERS
-from wan_director.sampling.windows import WholeClip
+from wan_director.sampling.windows import SlidingWindows
 
 from ..conftest import HIGH, LOW, save_experts
 from .conftest import SETTINGS, files, kill_in_step, load, sample, stop_in_step, undisturbed
@@ -50,12 +50,6 @@ def test_what_is_given_stays(kept, caplog):
     check_every_step(load(), SETTINGS, kept, caplog, given=given, noise=LATENT.flip(0, 3))
 
 
-class TwoWindows(WholeClip):
-    def cuts(self, latent_frames):
-        whole = super().cuts(latent_frames)[0]
-        return whole._replace(stop=2), whole._replace(start=1)
-
-
 def cached(model):
     """The model with a step cache that spares as many steps as it may."""
     settings = StepCacheSettings("magcache", 9.0, WHOLE_RUN, most_in_a_row=2)
@@ -64,7 +58,7 @@ def cached(model):
 
 
 def test_windows_and_a_cache(kept, caplog):
-    model = with_policies(load(), lambda policies: replace(policies, windows=TwoWindows()))
+    model = with_policies(load(), lambda policies: replace(policies, windows=SlidingWindows(2, 1)))
     settings = replace(SETTINGS, solver="dpmpp_2m_sde", steps=10)
     assert not torch.equal(undisturbed(cached(model), settings), undisturbed(model, settings))
     check_every_step(cached(model), settings, kept, caplog)

@@ -17,10 +17,12 @@ from .tracks import (
     WanMoveTrackToVideo,
     WanTrackToVideo,
 )
+from .windows import ContextWindowsManual, WanContextWindowsManual
 
 __all__ = [
     "TCFG",
     "CFGZeroStar",
+    "ContextWindowsManual",
     "EasyCache",
     "GenerateTracks",
     "ScaleROPE",
@@ -30,6 +32,7 @@ __all__ = [
     "Wan22FunControlToVideo",
     "WanCameraEmbedding",
     "WanCameraImageToVideo",
+    "WanContextWindowsManual",
     "WanFunControlToVideo",
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",

@@ -1,0 +1,128 @@
+"""What the models of a run see of the video at once: its windows, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ...common.log import logger
+from ...common.shapes import latent_frames, video_frames
+from ...sampling.experts import Expert
+from ...sampling.step import NoiseLevel
+from ...sampling.windows import ClipShape
+from ..models import VideoModel
+from .asked import Sides
+from .experts import GuidedModel
+from .policies import WHOLE_STEPS, StepPolicies
+
+
+class Size(NamedTuple):
+    """Latent frames, rows and columns."""
+
+    frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps that one model of a run makes.
+
+    Attributes:
+        policies: of the model.
+        levels: where the steps begin; none of a run without any.
+        references: latent frames of pictures before the video.
+    """
+
+    policies: StepPolicies = WHOLE_STEPS
+    levels: tuple[NoiseLevel, ...] = ()
+    references: int = 0
+
+    def seen(self, size: Size) -> tuple[tuple[Size, ...], ...]:
+        """Of each kind of step, the sizes of the windows of a latent of this size; at least one kind."""
+        clip, first = ClipShape(*size, self.references), NoiseLevel(0, 1, 1.0, 1000.0)
+        steps = (self.policies.windows.cuts(clip, level) for level in self.levels or (first,))
+        sizes = (tuple(Size(*cut.size(*size[1:])) for cut in cuts) for cuts in steps)
+        return tuple(dict.fromkeys(sizes))
+
+    def largest(self, size: Size) -> Size:
+        """The most that a pass sees of a latent of this size."""
+        return max((window for windows in self.seen(size) for window in windows), key=prod)
+
+    def busiest(self, size: Size) -> tuple[Size, ...]:
+        """The windows of the step that sees most of a latent of this size, what it sees twice counted twice."""
+        return max(self.seen(size), key=lambda windows: sum(map(prod, windows)))
+
+
+def steps_of(
+    experts: Mapping[Expert, GuidedModel], makers: Sequence[Expert], levels: Sequence[NoiseLevel], sides: Sides
+) -> dict[Expert, Steps]:
+    """The steps of each model of a run that makes any.
+
+    Args:
+        makers: who makes each step.
+        levels: where each begins.
+        sides: the prompts.
+    """
+    references = references_of(sides)
+    return {
+        name: Steps(
+            expert.model.policies, tuple(level for level, maker in zip(levels, makers) if maker == name), references
+        )
+        for name, expert in experts.items()
+        if name in makers
+    }
+
+
+def references_of(sides: Sides) -> int:
+    """Latent frames of pictures before the video."""
+    return max((part.conditioning.references for side in sides.values() for part in side.parts), default=0)
+
+
+def tell_sights(experts: Mapping[Expert, GuidedModel], steps: Mapping[Expert, Steps], latent: Tensor) -> None:
+    """Says once how the video is cut, and warns of what lies later in time than any frame of the training.
+
+    Args:
+        latent: [B, C, T, h, w], of the video.
+    """
+    size, told = Size(*latent.shape[2:]), set[tuple[int, int]]()
+    for name, own in steps.items():
+        windows, frames = own.busiest(size), own.references
+        found = len(windows), max(window.frames for window in windows) - frames
+        if len(windows) > 1 and found not in told:
+            logger.info(
+                "The video of %d frames is made in %d windows of at most %d frames at a time.",
+                video_frames(size.frames - frames), found[0], video_frames(found[1]),
+            )  # fmt: skip
+        told.add(found)
+        _warn_of_places(experts[name].model, own, size)
+        _warn_of_moving(own, size)
+
+
+def _warn_of_places(model: VideoModel, steps: Steps, size: Size) -> None:
+    """Tells of a video whose last frames lie later in time than any that the model was trained on."""
+    scale, shift = model.policies.places.scale[0], model.policies.places.shift[0]
+    if (scale, shift) == (1.0, 0.0):
+        return
+    last = shift + scale * (steps.largest(size).frames - 1)
+    trained = latent_frames(model.spec.family.trained_frames) - 1
+    if last > trained:
+        logger.warning(
+            "With this motion the video ends at the time of latent frame %.1f, and the model was trained up to %d: "
+            "motion may repeat or fall apart. Make a shorter video, or less motion.", last, trained,
+        )  # fmt: skip
+
+
+def _warn_of_moving(steps: Steps, size: Size) -> None:
+    """Tells of a step cache that never finds the window of the step before."""
+    clip = ClipShape(*size, steps.references)
+    cuts = [steps.policies.windows.cuts(clip, level) for level in steps.levels]
+    if steps.policies.cache.fewest_steps and any(set(now) != set(then) for now, then in zip(cuts[1:], cuts)):
+        logger.warning(
+            "The windows stand elsewhere in other steps, and the step cache compares each with itself in the step "
+            "before: it spares less. Choose the schedule static to spare more."
+        )

@@ -1,0 +1,8 @@
+"""What of a clip the model sees at once."""
+
+from .blending import BLENDS
+from .placing import PLACINGS
+from .sliding import NOISES, SlidingWindows
+from .windows import WHOLE_CLIP, ClipShape, WholeClip, Windows
+
+__all__ = ["BLENDS", "NOISES", "PLACINGS", "WHOLE_CLIP", "ClipShape", "SlidingWindows", "WholeClip", "Windows"]
