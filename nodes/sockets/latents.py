@@ -84,7 +84,8 @@ def empty_latent(vae: Any, width: int, height: int, frames: int, batch_size: int
     check_bounds(width, height, frames, batch_size)
     if frames > family.trained_frames:
         logger.warning(
-            "%d frames: %s was trained on %d; longer videos tend to repeat themselves or to drift.",
+            "%d frames: %s was trained on %d; longer videos tend to repeat themselves or to drift where Wan "
+            "Windows does not cut them.",
             frames, family.title, family.trained_frames,
         )  # fmt: skip
     stride = vae.spacial_compression_encode()
