@@ -40,8 +40,8 @@ class VaceControl:
         return replace(inputs, steering=(*inputs.steering, VaceInput(channels, self.strength)))
 
     def window(self, cut: Cut) -> VaceControl:
-        """The part of the control video that goes with some of the latent's frames."""
-        return replace(self, channels=cut.of(self.channels))
+        """The part of the control video that goes with some of the latent's frames; it holds what is given, too."""
+        return replace(self, channels=cut.of_given(self.channels))
 
     def to(self, device: torch.device) -> VaceControl:
         """This item on a device."""

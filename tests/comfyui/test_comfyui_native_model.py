@@ -184,6 +184,18 @@ def test_step_caches_of_the_host_work_and_easy_cache_is_ours(comfyui_place, tmp_
             assert error <= LIMIT, (row, case)
 
 
+@pytest.mark.timeout(3100)
+def test_context_windows_of_the_host_work_and_are_ours(comfyui_place, tmp_path):
+    made = report("windows.py", comfyui_place, tmp_path)
+    assert len(made["rows"]) == 126
+    for row, case, error in made["rows"]:
+        print(f"{row}: {case}: {error:.1e}")
+        if row == "effect":
+            assert error > 1e-3, (row, case)
+        else:
+            assert error <= LIMIT, (row, case)
+
+
 REFUSED = {
     "object patch": "'diffusion_model.blocks.0'",
     "unknown patch": "'attn1_output_patch'",

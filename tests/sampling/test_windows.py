@@ -251,6 +251,8 @@ def test_the_start_image_stands_in_every_window_where_it_is_to():
         assert plain_item.latent[0, 0, :, 0, 0].tolist() == [4, 5, 6, 7] and not plain_item.mask.any()
     followed = ControlVideo(latent, item).window(Cut(4, 8, 9, keeps_first=True))
     assert followed.latent[0, 0, :, 0, 0].tolist() == [4, 5, 6, 7]
+    control = VaceControl(latent.expand(1, 16, 9, 2, 3)).window(Cut(5, 8, 9, references=1, keeps_first=True))
+    assert control.channels[0, 0, :, 0, 0].tolist() == [0, 1, 6, 7]
     first = item.window(Cut(0, 4, 9, keeps_first=True))
     assert first.latent[0, 0, :, 0, 0].tolist() == [0, 1, 2, 3]
 

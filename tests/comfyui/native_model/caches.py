@@ -34,9 +34,8 @@ def native_sampled(model: Any, kind: str, cfg: float) -> torch.Tensor:
 
 def ours_sampled(video: Any, kind: str, cfg: float) -> torch.Tensor:
     settings = bench.module("engine.sampling.settings").SamplerSettings(SEED, STEPS, cfg, SHIFT, "euler", "simple")
-    return bench.module("nodes.sockets.sampling").sampled(video, sides(kind), bench.latent_of(kind), settings)[
-        "samples"
-    ]
+    made, _ = bench.module("nodes.sockets.sampling").sampled(video, sides(kind), bench.latent_of(kind), settings)
+    return made["samples"]
 
 
 def copying(executor: Any, x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:

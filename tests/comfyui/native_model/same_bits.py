@@ -131,9 +131,8 @@ def ours_sampled(
         SEED, STEPS, CFG, 8.0, SOLVERS.SOLVER_OF[sampler], SOLVERS.SCHEDULE_OF[scheduler], sigmas=sigmas
     )
     sides = [bench.conditioning(seed, bench.values_of(kind), 512) for seed in (1, 2)]
-    return bench.module("nodes.sockets.sampling").sampled(video, tuple(sides), bench.latent_of(kind), settings)[
-        "samples"
-    ]
+    made, _ = bench.module("nodes.sockets.sampling").sampled(video, tuple(sides), bench.latent_of(kind), settings)
+    return made["samples"]
 
 
 def expert_rows() -> Iterator[Row]:

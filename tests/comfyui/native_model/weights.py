@@ -112,7 +112,7 @@ def span_rows() -> Iterator[Row]:
     video = with_own_lora(bench.ours(bench.model_file("t2v")), LORA, 1.0, start=0.5, end=1.0)
     sides = bench.conditioning(1, {}, 512), bench.conditioning(2, {}, 512)
     settings = bench.module("engine.sampling.settings").SamplerSettings(5, 4, 3.0, 8.0, "euler", "simple")
-    beside = bench.module("nodes.sockets.sampling").sampled(video, sides, bench.latent_of("t2v"), settings)
+    beside, _ = bench.module("nodes.sockets.sampling").sampled(video, sides, bench.latent_of("t2v"), settings)
     yield "own LoRA", "second half of the steps", bench.error(sampled(bench.bridged(video), sides), beside["samples"])
 
 
