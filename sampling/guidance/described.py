@@ -23,8 +23,6 @@ _WORDS: dict[type, str] = {
 
 def parts_of(guidance: Guidance) -> Iterator[tuple[str, Part]]:
     """What counts in a part of the steps, in words that begin a sentence, and that part; the outermost first."""
-    while isinstance(guidance, AttentionGuidance | SkipLayers | WordsSlider | LowPass):
+    while isinstance(guidance, AttentionGuidance | SkipLayers | WordsSlider | LowPass | ScaleOverRun):
         yield _WORDS[type(guidance)], guidance.part
-        guidance = guidance.guided
-    if isinstance(guidance, ScaleOverRun):
-        yield _WORDS[ScaleOverRun], guidance.part
+        guidance = guidance.guidance(guidance.scale) if isinstance(guidance, ScaleOverRun) else guidance.guided

@@ -95,11 +95,15 @@ class GuidanceSettings:
         if self.formula != "cfg":
             formula = _at_the_bottom(self.before, formula)
         plain = self.curve is None and self.part == WHOLE_RUN
-        guided = formula(scale) if plain else ScaleOverRun(formula, scale, self.curve, self.part)
+        guided = formula(scale) if plain else self._over_run(formula, scale)
         guided = self.skipped.over(guided)
         if self.weak.blocks:
             guided = WeakNegative(guided, self.weak.blocks, self.weak.part)
         return guided if self.nag is None else AttentionGuidance(guided, self.nag, self.nag_part)
+
+    def _over_run(self, formula: OfScale, scale: float) -> Guidance:
+        beyond = _without_course(formula)
+        return ScaleOverRun(formula, scale, self.curve, self.part, None if beyond is formula else beyond)
 
     def _formulas(self) -> dict[str, OfScale]:
         return {
@@ -127,3 +131,16 @@ def _at_the_bottom(before: OfScale, formula: OfScale) -> OfScale:
     if isinstance(before, _OnTop):
         return replace(before, before=_at_the_bottom(before.before, formula))
     return formula
+
+
+def _without_course(before: OfScale) -> OfScale:
+    """What `before` sets, at one scale in all steps; itself where it has no course."""
+    if not any(settings.curve for settings in _settings_in(before)):
+        return before
+    assert isinstance(before, _OnTop), "no other has settings in it"
+    below = _without_course(before.before)
+    return (
+        replace(before, curve=None, before=below)
+        if isinstance(before, GuidanceSettings)
+        else replace(before, before=below)
+    )

@@ -125,3 +125,21 @@ def test_a_node_leaves_what_those_before_it_set(model):
 def test_a_run_of_zero_steps_alone_leaves_its_noise(model, prompts):
     still = sampled(guided(model, formula="cfg_zero_star", zero_steps=4), prompts)
     assert still.isfinite().all()
+
+
+@pytest.mark.parametrize("between", [{}, {"skip_blocks": "1", "skip_start": 0.0, "skip_end": 1.0}])
+def test_a_part_and_a_course_of_two_nodes_both_count_in_any_order(model, between):
+    settings = [{"cfg_course": "6, 3"}, between, {"cfg_end": 0.5}]
+    for order in (settings, settings[::-1]):
+        led = model
+        for each in order:
+            led = guided(led, **each)
+        guidance = led.policies.guidance(5.0)
+        asks = [guidance.asks(NoiseLevel(step, 4, 1.0, 1000.0)) for step in range(4)]
+        assert [sum(ask.side == "negative" for ask in each) for each in asks] == [1, 1, 0, 0]
+
+
+def test_a_part_that_holds_no_step_is_told_from_inside_of_a_course(model, prompts, caplog):
+    led = guided(guided(model, skip_blocks="1", skip_start=0.1, skip_end=0.2), cfg_course="3, 2")
+    sampled(led, prompts)
+    assert "Skip-layer guidance does nothing in this run: none of the 4 steps" in caplog.text
