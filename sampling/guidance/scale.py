@@ -76,8 +76,8 @@ class ScaleOverRun:
         scale: where no curve says another one.
         curve: the scales over the run, if they change.
         part: the steps that are guided; in the others the scale is 1, and the negative prompt is not asked.
-        beyond: from a scale to the guidance of these others; None for `guidance`. One that has a course of its own would
-            go by that in place of the scale 1.
+        beyond: from a scale to the guidance of these others; None for `guidance`. One that has a course of its own
+            would go by that in place of the scale 1.
 
     Source of the part: Kynkäänniemi et al., "Applying Guidance in a Limited Interval", arXiv 2404.07724.
     """
