@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from ...common.checking import check_number, check_text
 from ...dit.adapters import parse_blocks
 from ...engine.models import VideoModel, with_policies
 from ...engine.sampling.policies import StepPolicies
@@ -240,6 +241,7 @@ class GuidanceWidgets(NamedTuple):
         Raises:
             InvalidInputError: what a widget says cannot work.
         """
+        self._check_kinds()
         return GuidanceSettings(
             self.formula,
             self.zero_steps,
@@ -252,6 +254,12 @@ class GuidanceWidgets(NamedTuple):
             self._avoided(),
             PartOfSteps(0.0, self.nag_end),
         )
+
+    def _check_kinds(self) -> None:
+        """Refuses what no widget gives, as linked values may."""
+        for name, value in self._asdict().items():
+            check = check_text if name in ("formula", "cfg_course", "skip_blocks") else check_number
+            check(value, name)
 
     def _skipped(self, layers: int) -> SkippedLayers:
         blocks = parse_blocks(self.skip_blocks) if self.skip_blocks.strip() else frozenset()

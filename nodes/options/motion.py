@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from ...common.checking import check_number, choice_of
+from ...common.checking import check_number, check_text, choice_of
 from ...common.errors import InvalidInputError, PairingError
 from ...common.model_names import ModelNames
 from ...dit.branches.speed import LARGEST_BUCKET, SpeedBranch, checked_bucket
@@ -173,7 +173,10 @@ class ByAmount(NamedTuple):
             InvalidInputError: a widget's value cannot work.
         """
         amount = self.amount
-        check_number(amount, "amount")
+        for name, value in (("amount", amount), ("words_end", self.words_end)):
+            check_number(value, name)
+        for name, text in (("lively_words", self.words[0]), ("calm_words", self.words[1]), ("prompt", prompt)):
+            check_text(text, name)
         choice_of(self.method, METHODS, "method")
         if not -1.0 <= amount <= 1.0:
             raise InvalidInputError(f"The amount of motion is from -1, calm, to 1, lively, got {amount:g}. 0 is off.")
@@ -190,7 +193,7 @@ class ByAmount(NamedTuple):
 
 def _image_changed(model: VideoModel, low_pass: float, low_pass_end: float, amplify: float) -> VideoModel:
     """The model that sees a start image otherwise; itself where both are 1."""
-    for name, value in (("low_pass", low_pass), ("amplify", amplify)):
+    for name, value in (("low_pass", low_pass), ("low_pass_end", low_pass_end), ("amplify", amplify)):
         check_number(value, name)
     if not 1.0 <= amplify <= MOST_AMPLIFIED:
         raise InvalidInputError(
@@ -232,6 +235,7 @@ def _in_bucket(model: VideoModel, value: float) -> VideoModel:
     """
     if value == NO_BUCKET:
         return model
+    check_number(value, "motion_bucket")
     bucket = checked_bucket(value)
     if model.spec.config.branch(SpeedBranch) is None:
         raise SpeedBranch.lacking(ModelNames(f"{model.file} ({model.spec.title})"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,12 +27,23 @@ FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg")
 
 @dataclass(frozen=True, slots=True)
 class SkippedLayers:
-    """See `SkipLayers`; no blocks or a scale of 0 turn it off."""
+    """See `SkipLayers`; no blocks or a scale of 0 turn it off.
+
+    Raises:
+        InvalidInputError: `scale` is no finite number.
+    """
 
     blocks: frozenset[int] = frozenset()
     scale: float = 3.0
     part: Part = WHOLE_RUN
     rescale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise InvalidInputError(
+                f"The scale of skip-layer guidance must be a finite number, got {self.scale:g}. Usual are 1 to 3; 0 is "
+                "off."
+            )
 
     def over(self, guided: Guidance) -> Guidance:
         """On top of another guidance; that one itself where it is off."""
@@ -57,7 +69,8 @@ class GuidanceSettings:
         weak: see `WeakNegative`; its scale does not count.
 
     Raises:
-        InvalidInputError: there is no such formula, or the settings say again what those before said.
+        InvalidInputError: there is no such formula, its numbers cannot be, or the settings say again what those before
+            said.
     """
 
     formula: str = "cfg"
@@ -74,7 +87,9 @@ class GuidanceSettings:
     weak: SkippedLayers = field(default_factory=SkippedLayers)
 
     def __post_init__(self) -> None:
-        find_choice(self._formulas(), self.formula, "guidance formula")
+        formula = find_choice(self._formulas(), self.formula, "guidance formula")
+        if self.formula != "cfg":
+            formula(1.0)  # refuses its numbers here, and not only in a run
         for before in _settings_in(self.before):
             self._check_beside(before)
 

@@ -97,6 +97,15 @@ def test_parts_are_put_together(model):
         ({"skip_blocks": "1", "skip_start": 0.5}, "from 0.5 to 0.5 holds none"),
         ({"cfg_course": "6;5"}, "one number a step"),
         ({"cfg_start": 1.0}, "from 1 to 1 holds none"),
+        ({"cfg_start": None}, "cfg_start must be a number, got nothing"),
+        ({"cfg_course": 5}, "cfg_course must be a text, got a number"),
+        ({"skip_blocks": None}, "skip_blocks must be a text, got nothing"),
+        ({"skip_blocks": "1", "skip_scale": float("nan")}, "scale of skip-layer guidance must be a finite number"),
+        ({"formula": "apg", "apg_parallel": float("nan")}, "must be a finite number, got nan"),
+        ({"formula": "apg", "apg_parallel": "x"}, "apg_parallel must be a number, got a text"),
+        ({"formula": "apg", "apg_momentum": 1.0}, "momentum of apg must be above -1 and below 1"),
+        ({"nag_scale": float("inf")}, "takes a scale of 1 .off. or more.* got inf"),
+        ({"zero_steps": "x"}, "zero_steps must be a number"),
     ],
 )
 def test_what_cannot_work_is_refused_in_a_sentence(model, changes, words):

@@ -167,6 +167,22 @@ def test_times_that_do_not_fit_the_video_are_refused_before_sampling(lines, word
         sampled(travel(lines))
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lines": None}, "prompts must be a text, got nothing"),
+        ({"global_prompt": 5}, "global_prompt must be a text, got a number"),
+        ({"transition": "x"}, "transition must be a number, got a text"),
+        ({"transition": float("nan")}, "0 frames or more, got nan"),
+        ({"transition": -1}, "0 frames or more, got -1"),
+        ({"method": "x"}, "method is one of attention, passes, got 'x'"),
+    ],
+)
+def test_values_of_other_kinds_are_refused_in_a_sentence(changes, words):
+    with pytest.raises(InvalidInputError, match=words):
+        travel(**changes)
+
+
 def test_a_travel_in_pieces_is_refused():
     with pytest.raises(InvalidInputError, match="a part of a prompt travel: it has 2 prompts, and not all"):
         sampled(travel()[:1])
