@@ -86,7 +86,7 @@ def check_number(value: Any, name: str) -> None:
         raise InvalidInputError(f"{name} must be a number, got {kind_of(value)}. Give one.")
 
 
-def check_text(value: Any, name: str) -> None:
+def check_string(value: Any, name: str) -> None:
     """Refuses what is no text.
 
     Raises:

@@ -155,7 +155,9 @@ class _Prediction:
         memory = {
             name.removeprefix(remembered): value for name, value in self.kept.items() if name.startswith(remembered)
         }
-        sigmas = {side: prompts.counting(level.sigma, evaluation.step.sigma) for side, prompts in sides.items()}
+        sigmas: dict[Side, float] = {
+            side: prompts.counting(level.sigma, evaluation.step.sigma) for side, prompts in sides.items()
+        }
         asks = [sides[ask.side].asks(ask, sigmas[ask.side]) for ask in denoiser.guidance.asks(level)]
         answers: list[Tensor] = []
         for group in denoiser.grouped([ask for of_parts in asks for ask in of_parts]):
@@ -166,10 +168,10 @@ class _Prediction:
             ]
             answers += cache.velocities(questions, denoiser.model)
         ordered = iter(answers)
-        velocities = [
-            sides[side].joined(list(islice(ordered, len(of_parts))), sigmas[side])
-            for side, of_parts in ((of_parts[0].side, of_parts) for of_parts in asks)
-        ]
+        velocities: list[Tensor] = []
+        for of_parts in asks:
+            side = of_parts[0].side
+            velocities.append(sides[side].joined(list(islice(ordered, len(of_parts))), sigmas[side]))
         velocity = denoiser.guidance.velocity(velocities, level, latent, memory)
         left = {prefix + name: value for name, value in cache.kept().items()}
         left |= {remembered + name: value for name, value in memory.items()}

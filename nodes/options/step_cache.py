@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ...common.checking import check_number, check_text
+from ...common.checking import check_number, check_string
 from ...common.errors import InvalidInputError
+from ...common.log import logger
 from ...engine.models import VideoModel, with_policies
 from ...media.place import SavePlace
 from ...sampling.cache import NO_CACHE, Cache, RatioRecorder, StepCacheSettings
@@ -101,6 +102,8 @@ class WanDirectorStepCache(io.ComfyNode):
                 raise InvalidInputError(
                     f"{expert.file} comes with a step cache already, and a run has one. Take one Wan Step Cache away."
                 )
+        if table.strip() and method not in ("magcache", RECORD):
+            logger.warning("The table of the step cache does nothing: %s goes without. Choose magcache for it.", method)
         if method == RECORD:
             return io.NodeOutput(_with_cache(model, _recorder(model, table)))
         settings = StepCacheSettings(
@@ -119,7 +122,7 @@ def _check(threshold: float, numbers: dict[str, Any], table: str) -> None:
     """Refuses what no widget gives, as linked values may."""
     for name, value in {"threshold": threshold, **numbers}.items():
         check_number(value, name)
-    check_text(table, "table")
+    check_string(table, "table")
     if threshold < 0 and threshold != _USUAL:
         raise InvalidInputError(
             f"The threshold of a step cache is 0 (off) or more, or {_USUAL:g} for the usual one, got {threshold:g}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...common.checking import check_number, check_text, choice_of
+from ...common.checking import check_number, check_string, choice_of
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...engine.memory import MemorySettings
@@ -85,7 +85,7 @@ class WanDirectorPromptTravel(io.ComfyNode):
         memory: MemorySettings | None = None,
     ) -> Any:
         for name, text in (("prompts", prompts), ("global_prompt", global_prompt)):
-            check_text(text, name)
+            check_string(text, name)
         check_number(transition, "transition")
         choice_of(method, METHODS, "method")
         if not 0 <= transition < math.inf:

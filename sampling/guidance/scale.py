@@ -90,13 +90,14 @@ class ScaleOverRun:
 
     def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:
         """See `Guidance.asks`."""
-        return self._at(level).asks(level)
+        return self.at(level).asks(level)
 
     def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
-        return self._at(level).velocity(answers, level, latent, memory)
+        return self.at(level).velocity(answers, level, latent, memory)
 
-    def _at(self, level: NoiseLevel) -> Guidance:
+    def at(self, level: NoiseLevel) -> Guidance:
+        """The guidance of the step that begins at a noise level."""
         if not self.part.holds(level):
             return (self.beyond or self.guidance)(1.0)
         scale = self.scale if self.curve is None else self.curve.at(level)

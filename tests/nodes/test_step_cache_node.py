@@ -207,3 +207,8 @@ def test_a_model_that_answers_zeros_is_no_division_by_zero(model, prompts, caplo
     finally:
         for parameter, values in zip(head.parameters(), kept):
             parameter.copy_(values)
+
+
+def test_a_table_beside_another_method_is_told(model, caplog):
+    cached(model, table="some.json")
+    assert "table of the step cache does nothing: easycache goes without" in caplog.text

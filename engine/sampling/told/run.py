@@ -21,7 +21,6 @@ from .idle import warn_of_idle
 
 
 def warn_of_run(
-    model: VideoModel,
     settings: SamplerSettings,
     latent: Tensor,
     sides: Sides,
@@ -40,19 +39,23 @@ def warn_of_run(
         asked: the questions of each.
     """
     warn_of_idle(experts, makers, steps, asked, sides)
-    tell_advice(model, settings, makers)
-    _warn_of_places(model, latent)
+    tell_advice(experts, settings, makers, steps)
+    for model in dict.fromkeys(experts[maker].model for maker in makers):
+        if _warn_of_places(model, latent):
+            break
 
 
-def _warn_of_places(model: VideoModel, latent: Tensor) -> None:
-    """Tells of a video whose last frames lie later in time than any that the model was trained on."""
+def _warn_of_places(model: VideoModel, latent: Tensor) -> bool:
+    """Tells of a video whose last frames lie later in time than any that the model was trained on; whether it did."""
     scale, shift = model.policies.places.scale[0], model.policies.places.shift[0]
     if (scale, shift) == (1.0, 0.0):
-        return
+        return False
     frames = longest_window(model.policies.windows, latent.shape[2])
     last, trained = shift + scale * (frames - 1), latent_frames(model.spec.family.trained_frames) - 1
-    if last > trained:
-        logger.warning(
-            "With this motion the video ends at the time of latent frame %.1f, and the model was trained up to %d: "
-            "motion may repeat or fall apart. Make a shorter video, or less motion.", last, trained,
-        )  # fmt: skip
+    if last <= trained:
+        return False
+    logger.warning(
+        "With this motion the video ends at the time of latent frame %.1f, and the model was trained up to %d: motion "
+        "may repeat or fall apart. Make a shorter video, or less motion.", last, trained,
+    )  # fmt: skip
+    return True
