@@ -12,7 +12,7 @@ from wan_director.dit.presets import PRESETS
 from wan_director.engine.memory import MemorySettings
 from wan_director.sampling.cache.figures import FIGURES, UNKNOWN, figures_of
 
-from .conftest import HIGH, LOW, call, dit, encode, load, save_experts
+from .conftest import FORMS, HIGH, LOW, call, dit, encode, in_form, load, save_experts
 
 pytestmark = pytest.mark.usefixtures("inference")
 
@@ -212,3 +212,24 @@ def test_a_model_that_answers_zeros_is_no_division_by_zero(model, prompts, caplo
 def test_a_table_beside_another_method_is_told(model, caplog):
     cached(model, table="some.json")
     assert "table of the step cache does nothing: easycache goes without" in caplog.text
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("method", ["easycache", "magcache", "record"])
+def test_quantised_and_adapted_models_run_with_it_swapped_too(models, prompts, tiny_host, form, method, caplog):
+    """Where no step is spared the run is the plain one to the bit; where some are, swapping blocks changes nothing."""
+    model, memory = in_form(form, models), MemorySettings(blocks_to_swap=2)
+    table = tiny_host.output / "table.json"
+    table.parent.mkdir(exist_ok=True)
+    sizes = {"kind": "wan_director.magnitude_ratios", "width": model.spec.config.dim, "blocks": 2, "channels": 16}
+    table.write_text(json.dumps(sizes | {"ratios": [1.0, *[0.99] * 19]}))
+    settings = {"method": method} | ({"table": str(table)} if method == "magcache" else {})
+    plain = sampled(model, prompts)
+    assert torch.equal(sampled(cached(model, threshold=1e-9, **settings), prompts, memory=memory), plain)
+    if method == "record":
+        return
+    sparing = cached(model, threshold=0.4, **settings)
+    with caplog.at_level(logging.INFO):
+        result = sampled(sparing, prompts)
+    assert spared(caplog)[0] >= 4 and not torch.equal(result, plain)
+    assert torch.equal(sampled(sparing, prompts, memory=memory), result)
