@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,7 @@ def read_ratios(name: str, config: DiTConfig) -> tuple[float, ...]:
         InvalidInputError: it is no such file, or one of a model of another form.
     """
     path = host().input_file(name)
-    if not host().files.is_there(path):
+    if not os.path.isfile(path):  # in a plan, too, which cannot guess the figures
         raise MissingFileError(
             f"There is no table {name}. Give the path that the log named after a run with the method record."
         )
