@@ -86,6 +86,16 @@ def check_number(value: Any, name: str) -> None:
         raise InvalidInputError(f"{name} must be a number, got {kind_of(value)}. Give one.")
 
 
+def check_string(value: Any, name: str) -> None:
+    """Refuses what is no text.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} must be a text, got {kind_of(value)}. Write one.")
+
+
 def kind_of(value: Any) -> str:
     """What a value is, in a word or two: "a list", "nothing", "an object of the type ModelPatcher"."""
     if value is None:

@@ -184,8 +184,12 @@ def _seen_in_time(
         part = slice(start * tokens, stop * tokens)
         seen = execution.attention(q[:, part], *shown(text))
         if shares is not None:
-            seen = (seen.unflatten(1, (stop - start, tokens)) * shares.to(seen.dtype)).flatten(1, 2)
+            of_frames, shares = seen.unflatten(1, (stop - start, tokens)), shares.to(seen.dtype)
+            mixed = of_frames.mul_(shares) if execution.may_overwrite else of_frames * shares
+            seen = mixed.flatten(1, 2)
+            del of_frames, mixed
         out[:, part] += seen
+        del seen  # before the next text is looked at
     return out
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.errors import PairingError
+from ..common.errors import InvalidInputError, PairingError
 from ..engine.models import with_low_noise
+from ..sampling.cache import RatioRecorder
 from ..sampling.validation import MAX_CFG, MAX_STEPS
 from .api import io, one_sentence
 from .loaders import CATEGORY, WanModelType
@@ -72,5 +73,10 @@ class WanDirectorExperts(io.ComfyNode):
                 raise PairingError(
                     f"What is connected as {name} is a pair of experts already ({model.file} and "
                     f"{model.low_noise.model.file}). Connect one model, from Load Wan Model or Wan LoRA."
+                )
+            if isinstance(model.policies.cache, RatioRecorder):
+                raise InvalidInputError(
+                    f"Wan Step Cache with the method record stands before Wan Two Experts, as {name}, and would see "
+                    "the steps of one alone. Put it behind Wan Two Experts."
                 )
         return io.NodeOutput(with_low_noise(high_noise, low_noise, low_noise_cfg or None, high_noise_steps))

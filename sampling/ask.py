@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -61,7 +62,7 @@ class AvoidedText:
     tau: float
 
     def __post_init__(self) -> None:
-        if not (self.scale >= 1.0 and 0.0 <= self.alpha <= 1.0 and self.tau >= 1.0):
+        if not (1.0 <= self.scale < math.inf and 0.0 <= self.alpha <= 1.0 and self.tau >= 1.0):
             raise InvalidInputError(
                 "Normalized attention guidance takes a scale of 1 (off) or more, an alpha from 0 to 1 and a tau of 1 "
                 f"or more, got {self.scale:g}, {self.alpha:g} and {self.tau:g}. Usual are 11, 0.25 and 2.5."

@@ -159,19 +159,23 @@ class _Prediction:
         memory = {
             name.removeprefix(remembered): value for name, value in self.kept.items() if name.startswith(remembered)
         }
-        asks = [sides[ask.side].asks(ask, level.sigma) for ask in denoiser.guidance.asks(level)]
+        sigmas: dict[Side, float] = {
+            side: prompts.counting(level.sigma, evaluation.step.sigma) for side, prompts in sides.items()
+        }
+        asks = [sides[ask.side].asks(ask, sigmas[ask.side]) for ask in denoiser.guidance.asks(level)]
         answers: list[Tensor] = []
         for group in denoiser.grouped([ask for of_parts in asks for ask in of_parts]):
             plain = ((ask, sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group)
-            inputs = (ask.inputs(each, lambda side: sides[side].text(level.sigma)) for ask, each in plain)
+            inputs = (ask.inputs(each, lambda side: sides[side].text(evaluation.step.sigma)) for ask, each in plain)
             questions = [
                 Question(ask, each, denoiser.model.embed(denoiser.placed(each))) for ask, each in zip(group, inputs)
             ]
             answers += cache.velocities(questions, denoiser.model)
         ordered = iter(answers)
-        velocities = [
-            sides[of_parts[0].side].joined(list(islice(ordered, len(of_parts))), level.sigma) for of_parts in asks
-        ]
+        velocities: list[Tensor] = []
+        for of_parts in asks:
+            side = of_parts[0].side
+            velocities.append(sides[side].joined(list(islice(ordered, len(of_parts))), sigmas[side]))
         velocity = denoiser.guidance.velocity(velocities, level, latent, memory)
         left = {prefix + name: value for name, value in cache.kept().items()}
         left |= {remembered + name: value for name, value in memory.items()}

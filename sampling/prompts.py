@@ -76,6 +76,14 @@ class Prompts:
             )
         return numbers
 
+    def counting(self, sigma: float, step_sigma: float) -> float:
+        """The noise level by which parts count: `sigma`, or that of the step's beginning where too few count there.
+
+        The beginnings of steps are checked before a run; a solver may ask in the midst of a step, between two ranges.
+        """
+        weights = [part.weight for part in self.parts if part.is_active(sigma)]
+        return sigma if weights and (sigma == step_sigma or _sum(weights).min() > 0) else step_sigma
+
     def asks(self, ask: Ask, sigma: float) -> tuple[Ask, ...]:
         """The question to this side as one to each part that counts at this noise level."""
         return tuple(replace(ask, part=number) for number in self.active(sigma))

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ...sampling.cache import RatioRecorder
 from ...sampling.experts import Expert
 from ...sampling.guidance import CFG
 from ..models import VideoModel
@@ -44,6 +45,8 @@ def run_key(experts: Mapping[Expert, GuidedModel], device: torch.device, *decisi
 def _model(model: VideoModel) -> Any:
     """All that is said of a model; of its policies without the guidance, which a run makes of them with its scale."""
     recipe, policies = model.recipe, replace(model.policies, guidance=CFG)
+    if isinstance(policies.cache, RatioRecorder):
+        raise NoDigest("figures of all its steps, which are recorded")
     ways = (model.dtype, recipe.alone, model.execution.multiply)
     return _file(recipe.path), recipe.key(), ways, _loras(model), policies
 

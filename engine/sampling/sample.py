@@ -84,7 +84,7 @@ def run_sampler_with_guess(
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     check_prompts(sides, steps, asked)
-    warn_of_run(model, settings, sides, experts, makers, steps, asked)
+    warn_of_run(settings, sides, experts, makers, steps, asked)
     made = steps_of(experts, makers, steps, sides)
     tell_sights(experts, made, latent)
     preview = wished_preview(model.runtime, model.spec.family)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...common.log import logger
 from ...common.shapes import latent_frames, video_frames
+from ...sampling.cache import NO_CACHE
 from ...sampling.experts import Expert
 from ...sampling.step import NoiseLevel
 from ...sampling.windows import ClipShape
@@ -90,7 +91,7 @@ def tell_sights(experts: Mapping[Expert, GuidedModel], steps: Mapping[Expert, St
         latent: [B, C, T, h, w], of the video.
     """
     size, told = Size(*latent.shape[2:]), set[tuple[int, int]]()
-    for name, own in steps.items():
+    for own in steps.values():
         windows, frames = own.busiest(size), own.references
         found = len(windows), max(window.frames for window in windows) - frames
         if len(windows) > 1 and found not in told:
@@ -99,30 +100,34 @@ def tell_sights(experts: Mapping[Expert, GuidedModel], steps: Mapping[Expert, St
                 video_frames(size.frames - frames), found[0], video_frames(found[1]),
             )  # fmt: skip
         told.add(found)
-        _warn_of_places(experts[name].model, own, size)
-        _warn_of_moving(own, size)
+    any(_warns_of_places(experts[name].model, own, size) for name, own in steps.items())  # the first one is enough
+    any(_warns_of_moving(own, size) for own in steps.values())
 
 
-def _warn_of_places(model: VideoModel, steps: Steps, size: Size) -> None:
-    """Tells of a video whose last frames lie later in time than any that the model was trained on."""
+def _warns_of_places(model: VideoModel, steps: Steps, size: Size) -> bool:
+    """Tells of a video whose last frames lie later in time than any that the model was trained on; whether it did."""
     scale, shift = model.policies.places.scale[0], model.policies.places.shift[0]
     if (scale, shift) == (1.0, 0.0):
-        return
+        return False
     last = shift + scale * (steps.largest(size).frames - 1)
     trained = latent_frames(model.spec.family.trained_frames) - 1
-    if last > trained:
-        logger.warning(
-            "With this motion the video ends at the time of latent frame %.1f, and the model was trained up to %d: "
-            "motion may repeat or fall apart. Make a shorter video, or less motion.", last, trained,
-        )  # fmt: skip
+    if last <= trained:
+        return False
+    logger.warning(
+        "With this motion the video ends at the time of latent frame %.1f, and the model was trained up to %d: motion "
+        "may repeat or fall apart. Make a shorter video, or less motion.", last, trained,
+    )  # fmt: skip
+    return True
 
 
-def _warn_of_moving(steps: Steps, size: Size) -> None:
-    """Tells of a step cache that never finds the window of the step before."""
+def _warns_of_moving(steps: Steps, size: Size) -> bool:
+    """Tells of a step cache that never finds the window of the step before; whether it did."""
     clip = ClipShape(*size, steps.references)
     cuts = [steps.policies.windows.cuts(clip, level) for level in steps.levels]
-    if steps.policies.cache.fewest_steps and any(set(now) != set(then) for now, then in zip(cuts[1:], cuts)):
-        logger.warning(
-            "The windows stand elsewhere in other steps, and the step cache compares each with itself in the step "
-            "before: it spares less. Choose the schedule static to spare more."
-        )
+    if steps.policies.cache == NO_CACHE or all(set(now) == set(then) for now, then in zip(cuts[1:], cuts)):
+        return False
+    logger.warning(
+        "The windows stand elsewhere in other steps, and the step cache compares each with itself in the step before: "
+        "it spares less. Choose the schedule static to spare more."
+    )
+    return True

@@ -6,7 +6,7 @@ comfy_extras, every node that writes into a CONDITIONING.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from ...common.errors import InvalidInputError
 
@@ -19,6 +19,25 @@ OF_THE_EMBEDDING = frozenset({"pooled_output", "attention_mask"})
 OWN = "wan_director_"
 UNWRITTEN = f"{OWN}unwritten"
 """That the text is the list of what to avoid which stands in every graph."""
+
+
+class OnlyOurs:
+    """Stands where native samplers look for a ControlNet, so that they do not pass over a travel in silence.
+
+    They ask it for something before they sample. A mask or an area behind the travel leaves it there, and a ControlNet
+    asks it as the one before.
+    """
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # what Python asks of any object
+            raise AttributeError(name)
+        raise InvalidInputError(
+            "The conditioning is a prompt travel, and only Wan Sampler follows it. Use Wan Sampler (a native MODEL "
+            "comes there by Wan From Native), or a conditioning without travel."
+        )
+
+
+ONLY_OURS = OnlyOurs()
 
 
 class _Refused(NamedTuple):
@@ -130,7 +149,8 @@ def check_keys(values: dict[str, Any], side: str, more: frozenset[str] = frozens
         InvalidInputError: there is one; the message names it and the node it usually comes from.
     """
     for key, value in values.items():
-        if value is None or key in READ or key in more or key in OF_THE_EMBEDDING or str(key).startswith(OWN):
+        is_read = key in READ or key in more or key in OF_THE_EMBEDDING or str(key).startswith(OWN)
+        if value is None or isinstance(value, OnlyOurs) or is_read:
             continue
         refused = REFUSED.get(key, _UNKNOWN)
         raise InvalidInputError(

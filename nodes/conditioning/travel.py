@@ -18,11 +18,11 @@ from ...dit.inputs import Conditioning
 from ...sampling.prompts import PromptPart
 from ...sampling.travel import PromptSchedule
 from ..sockets.models import MadeBy
-from .keys import OF_THE_EMBEDDING
-from .weights import TURN_MASK, weighted
+from .keys import OF_THE_EMBEDDING, ONLY_OURS
+from .weights import weighted
 
 TRAVEL_KEY = "wan_director_travel"
-_OWN_OF_EACH = OF_THE_EMBEDDING | {TRAVEL_KEY}
+_OWN_OF_EACH = OF_THE_EMBEDDING | {TRAVEL_KEY, "control"}
 
 
 class Turn(NamedTuple):
@@ -46,7 +46,7 @@ def in_turns(prompts: Sequence[list], schedule: PromptSchedule, *, in_one_pass: 
     if len(prompts) == 1:
         return prompts[0]
     return [
-        [embedding, {**values, TRAVEL_KEY: Turn(schedule, number, in_one_pass), "mask": TURN_MASK}]
+        [embedding, {**values, TRAVEL_KEY: Turn(schedule, number, in_one_pass), "control": ONLY_OURS}]
         for number, prompt in enumerate(prompts)
         for embedding, values in prompt[:1]
     ]

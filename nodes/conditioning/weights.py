@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +14,6 @@ from ...common.errors import InvalidInputError
 from ...common.shapes import TEMPORAL_STRIDE, video_frames
 from ...dit.inputs import Conditioning
 from ...sampling.prompts import PromptPart, sigma_of_percent
-
-
-class TurnMask:
-    """Stands where native samplers look for a mask, so that they do not pass over a travel in silence."""
-
-    def to(self, *_args: object, **_named: object) -> NoReturn:
-        """What ComfyUI asks of a mask before it samples."""
-        raise InvalidInputError(
-            "The conditioning is a prompt travel, and only Wan Sampler follows it. Use Wan Sampler (a native MODEL "
-            "comes there by Wan From Native), or a conditioning without travel."
-        )
-
-
-TURN_MASK = TurnMask()
-"""One for all, since an entry is known by it."""
 
 
 def weighted(prompt: Conditioning, values: dict[str, Any], samples: Tensor, side: str, shift: float) -> PromptPart:
@@ -45,7 +30,7 @@ def weighted(prompt: Conditioning, values: dict[str, Any], samples: Tensor, side
     first = sigma_of_percent(_number(values, "start_percent", 0.0, side, 1.0), shift)
     last = sigma_of_percent(_number(values, "end_percent", 1.0, side, 1.0), shift)
     weight = torch.full((1, 1, 1, 1, 1), _number(values, "strength", 1.0, side), dtype=torch.float32)
-    if not isinstance(values.get("mask"), TurnMask | None):
+    if values.get("mask") is not None:
         weight = weight * _mask(values, samples, side) * _number(values, "mask_strength", 1.0, side)
     return PromptPart(prompt, first, last, weight)
 

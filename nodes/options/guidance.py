@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from ...common.checking import check_number, check_string
+from ...common.log import logger
 from ...dit.adapters import parse_blocks
 from ...engine.models import VideoModel, with_policies
 from ...engine.sampling.policies import StepPolicies
@@ -240,6 +242,8 @@ class GuidanceWidgets(NamedTuple):
         Raises:
             InvalidInputError: what a widget says cannot work.
         """
+        self._check_kinds()
+        self._tell_idle()
         return GuidanceSettings(
             self.formula,
             self.zero_steps,
@@ -252,6 +256,21 @@ class GuidanceWidgets(NamedTuple):
             self._avoided(),
             PartOfSteps(0.0, self.nag_end),
         )
+
+    def _check_kinds(self) -> None:
+        """Refuses what no widget gives, as linked values may."""
+        for name, value in self._asdict().items():
+            check = check_string if name in ("formula", "cfg_course", "skip_blocks") else check_number
+            check(value, name)
+
+    def _tell_idle(self) -> None:
+        """Says which numbers belong to another formula than is chosen."""
+        of_formulas = {"cfg_zero_star": ("zero_steps",), "apg": ("apg_parallel", "apg_longest", "apg_momentum")}
+        for formula, names in of_formulas.items():
+            for name in (name for name in names if self.formula != formula and self._asdict()[name]):
+                logger.warning(
+                    "%s does nothing here: it is for the formula %s, and %s is chosen.", name, formula, self.formula
+                )
 
     def _skipped(self, layers: int) -> SkippedLayers:
         blocks = parse_blocks(self.skip_blocks) if self.skip_blocks.strip() else frozenset()

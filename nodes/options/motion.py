@@ -6,16 +6,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from ...common.checking import check_number, choice_of
+from ...common.checking import check_number, check_string, choice_of
 from ...common.errors import InvalidInputError, PairingError
 from ...common.model_names import ModelNames
 from ...dit.branches.speed import LARGEST_BUCKET, SpeedBranch, checked_bucket
+from ...dit.conditioning.text import pad_text
+from ...dit.inputs import check_text
 from ...engine.models import VideoModel, with_policies
 from ...engine.sampling.policies import StepPolicies
+from ...model_loading.pairing import check_pair
 from ...sampling.ask import OtherText
 from ...sampling.guidance import BlurredFrames, LowPassSettings, PartOfSteps, SliderSettings
 from ..api import ADVANCED, io, one_sentence
 from ..loaders import WanModelType
+from ..sockets.models import TEXT_TAG
 from ..text import encoded_prompts
 
 METHODS = ("time", "words", "both")
@@ -173,7 +177,10 @@ class ByAmount(NamedTuple):
             InvalidInputError: a widget's value cannot work.
         """
         amount = self.amount
-        check_number(amount, "amount")
+        for name, value in (("amount", amount), ("words_end", self.words_end)):
+            check_number(value, name)
+        for name, text in (("lively_words", self.words[0]), ("calm_words", self.words[1]), ("prompt", prompt)):
+            check_string(text, name)
         choice_of(self.method, METHODS, "method")
         if not -1.0 <= amount <= 1.0:
             raise InvalidInputError(f"The amount of motion is from -1, calm, to 1, lively, got {amount:g}. 0 is off.")
@@ -182,7 +189,7 @@ class ByAmount(NamedTuple):
         if self.method != "words":
             model = with_policies(model, partial(_in_time, amount=amount))
         if self.method != "time":
-            lively, calm = (_text(text_encoder, prompt, words) for words in self.words)
+            lively, calm = (_text(model, text_encoder, prompt, words) for words in self.words)
             slider = partial(SliderSettings, lively, calm, amount, PartOfSteps(0.0, self.words_end))
             model = with_policies(model, lambda policies: replace(policies, guidance=slider(policies.guidance)))
         return model
@@ -190,7 +197,7 @@ class ByAmount(NamedTuple):
 
 def _image_changed(model: VideoModel, low_pass: float, low_pass_end: float, amplify: float) -> VideoModel:
     """The model that sees a start image otherwise; itself where both are 1."""
-    for name, value in (("low_pass", low_pass), ("amplify", amplify)):
+    for name, value in (("low_pass", low_pass), ("low_pass_end", low_pass_end), ("amplify", amplify)):
         check_number(value, name)
     if not 1.0 <= amplify <= MOST_AMPLIFIED:
         raise InvalidInputError(
@@ -232,6 +239,7 @@ def _in_bucket(model: VideoModel, value: float) -> VideoModel:
     """
     if value == NO_BUCKET:
         return model
+    check_number(value, "motion_bucket")
     bucket = checked_bucket(value)
     if model.spec.config.branch(SpeedBranch) is None:
         raise SpeedBranch.lacking(ModelNames(f"{model.file} ({model.spec.title})"))
@@ -242,7 +250,13 @@ def _in_bucket(model: VideoModel, value: float) -> VideoModel:
     return with_policies(model, lambda policies: replace(policies, steering=(bucket,)))
 
 
-def _text(text_encoder: Any, prompt: str, words: str) -> OtherText:
+def _text(model: VideoModel, text_encoder: Any, prompt: str, words: str) -> OtherText:
+    """The prompt with words behind it, as the model reads it.
+
+    Raises:
+        InvalidInputError: there is no text encoder.
+        PairingError: it is one for another model.
+    """
     if text_encoder is None:
         raise InvalidInputError(
             "Motion by words needs a text encoder and the prompt, and no encoder is connected. Connect Load Wan Text "
@@ -250,4 +264,9 @@ def _text(text_encoder: Any, prompt: str, words: str) -> OtherText:
         )
     both = ", ".join(part for part in (prompt.strip(), words.strip()) if part)
     (encoded,) = encoded_prompts(text_encoder, (both,))
-    return OtherText(encoded[0][0])
+    embedding, values = encoded[0]
+    if TEXT_TAG in values:
+        check_pair(model.spec, values[TEXT_TAG].spec)
+    check_text(model.spec.config, embedding.shape[-1])
+    tokens = model.spec.config.text_tokens
+    return OtherText(pad_text(embedding.float(), tokens) if embedding.shape[1] < tokens else embedding)

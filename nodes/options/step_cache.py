@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ...common.checking import check_number, check_string
 from ...common.errors import InvalidInputError
+from ...common.log import logger
 from ...engine.models import VideoModel, with_policies
+from ...media.place import SavePlace
 from ...sampling.cache import NO_CACHE, Cache, RatioRecorder, StepCacheSettings
 from ...sampling.guidance import PartOfSteps
 from ...sampling.validation import find_choice
@@ -91,12 +94,16 @@ class WanDirectorStepCache(io.ComfyNode):
         table: str,
     ) -> Any:
         find_choice(dict.fromkeys(METHODS), method, "step cache")
+        _check(threshold, {"start": start, "end": end, "most_in_a_row": most_in_a_row}, table)
         if not threshold:
             return io.NodeOutput(model)
-        if model.policies.cache != NO_CACHE:
-            raise InvalidInputError(
-                f"{model.file} comes with a step cache already, and a run has one. Take one Wan Step Cache away."
-            )
+        for expert in (model,) if model.low_noise is None else (model, model.low_noise.model):
+            if expert.policies.cache != NO_CACHE:
+                raise InvalidInputError(
+                    f"{expert.file} comes with a step cache already, and a run has one. Take one Wan Step Cache away."
+                )
+        if table.strip() and method not in ("magcache", RECORD):
+            logger.warning("The table of the step cache does nothing: %s goes without. Choose magcache for it.", method)
         if method == RECORD:
             return io.NodeOutput(_with_cache(model, _recorder(model, table)))
         settings = StepCacheSettings(
@@ -111,10 +118,24 @@ def _part(name: str, default: float, tooltip: str) -> Any:
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip, **ADVANCED)
 
 
+def _check(threshold: float, numbers: dict[str, Any], table: str) -> None:
+    """Refuses what no widget gives, as linked values may."""
+    for name, value in {"threshold": threshold, **numbers}.items():
+        check_number(value, name)
+    check_string(table, "table")
+    if threshold < 0 and threshold != _USUAL:
+        raise InvalidInputError(
+            f"The threshold of a step cache is 0 (off) or more, or {_USUAL:g} for the usual one, got {threshold:g}."
+        )
+
+
 def _recorder(model: VideoModel, table: str) -> Cache:
-    name = table.strip().removesuffix(".json") or model.spec.path.stem
-    place = host().save_place(f"step_cache/{name}", 0, 0)
-    config = model.spec.config
+    name, config = table.strip().removesuffix(".json") or model.spec.path.stem, model.spec.config
+
+    def place() -> SavePlace:
+        return host().save_place(f"step_cache/{name}", 0, 0)
+
+    place()  # refuses a bad name before the run; each run then takes the next number
     return RatioRecorder(lambda ratios: write_ratios(ratios, place, config))
 
 

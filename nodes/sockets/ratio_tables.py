@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from typing import Any
 
-from ...common.errors import InvalidInputError, MissingFileError
+from ...common.errors import InvalidInputError, MissingFileError, WanDirectorError
 from ...common.log import logger
 from ...dit.config import DiTConfig
 from ...media.place import SavePlace
@@ -15,17 +17,27 @@ _KIND = "wan_director.magnitude_ratios"
 _LARGEST_BYTES = 1 << 20
 
 
-def write_ratios(ratios: tuple[float, ...], place: SavePlace, config: DiTConfig) -> None:
-    """Writes a new file, and says in the log where it is.
+def write_ratios(ratios: tuple[float, ...], place: Callable[[], SavePlace], config: DiTConfig) -> None:
+    """Writes a new file, and says in the log where it is; if that fails, says the figures, for the run is worth more.
 
     Args:
         ratios: one a step, see `sampling.cache.MagnitudeRatios`.
+        place: where the next file goes.
         config: of the model they are of.
     """
-    place.folder.mkdir(parents=True, exist_ok=True)
-    path = place.folder / f"{place.name}_{place.counter:05}_.json"
-    content = {"kind": _KIND, **_form(config), "ratios": [round(ratio, 5) for ratio in ratios]}
-    path.write_text(json.dumps(content), encoding="utf-8")
+    content = json.dumps({"kind": _KIND, **_form(config), "ratios": [round(ratio, 5) for ratio in ratios]})
+    try:
+        free = place()
+        path = free.folder / f"{free.name}_{free.counter:05}_.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    except (OSError, WanDirectorError) as error:
+        logger.warning(
+            "The figures of this run could not be written (%s). Put this into a file that ends in .json: %s",
+            error,
+            content,
+        )
+        return
     logger.info(
         "The figures of %d steps are in %s. Choose magcache with this table in Wan Step Cache.", len(ratios), path
     )
@@ -39,7 +51,7 @@ def read_ratios(name: str, config: DiTConfig) -> tuple[float, ...]:
         InvalidInputError: it is no such file, or one of a model of another form.
     """
     path = host().input_file(name)
-    if not host().files.is_there(path):
+    if not os.path.isfile(path):  # in a plan, too, which cannot guess the figures
         raise MissingFileError(
             f"There is no table {name}. Give the path that the log named after a run with the method record."
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from ...common.checking import check_number, check_string, choice_of
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...engine.memory import MemorySettings
@@ -82,7 +84,11 @@ class WanDirectorPromptTravel(io.ComfyNode):
         method: str,
         memory: MemorySettings | None = None,
     ) -> Any:
-        if transition < 0:
+        for name, text in (("prompts", prompts), ("global_prompt", global_prompt)):
+            check_string(text, name)
+        check_number(transition, "transition")
+        choice_of(method, METHODS, "method")
+        if not 0 <= transition < math.inf:
             raise InvalidInputError(f"A transition takes 0 frames or more, got {transition}. Use 0 for a cut.")
         lines = read_lines(prompts, global_prompt)
         schedule = PromptSchedule(tuple(line.start for line in lines), transition)

@@ -32,7 +32,7 @@ class TransformationRate:
 
     def start(self, noted: Kept, step: NoiseLevel, question: Question) -> tuple[float | None, Kept]:
         """See `Estimate.start`."""
-        if _RATE not in noted:
+        if _RATE not in noted or not float(noted[_SIZE]):  # an answer of zeros says nothing of its change
             return None, noted
         moved = _distance(self._sample(question.inputs.latent), noted[_LATENT])
         return float(noted[_RATE]) * moved / float(noted[_SIZE]), noted

@@ -1,7 +1,7 @@
 """How the velocities of the positive and the negative prompt become one."""
 
 from .cfg import CFG
-from .described import parts_of
+from .described import formula_of, has_course, parts_of
 from .guidance import Guidance, Memory, OfScale, most_asks
 from .low_pass import BlurredFrames, LowPass, LowPassSettings
 from .nag import AttentionGuidance
@@ -38,6 +38,8 @@ __all__ = [
     "TangentialDamping",
     "WordsSlider",
     "check_blocks",
+    "formula_of",
+    "has_course",
     "most_asks",
     "parse_curve",
     "parts_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ class AdaptiveProjected:
             away from where those led.
 
     Raises:
-        InvalidInputError: `scale` is not in 0..100, `longest` negative, or `momentum` out of its bounds.
+        InvalidInputError: `scale` is not in 0..100, `parallel` not finite, `longest` negative, or `momentum` out of its
+            bounds.
 
     Source: Sadat et al., "Eliminating Oversaturation and Artifacts of High Guidance Scales", arXiv 2410.02416,
     algorithm 1.
@@ -44,6 +46,10 @@ class AdaptiveProjected:
 
     def __post_init__(self) -> None:
         CFG(self.scale)
+        if not math.isfinite(self.parallel):
+            raise InvalidInputError(
+                f"How much of apg's parallel part counts must be a finite number, got {self.parallel:g}. Usual is 0."
+            )
         if not self.longest >= 0.0:
             raise InvalidInputError(f"The longest difference must be 0 (any) or more, got {self.longest:g}.")
         if not -1.0 < self.momentum < 1.0:

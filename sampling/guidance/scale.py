@@ -76,6 +76,8 @@ class ScaleOverRun:
         scale: where no curve says another one.
         curve: the scales over the run, if they change.
         part: the steps that are guided; in the others the scale is 1, and the negative prompt is not asked.
+        beyond: from a scale to the guidance of these others; None for `guidance`. One that has a course of its own
+            would go by that in place of the scale 1.
 
     Source of the part: Kynkäänniemi et al., "Applying Guidance in a Limited Interval", arXiv 2404.07724.
     """
@@ -84,17 +86,19 @@ class ScaleOverRun:
     scale: float
     curve: ScaleCurve | None = None
     part: Part = WHOLE_RUN
+    beyond: OfScale | None = None
 
     def asks(self, level: NoiseLevel) -> tuple[Ask, ...]:
         """See `Guidance.asks`."""
-        return self._at(level).asks(level)
+        return self.at(level).asks(level)
 
     def velocity(self, answers: Sequence[Tensor], level: NoiseLevel, latent: Tensor, memory: Memory) -> Tensor:
         """See `Guidance.velocity`."""
-        return self._at(level).velocity(answers, level, latent, memory)
+        return self.at(level).velocity(answers, level, latent, memory)
 
-    def _at(self, level: NoiseLevel) -> Guidance:
+    def at(self, level: NoiseLevel) -> Guidance:
+        """The guidance of the step that begins at a noise level."""
         if not self.part.holds(level):
-            return self.guidance(1.0)
+            return (self.beyond or self.guidance)(1.0)
         scale = self.scale if self.curve is None else self.curve.at(level)
         return self.guidance(1.0 if math.isclose(scale, 1.0) else scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,12 +27,23 @@ FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg")
 
 @dataclass(frozen=True, slots=True)
 class SkippedLayers:
-    """See `SkipLayers`; no blocks or a scale of 0 turn it off."""
+    """See `SkipLayers`; no blocks or a scale of 0 turn it off.
+
+    Raises:
+        InvalidInputError: `scale` is no finite number.
+    """
 
     blocks: frozenset[int] = frozenset()
     scale: float = 3.0
     part: Part = WHOLE_RUN
     rescale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise InvalidInputError(
+                f"The scale of skip-layer guidance must be a finite number, got {self.scale:g}. Usual are 1 to 3; 0 is "
+                "off."
+            )
 
     def over(self, guided: Guidance) -> Guidance:
         """On top of another guidance; that one itself where it is off."""
@@ -57,7 +69,8 @@ class GuidanceSettings:
         weak: see `WeakNegative`; its scale does not count.
 
     Raises:
-        InvalidInputError: there is no such formula, or the settings say again what those before said.
+        InvalidInputError: there is no such formula, its numbers cannot be, or the settings say again what those before
+            said.
     """
 
     formula: str = "cfg"
@@ -74,7 +87,9 @@ class GuidanceSettings:
     weak: SkippedLayers = field(default_factory=SkippedLayers)
 
     def __post_init__(self) -> None:
-        find_choice(self._formulas(), self.formula, "guidance formula")
+        formula = find_choice(self._formulas(), self.formula, "guidance formula")
+        if self.formula != "cfg":
+            formula(1.0)  # refuses its numbers here, and not only in a run
         for before in _settings_in(self.before):
             self._check_beside(before)
 
@@ -95,11 +110,15 @@ class GuidanceSettings:
         if self.formula != "cfg":
             formula = _at_the_bottom(self.before, formula)
         plain = self.curve is None and self.part == WHOLE_RUN
-        guided = formula(scale) if plain else ScaleOverRun(formula, scale, self.curve, self.part)
+        guided = formula(scale) if plain else self._over_run(formula, scale)
         guided = self.skipped.over(guided)
         if self.weak.blocks:
             guided = WeakNegative(guided, self.weak.blocks, self.weak.part)
         return guided if self.nag is None else AttentionGuidance(guided, self.nag, self.nag_part)
+
+    def _over_run(self, formula: OfScale, scale: float) -> Guidance:
+        beyond = _without_course(formula)
+        return ScaleOverRun(formula, scale, self.curve, self.part, None if beyond is formula else beyond)
 
     def _formulas(self) -> dict[str, OfScale]:
         return {
@@ -127,3 +146,16 @@ def _at_the_bottom(before: OfScale, formula: OfScale) -> OfScale:
     if isinstance(before, _OnTop):
         return replace(before, before=_at_the_bottom(before.before, formula))
     return formula
+
+
+def _without_course(before: OfScale) -> OfScale:
+    """What `before` sets, at one scale in all steps; itself where it has no course."""
+    if not any(settings.curve for settings in _settings_in(before)):
+        return before
+    assert isinstance(before, _OnTop), "no other has settings in it"
+    below = _without_course(before.before)
+    return (
+        replace(before, curve=None, before=below)
+        if isinstance(before, GuidanceSettings)
+        else replace(before, before=below)
+    )

@@ -12,6 +12,7 @@ from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
+from wan_director.dit.context import TextTravel
 from wan_director.dit.execution import Execution
 from wan_director.dit.footprint import (
     BLOCKWISE,
@@ -119,6 +120,23 @@ def counted(
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
     predicted = pass_bytes(PRESETS[preset], pass_shape((1, *latent), steering(preset)), unpacking=unpacking)
     assert predicted == pytest.approx(counted(preset, unpacking, latent), rel=0.1)
+
+
+def test_texts_in_time_take_their_own_bytes_and_no_buffer_more():
+    """Eight prompts that all count in every frame: a block holds no more than self-attention does."""
+    config, latent, count = replace(PRESETS["t2v-14B"], layers=1), (21, 60, 104), 8
+    shares = torch.full((count, latent[0]), 1 / count)
+    with torch.device("meta"):
+        model = WanDiT(config).to(torch.bfloat16)
+        texts = tuple(torch.empty(1, 512, config.text_dim) for _ in range(count))
+        plain = DitInputs(torch.empty(1, config.out_channels, *latent), torch.empty(1), texts[0])
+    execution = Execution(may_overwrite=True)
+    alone, travelling = (
+        peak_bytes(lambda inputs=inputs: model(inputs, execution))
+        for inputs in (plain, replace(plain, travel=TextTravel(texts, shares)))
+    )
+    embedded, looked_at = (2 * number * config.text_tokens * config.dim for number in (count, 2))
+    assert alone + embedded <= travelling <= alone + embedded + looked_at + 4 * shares.numel()
 
 
 @pytest.mark.parametrize("preset", ["t2v-1.3B", "ti2v-5B", "t2v-14B"])

@@ -70,6 +70,58 @@ def save_model(path: Path, module: nn.Module, metadata: dict[str, str], prefix: 
     return path
 
 
+def save_gguf(path: Path, module: nn.Module) -> Path:
+    """Writes a module's matrices as Q8_0, all with small weights; see `save_model`."""
+    import gguf
+
+    kind, generator = gguf.GGMLQuantizationType.Q8_0, torch.Generator().manual_seed(3)
+    writer = gguf.GGUFWriter(path, "wan")
+    for name, value in TINY.items():
+        writer.add_string(name, value)
+    for name, value in module.state_dict().items():
+        weight = (0.05 * torch.randn(value.shape, generator=generator) + float("norm" in name)).numpy()
+        if weight.ndim == 2 and weight.shape[-1] % 32 == 0:
+            writer.add_tensor(name, gguf.quantize(weight, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, weight)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def save_lora(path: Path, dim: int) -> Path:
+    """Writes a LoRA for the random models of this width."""
+    path.parent.mkdir(exist_ok=True)
+    generator = torch.Generator().manual_seed(5)
+    names = [f"diffusion_model.blocks.{block}.cross_attn.{layer}" for block in range(2) for layer in "kv"]
+    factors = {"lora_A": (4, dim), "lora_B": (dim, 4)}
+    save_file(
+        {f"{name}.{key}.weight": 0.2 * torch.randn(shape, generator=generator)
+         for name in names for key, shape in factors.items()},
+        path,
+    )  # fmt: skip
+    return path
+
+
+def in_form(form: str, models: Path):
+    """A text-to-video model of GGUF, with a LoRA, or both, computing in fp32."""
+    width = 64 if "gguf" in form else 48
+    if "gguf" in form:
+        save_gguf(models / "diffusion_models" / "quantised.gguf", dit(dim=width, ffn_dim=width))
+    name = "quantised.gguf" if "gguf" in form else "t2v.safetensors"
+    model = call("LoadModel", model_name=name, precision="fp32", attention="auto")
+    if "lora" not in form:
+        return model
+    save_lora(models / "loras" / f"of_{width}.safetensors", width)
+    settings = {"blocks": "all", "start_percent": 0.0, "end_percent": 1.0, "merge": False}
+    return call("Lora", model=model, lora_name=f"of_{width}.safetensors", strength=1.0, **settings)
+
+
+FORMS = ("gguf", "lora", "lora on gguf")
+
+
 def dit(**changes) -> WanDiT:
     sizes = {"dim": 48, "ffn_dim": 64, "heads": 4, "layers": 2, "text_dim": 128, "text_tokens": 512, "freq_dim": 32}
     return WanDiT(DiTConfig(**{**sizes, **changes}))

@@ -12,6 +12,7 @@ from wan_director.nodes.conditioning import keys
 from wan_director.sampling.noise import seeded_noise
 
 from .conftest import call, encode, load, load_vae, picture
+from .test_guidance_node import DEFAULTS as GUIDANCE
 
 pytestmark = pytest.mark.usefixtures("inference")
 STEPS, SHIFT, CFG = 5, 5.0, 3.0
@@ -225,3 +226,24 @@ def test_control_videos_need_a_mask_and_a_strength_each():
     short = [[embedding, {**values, "vace_strength": [1.0, 1.0]}] for embedding, values in positive]
     with pytest.raises(PairingError, match="1 control videos with 1 masks and 2 strengths"):
         sample(short, negative, latent, "vace.safetensors")
+
+
+@pytest.mark.parametrize("solver", ["dpmpp_2s_ancestral", "dpmpp_sde_native", "seeds_2", "seeds_3"])
+def test_where_a_solver_asks_between_two_ranges_the_prompts_of_its_step_count(solver):
+    """Steps begin at 1, 0.94, 0.83 and 0.63; between 0.80 and 0.65 neither counts, which no step begins at."""
+    early = prompt(RED, start_percent=0.0, end_percent=0.556)
+    late = prompt(BLUE, start_percent=0.729, end_percent=1.0)
+    meeting = [*prompt(RED, start_percent=0.0, end_percent=0.72), *prompt(BLUE, start_percent=0.72, end_percent=1.0)]
+    changes = {"steps": 4, "solver": solver}
+    assert torch.equal(sample([*early, *late], **changes), sample(meeting, **changes))
+    masked = [*prompt(RED, mask=LEFT, mask_strength=1e-9), *early, *late]
+    assert sample(masked, **changes).isfinite().all()
+    led = call("Guidance", model=load("t2v.safetensors"), **GUIDANCE | {"nag_scale": 5.0})
+    overlapping = [*prompt(BAD, end_percent=0.729), *prompt(BLUE, start_percent=0.556)]
+    inputs = {"model": led, "positive": prompt(RED), "negative": overlapping, "latent": LATENT}
+    assert call("Sampler", **inputs, **{**SAMPLER, **changes, "cfg": 1.0})["samples"].isfinite().all()
+
+
+def test_a_last_step_that_ends_beyond_the_ranges_is_made():
+    sigmas = torch.tensor([1.0, 0.6, 0.05])
+    assert sample(prompt(RED, end_percent=0.9), solver="heun", sigmas=sigmas).isfinite().all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from wan_director.common.errors import InvalidInputError
@@ -97,6 +99,15 @@ def test_parts_are_put_together(model):
         ({"skip_blocks": "1", "skip_start": 0.5}, "from 0.5 to 0.5 holds none"),
         ({"cfg_course": "6;5"}, "one number a step"),
         ({"cfg_start": 1.0}, "from 1 to 1 holds none"),
+        ({"cfg_start": None}, "cfg_start must be a number, got nothing"),
+        ({"cfg_course": 5}, "cfg_course must be a text, got a number"),
+        ({"skip_blocks": None}, "skip_blocks must be a text, got nothing"),
+        ({"skip_blocks": "1", "skip_scale": float("nan")}, "scale of skip-layer guidance must be a finite number"),
+        ({"formula": "apg", "apg_parallel": float("nan")}, "must be a finite number, got nan"),
+        ({"formula": "apg", "apg_parallel": "x"}, "apg_parallel must be a number, got a text"),
+        ({"formula": "apg", "apg_momentum": 1.0}, "momentum of apg must be above -1 and below 1"),
+        ({"nag_scale": float("inf")}, "takes a scale of 1 .off. or more.* got inf"),
+        ({"zero_steps": "x"}, "zero_steps must be a number"),
     ],
 )
 def test_what_cannot_work_is_refused_in_a_sentence(model, changes, words):
@@ -125,3 +136,70 @@ def test_a_node_leaves_what_those_before_it_set(model):
 def test_a_run_of_zero_steps_alone_leaves_its_noise(model, prompts):
     still = sampled(guided(model, formula="cfg_zero_star", zero_steps=4), prompts)
     assert still.isfinite().all()
+
+
+@pytest.mark.parametrize("between", [{}, {"skip_blocks": "1", "skip_start": 0.0, "skip_end": 1.0}])
+def test_a_part_and_a_course_of_two_nodes_both_count_in_any_order(model, between):
+    settings = [{"cfg_course": "6, 3"}, between, {"cfg_end": 0.5}]
+    for order in (settings, settings[::-1]):
+        led = model
+        for each in order:
+            led = guided(led, **each)
+        guidance = led.policies.guidance(5.0)
+        asks = [guidance.asks(NoiseLevel(step, 4, 1.0, 1000.0)) for step in range(4)]
+        assert [sum(ask.side == "negative" for ask in each) for each in asks] == [1, 1, 0, 0]
+
+
+def test_a_part_that_holds_no_step_is_told_from_inside_of_a_course(model, prompts, caplog):
+    led = guided(guided(model, skip_blocks="1", skip_start=0.1, skip_end=0.2), cfg_course="3, 2")
+    sampled(led, prompts)
+    assert "Skip-layer guidance does nothing in this run: none of the 4 steps" in caplog.text
+
+
+def told(model, prompts, caplog, cfg: float = 3.0) -> str:
+    caplog.clear()
+    sampled(model, prompts, cfg)
+    return caplog.text
+
+
+def test_a_run_that_asks_nothing_is_told_as_such(model, prompts, caplog):
+    text = told(guided(model, formula="cfg_zero_star", zero_steps=4), prompts, caplog)
+    assert "None of the 4 steps of this run asks the model" in text and "negative prompt" not in text
+
+
+@pytest.mark.parametrize(
+    ("formula", "words"), [("cfg_zero_star", "CFG-Zero"), ("apg", "Adaptive projected"), ("tcfg", "Tangential")]
+)
+def test_a_formula_at_cfg_1_is_told(model, prompts, caplog, formula, words):
+    led = guided(model, formula=formula, nag_scale=5.0)
+    text = told(led, prompts, caplog, cfg=1.0)
+    assert f"{words}" in text and "does nothing in this run: at cfg 1" in text
+    assert "does nothing" not in told(led, prompts, caplog)
+    zero = guided(model, formula="cfg_zero_star", zero_steps=1)
+    assert "CFG-Zero" not in told(zero, prompts, caplog, cfg=1.0)
+
+
+def test_numbers_of_another_formula_are_told(model, caplog):
+    guided(model, formula="apg", apg_longest=4.0, apg_momentum=-0.5)
+    guided(model, formula="cfg_zero_star", zero_steps=1)
+    assert not caplog.records
+    guided(model, formula="tcfg", apg_longest=4.0, zero_steps=2)
+    assert "apg_longest does nothing here: it is for the formula apg, and tcfg is chosen" in caplog.text
+    assert "zero_steps does nothing here: it is for the formula cfg_zero_star" in caplog.text
+
+
+def test_the_cfg_of_the_second_expert_beside_a_course_is_told(models, tiny_host, prompts, caplog):
+    save_experts(models)
+    pair = call("Experts", high_noise=load(HIGH), low_noise=load(LOW), low_noise_cfg=2.0, high_noise_steps=2)
+    assert "does nothing" not in told(pair, prompts, caplog)
+    text = told(guided(pair, cfg_course="3, 2"), prompts, caplog)
+    assert "The cfg 2 of the low-noise expert does nothing in this run: a course of cfg counts" in text
+
+
+def test_advice_goes_by_the_cfg_of_a_course(models, prompts, caplog):
+    folder = models / "diffusion_models"
+    shutil.copy(folder / "t2v.safetensors", folder / "distilled_4steps.safetensors")
+    model, harsh = load("distilled_4steps.safetensors"), "with distilled_4steps.safetensors, a model for few steps"
+    assert f"Cfg 3 {harsh}" in told(model, prompts, caplog)
+    assert harsh not in told(guided(model, cfg_course="1"), prompts, caplog)
+    assert f"Cfg 6 {harsh}" in told(guided(model, cfg_course="6"), prompts, caplog, cfg=1.0)

@@ -92,12 +92,24 @@ def test_times_beyond_what_the_model_was_trained_on_are_told(model, prompts, cap
     assert "ends at the time of latent frame 16.0" in caplog.text
 
 
+def test_times_of_the_second_expert_alone_are_told_too(models, prompts, caplog):
+    save_experts(models)
+    pair = {"high_noise": load(HIGH), "low_noise": moved(load(LOW), 1.0), "low_noise_cfg": 0.0, "high_noise_steps": 1}
+    sampled(call("Experts", **pair), prompts, frames=9)
+    assert caplog.text.count("ends at the time of latent frame 16.0") == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"amount": 2000.0}, "from -1, calm, to 1, lively, got 2000"),
         ({"amount": float("nan")}, "from -1, calm, to 1"),
         ({"amount": "much"}, "amount must be a number"),
+        ({"words_end": None}, "words_end must be a number, got nothing"),
+        ({"calm_words": 5}, "calm_words must be a text, got a number"),
+        ({"prompt": None}, "prompt must be a text, got nothing"),
+        ({"amount": 0.0, "motion_bucket": "x"}, "motion_bucket must be a number, got a text"),
+        ({"amount": 0.0, "low_pass_end": "x"}, "low_pass_end must be a number"),
         ({"amount": 0.5, "method": "x"}, "method is one of time, words, both, got 'x'"),
         ({"amount": 0.0, "method": "x"}, "method is one of"),
         ({"amount": 0.0, "amplify": 3.0}, "amplified 1"),
@@ -184,3 +196,33 @@ def test_a_part_that_holds_no_step_is_told(model, prompts, words, caplog):
 def test_words_without_an_encoder_are_refused(model):
     with pytest.raises(InvalidInputError, match="needs a text encoder and the prompt, and no encoder"):
         moved(model, 0.5, method="words")
+
+
+def test_a_text_encoder_of_another_model_is_refused_by_the_node(model, words):
+    other = call("LoadTextEncoder", text_encoder_name="wan21_text.safetensors", precision="auto", device="auto")
+    with pytest.raises(WanDirectorError, match="wan21_text.safetensors"):
+        moved(model, 0.5, method="words", text_encoder=other, prompt="a red ball")
+
+
+def test_words_of_a_native_encoder_are_filled_up_as_prompts_are(model, words):
+    """Rows of zeros behind the last token take part in the attention, so leaving them out changes the video."""
+
+    class Native:
+        def tokenize(self, text):
+            return words["text_encoder"].tokenize(text)
+
+        def encode_from_tokens_scheduled(self, tokens):
+            return [[words["text_encoder"].encode_from_tokens(tokens)[:, :20], {}]]
+
+    guidance = moved(model, 0.5, method="words", text_encoder=Native(), prompt="a red ball").policies.guidance(3.0)
+    assert guidance.more.text.shape == (1, 512, 128)
+    with pytest.raises(WanDirectorError, match="has the width 4096, but"):
+        moved(load("t2v.safetensors"), 0.5, method="words", text_encoder=Wide(), prompt="a red ball")
+
+
+class Wide:
+    def tokenize(self, text):
+        return text
+
+    def encode_from_tokens_scheduled(self, tokens):
+        return [[torch.zeros(1, 512, 4096), {}]]

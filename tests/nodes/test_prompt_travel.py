@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from wan_director.common.errors import InvalidInputError
 from wan_director.dit.inputs import DitInputs
+from wan_director.engine.memory import AUTOMATIC, MemorySettings
+from wan_director.engine.sampling.job import sampling_job
 from wan_director.nodes.conditioning.entries import prompts_of
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.travel.lines import read_lines
 from wan_director.nodes.travel.node import METHODS
 from wan_director.sampling.travel import Moment
 
-from .conftest import HIGH, LOW, call, load, load_vae, picture, save_experts
+from .conftest import FORMS, HIGH, LOW, call, in_form, load, load_vae, picture, save_experts
 from .test_guidance_node import guided
 
 pytestmark = pytest.mark.usefixtures("inference")
@@ -85,6 +89,17 @@ def test_methods_differ_and_a_transition_counts():
 def test_it_works_for_every_kind_of_model(method, kind, models):
     one, two = (given(kind, models, lines, method) for lines in (f"0: {RED}", LINES))
     assert two.isfinite().all() and not torch.equal(one, two)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("form", ["plain", *FORMS])
+def test_quantised_and_adapted_models_travel_swapped_too(models, form, method):
+    model, there = in_form(form, models), travel(method=method, transition=8)
+    result = sampled(there, model=model)
+    assert torch.equal(sampled(there, model=model, memory=MemorySettings(blocks_to_swap=2)), result)
+    one = travel(f"0: {RED}\n8: {RED}", method=method, transition=8)
+    assert torch.allclose(sampled(one, model=model), sampled(plain(RED), model=model), rtol=0, atol=1e-5)
+    assert (sampled(plain(RED), model=model) - result).abs().max() > 1e-3
 
 
 def given(kind: str, models, lines: str, method: str) -> torch.Tensor:
@@ -167,6 +182,22 @@ def test_times_that_do_not_fit_the_video_are_refused_before_sampling(lines, word
         sampled(travel(lines))
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lines": None}, "prompts must be a text, got nothing"),
+        ({"global_prompt": 5}, "global_prompt must be a text, got a number"),
+        ({"transition": "x"}, "transition must be a number, got a text"),
+        ({"transition": float("nan")}, "0 frames or more, got nan"),
+        ({"transition": -1}, "0 frames or more, got -1"),
+        ({"method": "x"}, "method is one of attention, passes, got 'x'"),
+    ],
+)
+def test_values_of_other_kinds_are_refused_in_a_sentence(changes, words):
+    with pytest.raises(InvalidInputError, match=words):
+        travel(**changes)
+
+
 def test_a_travel_in_pieces_is_refused():
     with pytest.raises(InvalidInputError, match="a part of a prompt travel: it has 2 prompts, and not all"):
         sampled(travel()[:1])
@@ -179,9 +210,32 @@ def test_a_travel_in_pieces_is_refused():
 
 
 def test_a_native_sampler_says_that_it_does_not_follow():
-    for entry in travel():
+    masked = core(
+        "ConditioningSetMask", conditioning=travel(), mask=torch.ones(48, 64), strength=1.0, set_cond_area="default"
+    )
+    for entry in (*travel(), *masked):
         with pytest.raises(InvalidInputError, match="prompt travel, and only Wan Sampler follows it. Use Wan Sampler"):
-            entry[1]["mask"].to(device="cpu")  # what ComfyUI's samplers do with a mask first
+            _ = entry[1]["control"].extra_hooks  # what ComfyUI's samplers ask of a ControlNet first
+    assert sampled(masked).isfinite().all() and torch.equal(sampled(copy.deepcopy(travel())), sampled(travel()))
+
+
+def test_a_mask_behind_a_travel_counts():
+    half = torch.zeros(48, 64)
+    half[:, :32] = 1.0
+    results = []
+    for method in METHODS:
+        masked = core(
+            "ConditioningSetMask", conditioning=travel(method=method), mask=half, strength=1.0, set_cond_area="default"
+        )
+        whole = core("ConditioningCombine", conditioning_1=masked, conditioning_2=plain("a grey field"))
+        results += [
+            sampled(whole),
+            sampled(
+                core("ConditioningCombine", conditioning_1=travel(method=method), conditioning_2=plain("a grey field"))
+            ),
+        ]
+    for number, result in enumerate(results):
+        assert result.isfinite().all() and all(not torch.equal(result, other) for other in results[:number])
 
 
 def test_attention_guidance_leads_away_from_one_text():
@@ -198,3 +252,16 @@ def test_lines_are_read_in_all_their_forms():
         (Moment(0), "one"), (Moment(1.5, "second"), "two"), (Moment(50, "percent"), "three: the end"),
         (Moment(24), "four"),
     ]  # fmt: skip
+
+
+def test_a_plan_counts_the_texts_of_a_travel():
+    """As they are in float32 and embedded in the model's dtype, and the keys and values of one at a time."""
+    model = load("t2v.safetensors")
+    config = model.spec.config
+    one, many = (
+        sampling_job(model, [part.conditioning for part in prompts.parts], LATENT["samples"], AUTOMATIC)
+        for prompts in (prompts_of(model, each, LATENT, "positive", 5.0) for each in (plain(RED), travel()))
+    )
+    embedded = config.dim * many.weights.itemsize
+    expected = config.text_tokens * (2 * (4 * config.text_dim + embedded) + 2 * embedded)
+    assert many.weights.fixed - one.weights.fixed == expected

@@ -12,7 +12,7 @@ from wan_director.dit.presets import PRESETS
 from wan_director.engine.memory import MemorySettings
 from wan_director.sampling.cache.figures import FIGURES, UNKNOWN, figures_of
 
-from .conftest import HIGH, LOW, call, dit, encode, load, save_experts
+from .conftest import FORMS, HIGH, LOW, call, dit, encode, in_form, load, save_experts
 
 pytestmark = pytest.mark.usefixtures("inference")
 
@@ -140,3 +140,96 @@ def test_fp8_and_swapped_blocks_run_with_it(prompts, tiny_host, method):
         model = call("LoadModel", model_name="t2v.safetensors", precision=precision, attention="auto")
         model = cached(model, method=method, threshold=0.4, table=str(table))
         assert torch.equal(sampled(model, prompts, memory=memory), sampled(model, prompts))
+
+
+def test_of_two_experts_the_second_alone_goes_without_in_few_steps_too(models, prompts, caplog):
+    save_experts(models)
+    pair = {"high_noise": load(HIGH), "low_noise_cfg": 0.0, "high_noise_steps": 1}
+    with caplog.at_level(logging.INFO):
+        result = sampled(call("Experts", low_noise=cached(load(LOW)), **pair), prompts, steps=4)
+    assert "The step cache is off in this run of 4 steps" in caplog.text and "passes of the model" not in caplog.text
+    assert torch.equal(result, sampled(call("Experts", low_noise=load(LOW), **pair), prompts, steps=4))
+
+
+def test_before_two_experts_a_second_cache_and_a_recorder_are_refused(models, tiny_host):
+    save_experts(models)
+    high, low, numbers = load(HIGH), load(LOW), {"low_noise_cfg": 0.0, "high_noise_steps": 1}
+    with pytest.raises(InvalidInputError, match=f"{LOW} comes with a step cache already"):
+        cached(call("Experts", high_noise=high, low_noise=cached(low), **numbers))
+    for recorded in ({"high_noise": cached(high, method="record")}, {"low_noise": cached(low, method="record")}):
+        with pytest.raises(InvalidInputError, match="Put it behind Wan Two Experts"):
+            call("Experts", **{"high_noise": high, "low_noise": low} | recorded, **numbers)
+
+
+def test_each_recorded_run_has_a_file_of_its_own(model, prompts, tiny_host):
+    recording = cached(model, method="record")
+    for seed in (1, 2):
+        sampled(recording, prompts, seed=seed, steps=3)
+    tables = sorted((tiny_host.output / "step_cache").iterdir())
+    assert [path.name for path in tables] == ["t2v_00001_.json", "t2v_00002_.json"]
+    assert tables[0].read_text() != tables[1].read_text()
+
+
+def test_a_table_that_cannot_be_written_does_not_cost_the_run(model, prompts, tiny_host, caplog):
+    recording = cached(model, method="record")
+    tiny_host.output.mkdir(exist_ok=True)
+    (tiny_host.output / "step_cache").write_text("a file where the folder should be")
+    assert torch.equal(sampled(recording, prompts, steps=3), sampled(model, prompts, steps=3))
+    assert "could not be written" in caplog.text and '"ratios": [1.0, ' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"threshold": "x"}, "threshold must be a number, got a text"),
+        ({"threshold": -0.5}, "0 .off. or more, or -1 for the usual one, got -0.5"),
+        ({"threshold": float("nan")}, "threshold of 0 .off. or more"),
+        ({"start": None}, "start must be a number, got nothing"),
+        ({"end": "x"}, "end must be a number"),
+        ({"most_in_a_row": "x"}, "most_in_a_row must be a number"),
+        ({"table": 5}, "table must be a text, got a number"),
+    ],
+)
+def test_values_of_other_kinds_are_refused_in_a_sentence(model, changes, words):
+    with pytest.raises(InvalidInputError, match=words):
+        cached(model, **changes)
+
+
+def test_a_model_that_answers_zeros_is_no_division_by_zero(model, prompts, caplog):
+    head = model.residence.module.head.head
+    kept = [parameter.clone() for parameter in head.parameters()]
+    try:
+        for parameter in head.parameters():
+            parameter.zero_()
+        with caplog.at_level(logging.INFO):
+            assert sampled(cached(model, start=0.0, end=1.0), prompts).isfinite().all()
+        assert "spared 0 of 40" in caplog.text
+    finally:
+        for parameter, values in zip(head.parameters(), kept):
+            parameter.copy_(values)
+
+
+def test_a_table_beside_another_method_is_told(model, caplog):
+    cached(model, table="some.json")
+    assert "table of the step cache does nothing: easycache goes without" in caplog.text
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("method", ["easycache", "magcache", "record"])
+def test_quantised_and_adapted_models_run_with_it_swapped_too(models, prompts, tiny_host, form, method, caplog):
+    """Where no step is spared the run is the plain one to the bit; where some are, swapping blocks changes nothing."""
+    model, memory = in_form(form, models), MemorySettings(blocks_to_swap=2)
+    table = tiny_host.output / "table.json"
+    table.parent.mkdir(exist_ok=True)
+    sizes = {"kind": "wan_director.magnitude_ratios", "width": model.spec.config.dim, "blocks": 2, "channels": 16}
+    table.write_text(json.dumps(sizes | {"ratios": [1.0, *[0.99] * 19]}))
+    settings = {"method": method} | ({"table": str(table)} if method == "magcache" else {})
+    plain = sampled(model, prompts)
+    assert torch.equal(sampled(cached(model, threshold=1e-9, **settings), prompts, memory=memory), plain)
+    if method == "record":
+        return
+    sparing = cached(model, threshold=0.4, **settings)
+    with caplog.at_level(logging.INFO):
+        result = sampled(sparing, prompts)
+    assert spared(caplog)[0] >= 4 and not torch.equal(result, plain)
+    assert torch.equal(sampled(sparing, prompts, memory=memory), result)

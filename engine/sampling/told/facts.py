@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 
 from ....common.log import logger
 from ....model_loading.publishing.few_steps import few_steps_lora, few_steps_model
 from ....sampling.experts import Expert
+from ....sampling.guidance import formula_of
+from ....sampling.step import NoiseLevel
 from ...models import VideoModel
 from ...recipe import LoraRecipe
+from ..experts import GuidedModel
 from ..settings import SamplerSettings
 from .advice import LoraFacts, ModelFacts, RunFacts, advice
 
@@ -16,16 +19,23 @@ _NOISE = 0.99
 """From which sigma on a table of noise levels begins with noise."""
 
 
-def tell_advice(model: VideoModel, settings: SamplerSettings, makers: Collection[Expert]) -> None:
+def tell_advice(
+    experts: Mapping[Expert, GuidedModel],
+    settings: SamplerSettings,
+    makers: Sequence[Expert],
+    steps: Sequence[NoiseLevel],
+) -> None:
     """Says in one line of the log what of a run's settings does not go together; nothing where all of it does.
 
     Args:
-        makers: the experts that make its steps.
+        makers: who makes each step.
+        steps: where each begins.
     """
-    low = model.low_noise
-    models = [_model_facts(model, settings.cfg)] if "high" in makers else []
-    if low is not None and "low" in makers:
-        models.append(_model_facts(low.model, settings.cfg if low.cfg is None else low.cfg))
+    models = []
+    for name, (model, guidance) in experts.items():
+        formulas = [formula_of(guidance, level) for level, maker in zip(steps, makers) if maker == name]
+        if formulas:  # a cfg that changes over the run may be meant
+            models.append(_model_facts(model, min((each.scale for each in formulas if each), default=settings.cfg)))
     told = advice(_run_facts(settings, models))
     if told:
         logger.warning(

@@ -15,11 +15,17 @@ from ....dit.branches.speed import SpeedBranch
 from ....dit.conditioning.amplified import can_be_amplified
 from ....sampling.ask import Ask
 from ....sampling.experts import Expert
-from ....sampling.guidance import parts_of
+from ....sampling.guidance import AdaptiveProjected, CfgZeroStar, TangentialDamping, formula_of, has_course, parts_of
 from ....sampling.prompts import Prompts
 from ....sampling.step import NoiseLevel
 from ..asked import Sides
 from ..experts import GuidedModel
+
+_FORMULAS: dict[type, str] = {
+    CfgZeroStar: "CFG-Zero*",
+    AdaptiveProjected: "Adaptive projected guidance",
+    TangentialDamping: "Tangential damping",
+}
 
 
 def warn_of_idle(
@@ -43,6 +49,14 @@ def warn_of_idle(
     _warn_of_parts(experts, makers, steps)
     _warn_of_start_image(experts, makers, sides)
     _warn_of_speed_control(experts, makers)
+    _warn_of_second_cfg(experts, makers)
+    if not any(asked):
+        logger.warning(
+            "None of the %d steps of this run asks the model, which the number of zero steps leaves out: its result is "
+            "noise. Set that to 0 or 1.", len(steps),
+        )  # fmt: skip
+        return
+    _warn_of_formula(experts, makers, steps, asked)
     if not any(ask.side == "negative" or "negative" in ask.reads for ask in chain(*asked)):
         _warn_of_negative(sides)
 
@@ -100,6 +114,34 @@ def _warn_of_speed_control(experts: Mapping[Expert, GuidedModel], makers: Sequen
             "The speed control of %s does nothing in this run: no motion bucket is set. Set one, 0 to 100.",
             idle[0].file,
         )  # fmt: skip
+
+
+def _warn_of_second_cfg(experts: Mapping[Expert, GuidedModel], makers: Sequence[Expert]) -> None:
+    """Of a cfg of the second expert beside a course of cfg, which counts in its place."""
+    high = experts["high"].model
+    cfg = None if high.low_noise is None else high.low_noise.cfg
+    if cfg is not None and "low" in makers and has_course(experts["low"].guidance):
+        logger.warning(
+            "The cfg %g of the low-noise expert does nothing in this run: a course of cfg counts in all steps. Write "
+            "its part into the course, or set it to 0.", cfg,
+        )  # fmt: skip
+
+
+def _warn_of_formula(
+    experts: Mapping[Expert, GuidedModel],
+    makers: Sequence[Expert],
+    steps: Sequence[NoiseLevel],
+    asked: Sequence[Sequence[Ask]],
+) -> None:
+    """Of a way to weigh the prompts where no step asks for the negative one."""
+    if any(ask.side == "negative" for ask in chain(*asked)):
+        return
+    formulas = [formula_of(experts[maker].guidance, level) for level, maker in zip(steps, makers)]
+    idle = {type(each): _FORMULAS[type(each)] for each in formulas if type(each) in _FORMULAS}
+    if len(asked) > sum(map(bool, asked)):
+        idle.pop(CfgZeroStar, None)  # its zero steps count
+    for what in idle.values():
+        logger.warning("%s does nothing in this run: at cfg 1 no step asks for the negative prompt. Raise cfg.", what)
 
 
 def prompts_of(sides: Sides) -> Iterable[Tensor]:

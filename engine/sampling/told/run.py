@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from ....sampling.ask import Ask
 from ....sampling.experts import Expert
 from ....sampling.step import NoiseLevel
-from ...models import VideoModel
 from ..asked import Sides
 from ..experts import GuidedModel
 from ..settings import SamplerSettings
@@ -16,7 +15,6 @@ from .idle import warn_of_idle
 
 
 def warn_of_run(
-    model: VideoModel,
     settings: SamplerSettings,
     sides: Sides,
     experts: Mapping[Expert, GuidedModel],
@@ -33,4 +31,4 @@ def warn_of_run(
         asked: the questions of each.
     """
     warn_of_idle(experts, makers, steps, asked, sides)
-    tell_advice(model, settings, makers)
+    tell_advice(experts, settings, makers, steps)

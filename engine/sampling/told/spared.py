@@ -12,15 +12,19 @@ from ...runtime import Progress
 
 
 def with_useful_cache(model: VideoModel, steps: int) -> VideoModel:
-    """The model without its step cache where a run has too few steps for it, which is told."""
-    fewest = model.policies.cache.fewest_steps
+    """The model, or each of two experts, without its step cache where a run has too few steps for it, which is told."""
+    experts = [model] if model.low_noise is None else [model, model.low_noise.model]
+    fewest = max(expert.policies.cache.fewest_steps for expert in experts)
     if not 0 < steps < fewest:
         return model
     logger.info(
         "The step cache is off in this run of %d steps: with fewer than %d each changes too much to be spared.",
         steps, fewest,
     )  # fmt: skip
-    return with_policies(model, lambda policies: replace(policies, cache=NO_CACHE))
+    return with_policies(
+        model,
+        lambda policies: replace(policies, cache=NO_CACHE) if steps < policies.cache.fewest_steps else policies,
+    )
 
 
 def tell_spared(progress: Progress, state: SamplerState) -> None:

@@ -212,6 +212,43 @@ _REFUSED = {
     ),
 }  # fmt: skip
 
+LINES = "0: a cat sits\n4: a cat jumps"
+
+
+def travel(w: Any, lines: str = LINES) -> Any:
+    """Wan Prompt Travel over a native CLIP."""
+    return w.one(
+        "WanDirectorPromptTravel", text_encoder=w.clip("native"), prompts=lines, global_prompt="", transition=0,
+        method="attention",
+    )  # fmt: skip
+
+
+def travel_of_one(w: Any) -> dict:
+    positive = travel(w, f"0: {PROMPTS[0]}")
+    expected = w.one("CLIPTextEncode", clip=w.clip("native"), text=PROMPTS[0])
+    return same(*(natively(w, w.unet(), positive=each)["samples"] for each in (positive, expected)))
+
+
+def travelled(w: Any, change: Any = None) -> dict:
+    """Native samplers do not know whose turn it is, and say so, whatever a node behind changes."""
+    positive = travel(w) if change is None else change(w, travel(w))
+    natively(w, w.unet(), positive=positive)
+    raise AssertionError("it was taken")
+
+
+_BEHIND_TRAVEL = {
+    "": None,
+    ", ConditioningSetMask": lambda w, a: w.one(
+        "ConditioningSetMask", conditioning=a, mask=half(), strength=1.0, set_cond_area="default"
+    ),
+    ", ConditioningSetTimestepRange": lambda w, a: w.one(
+        "ConditioningSetTimestepRange", conditioning=a, start=0.0, end=0.5
+    ),
+    ", ConditioningCombine": lambda w, a: w.one(
+        "ConditioningCombine", conditioning_1=sides(w)["positive"], conditioning_2=a
+    ),
+}
+
 ROWS = {
     **{
         f"CLIPTextEncode, our CLIP and theirs: {name}": Row(partial(text, prompt=prompt), UMT5)
@@ -233,6 +270,13 @@ ROWS = {
     ),
     "CLIPMergeSimple with our CLIP": Row(merged_clips, words=("add_patches", "Load CLIP")),
     "SetClipHooks on our CLIP": Row(hooked_clip, words=("apply_hooks_to_conds", "Load CLIP"), needs=("SetClipHooks",)),
+    "Wan Prompt Travel of one prompt into KSampler": Row(travel_of_one),
+    **{
+        f"Wan Prompt Travel{name} into KSampler": Row(
+            partial(travelled, change=change), words=("prompt travel", "only Wan Sampler follows")
+        )
+        for name, change in _BEHIND_TRAVEL.items()
+    },
     "CLIPTextEncodeFlux on our CLIP": Row(foreign_tokens, words=("umt5xxl", "CLIP Text Encode")),
     **{f"{name} into both samplers": Row(partial(by_both, change=change), PARITY) for name, change in _CHANGES.items()},
     **{

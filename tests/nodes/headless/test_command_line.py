@@ -183,3 +183,11 @@ def test_ctrl_c_stops_between_blocks(models, write, prompt, tmp_path):
     assert process.wait(timeout=60) == 130
     assert rest.splitlines()[-1] == "wan-director: stopped." and "Traceback" not in rest
     assert not (tmp_path / "out").exists()
+
+
+def test_a_table_that_is_not_there_is_missing_and_not_damaged(run, write, prompt):
+    cache = {"model": ["1", 0], "method": "magcache", "threshold": -1.0, "start": 0.2, "end": 0.95, "most_in_a_row": 3}
+    prompt["9"] = {"class_type": "WanDirectorStepCache", "inputs": {**cache, "table": "gone.json"}}
+    prompt["6"]["inputs"]["model"] = ["9", 0]
+    code, _, err = run(write(prompt))
+    assert code == 1 and "There is no table gone.json. Give the path that the log named" in err

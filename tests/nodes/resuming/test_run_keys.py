@@ -21,6 +21,7 @@ from wan_director.engine.recipe import LoraRecipe
 from wan_director.engine.resuming.digest import NoDigest, digest
 from wan_director.engine.sampling import identity
 from wan_director.memory.budget import Budget
+from wan_director.sampling.cache import RatioRecorder
 from wan_director.sampling.given import GivenFrames, NoisyRegion
 from wan_director.sampling.guidance import CFG, CfgZeroStar
 from wan_director.sampling.prompts import PromptPart, Prompts
@@ -186,3 +187,16 @@ class Odd:
 
     def __init__(self, scale: float) -> None:
         self.asks, self.velocity = CFG(scale).asks, CFG(scale).velocity
+
+
+def test_a_run_that_records_figures_of_all_its_steps_says_that_it_starts_anew(kept, caplog):
+    caplog.set_level("INFO", "wan_director")
+    told = []
+    recording = with_policies(load(), lambda old: replace(old, cache=RatioRecorder(told.append)))
+    stop_in_step(recording, 0)
+    sample(recording)
+    assert not kept.folder.path.exists() and [len(each) for each in told] == [SETTINGS.steps]
+    assert [line for line in caplog.messages if "broken off" in line] == 2 * [
+        "Where this run is broken off, it cannot be gone on with: it depends on figures of all its steps, which are "
+        "recorded."
+    ]
