@@ -33,7 +33,8 @@ from wan_director.nodes.planning.unknown import ASSUMPTIONS
 
 from ..conftest import save_experts
 from ..headless.conftest import node
-from .graphs import GRAPHS, LONG, everything_else, native, t2v, to_video
+from .graphs import GRAPHS, LONG, t2v, to_video
+from .native_graphs import everything_else, native
 
 CLASSES = {**CORE_NODES, **wan_director.NODE_CLASS_MAPPINGS}
 

@@ -10,6 +10,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
+from .svi import WanImageToVideoSVIPro
 from .tracks import (
     GenerateTracks,
     WanMoveConcatTrack,
@@ -31,6 +32,7 @@ __all__ = [
     "WanCameraEmbedding",
     "WanCameraImageToVideo",
     "WanFunControlToVideo",
+    "WanImageToVideoSVIPro",
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",
