@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..common.checking import has_values
 from ..common.errors import InvalidInputError
+from ..common.free_ram import require_ram
 
 Blend = Literal["cross-fade", "frames of a", "frames of b"]
 BLENDS: tuple[Blend, ...] = ("cross-fade", "frames of a", "frames of b")
@@ -59,12 +60,16 @@ def join_clips(a: Tensor, b: Tensor, overlap: int, blend: Blend, colours: Colour
 
     Raises:
         InvalidInputError: the sizes differ, or the overlap is longer than one of the clips.
+        OutOfMemory: the result does not fit into RAM.
     """
     check_clips(a, b, overlap)
-    joined = a.new_empty(len(a) + len(b) - overlap, *a.shape[1:])
-    joined[: len(a)] = a
+    frames, (height, width) = len(a) + len(b) - overlap, a.shape[1:3]
     if not has_values(a):
-        return joined
+        return a.new_empty(frames, height, width, 3)
+    what = f"The {frames} frames of {width} x {height} pixels of both clips"
+    require_ram(frames * a[0].nbytes, what, "Save the clips one by one, or make them smaller.")
+    joined = a.new_empty(frames, height, width, 3)
+    joined[: len(a)] = a
     start = len(a) - overlap
     for index, frame in enumerate(b):
         if index >= overlap or blend == "frames of b":

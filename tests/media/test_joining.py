@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from wan_director.common.errors import OutOfMemory
 from wan_director.media.joining import BLENDS, UNCHANGED, join_clips, match_to, mean_shift
 
 
@@ -59,6 +60,13 @@ def test_new_colours_stay_colours():
         torch.ones(3, 4, 4, 3), clip(3, 1, 4, 4), 1, "frames of b", mean_shift(torch.ones(1, 4, 4, 3), clip(1, 1, 4, 4))
     )
     assert float(bright.max()) == 1.0 and float(bright.min()) >= 0
+
+
+def test_a_result_that_does_not_fit_into_ram_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr("wan_director.common.free_ram.free_ram_bytes", lambda: 9 * clip(1).nbytes)
+    assert len(join_clips(clip(5), clip(5, 1), 1, "cross-fade")) == 9
+    with pytest.raises(OutOfMemory, match="The 10 frames of 20 x 12 pixels of both clips take .* are free. Save the"):
+        join_clips(clip(5), clip(5, 1), 0, "cross-fade")
 
 
 class Largest(TorchDispatchMode):
