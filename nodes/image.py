@@ -11,7 +11,7 @@ from ..media.pictures import FITS, clean_clip, clean_image
 from .api import io, one_sentence
 from .conditioning.clip_image import joined_clip_vision
 from .conditioning.entries import with_values
-from .conditioning.keyframes import Keyframe, given_frames, given_in_latent, keyframe_values
+from .conditioning.keyframes import Keyframe, given_frames, with_given
 from .options.memory import memory_input, with_memory
 from .sockets.latents import check_video_size, empty_latent, family_of, tagged_latent
 
@@ -211,11 +211,8 @@ class WanDirectorImageToVideo(io.ComfyNode):
         latent, shape = empty_latent(vae, width, height, frames, batch_size), VideoShape(frames, height, width)
         fitting = choice_of(fit, FITS, "fit")
         given = given_frames(frames, start_image, end_image, keyframes)
-        values = joined_clip_vision(clip_vision_start, clip_vision_end)
-        if family_of(vae).given_in_latent:
-            latent = given_in_latent(vae, given, fitting, shape, latent)
-        else:
-            values |= keyframe_values(vae, given, shape, fitting)
+        values, latent = with_given(vae, given, fitting, shape, latent)
+        values |= joined_clip_vision(clip_vision_start, clip_vision_end)
         return io.NodeOutput(with_values(positive, values), with_values(negative, values), latent)
 
 

@@ -67,7 +67,8 @@ def _few_steps(name: str, what: str, size_gb: float, repo: str) -> KnownFile:
 def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN_2_1) -> KnownFile:
     folder = f"split_files/{kind.folder_name}/"
     if repo == _WRAPPER:
-        folder = "Lightx2v/" if name.startswith("lightx2v") else ""
+        folders = {"lightx2v": "Lightx2v/", "SVI_v2": "LoRAs/Stable-Video-Infinity/v2.0/"}
+        folder = next((path for start, path in folders.items() if name.startswith(start)), "")
     if repo == _WRAPPER_FP8:
         folder = "I2V/"
     if repo == _TINY_VAES:
@@ -187,6 +188,13 @@ KNOWN_FILES = (
     ),
     _few_steps("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
     _few_steps(_CAUSVID_1_3B, "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
+    *(
+        _file(
+            f"SVI_v2_PRO_Wan2.2-I2V-A14B_{noise}_lora_rank_128_fp16.safetensors", LORAS,
+            f"SVI 2 Pro: long videos, for the {noise.lower()}-noise expert of Wan 2.2 image to video", 1.227, _WRAPPER,
+        )
+        for noise in ("HIGH", "LOW")
+    ),
     _file("wan_alpha_2.1_rgba_lora.safetensors", LORAS, "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.303),
 )  # fmt: skip
 

@@ -98,6 +98,23 @@ def given_in_latent(
     return {**latent, "samples": samples, "noise_mask": mask}
 
 
+def with_given(
+    vae: Any, given: dict[int, Tensor], fit: Fit, shape: VideoShape, latent: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The conditioning values of given frames and the LATENT to sample, whichever of the two carries them.
+
+    Args:
+        vae: of the family that the video is made for.
+        given: see `given_frames`.
+        fit: how pictures come to the video's size.
+        shape: of the video.
+        latent: the blank LATENT of this shape.
+    """
+    if family_of(vae).given_in_latent:
+        return {}, given_in_latent(vae, given, fit, shape, latent)
+    return keyframe_values(vae, given, shape, fit), latent
+
+
 def given_latent(model: WanModel, values: dict[str, Any], side: str) -> Tensor | None:
     """The raw latent of given frames [1 or B, C, T, h, w] among the values of an entry, if there is one.
 

@@ -48,6 +48,7 @@ SAYING = {
     "WanDirectorClipVisionEncode",
     "WanDirectorDecode",
     "WanDirectorEncode",
+    "WanDirectorExtend",
     "WanDirectorFunControl",
     "WanDirectorImageToVideo",
     "WanDirectorKeyframe",

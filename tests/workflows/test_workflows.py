@@ -57,13 +57,17 @@ OFFICIAL = {
     "i2v_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
     "t2v_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
     "flf2v_A14B": (FEW_STEPS, (640, 640, 81), 16),
+    "extend_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
+    # vita-epfl/Stable-Video-Infinity, branch svi_wan22: inference_svi_2.0_pro.py as its README runs it.
+    "svi_A14B": ((50, 4.0, 5.0, "euler", "simple"), (832, 480, 81), 15),
     # ComfyUI's templates video_wan2_2_14B_fun_*: the parts without LoRAs.
     "fun_camera_A14B": (FUN_A14B, (720, 720, 81), 16),
     "fun_control_A14B": (FUN_A14B, (640, 640, 81), 16),
 }
 HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
-SIZES = ("WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl")
+SIZES = ("WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl", "ImageScale")
+LATER_CLIPS = ("WanDirectorExtend", "WanDirectorSVI")
 SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -143,14 +147,19 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 @each_downloaded
 def test_settings_are_the_official_ones(path: Path):
     settings, shape, fps = OFFICIAL[path.stem]
-    (sampler,) = of_class(path, "WanDirectorSampler")
+    samplers, texts = of_class(path, "WanDirectorSampler"), of_class(path, "WanDirectorTextEncode")
+    clips = of_class(path, *LATER_CLIPS)
     (size,) = of_class(path, *SIZES)
-    (text,) = of_class(path, "WanDirectorTextEncode")
     (video,) = of_class(path, *SAVERS)
-    assert tuple(sampler[name] for name in ("steps", "cfg", "shift", "solver", "schedule")) == settings
-    assert sampler["denoise"] == 1
-    assert tuple(number_of(path, size[name]) for name in ("width", "height", "frames")) == shape
-    assert text["negative"].endswith(OFFICIAL_NEGATIVE)
+    assert len(samplers) == len(texts) == (2 if clips else 1)
+    for sampler in samplers:
+        assert tuple(sampler[name] for name in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+        assert sampler["denoise"] == 1
+    assert len({sampler["seed"] for sampler in samplers}) == len(samplers)
+    assert tuple(number_of(path, size[name]) for name in ("width", "height")) == shape[:2]
+    lengths = [number_of(path, each["frames"]) for each in (size, *clips) if "frames" in each]
+    assert lengths == [shape[2]] * len(samplers)
+    assert all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in texts)
     assert video["fps"] == fps
 
 
@@ -158,11 +167,14 @@ def test_settings_are_the_official_ones(path: Path):
 def test_each_expert_has_its_own_file_and_lora(path: Path):
     graph = prompt(path)
     ((experts,),) = [[node["inputs"] for node in graph.values() if node["class_type"] == "WanDirectorExperts"]]
-    few_steps = path.stem == "flf2v_A14B" or path.stem.endswith("lora_4_steps")
+    has_loras = path.stem in ("flf2v_A14B", "svi_A14B") or path.stem.endswith("lora_4_steps")
     for noise in ("high", "low"):
         source = graph[experts[f"{noise}_noise"][0]]
-        if few_steps:
-            assert f"{noise}_noise" in source["inputs"]["lora_name"]
+        if has_loras:
+            assert (
+                f"{noise}_noise" in source["inputs"]["lora_name"]
+                or f"_{noise.upper()}_" in source["inputs"]["lora_name"]
+            )
             assert source["inputs"]["strength"] == 1
             source = graph[source["inputs"]["model"][0]]
         assert f"{noise}_noise" in source["inputs"]["model_name"]

@@ -19,6 +19,8 @@ _BY_OURS = {
     "Wan CLIP Vision Encode": ("WanVideoClipVisionEncode",),
     "Wan Empty Latent": ("EmptyLatentImage", "WanVideoEmptyEmbeds"),
     "Wan Image To Video": ("WanVideoImageToVideoEncode", "WanVideoImageClipEncode"),
+    "Wan SVI Conditioning": ("WanVideoSVIProEmbeds",),
+    "Wan Join Clips": ("ImageBatchExtendWithOverlap", "CrossFadeImages"),
     "Wan VACE": ("WanVideoVACEEncode", "WanVideoVACEStartToEndFrame"),
     "Wan Encode Video": ("WanVideoEncode",),
     "Wan Memory": (

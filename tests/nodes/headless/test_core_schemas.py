@@ -1,7 +1,8 @@
 """The core nodes have the inputs, defaults, limits and outputs that ComfyUI v0.33.0 announces for its own.
 
 The fixture is what the classes of ComfyUI v0.33.0 answer to INPUT_TYPES, RETURN_TYPES, RETURN_NAMES and OUTPUT_NODE,
-without texts and without what only the canvas reads. The two loaders of ComfyUI-GGUF are restated from its nodes.py.
+without texts and without what only the canvas reads. The two loaders of ComfyUI-GGUF and the
+node of ComfyUI-KJNodes are restated from their nodes.py.
 """
 
 from __future__ import annotations

@@ -64,6 +64,43 @@ def keyframes() -> dict:
     return prompt
 
 
+def extended() -> dict:
+    """A clip, the next one and one after it: by the last frames, and by latents."""
+    prompt = t2v("wan21_i2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors")
+    sides, settings = {"positive": ["text", 0], "negative": ["text", 1]}, dict(prompt["sample"]["inputs"])
+    del prompt["size"], prompt["save"]
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["scaled"] = node(
+        "ImageScale", image=["picture", 0], upscale_method="bilinear", width=64, height=96, crop="center"
+    )
+    prompt["anchor"] = node("WanDirectorEncode", vae=["vae", 0], images=["scaled", 0])
+    prompt["first"] = node(
+        "WanDirectorSVI", **sides, anchor_samples=["anchor", 0], frames=9, motion_latents=1, prev_samples=["anchor", 0]
+    )
+    prompt["theirs"] = node(
+        "WanImageToVideoSVIPro", **sides, length=9, anchor_samples=["anchor", 0], motion_latent_count=1,
+        prev_samples=["sample", 0],
+    )  # fmt: skip
+    prompt["next"] = node(
+        "WanDirectorExtend", **sides, vae=["vae", 0], images=["decode", 0], frames=9, overlap=5, fit="crop",
+        end_image=["picture", 0],
+    )  # fmt: skip
+    for name, source in (("sample", "first"), ("sample 2", "next"), ("sample 3", "theirs")):
+        given = {"positive": [source, 0], "negative": [source, 1], "latent": [source, 2]}
+        prompt[name] = node("WanDirectorSampler", **settings | given)
+        prompt[name.replace("sample", "decode")] = node("WanDirectorDecode", vae=["vae", 0], latent=[name, 0])
+    prompt["two"] = node(
+        "WanDirectorJoin", clip_a=["decode", 0], clip_b=["decode 2", 0], overlap=["next", 3], blend="cross-fade",
+        colours="mean",
+    )  # fmt: skip
+    prompt["three"] = node(
+        "WanDirectorJoin", clip_a=["two", 0], clip_b=["decode 3", 0], overlap=5, blend="frames of a",
+        colours="first clip", reference=["decode", 0],
+    )  # fmt: skip
+    prompt["save"] = node("WanDirectorSaveVideo", images=["three", 0], fps=8.0, filename_prefix="a", format="gif")
+    return prompt
+
+
 def ti2v() -> dict:
     prompt = steered(
         t2v("ti2v.safetensors", "wan21_text.safetensors", "wan22_vae.safetensors"), "WanDirectorImageToVideo",
@@ -215,6 +252,7 @@ GRAPHS = {
         vace,
         camera,
         keyframes,
+        extended,
         ti2v,
         experts,
         lora,

@@ -33,8 +33,8 @@ from wan_director.nodes.planning.unknown import ASSUMPTIONS
 
 from ..conftest import save_experts
 from ..headless.conftest import node
-from .core_graphs import everything_else, native
 from .graphs import GRAPHS, LONG, t2v, to_video
+from .native_graphs import everything_else, native
 
 CLASSES = {**CORE_NODES, **wan_director.NODE_CLASS_MAPPINGS}
 

@@ -10,6 +10,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
+from .svi import WanImageToVideoSVIPro
 from .tracks import (
     GenerateTracks,
     WanMoveConcatTrack,
@@ -34,6 +35,7 @@ __all__ = [
     "WanCameraImageToVideo",
     "WanContextWindowsManual",
     "WanFunControlToVideo",
+    "WanImageToVideoSVIPro",
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",

@@ -1,4 +1,4 @@
-"""Graphs of ComfyUI's own nodes on the command line: those that run a model, and all others."""
+"""Graphs with every node of ComfyUI that the command line knows."""
 
 from __future__ import annotations
 
