@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ...dit.config import DiTConfig
 from ...dit.inputs import Conditioning
 from ...sampling.ask import Ask, Side
 from ...sampling.prompts import Prompts
@@ -39,3 +40,11 @@ def most_asked(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditionin
 def second_texts(steps: Iterable[Sequence[Ask]]) -> int:
     """How many questions of a step see a second text beside their own, at most."""
     return max((sum(bool(ask.reads) for ask in asks) for asks in steps), default=0)
+
+
+def bytes_in_time(asked: Sequence[Conditioning], config: DiTConfig, batch: int, itemsize: int) -> int:
+    """Of texts that take turns in time: as they are and embedded, and the keys and values of one."""
+    travels = [len(prompt.travel.texts) for prompt in asked if prompt.travel is not None]
+    embedded = config.dim * itemsize
+    numbers = sum(count * (4 * config.text_dim + embedded) + 2 * embedded for count in travels)
+    return batch * config.text_tokens * numbers

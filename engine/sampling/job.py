@@ -10,7 +10,6 @@ from operator import or_
 from torch import Tensor
 
 from ...common.shapes import LatentShape, VideoShape, video_frames
-from ...dit.config import DiTConfig
 from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, Task, smallest_bytes
@@ -21,7 +20,7 @@ from ..memory import Job, MemorySettings
 from ..models import VideoModel
 from ..previews.preview import NO_PREVIEW, Preview, RunShape
 from ..tasks import latent_shape, smaller_videos
-from .asked import Sides, most_asked, second_texts
+from .asked import Sides, bytes_in_time, most_asked, second_texts
 from .experts import GuidedModel
 from .sights import Size, Steps, references_of
 from .task import sampling_task, with_work_between
@@ -50,7 +49,7 @@ def sampling_job(
     family, config, batch = model.spec.family, model.spec.config, len(latent)
     # A second text is there all the time, as LoRAs are: as it is, embedded, and as keys and values.
     second = texts * batch * config.text_tokens * (4 * config.text_dim + 3 * config.dim * weights.itemsize)
-    beside = loras + second + _bytes_in_time(asked, config, batch, weights.itemsize) + preview.weight_bytes
+    beside = loras + second + bytes_in_time(asked, config, batch, weights.itemsize) + preview.weight_bytes
 
     def task(weights: ModelBytes, video: VideoShape) -> Task:
         shape = latent_shape(family, video, references)
@@ -129,14 +128,6 @@ def pass_tokens(steps: Steps, latent: Tensor) -> int:
     """Tokens of all videos that a pass of a model works on, at most."""
     frames, height, width = steps.largest(Size(*latent.shape[2:]))
     return pass_shape((len(latent), frames, height, width)).tokens
-
-
-def _bytes_in_time(asked: Sequence[Conditioning], config: DiTConfig, batch: int, itemsize: int) -> int:
-    """Of texts that take turns in time: as they are and embedded, and the keys and values of one."""
-    travels = [len(prompt.travel.texts) for prompt in asked if prompt.travel is not None]
-    embedded = config.dim * itemsize
-    numbers = sum(count * (4 * config.text_dim + embedded) + 2 * embedded for count in travels)
-    return batch * config.text_tokens * numbers
 
 
 def _video(model: VideoModel, latent: Tensor, references: int) -> VideoShape:

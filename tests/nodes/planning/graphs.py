@@ -198,35 +198,6 @@ def travelling() -> dict:
     return prompt
 
 
-def in_one_pass() -> dict:
-    prompt = travelling()
-    prompt["travel"]["inputs"]["method"] = "attention"
-    return prompt
-
-
-def moving_image() -> dict:
-    """Wan Motion with what it changes of a start image."""
-    prompt = keyframes()
-    prompt["moving"] = node(
-        "WanDirectorMotion", model=["model", 0], amount=0.5, method="time", words_end=1.0, calm_words="still",
-        lively_words="fast", low_pass=0.4, low_pass_end=0.6, amplify=1.15,
-    )  # fmt: skip
-    prompt["sample"]["inputs"]["model"] = ["moving", 0]
-    return prompt
-
-
-def at_a_speed() -> dict:
-    """Speed control by a module and its motion bucket."""
-    prompt = t2v()
-    prompt["model"]["inputs"]["speed_module"] = "speed_module.safetensors"
-    prompt["moving"] = node(
-        "WanDirectorMotion", model=["model", 0], amount=0.0, method="time", words_end=1.0, calm_words="still",
-        lively_words="fast", motion_bucket=70,
-    )  # fmt: skip
-    prompt["sample"]["inputs"]["model"] = ["moving", 0]
-    return prompt
-
-
 def to_native() -> dict:
     prompt = t2v()
     prompt["bridged"] = node("WanDirectorToNativeModel", model=["model", 0])
@@ -261,9 +232,6 @@ GRAPHS = {
         swapped,
         options,
         travelling,
-        in_one_pass,
-        moving_image,
-        at_a_speed,
         to_native,
         from_native,
     )

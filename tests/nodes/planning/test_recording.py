@@ -33,6 +33,7 @@ from wan_director.nodes.planning.unknown import ASSUMPTIONS
 
 from ..conftest import save_experts
 from ..headless.conftest import node
+from .directing import DIRECTING
 from .graphs import GRAPHS, LONG, t2v, to_video
 from .native_graphs import everything_else, native
 
@@ -72,16 +73,17 @@ def recorded(prompt: dict) -> Recording:
     return record(graph, CLASSES, ASSUMPTIONS[0], host().runtime.device)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", {**GRAPHS, **DIRECTING})
 def test_the_jobs_of_a_plan_are_those_of_the_run(name, noting, models):
     save_experts(models)
     (models / "loras").mkdir(exist_ok=True)
     factors = {f"diffusion_model.blocks.0.ffn.0.lora_{side}.weight": torch.zeros(4, 48) for side in "A"}
     factors["diffusion_model.blocks.0.ffn.0.lora_B.weight"] = torch.zeros(64, 4)
     save_file(factors, models / "loras" / "noted.safetensors")
-    made = recorded(GRAPHS[name]())
+    make = {**GRAPHS, **DIRECTING}[name]
+    made = recorded(make())
     assert not made.passed_over and not made.has_guessed and not noting.runtime.jobs
-    run_graph(parse_graph(GRAPHS[name](), CLASSES), CLASSES)
+    run_graph(parse_graph(make(), CLASSES), CLASSES)
     planned, run = [noted.job for noted in made.stages], noting.runtime.jobs
     assert len(planned) == len(run) > 2
     for ours, theirs in zip(planned, run):
