@@ -53,8 +53,8 @@ class WanDirectorJoin(io.ComfyNode):
                     options=list(COLOURS),
                     default=OFF,
                     tooltip="Of clip_b. off: as they are. mean: its mean colour is shifted to that of clip_a in the "
-                    "frames that both show. first clip: each channel gets mean and contrast of the reference. Matching "
-                    "clip after clip can add up to more drift than it takes away.",
+                    "frames that both show; over many joints this adds drift. first clip: each channel gets mean and "
+                    "contrast of the reference, which holds the colours of a scene that stays.",
                 ),
                 io.Image.Input(
                     "reference",
