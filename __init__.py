@@ -36,6 +36,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorDecode": "decode",
     "WanDirectorSaveVideo": "video",
     "WanDirectorDecodeToVideo": "video",
+    "WanDirectorLongVideo": "films.node",
     "WanDirectorFromNative": "bridges.from_native",
     "WanDirectorToNativeModel": "bridges.to_native_model",
 }
@@ -66,6 +67,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorDecode": "Wan Decode Video",
     "WanDirectorSaveVideo": "Wan Save Video",
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
+    "WanDirectorLongVideo": "Wan Long Video",
     "WanDirectorFromNative": "Wan From Native",
     "WanDirectorToNativeModel": "Wan To Native Model",
 }

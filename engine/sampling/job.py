@@ -33,6 +33,7 @@ def sampling_job(
     memory: MemorySettings,
     texts: int = 0,
     preview: Preview = NO_PREVIEW,
+    run_passes: int = 0,
 ) -> Job:
     """What a model has to do.
 
@@ -40,6 +41,7 @@ def sampling_job(
         asked: the prompt of each pass of a step.
         texts: see `second_texts`.
         preview: how the run is shown.
+        run_passes: see `Job`.
     """
     weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
     steering = reduce(or_, (prompt.steering() for prompt in asked), Counter[type]())  # of each kind, the most
@@ -73,6 +75,7 @@ def sampling_job(
         _video(model, latent, references),
         len(asked),
         loras=model.recipe.loras,
+        run_passes=run_passes,
     )
 
 
@@ -97,7 +100,9 @@ def sampling_jobs(
         if name not in makers:
             continue
         own = [asks for asks, maker in zip(asked, makers) if maker == name]
-        jobs[name] = sampling_job(expert.model, most_asked(sides, own), latent, memory, second_texts(own), preview)
+        asks, texts = most_asked(sides, own), second_texts(own)
+        passes = sum(len(most_asked(sides, [each])) for each in own)
+        jobs[name] = sampling_job(expert.model, asks, latent, memory, texts, preview, passes)
     return jobs
 
 
