@@ -71,32 +71,11 @@ class WanDirectorLongVideo(io.ComfyNode):
     @classmethod
     @one_sentence
     def execute(
-        cls,
-        model: Any,
-        text_encoder: Any,
-        vae: Any,
-        prompts: str,
-        negative: str,
-        width: int,
-        height: int,
-        clip_frames: int,
-        clips: int,
-        overlap: int,
-        seed: int,
-        steps: int,
-        cfg: float,
-        shift: float,
-        solver: str,
-        schedule: str,
-        fps: float,
-        filename_prefix: str,
-        format: str,
-        quality: int,
-        start_image: Any = None,
-        first_model: Any = None,
-        clip_vision: Any = None,
-        memory: MemorySettings | None = None,
-    ) -> Any:
+        cls, model: Any, text_encoder: Any, vae: Any, prompts: str, negative: str, width: int, height: int,
+        clip_frames: int, clips: int, overlap: int, seed: int, steps: int, cfg: float, shift: float, solver: str,
+        schedule: str, fps: float, filename_prefix: str, format: str, quality: int, start_image: Any = None,
+        first_model: Any = None, clip_vision: Any = None, memory: MemorySettings | None = None,
+    ) -> Any:  # fmt: skip
         lines, video = read_prompts(prompts), VideoShape(clip_frames, height, width)
         shape = film_shape(lines, clips, clip_frames, overlap)
         settings = checked_settings(seed, steps, cfg, shift, solver, schedule)

@@ -56,12 +56,15 @@ OFFICIAL = {
     "i2v_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
     "t2v_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
     "flf2v_A14B": (FEW_STEPS, (640, 640, 81), 16),
+    "long_video_A14B": (FEW_STEPS, (640, 640, 81), 16),
     # ComfyUI's templates video_wan2_2_14B_fun_*: the parts without LoRAs.
     "fun_camera_A14B": (FUN_A14B, (720, 720, 81), 16),
     "fun_control_A14B": (FUN_A14B, (640, 640, 81), 16),
 }
 HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
+FILM = "WanDirectorLongVideo"
+"""Has the settings of sampler, size, prompts and file itself."""
 SIZES = ("WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl")
 SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 
@@ -142,13 +145,14 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 @each_downloaded
 def test_settings_are_the_official_ones(path: Path):
     settings, shape, fps = OFFICIAL[path.stem]
-    (sampler,) = of_class(path, "WanDirectorSampler")
-    (size,) = of_class(path, *SIZES)
-    (text,) = of_class(path, "WanDirectorTextEncode")
-    (video,) = of_class(path, *SAVERS)
+    (sampler,) = of_class(path, "WanDirectorSampler", FILM)
+    (size,) = of_class(path, *SIZES, FILM)
+    (text,) = of_class(path, "WanDirectorTextEncode", FILM)
+    (video,) = of_class(path, *SAVERS, FILM)
     assert tuple(sampler[name] for name in ("steps", "cfg", "shift", "solver", "schedule")) == settings
-    assert sampler["denoise"] == 1
-    assert tuple(number_of(path, size[name]) for name in ("width", "height", "frames")) == shape
+    assert sampler.get("denoise", 1) == 1
+    frames = "clip_frames" if "clip_frames" in size else "frames"
+    assert tuple(number_of(path, size[name]) for name in ("width", "height", frames)) == shape
     assert text["negative"].endswith(OFFICIAL_NEGATIVE)
     assert video["fps"] == fps
 
@@ -157,7 +161,7 @@ def test_settings_are_the_official_ones(path: Path):
 def test_each_expert_has_its_own_file_and_lora(path: Path):
     graph = prompt(path)
     ((experts,),) = [[node["inputs"] for node in graph.values() if node["class_type"] == "WanDirectorExperts"]]
-    few_steps = path.stem == "flf2v_A14B" or path.stem.endswith("lora_4_steps")
+    few_steps = OFFICIAL[path.stem][0] == FEW_STEPS
     for noise in ("high", "low"):
         source = graph[experts[f"{noise}_noise"][0]]
         if few_steps:
@@ -205,7 +209,8 @@ def test_other_settings_of_a_workflow_do_not_go_together():
 
 @each_bundled
 def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] == "WanDirectorSampler"]
+    samplers = ("WanDirectorSampler", FILM)
+    steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] in samplers]
     assert main(["run", str(path), f"--output={tmp_path}", "--device=cpu", "--quiet", *steps]) == 0
     video = Path(capsys.readouterr().out.strip())
     assert video.parent == tmp_path / "video"

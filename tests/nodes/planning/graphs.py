@@ -158,6 +158,20 @@ def travelling() -> dict:
     return prompt
 
 
+def film() -> dict:
+    prompt = t2v("i2v.safetensors")
+    for id in ("text", "size", "decode", "sample"):
+        del prompt[id]
+    prompt["first"] = node("WanDirectorLoadModel", model_name="t2v.safetensors", precision="auto", attention="auto")
+    prompt["save"] = node(
+        "WanDirectorLongVideo", model=["model", 0], first_model=["first", 0], text_encoder=["encoder", 0],
+        vae=["vae", 0], prompts=LONG, negative=LONG, width=64, height=96, clip_frames=9, clips=2, overlap=5, seed=1,
+        steps=2, cfg=4.0, shift=5.0, solver="euler", schedule="simple", fps=8.0, filename_prefix="a", format="gif",
+        quality=80,
+    )  # fmt: skip
+    return prompt
+
+
 def to_native() -> dict:
     prompt = t2v()
     prompt["bridged"] = node("WanDirectorToNativeModel", model=["model", 0])
@@ -191,6 +205,7 @@ GRAPHS = {
         swapped,
         options,
         travelling,
+        film,
         to_native,
         from_native,
     )
