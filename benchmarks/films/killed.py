@@ -2,23 +2,29 @@
 
     python -m wan_director.benchmarks.films.killed GRAPH [KILLS] [SEED] [LONGEST_S]
 
-A graph in the server's format with one film in it. `kill -9` after random seconds, so in a step, between steps, while a
-clip is decoded, packed or put to disk, or before anything has begun. Prints how far each run had come, and the end.
+A graph in the server's format with one film in it. Each run is a process of its own that ends by `kill -9` after random
+seconds: while models are read, in a step, between steps, while a clip is decoded, packed or put to disk. It is forked
+off one that has imported everything, so that a run has begun at once. Prints how far each had come, and the end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import torch
+import wan_director
+from wan_director.__main__ import main as command_line
 
 STEPS_SAVED_EACH_S = "0"
 
@@ -39,33 +45,53 @@ def results(folder: Path) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def main(graph: str, kills: int = 50, seed: int = 1, longest_s: float = 12.0) -> int:
+def start(arguments: list[str], log: Path) -> int:
+    """A run of the command line in a process of its own, which writes to a log; gives its id."""
+    child = os.fork()
+    if child:
+        return child
+    with contextlib.suppress(BaseException):
+        said = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        os._exit(command_line(arguments))
+    os._exit(1)
+
+
+def ended(child: int, within_s: float) -> bool:
+    """Whether it comes to its end within so many seconds; it is killed where it does not."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return True
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def main(graph: str, kills: int = 50, seed: int = 1, longest_s: float = 6.0) -> int:
     rng, folder = random.Random(seed), Path(tempfile.mkdtemp(prefix="killed-"))
-    whole, disturbed, runs = folder / "whole", folder / "disturbed", folder / "runs"
+    whole, disturbed, runs, log = (folder / name for name in ("whole", "disturbed", "runs", "log"))
+    os.environ |= environment(runs)
+    torch.set_num_threads(1)
+    assert wan_director.NODE_CLASS_MAPPINGS
     began = time.monotonic()
-    subprocess.run(command(Path(graph), whole, "--no-resume"), check=True, env=environment(runs), capture_output=True)
+    assert ended(start(["run", graph, "--output", str(whole), "--no-resume"], log), math.inf)
     print(json.dumps({"undisturbed_s": round(time.monotonic() - began, 1), "files": results(whole)}), flush=True)
-    clips = runs / "films"
+    again = ["run", graph, "--output", str(disturbed)]
     for number in range(1, kills + 1):
-        process = subprocess.Popen(
-            command(Path(graph), disturbed), env=environment(runs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        after_s = rng.uniform(0.5, longest_s)
-        try:
-            process.wait(after_s)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        said = process.communicate()[1].decode()
-        kept = len(list(clips.glob("run-*"))) if clips.is_dir() else 0
-        ended = process.returncode == 0
-        record = {"run": number, "after_s": round(after_s, 2), "clips_kept": kept, "went_on": went_on(said)}
-        print(json.dumps(record | ({"ended": True} if ended else {})), flush=True)
-        if ended:
+        after_s = rng.uniform(0, longest_s)
+        if ended(start(again, log), after_s):
+            print(json.dumps({"run": number, "ended": True}), flush=True)
             break
-    done = subprocess.run(command(Path(graph), disturbed), env=environment(runs), capture_output=True, check=False)
-    same = results(disturbed) == results(whole) and done.returncode == 0
+        kept = [len(list(where.glob("run-*"))) for where in (runs / "films", runs)]
+        record = {"run": number, "after_s": round(after_s, 2), "clips_kept": kept[0], "runs_kept": kept[1]}
+        print(json.dumps(record | {"went_on": went_on(log.read_text())}), flush=True)
+    assert ended(start(again, log), math.inf)
+    same = results(disturbed) == results(whole)
     left = [file.name for file in runs.rglob("*") if file.is_file()]
-    print(json.dumps({"went_on": went_on(done.stderr.decode()), "same_bytes": same, "left": left}), flush=True)
+    print(json.dumps({"went_on": went_on(log.read_text()), "same_bytes": same, "left": left}), flush=True)
     return 0 if same else 1
 
 
