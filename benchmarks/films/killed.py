@@ -4,7 +4,8 @@
 
 A graph in the server's format with one film in it. Each run is a process of its own that ends by `kill -9` after random
 seconds: while models are read, in a step, between steps, while a clip is decoded, packed or put to disk. It is forked
-off one that has imported everything, so that a run has begun at once. Prints how far each had come, and the end.
+off one that has imported everything, so that a run has begun at once; one that comes to its end all the same is
+compared, and the film begins anew. Prints how far each had come, and the end.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -79,17 +81,19 @@ def main(graph: str, kills: int = 50, seed: int = 1, longest_s: float = 6.0) -> 
     began = time.monotonic()
     assert ended(start(["run", graph, "--output", str(whole), "--no-resume"], log), math.inf)
     print(json.dumps({"undisturbed_s": round(time.monotonic() - began, 1), "files": results(whole)}), flush=True)
-    again = ["run", graph, "--output", str(disturbed)]
+    same, again = True, ["run", graph, "--output", str(disturbed)]
     for number in range(1, kills + 1):
         after_s = rng.uniform(0, longest_s)
         if ended(start(again, log), after_s):
-            print(json.dumps({"run": number, "ended": True}), flush=True)
-            break
+            same = same and results(disturbed) == results(whole)
+            print(json.dumps({"run": number, "ended": True, "same_bytes": same}), flush=True)
+            shutil.rmtree(disturbed)
+            continue
         kept = [len(list(where.glob("run-*"))) for where in (runs / "films", runs)]
         record = {"run": number, "after_s": round(after_s, 2), "clips_kept": kept[0], "runs_kept": kept[1]}
         print(json.dumps(record | {"went_on": went_on(log.read_text())}), flush=True)
     assert ended(start(again, log), math.inf)
-    same = results(disturbed) == results(whole)
+    same = same and results(disturbed) == results(whole)
     left = [file.name for file in runs.rglob("*") if file.is_file()]
     print(json.dumps({"went_on": went_on(log.read_text()), "same_bytes": same, "left": left}), flush=True)
     return 0 if same else 1

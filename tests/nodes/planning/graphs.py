@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..conftest import HIGH, LOW
 from ..headless.conftest import node
+from .films import film
 
 POINTS = str([[{"x": 8 + step, "y": 8} for step in range(9)]])
 LONG = "a red ball " * 60
@@ -155,20 +156,6 @@ def travelling() -> dict:
         method="passes",
     )  # fmt: skip
     prompt["sample"]["inputs"]["positive"] = ["travel", 0]
-    return prompt
-
-
-def film() -> dict:
-    prompt = t2v("i2v.safetensors")
-    for id in ("text", "size", "decode", "sample"):
-        del prompt[id]
-    prompt["first"] = node("WanDirectorLoadModel", model_name="t2v.safetensors", precision="auto", attention="auto")
-    prompt["save"] = node(
-        "WanDirectorLongVideo", model=["model", 0], first_model=["first", 0], text_encoder=["encoder", 0],
-        vae=["vae", 0], prompts=LONG, negative=LONG, width=64, height=96, clip_frames=9, clips=2, overlap=5, seed=1,
-        steps=2, cfg=4.0, shift=5.0, solver="euler", schedule="simple", fps=8.0, filename_prefix="a", format="gif",
-        quality=80,
-    )  # fmt: skip
     return prompt
 
 
