@@ -40,6 +40,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorJoin": "extending.join",
     "WanDirectorSaveVideo": "video",
     "WanDirectorDecodeToVideo": "video",
+    "WanDirectorLongVideo": "films.node",
     "WanDirectorFromNative": "bridges.from_native",
     "WanDirectorToNativeModel": "bridges.to_native_model",
 }
@@ -74,6 +75,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorJoin": "Wan Join Clips",
     "WanDirectorSaveVideo": "Wan Save Video",
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
+    "WanDirectorLongVideo": "Wan Long Video",
     "WanDirectorFromNative": "Wan From Native",
     "WanDirectorToNativeModel": "Wan To Native Model",
 }

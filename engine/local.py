@@ -17,8 +17,9 @@ from ..common.printable import printable_name
 from ..memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
 from ..memory.residency import Weights
 from ..memory.slabs import Slabs
+from .films.kept import NO_FILMS_KEPT, KeptFilms
 from .previews.moving import PreviewWish
-from .progress import Counted
+from .progress import Counted, Whereabouts
 from .resuming.kept import NO_RUNS_KEPT, KeptRuns
 from .runtime import LoadedModels, Progress, Work
 from .terminal import UnseenProgress, shown_progress
@@ -41,6 +42,7 @@ class LocalRuntime:
         interrupted: set it to stop the run at the next block.
         models: the models in memory.
         kept_runs: where runs that are broken off wait to be gone on with; nowhere unless it is said.
+        kept_films: where the finished clips of films do; likewise.
     """
 
     device_name: str = "auto"
@@ -48,12 +50,17 @@ class LocalRuntime:
     interrupted: bool = False
     models: LoadedModels = field(default_factory=LoadedModels)
     kept_runs: KeptRuns = NO_RUNS_KEPT
+    kept_films: KeptFilms = NO_FILMS_KEPT
+    _where: Whereabouts = field(default_factory=Whereabouts)
 
     def perform(self, work: Work[Result]) -> Result:
         return work.run()
 
     def progress(self, counted: Counted) -> Progress:
-        return shown_progress(counted) if self.show_progress else UnseenProgress()
+        return shown_progress(self._where.told(counted)) if self.show_progress else UnseenProgress()
+
+    def at(self, words: str) -> contextlib.AbstractContextManager[None]:
+        return self._where.at(words)
 
     def preview_wish(self, family: Family) -> PreviewWish | None:
         return None

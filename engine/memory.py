@@ -121,6 +121,8 @@ class Job:
         passes: of the model in a step, one for each prompt.
         is_on_cpu: whether it leaves the device to others.
         loras: that are on the model.
+        run_passes: of the model in all steps and windows of a run; 0 where it makes no steps.
+        times: for how many clips of a film it is done; 0 where it is for none.
     """
 
     kind: JobKind
@@ -133,6 +135,8 @@ class Job:
     passes: int = 1
     is_on_cpu: bool = False
     loras: tuple[LoraRecipe, ...] = ()
+    run_passes: int = 0
+    times: int = 0
 
     @property
     def task(self) -> Task:

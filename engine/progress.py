@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 from ..model_loading.files.file_type import human_bytes
@@ -33,6 +34,26 @@ class Counted:
     unit: str
     total: int
     before: int = 0
+
+
+class Whereabouts:
+    """Where in a larger piece of work the ones belong that begin now: "clip 3 of 12"."""
+
+    def __init__(self) -> None:
+        self._words = ""
+
+    @contextmanager
+    def at(self, words: str) -> Iterator[None]:
+        """Inside, it is there."""
+        before, self._words = self._words, words
+        try:
+            yield
+        finally:
+            self._words = before
+
+    def told(self, counted: Counted) -> Counted:
+        """The work with these words in its title: "Sampling, clip 3 of 12"."""
+        return replace(counted, title=f"{counted.title}, {self._words}") if self._words else counted
 
 
 class _Mark(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..common.families import Family
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
+from .films.kept import NO_FILMS_KEPT
 from .loaded import PlacedModel
 from .memory import Job
 from .previews.moving import PreviewWish
@@ -44,20 +46,27 @@ class RecordingRuntime:
     ) -> None:
         self.models = LoadedModels()
         self.kept_runs = NO_RUNS_KEPT
+        self.kept_films = NO_FILMS_KEPT
         self.jobs: list[Job] = []
         self.placed: list[ModelRecipe] = []
         self._device = device
         self._wish = wish
 
     def perform(self, work: Work[Result]) -> Result:
+        before = len(self.jobs)
         self.jobs += work.jobs
         given = work.outline()
+        if work.times:
+            self.jobs[before:] = [replace(job, times=work.times) for job in self.jobs[before:]]
         if isinstance(given, PlacedModel):
             self.placed.append(given.recipe)
         return given
 
     def progress(self, counted: Counted) -> UnseenProgress:
         return UnseenProgress()
+
+    def at(self, words: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def preview_wish(self, family: Family) -> PreviewWish | None:
         return self._wish(family)

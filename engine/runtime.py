@@ -20,6 +20,7 @@ from ..dit.execution import OnBlock
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from ..model_loading.meter import OnBytes
+from .films.kept import KeptFilms
 from .memory import Job
 from .previews.moving import MovingPicture, PreviewWish
 from .progress import BYTES, Counted
@@ -39,11 +40,13 @@ class Work(Generic[Result]):
         outline: gives the same with tensors that have a shape and no values (`common.empty_tensors`), at once; of
             files it reads no more than the header.
         jobs: the models that take part.
+        times: of how many clips of a film this is one; 0 where it is none.
     """
 
     run: Callable[[], Result]
     outline: Callable[[], Result]
     jobs: tuple[Job, ...] = ()
+    times: int = 0
 
 
 class LoadedModels:
@@ -133,12 +136,21 @@ class Runtime(Protocol):
         """Where runs that are broken off wait to be gone on with."""
         ...
 
+    @property
+    def kept_films(self) -> KeptFilms:
+        """Where finished clips of films wait that are not."""
+        ...
+
     def perform(self, work: Work[Result]) -> Result:
         """Runs it; or gives its outline, where a run is planned (see `record.RecordingRuntime`)."""
         ...
 
     def progress(self, counted: Counted) -> Progress:
         """What shows the work that begins now; how it is shown, and how often, is the runtime's matter."""
+        ...
+
+    def at(self, words: str) -> AbstractContextManager[None]:
+        """Inside, work that begins is told of with its place in a larger one: "clip 3 of 12"."""
         ...
 
     def preview_wish(self, family: Family) -> PreviewWish | None:

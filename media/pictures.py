@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -105,3 +106,13 @@ def _rgb(images: Tensor, name: str, ground: float) -> Tensor:
         over = images[..., :3] * opacity
         return over + ground * (1 - opacity) if ground else over
     raise InvalidInputError(f"{name} has {channels} channels; a picture has 1 (grey), 3 (RGB) or 4 (RGBA).")
+
+
+def to_bytes(picture: Tensor) -> np.ndarray:
+    """A picture [H, W, 3] in 0..1 in 8 bits, as files have it."""
+    return np.ascontiguousarray((picture.numpy() * 255).round().astype(np.uint8))
+
+
+def from_bytes(pixels: np.ndarray) -> Tensor:
+    """A picture of 8 bits in 0..1, float32; `to_bytes` gives the same bits again."""
+    return torch.from_numpy(pixels.astype(np.float32)) / 255

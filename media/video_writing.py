@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
@@ -19,6 +18,7 @@ from ..common.log import logger
 from ..media.place import SavePlace
 from .encoder import Codec, Encoder, check_codec, count_frames
 from .faults import writing_to
+from .pictures import to_bytes
 from .whole import files_to_disk, publish, remove_leftovers, unfinished_file, unfinished_folder
 
 # Colours are converted and labelled as BT.709; unlabelled files are guessed differently by every player.
@@ -172,7 +172,7 @@ def _encode(
         ended.callback(encoder.stop)
         sent = 0
         for frame in chain((first,), frames):
-            pixels = _bytes(_even(frame) if kind.even_sides else frame)
+            pixels = to_bytes(_even(frame) if kind.even_sides else frame)
             with writing_to(place.folder):
                 encoder.write(pixels)
             sent += 1
@@ -201,7 +201,7 @@ def save_pictures(frames: Iterable[Tensor], place: SavePlace, texts: Mapping[str
         with writing_to(place.folder):
             unfinished = ended.enter_context(unfinished_folder(place.folder))
         for number, frame in enumerate(frames):
-            picture = Image.fromarray(_bytes(frame))
+            picture = Image.fromarray(to_bytes(frame))
             with writing_to(place.folder):
                 picture.save(unfinished / f"{number:05}.png", pnginfo=info if number == 0 else None, compress_level=4)
         with writing_to(place.folder):
@@ -250,7 +250,3 @@ def _even(frame: Tensor) -> Tensor:
     if width % 2:
         frame = frame[:, [*range(width), width - 1]]
     return frame
-
-
-def _bytes(frame: Tensor) -> np.ndarray:
-    return np.ascontiguousarray((frame.numpy() * 255).round().astype(np.uint8))

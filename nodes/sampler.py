@@ -16,7 +16,7 @@ from .options.memory import memory_input
 from .sockets.sampling import sampled
 
 
-def _step_widgets() -> list[Any]:
+def step_inputs() -> list[Any]:
     """How many steps, and how each is guided."""
     return [
         io.Int.Input(
@@ -56,7 +56,7 @@ def _step_widgets() -> list[Any]:
     ]
 
 
-def _solver_widgets() -> list[Any]:
+def solver_inputs() -> list[Any]:
     """How the steps are computed, and where they lie."""
     return [
         io.Combo.Input(
@@ -76,14 +76,6 @@ def _solver_widgets() -> list[Any]:
             tooltip="Where the steps lie between noise and video. official repeats the official code's table "
             "for unipc, official_dpm the one for dpmpp_2m. simple, normal, beta and those behind karras_ratio are "
             "KSampler's; its karras is karras_native here: karras, also called karras_ratio, is that of diffusers.",
-        ),
-        io.Float.Input(
-            "denoise",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="1 makes a new video; below 1 the given latent is changed only that much.",
         ),
     ]
 
@@ -108,8 +100,16 @@ class WanDirectorSampler(io.ComfyNode):
                     "latent",
                     tooltip="Size and length of the video, or a video to change (denoise below 1, or a noise mask).",
                 ),
-                *_step_widgets(),
-                *_solver_widgets(),
+                *step_inputs(),
+                *solver_inputs(),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 makes a new video; below 1 the given latent is changed only that much.",
+                ),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,

@@ -46,7 +46,7 @@ class WanDirectorSaveVideo(io.ComfyNode):
             ],
             inputs=[
                 io.Image.Input("images", tooltip="The frames, in order."),
-                *_file_inputs(),
+                *file_inputs(),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -91,7 +91,7 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model, from Load Wan VAE."),
                 io.Latent.Input("latent", tooltip="The finished latent; the videos of a batch follow one another."),
-                *_file_inputs(),
+                *file_inputs(),
                 memory_input("How much of the GPU to use, and how many strips."),
             ],
             outputs=[],
@@ -121,13 +121,13 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
         object_with(vae, "spacial_compression_decode", "The VAE must be one that decodes", "Connect Load Wan VAE.")
         stride = vae.spacial_compression_decode()
         size = (samples.shape[3] * stride, samples.shape[4] * stride)
-        with contextlib.closing(_frames(vae, samples)) as frames:
+        with contextlib.closing(decoded_frames(vae, samples)) as frames:
             options = FileOptions(fps, filename_prefix, format, quality)
             keep = functools.partial(keep_latent, samples)
             return io.NodeOutput(ui=saved_result(frames, size, options, cls.hidden, keep))
 
 
-def _frames(vae: Any, samples: Tensor) -> Generator[Tensor, None, None]:
+def decoded_frames(vae: Any, samples: Tensor) -> Generator[Tensor, None, None]:
     """The frames of a latent one by one, as a VAE of ours makes them; those of a native one come all at once."""
     return vae.decode_frames(samples) if isinstance(vae, WanVAE) else _decoded_whole(vae, samples)
 
@@ -148,7 +148,8 @@ def _decodable_or_kept(vae: Any, latent: dict, hidden: Any) -> Any:
     raise refusal
 
 
-def _file_inputs() -> list[Any]:
+def file_inputs() -> list[Any]:
+    """The widgets about the file, the same in every node that writes a video."""
     return [
         io.Float.Input(
             "fps",

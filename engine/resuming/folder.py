@@ -52,11 +52,13 @@ class StateFolder:
         path: the folder; made when something is saved.
         days: how long a file is kept that nobody writes again.
         limit_bytes: what all files may take; the oldest go first.
+        title: what a value is of, for people: "run".
     """
 
     path: Path
     days: float = DAYS
     limit_bytes: int = LIMIT_BYTES
+    title: str = "run"
 
     def load(self, key: str, kinds: Iterable[type], device: torch.device) -> Any | None:
         """What was saved under a key; None where nothing was, or what is there cannot be used, which is said.
@@ -81,7 +83,7 @@ class StateFolder:
             if not is_out_of_memory(error):
                 raise
             reason = "does not fit into memory"
-        logger.warning("This run starts anew: its saved state %s %s. It will be replaced.", file, reason)
+        logger.warning("This %s starts anew: its saved state %s %s. It will be replaced.", self.title, file, reason)
         return None
 
     def save(self, key: str, value: Any, kinds: Iterable[type]) -> int:
@@ -112,26 +114,31 @@ class StateFolder:
         with contextlib.suppress(OSError):
             self._file(key).unlink()
 
-    def tidy(self, kept: str = "") -> None:
+    def tidy(self, *kept: str) -> int:
         """Removes files that are too old, and the oldest where all take too much; nothing but files of ours.
 
         Args:
-            kept: the key of a file that stays in any case.
+            kept: the keys of files that stay in any case.
+
+        Returns:
+            The bytes of what stays.
         """
         remove_leftovers(self.path)
+        staying = {self._file(key) for key in kept}
         files = sorted(self._files(), key=lambda each: each[1].st_mtime, reverse=True)
         total, oldest = 0, time.time() - self.days * _DAY_S
         for file, found in files:
             total += found.st_size
-            if file != self._file(kept) and (found.st_mtime < oldest or total > self.limit_bytes):
+            if file not in staying and (found.st_mtime < oldest or total > self.limit_bytes):
                 total -= found.st_size
                 with contextlib.suppress(OSError):
                     file.unlink()
+        return total
 
     def _check_room(self, size: int) -> None:
         if size > self.limit_bytes:
             limit = human_bytes(self.limit_bytes)
-            raise NotSaved(f"it takes {human_bytes(size)}, and all kept runs together may take {limit}")
+            raise NotSaved(f"it takes {human_bytes(size)}, and all kept {self.title}s together may take {limit}")
         free = shutil.disk_usage(self.path).free
         if free < size + RESERVE_BYTES:
             raise NotSaved(f"only {human_bytes(free)} are free on that disk")

@@ -50,8 +50,13 @@ class KeptRuns(Protocol):
         """
         ...
 
-    def forget_ended(self) -> None:
-        """What came of the runs that have ended is in safety."""
+    @property
+    def ended(self) -> int:
+        """How many runs have ended that are still there."""
+        ...
+
+    def forget_ended(self, before: int = 0) -> None:
+        """What came of the runs that have ended is in safety; `before`: but for the first so many of them."""
         ...
 
 
@@ -74,11 +79,13 @@ class NoKeptRun:
 class NoRunsKept:
     """Every run starts anew."""
 
+    ended = 0
+
     def of(self, key: Callable[[], str], kinds: Iterable[type]) -> NoKeptRun:
         """The same for every run."""
         return NoKeptRun()
 
-    def forget_ended(self) -> None:
+    def forget_ended(self, before: int = 0) -> None:
         """There is nothing to forget."""
 
 
@@ -111,8 +118,12 @@ class RunsInFolder:
             logger.info("Where this run is broken off, it cannot be gone on with: it depends on %s.", unknown)
             return NoKeptRun()
 
-    def forget_ended(self) -> None:
-        while self._ended:
+    @property
+    def ended(self) -> int:
+        return len(self._ended)
+
+    def forget_ended(self, before: int = 0) -> None:
+        while len(self._ended) > before:
             self.folder.forget(self._ended.pop())
 
     def end(self, key: str) -> None:

@@ -15,14 +15,15 @@ import torch
 from ...sampling.cache import RatioRecorder
 from ...sampling.experts import Expert
 from ...sampling.guidance import CFG
+from ..loaded import PlacedModel
 from ..models import VideoModel
 from ..recipe import file_stamp
 from ..resuming.digest import NoDigest, digest
 from .experts import GuidedModel
 
 _PACK = Path(__file__).resolve().parents[2]
-_COMPUTE = ("common", "weights", "dit", "sampling", "memory", "model_loading", "engine")
-"""The folders of the pack whose code makes a latent out of models and prompts."""
+_COMPUTE = ("common", "weights", "dit", "vae3d", "sampling", "memory", "model_loading", "media", "engine")
+"""The folders of the pack whose code makes a video out of models and prompts."""
 _KERNELS = ("sageattention", "flash_attn", "comfy_kitchen", "torchao")
 """Packages that may compute a part of it."""
 
@@ -40,6 +41,27 @@ def run_key(experts: Mapping[Expert, GuidedModel], device: torch.device, *decisi
     """
     models = {name: (_model(expert.model), expert.guidance) for name, expert in experts.items()}
     return digest((_code(), _machine(device), models, decisive))
+
+
+def model_identity(model: VideoModel) -> Any:
+    """What decides the videos of a model and of its second expert, guidance and all, on the machine at hand.
+
+    Raises:
+        NoDigest: as `run_key`.
+    """
+    low = model.low_noise
+    second = None if low is None else (model_identity(low.model), low.cfg, low.high_steps)
+    return _code(), _machine(model.residence.device), _model(model), model.policies.guidance, second
+
+
+def placed_identity(placed: PlacedModel) -> Any:
+    """What decides the work of another part of a video model.
+
+    Raises:
+        NoDigest: as `run_key`.
+    """
+    recipe = placed.recipe
+    return _code(), _machine(placed.residence.device), _file(recipe.path), recipe.key(), placed.dtype
 
 
 def _model(model: VideoModel) -> Any:

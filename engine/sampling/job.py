@@ -34,6 +34,7 @@ def sampling_job(
     texts: int = 0,
     preview: Preview = NO_PREVIEW,
     steps: Steps | None = None,
+    run_passes: int = 0,
 ) -> Job:
     """What a model has to do.
 
@@ -42,6 +43,7 @@ def sampling_job(
         texts: see `second_texts`.
         preview: how the run is shown.
         steps: that it makes; None for all of a run that sees the whole clip or windows that do not change.
+        run_passes: see `Job`.
     """
     weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
     steering = reduce(or_, (prompt.steering() for prompt in asked), Counter[type]())  # of each kind, the most
@@ -75,6 +77,7 @@ def sampling_job(
         _video(model, latent, references),
         len(asked),
         loras=model.recipe.loras,
+        run_passes=run_passes,
     )
 
 
@@ -97,11 +100,13 @@ def sampling_jobs(
         preview: how the run is shown.
     """
     jobs: dict[Expert, Job] = {}
+    size = Size(*latent.shape[2:])
     for name, own in steps.items():
         questions = [asks for asks, maker in zip(asked, makers) if maker == name]
-        jobs[name] = sampling_job(
-            experts[name].model, most_asked(sides, questions), latent, memory, second_texts(questions), preview, own
-        )
+        asks, texts = most_asked(sides, questions), second_texts(questions)
+        windows = own.windows(size)
+        passes = sum(len(most_asked(sides, [each])) * count for each, count in zip(questions, windows))
+        jobs[name] = sampling_job(experts[name].model, asks, latent, memory, texts, preview, own, passes)
     return jobs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,12 +16,12 @@ from ...common.errors import InvalidInputError
 from ...common.families import Family
 from ...common.log import logger
 from ...engine.previews.moving import PreviewWish
-from ...engine.progress import Counted
+from ...engine.progress import Counted, Whereabouts
 from ...engine.runtime import LoadedModels, Work
 from ...model_loading.kinds import PREVIEW_DECODER
 from ...model_loading.publishing.known_files import where_to_get
 from .comfy_progress import ComfyProgress
-from .kept_runs import kept_runs_or_none
+from .kept_runs import kept_films_or_none, kept_runs_or_none
 from .residence import ComfyResidence
 
 Result = TypeVar("Result")
@@ -33,13 +34,19 @@ class ComfyRuntime:
     def __init__(self) -> None:
         self.models = LoadedModels()
         # ComfyUI does not empty this folder when it starts, and serves nothing under such a name.
-        self.kept_runs = kept_runs_or_none(Path(folder_paths.get_user_directory(), "__wan_director", "runs"))
+        folder = Path(folder_paths.get_user_directory(), "__wan_director", "runs")
+        self.kept_runs = kept_runs_or_none(folder)
+        self.kept_films = kept_films_or_none(folder)
+        self._where = Whereabouts()
 
     def perform(self, work: Work[Result]) -> Result:
         return work.run()
 
     def progress(self, counted: Counted) -> ComfyProgress:
-        return ComfyProgress(counted)
+        return ComfyProgress(self._where.told(counted))
+
+    def at(self, words: str) -> AbstractContextManager[None]:
+        return self._where.at(words)
 
     def preview_wish(self, family: Family) -> PreviewWish | None:
         chosen, methods = comfy.cli_args.args.preview_method, comfy.cli_args.LatentPreviewMethod

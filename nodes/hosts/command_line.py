@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...engine.films.kept import NO_FILMS_KEPT
 from ...engine.local import LocalRuntime
 from ...engine.resuming.kept import NO_RUNS_KEPT
 from ...media.faults import writing_to
@@ -22,7 +23,7 @@ from ..saving.place import folder_and_name
 from ..sockets.models import WanModel
 from ..sockets.native_model import NativeModel, native_model
 from .host import BUNDLED_MODELS
-from .kept_runs import cache_folder, kept_runs
+from .kept_runs import cache_folder, kept_films, kept_runs
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
 
@@ -41,8 +42,9 @@ def headless_runtime(device: str, *, is_quiet: bool, resumes: bool) -> LocalRunt
     Raises:
         InvalidInputError: see `kept_runs`.
     """
-    kept = kept_runs(cache_folder(), keeps_ended=True) if resumes else NO_RUNS_KEPT
-    return LocalRuntime(device, show_progress=not is_quiet, kept_runs=kept)
+    runs = kept_runs(cache_folder(), keeps_ended=True) if resumes else NO_RUNS_KEPT
+    films = kept_films(cache_folder()) if resumes else NO_FILMS_KEPT
+    return LocalRuntime(device, show_progress=not is_quiet, kept_runs=runs, kept_films=films)
 
 
 @dataclass

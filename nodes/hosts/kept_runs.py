@@ -1,4 +1,4 @@
-"""Where a host keeps runs that were broken off, and for how long: by the environment, or else as usual."""
+"""Where a host keeps runs and films that were broken off, and for how long: by the environment, or else as usual."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from pathlib import Path
 
 from ...common.errors import InvalidInputError
 from ...common.log import logger
+from ...engine.films import kept as films
+from ...engine.films.kept import NO_FILMS_KEPT, FilmsInFolder, KeptFilms
 from ...engine.resuming.folder import DAYS, LIMIT_BYTES, StateFolder
 from ...engine.resuming.kept import EVERY_S, NO_RUNS_KEPT, KeptRuns, RunsInFolder
 
 SWITCH, FOLDER = "WAN_DIRECTOR_RESUME", "WAN_DIRECTOR_RESUME_FOLDER"
 LONGEST, MOST, EVERY = "WAN_DIRECTOR_RESUME_DAYS", "WAN_DIRECTOR_RESUME_GB", "WAN_DIRECTOR_RESUME_SECONDS"
+FILM_LONGEST, FILM_MOST = "WAN_DIRECTOR_RESUME_FILM_DAYS", "WAN_DIRECTOR_RESUME_FILM_GB"
 _ON, _OFF = ("", "on", "1", "true", "yes"), ("off", "0", "false", "no")
 _GB = 10**9
 
@@ -30,17 +33,20 @@ def kept_runs(folder: Path, environment: Mapping[str, str] = os.environ, *, keep
     Raises:
         InvalidInputError: one of them has a value that means nothing.
     """
-    switch = environment.get(SWITCH, "").strip().lower()
-    if switch not in (*_ON, *_OFF):
-        raise InvalidInputError(f"{SWITCH} is '{switch}', and may be on or off. Set it to one of them, or not at all.")
-    place = environment.get(FOLDER, "").strip()
+    is_on, place = _is_on(environment), _place(environment, folder)
     days = _number(environment, LONGEST, DAYS, "days that a run is kept")
     size = _number(environment, MOST, LIMIT_BYTES / _GB, "GB that all kept runs may take together")
     every = _number(environment, EVERY, EVERY_S, "seconds between two states that are saved, at least")
-    if switch in _OFF:
-        return NO_RUNS_KEPT
-    states = StateFolder(Path(place).expanduser() if place else folder, days, round(size * _GB))
-    return RunsInFolder(states, every, keeps_ended)
+    return RunsInFolder(StateFolder(place, days, round(size * _GB)), every, keeps_ended) if is_on else NO_RUNS_KEPT
+
+
+def kept_films(folder: Path, environment: Mapping[str, str] = os.environ) -> KeptFilms:
+    """As `kept_runs`, for the finished clips of films, in a folder of their own inside that of the runs."""
+    is_on, place = _is_on(environment), _place(environment, folder) / "films"
+    days = _number(environment, FILM_LONGEST, films.DAYS, "days that a clip of a film is kept")
+    size = _number(environment, FILM_MOST, films.LIMIT_BYTES / _GB, "GB that the kept clips of all films may take")
+    states = StateFolder(place, days, round(size * _GB), title="film clip")
+    return FilmsInFolder(states) if is_on else NO_FILMS_KEPT
 
 
 def kept_runs_or_none(folder: Path, environment: Mapping[str, str] = os.environ) -> KeptRuns:
@@ -50,6 +56,15 @@ def kept_runs_or_none(folder: Path, environment: Mapping[str, str] = os.environ)
     except InvalidInputError as error:
         logger.warning("Runs that are broken off will start anew. %s", error)
         return NO_RUNS_KEPT
+
+
+def kept_films_or_none(folder: Path, environment: Mapping[str, str] = os.environ) -> KeptFilms:
+    """As `kept_films`, for a host that is not to end with a refusal."""
+    try:
+        return kept_films(folder, environment)
+    except InvalidInputError as error:
+        logger.warning("Films that are broken off will start anew. %s", error)
+        return NO_FILMS_KEPT
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
@@ -62,6 +77,18 @@ def cache_folder(environment: Mapping[str, str] = os.environ, platform: str = sy
     else:
         base = environment.get("XDG_CACHE_HOME") or home / ".cache"
     return Path(base) / "wan-director" / "runs"
+
+
+def _is_on(environment: Mapping[str, str]) -> bool:
+    switch = environment.get(SWITCH, "").strip().lower()
+    if switch not in (*_ON, *_OFF):
+        raise InvalidInputError(f"{SWITCH} is '{switch}', and may be on or off. Set it to one of them, or not at all.")
+    return switch in _ON
+
+
+def _place(environment: Mapping[str, str], usual: Path) -> Path:
+    place = environment.get(FOLDER, "").strip()
+    return Path(place).expanduser() if place else usual
 
 
 def _number(environment: Mapping[str, str], name: str, usual: float, meaning: str) -> float:

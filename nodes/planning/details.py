@@ -7,19 +7,26 @@ from collections.abc import Iterator
 from ...common.printable import printable_name
 from ...common.shapes import VideoShape
 from ...engine.loras import file_bytes
+from ...engine.progress import duration_in_words
 from ...engine.recipe import LoraRecipe
 from ...memory.budget import gigabytes
 from ...memory.plan import Choice
 from .stages import PlannableStage
 
 
-def details(stage: PlannableStage, choice: Choice, fits: bool) -> Iterator[str]:
-    """What there is to say about a stage beside its bar, of how it is going to run, and of whether that fits."""
+def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: bool = True) -> Iterator[str]:
+    """What there is to say about a stage beside its bar, of how it is going to run, and of whether that fits.
+
+    Args:
+        has_speed: whether the speed of the device is known.
+    """
     is_on_cpu = stage.job.is_on_cpu
     where = "" if stage.is_here else ", not downloaded yet"
     own = stage.job.weights.total - sum(file_bytes(lora.path) for lora in stage.job.loras)
     yield f"{stage.file} ({gigabytes(own)}{where})" + _size(stage.job.video)
     yield from map(_lora, stage.job.loras)
+    if stage.clips:
+        yield _clips(stage, choice, has_speed)
     if is_on_cpu:
         yield "on the CPU: takes nothing of the card"
     elif not fits:
@@ -31,6 +38,19 @@ def details(stage: PlannableStage, choice: Choice, fits: bool) -> Iterator[str]:
         yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
     if choice.way.number > 1 and not choice.task.block_bytes:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
+
+
+def _clips(stage: PlannableStage, choice: Choice, has_speed: bool) -> str:
+    """About work that is done for each clip of a film."""
+    task, job = choice.task, stage.job
+    clips = "1 clip" if stage.clips == 1 else f"each of {stage.clips:,} clips"
+    if not job.run_passes:
+        return f"for {clips} of the film"
+    passes = job.run_passes * stage.clips
+    line = f"for {clips} of the film: {passes:,} passes of the model in all"
+    if not has_speed:
+        return line
+    return f"{line}, about {duration_in_words(task.flops * passes / choice.card.flops * (1 + choice.slowdown))}"
 
 
 def _lora(lora: LoraRecipe) -> str:

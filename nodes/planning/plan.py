@@ -117,7 +117,7 @@ class Plan:
             "",
         ]
         for planned in self.stages:
-            more = details(planned.stage, planned.choice, planned.fits)
+            more = details(planned.stage, planned.choice, planned.fits, has_speed=self.machine.has_gpu)
             lines += [_bar_line(planned, self.scale_bytes), *(f"    {line}" for line in more)]
         if self.passed_over:
             lines += ["", _passed_over_line(self.passed_over)]

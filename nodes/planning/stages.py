@@ -39,12 +39,14 @@ class PlannableStage:
         loader: of its model.
         job: what there is to do.
         unknown_prompts: the node that may give more prompts than are counted, which is not known before it runs.
+        clips: of a film, for each of which it is done; 0 where it is part of none.
     """
 
     node: GraphNode
     loader: GraphNode
     job: Job
     unknown_prompts: GraphNode | None = None
+    clips: int = 0
 
     @property
     def kind(self) -> JobKind:
@@ -136,9 +138,12 @@ def _others(
 def _largest(made: Recording, size: VideoShape | None) -> list[PlannableStage]:
     largest: dict[tuple[JobKind, str], PlannableStage] = {}
     for noted in sorted(made.stages, key=lambda noted: _ORDER.index(noted.job.kind)):
-        stage = PlannableStage(noted.node, noted.loader, _resized(noted, size))
-        if stage.key not in largest or stage.size_bytes > largest[stage.key].size_bytes:
-            largest[stage.key] = stage
+        stage = PlannableStage(noted.node, noted.loader, _resized(noted, size), clips=noted.job.times)
+        other = largest.get(stage.key)
+        if other is not None:
+            clips = stage.clips + other.clips
+            stage = replace(max(other, stage, key=lambda each: each.size_bytes), clips=clips)
+        largest[stage.key] = stage
     return list(largest.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 from ...common.errors import InvalidInputError, OutputError
@@ -45,6 +46,25 @@ def check_found(place: SavePlace) -> None:
     """
     base = _existing(place.folder)
     _check_lengths(place.folder.relative_to(base).parts, place.name, base)
+
+
+def check_room(folder: Path, needed_bytes: int, what: str) -> None:
+    """Refuses a result that will not fit onto the disk of a folder, however well it can be packed.
+
+    Args:
+        needed_bytes: what it takes at least.
+        what: it is, in words.
+
+    Raises:
+        OutputError: it will not.
+    """
+    base = next((path for path in (folder, *folder.parents) if path.is_dir()), folder)
+    free = shutil.disk_usage(base).free
+    if free < needed_bytes:
+        raise OutputError(
+            f"{what} takes {needed_bytes / 1e6:,.0f} MB at least, and {free / 1e6:,.0f} MB are free at {base}. Free "
+            "some room there, or choose another output folder."
+        )
 
 
 def folder_and_name(prefix: str, output: Path) -> tuple[Path, str]:

@@ -51,7 +51,8 @@ def saved_result(
 ) -> Any:
     """Saves frames [H, W, 3] of a size (height, width), and gives what the canvas shows.
 
-    When that fails, `keep` saves what would be lost, with the metadata, and its sentence follows that of the failure.
+    When that fails, `keep` saves what would be lost, with the metadata, and its sentence follows that of the failure;
+    an empty one says that there is nothing.
 
     Args:
         hidden: the node's hidden values: prompt and extra_pnginfo.
@@ -115,9 +116,12 @@ def saved_files(write: Callable[[], tuple[SavePlace, list[Path]]], keep: Callabl
     try:
         written = host().runtime.perform(Work(write, lambda: None))
     except WanDirectorError as error:
-        refusal = type(error)(*error.parts, f" {keep()}")
+        kept = keep()
+        refusal = type(error)(*error.parts, f" {kept}") if kept else error
     except (RuntimeError, MemoryError):  # out of memory while frames were made
-        logger.warning("%s", keep())
+        kept = keep()
+        if kept:
+            logger.warning("%s", kept)
         raise
     else:
         if written is None:  # a plan writes nothing

@@ -58,9 +58,9 @@ def test_frames_are_written_before_the_next_are_decoded(vae, monkeypatch):
             events.extend(["made"] * piece.shape[1])
             yield piece
 
-    to_bytes = video_file._bytes
+    to_bytes = video_file.to_bytes
     monkeypatch.setattr(engine_vae, "_decode_stream", watched)
-    monkeypatch.setattr(video_file, "_bytes", lambda frame: events.append("written") or to_bytes(frame))
+    monkeypatch.setattr(video_file, "to_bytes", lambda frame: events.append("written") or to_bytes(frame))
     NODES["WanDirectorDecodeToVideo"].execute(vae=vae, latent=latent(frames=4), **{**FILE, "format": "mp4-h264"})
     assert events == ["made", "written"] + (["made"] * 4 + ["written"] * 4) * 3
 

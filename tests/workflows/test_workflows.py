@@ -60,13 +60,18 @@ OFFICIAL = {
     "extend_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
     # vita-epfl/Stable-Video-Infinity, branch svi_wan22: inference_svi_2.0_pro.py as its README runs it.
     "svi_A14B": ((50, 4.0, 5.0, "euler", "simple"), (832, 480, 81), 15),
+    "long_video_A14B": (FEW_STEPS, (640, 640, 81), 16),
     # ComfyUI's templates video_wan2_2_14B_fun_*: the parts without LoRAs.
     "fun_camera_A14B": (FUN_A14B, (720, 720, 81), 16),
     "fun_control_A14B": (FUN_A14B, (640, 640, 81), 16),
 }
 HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
-SIZES = ("WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl", "ImageScale")
+FILM = "WanDirectorLongVideo"
+"""Has the settings of sampler, size, prompts and file itself."""
+SIZES = (
+    "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl", "ImageScale", FILM,
+)  # fmt: skip
 LATER_CLIPS = ("WanDirectorExtend", "WanDirectorSVI")
 SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 
@@ -147,17 +152,18 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 @each_downloaded
 def test_settings_are_the_official_ones(path: Path):
     settings, shape, fps = OFFICIAL[path.stem]
-    samplers, texts = of_class(path, "WanDirectorSampler"), of_class(path, "WanDirectorTextEncode")
+    samplers, texts = of_class(path, "WanDirectorSampler", FILM), of_class(path, "WanDirectorTextEncode", FILM)
     clips = of_class(path, *LATER_CLIPS)
     (size,) = of_class(path, *SIZES)
-    (video,) = of_class(path, *SAVERS)
+    (video,) = of_class(path, *SAVERS, FILM)
     assert len(samplers) == len(texts) == (2 if clips else 1)
     for sampler in samplers:
         assert tuple(sampler[name] for name in ("steps", "cfg", "shift", "solver", "schedule")) == settings
-        assert sampler["denoise"] == 1
+        assert sampler.get("denoise", 1) == 1
     assert len({sampler["seed"] for sampler in samplers}) == len(samplers)
     assert tuple(number_of(path, size[name]) for name in ("width", "height")) == shape[:2]
-    lengths = [number_of(path, each["frames"]) for each in (size, *clips) if "frames" in each]
+    frames = "clip_frames" if "clip_frames" in size else "frames"
+    lengths = [number_of(path, each[frames]) for each in (size, *clips) if frames in each]
     assert lengths == [shape[2]] * len(samplers)
     assert all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in texts)
     assert video["fps"] == fps
@@ -167,7 +173,7 @@ def test_settings_are_the_official_ones(path: Path):
 def test_each_expert_has_its_own_file_and_lora(path: Path):
     graph = prompt(path)
     ((experts,),) = [[node["inputs"] for node in graph.values() if node["class_type"] == "WanDirectorExperts"]]
-    has_loras = path.stem in ("flf2v_A14B", "svi_A14B") or path.stem.endswith("lora_4_steps")
+    has_loras = path.stem in ("flf2v_A14B", "svi_A14B") or OFFICIAL[path.stem][0] == FEW_STEPS
     for noise in ("high", "low"):
         source = graph[experts[f"{noise}_noise"][0]]
         if has_loras:
@@ -218,7 +224,8 @@ def test_other_settings_of_a_workflow_do_not_go_together():
 
 @each_bundled
 def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] == "WanDirectorSampler"]
+    samplers = ("WanDirectorSampler", FILM)
+    steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] in samplers]
     assert main(["run", str(path), f"--output={tmp_path}", "--device=cpu", "--quiet", *steps]) == 0
     video = Path(capsys.readouterr().out.strip())
     assert video.parent == tmp_path / "video"

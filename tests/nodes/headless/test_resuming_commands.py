@@ -43,6 +43,9 @@ class CommandLine:
     def files(self) -> list[Path]:
         return sorted(self.kept.glob("run-*")) if self.kept.is_dir() else []
 
+    def clips(self) -> list[Path]:
+        return sorted(self.kept.glob("films/run-*"))
+
 
 @pytest.fixture
 def command_line(models: Path, write, prompt, tmp_path: Path) -> CommandLine:
@@ -87,6 +90,43 @@ def test_a_sampler_before_another_is_not_run_twice(models, write, prompt, tmp_pa
     assert f" of {STEPS}, where an earlier run of it was broken off" in said
     assert line.files() == []
     assert frames == line.run("undisturbed", WAN_DIRECTOR_RESUME="off")[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_film_is_stopped_between_its_clips_and_goes_on(number, models, write, prompt, tmp_path):
+    film = {
+        **{name: prompt["6"]["inputs"][name] for name in ("seed", "cfg", "shift", "solver", "schedule")},
+        **{name: prompt["8"]["inputs"][name] for name in ("fps", "filename_prefix")},
+        "prompts": "a red ball\na blue box",
+        "negative": "bad",
+        "width": 96,
+        "height": 96,
+        "clip_frames": 5,
+        "clips": 2,
+        "overlap": 1,
+        "steps": STEPS,
+        "format": "png frames",
+        "quality": 80,
+        "model": ["i2v", 0],
+        "first_model": ["1", 0],
+        "vae": ["2", 0],
+        "text_encoder": ["3", 0],
+    }
+    loaders = {id: prompt[id] for id in ("1", "2", "3")}
+    i2v = node("WanDirectorLoadModel", model_name="i2v.safetensors", precision="auto", attention="auto")
+    line = CommandLine(write({**loaders, "i2v": i2v, "film": node("WanDirectorLongVideo", **film)}), models, tmp_path)
+    process, end = line.start("lost"), time.monotonic() + 60
+    while not (line.clips() and line.files()):  # a clip is finished, and the next has made a step
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert not [file for file in (tmp_path / "lost").rglob("*") if file.is_file()]
+    frames, said = line.run("again")
+    assert "The film goes on after clip 1 of 2, where an earlier run of it was broken off." in said
+    assert line.files() == line.clips() == []
+    assert frames == line.run("undisturbed", "--no-resume")[0]
 
 
 def test_a_setting_that_means_nothing_is_refused(command_line):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..conftest import HIGH, LOW
 from ..headless.conftest import node
+from .films import film
 
 LONG = "a red ball " * 60
 """More tokens than the model reads: the number that a plan counts with."""
@@ -232,6 +233,7 @@ GRAPHS = {
         swapped,
         options,
         travelling,
+        film,
         to_native,
         from_native,
     )

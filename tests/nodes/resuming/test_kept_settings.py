@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 from wan_director.common.errors import InvalidInputError
+from wan_director.engine.films.kept import NO_FILMS_KEPT, FilmsInFolder
 from wan_director.engine.resuming.folder import StateFolder
 from wan_director.engine.resuming.kept import NO_RUNS_KEPT, RunsInFolder
-from wan_director.nodes.hosts.kept_runs import cache_folder, kept_runs, kept_runs_or_none
+from wan_director.nodes.hosts.kept_runs import (
+    cache_folder,
+    kept_films,
+    kept_films_or_none,
+    kept_runs,
+    kept_runs_or_none,
+)
 
 
 def test_the_usual_settings():
@@ -24,6 +31,29 @@ def test_the_environment_changes_them():
         "WAN_DIRECTOR_RESUME_SECONDS": "5",
     }
     assert kept_runs(Path("usual"), environment) == RunsInFolder(StateFolder(Path("/somewhere"), 0.5, 2 * 10**9), 5)
+
+
+def test_films_have_a_folder_and_bounds_of_their_own():
+    usual = StateFolder(Path("usual/films"), 14, 40 * 10**9, "film clip")
+    assert kept_films(Path("usual"), {}) == FilmsInFolder(usual)
+    environment = {
+        "WAN_DIRECTOR_RESUME_FOLDER": "/somewhere",
+        "WAN_DIRECTOR_RESUME_DAYS": "0.5",
+        "WAN_DIRECTOR_RESUME_FILM_DAYS": "3",
+        "WAN_DIRECTOR_RESUME_FILM_GB": "100",
+    }
+    there = StateFolder(Path("/somewhere/films"), 3, 100 * 10**9, "film clip")
+    assert kept_films(Path("usual"), environment) == FilmsInFolder(there)
+    assert kept_films(Path("usual"), {"WAN_DIRECTOR_RESUME": "off"}) is NO_FILMS_KEPT
+
+
+@pytest.mark.parametrize(("name", "value"), [("FILM_GB", "lots"), ("FILM_DAYS", "-1")])
+def test_a_bound_of_films_that_means_nothing_is_one_sentence(name, value, caplog):
+    environment = {f"WAN_DIRECTOR_RESUME_{name}": value}
+    with pytest.raises(InvalidInputError, match=f"WAN_DIRECTOR_RESUME_{name} is '{value}', and is the"):
+        kept_films(Path("usual"), environment)
+    assert kept_films_or_none(Path("usual"), environment) is NO_FILMS_KEPT
+    assert len(caplog.messages) == 1 and "will start anew" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("word", ["off", "OFF", "0", "false", "no"])

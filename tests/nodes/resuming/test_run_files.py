@@ -215,8 +215,8 @@ def test_old_runs_go_and_the_oldest_where_all_take_too_much(tmp_path):
     assert sorted(states.path.iterdir()) == sorted(
         [*others, *(states.path / f"run-{n * 32}.safetensors" for n in "ab")]
     )
-    states.tidy(kept="d" * 32)
-    replace(states, limit_bytes=0).tidy(kept="b" * 32)
+    states.tidy("d" * 32)
+    replace(states, limit_bytes=0).tidy("b" * 32)
     assert sorted(states.path.iterdir()) == sorted([*others, states.path / f"run-{'b' * 32}.safetensors"])
 
 

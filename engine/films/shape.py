@@ -1,0 +1,84 @@
+"""How long a film is, and which frames of which clip are in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...common.errors import InvalidInputError
+from ...common.shapes import TEMPORAL_STRIDE, check_frames
+
+MAX_CLIPS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class FilmShape:
+    """The clips of a film, numbered from 0: all frames of the first, of each other those after its first `overlap`.
+
+    These are the last ones of the clip before, which it is given.
+    """
+
+    clips: int
+    clip_frames: int
+    overlap: int
+
+    @property
+    def frames(self) -> int:
+        """Of the whole film."""
+        return self.clip_frames + (self.clips - 1) * (self.clip_frames - self.overlap)
+
+    def given(self, clip: int) -> int:
+        """How many of the first frames of a clip are in the film already."""
+        return self.overlap if clip else 0
+
+    def new_frames(self, clip: int) -> int:
+        """How many frames of a clip go to the film."""
+        return self.clip_frames - self.given(clip)
+
+
+def film_shape(prompts: Sequence[str], clips: int, clip_frames: int, overlap: int) -> FilmShape:
+    """The shape of a film of these prompts, one for each clip, of which the last counts for all that follow.
+
+    Args:
+        clips: how many; 0 for one of each prompt.
+
+    Raises:
+        InvalidInputError: there is no such film.
+    """
+    check_frames(clip_frames)
+    check_overlap(overlap, clip_frames)
+    if not prompts:
+        raise InvalidInputError("There is no prompt for the film. Write one in each line, the first for clip 1.")
+    clips = clips or len(prompts)
+    if not 0 < clips <= MAX_CLIPS:
+        raise InvalidInputError(f"A film has 1 to {MAX_CLIPS:,} clips, got {clips:,}. Make it in several films.")
+    if len(prompts) > clips:
+        said = f"{clips} clip" if clips == 1 else f"{clips} clips"
+        raise InvalidInputError(
+            f"There are {len(prompts)} prompts, one a line, for {said}. Remove lines, or make it {len(prompts)} clips "
+            "(0: one of each line)."
+        )
+    return FilmShape(clips, clip_frames, overlap)
+
+
+def check_overlap(overlap: int, clip_frames: int) -> None:
+    """Refuses an overlap that a clip cannot begin with.
+
+    Raises:
+        InvalidInputError: it is not 1 + 4k, or leaves nothing new.
+    """
+    if overlap < 1 or (overlap - 1) % TEMPORAL_STRIDE:
+        below = max(1, overlap - (overlap - 1) % TEMPORAL_STRIDE)
+        raise InvalidInputError(
+            f"The overlap of two clips is 1 + 4k frames, got {overlap}. Use {below} or {below + TEMPORAL_STRIDE}."
+        )
+    if overlap >= clip_frames:
+        raise InvalidInputError(
+            f"Clips of {clip_frames} frames that begin with {overlap} of the clip before bring nothing new. Use a "
+            f"smaller overlap, such as {min(5, max(1, clip_frames - TEMPORAL_STRIDE))}, or longer clips."
+        )
+
+
+def read_prompts(text: str) -> tuple[str, ...]:
+    """The lines of a text that are not blank."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,1 @@
+"""Films: long videos that are made and saved clip by clip."""

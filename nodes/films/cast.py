@@ -1,0 +1,154 @@
+"""The models that take part in a film, and how each goes on from given frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...common.checking import instance_of, object_with
+from ...common.errors import PairingError
+from ...common.shapes import VideoShape
+from ...dit.branches.vace import VaceBranch
+from ...dit.conditioning.vace import mask_channels, split_by_mask
+from ...engine.resuming.digest import NoDigest
+from ...engine.sampling.identity import model_identity, placed_identity
+from ...model_loading.pairing import check_pair
+from ..conditioning.clip_image import joined_clip_vision
+from ..conditioning.entries import with_values
+from ..conditioning.keyframes import given_frames, given_in_latent, keyframe_values
+from ..conditioning.vace import with_vace
+from ..sockets.latents import check_video_size, empty_latent, family_of
+from ..sockets.models import WanClipVision, WanModel, WanTextEncoder, WanVAE
+from ..vace import control_clip
+
+
+class Prepared(NamedTuple):
+    """What the sampler of a clip is given: both CONDITIONINGs and the LATENT."""
+
+    positive: list
+    negative: list
+    latent: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilmCast:
+    """The models of a film.
+
+    Attributes:
+        model: makes every clip that goes on from another.
+        first_model: makes the first clip in its place; None where there is none.
+        vae: ours or a native one.
+        clip_vision: looks at the first given frame, for models that want that; None without.
+    """
+
+    model: WanModel
+    first_model: WanModel | None
+    vae: Any
+    clip_vision: Any | None
+
+    def model_of(self, clip: int) -> WanModel:
+        """Who makes a clip."""
+        return self.model if clip or self.first_model is None else self.first_model
+
+    def check(self, text_encoder: Any, video: VideoShape, clips: int, *, has_start: bool) -> None:
+        """Refuses what does not go together, before anything is encoded.
+
+        Args:
+            video: the size of a clip.
+            clips: how many there are.
+            has_start: whether the first clip begins with a start image.
+
+        Raises:
+            WanDirectorError: the sentence about it.
+        """
+        check_video_size(video.width, video.height, video.frames, family_of(self.vae))
+        object_with(self.vae, "decode", "The VAE must be one that decodes", "Connect Load Wan VAE.")
+        named = {"model": self.model} | ({} if self.first_model is None else {"first_model": self.first_model})
+        for name, model in named.items():
+            instance_of(model, WanModel, name, "the model of Load Wan Model")
+            for partner in (self.vae, text_encoder, self.clip_vision):
+                if isinstance(partner, WanVAE | WanTextEncoder | WanClipVision):
+                    check_pair(model.spec, partner.spec)
+        first = self.model_of(0)
+        if has_start and not _goes_on(first):
+            raise PairingError(*_cannot_begin(first, is_model=first is self.model))
+        if not has_start and first.spec.start_image == "required":
+            raise PairingError(
+                f"{_named(first)} needs a start image. Connect one as start_image, or a text-to-video model as "
+                "first_model, which makes the first clip without one."
+            )
+        if clips > 1 and not _goes_on(self.model):
+            raise PairingError(
+                f"{_named(self.model)} takes no given frames, so it cannot go on from the clip before. Connect an "
+                "image-to-video, TI2V-5B or VACE model as model, and this one as first_model if it is to begin."
+            )
+
+    def prepare(self, clip: int, sides: tuple[list, list], video: VideoShape, given: Tensor | None) -> Prepared:
+        """What the sampler of a clip is given, which begins with the given frames [n, H, W, 3] in 0..1."""
+        model, latent = self.model_of(clip), empty_latent(self.vae, video.width, video.height, video.frames, 1)
+        if given is None:
+            return Prepared(*sides, latent)
+        values = self._seen(given)
+        if model.spec.family.given_in_latent and not model.spec.config.image_channels:
+            frames = given_frames(video.frames, given, None, ())
+            latent = given_in_latent(self.vae, frames, "crop", video, latent)
+        elif model.spec.start_image != "none":
+            values |= keyframe_values(self.vae, given_frames(video.frames, given, None, ()), video, "crop")
+        else:
+            sides = self._controlled(sides, video, given)
+        positive, negative = (with_values(side, values) for side in sides)
+        return Prepared(positive, negative, latent)
+
+    def identity(self, clip: int) -> Any:
+        """What of a clip its models decide.
+
+        Raises:
+            NoDigest: it cannot be known.
+        """
+        others = [placed_identity(_placed(part)) for part in (self.vae, self.clip_vision) if part is not None]
+        return model_identity(self.model_of(clip)), others
+
+    def _seen(self, given: Tensor) -> dict[str, Any]:
+        if self.clip_vision is None:
+            return {}
+        return joined_clip_vision(self.clip_vision.encode_image(given[:1], crop=False), None)
+
+    def _controlled(self, sides: tuple[list, list], video: VideoShape, given: Tensor) -> tuple[list, list]:
+        """The prompts with a control video for VACE that begins with the given frames, and is free after them."""
+        masks = torch.ones(video.frames, video.height, video.width)
+        masks[: len(given)] = 0
+        clip, mask = control_clip(given, masks, video)
+        control = torch.cat([self.vae.encode(part) for part in split_by_mask(clip, mask)], dim=1)
+        channels = mask_channels(mask, 0, self.vae.spacial_compression_encode())
+        positive, negative = (with_vace(self.vae, side, control, channels, 1.0) for side in sides)
+        return positive, negative
+
+
+def _goes_on(model: WanModel) -> bool:
+    """Whether a model takes given frames."""
+    spec = model.spec
+    has_room = spec.family.given_in_latent or spec.start_image != "none"
+    return has_room or spec.config.branch(VaceBranch) is not None
+
+
+def _cannot_begin(model: WanModel, *, is_model: bool) -> tuple[str]:
+    named = _named(model)
+    if is_model:
+        return (f"{named} takes no given frames. Connect an image-to-video model, or remove the start_image.",)
+    return (
+        f"There is a start_image, and {named} as first_model, which takes none. Remove one of them: without "
+        "first_model, model begins with the start image.",
+    )
+
+
+def _named(model: WanModel) -> str:
+    return f"{model.file} ({model.spec.title})"
+
+
+def _placed(part: Any) -> Any:
+    if not isinstance(part, WanVAE | WanClipVision):
+        raise NoDigest("a VAE or CLIP vision encoder that another node has loaded")
+    return part.placed
