@@ -97,9 +97,20 @@ def test_a_film_is_stopped_between_its_clips_and_goes_on(number, models, write, 
     film = {
         **{name: prompt["6"]["inputs"][name] for name in ("seed", "cfg", "shift", "solver", "schedule")},
         **{name: prompt["8"]["inputs"][name] for name in ("fps", "filename_prefix")},
-        **{"prompts": "a red ball\na blue box", "negative": "bad", "width": 96, "height": 96, "clip_frames": 5},
-        **{"clips": 2, "overlap": 1, "steps": STEPS, "format": "png frames", "quality": 80},
-        **{"model": ["i2v", 0], "first_model": ["1", 0], "vae": ["2", 0], "text_encoder": ["3", 0]},
+        "prompts": "a red ball\na blue box",
+        "negative": "bad",
+        "width": 96,
+        "height": 96,
+        "clip_frames": 5,
+        "clips": 2,
+        "overlap": 1,
+        "steps": STEPS,
+        "format": "png frames",
+        "quality": 80,
+        "model": ["i2v", 0],
+        "first_model": ["1", 0],
+        "vae": ["2", 0],
+        "text_encoder": ["3", 0],
     }
     loaders = {id: prompt[id] for id in ("1", "2", "3")}
     i2v = node("WanDirectorLoadModel", model_name="i2v.safetensors", precision="auto", attention="auto")
