@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             terminal.complain(f"wan-director: {sentence}")
     except KeyboardInterrupt:
         code = stop.exit_code
-        terminal.complain("wan-director: stopped.")
+        terminal.complain(f"wan-director: {stop.said}")
     except SystemExit as ended:  # --help, --version or a wrong command line
         if _finish() or ended.code:
             raise
@@ -78,7 +78,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
         return OK, None
     except (Exception, KeyboardInterrupt) as error:  # a border: a signal may come out of foreign code as any error
         if isinstance(error, KeyboardInterrupt) or stop.number is not None:
-            return stop.exit_code, "stopped."
+            return stop.exit_code, stop.said
         if not isinstance(error, WanDirectorError):
             raise
         from .nodes.files.places import sentence

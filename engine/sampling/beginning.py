@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,11 @@ class Beginning:
     def solver(self) -> Solver:
         """That of the settings."""
         return self.settings.find_solver()
+
+    @property
+    def but_seed(self) -> Beginning:
+        """What it has in common with those that differ in their seed alone."""
+        return replace(self, settings=replace(self.settings, seed=0))
 
     def state(self, device: torch.device) -> SamplerState:
         """The state before the first step."""

@@ -37,8 +37,11 @@ def run(options: argparse.Namespace, session: Session) -> None:
     graph, workflow = read_graph(options.graph, classes)
     for assignment in options.set:
         set_value(graph, classes, assignment, workflow)
-    with naming_all_missing(given, options, session), session.stop.between_blocks(host.runtime):
-        shown = run_graph(graph, classes, workflow)
+    try:
+        with naming_all_missing(given, options, session), session.stop.between_blocks(host.runtime):
+            shown = run_graph(graph, classes, workflow)
+    finally:
+        session.stop.goes_on = host.runtime.kept_runs.holds_some
     host.runtime.kept_runs.forget_ended()
     for each in shown:
         for saved in each.get("images", []):
