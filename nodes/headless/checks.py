@@ -8,6 +8,7 @@ from typing import Any
 
 from ...common.errors import GraphError, WanDirectorError
 from ...common.log import logger
+from ..api import Refused
 from ..files.places import sentence
 from .graph import Graph, GraphNode, Link
 from .graph.node import shown, spelt_out
@@ -215,7 +216,8 @@ def _ask_node(node: GraphNode, node_class: type) -> None:
     except WanDirectorError as error:
         raise named(node, error) from None
     if answer is not True:
-        raise GraphError(f"{node.label}: {spelt_out(str(answer))}")
+        kind = answer.kind if isinstance(answer, Refused) else GraphError
+        raise kind(f"{node.label}: {spelt_out(str(answer))}")
 
 
 def _validated_names(node_class: type) -> tuple[str, ...]:

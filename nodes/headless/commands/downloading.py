@@ -75,8 +75,8 @@ def naming_all_missing(given: Path, options: argparse.Namespace, session: Sessio
     """Inside, a refusal for a missing file also says what gets all files that the workflow lacks, if they are several.
 
     Args:
-        given: the workflow as it was given to `run`.
-        options: of `run`.
+        given: the workflow as it was given to `run` or `plan`.
+        options: of `run` or `plan`.
         session: see there.
     """
     try:
