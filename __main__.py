@@ -1,6 +1,22 @@
-"""The command line: `wan-director run | plan | inspect | download | workflows | nodes`, or `python -m wan_director`."""
+"""The command line: `wan-director run | plan | inspect | download | workflows | nodes`, or `python -m wan_director`.
+
+A folder that is not installed, as in ComfyUI's custom_nodes, has it as `python FOLDER`, whatever it is called.
+"""
 
 from __future__ import annotations
+
+if not __package__:  # `python FOLDER`: Python has put the folder onto its path, where its subfolders would hide others
+    import sys
+    from importlib.util import module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    _folder = Path(__file__).absolute().parent
+    sys.path = [each for each in sys.path if not each or Path(each).absolute() != _folder]
+    _spec = spec_from_file_location("wan_director", _folder / "__init__.py", submodule_search_locations=[str(_folder)])
+    assert _spec is not None and _spec.loader is not None
+    sys.modules["wan_director"] = module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["wan_director"])
+    __package__ = "wan_director"
 
 import argparse
 import atexit
