@@ -248,6 +248,11 @@ def _text(text_encoder: Any, prompt: str, words: str) -> OtherText:
             "Motion by words needs a text encoder and the prompt, and no encoder is connected. Connect Load Wan Text "
             "Encoder and write the prompt again, or choose the method time."
         )
+    if not prompt.strip():
+        raise InvalidInputError(
+            "Motion by words needs the prompt, and it is empty: most of the effect would be lost. Write the positive "
+            "prompt again as prompt, or choose the method time."
+        )
     both = ", ".join(part for part in (prompt.strip(), words.strip()) if part)
     (encoded,) = encoded_prompts(text_encoder, (both,))
     return OtherText(encoded[0][0])
