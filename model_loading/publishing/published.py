@@ -108,5 +108,5 @@ def _published_bytes(known: KnownFile, config: Any, precision: Precision) -> Mod
         return ModelBytes(known.size_bytes * scale, (), 2 * scale, PLAIN_MATRICES, 0)
     per_number = 1 if is_fp8 or is_cast else 2 * scale
     blocks = (block_elements(UMT5_XXL) * per_number,) * UMT5_XXL.layers
-    other = other_elements(UMT5_XXL) * (1 if is_fp8 else 2 * scale)
+    other = other_elements(UMT5_XXL) * 2 * scale  # the embedding keeps its 16 bits in files of fp8, too
     return ModelBytes(other, blocks, 2 * scale, PLAIN_MATRICES, 0)

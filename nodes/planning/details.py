@@ -10,15 +10,18 @@ from ...engine.loras import file_bytes
 from ...engine.recipe import LoraRecipe
 from ...memory.budget import gigabytes
 from ...memory.plan import Choice
+from ...model_loading.publishing.known_files import known_file
 from .stages import PlannableStage
+
+_ALIKE = 0.05
+"""The part that a weight reckoned from shapes may be away from its file's size: scales, and what keeps 16 bits."""
 
 
 def details(stage: PlannableStage, choice: Choice, fits: bool) -> Iterator[str]:
     """What there is to say about a stage beside its bar, of how it is going to run, and of whether that fits."""
     is_on_cpu = stage.job.is_on_cpu
-    where = "" if stage.is_here else ", not downloaded yet"
     own = stage.job.weights.total - sum(file_bytes(lora.path) for lora in stage.job.loras)
-    yield f"{stage.file} ({gigabytes(own)}{where})" + _size(stage.job.video)
+    yield f"{stage.file} ({_weight(stage, own)})" + _size(stage.job.video)
     yield from map(_lora, stage.job.loras)
     if is_on_cpu:
         yield "on the CPU: takes nothing of the card"
@@ -31,6 +34,17 @@ def details(stage: PlannableStage, choice: Choice, fits: bool) -> Iterator[str]:
         yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
     if choice.way.number > 1 and not choice.task.block_bytes:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
+
+
+def _weight(stage: PlannableStage, own: int) -> str:
+    """What a model takes; where its file is still to come, what that takes, and its own weight where it is another."""
+    if stage.is_here:
+        return gigabytes(own)
+    known = known_file(stage.job.recipe.path.name)
+    size = own if known is None or not known.size_bytes else known.size_bytes
+    if abs(own / size - 1) < _ALIKE:
+        return f"{gigabytes(size)}, not downloaded yet"
+    return f"{gigabytes(own)}; its file of {gigabytes(size)} is not downloaded yet"
 
 
 def _lora(lora: LoraRecipe) -> str:
