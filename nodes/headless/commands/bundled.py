@@ -49,3 +49,10 @@ def bundled_models(name: str) -> Iterator[str]:
         yield from (
             str(value) for key, value in node["inputs"].items() if key in ("model_name", "unet_name", "lora_name")
         )
+
+
+def bundled_title(name: str) -> str:
+    """What a bundled workflow makes: the heading of the note on its canvas."""
+    nodes = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    note = next(node["widgets_values"][0] for node in nodes if node["type"] == "MarkdownNote")
+    return note.splitlines()[0].lstrip("# ")
