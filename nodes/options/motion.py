@@ -87,7 +87,9 @@ class WanDirectorMotion(io.ComfyNode):
             display_name="Wan Motion",
             category="Wan Director/options",
             description="More or less motion, with the same subject and scene. At 0 it changes nothing.",
-            search_aliases=["motion amount", "motion bucket", "speed", "slow motion", "scale rope", "painter"],
+            search_aliases=[
+                "motion amount", "more motion", "motion bucket", "speed", "slow motion", "scale rope", "painter",
+            ],
             inputs=[
                 WanModelType.Input("model", tooltip="From Load Wan Model, Wan LoRA or Wan Two Experts."),
                 io.Float.Input(
