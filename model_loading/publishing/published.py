@@ -25,7 +25,6 @@ from ..precision import Precision, choose_dtype
 from ..recognition.titles import find_preset
 from ..spec import AnyKind, ModelSpec
 from .known_files import KnownFile, known_file
-from .own_command import own_command
 
 # Name of a known transformer -> its preset; the first that matches.
 _PRESETS = (
@@ -66,7 +65,7 @@ def published_outline(
     if known is None or known.kind != kind.files or modules:
         raise MissingFileError(
             f"{modules[0][1].name if modules else name} is not in the models folders, and its size is not "
-            f"known beforehand. Give --models or --comfyui, or a file that `{own_command('download', '?')}` lists."
+            "known beforehand. Give --models or --comfyui, or a published file, which the command download '?' lists."
         )
     if kind is DIT:
         config = PRESETS[next(preset for pattern, preset in _PRESETS if re.search(pattern, known.name))]
