@@ -1,6 +1,22 @@
-"""The command line: `wan-director run | plan | inspect | download | workflows | nodes`, or `python -m wan_director`."""
+"""The command line: `wan-director run | plan | inspect | download | workflows | nodes`, or `python -m wan_director`.
+
+A folder that is not installed, as in ComfyUI's custom_nodes, has it as `python FOLDER`, whatever it is called.
+"""
 
 from __future__ import annotations
+
+if not __package__:  # `python FOLDER`: Python has put the folder onto its path, where its subfolders would hide others
+    import sys
+    from importlib.util import module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    _folder = Path(__file__).absolute().parent
+    sys.path = [each for each in sys.path if not each or Path(each).absolute() != _folder]
+    _spec = spec_from_file_location("wan_director", _folder / "__init__.py", submodule_search_locations=[str(_folder)])
+    assert _spec is not None and _spec.loader is not None
+    sys.modules["wan_director"] = module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["wan_director"])
+    __package__ = "wan_director"
 
 import argparse
 import atexit
@@ -39,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             terminal.complain(f"wan-director: {sentence}")
     except KeyboardInterrupt:
         code = stop.exit_code
-        terminal.complain("wan-director: stopped.")
+        terminal.complain(f"wan-director: {stop.said}")
     except SystemExit as ended:  # --help, --version or a wrong command line
         if _finish() or ended.code:
             raise
@@ -78,7 +94,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
         return OK, None
     except (Exception, KeyboardInterrupt) as error:  # a border: a signal may come out of foreign code as any error
         if isinstance(error, KeyboardInterrupt) or stop.number is not None:
-            return stop.exit_code, "stopped."
+            return stop.exit_code, stop.said
         if not isinstance(error, WanDirectorError):
             raise
         from .nodes.files.places import sentence
@@ -157,7 +173,11 @@ def _parser() -> argparse.ArgumentParser:
     each = commands.add_parser("plan", help="say what a workflow takes on a card, before anything is downloaded")
     each.set_defaults(command="running.plan")
     each.add_argument("graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run")
-    each.add_argument("--vram", metavar="SIZE", help="memory of the card, for example 8GB; 1 GB of it is left free")
+    each.add_argument(
+        "--vram",
+        metavar="SIZE",
+        help="memory of the card, for example 8GB, of which 1 GB is left free; needed for a workflow",
+    )
     each.add_argument("--ram", metavar="SIZE", help="memory of the machine; without it, RAM is not looked at")
     each.add_argument("--size", metavar="WxHxF", help="width, height and frames, instead of those of the workflow")
     each.add_argument("--table", action="store_true", help="what runs on which card, for the published models")

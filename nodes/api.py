@@ -70,10 +70,22 @@ def one_sentence(execute: Callable) -> Callable:
     return wrapper
 
 
+class Refused(str):
+    """The sentence of an answer that refuses, for a host that reads texts.
+
+    Attributes:
+        kind: of the error that it was.
+    """
+
+    kind: type[WanDirectorError]
+
+
 def answer(check: Callable[..., object], *values: Any) -> bool | str:
     """What `validate_inputs` gives: True when `check` accepts the values, else its sentence."""
     try:
         check(*values)
     except WanDirectorError as error:
-        return sentence(error)
+        refused = Refused(sentence(error))
+        refused.kind = type(error)
+        return refused
     return True

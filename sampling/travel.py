@@ -26,6 +26,10 @@ class Moment(NamedTuple):
         """The frame that begins then, or a part of one, in a clip of so many."""
         return self.value * {"frame": 1.0, "second": fps, "percent": frames / 100}[self.unit]
 
+    def of_video(self, frames: int, fps: float) -> str:
+        """In words, with the frame where it is said in another unit."""
+        return str(self) if self.unit == "frame" else f"{self} (frame {self.frame(frames, fps):g})"
+
     def __str__(self) -> str:
         return {"frame": f"frame {self.value:g}", "second": f"{self.value:g} s", "percent": f"{self.value:g} %"}[
             self.unit
@@ -58,7 +62,7 @@ class PromptSchedule:
         """
         frames = video_frames(latent_frames)
         starts = [start.frame(frames, fps) for start in self.starts]
-        self._check(starts, frames)
+        self._check(starts, frames, fps)
         middles = torch.arange(frames, dtype=torch.float64) + 0.5
         begun = [torch.ones_like(middles), *(self._begun(middles - start) for start in starts[1:])]
         shares = torch.stack([one - following for one, following in pairwise([*begun, torch.zeros_like(middles)])])
@@ -80,7 +84,7 @@ class PromptSchedule:
         part = (since / self.transition + 0.5).clamp(0, 1)
         return part * part * (3 - 2 * part)
 
-    def _check(self, starts: Sequence[float], frames: int) -> None:
+    def _check(self, starts: Sequence[float], frames: int, fps: float) -> None:
         if starts[0] > 0:
             raise InvalidInputError(
                 f"The first prompt begins at {self.starts[0]}, and the frames before it have none. Let it begin at 0."
@@ -88,11 +92,11 @@ class PromptSchedule:
         for (one, following), (start, later) in zip(pairwise(self.starts), pairwise(starts)):
             if later <= start:
                 raise InvalidInputError(
-                    f"The prompt at {following} (frame {later:g} of this video) does not come after the one at {one} "
-                    f"(frame {start:g}). Write them in the order of their times."
+                    f"The prompt at {following.of_video(frames, fps)} does not come after the one at "
+                    f"{one.of_video(frames, fps)}. Write them in the order of their times."
                 )
         if starts[-1] >= frames:
             raise InvalidInputError(
-                f"The prompt at {self.starts[-1]} (frame {starts[-1]:g}) begins after the end of the video, which has "
+                f"The prompt at {self.starts[-1].of_video(frames, fps)} begins after the end of the video, which has "
                 f"{frames} frames. Let it begin earlier, or make the video longer."
             )

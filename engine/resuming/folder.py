@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,8 +28,21 @@ DAYS, LIMIT_BYTES = 7.0, 8_000_000_000
 RESERVE_BYTES = 500_000_000
 """What is left free on the disk: the result has to go there, too."""
 
-_NAME = re.compile(rf"run-[0-9a-f]{{32}}\.{ENDING}")
+_NAME = re.compile(rf"run-([0-9a-f]{{32}})(?:-([0-9]{{1,20}}))?\.{ENDING}")
+"""Of a file: the two parts of its key, see `seeded`."""
 _DAY_S = 24 * 3600
+
+
+def seeded(digest: str, seed: int) -> str:
+    """The key of what a digest of everything but the seed, and the seed, stand for."""
+    return f"{digest}-{seed}"
+
+
+class Kin(NamedTuple):
+    """What was saved under a key that differs in its seed alone."""
+
+    seed: int
+    value: Any
 
 
 class NotSaved(Exception):  # noqa: N818  (it says why, and is answered)
@@ -85,6 +98,19 @@ class StateFolder:
             reason = "does not fit into memory"
         logger.warning("This %s starts anew: its saved state %s %s. It will be replaced.", self.title, file, reason)
         return None
+
+    def kin(self, key: str, kinds: Iterable[type]) -> Iterator[Kin]:
+        """What was saved under keys that differ from this one in the seed alone, the newest first, on the CPU.
+
+        What cannot be used is passed over.
+        """
+        own = key.split("-")[0]
+        named = [(about.st_mtime, file, _NAME.fullmatch(file.name)) for file, about in self._files()]
+        kin = [(age, file, int(name[2])) for age, file, name in named if name and name[1] == own and name[2]]
+        for _, file, seed in sorted(kin, reverse=True):
+            with contextlib.suppress(OSError, Unusable, InvalidInputError, MemoryError):
+                if file != self._file(key):
+                    yield Kin(seed, unpack(read(file, seeded(own, seed)), kinds, torch.device("cpu")))
 
     def save(self, key: str, value: Any, kinds: Iterable[type]) -> int:
         """Puts a value to disk under a key, in place of what was there; gives the file's size in bytes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import torch
 
 from ...common.log import logger
 from .digest import NoDigest
-from .folder import NotSaved, StateFolder, size_of
+from .folder import Kin, NotSaved, StateFolder, size_of
 
 EVERY_S = 20.0
 """A state is saved no more often."""
@@ -33,6 +33,10 @@ class KeptRun(Protocol):
         """What an earlier run of the same kind had reached; None where there was none, or it came to its end."""
         ...
 
+    def kin(self) -> Iterable[Kin]:
+        """What runs that differ from this one in their seed alone had reached, the newest first."""
+        ...
+
     def reach(self, value: Any, *, is_last: bool = False) -> None:
         """The run has come so far. `is_last`: nothing comes after it."""
         ...
@@ -40,6 +44,11 @@ class KeptRun(Protocol):
 
 class KeptRuns(Protocol):
     """Where runs are kept."""
+
+    @property
+    def holds_some(self) -> bool:
+        """Whether a run of this process lies there, which the next one can go on with."""
+        ...
 
     def of(self, key: Callable[[], str], kinds: Iterable[type]) -> KeptRun:
         """The run of a key, which begins now.
@@ -72,6 +81,10 @@ class NoKeptRun:
     def earlier(self, device: torch.device) -> None:
         """Nothing."""
 
+    def kin(self) -> tuple[Kin, ...]:
+        """None."""
+        return ()
+
     def reach(self, value: Any, *, is_last: bool = False) -> None:
         """It is not kept."""
 
@@ -80,6 +93,11 @@ class NoRunsKept:
     """Every run starts anew."""
 
     ended = 0
+
+    @property
+    def holds_some(self) -> bool:
+        """None is kept."""
+        return False
 
     def of(self, key: Callable[[], str], kinds: Iterable[type]) -> NoKeptRun:
         """The same for every run."""
@@ -110,6 +128,11 @@ class RunsInFolder:
     keeps_ended: bool = False
     clock: Callable[[], float] = time.monotonic
     _ended: list[str] = field(default_factory=list)
+    _held: set[str] = field(default_factory=set)
+
+    @property
+    def holds_some(self) -> bool:
+        return bool(self._held)
 
     def of(self, key: Callable[[], str], kinds: Iterable[type]) -> KeptRun:
         try:
@@ -124,7 +147,13 @@ class RunsInFolder:
 
     def forget_ended(self, before: int = 0) -> None:
         while len(self._ended) > before:
-            self.folder.forget(self._ended.pop())
+            key = self._ended.pop()
+            self.folder.forget(key)
+            self._held.discard(key)
+
+    def hold(self, key: str) -> None:
+        """A state of a run is on the disk."""
+        self._held.add(key)
 
     def end(self, key: str) -> None:
         """A run has come to its end."""
@@ -157,7 +186,13 @@ class RunInFolder:
             self._save()
 
     def earlier(self, device: torch.device) -> Any | None:
-        return self._runs.folder.load(self._key, self._kinds, device)
+        found = self._runs.folder.load(self._key, self._kinds, device)
+        if found is not None:
+            self._runs.hold(self._key)
+        return found
+
+    def kin(self) -> Iterator[Kin]:
+        return self._runs.folder.kin(self._key, self._kinds)
 
     def reach(self, value: Any, *, is_last: bool = False) -> None:
         self._unsaved = value
@@ -185,6 +220,7 @@ class RunInFolder:
                 "off it starts anew.", self._runs.folder.path, refusal,
             )  # fmt: skip
             return
+        self._runs.hold(self._key)
         self._unsaved, self._knows_disk = None, True
         ended_s = self._runs.clock()
         self._due_s = ended_s + max(self._runs.every_s, (ended_s - begun_s) / COST)

@@ -42,6 +42,12 @@ class Beginning:
         """That of the settings."""
         return self.settings.find_solver()
 
+    @property
+    def but_seed(self) -> Beginning:
+        """What it has in common with those that differ in their seed alone, which noise of what is given comes from."""
+        given = self.given.with_arranged_noise(torch.zeros_like)
+        return replace(self, settings=replace(self.settings, seed=0), given=given)
+
     def state(self, device: torch.device) -> SamplerState:
         """The state before the first step."""
         latent, seed = self.latent.to(device), self.settings.seed

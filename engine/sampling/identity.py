@@ -19,6 +19,7 @@ from ..loaded import PlacedModel
 from ..models import VideoModel
 from ..recipe import file_stamp
 from ..resuming.digest import NoDigest, digest
+from ..resuming.folder import seeded
 from .experts import GuidedModel
 
 _PACK = Path(__file__).resolve().parents[2]
@@ -28,19 +29,20 @@ _KERNELS = ("sageattention", "flash_attn", "comfy_kitchen", "torchao")
 """Packages that may compute a part of it."""
 
 
-def run_key(experts: Mapping[Expert, GuidedModel], device: torch.device, *decisive: Any) -> str:
+def run_key(experts: Mapping[Expert, GuidedModel], device: torch.device, seed: int, *decisive: Any) -> str:
     """The key of a run, see `resuming`.
 
     Args:
         experts: its models, and how they are asked.
         device: that they compute on.
+        seed: the run's; what has all but it in common has keys of which that can be told.
         decisive: whatever else its result depends on: prompts, latents, settings.
 
     Raises:
         NoDigest: it depends on something of which it cannot be known whether it is the same in another process.
     """
     models = {name: (_model(expert.model), expert.guidance) for name, expert in experts.items()}
-    return digest((_code(), _machine(device), models, decisive))
+    return seeded(digest((_code(), _machine(device), models, decisive)), seed)
 
 
 def model_identity(model: VideoModel) -> Any:

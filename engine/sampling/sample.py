@@ -20,7 +20,7 @@ from .beginning import Beginning
 from .experts import experts_of, makers_of
 from .job import choose, sampling_jobs, shape_of
 from .settings import SamplerSettings
-from .sights import references_of, steps_of, tell_sights
+from .sights import steps_of, tell_sights
 from .told import tell_tally, warn_of_run, with_useful_cache
 from .turn import Choices, SamplingRun
 from .walk import walk
@@ -90,9 +90,7 @@ def run_sampler_with_guess(
     preview = wished_preview(model.runtime, model.spec.family)
     jobs = sampling_jobs(experts, made, makers, asked, sides, latent, memory, preview)
 
-    beginning = Beginning(settings, schedule, latent, noise, given).arranged(
-        model.policies.windows, references_of(sides)
-    )
+    beginning = Beginning(settings, schedule, latent, noise, given)
 
     def run() -> SampledLatent:
         choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}

@@ -20,6 +20,7 @@ from ..runtime import Progress
 from .beginning import Beginning
 from .experts import Turns
 from .identity import run_key
+from .sights import references_of
 from .told import tell_spared
 from .turn import SamplingRun
 
@@ -58,7 +59,9 @@ def walk(
     """
     device, schedule = model.residence.device, beginning.schedule
     makers = [expert_at(level) for level in schedule.levels[:-1]]
-    key = partial(run_key, whole.experts, device, beginning, whole.sides, makers, whole.memory.feed_forward_run)
+    decisive = (beginning.but_seed, whole.sides, makers, whole.memory.feed_forward_run)
+    key = partial(run_key, whole.experts, device, beginning.settings.seed, *decisive)
+    beginning = beginning.arranged(model.policies.windows, references_of(whole.sides))
     with model.runtime.kept_runs.of(key, RUN_KINDS) as kept:
         run = _earlier(kept, beginning, device) or RunState(beginning.state(device), {})
         with whole.told(model.runtime, run.sampler.step) as progress:
@@ -98,9 +101,10 @@ def _show(progress: Progress, turns: Turns, draw: Draw, state: SamplerState) -> 
 
 
 def _earlier(kept: KeptRun, beginning: Beginning, device: torch.device) -> RunState | None:
-    """Where an earlier run of the same kind stood, which is said."""
+    """Where an earlier run of the same kind stood, which is said; or where one of another seed does."""
     found = kept.earlier(device)
     if not isinstance(found, RunState) or found.sampler.latent.shape != beginning.latent.shape:
+        _tell_of_kin(kept)
         return None
     step, steps = found.sampler.step, found.sampler.steps
     if step < steps:
@@ -108,3 +112,15 @@ def _earlier(kept: KeptRun, beginning: Beginning, device: torch.device) -> RunSt
     else:
         logger.info("An earlier run had made all %d steps of this one: its result is used.", steps)
     return found
+
+
+def _tell_of_kin(kept: KeptRun) -> None:
+    """Says how to go on with the newest run of another seed that has not ended: a seed may have changed by itself."""
+    for seed, state in kept.kin():
+        if isinstance(state, RunState) and state.sampler.step < state.sampler.steps:
+            logger.info(
+                "An earlier run of the same settings with seed %d was broken off after step %d of %d, or goes on "
+                "elsewhere. To go on with it, set the seed to %d, and control after generate to fixed.",
+                seed, state.sampler.step, state.sampler.steps, seed,
+            )  # fmt: skip
+            return

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
-import shlex
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from ...common.printable import printable_name
 from ..files.file_type import human_bytes
 from .known_files import KNOWN_FILES, LORAS, named_files
+from .own_command import own_command
 
 _NAMED = 5
 """Files that a sentence names at most."""
@@ -49,13 +47,7 @@ def missing_file_sentence(
 
 def download_command(name: str, folder: Path | None = None) -> str:
     """The command that downloads a known file into a folder; without one, to where it goes by default."""
-    words = ["wan-director", "download", name] + (["--to", str(folder)] if folder else [])
-    return shell_words(words)
-
-
-def shell_words(words: Sequence[str]) -> str:
-    """A command as the system's shell reads it."""
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return own_command("download", name, *(["--to", str(folder)] if folder else []))
 
 
 def _base(name: str) -> str:

@@ -65,7 +65,7 @@ def published_outline(
     if known is None or known.kind != kind.files or modules:
         raise MissingFileError(
             f"{modules[0][1].name if modules else name} is not in the models folders, and its size is not "
-            "known beforehand. Give --models or --comfyui, or a file that `wan-director download ?` lists."
+            "known beforehand. Give --models or --comfyui, or a published file, which the command download '?' lists."
         )
     if kind is DIT:
         config = PRESETS[next(preset for pattern, preset in _PRESETS if re.search(pattern, known.name))]
@@ -108,5 +108,5 @@ def _published_bytes(known: KnownFile, config: Any, precision: Precision) -> Mod
         return ModelBytes(known.size_bytes * scale, (), 2 * scale, PLAIN_MATRICES, 0)
     per_number = 1 if is_fp8 or is_cast else 2 * scale
     blocks = (block_elements(UMT5_XXL) * per_number,) * UMT5_XXL.layers
-    other = other_elements(UMT5_XXL) * (1 if is_fp8 else 2 * scale)
+    other = other_elements(UMT5_XXL) * 2 * scale  # the embedding keeps its 16 bits in files of fp8, too
     return ModelBytes(other, blocks, 2 * scale, PLAIN_MATRICES, 0)

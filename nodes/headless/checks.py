@@ -8,13 +8,13 @@ from typing import Any
 
 from ...common.errors import GraphError, WanDirectorError
 from ...common.log import logger
+from ..api import Refused
 from ..files.places import sentence
 from .graph import Graph, GraphNode, Link
 from .graph.node import shown, spelt_out
-from .ordering import depths, order
+from .ordering import NodeClasses, depths, order, types_of
+from .reaching import reached
 from .widgets import MATCHING, WIDGET_TYPES, inputs_of, nested_inputs, types_match
-
-NodeClasses = Mapping[str, type]
 
 
 def check_graph(graph: Graph, node_classes: NodeClasses) -> Graph:
@@ -22,7 +22,7 @@ def check_graph(graph: Graph, node_classes: NodeClasses) -> Graph:
 
     Raises:
         GraphError: an unknown or missing input, a wire of the wrong type, a value out of range, a cycle, no output.
-        WanDirectorError: what a node's own `validate_inputs` refuses.
+        WanDirectorError: what a node's own `validate_inputs` refuses; a node behind a switch that is off is not asked.
     """
     wanted = order(graph, node_classes)
     checked = {node.id: _checked_node(node, graph, node_classes) for node in wanted}
@@ -32,8 +32,8 @@ def check_graph(graph: Graph, node_classes: NodeClasses) -> Graph:
             if required and name not in node.inputs:
                 default = checked[node.id].inputs[name]
                 logger.info("%s has no '%s'; its default %r is used.", node.label, name, default)
-    for node in checked.values():
-        _ask_node(node, node_classes[node.class_type])
+    for id in reached(checked, node_classes):
+        _ask_node(checked[id], node_classes[checked[id].class_type])
     return checked
 
 
@@ -215,7 +215,8 @@ def _ask_node(node: GraphNode, node_class: type) -> None:
     except WanDirectorError as error:
         raise named(node, error) from None
     if answer is not True:
-        raise GraphError(f"{node.label}: {spelt_out(str(answer))}")
+        kind = answer.kind if isinstance(answer, Refused) else GraphError
+        raise kind(f"{node.label}: {spelt_out(str(answer))}")
 
 
 def _validated_names(node_class: type) -> tuple[str, ...]:
@@ -226,8 +227,3 @@ def _validated_names(node_class: type) -> tuple[str, ...]:
 def named(node: GraphNode, error: WanDirectorError) -> WanDirectorError:
     """The same refusal with the node's name before the sentence."""
     return type(error)(f"{node.label}: {spelt_out(sentence(error))}")
-
-
-def types_of(node: GraphNode, node_classes: NodeClasses) -> dict[str, dict]:
-    """What a node's class says about its inputs."""
-    return node_classes[node.class_type].INPUT_TYPES()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ...common.errors import GraphError
 from ...common.log import logger
@@ -10,8 +11,15 @@ from .graph import Graph, GraphNode
 from .graph.node import shown
 from .widgets import inputs_of
 
+NodeClasses = Mapping[str, type]
 
-def order(graph: Graph, node_classes: Mapping[str, type]) -> list[GraphNode]:
+
+def types_of(node: GraphNode, node_classes: NodeClasses) -> dict[str, Any]:
+    """What a node's class says about its inputs."""
+    return node_classes[node.class_type].INPUT_TYPES()
+
+
+def order(graph: Graph, node_classes: NodeClasses) -> list[GraphNode]:
     """The nodes that the graph's output nodes need, each after those it needs.
 
     Of several inputs the one with the longest way comes first: so prompts are encoded, and their encoder dropped,
@@ -66,7 +74,7 @@ def depths(graph: Graph, ends: list[GraphNode] | None = None) -> dict[str, int]:
     return known
 
 
-def _outputs(graph: Graph, node_classes: Mapping[str, type]) -> list[GraphNode]:
+def _outputs(graph: Graph, node_classes: NodeClasses) -> list[GraphNode]:
     """The output nodes; those that nothing is connected to are left out, if there are others."""
     outputs = [node for node in graph.values() if node_classes[node.class_type].OUTPUT_NODE]
     if not outputs:
@@ -80,7 +88,7 @@ def _outputs(graph: Graph, node_classes: Mapping[str, type]) -> list[GraphNode]:
     return [node for node in outputs if node.id not in gone]
 
 
-def _is_idle(node: GraphNode, node_classes: Mapping[str, type]) -> bool:
+def _is_idle(node: GraphNode, node_classes: NodeClasses) -> bool:
     """Whether an output node lacks all that it would show."""
     specs = inputs_of(node_classes[node.class_type].INPUT_TYPES(), node.inputs)
     sockets = [spec.name for spec in specs if spec.required and not spec.widget]

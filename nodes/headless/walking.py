@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from ..standin import HiddenHolder
-from .checks import NodeClasses, types_of
 from .graph import Graph, GraphNode, Link
-from .ordering import depths
+from .ordering import NodeClasses, depths, types_of
 from .widgets import WIDGET_TYPES, inputs_of, nested_inputs
 
 RunNode = Callable[[GraphNode, dict[str, Any]], Sequence[Any]]
@@ -35,7 +34,7 @@ class Walk:
         self._run = run
         self._results = _Results(graph, ends)
         self._depths = depths(graph)
-        self._lazy = {node.id: _lazy_wires(node, node_classes[node.class_type]) for node in graph.values()}
+        self._lazy = {node.id: lazy_wires(node, node_classes[node.class_type]) for node in graph.values()}
 
     def go(self) -> None:
         """Runs the wanted nodes after all that they need, those that work out plain values first."""
@@ -147,7 +146,7 @@ class _Results:
                     released.append(self._graph[link.node])
 
 
-def _lazy_wires(node: GraphNode, node_class: type) -> set[str]:
+def lazy_wires(node: GraphNode, node_class: type) -> set[str]:
     """The wires into a node that wait until it asks for them."""
     if not hasattr(node_class, "check_lazy_status"):
         return set()

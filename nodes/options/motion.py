@@ -91,7 +91,9 @@ class WanDirectorMotion(io.ComfyNode):
             display_name="Wan Motion",
             category="Wan Director/options",
             description="More or less motion, with the same subject and scene. At 0 it changes nothing.",
-            search_aliases=["motion amount", "motion bucket", "speed", "slow motion", "scale rope", "painter"],
+            search_aliases=[
+                "motion amount", "more motion", "motion bucket", "speed", "slow motion", "scale rope", "painter",
+            ],
             inputs=[
                 WanModelType.Input("model", tooltip="From Load Wan Model, Wan LoRA or Wan Two Experts."),
                 io.Float.Input(
@@ -261,6 +263,11 @@ def _text(model: VideoModel, text_encoder: Any, prompt: str, words: str) -> Othe
         raise InvalidInputError(
             "Motion by words needs a text encoder and the prompt, and no encoder is connected. Connect Load Wan Text "
             "Encoder and write the prompt again, or choose the method time."
+        )
+    if not prompt.strip():
+        raise InvalidInputError(
+            "Motion by words needs the prompt, and it is empty: most of the effect would be lost. Write the positive "
+            "prompt again as prompt, or choose the method time."
         )
     both = ", ".join(part for part in (prompt.strip(), words.strip()) if part)
     (encoded,) = encoded_prompts(text_encoder, (both,))

@@ -11,7 +11,11 @@ from ...engine.progress import duration_in_words
 from ...engine.recipe import LoraRecipe
 from ...memory.budget import gigabytes
 from ...memory.plan import Choice
+from ...model_loading.publishing.known_files import known_file
 from .stages import PlannableStage
+
+_ALIKE = 0.05
+"""The part that a weight reckoned from shapes may be away from its file's size: scales, and what keeps 16 bits."""
 
 
 def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: bool = True) -> Iterator[str]:
@@ -21,9 +25,8 @@ def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: boo
         has_speed: whether the speed of the device is known.
     """
     is_on_cpu = stage.job.is_on_cpu
-    where = "" if stage.is_here else ", not downloaded yet"
     own = stage.job.weights.total - sum(file_bytes(lora.path) for lora in stage.job.loras)
-    yield f"{stage.file} ({gigabytes(own)}{where})" + _size(stage.job.video)
+    yield f"{stage.file} ({_weight(stage, own)})" + _size(stage.job.video)
     yield from map(_lora, stage.job.loras)
     if stage.clips:
         yield _clips(stage, choice, has_speed)
@@ -51,6 +54,17 @@ def _clips(stage: PlannableStage, choice: Choice, has_speed: bool) -> str:
     if not has_speed:
         return line
     return f"{line}, about {duration_in_words(task.flops * passes / choice.card.flops * (1 + choice.slowdown))}"
+
+
+def _weight(stage: PlannableStage, own: int) -> str:
+    """What a model takes; where its file is still to come, what that takes, and its own weight where it is another."""
+    if stage.is_here:
+        return gigabytes(own)
+    known = known_file(stage.job.recipe.path.name)
+    size = own if known is None or not known.size_bytes else known.size_bytes
+    if abs(own / size - 1) < _ALIKE:
+        return f"{gigabytes(size)}, not downloaded yet"
+    return f"{gigabytes(own)}; its file of {gigabytes(size)} is not downloaded yet"
 
 
 def _lora(lora: LoraRecipe) -> str:

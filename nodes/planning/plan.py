@@ -138,13 +138,11 @@ class Plan:
         """Refuses what does not fit.
 
         Raises:
-            OutOfMemory: a stage does not fit, in no way; the message says what would.
+            OutOfMemory: a stage does not fit, in no way; the message says in a line for each such stage what would.
         """
-        for planned in self.stages:
-            if not planned.fits:
-                fitting = what_fits(planned.stage, planned.limit)
-                sentence = refusal(planned.choice, planned.limit, fitting)
-                raise OutOfMemory(f"{planned.stage.node.label}: {sentence}")
+        refusals = [_refusal(planned) for planned in self.stages if not planned.fits]
+        if refusals:
+            raise OutOfMemory("\n".join(dict.fromkeys(refusals)))
         ram, needed = self.machine.ram, self.host_bytes
         if ram is not None and needed > ram:
             worst = max(self.stages, key=lambda planned: planned.choice.host_bytes)
@@ -197,6 +195,11 @@ def plan_graph(
 ) -> Plan:
     """The plan for a graph on a machine; arguments and errors as of `find_stages`."""
     return make_plan(find_stages(graph, size, node_classes), on)
+
+
+def _refusal(planned: PlannedStage) -> str:
+    fitting = what_fits(planned.stage, planned.limit)
+    return f"{planned.stage.node.label}: {refusal(planned.choice, planned.limit, fitting)}"
 
 
 def what_fits(stage: PlannableStage, limit: int) -> Iterator[str]:

@@ -44,5 +44,8 @@ def sampled(
         prompts_of(model, positive, latent, "positive", settings.shift),
         prompts_of(model, negative, latent, "negative", settings.shift),
     )
-    made = run_sampler_with_guess(model, *prompts, clean, settings, noise=noise, given=given, memory=memory)
+    own = (
+        None if adds_noise and latent.get("batch_index") is None else noise
+    )  # None: the seed's, which comes to the same
+    made = run_sampler_with_guess(model, *prompts, clean, settings, noise=own, given=given, memory=memory)
     return native_latent(model, latent, made.latent), native_latent(model, latent, made.denoised)

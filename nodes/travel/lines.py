@@ -50,6 +50,11 @@ def _read(number: int, line: str, global_prompt: str) -> TimedPrompt:
             f"Line {number} of the prompts has no time: '{short}'. Write the frame, second (1.5s) or part of the clip "
             f"(50%) and a colon before each prompt, one prompt a line, as in {_EXAMPLE}."
         )
+    if not match["unit"] and not float(match["time"]).is_integer():
+        raise InvalidInputError(
+            f"Line {number} of the prompts begins at '{match['time']}', and a time without s or % is a whole frame. "
+            f"Did you mean {match['time']}s? Write s for seconds, % for a part of the clip, or a whole frame."
+        )
     prompt = match["prompt"].strip()
     if line.startswith('"'):
         prompt = prompt.rstrip(",").strip().strip('"')

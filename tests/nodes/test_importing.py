@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import wan_director
+from wan_director import __main__ as command_line
+from wan_director.model_loading.publishing import own_command
 
 ROOT = Path(wan_director.__file__).parent
 
@@ -49,6 +53,52 @@ def test_comfyui_loads_it_from_a_folder_with_any_name(tmp_path):
         "print(len(module.NODE_CLASS_MAPPINGS), module.WEB_DIRECTORY, 'wan_director' in sys.modules)"
     )
     assert python(code) == f"{len(wan_director.NODE_CLASS_MAPPINGS)} ./web False"
+
+
+def copied(folder: Path) -> None:
+    """The pack, without what only developers need."""
+    left_out = shutil.ignore_patterns(".*", "tests", "docs", "benchmarks", "findings", "__pycache__", "*.jpg", "*.webp")
+    shutil.copytree(ROOT, folder, ignore=left_out)
+
+
+def linked(folder: Path) -> None:
+    folder.parent.mkdir()
+    folder.symlink_to(ROOT, target_is_directory=True)
+
+
+@pytest.mark.parametrize("put", [copied, linked])
+@pytest.mark.parametrize("name", ["wan-director", "wan director 1.2.x", "nodes"])
+def test_its_folder_is_its_command_line_too(put, name, tmp_path):
+    """As in custom_nodes, where nothing is installed; the code that runs is that of the folder."""
+    folder = tmp_path / "custom_nodes" / name
+    put(folder)
+    if put is copied:
+        project = folder / "pyproject.toml"
+        text = re.sub('^version = ".*"$', 'version = "98.7"', project.read_text("utf-8"), flags=re.MULTILINE)
+        project.write_text(text, "utf-8")
+    for given in (name, f"{name}/__main__.py", str(folder)):
+        command = [sys.executable, given, "--version"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
+        version = "98.7" if put is copied else command_line.version()
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"wan-director {version}\n", "")
+    run = [sys.executable, name, "run", "tiny_t2v", "--quiet", "--output", str(tmp_path), "--device", "cpu"]
+    run += ["--set", "WanDirectorSampler.steps=1"]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=folder.parent)
+    assert done.returncode == 0 and Path(done.stdout.strip()).is_file(), done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="reads a line as a POSIX shell does")
+def test_a_sentence_names_the_command_that_works_where_it_is_said(tmp_path, monkeypatch):
+    folder = tmp_path / "custom nodes" / "wan director 1.2.x"
+    linked(folder)
+    monkeypatch.setattr(own_command, "_FOLDER", folder)
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
+    command = own_command.own_command("download", "--help")
+    assert command.endswith(" download --help") and str(folder) in command
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and "wan-director download" in done.stdout
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: None if path is None else f"{path}/{name}")
+    assert own_command.own_command("download", "wan_2.1_vae") == "wan-director download wan_2.1_vae"
 
 
 def test_a_second_import_under_a_bare_name_gives_the_same_nodes():

@@ -66,6 +66,16 @@ def test_time_is_scaled_by_powers_of_two_of_the_amount_and_adds_up(model):
     assert moved(moved(model, 1.0), -1.0).policies.places.scale == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize("prompt", ["", " \n"])
+@pytest.mark.parametrize("method", ["words", "both"])
+def test_words_without_a_prompt_are_refused_where_they_would_count(prompt, method, model, words):
+    empty = words | {"prompt": prompt}
+    with pytest.raises(InvalidInputError, match="needs the prompt, and it is empty.* Write the positive prompt again"):
+        moved(model, 0.5, method=method, **empty)
+    assert moved(model, 0.0, method=method, **empty) is model
+    assert moved(model, 0.5, method="time", **empty).policies.places.scale[0] == 2**0.5
+
+
 def test_words_of_the_same_meaning_lead_nowhere(model, prompts, words):
     same = moved(model, 1.0, method="words", calm_words="fast", **words)
     torch.testing.assert_close(sampled(same, prompts), sampled(model, prompts), rtol=0, atol=1e-6)

@@ -159,6 +159,10 @@ def test_it_goes_through_native_nodes_that_change_prompts():
         ("", "There is no prompt. Write a time and a prompt in each line"),
         ("a red ball", "Line 1 of the prompts has no time: 'a red ball'. Write the frame, second"),
         ("0: a\n24 b", "Line 2 of the prompts has no time: '24 b'"),
+        (
+            "0: a\n2.5: b",
+            "Line 2 of the prompts begins at '2.5', .* a whole frame. Did you mean 2.5s\\? Write s for",
+        ),
         ("0: a\n\n24:", "Line 3 of the prompts has a time and no prompt"),
         ("\n".join(f"{n}: a" for n in range(101)), "There are 101 prompts, and at most 100"),
     ],
@@ -172,7 +176,7 @@ def test_lines_that_say_no_time_or_prompt_are_refused(lines, words):
     ("lines", "words"),
     [
         (f"4: {RED}\n8: {BLUE}", "first prompt begins at frame 4"),
-        (f"0: {RED}\n17: {BLUE}", "after the end of the video, which has 17 frames"),
+        (f"0: {RED}\n17: {BLUE}", "prompt at frame 17 begins after the end of the video, which has 17 frames"),
         (f"0: {RED}\n9s: {BLUE}", r"at 9 s \(frame 72\) begins after the end"),  # the tiny model has 8 frames a second
         (f"0: {RED}\n8: {BLUE}\n9: x", "frame 8 leads in none of the 5 latent frames"),
     ],

@@ -47,8 +47,8 @@ def test_seconds_and_percent_are_frames_of_the_video():
     ("schedule", "words"),
     [
         (at(4, 16), "first prompt begins at frame 4, and the frames before it have none. Let it begin at 0"),
-        (at(0, 16, 16), r"frame 16 \(frame 16 of this video\) does not come after the one at frame 16 .* order"),
-        (at(0, 33), r"frame 33 \(frame 33\) begins after the end of the video, which has 33 frames"),
+        (at(0, 16, 16), "prompt at frame 16 does not come after the one at frame 16. Write .* order"),
+        (at(0, 33), r"prompt at frame 33 begins after the end of the video, which has 33 frames"),
         (PromptSchedule((Moment(0), Moment(3, "second"))), r"at 3 s \(frame 48\) begins after the end"),
         (at(0, 14, 15), "frame 14 leads in none of the 9 latent frames: they are 4 frames long"),
         (at(0, 14, 18, transition=40), "frame 14 leads in none .* a transition takes 40"),

@@ -129,6 +129,17 @@ def test_a_note_tells_the_user_what_to_do(path: Path):
     assert "bundled" in text or all(name in text and f"`{folder}`" in text for _, name, folder in loaders(path))
 
 
+def test_the_list_of_workflows_names_each_and_says_what_it_makes(capsys: pytest.CaptureFixture[str]):
+    assert main(["workflows"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    columns = {line[: line.index("  ")]: line[line.index("  ") :].strip() for line in lines}
+    assert set(columns) == {path.stem for path in WORKFLOWS}
+    assert len({line.index(columns[name]) for name, line in zip(columns, lines)}) == 1
+    assert columns["tiny_t2v"] == "Text to video: runs at once"
+    assert columns["t2v_1.3B_prompt_travel"].endswith(": with wan2.1_t2v_1.3B_fp16.safetensors")
+    assert all(len(words.split(": ")[0]) > 5 for words in columns.values())
+
+
 def test_every_node_is_used_by_a_workflow():
     used = {node["class_type"] for path in WORKFLOWS for node in prompt(path).values()}
     assert used - set(CORE_NODES) == set(NODE_CLASS_MAPPINGS)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ....common.errors import MissingFileError
+from ....model_loading.publishing.own_command import own_command
 from ...hosts.host import PACK_FOLDER
 
 FOLDER = PACK_FOLDER / "workflows"
@@ -30,8 +31,8 @@ def workflow_path(given: Path) -> Path:
         near = difflib.get_close_matches(given.name, names, n=3, cutoff=0.6)
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
         raise MissingFileError(
-            f"There is no workflow file {given}, and no bundled workflow of that name.{meant} `wan-director workflows` "
-            "lists the bundled ones."
+            f"There is no workflow file {given}, and no bundled workflow of that name.{meant} "
+            f"`{own_command('workflows')}` lists the bundled ones."
         )
     return FOLDER / f"{found}.json"
 
@@ -49,3 +50,10 @@ def bundled_models(name: str) -> Iterator[str]:
         yield from (
             str(value) for key, value in node["inputs"].items() if key in ("model_name", "unet_name", "lora_name")
         )
+
+
+def bundled_title(name: str) -> str:
+    """What a bundled workflow makes: the heading of the note on its canvas."""
+    nodes = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    note = next(node["widgets_values"][0] for node in nodes if node["type"] == "MarkdownNote")
+    return note.splitlines()[0].lstrip("# ")

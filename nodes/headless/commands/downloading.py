@@ -14,7 +14,7 @@ from ....model_loading.files.file_type import human_bytes
 from ....model_loading.publishing.download import download as fetch
 from ....model_loading.publishing.file_set import Standing, Wanted, check_space, fetch_all, standing
 from ....model_loading.publishing.known_files import KnownFile
-from ....model_loading.publishing.missing import shell_words
+from ....model_loading.publishing.own_command import own_command
 from ...files.places import sentence
 from ..wanted_models import WantedModel
 from .bundled import workflow_path
@@ -75,8 +75,8 @@ def naming_all_missing(given: Path, options: argparse.Namespace, session: Sessio
     """Inside, a refusal for a missing file also says what gets all files that the workflow lacks, if they are several.
 
     Args:
-        given: the workflow as it was given to `run`.
-        options: of `run`.
+        given: the workflow as it was given to `run` or `plan`.
+        options: of `run` or `plan`.
         session: see there.
     """
     try:
@@ -87,12 +87,12 @@ def naming_all_missing(given: Path, options: argparse.Namespace, session: Sessio
         count = sum(not any(place.is_file() for place in each.places) for each in wanted)
         if count < 2:
             raise
-        words = ["wan-director", "download", str(given)]
+        words = ["download", str(given)]
         for name in ("models", "comfyui", "extra_model_paths"):
             value = vars(options)[name]
             words += [f"--{name.replace('_', '-')}", str(value)] if value else []
-        command = shell_words(words)
-        refusal = MissingFileError(f"{sentence(error)} ({count} files are missing; all at once: {command})")
+        every = f"{count} files are missing; all at once: {own_command(*words)}"
+        refusal = MissingFileError(f"{sentence(error)} ({every})")
         raise refusal from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from .bundled import bundled_models, bundled_names
+from .bundled import bundled_models, bundled_names, bundled_title
 from .session import Session
 from .terminal import say
 
@@ -23,7 +23,9 @@ def nodes(options: argparse.Namespace, session: Session) -> None:
 
 
 def workflows(_options: argparse.Namespace, _session: Session) -> None:
-    """Prints the bundled workflows that `run` and `plan` take by name, with the files that they load."""
-    for name in bundled_names():
+    """Prints the bundled workflows that `run` and `plan` take by name, what each makes, and the files that it loads."""
+    names = bundled_names()
+    width = max(map(len, names)) + 2
+    for name in names:
         needs = "runs at once" if name.startswith("tiny") else f"with {', '.join(bundled_models(name))}"
-        say(f"{name:22}{needs}")
+        say(f"{name:{width}}{bundled_title(name)}: {needs}")

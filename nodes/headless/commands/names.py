@@ -16,6 +16,9 @@ from ..wanted_models import WantedModel, wanted_models
 from .bundled import bundled_names, workflow_path
 from .session import Session
 
+_SHORTEST, _NAMED = 3, 4
+"""Letters of a word that is looked for inside of names, and how many of those are named."""
+
 
 class Asked(NamedTuple):
     """What one name stands for."""
@@ -56,6 +59,16 @@ def _not_known(name: str) -> str:
     near += [choices[each] for each in difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.7)]
     if near:
         return f"'{printable_name(name)}' is not a file known here. Did you mean {' or '.join(near[:3])}?"
+    word = name.strip().lower()
+    holding = [each for each in (*choices.values(), *(file.name for file in KNOWN_FILES)) if word in each.lower()]
+    if len(word) >= _SHORTEST and holding:
+        more = [f"one of {len(holding) - _NAMED} more"] if len(holding) > _NAMED else []
+        *first, last = [*holding[:_NAMED], *more]
+        meant = f"{', '.join(first)} or {last}" if first else last
+        return (
+            f"'{printable_name(name)}' is not a file known here, but a part of names. Did you mean {meant}? Give the "
+            "whole name; '?' in its place lists all."
+        )
     known = what_is_known().replace("\n", "\n  ")
     return f"'{printable_name(name)}' is not a file known here. The known ones are:\n  {known}"
 

@@ -37,8 +37,11 @@ def run(options: argparse.Namespace, session: Session) -> None:
     graph, workflow = read_graph(options.graph, classes)
     for assignment in options.set:
         set_value(graph, classes, assignment, workflow)
-    with naming_all_missing(given, options, session), session.stop.between_blocks(host.runtime):
-        shown = run_graph(graph, classes, workflow)
+    try:
+        with naming_all_missing(given, options, session), session.stop.between_blocks(host.runtime):
+            shown = run_graph(graph, classes, workflow)
+    finally:
+        session.stop.goes_on = host.runtime.kept_runs.holds_some
     host.runtime.kept_runs.forget_ended()
     for each in shown:
         for saved in each.get("images", []):
@@ -60,7 +63,8 @@ def plan(options: argparse.Namespace, session: Session) -> None:
         return
     if options.graph is None or options.vram is None:
         raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")
-    options.graph = workflow_path(options.graph)
+    given = options.graph
+    options.graph = workflow_path(given)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
     session.use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options)))
     classes = {**CORE_NODES, **session.nodes()}
@@ -69,6 +73,7 @@ def plan(options: argparse.Namespace, session: Session) -> None:
         set_value(graph, classes, assignment)
     graph = check_values(needed(graph, classes), classes)
     size = None if options.size is None else parse_size(options.size)
-    made = plan_graph(graph, machine(vram, ram), size, classes)
+    with naming_all_missing(given, options, session):
+        made = plan_graph(graph, machine(vram, ram), size, classes)
     say(made.text)
     made.check()

@@ -22,10 +22,17 @@ class Stop:
 
     Attributes:
         number: the signal's; None as long as nobody asked.
+        goes_on: whether the same command goes on where this one was stopped.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.goes_on = False
+
+    @property
+    def said(self) -> str:
+        """What is said of it at the end."""
+        return "stopped. The same command goes on from here." if self.goes_on else "stopped."
 
     @property
     def exit_code(self) -> int:

@@ -40,6 +40,15 @@ def test_an_unknown_name_lists_the_published_files(name, capsys):
     assert "wan_2.1_vae.safetensors  the VAE of" in capsys.readouterr().err
 
 
+def test_a_part_of_names_is_answered_with_a_few_of_them(capsys, hub):
+    assert main(["download", "LoRA"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("wan-director: 'LoRA' is not a file known here, but a part of names. Did you mean ")
+    assert err.count("lora") == 4 and " or one of " in err and err.count("\n") == 1 and hub.asked == []
+    assert main(["download", "rgba"]) == 1
+    assert "Did you mean wan_alpha_2.1_rgba_lora.safetensors? Give" in capsys.readouterr().err
+
+
 def test_a_near_miss_is_suggested_and_not_downloaded(capsys, hub):
     assert main(["download", "umt5-xxl-fp16"]) == 1
     err = capsys.readouterr().err

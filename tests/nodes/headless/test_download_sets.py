@@ -13,11 +13,14 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save
+from wan_director import NODE_CLASS_MAPPINGS
 from wan_director.__main__ import main
 from wan_director.model_loading.publishing import known_files, missing, transfer
 from wan_director.model_loading.publishing.known_files import known_file
 from wan_director.model_loading.publishing.tasks import TASKS, named_tasks
 from wan_director.nodes.headless.commands import bundled
+from wan_director.nodes.headless.core_nodes import CORE_NODES
+from wan_director.nodes.headless.wanted_models import wanted_models
 
 from ...model_loading.hub_server import Hub, serving
 
@@ -349,6 +352,23 @@ def test_a_known_file_of_another_size_is_refused_while_the_others_come(hub, caps
     err = capsys.readouterr().err
     assert "but not the one that Comfy-Org/Wan_2.1_ComfyUI_repackaged publishes" in err and "1 of 3 files" in err
     assert target.read_bytes() == other and len(downloaded()) == 3
+
+
+WORKFLOWS = Path(__file__).parents[3] / "workflows"
+REAL = sorted(path.stem for path in WORKFLOWS.glob("*.json") if not path.stem.startswith("tiny_"))
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("form", ["name", "canvas", "api"])
+def test_every_workflow_without_its_files_names_what_gets_them_all(name, form, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = {"name": name, "canvas": WORKFLOWS / f"{name}.json", "api": WORKFLOWS / "api" / f"{name}.json"}[form]
+    assert main(["run", str(given), "--device", "cpu", "--quiet"]) == 1
+    err = capsys.readouterr().err.strip()
+    found, _, command = err.rpartition("all at once: ")
+    assert shlex.split(command.removesuffix(")")) == ["wan-director", "download", str(given)]
+    count = len(wanted_models(WORKFLOWS / f"{name}.json", {**CORE_NODES, **NODE_CLASS_MAPPINGS}))
+    assert count > 1 and found.endswith(f"({count} files are missing; ")
 
 
 @pytest.mark.parametrize("given", ["default", "models", "comfyui", "extra"])

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from wan_director.common.errors import GraphError
+from wan_director.common.errors import GraphError, MissingFileError
 from wan_director.nodes.api import io
 from wan_director.nodes.headless.checks import check_graph
 from wan_director.nodes.headless.graph import parse_graph
@@ -102,6 +102,62 @@ def test_only_the_branch_that_a_switch_asks_for_runs(switch):
     }  # fmt: skip
     assert run(prompt) == [{"value": str(switch).lower()}]
     assert made == ["both", str(switch).lower()]
+
+
+class Refusing(Number):
+    """Refuses what it is called, as a loader does a file that is missing."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="Refusing", inputs=[io.String.Input("name")], outputs=[io.Int.Output()])
+
+    @classmethod
+    def validate_inputs(cls, name=None):
+        raise MissingFileError(f"There is no {name}.")
+
+
+@pytest.mark.parametrize("position", ["literal", "worked out", "of the run"])
+@pytest.mark.parametrize("switch", [True, False])
+def test_a_node_behind_a_switch_is_asked_where_the_run_may_come_to_it(switch, position):
+    """The position is written down, worked out by nodes of values, or comes of the run itself."""
+    prompt = {
+        "1": {"class_type": "Refusing", "inputs": {"name": "file"}}, "2": number("true"),
+        "3": {"class_type": "Switch", "inputs": {"switch": switch, "on_false": ["1", 0], "on_true": ["2", 0]}},
+        "4": {"class_type": "Show", "inputs": {"value": ["3", 0]}},
+    }  # fmt: skip
+    classes = {**CLASSES, "Refusing": Refusing, "Truth": Truth, "Measured": Measured}
+    if position != "literal":
+        given = {"not": not switch, "after": ["6", 0]} if position == "of the run" else {"not": not switch}
+        prompt["5"] = {"class_type": "Truth", "inputs": given}
+        prompt["6"] = {"class_type": "Measured", "inputs": {}}
+        prompt["3"]["inputs"]["switch"] = ["5", 0]
+    graph = parse_graph(prompt, classes)
+    if switch and position != "of the run":
+        assert check_graph(graph, classes)
+        return
+    with pytest.raises(MissingFileError, match="There is no file"):
+        check_graph(graph, classes)
+
+
+class Truth(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        inputs = [io.Boolean.Input("not"), io.Image.Input("after", optional=True)]
+        return io.Schema(node_id="Truth", inputs=inputs, outputs=[io.Boolean.Output()])
+
+    @classmethod
+    def execute(cls, after=None, **inputs):
+        return io.NodeOutput(not inputs["not"])
+
+
+class Measured(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="Measured", inputs=[], outputs=[io.Image.Output()])
+
+    @classmethod
+    def execute(cls):
+        raise AssertionError("only the run makes pictures")
 
 
 def test_a_branch_that_nobody_asks_for_is_checked_all_the_same():

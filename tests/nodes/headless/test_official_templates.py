@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from wan_director import NODE_CLASS_MAPPINGS
-from wan_director.common.errors import GraphError
+from wan_director.common.errors import GraphError, MissingFileError
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.reference import ReferenceBranch
@@ -181,6 +181,19 @@ def test_an_official_template_runs_as_it_is_shipped(name, official_host, tmp_pat
     for file in files:
         frames = read_video(file)[0] if file.suffix == ".mp4" else np.asarray(Image.open(file))
         assert float(frames.std()) > 0
+
+
+def test_a_template_needs_no_file_behind_a_switch_that_is_off(official_host, official_models, tmp_path):
+    """As it is shipped: the LoRAs for 4 steps lie behind two switches that a node far away turns off."""
+    folders = {kind: [path] for kind, (path, *_) in official_host.folders.items() if kind != "loras"}
+    use_host(replace(official_host, folders=folders))
+    graph, workflow = read_graph(template("video_wan2_2_14B_t2v"), CLASSES)
+    (switch,) = [node for node in graph.values() if node.class_type == "PrimitiveBoolean"]
+    assert switch.inputs["value"] is False
+    assert run_graph(small(graph), CLASSES, workflow)
+    switch.inputs["value"] = True
+    with pytest.raises(MissingFileError, match="wan2.2_t2v_lightx2v_4steps_lora_v1.1_.* is missing"):
+        run_graph(small(graph), CLASSES, workflow)
 
 
 @pytest.mark.parametrize("name", REFUSED)

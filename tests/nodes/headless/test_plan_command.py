@@ -126,7 +126,7 @@ def test_loras_are_named_and_counted_before_they_are_downloaded(run):
     for expert in ("high", "low"):
         lora = f"wan2.2_t2v_lightx2v_4steps_lora_v1.1_{expert}_noise.safetensors"
         assert f"    with {lora} (1.2 GB, not downloaded yet)\n" in with_loras
-        assert f"wan2.2_t2v_{expert}_noise_14B_fp8_scaled.safetensors (14.5 GB, not downloaded yet)" in with_loras
+        assert f"wan2.2_t2v_{expert}_noise_14B_fp8_scaled.safetensors (14.3 GB, not downloaded yet)" in with_loras
     assert "weights 15.8 GB" in with_loras and "with " not in without
 
 

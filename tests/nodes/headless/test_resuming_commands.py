@@ -84,7 +84,8 @@ def test_a_sampler_before_another_is_not_run_twice(models, write, prompt, tmp_pa
     prompt["5"]["inputs"].update(frames=9, width=96, height=96)
     prompt["8"]["inputs"].update(format="png frames")
     line = CommandLine(write(prompt), models, tmp_path)
-    end_in_mid_run(line.start("lost"), signal.SIGINT, line, files=2)
+    stopped = end_in_mid_run(line.start("lost"), signal.SIGINT, line, files=2)
+    assert stopped.splitlines()[-1] == "wan-director: stopped. The same command goes on from here."
     frames, said = line.run("again")
     assert "goes on after step 1 of 2, " in said or "An earlier run had made all 2 steps" in said
     assert f" of {STEPS}, where an earlier run of it was broken off" in said

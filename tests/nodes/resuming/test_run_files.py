@@ -51,7 +51,7 @@ def other_tensors(path: Path) -> bytes:
 
 
 def of_another_run(path: Path) -> bytes:
-    return path.read_bytes().replace(path.stem.removeprefix("run-").encode(), b"f" * 32)
+    return path.read_bytes().replace(path.stem.split("-")[1].encode(), b"f" * 32)
 
 
 def another_format(path: Path) -> bytes:
@@ -215,6 +215,9 @@ def test_old_runs_go_and_the_oldest_where_all_take_too_much(tmp_path):
     assert sorted(states.path.iterdir()) == sorted(
         [*others, *(states.path / f"run-{n * 32}.safetensors" for n in "ab")]
     )
+    seeded = states.path / f"run-{'a' * 32}-42.safetensors"
+    seeded.touch()
+    os.utime(seeded, (0, 0))
     states.tidy("d" * 32)
     replace(states, limit_bytes=0).tidy("b" * 32)
     assert sorted(states.path.iterdir()) == sorted([*others, states.path / f"run-{'b' * 32}.safetensors"])
@@ -255,6 +258,58 @@ def test_runs_of_several_settings_do_not_meet(kept):
         stop_in_step(model, step, each)
     assert len(files(kept)) == 3
     assert all(torch.equal(sample(model, each), result) for each, result in zip(settings, expected))
+
+
+def told_of_kin(caplog) -> list[str]:
+    return [line for line in caplog.messages if line.startswith("An earlier run of the same settings")]
+
+
+def test_a_run_of_another_seed_that_was_broken_off_is_named(kept, caplog):
+    """As the canvas has another seed on randomize: the newest is told of, with what goes on with it."""
+    caplog.set_level(logging.INFO, "wan_director")
+    model = load()
+    for step, seed in ((1, 42), (2, 7)):
+        stop_in_step(model, step, replace(SETTINGS, seed=seed))
+    for age, file in enumerate(sorted(files(kept), key=lambda file: file.stem.endswith("-42"))):
+        os.utime(file, (time.time() - age,) * 2)
+    caplog.clear()
+    assert torch.equal(sample(model), undisturbed(model))
+    assert told_of_kin(caplog) == [
+        "An earlier run of the same settings with seed 7 was broken off after step 2 of 4, or goes on elsewhere. To go "
+        "on with it, set the seed to 7, and control after generate to fixed."
+    ]
+    assert len(files(kept)) == 2
+    caplog.clear()
+    sample(model, replace(SETTINGS, seed=7))
+    assert "Sampling goes on after step 2 of 4, where an earlier run of it was broken off." in caplog.messages
+    assert told_of_kin(caplog) == []
+
+
+@pytest.mark.parametrize("other", [{"steps": 5}, {"cfg": 2.0}, {"solver": "euler"}])
+def test_a_run_that_differs_in_more_than_its_seed_is_not_named(other, kept, caplog):
+    caplog.set_level(logging.INFO, "wan_director")
+    stop_in_step(load(), 1, replace(SETTINGS, seed=42, **other))
+    sample(load())
+    assert told_of_kin(caplog) == []
+
+
+def test_a_run_of_another_seed_that_has_ended_is_not_named(kept, tiny_host, caplog):
+    caplog.set_level(logging.INFO, "wan_director")
+    tiny_host.runtime.kept_runs = replace(kept, keeps_ended=True)
+    sample(load(), replace(SETTINGS, seed=42))
+    assert len(files(kept)) == 1
+    sample(load())
+    assert told_of_kin(caplog) == []
+
+
+@pytest.mark.parametrize("change", [text, cut_off, flipped, of_another_run])
+def test_a_damaged_run_of_another_seed_is_not_named(change, stopped, kept, caplog):
+    caplog.set_level(logging.INFO, "wan_director")
+    stopped.write_bytes(change(stopped))
+    caplog.clear()
+    sample(load(), replace(SETTINGS, seed=42))
+    assert told_of_kin(caplog) == [] and warnings(caplog) == []
+    assert files(kept) == [stopped]
 
 
 def test_the_first_state_is_not_too_dear_either(kept):
