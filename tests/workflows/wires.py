@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 Node = dict[str, Any]
@@ -24,8 +24,8 @@ MOST_BEND = 80
 """What the control point of a spline is at most away from a reroute point."""
 CLEAR = 16
 """Between a lane and a node: the point drawn on it has a radius of 10."""
-MARGIN = 6
-"""Between a wire that is led around and a node, as the two renderers draw sockets at somewhat other places."""
+MARGIN, SHIFT = 6, 16
+"""Between a wire that is led around and a node, and how much higher or lower one of the two renderers draws sockets."""
 APART = 24
 """Between two lanes, or two upright pieces of wires."""
 PARTS = (0.5, 0.3, 0.7, 0.2, 0.8)
@@ -177,15 +177,17 @@ def _best_way(
     def length_of(way: list[Point]) -> float:
         return sum(math.dist(a, b) for a, b in pairwise([start, *way, end])) + FOR_A_POINT * len(way)
 
-    ways = sorted(_ways(workflow, boxes, (start, end), others), key=length_of)
-    for margin in (MARGIN, 0):
+    both = (0, -SHIFT, SHIFT)
+    for most, margin, shifts in ((1, MARGIN, both), (3, MARGIN, both), (1, 0, both), (1, MARGIN, (0,)), (1, 0, (0,))):
         best, least = [], math.inf
+        ways = sorted(_ways(workflow, boxes, (start, end), others, most), key=length_of)
         for way in ways:
             length = length_of(way)
             if length >= least:
                 break
             points = list(curve(start, way, end))
-            if behind(points, boxes, wire, margin):
+            shifted = [list(curve((start[0], start[1] + by), way, (end[0], end[1] + by))) for by in shifts]
+            if any(behind(each, boxes, wire, margin) for each in shifted):
                 continue
             length += FOR_A_CLOSE_WAY * _is_close(way, others)
             length += FOR_A_CROSSING * sum(_cross(points, other) for other in drawn)
@@ -197,9 +199,9 @@ def _best_way(
 
 
 def _ways(
-    workflow: Node, boxes: dict[int, Box], ends: tuple[Point, Point], others: Sequence[Sequence[Point]]
+    workflow: Node, boxes: dict[int, Box], ends: tuple[Point, Point], others: Sequence[Sequence[Point]], most: int
 ) -> Iterator[list[Point]]:
-    """Ways from an output to an input that may do: in one gap, or along a lane."""
+    """Ways from an output to an input that may do: in one gap, or along a lane, upright at so many places at most."""
     start, end = ends
     out_gap, in_gap = _gap(boxes.values(), start[0], 1), _gap(boxes.values(), end[0], -1)
     outs = [start[0] + out_gap * part for part in PARTS]
@@ -209,16 +211,17 @@ def _ways(
         yield [(x, start[1] + down * APART), (x, end[1] - down * APART)]
         yield [(x, (start[1] + end[1]) / 2)]
     for y in _lanes(workflow, boxes.values(), *sorted((start[0], end[0]))):
-        left = next((x for x in outs if not _is_close([(x, start[1]), (x, y)], others)), outs[0])
-        right = next((x for x in ins if not _is_close([(x, y), (x, end[1])], others)), ins[0])
-        if right <= left and start[0] < end[0]:
-            continue
-        near_start = (left, start[1] + math.copysign(APART, y - start[1]))
-        near_end = (right, end[1] + math.copysign(APART, y - end[1]))
-        yield [(left, y), (right, y)]
-        yield [near_start, (left, y), (right, y)]
-        yield [(left, y), (right, y), near_end]
-        yield [near_start, (left, y), (right, y), near_end]
+        lefts = [x for x in outs if not _is_close([(x, start[1]), (x, y)], others)] or outs[:1]
+        rights = [x for x in ins if not _is_close([(x, y), (x, end[1])], others)] or ins[:1]
+        for left, right in product(lefts[:most], rights[:most]):
+            if right <= left and start[0] < end[0]:
+                continue
+            near_start = (left, start[1] + math.copysign(APART, y - start[1]))
+            near_end = (right, end[1] + math.copysign(APART, y - end[1]))
+            yield [(left, y), (right, y)]
+            yield [near_start, (left, y), (right, y)]
+            yield [(left, y), (right, y), near_end]
+            yield [near_start, (left, y), (right, y), near_end]
 
 
 def _gap(boxes: Iterator[Box] | Any, x: float, side: int) -> float:
