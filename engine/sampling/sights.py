@@ -50,11 +50,6 @@ class Steps:
         sizes = (tuple(Size(*cut.size(*size[1:])) for cut in cuts) for cuts in steps)
         return tuple(dict.fromkeys(sizes))
 
-    def windows(self, size: Size) -> tuple[int, ...]:
-        """How many windows of a latent of this size each step sees."""
-        clip = ClipShape(*size, self.references)
-        return tuple(len(self.policies.windows.cuts(clip, level)) for level in self.levels)
-
     def largest(self, size: Size) -> Size:
         """The most that a pass sees of a latent of this size."""
         return max((window for windows in self.seen(size) for window in windows), key=prod)
