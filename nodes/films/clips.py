@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ...common.checking import has_values, instance_of
+from ...common.errors import InvalidInputError
 from ...common.shapes import VideoShape
 from ...engine.films.shape import FilmShape
 from ...engine.memory import AUTOMATIC, MemorySettings
@@ -122,10 +123,20 @@ def checked_memory(memory: Any | None) -> MemorySettings:
 
 
 def start_frames(images: Any | None, video: VideoShape) -> Tensor | None:
-    """The start image, or the frames of a clip to go on from, at the size of a film: [n, H, W, 3] in 0..1."""
+    """The start image, or the frames of a clip to go on from, at the size of a film: [n, H, W, 3] in 0..1.
+
+    Raises:
+        InvalidInputError: they are no pictures, or leave nothing new in the first clip.
+    """
     if images is None:
         return None
-    return fit_pictures(clean_clip(images, "start_image"), video.width, video.height, "crop")
+    frames = clean_clip(images, "start_image")
+    if len(frames) > 1 and len(frames) >= video.frames:
+        raise InvalidInputError(
+            f"start_image is a clip of {len(frames)} frames, and the first of {video.frames} frames, which begins with "
+            "them, would bring nothing new. Give its last frames alone, such as 5, with ImageFromBatch."
+        )
+    return fit_pictures(frames, video.width, video.height, "crop")
 
 
 def _without_zeros(conditioning: list) -> list:

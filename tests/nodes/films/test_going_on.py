@@ -124,6 +124,20 @@ def test_a_run_after_all_clips_were_made_makes_none(expected, kept, tiny_host, m
     assert told(caplog)[-1] == "An earlier run had made all 4 clips of this film: they are used."
 
 
+def test_clips_of_another_overlap_are_not_counted_among_those_that_are_kept(kept, monkeypatch):
+    from wan_director.common.errors import OutputError
+    from wan_director.media import video_writing
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    broken_off(2)
+    monkeypatch.setattr(video_writing, "_check_whole", fail)
+    with pytest.raises(OutputError, match="The first 4 of 4 clips are kept"):
+        film(clips=CLIPS, overlap=1, format="mp4-h264")
+    assert len(clips_in(kept)) == 6
+
+
 def broken_off(clip: int, **changed) -> None:
     model = load("i2v.safetensors")
     with Stopping(model, clip * PASSES + 3, stop), pytest.raises(Interrupted):
