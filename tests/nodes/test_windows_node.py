@@ -135,6 +135,24 @@ def test_what_no_windows_have_is_refused(model, changes, sentence):
         in_windows(model, **changes)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("t2v.safetensors", "takes no start image."),
+        ("ti2v.safetensors", "has its start image in the latent, where it stands at the beginning of the video alone."),
+        ("i2v.safetensors", ""),
+        ("vace.safetensors", ""),
+    ],
+)
+def test_a_first_frame_that_cannot_be_kept_is_told(name, why, tiny_host, caplog):
+    in_windows(load(name), keep_first_frame=True)
+    told = [line for line in caplog.messages if "keep_first_frame changes nothing" in line]
+    assert len(told) == bool(why) and all(name in line and line.endswith(why) for line in told)
+    caplog.clear()
+    in_windows(load(name))
+    assert "keep_first_frame" not in caplog.text
+
+
 def test_two_kinds_of_windows_are_refused(model):
     with pytest.raises(InvalidInputError, match="t2v.safetensors comes with windows already"):
         in_windows(in_windows(model))
