@@ -195,6 +195,16 @@ def test_a_strength_that_changes_makes_another_film(without_steps, tiny_host, tm
     assert counted.passes == CLIPS * PASSES
 
 
+def test_code_that_prepares_clips_otherwise_makes_another_film(without_steps, monkeypatch):
+    from wan_director.engine.sampling import identity
+    from wan_director.nodes.films import cast
+
+    assert cast.code_identity("nodes") != identity.code_identity("engine")
+    broken_off(2)
+    monkeypatch.setattr(cast, "code_identity", lambda *folders: f"another version of {folders}")
+    assert passes_of() == CLIPS * PASSES
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "foreign"])
 def test_a_damaged_clip_is_made_anew_with_one_sentence_and_those_after_it_are_used(
     damage, expected, without_steps, tiny_host, caplog
