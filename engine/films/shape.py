@@ -81,6 +81,19 @@ def check_overlap(overlap: int, clip_frames: int) -> None:
         )
 
 
+def check_start(start_frames: int, clip_frames: int) -> None:
+    """Refuses a clip that a film is to go on from, and that is as long as the film's first one.
+
+    Raises:
+        InvalidInputError: it is, so that the first clip would bring nothing new.
+    """
+    if start_frames > 1 and start_frames >= clip_frames:
+        raise InvalidInputError(
+            f"start_image is a clip of {start_frames} frames, and the first of {clip_frames} frames, which begins with "
+            "them, would bring nothing new. Give its last frames alone, such as 5."
+        )
+
+
 def read_prompts(text: str) -> tuple[str, ...]:
     """The lines of a text that are not blank."""
     return tuple(line.strip() for line in text.splitlines() if line.strip())

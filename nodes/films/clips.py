@@ -10,9 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ...common.checking import has_values, instance_of
-from ...common.errors import InvalidInputError
 from ...common.shapes import VideoShape
-from ...engine.films.shape import FilmShape
+from ...engine.films.shape import FilmShape, check_start
 from ...engine.memory import AUTOMATIC, MemorySettings
 from ...engine.sampling.settings import SamplerSettings
 from ...media.pictures import clean_clip, fit_pictures
@@ -131,11 +130,7 @@ def start_frames(images: Any | None, video: VideoShape) -> Tensor | None:
     if images is None:
         return None
     frames = clean_clip(images, "start_image")
-    if len(frames) > 1 and len(frames) >= video.frames:
-        raise InvalidInputError(
-            f"start_image is a clip of {len(frames)} frames, and the first of {video.frames} frames, which begins with "
-            "them, would bring nothing new. Give its last frames alone, such as 5, with ImageFromBatch."
-        )
+    check_start(len(frames), video.frames)
     return fit_pictures(frames, video.width, video.height, "crop")
 
 
