@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 
@@ -106,6 +106,18 @@ AUTOMATIC = MemorySettings()
 JobKind = Literal["text", "clip", "encode", "sample", "decode"]
 
 
+class RunWork(NamedTuple):
+    """What all steps that a model makes in a run come to.
+
+    `passes`: of the model in them. `windows`: in which a step sees the video, at most. `frames`: of the video in one of
+    these.
+    """
+
+    passes: int
+    windows: int
+    frames: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
     """A model, and what a stage of a run wants of it.
@@ -121,7 +133,7 @@ class Job:
         passes: of the model in a step, one for each prompt.
         is_on_cpu: whether it leaves the device to others.
         loras: that are on the model.
-        run_passes: of the model in all steps and windows of a run; 0 where it makes no steps.
+        count_work: what all steps of a run come to for such a video; None where there are none.
         times: for how many clips of a film it is done; 0 where it is for none.
     """
 
@@ -135,7 +147,7 @@ class Job:
     passes: int = 1
     is_on_cpu: bool = False
     loras: tuple[LoraRecipe, ...] = ()
-    run_passes: int = 0
+    count_work: Callable[[VideoShape], RunWork] | None = None
     times: int = 0
 
     @property
@@ -146,6 +158,11 @@ class Job:
     def task_of(self, video: VideoShape) -> Task:
         """What there would be to do for another video."""
         return self.make_task(self.weights, video)
+
+    @property
+    def run_work(self) -> RunWork | None:
+        """What all steps of the run come to, where it has any."""
+        return None if self.count_work is None else self.count_work(self.video or _NO_VIDEO)
 
 
 _NO_VIDEO = VideoShape(0, 0, 0)

@@ -81,6 +81,22 @@ def sample(
         yield state
 
 
+def levels_asked(solver: Solver, schedule: NoiseSchedule) -> list[tuple[NoiseLevel, ...]]:
+    """The noise levels at which each step of a schedule asks the model: found by walking with one number as latent."""
+    record, latent = solver.start(step_noise(0)), torch.zeros(1, 1, 1, 1, 1)
+    steps: list[tuple[NoiseLevel, ...]] = []
+    for level, following in pairwise(schedule.levels):
+        asked: list[NoiseLevel] = []
+
+        def predict(noisy: Tensor, at: NoiseLevel, asked: list[NoiseLevel] = asked) -> Tensor:
+            asked.append(at)
+            return torch.zeros_like(noisy)
+
+        record, latent, _ = solver.advance(record, predict, latent, level, following)
+        steps.append(tuple(asked))
+    return steps
+
+
 def _step(
     denoiser: Denoising,
     solver: Solver,

@@ -29,6 +29,7 @@ class Cut:
         references: latent frames of pictures before the video that come with it, which has none of them itself.
         keeps_first: whether what is given of the video's first frame stands at its own first frame, too.
         rows, columns: of a rectangle; None for all.
+        before: how many of its first frames are there to be seen alone: what the model says of them does not count.
     """
 
     start: int
@@ -38,6 +39,7 @@ class Cut:
     keeps_first: bool = False
     rows: Span | None = None
     columns: Span | None = None
+    before: int = 0
 
     @property
     def length(self) -> int:

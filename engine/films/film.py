@@ -65,8 +65,8 @@ def film_frames(shape: FilmShape, maker: ClipMaker, film: KeptFilm, runs: KeptRu
     """
     state = FilmState()
     while state.clip < shape.clips:
-        found = film.find(lambda now=state: (shape.given(now.clip), now.tail, maker.decisive(now.clip)))
-        if found is not None and _fits(found, shape, state):
+        found = film.find(lambda now=state: _decisive(shape, maker, now))
+        if found is not None:
             yield from found.frames.frames()
             state = FilmState(state.clip + 1, found.tail, was_found=True)
             continue
@@ -111,6 +111,6 @@ def _made(
     return FilmState(state.clip + 1, given)
 
 
-def _fits(found: FinishedClip, shape: FilmShape, state: FilmState) -> bool:
-    """Whether a clip that was kept is as long as it should be."""
-    return len(found.frames) == shape.new_frames(state.clip) and len(found.tail) == shape.overlap
+def _decisive(shape: FilmShape, maker: ClipMaker, state: FilmState) -> Any:
+    """All that the next clip depends on: what makes it, what it is given, which of its frames count, and its tail."""
+    return shape.given(state.clip), shape.overlap, state.tail, maker.decisive(state.clip)

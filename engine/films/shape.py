@@ -51,7 +51,8 @@ def film_shape(prompts: Sequence[str], clips: int, clip_frames: int, overlap: in
         raise InvalidInputError("There is no prompt for the film. Write one in each line, the first for clip 1.")
     clips = clips or len(prompts)
     if not 0 < clips <= MAX_CLIPS:
-        raise InvalidInputError(f"A film has 1 to {MAX_CLIPS:,} clips, got {clips:,}. Make it in several films.")
+        advice = "Make it in several films." if clips > 0 else "0 makes one for each prompt."
+        raise InvalidInputError(f"A film has 1 to {MAX_CLIPS:,} clips, got {clips:,}. {advice}")
     if len(prompts) > clips:
         said = f"{clips} clip" if clips == 1 else f"{clips} clips"
         raise InvalidInputError(
@@ -73,9 +74,23 @@ def check_overlap(overlap: int, clip_frames: int) -> None:
             f"The overlap of two clips is 1 + 4k frames, got {overlap}. Use {below} or {below + TEMPORAL_STRIDE}."
         )
     if overlap >= clip_frames:
+        smaller = f"a smaller overlap, such as {min(5, clip_frames - TEMPORAL_STRIDE)}, or " if clip_frames > 1 else ""
         raise InvalidInputError(
-            f"Clips of {clip_frames} frames that begin with {overlap} of the clip before bring nothing new. Use a "
-            f"smaller overlap, such as {min(5, max(1, clip_frames - TEMPORAL_STRIDE))}, or longer clips."
+            f"Clips of {clip_frames} frame{'s' if clip_frames > 1 else ''} that begin with {overlap} of the clip "
+            f"before bring nothing new. Use {smaller}longer clips."
+        )
+
+
+def check_start(start_frames: int, clip_frames: int) -> None:
+    """Refuses a clip that a film is to go on from, and that is as long as the film's first one.
+
+    Raises:
+        InvalidInputError: it is, so that the first clip would bring nothing new.
+    """
+    if start_frames > 1 and start_frames >= clip_frames:
+        raise InvalidInputError(
+            f"start_image is a clip of {start_frames} frames, and the first of {clip_frames} frames, which begins with "
+            "them, would bring nothing new. Give its last frames alone, such as 5."
         )
 
 

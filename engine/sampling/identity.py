@@ -90,12 +90,21 @@ def _file(path: Path) -> tuple[Path, Hashable]:
     return path, stamp
 
 
-@cache
 def _code() -> str:
-    """The pack's own code: after an update, a run is another one."""
+    """The pack's own code that makes a video."""
+    return code_identity(*_COMPUTE)
+
+
+@cache
+def code_identity(*folders: str) -> str:
+    """The code in these folders of the pack: after an update, what it makes is another thing.
+
+    Raises:
+        NoDigest: it cannot be read.
+    """
     hasher = hashlib.sha256()
     try:
-        for file in sorted(file for folder in _COMPUTE for file in (_PACK / folder).rglob("*.py")):
+        for file in sorted(file for folder in folders for file in (_PACK / folder).rglob("*.py")):
             hasher.update(file.relative_to(_PACK).as_posix().encode())
             hasher.update(file.read_bytes())
     except OSError:

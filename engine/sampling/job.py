@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from operator import or_
 
 from torch import Tensor
 
-from ...common.shapes import LatentShape, VideoShape, video_frames
+from ...common.shapes import VideoShape, video_frames
 from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, Task, smallest_bytes
 from ...model_loading.footprint import ModelBytes
-from ...sampling.ask import Ask
-from ...sampling.experts import Expert
-from ..memory import Job, MemorySettings
+from ..memory import Job, MemorySettings, RunWork
 from ..models import VideoModel
-from ..previews.preview import NO_PREVIEW, Preview, RunShape
+from ..previews.preview import NO_PREVIEW, Preview
 from ..tasks import latent_shape, smaller_videos
-from .asked import Sides, bytes_in_time, most_asked, second_texts
-from .experts import GuidedModel
-from .sights import Size, Steps, references_of
+from .asked import bytes_in_time
+from .sights import Size, Steps
 from .task import sampling_task, with_work_between
 
 
@@ -34,7 +31,7 @@ def sampling_job(
     texts: int = 0,
     preview: Preview = NO_PREVIEW,
     steps: Steps | None = None,
-    run_passes: int = 0,
+    count_work: Callable[[VideoShape], RunWork] | None = None,
 ) -> Job:
     """What a model has to do.
 
@@ -43,7 +40,7 @@ def sampling_job(
         texts: see `second_texts`.
         preview: how the run is shown.
         steps: that it makes; None for all of a run that sees the whole clip or windows that do not change.
-        run_passes: see `Job`.
+        count_work: see `Job`.
     """
     weights, loras = model.placed.weights, sum(lora.adapter.size_bytes for lora in model.loras)
     steering = reduce(or_, (prompt.steering() for prompt in asked), Counter[type]())  # of each kind, the most
@@ -77,45 +74,8 @@ def sampling_job(
         _video(model, latent, references),
         len(asked),
         loras=model.recipe.loras,
-        run_passes=run_passes,
+        count_work=count_work,
     )
-
-
-def sampling_jobs(
-    experts: Mapping[Expert, GuidedModel],
-    steps: Mapping[Expert, Steps],
-    makers: Sequence[Expert],
-    asked: Sequence[Sequence[Ask]],
-    sides: Sides,
-    latent: Tensor,
-    memory: MemorySettings,
-    preview: Preview = NO_PREVIEW,
-) -> dict[Expert, Job]:
-    """What each model of a run that makes steps has to do.
-
-    Args:
-        steps: that each of them makes.
-        makers: who makes each step.
-        asked: the questions of each.
-        preview: how the run is shown.
-    """
-    jobs: dict[Expert, Job] = {}
-    size = Size(*latent.shape[2:])
-    for name, own in steps.items():
-        questions = [asks for asks, maker in zip(asked, makers) if maker == name]
-        asks, texts = most_asked(sides, questions), second_texts(questions)
-        windows = own.windows(size)
-        passes = sum(len(most_asked(sides, [each])) * count for each, count in zip(questions, windows))
-        jobs[name] = sampling_job(experts[name].model, asks, latent, memory, texts, preview, own, passes)
-    return jobs
-
-
-def shape_of(latent: Tensor, sides: Sides, jobs: Iterable[Job]) -> RunShape:
-    """What of a run its preview goes by; of two experts the step that is less work."""
-    tasks = [job.task for job in jobs]
-    references = references_of(sides)
-    flops = min((task.flops * task.passes for task in tasks), default=0.0)
-    return RunShape(LatentShape(*latent.shape[1:]), references, flops)
 
 
 def choose(model: VideoModel, job: Job) -> Choice:

@@ -18,12 +18,12 @@ from ..runtime import Work
 from .asked import Sides, check_prompts
 from .beginning import Beginning
 from .experts import experts_of, makers_of
-from .job import choose, sampling_jobs, shape_of
 from .settings import SamplerSettings
 from .sights import steps_of, tell_sights
 from .told import tell_tally, warn_of_run, with_useful_cache
-from .turn import Choices, SamplingRun
+from .turn import SamplingRun
 from .walk import walk
+from .work import choices_of, sampling_jobs, shape_of
 
 
 class SampledLatent(NamedTuple):
@@ -88,12 +88,11 @@ def run_sampler_with_guess(
     made = steps_of(experts, makers, steps, sides)
     tell_sights(experts, made, latent)
     preview = wished_preview(model.runtime, model.spec.family)
-    jobs = sampling_jobs(experts, made, makers, asked, sides, latent, memory, preview)
-
     beginning = Beginning(settings, schedule, latent, noise, given)
+    jobs = sampling_jobs(experts, made, makers, asked, sides, beginning, memory, preview)
 
     def run() -> SampledLatent:
-        choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
+        choices = choices_of(experts, jobs)
         shape = shape_of(latent, sides, jobs.values())
         draw = preview.start(shape, model.residence.device, model.runtime.check_interrupt)
         whole = SamplingRun(experts, made, choices, sides, latent, schedule.steps, memory)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
@@ -49,11 +49,6 @@ class Steps:
         steps = (self.policies.windows.cuts(clip, level) for level in self.levels or (first,))
         sizes = (tuple(Size(*cut.size(*size[1:])) for cut in cuts) for cuts in steps)
         return tuple(dict.fromkeys(sizes))
-
-    def windows(self, size: Size) -> tuple[int, ...]:
-        """How many windows of a latent of this size each step sees."""
-        clip = ClipShape(*size, self.references)
-        return tuple(len(self.policies.windows.cuts(clip, level)) for level in self.levels)
 
     def largest(self, size: Size) -> Size:
         """The most that a pass sees of a latent of this size."""
@@ -105,6 +100,7 @@ def tell_sights(experts: Mapping[Expert, GuidedModel], steps: Mapping[Expert, St
                 video_frames(size.frames - frames), found[0], video_frames(found[1]),
             )  # fmt: skip
         told.add(found)
+    _warn_of_no_windows(steps.values(), size)
     any(_warns_of_places(experts[name].model, own, size) for name, own in steps.items())  # the first one is enough
     any(_warns_of_moving(own, size) for own in steps.values())
 
@@ -123,6 +119,20 @@ def _warns_of_places(model: VideoModel, steps: Steps, size: Size) -> bool:
         "may repeat or fall apart. Make a shorter video, or less motion.", last, trained,
     )  # fmt: skip
     return True
+
+
+def _warn_of_no_windows(made: Iterable[Steps], size: Size) -> None:
+    """Tells of windows that are for lower noise levels than any step begins at."""
+    used = [own for own in made if own.levels]
+    if any(len(seen) > 1 for own in used for seen in own.seen(size)):
+        return
+    at_the_end = (replace(own, levels=(NoiseLevel(0, 1, 0.0, 0.0),)) for own in used)
+    if any(len(seen) > 1 for own in at_the_end for seen in own.seen(size)):
+        logger.warning(
+            "No step begins at a noise level low enough for windows (the lowest is %.2f): the video is seen as a "
+            "whole, in the memory of all of it. Make more steps, or raise from_sigma.",
+            min(level.sigma for own in used for level in own.levels),
+        )
 
 
 def _warns_of_moving(steps: Steps, size: Size) -> bool:

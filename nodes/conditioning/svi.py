@@ -10,6 +10,7 @@ from torch import Tensor
 from ...common.checking import has_values
 from ...common.errors import InvalidInputError, PairingError
 from ...common.families import WAN_2_1, Family
+from ...common.log import logger
 from ...common.shapes import check_bounds, latent_frames, size_text, video_frames
 from ..sockets.latents import reference_frames, video_samples
 from ..sockets.models import MODEL_TAG, VAE_TAG
@@ -35,8 +36,8 @@ def continued_from(
 
     Source: kijai/ComfyUI-KJNodes WanImageToVideoSVIPro (3f20054), vita-epfl/Stable-Video-Infinity.
     """
-    start, parts = _samples(anchor, "anchor_samples"), [_samples(anchor, "anchor_samples")]
-    families = {_family(anchor)}
+    start = _samples(anchor, "anchor_samples")
+    parts, families = [start], {_family(anchor)}
     if previous is not None and motion_latents:
         parts.append(_end_of(_samples(previous, "prev_samples"), motion_latents, start))
         families.add(_family(previous))
@@ -77,6 +78,8 @@ def _samples(latent: dict[str, Any], name: str) -> Tensor:
             f"{name} is a blank latent and shows nothing. Connect the picture from Wan Encode Video as anchor_samples, "
             "and the latent that Wan Sampler made of the clip before as prev_samples."
         )
+    if latent.get("noise_mask") is not None:
+        logger.info("%s comes with a noise mask, which says nothing about the next clip: it is left out.", name)
     return samples
 
 

@@ -159,7 +159,7 @@ def last_frames(images: Any, count: int) -> Tensor:
 
 def _fitting_end(end: Any, frames: int, overlap: int) -> Any:
     """The end pictures, if they leave room between them and the overlap."""
-    if isinstance(end, torch.Tensor) and len(end) + overlap > frames:
+    if isinstance(end, torch.Tensor) and end.ndim == 4 and len(end) + overlap > frames:
         raise InvalidInputError(
             f"The overlap of {overlap} frames and the end_image of {len(end)} are more than the {frames} frames of the "
             "clip. Use fewer of either, or more frames."

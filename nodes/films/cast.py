@@ -14,7 +14,7 @@ from ...common.shapes import VideoShape
 from ...dit.branches.vace import VaceBranch
 from ...dit.conditioning.vace import mask_channels, split_by_mask
 from ...engine.resuming.digest import NoDigest
-from ...engine.sampling.identity import model_identity, placed_identity
+from ...engine.sampling.identity import code_identity, model_identity, placed_identity
 from ...model_loading.pairing import check_pair
 from ..conditioning.clip_image import joined_clip_vision
 from ..conditioning.entries import with_values
@@ -103,13 +103,13 @@ class FilmCast:
         return Prepared(positive, negative, latent)
 
     def identity(self, clip: int) -> Any:
-        """What of a clip its models decide.
+        """What of a clip its models decide, and the code that prepares it for them.
 
         Raises:
             NoDigest: it cannot be known.
         """
         others = [placed_identity(_placed(part)) for part in (self.vae, self.clip_vision) if part is not None]
-        return model_identity(self.model_of(clip)), others
+        return model_identity(self.model_of(clip)), others, code_identity("nodes")
 
     def _seen(self, given: Tensor) -> dict[str, Any]:
         if self.clip_vision is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...common.checking import has_values, instance_of
 from ...common.shapes import VideoShape
-from ...engine.films.shape import FilmShape
+from ...engine.films.shape import FilmShape, check_start
 from ...engine.memory import AUTOMATIC, MemorySettings
 from ...engine.sampling.settings import SamplerSettings
 from ...media.pictures import clean_clip, fit_pictures
@@ -122,10 +122,16 @@ def checked_memory(memory: Any | None) -> MemorySettings:
 
 
 def start_frames(images: Any | None, video: VideoShape) -> Tensor | None:
-    """The start image, or the frames of a clip to go on from, at the size of a film: [n, H, W, 3] in 0..1."""
+    """The start image, or the frames of a clip to go on from, at the size of a film: [n, H, W, 3] in 0..1.
+
+    Raises:
+        InvalidInputError: they are no pictures, or leave nothing new in the first clip.
+    """
     if images is None:
         return None
-    return fit_pictures(clean_clip(images, "start_image"), video.width, video.height, "crop")
+    frames = clean_clip(images, "start_image")
+    check_start(len(frames), video.frames)
+    return fit_pictures(frames, video.width, video.height, "crop")
 
 
 def _without_zeros(conditioning: list) -> list:

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from ...common.checking import check_number
 from ...common.errors import InvalidInputError
+from ...common.log import logger
 from ...common.shapes import MAX_FRAMES, TEMPORAL_STRIDE
+from ...dit.branches.vace import VaceBranch
 from ...engine.models import VideoModel, with_policies
 from ...sampling.validation import find_choice
 from ...sampling.windows import BLENDS, NOISES, PLACINGS, WHOLE_CLIP, SlidingWindows
@@ -92,7 +94,10 @@ class WanDirectorWindows(io.ComfyNode):
         frame_before: bool = False,
     ) -> Any:
         windows = ByFrames(frames, overlap, schedule, blend, noise, from_sigma).windows(keep_first_frame, frame_before)
-        return io.NodeOutput(with_windows(model, windows))
+        changed = with_windows(model, windows)
+        if keep_first_frame:
+            _tell_of_first_frame(model)
+        return io.NodeOutput(changed)
 
 
 def _rare_widgets() -> list[Any]:
@@ -126,6 +131,17 @@ def _rare_widgets() -> list[Any]:
             **ADVANCED,
         ),
     ]
+
+
+def _tell_of_first_frame(model: VideoModel) -> None:
+    """Says where nothing is given that could stand at the beginning of every window."""
+    config = model.spec.config
+    if config.image_channels or config.branch(VaceBranch) is not None:
+        return
+    why = "takes no start image"
+    if model.spec.family.given_in_latent:
+        why = "has its start image in the latent, where it stands at the beginning of the video alone"
+    logger.warning("keep_first_frame changes nothing: %s (%s) %s.", model.file, model.spec.title, why)
 
 
 class ByFrames(NamedTuple):

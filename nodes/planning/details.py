@@ -28,8 +28,7 @@ def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: boo
     own = stage.job.weights.total - sum(file_bytes(lora.path) for lora in stage.job.loras)
     yield f"{stage.file} ({_weight(stage, own)})" + _size(stage.job.video)
     yield from map(_lora, stage.job.loras)
-    if stage.clips:
-        yield _clips(stage, choice, has_speed)
+    yield from _work(stage, choice, has_speed)
     if is_on_cpu:
         yield "on the CPU: takes nothing of the card"
     elif not fits:
@@ -43,17 +42,25 @@ def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: boo
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
 
 
-def _clips(stage: PlannableStage, choice: Choice, has_speed: bool) -> str:
-    """About work that is done for each clip of a film."""
-    task, job = choice.task, stage.job
-    clips = "1 clip" if stage.clips == 1 else f"each of {stage.clips:,} clips"
-    if not job.run_passes:
-        return f"for {clips} of the film"
-    passes = job.run_passes * stage.clips
-    line = f"for {clips} of the film: {passes:,} passes of the model in all"
+def _work(stage: PlannableStage, choice: Choice, has_speed: bool) -> Iterator[str]:
+    """About work that is done in windows, or for each clip of a film."""
+    work = stage.job.run_work
+    heads: list[str] = []
+    if work is not None and work.windows > 1:
+        heads.append(f"in {work.windows:,} windows of at most {work.frames} frames at a time")
+    if stage.clips:
+        heads.append(f"for {'1 clip' if stage.clips == 1 else f'each of {stage.clips:,} clips'} of the film")
+    yield from heads[:-1]
+    if heads:
+        yield heads[-1] + ("" if work is None else _passes(work.passes * max(stage.clips, 1), choice, has_speed))
+
+
+def _passes(passes: int, choice: Choice, has_speed: bool) -> str:
+    """How many passes the work takes, and how long."""
+    words = f": {passes:,} passes of the model in all"
     if not has_speed:
-        return line
-    return f"{line}, about {duration_in_words(task.flops * passes / choice.card.flops * (1 + choice.slowdown))}"
+        return words
+    return f"{words}, about {duration_in_words(choice.task.flops * passes / choice.card.flops * (1 + choice.slowdown))}"
 
 
 def _weight(stage: PlannableStage, own: int) -> str:

@@ -66,11 +66,11 @@ class SlidingWindows:
 
     def weights(self, cut: Cut, clip: ClipShape) -> Tensor:
         """See `Windows.weights`; what is seen before the window counts nothing."""
-        if cut.length == clip.frames:
+        if cut.length == clip.frames and not cut.before:
             return torch.ones(cut.length, 1, 1, dtype=torch.float32)
-        before = cut.stop - cut.start - self.size
-        edges = Edges(self.size, cut.start == cut.references, cut.stop == cut.frames, self.overlap)
-        parts = [torch.ones(cut.references), torch.zeros(before), self.blend(edges).float()]
+        is_first = cut.start + cut.before == cut.references
+        edges = Edges(self.size, is_first, cut.stop == cut.frames, self.overlap)
+        parts = [torch.ones(cut.references), torch.zeros(cut.before), self.blend(edges).float()]
         return torch.cat(parts)[:, None, None]
 
     def noise(self, noise: Tensor, seed: int, references: int) -> Tensor:
@@ -86,4 +86,5 @@ class SlidingWindows:
 
     def _cut(self, start: int, clip: ClipShape) -> Cut:
         before, first = int(self.sees_one_before and start > 0), clip.references + start
-        return Cut(first - before, first + self.size, clip.frames, clip.references, self.keeps_first)
+        stop = first + self.size
+        return Cut(first - before, stop, clip.frames, clip.references, self.keeps_first, before=before)

@@ -72,6 +72,19 @@ def test_a_longer_video_says_in_how_many_windows_it_is_made(model, prompts, capl
     assert "The video of 33 frames is made in 4 windows of at most 13 frames at a time." in caplog.text
 
 
+def test_steps_that_are_all_above_the_level_of_windows_say_so(model, prompts, caplog):
+    """Two steps with a shift of 5 begin at 1 and 0.83."""
+    sentence = "No step begins at a noise level low enough for windows (the lowest is 0.83)"
+    options = {"frames": 13, "overlap": 8, "from_sigma": 0.8}
+    for steps, frames, says in ((2, 9, True), (4, 9, False), (2, 4, False)):
+        caplog.clear()
+        sampled(in_windows(model, **options), prompts, frames=frames, steps=steps)
+        assert (sentence in caplog.text) is says
+    caplog.clear()
+    sampled(model, prompts, frames=9, steps=2)
+    assert "windows" not in caplog.text
+
+
 def test_swapped_blocks_change_nothing(model, prompts):
     windows = in_windows(model, frames=13, overlap=8)
     swap = call("Memory", **MEMORY)
@@ -133,6 +146,24 @@ def test_moving_windows_and_a_step_cache_say_so(model, prompts, caplog):
 def test_what_no_windows_have_is_refused(model, changes, sentence):
     with pytest.raises(InvalidInputError, match=sentence.replace("+", r"\+")):
         in_windows(model, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("t2v.safetensors", "takes no start image."),
+        ("ti2v.safetensors", "has its start image in the latent, where it stands at the beginning of the video alone."),
+        ("i2v.safetensors", ""),
+        ("vace.safetensors", ""),
+    ],
+)
+def test_a_first_frame_that_cannot_be_kept_is_told(name, why, tiny_host, caplog):
+    in_windows(load(name), keep_first_frame=True)
+    told = [line for line in caplog.messages if "keep_first_frame changes nothing" in line]
+    assert len(told) == bool(why) and all(name in line and line.endswith(why) for line in told)
+    caplog.clear()
+    in_windows(load(name))
+    assert "keep_first_frame" not in caplog.text
 
 
 def test_two_kinds_of_windows_are_refused(model):

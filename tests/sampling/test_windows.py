@@ -181,6 +181,20 @@ def test_the_context_windows_of_comfyui(step, before):
     torch.testing.assert_close(asked(windows, latent, at), value / weight[:, None, None], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("references", [0, 2])
+@pytest.mark.parametrize(("frames", "size", "overlap"), [(6, 5, 2), (6, 5, 4), (9, 5, 4)])
+def test_a_frame_before_the_second_window_does_not_count_where_it_is_the_first_of_the_clip(
+    frames, size, overlap, references
+):
+    clip = ClipShape(references + frames, 4, 6, references)
+    windows = SlidingWindows(size, overlap, blend=linear, sees_one_before=True)
+    second = next(
+        cut for cut in windows.cuts(clip, level(0)) if cut.start == references and cut.length > references + size
+    )
+    expected = [1.0] * references + [0.0] + linear(Edges(size, False, frames == size + 1, overlap)).tolist()
+    assert windows.weights(second, clip).flatten().tolist() == expected
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_repeated_noise_is_a_permutation_of_the_first_window(row):
     frames, size, overlap = row

@@ -113,6 +113,7 @@ def test_vace_takes_the_last_frames_and_a_black_mask():
         ({"images": torch.zeros(9, 64)}, r"images must be pictures .*got \[9, 64\]"),
         ({"images": torch.full((9, 64, 64, 3), float("nan"))}, "values that are NaN or infinite"),
         ({"end_image": picture(5, 64)}, "overlap of 5 frames and the end_image of 5 are more than the 9 frames"),
+        ({"end_image": picture(1, 64)[0]}, r"end_image must be pictures .*got \[64, 64, 3\]"),
         ({"fit": "fill"}, "The fit is one of crop, pad, stretch"),
     ],
 )

@@ -110,6 +110,18 @@ def test_the_latents_of_our_own_nodes_say_of_which_family_they_are():
     assert torch.equal(again[0][0][1]["concat_latent_image"][:, :, 1:2], sampled["samples"][:, :, -1:])
 
 
+def test_a_noise_mask_is_left_out_and_that_is_told(caplog):
+    masked = latent(5) | {"noise_mask": torch.zeros(1, 1, 5, 6, 8)}
+    with caplog.at_level("INFO", logger="wan_director"):
+        positive, _, blank = svi(prev_samples=masked)
+    assert [line for line in caplog.messages if "noise mask" in line] == [
+        "prev_samples comes with a noise mask, which says nothing about the next clip: it is left out."
+    ]
+    plain = svi(prev_samples=latent(5))[0]
+    assert torch.equal(positive[0][1]["concat_latent_image"], plain[0][1]["concat_latent_image"])
+    assert "noise_mask" not in blank
+
+
 def test_one_anchor_serves_several_videos():
     positive, _, blank = svi(prev_samples=latent(5, batch=3))
     assert blank["samples"].shape[0] == 3 and positive[0][1]["concat_latent_image"].shape[0] == 3

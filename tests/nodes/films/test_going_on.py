@@ -124,6 +124,20 @@ def test_a_run_after_all_clips_were_made_makes_none(expected, kept, tiny_host, m
     assert told(caplog)[-1] == "An earlier run had made all 4 clips of this film: they are used."
 
 
+def test_clips_of_another_overlap_are_not_counted_among_those_that_are_kept(kept, monkeypatch):
+    from wan_director.common.errors import OutputError
+    from wan_director.media import video_writing
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    broken_off(2)
+    monkeypatch.setattr(video_writing, "_check_whole", fail)
+    with pytest.raises(OutputError, match="The first 4 of 4 clips are kept"):
+        film(clips=CLIPS, overlap=1, format="mp4-h264")
+    assert len(clips_in(kept)) == 6
+
+
 def broken_off(clip: int, **changed) -> None:
     model = load("i2v.safetensors")
     with Stopping(model, clip * PASSES + 3, stop), pytest.raises(Interrupted):
@@ -179,6 +193,16 @@ def test_a_strength_that_changes_makes_another_film(without_steps, tiny_host, tm
     with Stopping(amplified, 10**9, stop) as counted:
         film(amplified, clips=CLIPS)
     assert counted.passes == CLIPS * PASSES
+
+
+def test_code_that_prepares_clips_otherwise_makes_another_film(without_steps, monkeypatch):
+    from wan_director.engine.sampling import identity
+    from wan_director.nodes.films import cast
+
+    assert cast.code_identity("nodes") != identity.code_identity("engine")
+    broken_off(2)
+    monkeypatch.setattr(cast, "code_identity", lambda *folders: f"another version of {folders}")
+    assert passes_of() == CLIPS * PASSES
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "foreign"])

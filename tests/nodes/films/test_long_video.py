@@ -179,6 +179,12 @@ def test_an_interrupt_leaves_no_file(tiny_host, monkeypatch, format, at_call):
         ({"overlap": 6}, InvalidInputError, "The overlap of two clips is 1 + 4k frames, got 6."),
         ({"overlap": 9}, InvalidInputError, "Clips of 9 frames that begin with 9 of the clip before"),
         ({"clips": 1}, InvalidInputError, "There are 2 prompts, one a line, for 1 clip."),
+        ({"clips": -1}, InvalidInputError, "A film has 1 to 10,000 clips, got -1. 0 makes one for each prompt."),
+        ({"clip_frames": 1, "overlap": 1}, InvalidInputError, "bring nothing new. Use longer clips."),
+        (
+            {"start_image": torch.zeros(9, 48, 64, 3)}, InvalidInputError,
+            "start_image is a clip of 9 frames, and the first of 9 frames, which begins with them, would bring nothing",
+        ),
         ({"prompts": "\n"}, InvalidInputError, "There is no prompt for the film."),
         ({"width": 40}, InvalidInputError, "The width must be a multiple of 16 pixels, got 40."),
         ({"solver": "none"}, InvalidInputError, "none"),
