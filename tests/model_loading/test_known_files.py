@@ -22,11 +22,15 @@ FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 VAE = known_file("wan_2.1_vae.safetensors")
 
 
+OF_WRAPPER = (("lightx2v", "Lightx2v/"), ("SVI_v2_PRO", "LoRAs/Stable-Video-Infinity/v2.0/"))
+"""Where files of these names lie in the repository of WanVideoWrapper's author."""
+
+
 def test_known_files_are_consistent() -> None:
     assert len({file.name.lower() for file in KNOWN_FILES}) == len(KNOWN_FILES)
     for file in KNOWN_FILES:
         folders = {
-            "Kijai/WanVideo_comfy": ("Lightx2v/" if file.name.startswith("lightx2v") else ""),
+            "Kijai/WanVideo_comfy": next((of[1] for of in OF_WRAPPER if file.name.startswith(of[0])), ""),
             "Kijai/WanVideo_comfy_fp8_scaled": "I2V/",
             "lightx2v/Autoencoders": "",
         }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ....common.checking import has_values
-from ....common.errors import InvalidInputError
+from ....common.errors import InvalidInputError, MissingFileError
 from ....media.edges import find_edges
 from ....media.faults import writing_to
 from ....media.picture_reading import check_pictures
@@ -100,12 +100,15 @@ def _is_picture(name: str | None) -> bool | str:
 
 def is_there(file: str | None, kind: str) -> bool | str:
     """Whether an input file is where it was looked for; the sentence that says it is not."""
-    if file is None or os.path.isfile(host().input_file(file)):  # False for names too long
-        return True
-    return (
-        f"There is no {kind} file {file}. Give a path, or put the file beside the workflow or into ComfyUI's input "
-        "folder."
-    )
+    return True if file is None else answer(_check_there, file, kind)
+
+
+def _check_there(file: str, kind: str) -> None:
+    if not os.path.isfile(host().input_file(file)):  # False for names too long
+        raise MissingFileError(
+            f"There is no {kind} file {file}. Give a path, or put the file beside the workflow or into ComfyUI's input "
+            "folder."
+        )
 
 
 class SaveImage(io.ComfyNode):
