@@ -25,8 +25,14 @@ class OnlyOurs:
     """Stands where native samplers look for a ControlNet, so that they do not pass over a travel in silence.
 
     They ask it for something before they sample. A mask or an area behind the travel leaves it there, and a ControlNet
-    asks it as the one before.
+    asks it as the one before. The host itself looks in every output of a node for models, and finds none.
     """
+
+    patcher = None
+
+    def get_models(self) -> list[Any]:
+        """None."""
+        return []
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):  # what Python asks of any object

@@ -279,12 +279,19 @@ def test_no_wire_passes_behind_a_node(canvas, loaded: Loaded):
     assert canvas.evaluate(WIRES) == []
 
 
+def size_of(saved: dict[str, Any]) -> list[int]:
+    """Width and height of the video that a workflow makes."""
+    node = next(n for n in saved["nodes"] if n["type"] in ("WanDirectorEmptyLatent", "WanDirectorLongVideo"))
+    named = [each["name"] for each in node["inputs"] if "widget" in each]
+    return [node["widgets_values"][named.index(side)] for side in ("width", "height")]
+
+
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_run_button_plays_the_video_and_covers_nothing(
     canvas, comfyui, renderer: str, screenshots: Path, name: str
 ):
     saved = load(canvas, ROOT / "workflows" / f"{name}.json")
-    size = next(n["widgets_values"] for n in saved["nodes"] if n["type"] == "WanDirectorEmptyLatent")
+    size = size_of(saved)
     found = []
 
     def look() -> None:
@@ -294,7 +301,7 @@ def test_the_run_button_plays_the_video_and_covers_nothing(
     assert run(canvas, comfyui, look)["status"]["status_str"] == "success"
     canvas.screenshot(path=screenshots / f"{name}_{renderer}_after_its_run.png")
     state = state_of(canvas)
-    assert canvas.evaluate(SHOWN) == [size[:2]]
+    assert canvas.evaluate(SHOWN) == [size]
     (times,) = canvas.evaluate(PLAYED)
     assert times >= 3, "the video does not play"
     assert found + covered(state) + sticking_out(state) == []

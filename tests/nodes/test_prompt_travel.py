@@ -220,6 +220,10 @@ def test_a_native_sampler_says_that_it_does_not_follow():
     for entry in (*travel(), *masked):
         with pytest.raises(InvalidInputError, match="prompt travel, and only Wan Sampler follows it. Use Wan Sampler"):
             _ = entry[1]["control"].extra_hooks  # what ComfyUI's samplers ask of a ControlNet first
+        # ComfyUI 0.33.0 asks this of everything that a node gives, to know which models are in use.
+        assert entry[1]["control"].patcher is None and entry[1]["control"].get_models() == []
+        with pytest.raises(InvalidInputError, match="only Wan Sampler follows"):
+            entry[1]["control"].inference_memory_requirements(torch.float32)
     assert sampled(masked).isfinite().all() and torch.equal(sampled(copy.deepcopy(travel())), sampled(travel()))
 
 

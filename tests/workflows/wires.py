@@ -153,6 +153,10 @@ def lead_around(workflow: Node, boxes: dict[int, Box]) -> bool:
     return True
 
 
+def _rounded(point: Point) -> tuple[int, int]:
+    return round(point[0]), round(point[1])
+
+
 def _parts(workflow: Node, wire: Wire, through: Sequence[Point]) -> tuple[Point, Sequence[Point], Point]:
     start, end = ends(workflow, wire)
     return start, through, end
@@ -178,6 +182,7 @@ def _best_way(
         return sum(math.dist(a, b) for a, b in pairwise([start, *way, end])) + FOR_A_POINT * len(way)
 
     both = (0, -SHIFT, SHIFT)
+    taken = {_rounded(point) for way in others for point in way}  # a point has one output: the canvas draws it so
     for most, margin, shifts in ((1, MARGIN, both), (3, MARGIN, both), (1, 0, both), (1, MARGIN, (0,)), (1, 0, (0,))):
         best, least = [], math.inf
         ways = sorted(_ways(workflow, boxes, (start, end), others, most), key=length_of)
@@ -185,6 +190,8 @@ def _best_way(
             length = length_of(way)
             if length >= least:
                 break
+            if not taken.isdisjoint(map(_rounded, way)):
+                continue
             points = list(curve(start, way, end))
             shifted = [list(curve((start[0], start[1] + by), way, (end[0], end[1] + by))) for by in shifts]
             if any(behind(each, boxes, wire, margin) for each in shifted):
