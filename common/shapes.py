@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import isqrt
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,6 +12,7 @@ from .errors import InvalidInputError
 
 TEMPORAL_STRIDE = 4
 
+MIN_SIDE = 32
 MAX_SIDE = 8192
 MAX_FRAMES = 8193
 MAX_BATCH = 64
@@ -23,6 +26,13 @@ class VideoShape(NamedTuple):
     frames: int
     height: int
     width: int
+
+
+class PictureSize(NamedTuple):
+    """Of a picture, in pixels."""
+
+    width: int
+    height: int
 
 
 class LatentShape(NamedTuple):
@@ -64,7 +74,7 @@ def check_frames(frames: int) -> None:
         raise InvalidInputError(f"A clip has 1 + 4k frames, got {frames}. Use {below} or {below + TEMPORAL_STRIDE}.")
 
 
-def check_size(width: int, height: int, multiple: int = 16, minimum: int = 32) -> None:
+def check_size(width: int, height: int, multiple: int = 16, minimum: int = MIN_SIDE) -> None:
     """Refuses a picture size that the VAE and the transformer's patches cannot tile.
 
     Raises:
@@ -106,3 +116,53 @@ def check_bounds(width: int, height: int, frames: int, batch: int = 1) -> None:
             f"{batch} x {frames} frames of {width} x {height} pixels are {pixels / MAX_LATENT_PIXELS:.1f} times what "
             "any model could sample. Make the video smaller or shorter, or fewer at once."
         )
+
+
+def size_of_area(picture: PictureSize, area: int, multiple: int = 16) -> PictureSize:
+    """The size for a video of about so many pixels in the shape of a picture: each side cut to a multiple by itself.
+
+    Counted in whole numbers: in floating point the rule cuts 832 x 480 in its own area to 832 x 464.
+
+    Source: Wan-Video/Wan2.1 and Wan2.2, wan/image2video.py.
+
+    Raises:
+        InvalidInputError: so long a picture that one of the sides would be too small or too large.
+    """
+    width, height = _sides(picture, area, multiple)
+    return _possible(PictureSize(width, height), picture, area)
+
+
+def nearest_size_of_area(picture: PictureSize, area: int, multiple: int = 32) -> PictureSize:
+    """The same, the other side then as large as the area allows: from the width or the height, as is nearer in shape.
+
+    Source: Wan-Video/Wan2.2 wan/utils/utils.py, best_output_size.
+
+    Raises:
+        InvalidInputError: see `size_of_area`.
+    """
+    width, height = _possible(_sides(picture, area, multiple), picture, area)
+    from_width = PictureSize(width, area // width // multiple * multiple)
+    from_height = PictureSize(area // height // multiple * multiple, height)
+    is_nearer = _distortion(picture, from_width) < _distortion(picture, from_height)
+    return _possible(from_width if is_nearer else from_height, picture, area)
+
+
+def _sides(picture: PictureSize, area: int, multiple: int) -> PictureSize:
+    width = isqrt(area * picture.width // picture.height)
+    height = isqrt(area * picture.height // picture.width)
+    return PictureSize(width // multiple * multiple, height // multiple * multiple)
+
+
+def _distortion(picture: PictureSize, size: PictureSize) -> Fraction:
+    """How much longer or shorter a picture becomes by a size, 1 or more."""
+    ratio = Fraction(picture.width * size.height, picture.height * size.width)
+    return max(ratio, 1 / ratio)
+
+
+def _possible(size: PictureSize, picture: PictureSize, area: int) -> PictureSize:
+    if min(size) < MIN_SIDE or max(size) > MAX_SIDE:
+        raise InvalidInputError(
+            f"A picture of {picture.width} x {picture.height} pixels would become {size.width} x {size.height} in an "
+            f"area of {area} pixels, and sides are {MIN_SIDE} to {MAX_SIDE}. Use a larger area, or cut the picture."
+        )
+    return size

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..common.checking import has_values, tensor_of
 from ..common.errors import InvalidInputError
 from ..common.log import logger
+from ..common.shapes import PictureSize
 
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
@@ -70,6 +71,12 @@ def fit_pictures(pictures: Tensor, width: int, height: int, fit: Fit, bars: floa
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
     inner = _resize(pictures, inner_width, inner_height)
     return F.pad(inner, (0, 0, left, width - inner_width - left, top, height - inner_height - top), value=bars)
+
+
+def cut_share(have: PictureSize, size: PictureSize) -> float:
+    """Which part of a picture crop cuts off to bring it to another size: 0..1."""
+    ratio = have.width * size.height / (have.height * size.width)
+    return 1 - min(ratio, 1 / ratio)
 
 
 def _in_range(images: Tensor, name: str) -> Tensor:

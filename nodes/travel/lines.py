@@ -6,12 +6,12 @@ import re
 from typing import NamedTuple
 
 from ...common.errors import InvalidInputError
-from ...sampling.travel import Moment, Unit
+from ...sampling.travel import Moment
+from .moments import TIME, moment_of
 
 MOST_PROMPTS = 100
 _EXAMPLE = "'0: a cat sits' and '24: the cat jumps'"
-_LINE = re.compile(r'"?(?P<time>\d+(?:\.\d+)?)\s*(?P<unit>s|%|)\s*"?\s*:(?P<prompt>.*)')
-_UNITS: dict[str, Unit] = {"": "frame", "s": "second", "%": "percent"}
+_LINE = re.compile(rf'"?{TIME}\s*"?\s*:(?P<prompt>.*)')
 
 
 class TimedPrompt(NamedTuple):
@@ -50,15 +50,11 @@ def _read(number: int, line: str, global_prompt: str) -> TimedPrompt:
             f"Line {number} of the prompts has no time: '{short}'. Write the frame, second (1.5s) or part of the clip "
             f"(50%) and a colon before each prompt, one prompt a line, as in {_EXAMPLE}."
         )
-    if not match["unit"] and not float(match["time"]).is_integer():
-        raise InvalidInputError(
-            f"Line {number} of the prompts begins at '{match['time']}', and a time without s or % is a whole frame. "
-            f"Did you mean {match['time']}s? Write s for seconds, % for a part of the clip, or a whole frame."
-        )
+    start = moment_of(match, f"Line {number} of the prompts begins at")
     prompt = match["prompt"].strip()
     if line.startswith('"'):
         prompt = prompt.rstrip(",").strip().strip('"')
     prompt = " ".join(part for part in (global_prompt.strip(), prompt) if part)
     if not prompt:
         raise InvalidInputError(f"Line {number} of the prompts has a time and no prompt. Write one behind the colon.")
-    return TimedPrompt(Moment(float(match["time"]), _UNITS[match["unit"]]), prompt)
+    return TimedPrompt(start, prompt)

@@ -65,6 +65,8 @@ OFFICIAL = {
     "fun_camera_A14B": (FUN_A14B, (720, 720, 81), 16),
     "fun_control_A14B": (FUN_A14B, (640, 640, 81), 16),
 }
+PICTURE_FIRST = {"text_image_video_14B_480p": ("t2v_1.3B", "i2v_14B_480p")}
+"""A picture by the settings of one workflow, its video by those of another."""
 HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
 FILM = "WanDirectorLongVideo"
@@ -160,7 +162,30 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
         assert offered == [{"name": name, "url": url, "directory": folder}]
 
 
-@each_downloaded
+def test_every_workflow_has_official_settings():
+    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST}
+
+
+@pytest.mark.parametrize(("name", "parts"), PICTURE_FIRST.items())
+def test_a_picture_and_its_video_have_the_settings_of_their_models(name: str, parts: tuple[str, str]):
+    path = ROOT / "workflows" / f"{name}.json"
+    samplers = of_class(path, "WanDirectorSampler")
+    settings = [
+        tuple(each[key] for key in ("steps", "cfg", "shift", "solver", "schedule", "denoise")) for each in samplers
+    ]
+    assert settings == [(*OFFICIAL[part][0], 1) for part in parts]
+    ((picture,), (fitted,), (video,)) = (
+        of_class(path, f"WanDirector{kind}") for kind in ("EmptyLatent", "FitSize", "ImageToVideo")
+    )
+    width, height, frames = OFFICIAL[parts[1]][1]
+    assert [picture[key] for key in ("width", "height", "frames")] == [width, height, 1]
+    assert (fitted["area"], fitted["how"], video["frames"]) == (f"480p ({width} x {height})", "keep shape", frames)
+    texts = of_class(path, "WanDirectorTextEncode")
+    assert len(texts) == 2 and all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in texts)
+    assert [saver["fps"] for saver in of_class(path, *SAVERS)] == [OFFICIAL[part][2] for part in parts[1:]]
+
+
+@pytest.mark.parametrize("path", [path for path in DOWNLOADED if path.stem in OFFICIAL], ids=lambda path: path.stem)
 def test_settings_are_the_official_ones(path: Path):
     settings, shape, fps = OFFICIAL[path.stem]
     samplers, texts = of_class(path, "WanDirectorSampler", FILM), of_class(path, "WanDirectorTextEncode", FILM)

@@ -19,6 +19,7 @@ _BY_OURS = {
     "Wan CLIP Vision Encode": ("WanVideoClipVisionEncode",),
     "Wan Empty Latent": ("EmptyLatentImage", "WanVideoEmptyEmbeds"),
     "Wan Image To Video": ("WanVideoImageToVideoEncode", "WanVideoImageClipEncode"),
+    "Wan Fit Size": ("WanVideoImageResizeToClosest",),
     "Wan SVI Conditioning": ("WanVideoSVIProEmbeds",),
     "Wan Join Clips": ("ImageBatchExtendWithOverlap", "CrossFadeImages"),
     "Wan VACE": ("WanVideoVACEEncode", "WanVideoVACEStartToEndFrame"),

@@ -65,6 +65,24 @@ def keyframes() -> dict:
     return prompt
 
 
+def spread() -> dict:
+    """Pictures spread over a video of the size that fits them."""
+    prompt = steered(
+        t2v("wan21_i2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorImageToVideo",
+        keyframes=["spread", 0], width=["fitting", 0], height=["fitting", 1], frames=["spread", 1],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["two"] = node("RepeatImageBatch", image=["picture", 0], amount=2)
+    prompt["fitting"] = node(
+        "WanDirectorFitSize", image=["two", 0], area="megapixels", megapixels=0.006, how="keep shape", multiple=16,
+        fit="crop", vae=["vae", 0],
+    )  # fmt: skip
+    prompt["spread"] = node(
+        "WanDirectorSpreadKeyframes", images=["fitting", 2], frames=9, places="0, 100%", fps=16.0
+    )  # fmt: skip
+    return prompt
+
+
 def extended() -> dict:
     """A clip, the next one and one after it: by the last frames, and by latents."""
     prompt = t2v("wan21_i2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors")
@@ -224,6 +242,7 @@ GRAPHS = {
         vace,
         camera,
         keyframes,
+        spread,
         extended,
         ti2v,
         experts,

@@ -1,0 +1,1 @@
+"""Nodes that bring pictures to a video: the size they need, and the frames they stand at."""
