@@ -183,7 +183,8 @@ def _best_way(
 
     both = (0, -SHIFT, SHIFT)
     taken = {_rounded(point) for way in others for point in way}  # a point has one output: the canvas draws it so
-    for most, margin, shifts in ((1, MARGIN, both), (3, MARGIN, both), (1, 0, both), (1, MARGIN, (0,)), (1, 0, (0,))):
+    tries = ((1, MARGIN, both), (3, MARGIN, both), (3, 0, both), (3, MARGIN, (0,)), (3, 0, (0,)))
+    for most, margin, shifts in tries:
         best, least = [], math.inf
         ways = sorted(_ways(workflow, boxes, (start, end), others, most), key=length_of)
         for way in ways:
