@@ -14,13 +14,12 @@ from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, Task, smallest_bytes
 from ...model_loading.footprint import ModelBytes
-from ...sampling.ask import Ask
 from ...sampling.experts import Expert
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
 from ..previews.preview import NO_PREVIEW, Preview, RunShape
 from ..tasks import latent_shape, smaller_videos
-from .asked import Sides, bytes_in_time, most_asked, second_texts
+from .asked import Questions, Sides, bytes_in_time, most_asked, second_texts
 from .experts import GuidedModel
 from .sights import Size, Steps, references_of
 from .task import sampling_task, with_work_between
@@ -85,8 +84,7 @@ def sampling_jobs(
     experts: Mapping[Expert, GuidedModel],
     steps: Mapping[Expert, Steps],
     makers: Sequence[Expert],
-    asked: Sequence[Sequence[Ask]],
-    sides: Sides,
+    questions: Sequence[Questions],
     latent: Tensor,
     memory: MemorySettings,
     preview: Preview = NO_PREVIEW,
@@ -96,16 +94,19 @@ def sampling_jobs(
     Args:
         steps: that each of them makes.
         makers: who makes each step.
-        asked: the questions of each.
+        questions: of the run; an edit asks about two clips in each step.
         preview: how the run is shown.
     """
     jobs: dict[Expert, Job] = {}
     size = Size(*latent.shape[2:])
     for name, own in steps.items():
-        questions = [asks for asks, maker in zip(asked, makers) if maker == name]
-        asks, texts = most_asked(sides, questions), second_texts(questions)
-        windows = own.windows(size)
-        passes = sum(len(most_asked(sides, [each])) * count for each, count in zip(questions, windows))
+        asks: list[Conditioning] = []
+        texts = passes = 0
+        for sides, asked in questions:
+            of_steps = [each for each, maker in zip(asked, makers) if maker == name]
+            asks += most_asked(sides, of_steps)
+            texts += second_texts(of_steps)
+            passes += sum(len(most_asked(sides, [each])) * count for each, count in zip(of_steps, own.windows(size)))
         jobs[name] = sampling_job(experts[name].model, asks, latent, memory, texts, preview, own, passes)
     return jobs
 

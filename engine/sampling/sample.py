@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
-
-import torch
 from torch import Tensor
 
 from ...sampling.given import NOTHING_GIVEN, Given
@@ -14,27 +9,15 @@ from ...sampling.prompts import OneSide, as_prompts
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
-from ..runtime import Work
-from .asked import Sides, check_prompts
+from .asked import Questions, Sides, check_prompts
 from .beginning import Beginning
 from .experts import experts_of, makers_of
-from .job import choose, sampling_jobs, shape_of
+from .job import sampling_jobs
+from .perform import SampledLatent, perform
 from .settings import SamplerSettings
 from .sights import steps_of, tell_sights
-from .told import tell_tally, warn_of_run, with_useful_cache
-from .turn import Choices, SamplingRun
-from .walk import walk
-
-
-class SampledLatent(NamedTuple):
-    """What a run gives, both [B, C, T, h, w], normalised, float32, CPU.
-
-    `latent`: its result. `denoised`: the model's guess of the clean latent in the last step, which is another one where
-    a run stops early; of a run without steps, the latent that it was given.
-    """
-
-    latent: Tensor
-    denoised: Tensor
+from .told import warn_of_run, with_useful_cache
+from .turn import SamplingRun
 
 
 def run_sampler(
@@ -88,21 +71,8 @@ def run_sampler_with_guess(
     made = steps_of(experts, makers, steps, sides)
     tell_sights(experts, made, latent)
     preview = wished_preview(model.runtime, model.spec.family)
-    jobs = sampling_jobs(experts, made, makers, asked, sides, latent, memory, preview)
+    jobs = sampling_jobs(experts, made, makers, [Questions(sides, asked)], latent, memory, preview)
 
     beginning = Beginning(settings, schedule, latent, noise, given)
-
-    def run() -> SampledLatent:
-        choices: Choices = {name: choose(experts[name].model, job) for name, job in jobs.items()}
-        shape = shape_of(latent, sides, jobs.values())
-        draw = preview.start(shape, model.residence.device, model.runtime.check_interrupt)
-        whole = SamplingRun(experts, made, choices, sides, latent, schedule.steps, memory)
-        state = walk(model, whole, beginning, expert_at, draw)
-        tell_tally(state)
-        return SampledLatent(state.latent.cpu(), state.denoised.cpu())
-
-    return model.runtime.perform(Work(run, partial(_outline, latent.shape), tuple(jobs.values())))
-
-
-def _outline(shape: Sequence[int]) -> SampledLatent:
-    return SampledLatent(*(torch.empty(shape, device="meta") for _ in SampledLatent._fields))
+    whole = SamplingRun(experts, made, {}, sides, latent, schedule.steps, memory)
+    return perform(model, whole, beginning, expert_at, jobs, preview)
