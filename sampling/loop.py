@@ -66,7 +66,7 @@ def sample(
         NumericalError: a step gave NaN or infinity.
     """
     levels = schedule.levels
-    _check_schedule(state, schedule)
+    check_state(state, schedule)
     if schedule.steps == 0:
         yield state
         return
@@ -124,7 +124,12 @@ def _step(
     )
 
 
-def _check_schedule(state: SamplerState, schedule: NoiseSchedule) -> None:
+def check_state(state: SamplerState, schedule: NoiseSchedule) -> None:
+    """Refuses a state that is not one of a run of this schedule.
+
+    Raises:
+        InvalidInputError: it is of another one.
+    """
     is_within = state.steps == schedule.steps and state.step <= schedule.steps
     if not is_within or state.sigma != float(schedule.sigmas[state.step]):
         raise InvalidInputError(

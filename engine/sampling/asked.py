@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ...dit.config import DiTConfig
 from ...dit.inputs import Conditioning
@@ -12,6 +13,13 @@ from ...sampling.step import NoiseLevel
 
 Sides = dict[Side, Prompts]
 """The prompts of a run."""
+
+
+class Questions(NamedTuple):
+    """What the steps of a run ask: the prompts, and of each step the questions."""
+
+    sides: Sides
+    asked: Sequence[Sequence[Ask]]
 
 
 def check_prompts(sides: Sides, steps: Sequence[NoiseLevel], asked: Sequence[Sequence[Ask]]) -> None:

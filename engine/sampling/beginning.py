@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ...common.shapes import LatentShape
 from ...sampling.given import Given
-from ...sampling.loop import begin
+from ...sampling.loop import begin, sample
 from ...sampling.noise import seeded_noise
 from ...sampling.schedule import NoiseSchedule
 from ...sampling.solvers import Solver
 from ...sampling.state import SamplerState
 from ...sampling.windows import WHOLE_CLIP, Windows
+from .experts import Turns
 from .settings import SamplerSettings
+
+
+class RunBeginning(Protocol):
+    """What a run starts from, and how it goes on: of `Beginning`, and of an edit."""
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise levels to walk."""
+        ...
+
+    @property
+    def latent(self) -> Tensor:
+        """[B, C, T, h, w], normalised."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the noise."""
+        ...
+
+    @property
+    def but_seed(self) -> RunBeginning:
+        """What it has in common with those that differ in their seed alone."""
+        ...
+
+    def state(self, device: torch.device) -> SamplerState:
+        """The state before the first step."""
+        ...
+
+    def steps(self, turns: Turns, state: SamplerState, device: torch.device) -> Iterator[SamplerState]:
+        """The states after each of the steps that follow `state`."""
+        ...
+
+    def arranged(self, windows: Windows, references: int) -> RunBeginning:
+        """The same with the noise that these windows start from."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,10 +87,19 @@ class Beginning:
         given = self.given.with_arranged_noise(torch.zeros_like)
         return replace(self, settings=replace(self.settings, seed=0), given=given)
 
+    @property
+    def seed(self) -> int:
+        """That of the settings."""
+        return self.settings.seed
+
     def state(self, device: torch.device) -> SamplerState:
         """The state before the first step."""
         latent, seed = self.latent.to(device), self.settings.seed
         return begin(self.solver, self.schedule, latent, seed=seed, noise=self.noise)
+
+    def steps(self, turns: Turns, state: SamplerState, device: torch.device) -> Iterator[SamplerState]:
+        """The states after each of the steps that follow `state`."""
+        return sample(turns, self.solver, self.schedule, state, self.given.to(device))
 
     def arranged(self, windows: Windows, references: int) -> Beginning:
         """The same with the noise that these windows start from.

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
+from ...dit.conditioning.amplified import amplified
 from ...dit.presets import expert_boundary
 from ...sampling.cache import NOTHING_KEPT, Kept
-from ...sampling.denoiser import Denoising, Prediction
+from ...sampling.denoiser import Denoiser, Denoising, Prediction
 from ...sampling.experts import Expert, Handover
 from ...sampling.guidance import Guidance
 from ...sampling.schedule import NoiseSchedule
 from ...sampling.step import NoiseLevel
 from ..models import VideoModel
+from .asked import Sides
 from .stage import Stage
 
 Made = TypeVar("Made")
@@ -27,11 +31,41 @@ class GuidedModel(NamedTuple):
     guidance: Guidance
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """Prompts that a run asks with beside its own, and how each expert is guided with them; `name`: for the cache."""
+
+    name: str
+    sides: Sides
+    guidance: Mapping[Expert, Guidance]
+
+
 class AtWork(NamedTuple):
-    """A model on its device, and what asks it."""
+    """A model on its device, and what asks it; `beside`: of a run that asks with other prompts, too, with those."""
 
     stage: Stage
     denoiser: Denoising
+    beside: tuple[Denoising, ...] = ()
+
+
+def denoiser_of(model: VideoModel, stage: Stage, sides: Sides, guidance: Guidance, name: str) -> Denoiser:
+    """What asks a model on its device with some prompts."""
+    policies = model.policies
+    shown = partial(amplified, factor=policies.amplify, family=model.spec.family)
+    positive, negative = (sides[side].changed(shown).to(model.residence.device) for side in ("positive", "negative"))
+    return Denoiser(
+        stage,
+        positive,
+        negative,
+        guidance=guidance,
+        cache=policies.cache,
+        windows=policies.windows,
+        places=policies.places,
+        steering=policies.steering,
+        grouped=stage.grouped,
+        carefully=stage.carefully,
+        name=name,
+    )
 
 
 class Turns:
@@ -89,6 +123,10 @@ class Turns:
     def start(self, kept: Kept = NOTHING_KEPT) -> Prediction:
         """The predictor of a step: whoever makes it answers all questions of its solver."""
         return self._working.denoiser.start(kept)
+
+    def start_beside(self, kept: Kept = NOTHING_KEPT) -> Prediction:
+        """As `start`, with the first prompts that the run asks with beside its own."""
+        return self._working.beside[0].start(kept)
 
     @property
     def _working(self) -> AtWork:

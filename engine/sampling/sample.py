@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
-
-import torch
 from torch import Tensor
 
 from ...sampling.given import NOTHING_GIVEN, Given
+from ...sampling.loop import levels_asked
 from ...sampling.prompts import OneSide, as_prompts
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
-from ..runtime import Work
-from .asked import Sides, check_prompts
+from .asked import Questions, Sides, check_prompts
 from .beginning import Beginning
 from .experts import experts_of, makers_of
+from .perform import SampledLatent, perform
 from .settings import SamplerSettings
 from .sights import steps_of, tell_sights
-from .told import tell_tally, warn_of_run, with_useful_cache
+from .told import warn_of_run, with_useful_cache
 from .turn import SamplingRun
-from .walk import walk
-from .work import choices_of, sampling_jobs, shape_of
-
-
-class SampledLatent(NamedTuple):
-    """What a run gives, both [B, C, T, h, w], normalised, float32, CPU.
-
-    `latent`: its result. `denoised`: the model's guess of the clean latent in the last step, which is another one where
-    a run stops early; of a run without steps, the latent that it was given.
-    """
-
-    latent: Tensor
-    denoised: Tensor
+from .work import sampling_jobs
 
 
 def run_sampler(
@@ -89,19 +73,8 @@ def run_sampler_with_guess(
     tell_sights(experts, made, latent)
     preview = wished_preview(model.runtime, model.spec.family)
     beginning = Beginning(settings, schedule, latent, noise, given)
-    jobs = sampling_jobs(experts, made, makers, asked, sides, beginning, memory, preview)
+    levels = levels_asked(beginning.solver, schedule)
+    jobs = sampling_jobs(experts, made, makers, [Questions(sides, asked)], levels, latent, memory, preview)
 
-    def run() -> SampledLatent:
-        choices = choices_of(experts, jobs)
-        shape = shape_of(latent, sides, jobs.values())
-        draw = preview.start(shape, model.residence.device, model.runtime.check_interrupt)
-        whole = SamplingRun(experts, made, choices, sides, latent, schedule.steps, memory)
-        state = walk(model, whole, beginning, expert_at, draw)
-        tell_tally(state)
-        return SampledLatent(state.latent.cpu(), state.denoised.cpu())
-
-    return model.runtime.perform(Work(run, partial(_outline, latent.shape), tuple(jobs.values())))
-
-
-def _outline(shape: Sequence[int]) -> SampledLatent:
-    return SampledLatent(*(torch.empty(shape, device="meta") for _ in SampledLatent._fields))
+    whole = SamplingRun(experts, made, {}, sides, latent, schedule.steps, memory)
+    return perform(model, whole, beginning, expert_at, jobs, preview)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 from torch import Tensor
 
 from ...common.log import logger
-from ...dit.conditioning.amplified import amplified
 from ...dit.execution import Execution
 from ...memory.plan import Choice
 from ...memory.policy import streamed_blocks
-from ...sampling.denoiser import Denoiser
 from ...sampling.experts import Expert
 from ..memory import MemorySettings, tell
 from ..progress import Counted
 from ..runtime import Progress, Runtime, watched_blocks
 from .asked import Sides
-from .experts import AtWork, GuidedModel
+from .experts import AtWork, Beside, GuidedModel, denoiser_of
 from .job import pass_tokens
 from .sights import Size, Steps
 from .stage import Stage, Workload, more_exact
@@ -31,7 +28,7 @@ Choices = dict[Expert, Choice]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplingRun:
-    """What the experts of a run have in common, and what each of them needs."""
+    """What the experts of a run have in common, and what each of them needs; `beside`: what else they are asked."""
 
     experts: dict[Expert, GuidedModel]
     made: dict[Expert, Steps]
@@ -40,6 +37,7 @@ class SamplingRun:
     latent: Tensor
     steps: int
     memory: MemorySettings
+    beside: tuple[Beside, ...] = ()
 
     def told(self, runtime: Runtime, step: int) -> Progress:
         """What says how far the steps are, of which so many were made before."""
@@ -72,24 +70,11 @@ class SamplingRun:
         )
         policy = self.memory.policy(choice)
         with Stage(model, policy, workload, self.steps, step=step, execution=execution) as stage:
-            shown = partial(amplified, factor=model.policies.amplify, family=model.spec.family)
-            positive, negative = (
-                self.sides[side].changed(shown).to(model.residence.device) for side in ("positive", "negative")
+            others = tuple(
+                denoiser_of(model, stage, each.sides, each.guidance[name], f"{name}, {each.name}")
+                for each in self.beside
             )
-            denoiser = Denoiser(
-                stage,
-                positive,
-                negative,
-                guidance=guidance,
-                cache=model.policies.cache,
-                windows=model.policies.windows,
-                places=model.policies.places,
-                steering=model.policies.steering,
-                grouped=stage.grouped,
-                carefully=stage.carefully,
-                name=name,
-            )
-            yield AtWork(stage, denoiser)
+            yield AtWork(stage, denoiser_of(model, stage, self.sides, guidance, name), others)
 
     def _take_away_all_but(self, name: Expert) -> None:
         """The device is for one expert at a time; a host may have left the other one there for the next run."""

@@ -10,14 +10,13 @@ import torch
 
 from ...common.log import logger
 from ...sampling.experts import Expert
-from ...sampling.loop import sample
 from ...sampling.state import STATE_KINDS, SamplerState
 from ...sampling.step import NoiseLevel
 from ..models import VideoModel
 from ..previews.preview import Draw
 from ..resuming.kept import KeptRun
 from ..runtime import Progress
-from .beginning import Beginning
+from .beginning import RunBeginning
 from .experts import Turns
 from .identity import run_key
 from .sights import references_of
@@ -44,7 +43,7 @@ RUN_KINDS = (RunState, *STATE_KINDS)
 def walk(
     model: VideoModel,
     whole: SamplingRun,
-    beginning: Beginning,
+    beginning: RunBeginning,
     expert_at: Callable[[NoiseLevel], Expert],
     draw: Draw,
 ) -> SamplerState:
@@ -59,8 +58,8 @@ def walk(
     """
     device, schedule = model.residence.device, beginning.schedule
     makers = [expert_at(level) for level in schedule.levels[:-1]]
-    decisive = (beginning.but_seed, whole.sides, makers, whole.memory.feed_forward_run)
-    key = partial(run_key, whole.experts, device, beginning.settings.seed, *decisive)
+    decisive = (beginning.but_seed, whole.sides, whole.beside, makers, whole.memory.feed_forward_run)
+    key = partial(run_key, whole.experts, device, beginning.seed, *decisive)
     beginning = beginning.arranged(model.policies.windows, references_of(whole.sides))
     with model.runtime.kept_runs.of(key, RUN_KINDS) as kept:
         run = _earlier(kept, beginning, device) or RunState(beginning.state(device), {})
@@ -73,7 +72,7 @@ def walk(
 
 def _steps(
     model: VideoModel,
-    beginning: Beginning,
+    beginning: RunBeginning,
     state: SamplerState,
     turns: Turns,
     show: Callable[[SamplerState], None],
@@ -84,8 +83,7 @@ def _steps(
     levels = schedule.levels
     if state.step < schedule.steps:
         turns.begin_step(levels[state.step])
-    given = beginning.given.to(model.residence.device)
-    following = sample(turns, beginning.solver, schedule, state, given)
+    following = beginning.steps(turns, state, model.residence.device)
     for state in following:
         kept.reach(RunState(state, turns.mended), is_last=state.step == schedule.steps)
         show(state)
@@ -100,7 +98,7 @@ def _show(progress: Progress, turns: Turns, draw: Draw, state: SamplerState) -> 
     tell_spared(progress, state)
 
 
-def _earlier(kept: KeptRun, beginning: Beginning, device: torch.device) -> RunState | None:
+def _earlier(kept: KeptRun, beginning: RunBeginning, device: torch.device) -> RunState | None:
     """Where an earlier run of the same kind stood, which is said; or where one of another seed does."""
     found = kept.earlier(device)
     if not isinstance(found, RunState) or found.sampler.latent.shape != beginning.latent.shape:

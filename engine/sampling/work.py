@@ -9,17 +9,15 @@ from functools import partial
 from torch import Tensor
 
 from ...common.shapes import LatentShape, VideoShape, video_frames
+from ...dit.inputs import Conditioning
 from ...memory.plan import Choice
-from ...sampling.ask import Ask
 from ...sampling.experts import Expert
-from ...sampling.loop import levels_asked
 from ...sampling.step import NoiseLevel
 from ...sampling.windows import ClipShape
 from ..memory import Job, MemorySettings, RunWork
 from ..previews.preview import NO_PREVIEW, Preview, RunShape
 from ..tasks import latent_shape
-from .asked import Sides, most_asked, second_texts
-from .beginning import Beginning
+from .asked import Questions, Sides, most_asked, second_texts
 from .experts import GuidedModel
 from .job import choose, sampling_job
 from .sights import Steps, references_of
@@ -30,31 +28,29 @@ class OwnSteps:
     """The steps that one model of a run makes.
 
     Attributes:
-        beginning: of the run.
-        makers: who makes each of its steps.
-        name: who this model is.
+        numbers: of these steps in the run.
+        levels: where each step of the run asks the model: once or more, as the solver wants it.
+        questions: of the run; an edit asks about two clips in each step.
         references: latent frames of pictures before the video.
     """
 
-    beginning: Beginning
-    makers: tuple[Expert, ...]
-    name: Expert
+    numbers: tuple[int, ...]
+    levels: Sequence[Sequence[NoiseLevel]]
+    questions: Sequence[Questions]
     references: int
 
-    def asked(self) -> list[NoiseLevel]:
-        """Where they ask the model: once or more each, as the solver wants it."""
-        steps = levels_asked(self.beginning.solver, self.beginning.schedule)
-        return [level for levels, maker in zip(steps, self.makers) if maker == self.name for level in levels]
-
-    def work(self, expert: GuidedModel, sides: Sides, video: VideoShape) -> RunWork:
+    def work(self, expert: GuidedModel, video: VideoShape) -> RunWork:
         """What they come to for a video of this size."""
         _, frames, height, width = latent_shape(expert.model.spec.family, video, self.references)
         clip, passes, most, longest = ClipShape(frames, height, width, self.references), 0, 1, frames
-        for level in self.asked():
-            cuts = expert.model.policies.windows.cuts(clip, level)
-            passes += len(most_asked(sides, [expert.guidance.asks(level)])) * len(cuts)
-            if len(cuts) > most:
-                most, longest = len(cuts), max(cut.length for cut in cuts)
+        for number in self.numbers:
+            for place, level in enumerate(self.levels[number]):
+                cuts = expert.model.policies.windows.cuts(clip, level)
+                for sides, asked in self.questions:
+                    asks = expert.guidance.asks(level) if place else asked[number]
+                    passes += len(most_asked(sides, [asks])) * len(cuts)
+                if len(cuts) > most:
+                    most, longest = len(cuts), max(cut.length for cut in cuts)
         return RunWork(passes, most, video_frames(longest - self.references))
 
 
@@ -62,9 +58,9 @@ def sampling_jobs(
     experts: Mapping[Expert, GuidedModel],
     steps: Mapping[Expert, Steps],
     makers: Sequence[Expert],
-    asked: Sequence[Sequence[Ask]],
-    sides: Sides,
-    beginning: Beginning,
+    questions: Sequence[Questions],
+    levels: Sequence[Sequence[NoiseLevel]],
+    latent: Tensor,
     memory: MemorySettings,
     preview: Preview = NO_PREVIEW,
 ) -> dict[Expert, Job]:
@@ -73,17 +69,21 @@ def sampling_jobs(
     Args:
         steps: that each of them makes.
         makers: who makes each step.
-        asked: the questions of each.
-        beginning: of the run.
+        questions: of the run.
+        levels: where each step asks the model.
         preview: how the run is shown.
     """
     jobs: dict[Expert, Job] = {}
     for name, own in steps.items():
-        questions = [asks for asks, maker in zip(asked, makers) if maker == name]
-        asks, texts = most_asked(sides, questions), second_texts(questions)
-        expert, made = experts[name], OwnSteps(beginning, tuple(makers), name, own.references)
-        work = partial(made.work, expert, sides)
-        jobs[name] = sampling_job(expert.model, asks, beginning.latent, memory, texts, preview, own, work)
+        numbers = tuple(number for number, maker in enumerate(makers) if maker == name)
+        asks: list[Conditioning] = []
+        texts = 0
+        for sides, asked in questions:
+            of_steps = [asked[number] for number in numbers]
+            asks += most_asked(sides, of_steps)
+            texts += second_texts(of_steps)
+        work = partial(OwnSteps(numbers, levels, questions, own.references).work, experts[name])
+        jobs[name] = sampling_job(experts[name].model, asks, latent, memory, texts, preview, own, work)
     return jobs
 
 

@@ -42,6 +42,7 @@ OFFICIAL = {
     "t2v_1.3B_prompt_travel": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_step_cache": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_windows": ((50, 6.0, 8.0, *UNIPC), (832, 480, 161), 16),
+    "edit_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_native": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_14B": ((50, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
     "i2v_14B_480p": ((40, 5.0, 3.0, *UNIPC), (832, 480, 81), 16),
@@ -71,6 +72,7 @@ HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
 FILM = "WanDirectorLongVideo"
 """Has the settings of sampler, size, prompts and file itself."""
+EDIT = "WanDirectorEditClip"
 SIZES = (
     "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl", "ImageScale", FILM,
 )  # fmt: skip
@@ -192,7 +194,10 @@ def test_settings_are_the_official_ones(path: Path):
     clips = of_class(path, *LATER_CLIPS)
     (size,) = of_class(path, *SIZES)
     (video,) = of_class(path, *SAVERS, FILM)
-    assert len(samplers) == len(texts) == (2 if clips else 1)
+    edits = of_class(path, EDIT)
+    assert len(samplers) == len(texts) - len(edits) == (2 if clips else 1)
+    for edit in edits:
+        assert (edit["steps"], edit["shift"], edit["schedule"]) == (settings[0], settings[2], settings[4])
     for sampler in samplers:
         assert tuple(sampler[name] for name in ("steps", "cfg", "shift", "solver", "schedule")) == settings
         assert sampler.get("denoise", 1) == 1
@@ -260,7 +265,7 @@ def test_other_settings_of_a_workflow_do_not_go_together():
 
 @each_bundled
 def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    samplers = ("WanDirectorSampler", FILM)
+    samplers = ("WanDirectorSampler", EDIT, FILM)
     steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] in samplers]
     assert main(["run", str(path), f"--output={tmp_path}", "--device=cpu", "--quiet", *steps]) == 0
     video = Path(capsys.readouterr().out.strip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..headless.conftest import node
-from .graphs import keyframes, t2v, travelling
+from .graphs import LONG, experts, keyframes, t2v, travelling, v2v
 
 
 def in_one_pass() -> dict:
@@ -35,4 +35,32 @@ def at_a_speed() -> dict:
     return prompt
 
 
-DIRECTING = {made.__name__: made for made in (in_one_pass, moving_image, at_a_speed)}
+def edited() -> dict:
+    """Two edits in a row of a clip: where the words say, and where the first one was."""
+    prompt = v2v()
+    del prompt["sample"]
+    prompt["before"] = node("WanDirectorTextEncode", text_encoder=["encoder", 0], positive=LONG, negative="")
+    edit = {
+        "model": ["model", 0], "positive": ["text", 0], "negative": ["text", 1], "latent": ["size", 0], "seed": 1,
+        "steps": 4, "cfg": 4.0, "source_cfg": 1.5, "shift": 5.0, "schedule": "simple", "strength": 0.6,
+        "auto_mask": "words",
+    }  # fmt: skip
+    prompt["edit"] = node("WanDirectorEditClip", **edit, source=["before", 0])
+    again = {"latent": ["edit", 0], "mask": ["edit", 1], "auto_mask": "off", "source_cfg": 3.0}
+    prompt["edit again"] = node("WanDirectorEditClip", **{**edit, **again})
+    prompt["decode"]["inputs"]["latent"] = ["edit again", 0]
+    return prompt
+
+
+def edited_by_experts() -> dict:
+    """An edit with both experts, without a source, of a clip that the sampler makes."""
+    prompt = experts()
+    prompt["edit"] = node(
+        "WanDirectorEditClip", model=["pair", 0], positive=["text", 0], negative=["text", 1], latent=["sample", 0],
+        seed=1, steps=6, cfg=4.0, source_cfg=1.5, shift=5.0, schedule="simple", strength=0.9, auto_mask="words",
+    )  # fmt: skip
+    prompt["decode"]["inputs"]["latent"] = ["edit", 0]
+    return prompt
+
+
+DIRECTING = {made.__name__: made for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts)}

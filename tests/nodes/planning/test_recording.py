@@ -169,7 +169,7 @@ def test_every_node_is_planned_in_a_graph_that_runs(noting, monkeypatch):
             return _own(cls, *args, **inputs)
 
         monkeypatch.setattr(kind, "execute", classmethod(execute))
-    for make in GRAPHS.values():
+    for make in (*GRAPHS.values(), *DIRECTING.values()):
         prompt = make()
         assert not recorded_loosely(prompt).passed_over
     for make in (native, everything_else):
@@ -177,6 +177,13 @@ def test_every_node_is_planned_in_a_graph_that_runs(noting, monkeypatch):
         assert not made.passed_over and not made.has_guessed
     # These want a file of their format, and load it as the others do.
     assert CLASSES.keys() - seen == {"UnetLoaderGGUF", "CLIPLoaderGGUF"}
+
+
+def test_an_edit_counts_the_passes_of_both_texts(noting):
+    """The search for the mask with three noises; two steps with a source and two without, of 4 * 0.6."""
+    stages = recorded(DIRECTING["edited"]()).stages
+    passes = [(stage.job.passes, stage.job.run_passes) for stage in stages if stage.job.kind == "sample"]
+    assert passes == [(4, 12), (4, 8), (3, 6)]
 
 
 def recorded_loosely(prompt: dict) -> Recording:

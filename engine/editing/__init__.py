@@ -1,0 +1,1 @@
+"""Edits of a clip by words, as runs of the engine."""

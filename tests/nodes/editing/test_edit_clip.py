@@ -1,0 +1,203 @@
+"""Wan Edit Clip: what it leaves to the bit, what it refuses, and the ways through the engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from wan_director.common.errors import InvalidInputError, PairingError
+from wan_director.engine.memory import MemorySettings
+from wan_director.engine.models import with_policies
+from wan_director.sampling.windows import SlidingWindows
+
+from ..conftest import FORMS, HIGH, LOW, call, encode, in_form, load, save_experts
+
+pytestmark = pytest.mark.usefixtures("inference")
+WIDGETS = {
+    "seed": 3, "steps": 5, "cfg": 4.0, "source_cfg": 1.5, "shift": 5.0, "schedule": "simple", "strength": 0.6,
+    "auto_mask": "off",
+}  # fmt: skip
+
+
+def clip(*, batch: int = 1, frames: int = 3, channels: int = 16) -> dict:
+    generator = torch.Generator().manual_seed(1)
+    return {"samples": torch.randn(batch, channels, frames, 6, 8, generator=generator)}
+
+
+def of_file(name: str):
+    return call("LoadModel", model_name=name, precision="fp32", attention="auto")
+
+
+def text(words: str) -> list:
+    encoder = call("LoadTextEncoder", text_encoder_name="text.safetensors", precision="fp32", device="cpu")
+    return call("TextEncode", text_encoder=encoder, positive=words, negative="bad")[0]
+
+
+def edited(model="t2v.safetensors", **changes):
+    negative = encode("text.safetensors")[1]
+    inputs = {"positive": text("a blue ball"), "negative": negative, "source": text("a red ball"), "latent": clip()}
+    model = of_file(model) if isinstance(model, str) else model
+    return call("EditClip", model=model, **{**inputs, **WIDGETS, **changes})
+
+
+def same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
+    return torch.equal(first.contiguous().view(torch.int32), second.contiguous().view(torch.int32))
+
+
+def half(frames: int = 9) -> torch.Tensor:
+    """The left half of each frame."""
+    mask = torch.zeros(frames, 48, 64)
+    mask[:, :, :32] = 1
+    return mask
+
+
+def test_other_words_change_the_clip_and_the_mask_is_everywhere():
+    latent, mask = edited()
+    assert latent["samples"].shape == clip()["samples"].shape
+    assert not torch.equal(latent["samples"], clip()["samples"])
+    assert torch.equal(mask, torch.ones(9, 48, 64))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"strength": 0.0}, {"mask": torch.zeros(9, 48, 64)}, {"mask": torch.zeros(1, 48, 64)}, {"same": True}],
+    ids=["no strength", "no mask", "no mask of one picture", "the same words"],
+)
+def test_nothing_to_change_leaves_the_clip_to_the_bit(changes):
+    if changes.pop("same", False):
+        changes |= {"source": text("a blue ball"), "source_cfg": 4.0}
+    latent, _ = edited(**changes)
+    assert same_bits(latent["samples"], clip()["samples"])
+
+
+@pytest.mark.parametrize("model", ["t2v.safetensors", "two experts", *FORMS])
+def test_outside_the_mask_the_clip_stays_to_the_bit(model, models):
+    if model == "two experts":
+        save_experts(models)
+        pair = of_file(HIGH), of_file(LOW)
+        made = call("Experts", high_noise=pair[0], low_noise=pair[1], low_noise_cfg=0.0, high_noise_steps=1)
+    else:
+        made = in_form(model, models) if model in FORMS else model
+    latent, mask = edited(made, mask=half())
+    assert torch.equal(mask, half())
+    samples, source = latent["samples"], clip()["samples"]
+    assert same_bits(samples[..., 4:], source[..., 4:])
+    assert (samples[..., :4] != source[..., :4]).float().mean() > 0.99
+
+
+def test_a_noise_mask_and_a_mask_both_count():
+    rows = torch.zeros(1, 1, 3, 6, 8)
+    rows[:, :, :, :3] = 1
+    latent, mask = edited(latent={**clip(), "noise_mask": rows}, mask=half())
+    changed = latent["samples"] != clip()["samples"]
+    assert changed[..., :3, :4].float().mean() > 0.99
+    assert not changed[..., 3:, :].any()
+    assert not changed[..., 4:].any()
+    assert mask[:, :24, :32].all()
+    assert mask.mean() == 0.25
+
+
+def test_the_mask_of_words_keeps_what_it_leaves_out_and_comes_back_the_same():
+    latent, mask = edited(auto_mask="words", mask=half())
+    inside = mask[::4, ::8, ::8].bool()[None, None].expand(1, 16, -1, -1, -1)
+    samples, source = latent["samples"], clip()["samples"]
+    assert 0 < mask.mean() <= 0.5
+    assert same_bits(samples[~inside], source[~inside])
+    assert (samples[inside] != source[inside]).float().mean() > 0.99
+    again, used = edited(mask=mask)
+    assert torch.equal(used, mask)
+    assert same_bits(again["samples"], samples)
+
+
+def test_the_mask_of_equal_words_is_empty():
+    latent, mask = edited(auto_mask="words", source=text("a blue ball"), source_cfg=4.0)
+    assert not mask.any()
+    assert same_bits(latent["samples"], clip()["samples"])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_each_video_of_a_batch_has_its_mask(batch):
+    latent, mask = edited(latent=clip(batch=batch), auto_mask="words")
+    assert mask.shape == (batch * 9, 48, 64)
+    again, used = edited(latent=clip(batch=batch), mask=mask)
+    assert torch.equal(used, mask)
+    assert same_bits(again["samples"], latent["samples"])
+
+
+def test_a_latent_pixel_that_the_mask_touches_is_edited():
+    mask = torch.zeros(9, 48, 64)
+    mask[2, 9, 17] = 1
+    _, used = edited(mask=mask)
+    expected = torch.zeros(9, 48, 64)
+    expected[1:5, 8:16, 16:24] = 1
+    assert torch.equal(used, expected)
+
+
+def test_without_a_source_the_negative_prompt_stands_for_what_is_shown():
+    made, _ = edited(source=None, source_cfg=9.0)
+    as_source, _ = edited(source=encode("text.safetensors")[1], source_cfg=1.0)
+    assert same_bits(made["samples"], as_source["samples"])
+
+
+def test_an_edit_goes_on_from_another_without_the_vae():
+    first, _ = edited()
+    second, _ = edited(latent=first, positive=text("a blue box"), source=text("a blue ball"), mask=half())
+    assert same_bits(second["samples"][..., 4:], first["samples"][..., 4:])
+
+
+def test_swapped_blocks_give_the_same_bits():
+    whole, _ = edited(auto_mask="words")
+    swapped, _ = edited(auto_mask="words", memory=MemorySettings(blocks_to_swap=2))
+    assert same_bits(whole["samples"], swapped["samples"])
+
+
+def windowed(model, frames: int):
+    windows = SlidingWindows(frames, frames // 2)
+    return with_policies(model, lambda policies: replace(policies, windows=windows))
+
+
+def test_windows_edit_long_clips_with_noise_that_repeats():
+    model = of_file("t2v.safetensors")
+    whole, _ = edited(model, latent=clip(frames=6))
+    one, _ = edited(windowed(model, 8), latent=clip(frames=6))
+    cut, _ = edited(windowed(model, 2), latent=clip(frames=6), mask=half(21))
+    assert same_bits(one["samples"], whole["samples"])
+    assert same_bits(cut["samples"][..., 4:], clip(frames=6)["samples"][..., 4:])
+    same, _ = edited(windowed(model, 2), latent=clip(frames=6), source=text("a blue ball"), source_cfg=4.0)
+    assert same_bits(same["samples"], clip(frames=6)["samples"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"latent": {"samples": torch.zeros(1, 16, 3, 6, 8)}}, "The latent is empty"),
+        ({"strength": 1.5}, "strength of an edit is from 0"),
+        ({"auto_mask": "magic"}, "auto_mask is one of off, words"),
+        ({"schedule": "none"}, "schedule"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"cfg": 101.0}, "Cfg must be from 0"),
+        ({"source_cfg": 101.0}, "Cfg must be from 0"),
+        ({"mask": torch.zeros(4, 48, 64)}, "one for each of the 9 frames"),
+        ({"mask": torch.full((9, 48, 64), 2.0)}, "values from 0"),
+        ({"mask": "white"}, "mask must be"),
+        ({"source": []}, "source conditioning must be"),
+        ({"memory": 3}, "memory must be the settings of Wan Memory"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_work_is_refused_in_a_sentence(changes, sentence):
+    with pytest.raises(InvalidInputError, match=sentence):
+        edited(**changes)
+
+
+def test_a_latent_of_another_vae_is_refused():
+    with pytest.raises(PairingError):
+        edited(latent=clip(channels=48))
+
+
+def test_a_step_cache_is_refused():
+    settings = {"threshold": 0.5, "start": 0.0, "end": 1.0, "most_in_a_row": 2, "table": ""}
+    cached = call("StepCache", model=load("t2v.safetensors"), method="easycache", **settings)
+    with pytest.raises(InvalidInputError, match="Take the step cache away"):
+        edited(cached)
