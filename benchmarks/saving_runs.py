@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.inputs import Conditioning
+from wan_director.engine.resuming import identity
 from wan_director.engine.resuming.digest import digest
 from wan_director.engine.resuming.folder import StateFolder
 from wan_director.engine.resuming.kept import COST, EVERY_S
-from wan_director.engine.sampling import identity
 from wan_director.engine.sampling.walk import RUN_KINDS, RunState
 from wan_director.sampling.loop import begin
 from wan_director.sampling.schedule import make_schedule

@@ -14,11 +14,11 @@ from ...sampling.state import STATE_KINDS, SamplerState
 from ...sampling.step import NoiseLevel
 from ..models import VideoModel
 from ..previews.preview import Draw
+from ..resuming.identity import run_key
 from ..resuming.kept import KeptRun
 from ..runtime import Progress
 from .beginning import RunBeginning
 from .experts import Turns
-from .identity import run_key
 from .sights import references_of
 from .told import tell_spared
 from .turn import SamplingRun

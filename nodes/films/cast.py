@@ -14,7 +14,7 @@ from ...common.shapes import VideoShape
 from ...dit.branches.vace import VaceBranch
 from ...dit.conditioning.vace import mask_channels, split_by_mask
 from ...engine.resuming.digest import NoDigest
-from ...engine.sampling.identity import code_identity, model_identity, placed_identity
+from ...engine.resuming.identity import code_identity, model_identity, placed_identity
 from ...model_loading.pairing import check_pair
 from ..conditioning.clip_image import joined_clip_vision
 from ..conditioning.entries import with_values

@@ -196,7 +196,7 @@ def test_a_strength_that_changes_makes_another_film(without_steps, tiny_host, tm
 
 
 def test_code_that_prepares_clips_otherwise_makes_another_film(without_steps, monkeypatch):
-    from wan_director.engine.sampling import identity
+    from wan_director.engine.resuming import identity
     from wan_director.nodes.films import cast
 
     assert cast.code_identity("nodes") != identity.code_identity("engine")

@@ -182,7 +182,7 @@ def test_every_node_is_planned_in_a_graph_that_runs(noting, monkeypatch):
 def test_an_edit_counts_the_passes_of_both_texts(noting):
     """The search for the mask with three noises; two steps with a source and two without, of 4 * 0.6."""
     stages = recorded(DIRECTING["edited"]()).stages
-    passes = [(stage.job.passes, stage.job.run_passes) for stage in stages if stage.job.kind == "sample"]
+    passes = [(stage.job.passes, stage.job.run_work.passes) for stage in stages if stage.job.kind == "sample"]
     assert passes == [(4, 12), (4, 8), (3, 6)]
 
 

@@ -18,8 +18,8 @@ from wan_director.dit.rope import TokenPlaces
 from wan_director.engine.memory import MemorySettings
 from wan_director.engine.models import with_lora, with_low_noise, with_policies
 from wan_director.engine.recipe import LoraRecipe
+from wan_director.engine.resuming import identity
 from wan_director.engine.resuming.digest import NoDigest, digest
-from wan_director.engine.sampling import identity
 from wan_director.memory.budget import Budget
 from wan_director.sampling.cache import RatioRecorder
 from wan_director.sampling.given import GivenFrames, NoisyRegion

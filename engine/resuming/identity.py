@@ -18,9 +18,9 @@ from ...sampling.guidance import CFG
 from ..loaded import PlacedModel
 from ..models import VideoModel
 from ..recipe import file_stamp
-from ..resuming.digest import NoDigest, digest
 from ..resuming.folder import seeded
-from .experts import GuidedModel
+from ..sampling.experts import GuidedModel
+from .digest import NoDigest, digest
 
 _PACK = Path(__file__).resolve().parents[2]
 _COMPUTE = ("common", "weights", "dit", "vae3d", "sampling", "memory", "model_loading", "media", "engine")
