@@ -39,6 +39,7 @@ FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
 FUN_A14B = (20, 3.5, 8.0, "euler", "simple")
 OFFICIAL = {
     "t2v_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
+    "t2v_1.3B_motion": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_prompt_travel": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_step_cache": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_windows": ((50, 6.0, 8.0, *UNIPC), (832, 480, 161), 16),
