@@ -13,7 +13,7 @@ from ..previews.wished import wished_preview
 from .asked import Questions, Sides, check_prompts
 from .beginning import Beginning
 from .experts import experts_of, makers_of
-from .perform import SampledLatent, perform
+from .run import SampledLatent, work_of
 from .settings import SamplerSettings
 from .sights import steps_of, tell_sights
 from .told import warn_of_run, with_useful_cache
@@ -77,4 +77,4 @@ def run_sampler_with_guess(
     jobs = sampling_jobs(experts, made, makers, [Questions(sides, asked)], levels, latent, memory, preview)
 
     whole = SamplingRun(experts, made, {}, sides, latent, schedule.steps, memory)
-    return perform(model, whole, beginning, expert_at, jobs, preview)
+    return model.runtime.perform(work_of(model, whole, beginning, expert_at, jobs, preview))

@@ -34,15 +34,15 @@ class SampledLatent(NamedTuple):
     denoised: Tensor
 
 
-def perform(
+def work_of(
     model: VideoModel,
     whole: SamplingRun,
     beginning: RunBeginning,
     expert_at: Callable[[NoiseLevel], Expert],
     jobs: Mapping[Expert, Job],
     preview: Preview,
-) -> SampledLatent:
-    """What a run gives of which all is known.
+) -> Work[SampledLatent]:
+    """A run of which all is known, for the runtime to perform.
 
     Args:
         model: of the first steps.
@@ -62,7 +62,7 @@ def perform(
         tell_tally(state)
         return SampledLatent(state.latent.cpu(), state.denoised.cpu())
 
-    return model.runtime.perform(Work(run, partial(_outline, latent.shape), tuple(jobs.values())))
+    return Work(run, partial(_outline, latent.shape), tuple(jobs.values()))
 
 
 def _outline(shape: Sequence[int]) -> SampledLatent:
