@@ -16,43 +16,40 @@ from .options.memory import memory_input
 from .sockets.sampling import sampled
 
 
+def seed_input(tooltip: str) -> Any:
+    """The widget seed."""
+    return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
+
+
+def steps_input(tooltip: str) -> Any:
+    """The widget steps."""
+    return io.Int.Input("steps", default=30, min=1, max=MAX_STEPS, tooltip=tooltip)
+
+
+def cfg_input(tooltip: str, *, name: str = "cfg", default: float = 5.0) -> Any:
+    """The widget of a guidance scale."""
+    return io.Float.Input(name, default=default, min=0.0, max=MAX_CFG, step=0.1, round=0.01, tooltip=tooltip)
+
+
+def shift_input(tooltip: str) -> Any:
+    """The widget shift."""
+    return io.Float.Input("shift", default=5.0, min=0.01, max=MAX_SHIFT, step=0.1, round=0.01, tooltip=tooltip)
+
+
+def schedule_input(tooltip: str) -> Any:
+    """The widget schedule."""
+    return io.Combo.Input("schedule", options=list(SCHEDULES), default="simple", tooltip=tooltip)
+
+
 def step_inputs() -> list[Any]:
     """How many steps, and how each is guided."""
     return [
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=MAX_SEED,
-            control_after_generate=True,
-            tooltip="The noise to start from; the same seed and settings give the same video.",
+        seed_input("The noise to start from; the same seed and settings give the same video."),
+        steps_input("How often the model is asked; 20 to 50. More is slower and finer."),
+        cfg_input(
+            "How strongly the prompt counts: 3 to 6. At 1 the negative prompt is off and a step takes half the time."
         ),
-        io.Int.Input(
-            "steps",
-            default=30,
-            min=1,
-            max=MAX_STEPS,
-            tooltip="How often the model is asked; 20 to 50. More is slower and finer.",
-        ),
-        io.Float.Input(
-            "cfg",
-            default=5.0,
-            min=0.0,
-            max=MAX_CFG,
-            step=0.1,
-            round=0.01,
-            tooltip="How strongly the prompt counts: 3 to 6. At 1 the negative prompt is off and a step takes "
-            "half the time.",
-        ),
-        io.Float.Input(
-            "shift",
-            default=5.0,
-            min=0.01,
-            max=MAX_SHIFT,
-            step=0.1,
-            round=0.01,
-            tooltip="How much time is spent at high noise, where motion and layout arise: 3 to 16.",
-        ),
+        shift_input("How much time is spent at high noise, where motion and layout arise: 3 to 16."),
     ]
 
 
@@ -69,13 +66,10 @@ def solver_inputs() -> list[Any]:
             "name dpmpp_sde, is that of diffusers. Those behind dpmpp_2m_sde give KSampler's results; its dpmpp_sde "
             "and dpmpp_2m_sde are dpmpp_sde_native and dpmpp_2m_sde_native here.",
         ),
-        io.Combo.Input(
-            "schedule",
-            options=list(SCHEDULES),
-            default="simple",
-            tooltip="Where the steps lie between noise and video. official repeats the official code's table "
+        schedule_input(
+            "Where the steps lie between noise and video. official repeats the official code's table "
             "for unipc, official_dpm the one for dpmpp_2m. simple, normal, beta and those behind karras_ratio are "
-            "KSampler's; its karras is karras_native here: karras, also called karras_ratio, is that of diffusers.",
+            "KSampler's; its karras is karras_native here: karras, also called karras_ratio, is that of diffusers."
         ),
     ]
 

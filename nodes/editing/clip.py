@@ -6,50 +6,26 @@ from typing import Any
 
 from ...engine.editing.settings import EditSettings
 from ...engine.memory import MemorySettings
-from ...sampling.schedule import SCHEDULES
-from ...sampling.validation import MAX_CFG, MAX_SEED, MAX_SHIFT, MAX_STEPS
 from ..api import io, one_sentence
 from ..loaders import WanModelType
 from ..options.memory import memory_input
+from ..sampler import cfg_input, schedule_input, seed_input, shift_input, steps_input
 from .edited import AUTO_MASKS, NativeTexts, Where, edited
 
 
 def _step_inputs() -> list[Any]:
     """How many steps, and how each is guided."""
     return [
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=MAX_SEED,
-            control_after_generate=True,
-            tooltip="The noises of the steps; the same seed and settings give the same edit.",
+        seed_input("The noises of the steps; the same seed and settings give the same edit."),
+        steps_input(
+            "Steps of the whole schedule, of which strength makes the last part. A step asks the model up to "
+            "four times."
         ),
-        io.Int.Input(
-            "steps",
-            default=30,
-            min=1,
-            max=MAX_STEPS,
-            tooltip="Steps of the whole schedule, of which strength makes the last part. A step asks the model up to "
-            "four times.",
-        ),
-        io.Float.Input(
-            "cfg",
-            default=5.0,
-            min=0.0,
-            max=MAX_CFG,
-            step=0.1,
-            round=0.01,
-            tooltip="How strongly the text counts that the clip is to show. Higher than source_cfg.",
-        ),
-        io.Float.Input(
-            "source_cfg",
+        cfg_input("How strongly the text counts that the clip is to show. Higher than source_cfg."),
+        cfg_input(
+            "How strongly the source counts, the text that the clip shows now. No effect without one.",
+            name="source_cfg",
             default=1.5,
-            min=0.0,
-            max=MAX_CFG,
-            step=0.1,
-            round=0.01,
-            tooltip="How strongly the source counts, the text that the clip shows now. No effect without one.",
         ),
     ]
 
@@ -57,21 +33,8 @@ def _step_inputs() -> list[Any]:
 def _course_inputs() -> list[Any]:
     """Which steps are made, and where."""
     return [
-        io.Float.Input(
-            "shift",
-            default=5.0,
-            min=0.01,
-            max=MAX_SHIFT,
-            step=0.1,
-            round=0.01,
-            tooltip="How much time is spent at high noise: as in the sampler that made the clip.",
-        ),
-        io.Combo.Input(
-            "schedule",
-            options=list(SCHEDULES),
-            default="simple",
-            tooltip="Where the steps lie, as in Wan Sampler.",
-        ),
+        shift_input("How much time is spent at high noise: as in the sampler that made the clip."),
+        schedule_input("Where the steps lie, as in Wan Sampler."),
         io.Float.Input(
             "strength",
             default=0.6,
