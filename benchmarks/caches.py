@@ -88,7 +88,7 @@ def _sampled(model: DemoModel, trial: Trial, cache: Cache, seed: int) -> tuple[l
     rng = np.random.default_rng(seed)
     shown = [sample_scene(rng, held_out=True, aspect=1.0) for _ in range(BATCH)]
     truth = render(shown, trial.frames, trial.height, trial.width)
-    items = model._image_items(trial, truth)
+    items = model.image_items(trial, truth)
     positive = Conditioning(torch.cat([model.encode_text(full_caption(scene, rng)) for scene in shown]), items)
     negative = Conditioning(model.encode_text(WAN_NEGATIVE), items)
     network = model.i2v if trial.given else model.t2v

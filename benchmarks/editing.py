@@ -6,8 +6,10 @@ Drawn clips of 17 frames, encoded, whose object gets another colour by FlowEdit;
 Right: colour, shape, motion, background, all of them, in per cent. Place: intersection over union of the object with
 where it was drawn, mean of the frames. Background: PSNR against the drawn clip, in dB, where neither the drawn object
 nor a border of 4 pixels around it is; and how much of the mask lies on the object. `drawn` is the VAE alone. `chain`
-changes the colour, then the background, then the shape, from latent to latent, and tells of each clip so far. Of each
-row, some clips are written into the folder of temporary files, to be looked at.
+changes the colour, then the background, then the shape, from latent to latent, and tells of each clip so far. `first`
+carries a first frame with the new colour on by the image-to-video model: sampled (`denoise`), or edited beside the clip
+with its own first frame; the frame is drawn, or edited by words as a clip of one frame. Of each row, some clips are
+written into the folder of temporary files, to be looked at.
 """
 
 from __future__ import annotations
@@ -35,11 +37,13 @@ from wan_director.sampling.editing import (
     mask_of,
 )
 from wan_director.sampling.guidance import CFG
+from wan_director.sampling.loop import begin, sample
 from wan_director.sampling.noise import step_noise
 from wan_director.sampling.schedule import make_schedule
+from wan_director.sampling.solvers import SOLVERS
 from wan_director.training.captions import MOTION_PHRASES, WAN_NEGATIVE
 from wan_director.training.detector import COLOUR_LIMIT, detect
-from wan_director.training.evaluate import DemoModel
+from wan_director.training.evaluate import DemoModel, Trial
 from wan_director.training.scenes import BACKGROUNDS, COLOURS, SHAPES, Scene, contrast, coverage, render, sample_scene
 
 from .motion import save_strip
@@ -74,6 +78,27 @@ ROWS = {
     "30 steps": Row(steps=30),
     "30 steps, words": Row(mask="words", steps=30),
     "30 steps, object, 0.35": Row(0.35, "object", steps=30),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FirstFrame:
+    """How a first frame is carried on; `denoise`: sampled from that much noise, None: edited."""
+
+    denoise: float | None = None
+    strength: float = 0.7
+    cfg: float = 1.0
+    frame: str = "drawn"
+
+
+FIRST_FRAMES = {
+    "first, from noise": FirstFrame(1.0, cfg=2.0),
+    "first, denoise 0.7": FirstFrame(0.7, cfg=2.0),
+    **{f"first, strength {strength:g}": FirstFrame(strength=strength) for strength in (0.35, 0.5, 0.7, 1.0)},
+    "first, cfg 2": FirstFrame(cfg=2.0),
+    "first, cfg 2, 0.5": FirstFrame(cfg=2.0, strength=0.5),
+    "first by words": FirstFrame(frame="words"),
+    "first by words, cfg 2": FirstFrame(frame="words", cfg=2.0),
 }
 CHAINS = {"chain": Row(), "chain, words": Row(mask="words")}
 
@@ -136,6 +161,35 @@ class Editor:
             target.start, source.start, schedule, begin_edit(schedule, latent, seed=seed), EditedClip(latent, mask)
         )
         return state.latent, mask
+
+    def with_first(self, asked: Sequence[Scene], clips: Tensor) -> tuple[Conditioning, Conditioning]:
+        """Positive and negative for the image-to-video model, with the first frames of some clips."""
+        items = self.model.image_items(Trial("", len(clips), given=(0,)), clips)
+        return replace(self.texts(asked), items=items), replace(self.negative, items=items)
+
+    def carried_on(
+        self,
+        latent: Tensor,
+        before: Sequence[Scene],
+        after: Sequence[Scene],
+        clips: tuple[Tensor, Tensor],
+        row: FirstFrame,
+    ) -> Tensor:
+        """The latent that begins with the first frames of the second clips; those of the first are the clip's own."""
+        schedule = make_schedule("simple", STEPS, SHIFT)
+        target = Denoiser(self.model.i2v, *self.with_first(after, clips[1]), CFG(row.cfg))
+        if row.denoise is not None:
+            if row.denoise < 1:
+                schedule = schedule.last_steps(round(row.denoise * STEPS))
+            given = latent if row.denoise < 1 else torch.zeros_like(latent)
+            start = begin(SOLVERS["euler"], schedule, given, seed=SEED)
+            *_, state = sample(target, SOLVERS["euler"], schedule, start)
+            return state.latent
+        source = Denoiser(self.model.i2v, *self.with_first(before, clips[0]), CFG(1.0), name="source")
+        schedule = schedule.last_steps(round(row.strength * STEPS))
+        whole = EditedClip(latent, torch.ones(1, 1, *latent.shape[2:]))
+        *_, state = edit(target.start, source.start, schedule, begin_edit(schedule, latent, seed=SEED), whole)
+        return state.latent
 
     def shown(self, latent: Tensor) -> Tensor:
         return self.model.vae.decode(TINY.denormalize(latent)).clamp(-1, 1)
@@ -201,6 +255,17 @@ def chained(editor: Editor, name: str, row: Row, latent: Tensor, asked: list[lis
         save_strip(clips[:6], folder / f"{name.replace(', ', '_')}_{number}.png")
 
 
+def first_frames(
+    editor: Editor, row: FirstFrame, sources: Sequence[Scene], wanted: Sequence[Scene], truth: Tensor
+) -> Tensor:
+    """Clips [B, 3, 1, H, W] of one frame with the new colours."""
+    if row.frame == "drawn":
+        new = [replace(scene, colour_rgb=COLOURS[wish.colour]) for scene, wish in zip(sources, wanted)]
+        return render(new, FRAMES, SIDE, SIDE)[:, :, :1]
+    latent = TINY.normalize(editor.model.vae.encode(truth[:, :, :1]))
+    return editor.shown(editor.edited(latent, sources, wanted, Row(), None, SEED)[0])
+
+
 @torch.no_grad()
 def main(count: int = 24, seed: int = 4711, *rows: str) -> None:
     torch.set_num_threads(1)
@@ -223,6 +288,13 @@ def main(count: int = 24, seed: int = 4711, *rows: str) -> None:
         made, used = editor.edited(latent, sources, wanted, row, mask, SEED)
         clips = editor.shown(made)
         print(told(name, clips, wanted, truth, drawn, used), flush=True)
+        save_strip(clips[:6], folder / f"{name.replace(', ', '_').replace(' ', '_')}.png")
+    for name, row in FIRST_FRAMES.items():
+        if rows and name not in rows:
+            continue
+        goal = first_frames(editor, row, sources, wanted, truth)
+        clips = editor.shown(editor.carried_on(latent, sources, wanted, (truth, goal), row))
+        print(told(name, clips, wanted, truth, drawn, None), flush=True)
         save_strip(clips[:6], folder / f"{name.replace(', ', '_').replace(' ', '_')}.png")
     for name, row in CHAINS.items():
         if not rows or name in rows:

@@ -79,7 +79,7 @@ def main(count: int = TRIAL.count, seed: int = 90, methods: Iterable[str] = METH
     model = DemoModel(Path(__file__).resolve().parents[1] / "models")
     shown = scenes(count, seed)
     truth = render(shown, TRIAL.frames, TRIAL.height, TRIAL.width)
-    items = model._image_items(TRIAL, truth)
+    items = model.image_items(TRIAL, truth)
 
     def text(behind: str) -> Tensor:
         return torch.cat([model.encode_text(caption(scene, behind)) for scene in shown])

@@ -81,7 +81,7 @@ class DemoModel:
     @torch.no_grad()
     def generate(self, trial: Trial, prompts: list[str], truth: Tensor, seed: int) -> Tensor:
         """Videos [B, 3, F, H, W] in -1..1 for the prompts; the trial's given frames are taken from `truth`."""
-        items = self._image_items(trial, truth)
+        items = self.image_items(trial, truth)
         positive = Conditioning(torch.cat([self.encode_text(prompt) for prompt in prompts]), items)
         negative = Conditioning(self.encode_text(trial.negative), items)
         model = self.i2v if trial.given else self.t2v
@@ -94,7 +94,8 @@ class DemoModel:
             latent = state.latent
         return self.vae.decode(TINY.denormalize(latent)).clamp(-1, 1)
 
-    def _image_items(self, trial: Trial, truth: Tensor) -> tuple:
+    def image_items(self, trial: Trial, truth: Tensor) -> tuple:
+        """What the trial's given frames of clips [B, 3, F, H, W] are to the model; only those frames are read."""
         if not trial.given:
             return ()
         held = torch.cat([keyframe_video({i: clip[:, i] for i in trial.given}, trial.frames) for clip in truth])

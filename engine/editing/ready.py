@@ -22,11 +22,15 @@ from .settings import EditSettings
 
 
 class EditTexts(NamedTuple):
-    """What a clip is to show; what it shows now, None where no text says it; and what to avoid."""
+    """What a clip is to show; what it shows now, None where no text says it; and what to avoid.
+
+    `source_negative` is what to avoid in the clip as it is, None for the same: for pictures that only the edit has.
+    """
 
     target: OneSide
     source: OneSide | None
     negative: OneSide
+    source_negative: OneSide | None = None
 
     @property
     def sides(self) -> Sides:
@@ -37,7 +41,8 @@ class EditTexts(NamedTuple):
     def source_sides(self) -> Sides:
         """With which the clip is asked about."""
         shown = self.target if self.source is None else self.source  # not asked where there is none
-        return {"positive": as_prompts(shown), "negative": as_prompts(self.negative)}
+        avoided = self.negative if self.source_negative is None else self.source_negative
+        return {"positive": as_prompts(shown), "negative": as_prompts(avoided)}
 
 
 class EditSteps(NamedTuple):

@@ -30,7 +30,7 @@ from .keys import UNWRITTEN, check_keys
 from .travel import RunOf, parts_of
 from .vace import control_width, vace_items
 
-Side = Literal["positive", "negative", "source"]
+Side = Literal["positive", "negative", "source", "source_negative"]
 
 MAX_PROMPTS = 8
 """How many full prompts Conditioning (Concat) may join: the model was trained on one, and two or three still steer."""

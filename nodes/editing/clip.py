@@ -63,8 +63,9 @@ class WanDirectorEditClip(io.ComfyNode):
             node_id="WanDirectorEditClip",
             display_name="Wan Edit Clip",
             category="Wan Director/sampling",
-            description="Changes a clip by words, with a text-to-video model and without training: what it shows now, "
-            "and what it is to show. The rest stays near what it was; outside a mask it stays exactly.",
+            description="Changes a clip by words, without training: what it shows now, and what it is to show. With an "
+            "image-to-video model an edited first frame is carried on. The rest stays near what it was; outside a mask "
+            "it stays exactly.",
             search_aliases=[
                 "flowedit",
                 "flow edit",
@@ -75,8 +76,16 @@ class WanDirectorEditClip(io.ComfyNode):
                 "recolor",
             ],
             inputs=[
-                WanModelType.Input("model", tooltip="From Load Wan Model: a text-to-video model."),
-                io.Conditioning.Input("positive", tooltip="What the clip is to show, all of it."),
+                WanModelType.Input(
+                    "model",
+                    tooltip="From Load Wan Model: a text-to-video model; or an image-to-video model, "
+                    "for a first frame that is edited already.",
+                ),
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip="What the clip is to show, all of it. For an image-to-video model "
+                    "through Wan Image To Video with the edited first frame.",
+                ),
                 io.Conditioning.Input("negative", tooltip="What to avoid; without a source, what the clip counts as."),
                 io.Latent.Input(
                     "latent",
@@ -89,7 +98,14 @@ class WanDirectorEditClip(io.ComfyNode):
                     "source",
                     optional=True,
                     tooltip="What the clip shows now: positive's text with the old words. Without it, the negative "
-                    "prompt stands for that.",
+                    "prompt stands for that. For an image-to-video model through Wan Image To Video with the clip's "
+                    "own first frame.",
+                ),
+                io.Conditioning.Input(
+                    "source_negative",
+                    optional=True,
+                    tooltip="For an image-to-video model: the negative of the Wan Image To Video that source comes "
+                    "from. Without it, negative counts for both.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -123,9 +139,10 @@ class WanDirectorEditClip(io.ComfyNode):
         strength: float,
         auto_mask: str,
         source: list | None = None,
+        source_negative: list | None = None,
         mask: Any = None,
         memory: MemorySettings | None = None,
     ) -> Any:
         settings = EditSettings(seed, steps, cfg, source_cfg, shift, schedule, strength)
-        texts = NativeTexts(positive, source, negative)
+        texts = NativeTexts(positive, source, negative, source_negative)
         return io.NodeOutput(*edited(model, texts, latent, settings, Where(mask, auto_mask), memory))

@@ -23,11 +23,12 @@ AUTO_MASKS = ("off", "words")
 
 
 class NativeTexts(NamedTuple):
-    """The CONDITIONING of what a clip is to show, of what it shows now, and of what to avoid."""
+    """The CONDITIONING of what a clip is to show, of what it shows now, and of what to avoid in each."""
 
     target: list
     source: list | None
     negative: list
+    source_negative: list | None = None
 
 
 class Where(NamedTuple):
@@ -55,16 +56,47 @@ def edited(
     clean, stride = _clip(model, latent), model.spec.family.spatial_stride
     finds = choice_of(where.auto_mask, AUTO_MASKS, "auto_mask") == "words"
     allowed = mask_in_latent(where.mask, latent, clean, stride)
-    shift, source = settings.shift, texts.source
+    shift, source, beside = settings.shift, texts.source, texts.source_negative
     prompts = EditTexts(
         prompts_of(model, texts.target, latent, "positive", shift),
         None if source is None else prompts_of(model, source, latent, "source", shift),
         prompts_of(model, texts.negative, latent, "negative", shift),
+        None if beside is None else prompts_of(model, beside, latent, "source_negative", shift),
     )
+    _check_pictures(texts, settings)
     if finds:
         allowed = both(allowed, find_mask(model, prompts, clean, settings, memory))
     made = run_edit(model, prompts, clean, allowed, settings, memory)
     return _native(model, latent, clean, made), mask_in_pixels(allowed, latent, stride)
+
+
+def _check_pictures(texts: NativeTexts, settings: EditSettings) -> None:
+    """Refuses a clip that would be asked about with the pictures of its edit on one side.
+
+    Raises:
+        InvalidInputError: the negative prompt has other pictures than the source.
+    """
+    if texts.source is None or texts.source_negative is not None or settings.source_cfg == 1.0:
+        return
+    pictures, others = _pictures(texts.source), _pictures(texts.negative)
+    if len(pictures) != len(others) or not all(_may_be_equal(*pair) for pair in zip(pictures, others)):
+        raise InvalidInputError(
+            "The negative prompt comes with other pictures than source. Connect the negative of the node that gives "
+            "source its pictures to source_negative, or set source_cfg to 1."
+        )
+
+
+def _pictures(conditioning: list) -> list[Tensor]:
+    """The given frames of each entry that has some."""
+    given = [values.get("concat_latent_image") for _embedding, values in conditioning]
+    return [one for one in given if one is not None]
+
+
+def _may_be_equal(first: Tensor, second: Tensor) -> bool:
+    """Whether two latents are the same, as far as they have values: those of a plan have none."""
+    if first is second or not (has_values(first) and has_values(second)):
+        return True
+    return torch.equal(first.cpu(), second.cpu())
 
 
 def _clip(model: WanModel, latent: dict[str, Any]) -> Tensor:

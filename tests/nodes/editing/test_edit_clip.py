@@ -11,7 +11,7 @@ from wan_director.engine.memory import MemorySettings
 from wan_director.engine.models import with_policies
 from wan_director.sampling.windows import SlidingWindows
 
-from ..conftest import FORMS, HIGH, LOW, call, encode, in_form, load, save_experts
+from ..conftest import FORMS, HIGH, LOW, call, encode, in_form, load, load_vae, save_experts
 
 pytestmark = pytest.mark.usefixtures("inference")
 WIDGETS = {
@@ -168,6 +168,58 @@ def test_windows_edit_long_clips_with_noise_that_repeats():
     assert same_bits(same["samples"], clip(frames=6)["samples"])
 
 
+def with_picture(words: str, seed: int) -> tuple:
+    """Positive and negative with a first frame."""
+    picture = torch.rand(1, 48, 64, 3, generator=torch.Generator().manual_seed(seed))
+    sizes = {"width": 64, "height": 48, "frames": 9, "batch_size": 1, "fit": "crop"}
+    positive, negative = text(words), encode("text.safetensors")[1]
+    return call(
+        "ImageToVideo",
+        positive=positive,
+        negative=negative,
+        vae=load_vae("vae.safetensors"),
+        start_image=picture,
+        **sizes,
+    )[:2]
+
+
+def first_frame_edited(**changes):
+    goal, own = with_picture("a blue ball", 1), with_picture("a red ball", 2)
+    inputs = {"positive": goal[0], "negative": goal[1], "source": own[0], "source_negative": own[1]}
+    return edited("i2v.safetensors", **{**inputs, **changes})
+
+
+def test_an_edited_first_frame_is_carried_on_and_outside_the_mask_the_clip_stays():
+    whole, _ = first_frame_edited()
+    latent, _ = first_frame_edited(mask=half())
+    assert (whole["samples"] != clip()["samples"]).float().mean() > 0.99
+    assert same_bits(latent["samples"][..., 4:], clip()["samples"][..., 4:])
+
+
+def test_the_same_first_frame_and_words_leave_the_clip_to_the_bit():
+    goal = with_picture("a blue ball", 1)
+    latent, _ = first_frame_edited(source=goal[0], source_negative=goal[1], source_cfg=4.0)
+    assert same_bits(latent["samples"], clip()["samples"])
+
+
+def test_the_negative_of_the_source_counts_with_its_pictures_and_none_is_the_negative():
+    goal = with_picture("a blue ball", 1)
+    own, _ = first_frame_edited()
+    others, _ = first_frame_edited(source_negative=goal[1])
+    assert not torch.equal(own["samples"], others["samples"])
+    unsaid, _ = first_frame_edited(source=goal[0], source_negative=None)
+    said, _ = first_frame_edited(source=goal[0], source_negative=goal[1])
+    assert same_bits(unsaid["samples"], said["samples"])
+    alone, _ = first_frame_edited(source_negative=None, source_cfg=1.0)  # asks with no negative prompt
+    beside, _ = first_frame_edited(source_cfg=1.0)
+    assert same_bits(alone["samples"], beside["samples"])
+
+
+def test_a_negative_with_the_pictures_of_the_edit_alone_is_refused():
+    with pytest.raises(InvalidInputError, match="to source_negative, or set source_cfg to 1"):
+        first_frame_edited(source_negative=None)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -182,6 +234,7 @@ def test_windows_edit_long_clips_with_noise_that_repeats():
         ({"mask": torch.full((9, 48, 64), 2.0)}, "values from 0"),
         ({"mask": "white"}, "mask must be"),
         ({"source": []}, "source conditioning must be"),
+        ({"source_negative": []}, "source_negative conditioning must be"),
         ({"memory": 3}, "memory must be the settings of Wan Memory"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

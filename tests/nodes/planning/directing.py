@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..headless.conftest import node
-from .graphs import LONG, experts, keyframes, t2v, travelling, v2v
+from .graphs import LONG, experts, i2v, keyframes, t2v, travelling, v2v
 
 
 def in_one_pass() -> dict:
@@ -63,4 +63,18 @@ def edited_by_experts() -> dict:
     return prompt
 
 
-DIRECTING = {made.__name__: made for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts)}
+def first_frame_edited() -> dict:
+    """An edit by the image-to-video model: both clips with first frames of their own."""
+    prompt = i2v()
+    prompt["own"] = node("WanDirectorImageToVideo", **{**prompt["steer"]["inputs"], "start_image": ["other", 0]})
+    prompt["other"] = node("LoadImage", image="start.png")
+    prompt["edit"] = node(
+        "WanDirectorEditClip", model=["model", 0], positive=["steer", 0], negative=["steer", 1], latent=["sample", 0],
+        source=["own", 0], source_negative=["own", 1], seed=1, steps=4, cfg=2.0, source_cfg=1.5, shift=5.0,
+        schedule="simple", strength=0.7, auto_mask="off",
+    )  # fmt: skip
+    prompt["decode"]["inputs"]["latent"] = ["edit", 0]
+    return prompt
+
+
+DIRECTING = {made.__name__: made for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited)}
