@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.checking import choice_of
+from ..common.checking import check_number, choice_of
+from ..common.errors import InvalidInputError
 from ..common.shapes import MAX_BATCH, MAX_FRAMES, MAX_SIDE, VideoShape
 from ..engine.memory import MemorySettings
 from ..media.pictures import FITS, clean_clip, clean_image
 from .api import io, one_sentence
 from .conditioning.clip_image import joined_clip_vision
 from .conditioning.entries import with_values
-from .conditioning.keyframes import Keyframe, given_frames, with_given
+from .conditioning.keyframes import Keyframe, edit_rates, given_frames, with_given
 from .options.memory import memory_input, with_memory
 from .sockets.latents import check_video_size, empty_latent, family_of, tagged_latent
 
@@ -114,6 +115,15 @@ class WanDirectorKeyframe(io.ComfyNode):
                     "last.",
                 ),
                 Keyframes.Input("keyframes", optional=True, tooltip="Keyframes to add this one to."),
+                io.Float.Input(
+                    "edit_rate",
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="TI2V-5B only: how much of the picture may change. 0 keeps it as it is, 1 makes it anew.",
+                ),
             ],
             outputs=[
                 Keyframes.Output(display_name="keyframes", tooltip="All keyframes so far, for Wan Image To Video.")
@@ -122,8 +132,13 @@ class WanDirectorKeyframe(io.ComfyNode):
 
     @classmethod
     @one_sentence
-    def execute(cls, image: Any, frame: int, keyframes: tuple[Keyframe, ...] = ()) -> Any:
-        return io.NodeOutput((*keyframes, Keyframe(frame, clean_image(image, f"keyframe {frame}"))))
+    def execute(cls, image: Any, frame: int, keyframes: tuple[Keyframe, ...] = (), edit_rate: float = 0.0) -> Any:
+        check_number(edit_rate, "edit_rate")
+        if not 0.0 <= edit_rate <= 1.0:
+            raise InvalidInputError(
+                f"The edit_rate of a keyframe is from 0 (it stays) to 1 (it is made anew), got {edit_rate:g}."
+            )
+        return io.NodeOutput((*keyframes, Keyframe(frame, clean_image(image, f"keyframe {frame}"), edit_rate)))
 
 
 class WanDirectorImageToVideo(io.ComfyNode):
@@ -211,7 +226,7 @@ class WanDirectorImageToVideo(io.ComfyNode):
         latent, shape = empty_latent(vae, width, height, frames, batch_size), VideoShape(frames, height, width)
         fitting = choice_of(fit, FITS, "fit")
         given = given_frames(frames, start_image, end_image, keyframes)
-        values, latent = with_given(vae, given, fitting, shape, latent)
+        values, latent = with_given(vae, given, fitting, shape, latent, edit_rates(frames, keyframes))
         values |= joined_clip_vision(clip_vision_start, clip_vision_end)
         return io.NodeOutput(with_values(positive, values), with_values(negative, values), latent)
 

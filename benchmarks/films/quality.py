@@ -86,7 +86,7 @@ class Maker:
         cast.check(self._text, video, clips, has_start=True)
         settings = SamplerSettings(seed, STEPS, CFG, 5.0, "euler", "simple")
         encoded = encode_film(self._text, lines, WAN_NEGATIVE, None)
-        maker = FilmClips(cast, encoded, shape, video, start.clamp(0, 1), settings, AUTOMATIC)
+        maker = FilmClips(cast, encoded, shape, video, start.clamp(0, 1), None, settings, AUTOMATIC)
         frames = [*film_frames(shape, maker, NO_FILMS_KEPT, NO_RUNS_KEPT)]
         return torch.stack(frames).movedim(-1, 0) * 2 - 1
 

@@ -36,11 +36,12 @@ class FilmShape:
         return self.clip_frames - self.given(clip)
 
 
-def film_shape(prompts: Sequence[str], clips: int, clip_frames: int, overlap: int) -> FilmShape:
+def film_shape(prompts: Sequence[str], clips: int, clip_frames: int, overlap: int, ends: int = 0) -> FilmShape:
     """The shape of a film of these prompts, one for each clip, of which the last counts for all that follow.
 
     Args:
-        clips: how many; 0 for one of each prompt.
+        clips: how many; 0 for one of each prompt, or of each picture that a clip ends with where there are more.
+        ends: how many clips, the first ones, end with a given picture.
 
     Raises:
         InvalidInputError: there is no such film.
@@ -49,17 +50,30 @@ def film_shape(prompts: Sequence[str], clips: int, clip_frames: int, overlap: in
     check_overlap(overlap, clip_frames)
     if not prompts:
         raise InvalidInputError("There is no prompt for the film. Write one in each line, the first for clip 1.")
-    clips = clips or len(prompts)
+    clips = clips or max(len(prompts), ends)
     if not 0 < clips <= MAX_CLIPS:
         advice = "Make it in several films." if clips > 0 else "0 makes one for each prompt."
         raise InvalidInputError(f"A film has 1 to {MAX_CLIPS:,} clips, got {clips:,}. {advice}")
     if len(prompts) > clips:
-        said = f"{clips} clip" if clips == 1 else f"{clips} clips"
         raise InvalidInputError(
-            f"There are {len(prompts)} prompts, one a line, for {said}. Remove lines, or make it {len(prompts)} clips "
-            "(0: one of each line)."
+            f"There are {len(prompts)} prompts, one a line, for {_clips(clips)}. Remove lines, or make it "
+            f"{len(prompts)} clips (0: one of each line)."
+        )
+    if ends > clips:
+        raise InvalidInputError(
+            f"There are {ends} end_images, one for the end of each clip, for {_clips(clips)}. Give fewer, or make it "
+            f"{ends} clips (0: one for each of them)."
+        )
+    if ends and overlap >= clip_frames - 1:
+        raise InvalidInputError(
+            f"Clips of {clip_frames} frames that begin with {overlap} of the clip before and end with a given one "
+            "have nothing to make between them. Use a smaller overlap, or longer clips."
         )
     return FilmShape(clips, clip_frames, overlap)
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip" if count == 1 else f"{count} clips"
 
 
 def check_overlap(overlap: int, clip_frames: int) -> None:

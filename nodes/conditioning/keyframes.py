@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,10 +23,14 @@ from ..sockets.noise_masks import latent_mask
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keyframe:
-    """A picture [1, H, W, 3] in 0..1 at a frame; negative frames count from the end."""
+    """A picture [1, H, W, 3] in 0..1 at a frame; negative frames count from the end.
+
+    `edit_rate` is how much of it may change, 0..1: the part of the noise of all other frames that it is sampled from.
+    """
 
     frame: int
     image: Tensor
+    edit_rate: float = 0.0
 
 
 def given_frames(
@@ -60,6 +66,11 @@ def given_frames(
     return given
 
 
+def edit_rates(frames: int, keyframes: tuple[Keyframe, ...]) -> dict[int, float]:
+    """How much of given frames may change, where that is anything: frame 0..frames-1 -> above 0 to 1."""
+    return {keyframe.frame % frames: keyframe.edit_rate for keyframe in keyframes if keyframe.edit_rate}
+
+
 def keyframe_values(vae: Any, given: dict[int, Tensor], shape: VideoShape, fit: Fit) -> dict[str, Any]:
     """The conditioning values of given frames (see `given_frames`); none when nothing is given."""
     if not given:
@@ -74,9 +85,17 @@ def keyframe_values(vae: Any, given: dict[int, Tensor], shape: VideoShape, fit: 
 
 
 def given_in_latent(
-    vae: Any, given: dict[int, Tensor], fit: Fit, shape: VideoShape, latent: dict[str, Any]
+    vae: Any,
+    given: dict[int, Tensor],
+    fit: Fit,
+    shape: VideoShape,
+    latent: dict[str, Any],
+    rates: Mapping[int, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The blank LATENT with the given first frames in it, for models that take them there (TI2V-5B).
+
+    Args:
+        rates: see `edit_rates`: the noise mask of a latent frame is the highest of its frames.
 
     Raises:
         InvalidInputError: given frames that are not the first 1 + 4k ones.
@@ -95,11 +114,19 @@ def given_in_latent(
     mask = torch.ones_like(samples[:, :1])
     samples[:, :, : encoded.shape[2]] = encoded
     mask[:, :, : encoded.shape[2]] = 0
+    for frame, rate in rates.items():
+        place = (frame + TEMPORAL_STRIDE - 1) // TEMPORAL_STRIDE
+        mask[:, :, place] = mask[:, :, place].clamp(min=rate)
     return {**latent, "samples": samples, "noise_mask": mask}
 
 
 def with_given(
-    vae: Any, given: dict[int, Tensor], fit: Fit, shape: VideoShape, latent: dict[str, Any]
+    vae: Any,
+    given: dict[int, Tensor],
+    fit: Fit,
+    shape: VideoShape,
+    latent: dict[str, Any],
+    rates: Mapping[int, float] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The conditioning values of given frames and the LATENT to sample, whichever of the two carries them.
 
@@ -109,9 +136,19 @@ def with_given(
         fit: how pictures come to the video's size.
         shape: of the video.
         latent: the blank LATENT of this shape.
+        rates: see `edit_rates`.
+
+    Raises:
+        InvalidInputError: what is given, or how much of it may change, is nothing for the models of this VAE.
     """
     if family_of(vae).given_in_latent:
-        return {}, given_in_latent(vae, given, fit, shape, latent)
+        return {}, given_in_latent(vae, given, fit, shape, latent, rates)
+    if rates:
+        frame, rate = next(iter(rates.items()))
+        raise InvalidInputError(
+            f"The keyframe at frame {frame} has the edit_rate {rate:g}, but image-to-video 14B models have one time "
+            "for all frames and take given ones as they are. Set edit_rate to 0, or use TI2V-5B."
+        )
     return keyframe_values(vae, given, shape, fit), latent
 
 

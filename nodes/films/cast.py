@@ -11,6 +11,7 @@ from torch import Tensor
 from ...common.checking import instance_of, object_with
 from ...common.errors import PairingError
 from ...common.shapes import VideoShape
+from ...dit.branches.clip import ClipBranch
 from ...dit.branches.vace import VaceBranch
 from ...dit.conditioning.vace import mask_channels, split_by_mask
 from ...engine.resuming.digest import NoDigest
@@ -53,13 +54,14 @@ class FilmCast:
         """Who makes a clip."""
         return self.model if clip or self.first_model is None else self.first_model
 
-    def check(self, text_encoder: Any, video: VideoShape, clips: int, *, has_start: bool) -> None:
+    def check(self, text_encoder: Any, video: VideoShape, clips: int, *, has_start: bool, ends: int = 0) -> None:
         """Refuses what does not go together, before anything is encoded.
 
         Args:
             video: the size of a clip.
             clips: how many there are.
             has_start: whether the first clip begins with a start image.
+            ends: how many clips, the first ones, end with a given picture.
 
         Raises:
             WanDirectorError: the sentence about it.
@@ -75,7 +77,8 @@ class FilmCast:
         first = self.model_of(0)
         if has_start and not _goes_on(first):
             raise PairingError(*_cannot_begin(first, is_model=first is self.model))
-        if not has_start and first.spec.start_image == "required":
+        self._check_ends(ends)
+        if not has_start and not ends and first.spec.start_image == "required":
             raise PairingError(
                 f"{_named(first)} needs a start image. Connect one as start_image, or a text-to-video model as "
                 "first_model, which makes the first clip without one."
@@ -86,19 +89,24 @@ class FilmCast:
                 "image-to-video, TI2V-5B or VACE model as model, and this one as first_model if it is to begin."
             )
 
-    def prepare(self, clip: int, sides: tuple[list, list], video: VideoShape, given: Tensor | None) -> Prepared:
-        """What the sampler of a clip is given, which begins with the given frames [n, H, W, 3] in 0..1."""
+    def prepare(
+        self, clip: int, sides: tuple[list, list], video: VideoShape, given: Tensor | None, end: Tensor | None = None
+    ) -> Prepared:
+        """What the sampler of a clip is given, which begins with the given frames [n, H, W, 3] in 0..1.
+
+        Args:
+            end: the frame that it ends with, [1, H, W, 3].
+        """
         model, latent = self.model_of(clip), empty_latent(self.vae, video.width, video.height, video.frames, 1)
-        if given is None:
+        if given is None and end is None:
             return Prepared(*sides, latent)
-        values = self._seen(given)
-        if model.spec.family.given_in_latent and not model.spec.config.image_channels:
-            frames = given_frames(video.frames, given, None, ())
-            latent = given_in_latent(self.vae, frames, "crop", video, latent)
+        values = self._seen(model, given, end)
+        if _is_in_latent(model):
+            latent = given_in_latent(self.vae, given_frames(video.frames, given, None, ()), "crop", video, latent)
         elif model.spec.start_image != "none":
-            values |= keyframe_values(self.vae, given_frames(video.frames, given, None, ()), video, "crop")
+            values |= keyframe_values(self.vae, given_frames(video.frames, given, end, ()), video, "crop")
         else:
-            sides = self._controlled(sides, video, given)
+            sides = self._controlled(sides, video, given, end)
         positive, negative = (with_values(side, values) for side in sides)
         return Prepared(positive, negative, latent)
 
@@ -111,20 +119,50 @@ class FilmCast:
         others = [placed_identity(_placed(part)) for part in (self.vae, self.clip_vision) if part is not None]
         return model_identity(self.model_of(clip)), others, code_identity("nodes")
 
-    def _seen(self, given: Tensor) -> dict[str, Any]:
+    def _check_ends(self, ends: int) -> None:
+        if ends and _is_in_latent(self.model):
+            raise PairingError(
+                f"{_named(self.model)} takes given frames at the beginning of a clip alone. Remove the end_images, or "
+                "connect an image-to-video 14B or VACE model."
+            )
+        first = self.model_of(0)
+        if ends and (not _goes_on(first) or _is_in_latent(first)):
+            raise PairingError(
+                f"{_named(first)} makes the first clip and takes no frame that it ends with. Remove the end_images, or "
+                "let model begin, with a start_image."
+            )
+
+    def _seen(self, model: WanModel, given: Tensor | None, end: Tensor | None) -> dict[str, Any]:
+        """CLIP's features of the first given frame; of both, where a model was trained on two (FLF2V)."""
         if self.clip_vision is None:
             return {}
-        return joined_clip_vision(self.clip_vision.encode_image(given[:1], crop=False), None)
+        branch = model.spec.config.branch(ClipBranch)
+        has_both = given is not None and end is not None and branch is not None and branch.positions is not None
+        pictures = [picture[:1] for picture in (given, end) if picture is not None][: 2 if has_both else 1]
+        start, last = ([self.clip_vision.encode_image(picture, crop=False) for picture in pictures] + [None])[:2]
+        return joined_clip_vision(start, last)
 
-    def _controlled(self, sides: tuple[list, list], video: VideoShape, given: Tensor) -> tuple[list, list]:
-        """The prompts with a control video for VACE that begins with the given frames, and is free after them."""
+    def _controlled(
+        self, sides: tuple[list, list], video: VideoShape, given: Tensor | None, end: Tensor | None
+    ) -> tuple[list, list]:
+        """The prompts with a control video for VACE that begins and ends with the given frames, and is free between."""
         masks = torch.ones(video.frames, video.height, video.width)
-        masks[: len(given)] = 0
-        clip, mask = control_clip(given, masks, video)
+        shown = [] if given is None else [given]
+        masks[: sum(map(len, shown))] = 0
+        if end is not None:
+            masks[-1:] = 0
+            free = video.frames - 1 - sum(map(len, shown))
+            shown += [torch.full((free, video.height, video.width, 3), 0.5), end]  # what is made anew is grey
+        clip, mask = control_clip(torch.cat(shown), masks, video)
         control = torch.cat([self.vae.encode(part) for part in split_by_mask(clip, mask)], dim=1)
         channels = mask_channels(mask, 0, self.vae.spacial_compression_encode())
         positive, negative = (with_vace(self.vae, side, control, channels, 1.0) for side in sides)
         return positive, negative
+
+
+def _is_in_latent(model: WanModel) -> bool:
+    """Whether a model takes given frames in its latent, the first ones alone."""
+    return model.spec.family.given_in_latent and not model.spec.config.image_channels
 
 
 def _goes_on(model: WanModel) -> bool:

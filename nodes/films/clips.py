@@ -66,6 +66,7 @@ class FilmClips:
         shape: how many clips there are.
         video: the size of each.
         start: the frames that the first clip begins with; None where it is free.
+        ends: [n, H, W, 3], the last frames of the first n clips; None where all are free.
         settings: of the first clip; each other one has a seed one higher than the clip before.
         memory: how much of the device to use.
     """
@@ -75,6 +76,7 @@ class FilmClips:
     shape: FilmShape
     video: VideoShape
     start: Tensor | None
+    ends: Tensor | None
     settings: SamplerSettings
     memory: MemorySettings
 
@@ -82,16 +84,21 @@ class FilmClips:
         texts = [[(embedding, UNWRITTEN in values) for embedding, values in side] for side in self.prompts.sides(clip)]
         start = None if clip else self.start
         ways = (self.memory.vae, self.memory.strips, self.memory.feed_forward_run)
-        return self.cast.identity(clip), texts, self.video, start, self._settings(clip), ways
+        given = start, self._end(clip)
+        return self.cast.identity(clip), texts, self.video, given, self._settings(clip), ways
 
     def frames(self, clip: int, given: Tensor | None) -> Generator[Tensor, None, None]:
         model, vae = self.cast.model_of(clip), self.cast.vae
         with host().runtime.at(f"clip {clip + 1} of {self.shape.clips}"):
             given = given if clip else self.start
-            *sides, latent = self.cast.prepare(clip, self.prompts.sides(clip), self.video, given)
+            *sides, latent = self.cast.prepare(clip, self.prompts.sides(clip), self.video, given, self._end(clip))
             made, _ = sampled(model, (sides[0], sides[1]), latent, self._settings(clip), self.memory)
             with contextlib.closing(decoded_frames(vae, decodable(vae, made))) as frames:
                 yield from frames
+
+    def _end(self, clip: int) -> Tensor | None:
+        """The last frame of a clip, [1, H, W, 3]; None where it is free."""
+        return None if self.ends is None or clip >= len(self.ends) else self.ends[clip : clip + 1]
 
     def _settings(self, clip: int) -> SamplerSettings:
         return replace(self.settings, seed=(self.settings.seed + clip) % (MAX_SEED + 1))
@@ -132,6 +139,17 @@ def start_frames(images: Any | None, video: VideoShape) -> Tensor | None:
     frames = clean_clip(images, "start_image")
     check_start(len(frames), video.frames)
     return fit_pictures(frames, video.width, video.height, "crop")
+
+
+def end_frames(images: Any | None, video: VideoShape) -> Tensor | None:
+    """The pictures that clips end with, at the size of a film: [n, H, W, 3] in 0..1.
+
+    Raises:
+        InvalidInputError: they are no pictures.
+    """
+    if images is None:
+        return None
+    return fit_pictures(clean_clip(images, "end_images"), video.width, video.height, "crop")
 
 
 def _without_zeros(conditioning: list) -> list:

@@ -17,7 +17,7 @@ from ..saving.result import FileOptions, check_file
 from ..sockets.latents import check_video_size
 from ..video import file_inputs
 from .cast import FilmCast
-from .clips import FilmClips, checked_memory, checked_settings, encode_film, start_frames
+from .clips import FilmClips, checked_memory, checked_settings, encode_film, end_frames, start_frames
 from .saved import check_film_room, saved_film
 
 
@@ -74,18 +74,20 @@ class WanDirectorLongVideo(io.ComfyNode):
         cls, model: Any, text_encoder: Any, vae: Any, prompts: str, negative: str, width: int, height: int,
         clip_frames: int, clips: int, overlap: int, seed: int, steps: int, cfg: float, shift: float, solver: str,
         schedule: str, fps: float, filename_prefix: str, format: str, quality: int, start_image: Any = None,
-        first_model: Any = None, clip_vision: Any = None, memory: MemorySettings | None = None,
+        end_images: Any = None, first_model: Any = None, clip_vision: Any = None, memory: MemorySettings | None = None,
     ) -> Any:  # fmt: skip
         lines, video = read_prompts(prompts), VideoShape(clip_frames, height, width)
-        shape = film_shape(lines, clips, clip_frames, overlap)
+        ends = end_frames(end_images, video)
+        count = 0 if ends is None else len(ends)
+        shape = film_shape(lines, clips, clip_frames, overlap, count)
         settings = checked_settings(seed, steps, cfg, shift, solver, schedule)
         taken = checked_memory(memory)
         cast = FilmCast(model, first_model, with_memory(vae, memory), clip_vision)
-        cast.check(text_encoder, video, shape.clips, has_start=start_image is not None)
+        cast.check(text_encoder, video, shape.clips, has_start=start_image is not None, ends=count)
         start = start_frames(start_image, video)
         check_film_room(shape, video, format)
         encoded = encode_film(text_encoder, lines, negative, memory)
-        maker = FilmClips(cast, encoded, shape, video, start, settings, taken)
+        maker = FilmClips(cast, encoded, shape, video, start, ends, settings, taken)
         return io.NodeOutput(ui=saved_film(maker, FileOptions(fps, filename_prefix, format, quality), cls.hidden))
 
 
@@ -136,8 +138,8 @@ def _length_inputs() -> list[Any]:
             default=0,
             min=0,
             max=MAX_CLIPS,
-            tooltip="How many clips; 0: one for each line of prompts. A film has clip_frames + (clips - 1) x "
-            "(clip_frames - overlap) frames.",
+            tooltip="How many clips; 0: one for each line of prompts, or each of end_images if there are more. A film "
+            "has clip_frames + (clips - 1) x (clip_frames - overlap) frames.",
         ),
         io.Int.Input(
             "overlap",
@@ -158,6 +160,12 @@ def _sockets() -> list[Any]:
             "start_image",
             optional=True,
             tooltip="The first frame of the film, or a clip that it goes on from. Cut to the film's shape.",
+        ),
+        io.Image.Input(
+            "end_images",
+            optional=True,
+            tooltip="Keyframes: picture n is the last frame of clip n, and the next clip goes on from there. Clips "
+            "beyond them end freely.",
         ),
         WanModelType.Input(
             "first_model",

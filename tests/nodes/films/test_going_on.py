@@ -175,6 +175,7 @@ def without_steps(kept, tiny_host):
         ({"overlap": 1}, 0),
         ({"width": 80}, 0),
         ({"start_image": torch.zeros(1, 48, 64, 3)}, 0),
+        ({"end_images": torch.zeros(1, 48, 64, 3)}, 0),
     ],
 )
 def test_clips_are_used_again_where_nothing_that_they_depend_on_has_changed(changed, reused, without_steps):

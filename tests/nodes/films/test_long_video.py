@@ -30,10 +30,10 @@ def made(model, vae, sides: dict, latent: dict, seed: int = 7) -> torch.Tensor:
     return call("Decode", vae=vae, latent=call("Sampler", model=model, latent=latent, **sides, **settings))
 
 
-def clip(model, vae, text: str, start, seed: int = 7) -> torch.Tensor:
+def clip(model, vae, text: str, start, seed: int = 7, **given) -> torch.Tensor:
     """A clip by the nodes for one."""
     positive, negative, latent = call(
-        "ImageToVideo", vae=vae, start_image=start, frames=9, fit="crop", **prompted(text), **SIZE
+        "ImageToVideo", vae=vae, start_image=start, frames=9, fit="crop", **prompted(text), **SIZE, **given
     )
     return made(model, vae, {"positive": positive, "negative": negative}, latent, seed)
 
@@ -58,6 +58,48 @@ def test_each_clip_is_that_of_its_prompt_and_seed_and_of_the_last_frames_before(
     third = clip(model, vae, "a blue box", second[-5:], 9)  # the last line counts for all that follow
     call_save(torch.cat([first, second[5:], third[5:]]))
     assert frames_of(tiny_host, 1) == frames_of(tiny_host, 2) and len(frames_of(tiny_host)) == 17
+
+
+def ends(count: int) -> torch.Tensor:
+    return picture(count + 1, height=48, width=64)[1:]
+
+
+def test_clips_end_with_the_pictures_given_and_go_on_from_there(tiny_host):
+    """By hand, as chains of first and last frames are made: to the bit, with the third clip free."""
+    model, vae, last = load("i2v.safetensors"), load_vae("vae.safetensors"), ends(2)
+    film(model, vae=vae, end_images=last, overlap=1)
+    first = clip(model, vae, "a red ball", picture(height=48, width=64), end_image=last[:1])
+    second = clip(model, vae, "a blue box", first[-1:], 8, end_image=last[1:])
+    third = clip(model, vae, "a blue box", second[-1:], 9)
+    call_save(torch.cat([first, second[1:], third[1:]]))
+    assert frames_of(tiny_host, 1) == frames_of(tiny_host, 2) and len(frames_of(tiny_host)) == 25
+
+
+def test_no_number_of_clips_makes_one_for_each_end_image(tiny_host):
+    film(end_images=ends(3), clips=0)
+    assert len(frames_of(tiny_host)) == 9 + 2 * 4
+
+
+def test_a_first_clip_without_a_start_image_may_end_with_a_picture(tiny_host):
+    model, vae, last = load("i2v.safetensors"), load_vae("vae.safetensors"), ends(1)
+    film(model, vae=vae, start_image=None, end_images=last, clips=1, prompts="a red ball")
+    call_save(clip(model, vae, "a red ball", None, end_image=last))
+    assert frames_of(tiny_host, 1) == frames_of(tiny_host, 2)
+
+
+def test_vace_ends_its_control_video_with_the_picture_and_is_free_in_between(tiny_host):
+    model, vae, last = load("vace.safetensors"), load_vae("vae.safetensors"), ends(1)
+    start = picture(height=48, width=64)
+    film(model, vae=vae, end_images=last, clips=1, prompts="a red ball")
+    masks = torch.ones(9, 48, 64)
+    masks[[0, 8]] = 0
+    control = torch.cat([start, torch.full((7, 48, 64, 3), 0.5), last])
+    positive, negative, latent, _ = call(
+        "Vace", vae=vae, frames=9, strength=1.0, control_video=control, control_masks=masks, **prompted("a red ball"),
+        **SIZE,
+    )  # fmt: skip
+    call_save(made(model, vae, {"positive": positive, "negative": negative}, latent))
+    assert frames_of(tiny_host, 1) == frames_of(tiny_host, 2)
 
 
 def test_a_text_to_video_model_begins_where_there_is_no_start_image(tiny_host):
@@ -203,6 +245,18 @@ def test_an_interrupt_leaves_no_file(tiny_host, monkeypatch, format, at_call):
         ),
         ({"vae": "wan21_vae.safetensors"}, PairingError, "wan21_vae.safetensors belongs to Wan 2.1"),
         ({"text_encoder": "wan21_text.safetensors"}, PairingError, "wan21_text.safetensors"),
+        ({"end_images": ends(4)}, InvalidInputError, "There are 4 end_images, one for the end of each clip"),
+        ({"end_images": ends(1), "overlap": 5, "clip_frames": 5}, InvalidInputError, "bring nothing new"),
+        ({"end_images": torch.zeros(3)}, InvalidInputError, "end_images"),
+        (
+            {"end_images": ends(1), "first_model": "t2v.safetensors", "start_image": None}, PairingError,
+            "t2v.safetensors (T2V of the tiny demo model) makes the first clip and takes no frame that it ends with",
+        ),
+        (
+            {"end_images": ends(1), "model": "ti2v.safetensors", "vae": "wan22_vae.safetensors", "width": 64,
+             "height": 64, "text_encoder": "wan21_text.safetensors"}, PairingError,
+            "takes given frames at the beginning of a clip alone",
+        ),
         ({"model": 3}, InvalidInputError, "model must be the model of Load Wan Model"),
         ({"memory": 3}, InvalidInputError, "memory must be the settings of Wan Memory"),
     ],

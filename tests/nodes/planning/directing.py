@@ -77,4 +77,7 @@ def first_frame_edited() -> dict:
     return prompt
 
 
-DIRECTING = {made.__name__: made for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited)}
+DIRECTING = {
+    made.__name__: made
+    for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited)
+}
