@@ -152,8 +152,8 @@ class Conditioning:
         travel = self.travel
         if travel is not None:
             travel = travel._replace(shares=cut.of_times(travel.shares, dim=1))
-        items, clips = (tuple(each.window(cut) for each in group) for group in (self.items, self.in_context))
-        return replace(self, items=items, travel=travel, in_context=clips)
+        clips = tuple(seen for seen in (clip.window(cut) for clip in self.in_context) if seen is not None)
+        return replace(self, items=tuple(item.window(cut) for item in self.items), travel=travel, in_context=clips)
 
     def to(self, device: torch.device) -> Conditioning:
         """The prompt and its items with their tensors on a device."""

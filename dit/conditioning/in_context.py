@@ -39,15 +39,19 @@ class ContextClip:
     source_id: float
     is_source: bool = False
 
-    def window(self, cut: Cut) -> ContextClip:
+    def window(self, cut: Cut) -> ContextClip | None:
         """What goes with some of the latent's frames: those of a source, or of any clip as long as the video.
 
-        Raises:
-            PairingError: a source that is no picture has another length than the video.
+        None of a source that has ended before.
         """
         latent = cut.of_picture(self.latent) if self.is_source else self.latent
-        moves = latent.shape[2] > 1 and (self.is_source or latent.shape[2] == cut.frames)
-        return replace(self, latent=cut.of_times(latent, dim=2) if moves else latent)
+        frames = latent.shape[2]
+        if frames > 1 and (self.is_source or frames == cut.frames):
+            stop = min(cut.stop, frames)
+            if stop <= cut.start:
+                return None
+            latent = latent[:, :, cut.start : stop]
+        return replace(self, latent=latent)
 
     def to(self, device: torch.device) -> ContextClip:
         """This clip on a device."""
@@ -65,7 +69,10 @@ class ContextSize(NamedTuple):
     def tokens(self, seen: tuple[int, int, int], frames: int) -> int:
         """How many it has where the model sees so much (frames, rows, columns) of a video of so many latent frames."""
         moves = self.frames > 1 and (self.is_source or self.frames == frames)
-        size = (seen[0] if moves else self.frames, *(seen[1:] if self.is_source else (self.height, self.width)))
+        size = (
+            min(seen[0], self.frames) if moves else self.frames,
+            *(seen[1:] if self.is_source else (self.height, self.width)),
+        )
         return prod(-(-length // patch) for length, patch in zip(size, PATCH))
 
 

@@ -141,8 +141,9 @@ def test_a_window_shows_its_part_of_the_source_and_all_of_a_picture():
     assert [clip.source_id for clip in seen] == [1, 2, 3]
     still = replace(source, latent=source.latent[:, :, :1])
     assert torch.equal(still.window(cut).latent, source.latent[:, :, :1, 2:6])
-    with pytest.raises(PairingError, match="made for 7 latent frames, but the latent has 9"):
-        source.window(Cut(2, 5, 9))
+    assert torch.equal(source.window(Cut(5, 8, 9)).latent, source.latent[:, :, 5:])
+    ended = replace(prompt, in_context=(source, picture)).window(Cut(7, 9, 9)).in_context
+    assert [clip.source_id for clip in ended] == [3]
     tokens = [size.tokens((3, 4, 12), 7) for size in context_sizes(prompt.in_context)]
     assert tokens == [clip.latent[0, 0].numel() // 4 for clip in seen]
     assert ContextSize(1, 8, 12, is_source=True).tokens((3, 4, 12), 7) == 12

@@ -73,6 +73,7 @@ from .values import (
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
     TCFG,
+    BerniniConditioning,
     CFGZeroStar,
     ContextWindowsManual,
     EasyCache,
@@ -106,7 +107,7 @@ _WITH_MODELS = (
     LoraLoaderModelOnly, LoraLoader, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
-    WanTrackToVideo, WanMoveTrackToVideo,
+    WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
