@@ -61,12 +61,14 @@ from .values import (
     ComfyNotNode,
     ComfyOrNode,
     ComfySwitchNode,
+    CustomCombo,
     PreviewAny,
     PrimitiveBoolean,
     PrimitiveFloat,
     PrimitiveInt,
     PrimitiveString,
     PrimitiveStringMultiline,
+    RegexExtract,
     StringConcatenate,
     StringReplace,
 )
@@ -127,8 +129,8 @@ _NODES = (
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
-    StringConcatenate, StringReplace, PreviewAny, ComfySwitchNode, ComfyNotNode, ComfyAndNode, ComfyOrNode,
-    ComfyMathExpression,
+    StringConcatenate, StringReplace, RegexExtract, CustomCombo, PreviewAny, ComfySwitchNode, ComfyNotNode,
+    ComfyAndNode, ComfyOrNode, ComfyMathExpression,
 )  # fmt: skip
 
 CORE_NODES = {node.define_schema().node_id: node for node in _NODES}

@@ -10,10 +10,11 @@ from .....common.shapes import video_frames
 from .... import standin as io
 from ....conditioning.in_context import ClipRole, with_clips
 from ..dynamic_inputs import Growing
-from ..scaling import MAX_SIDE, scaled
-from ..wan_videos import blank, latent_frames_of, size_inputs
+from ..scaling import scaled
+from ..wan_videos import MOST_VIDEOS, blank, latent_frames_of
 
 MOST_REFERENCES = 8
+LONGEST = 8192
 _STRIDE = 16
 
 
@@ -31,7 +32,9 @@ class BerniniConditioning(io.ComfyNode):
                 io.Conditioning.Input("positive"),
                 io.Conditioning.Input("negative"),
                 io.Vae.Input("vae"),
-                *size_inputs(832, 480, 81),
+                *(_size_input(name, default) for name, default in (("width", 832), ("height", 480))),
+                io.Int.Input("length", default=81, min=1, max=LONGEST, step=4, tooltip="Frames: 1 + 4k."),
+                io.Int.Input("batch_size", default=1, min=1, max=MOST_VIDEOS),
                 io.Image.Input("source_video", optional=True, tooltip="The video to edit."),
                 io.Image.Input("reference_video", optional=True, tooltip="A video of what to put into it."),
                 Growing(
@@ -41,7 +44,7 @@ class BerniniConditioning(io.ComfyNode):
                     "ref_max_size",
                     default=848,
                     min=16,
-                    max=MAX_SIDE // 2,
+                    max=LONGEST,
                     step=_STRIDE,
                     optional=True,
                     tooltip="The longer side of references is made no longer than this.",
@@ -83,6 +86,10 @@ class BerniniConditioning(io.ComfyNode):
         latents = [vae.encode(clip[: video_frames(latent_frames_of(len(clip)))]) for clip in clips]
         roles = [ClipRole(number + 1.0, not number and source_video is not None) for number in range(len(latents))]
         return io.NodeOutput(*(with_clips(vae, side, latents, roles) for side in (positive, negative)), latent)
+
+
+def _size_input(name: str, default: int) -> Any:
+    return io.Int.Input(name, default=default, min=_STRIDE, max=LONGEST, step=_STRIDE)
 
 
 def _colours(pictures: Tensor) -> Tensor:
