@@ -95,7 +95,7 @@ RUNNING = [
 REFUSED = {
     "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
     "video_wan2_2_14B_s2v": "WanSoundImageToVideo",
-    "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo",
+    "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo", "video_wan_vace_inpainting": "SAM3_Detect",
 }  # fmt: skip
 """Template -> a node that the command line does not know."""
 
