@@ -14,9 +14,13 @@ from wan_director.dit.conditioning.cut import Cut, Span
 from wan_director.dit.conditioning.in_context import ContextClip, ContextSize, context_sizes, source_ids
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.context import TextTravel
+from wan_director.dit.execution import DEFAULT_EXECUTION
 from wan_director.dit.inputs import Conditioning, DitInputs
-from wan_director.dit.model import WanDiT
+from wan_director.dit.model import RunningDiT, WanDiT
 from wan_director.dit.rope import make_rope, source_turns
+from wan_director.sampling.denoiser import Denoiser
+from wan_director.sampling.guidance import StagedContext
+from wan_director.sampling.step import NoiseLevel
 
 from .test_dit_parity import T2V, assert_close
 
@@ -174,3 +178,25 @@ def test_what_cannot_go_with_clips_is_refused(config: DiTConfig, changes, error,
     inputs = make_inputs(replace(config, branches=tuple(b for b in config.branches if isinstance(b, ClipBranch))))
     with pytest.raises(error, match=words), torch.no_grad():
         model(replace(inputs, **{"in_context": random_clips(), **changes}))
+
+
+@pytest.mark.parametrize(("video", "references", "passes"), [(1.25, 4.5, 4), (1.25, 1.25, 3), (1.0, 1.0, 2)])
+def test_a_step_in_stages_equals_the_authors_sum_of_diffusers_passes(video, references, passes, make_pair, make_inputs):
+    ours, theirs = make_pair(T2V)
+    plain, clips, words = make_inputs(T2V), random_clips()[:3], 4.0
+    texts = {"positive": plain.text, "negative": plain.text.roll(7, dims=-1)}
+
+    def answer(side: str, shown: tuple[ContextClip, ...]) -> torch.Tensor:
+        return theirs_with_clips(theirs, replace(plain, text=texts[side], in_context=shown))
+
+    prompts = {side: Conditioning(text, in_context=clips) for side, text in texts.items()}
+    guidance = StagedContext(words, video, references)
+    denoiser = Denoiser(RunningDiT(ours, DEFAULT_EXECUTION), **prompts, guidance=guidance)
+    level = NoiseLevel(3, 10, 0.5, 500.0)
+    with torch.no_grad():
+        none, source, both = (answer("negative", shown) for shown in ((), clips[:1], clips))
+        expected = none + video * (source - none) + references * (both - source)
+        expected = expected + words * (answer("positive", clips) - both)
+        found = denoiser.start()(plain.latent, level)
+    assert len(guidance.asks(level)) == passes
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
