@@ -33,6 +33,7 @@ def test_known_files_are_consistent() -> None:
             "Kijai/WanVideo_comfy": next((of[1] for of in OF_WRAPPER if file.name.startswith(of[0])), ""),
             "Kijai/WanVideo_comfy_fp8_scaled": "I2V/",
             "lightx2v/Autoencoders": "",
+            "Comfy-Org/Bernini-R": "diffusion_models/",
         }
         folder = folders.get(file.repo, f"split_files/{Path(file.folder).name}/")
         assert file.path_in_repo == folder + file.name
