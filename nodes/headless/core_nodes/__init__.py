@@ -55,6 +55,7 @@ from .sampling import DESCRIBING as DESCRIBING_A_RUN
 from .sampling import RUNNING as RUNNING_A_MODEL
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
+from .sounds import EmptyAudio, LoadAudio, TrimAudioDuration
 from .values import (
     ComfyAndNode,
     ComfyMathExpression,
@@ -124,7 +125,7 @@ _NODES = (
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
     ImageInvert, ImageCrop, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
-    LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
+    LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo, LoadAudio, TrimAudioDuration, EmptyAudio,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
     StringConcatenate, StringReplace, PreviewAny, ComfySwitchNode, ComfyNotNode, ComfyAndNode, ComfyOrNode,
     ComfyMathExpression,

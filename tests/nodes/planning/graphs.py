@@ -160,7 +160,10 @@ def lora() -> dict:
 def to_video() -> dict:
     prompt = t2v()
     del prompt["save"], prompt["decode"]
-    prompt["save"] = node("WanDirectorDecodeToVideo", vae=["vae", 0], latent=["sample", 0], format="gif")
+    prompt["silence"] = node("EmptyAudio", duration=1.0)
+    prompt["save"] = node(
+        "WanDirectorDecodeToVideo", vae=["vae", 0], latent=["sample", 0], format="webm-vp9", audio=["silence", 0]
+    )
     return prompt
 
 
