@@ -28,6 +28,7 @@ from .conditioning import (
     ConditioningSetTimestepRange,
     ConditioningZeroOut,
 )
+from .finishing.colours import ColorTransfer
 from .latents import (
     LatentConcat,
     LatentCut,
@@ -123,7 +124,8 @@ _NODES = (
     EmptyHunyuanLatentVideo, TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
-    ImageInvert, ImageCrop, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
+    ImageInvert, ImageCrop, Canny, ColorTransfer,
+    ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo, LoadAudio, TrimAudioDuration, EmptyAudio,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,

@@ -173,6 +173,11 @@ def v2v() -> dict:
     prompt["film"] = node("LoadVideo", file="clip.mp4")
     prompt["parts"] = node("GetVideoComponents", video=["film", 0])
     prompt["sample"]["inputs"]["denoise"] = 0.5
+    prompt["matched"] = node(
+        "WanDirectorMatchColour", images=["decode", 0], reference=["parts", 0], method="reinhard_lab", strength=1.0,
+        measured="whole clip",
+    )  # fmt: skip
+    prompt["save"]["inputs"] |= {"images": ["matched", 0], "audio": ["parts", 1]}
     return prompt
 
 

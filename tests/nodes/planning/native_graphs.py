@@ -184,6 +184,8 @@ def everything_else() -> dict:
         "vae": node("WanDirectorLoadVAE", vae_name="vae.safetensors"),
         "twice as long": node("LatentConcat", samples1=["latent", 0], samples2=["latent", 0], dim="t"),
         "its end": node("LatentCut", samples=["twice as long", 0], dim="t", index=-2, amount=2),
+        "coloured": node("ColorTransfer", image_target=["decoded", 0], image_ref=["picture", 0], method="mkl_lab",
+                         source_stats="uniform"),
         "decoded": node("WanDirectorDecode", vae=["vae", 0], latent=["its end", 0]),
         "cropped": node("ImageCrop", image=["empty", 0], width=400, height=300, x=10, y=20),
         "taken": node("ImageFromBatch", image=["parts", 0], batch_index=0, length=2),
