@@ -86,7 +86,11 @@ def saved_result(
                 sound=options.sound,
             )
 
-    saved = saved_files(write, lambda: keep(metadata))
+    def kept() -> str:
+        sentence = keep(metadata)
+        return f"{sentence} The sound is not kept with them." if sentence and options.sound is not None else sentence
+
+    saved = saved_files(write, kept)
     # The canvas plays what is called animated as a video; a GIF is a picture to it.
     return ui.SavedImages(saved) if options.format in (PNG_FRAMES, GIF) else ui.PreviewVideo(saved)
 

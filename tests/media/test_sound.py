@@ -124,6 +124,17 @@ def test_a_missing_sound_encoder_is_named(tmp_path, monkeypatch):
     encoder._try.cache_clear()
 
 
+@pytest.mark.parametrize("format", ["mp4-h264", "webm-vp9"])
+def test_a_long_sound_waits_for_slow_pictures(tmp_path, format):
+    """The encoder has a minute of sound at once, and its pictures one by one."""
+    sound = Sound(0.1 * torch.ones(2, 60 * 8_000), 8_000)
+    frames = (torch.rand(16, 32, 3) for _ in range(12))
+    place = SavePlace(tmp_path, "slow", 1, "")
+    (file,) = save_video(frames, place, format=format, fps=0.2, quality=50, metadata={}, sound=sound)
+    video = probe_video(file)
+    assert len(video.times) == 12 and len(heard(file, 2)) / 48_000 == pytest.approx(60, abs=0.2)
+
+
 def test_a_sound_is_cut_or_followed_by_silence():
     sound = beep(8_000, 2)
     assert torch.equal(sound.fitted(1.5).waveform, sound.waveform[:, :12_000])

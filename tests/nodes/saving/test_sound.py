@@ -162,7 +162,9 @@ def test_a_disk_that_is_full_of_sound_is_named(tiny_host, monkeypatch):
 
     write = video_writing.write_raw
     monkeypatch.setattr(video_writing, "write_raw", lambda sound, _file: write(sound, Path("/dev/full")))
-    with pytest.raises(OutputError, match=r"(?s)No space left on device.*The frames are kept in"):
+    with pytest.raises(
+        OutputError, match=r"(?s)No space left on device.*The frames are kept in.*The sound is not kept with"
+    ):
         save(audio=tone(2.0))
     assert not list(tiny_host.output.glob(".wan*"))
 
