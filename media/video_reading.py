@@ -30,6 +30,8 @@ LOAD_VIDEO = Place("load video", "the video reader")
 # The first video that is no cover picture of a song.
 _VIDEO = ["-map", "0:V:0"]
 _FLOAT_BYTES = 4
+_NO_TIME = -(1 << 63)
+"""What stands for the time of a packet that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +211,7 @@ def _facts(path: Path, packets: str, header: str) -> VideoFile | None:
     """`packets`: a line each, "stream, dts, pts, duration, ..." in units of "#tb"; `header`: what ffmpeg reports."""
     base = re.search(r"^#tb 0: (\d+)/(\d+)", packets, re.MULTILINE)
     size = re.search(r"^#dimensions 0: (\d+)x(\d+)", packets, re.MULTILINE)
-    lines = re.findall(r"^0, *-?\d+, *(-?\d+), *(\d+)", packets, re.MULTILINE)
-    # What an edit list cuts off has a time before 0.
-    shown = sorted({int(pts): int(length) for pts, length in lines if int(pts) >= 0}.items())
+    shown = _shown(packets)
     if base is None or size is None or not shown:
         return None
     unit = Fraction(int(base[1]), int(base[2]))
@@ -228,6 +228,18 @@ def _facts(path: Path, packets: str, header: str) -> VideoFile | None:
     angle = re.search(r"rotation of (-?[\d.]+) degrees", header)
     is_turned = angle is not None and round(float(angle[1]) / 90) % 2 == 1
     return VideoFile(path, int(size[1]), int(size[2]), times, end, sound, is_turned)
+
+
+def _shown(packets: str) -> list[tuple[int, int]]:
+    """When each picture is shown, and for how long, in order."""
+    found = re.findall(r"^0, *(-?\d+), *(-?\d+), *(\d+)", packets, re.MULTILINE)
+    lines = [(int(dts), int(pts), int(length)) for dts, pts, length in found]
+    timed = [pts for _, pts, _ in lines if pts != _NO_TIME]
+    if timed and len(timed) < len(lines):  # MPEG streams tell some: the others are shown in the order of decoding
+        later = min(timed) - min(dts for dts, _, _ in lines if dts != _NO_TIME)
+        lines = [(dts, dts + later, length) for dts, _, length in lines if dts != _NO_TIME]
+    # What an edit list cuts off has a time before 0.
+    return sorted({pts: length for _, pts, length in lines if pts >= 0}.items())
 
 
 def _wanted(video: VideoFile, cut: Cut) -> int:
