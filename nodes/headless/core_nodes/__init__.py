@@ -28,6 +28,7 @@ from .conditioning import (
     ConditioningSetTimestepRange,
     ConditioningZeroOut,
 )
+from .finishing.colours import ColorTransfer
 from .latents import (
     LatentConcat,
     LatentCut,
@@ -55,6 +56,7 @@ from .sampling import DESCRIBING as DESCRIBING_A_RUN
 from .sampling import RUNNING as RUNNING_A_MODEL
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
+from .sounds import EmptyAudio, LoadAudio, TrimAudioDuration
 from .values import (
     ComfyAndNode,
     ComfyMathExpression,
@@ -125,9 +127,10 @@ _NODES = (
     EmptyHunyuanLatentVideo, TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
-    ImageInvert, ImageCrop, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
+    ImageInvert, ImageCrop, Canny, ColorTransfer,
+    ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
-    LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
+    LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo, LoadAudio, TrimAudioDuration, EmptyAudio,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
     StringConcatenate, StringReplace, RegexExtract, CustomCombo, PreviewAny, ComfySwitchNode, ComfyNotNode,
     ComfyAndNode, ComfyOrNode, ComfyMathExpression,

@@ -13,7 +13,7 @@ from ...standin import Custom, Input, Output, Schema
 
 Anything = Custom("*")
 Video = Custom("VIDEO")
-Audio = Custom("AUDIO")
+Audio = standin.Audio
 Model = standin.Model
 
 

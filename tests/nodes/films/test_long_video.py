@@ -9,6 +9,7 @@ import torch
 import wan_director
 from wan_director.common.errors import InvalidInputError, OutputError, PairingError
 from wan_director.engine.local import Interrupted
+from wan_director.media.sound.reading import SoundSpan, probe_sound, read_sound
 
 from ..conftest import HIGH, LOW, call, load, load_vae, picture, save_experts
 from .conftest import FILE, FILM, NODE, SAMPLER, encoder, film, frames_of, saved
@@ -243,3 +244,13 @@ def test_widgets_are_checked_before_anything_runs(tiny_host):
         with pytest.raises(InvalidInputError):
             NODE.validate_inputs(**{**widgets, **changed})
     assert NODE.validate_inputs(**{**widgets, "prompts": None, "clips": 1})  # what comes over a wire is not known yet
+
+
+def test_a_film_has_a_sound_of_its_length(tiny_host):
+    audio = {"waveform": torch.full((1, 2, 8_000), 0.25), "sample_rate": 8_000}
+    film(format="mp4-h264", audio=audio)
+    (file,) = tiny_host.output.rglob("*.mp4")
+    heard = read_sound(file, probe_sound(file), SoundSpan(0.0, 17 / 8)).waveform
+    assert heard.shape == (2, 17_000) and heard[:, 2_000:6_000].mean() > 0.1 and heard[:, 10_000:].abs().max() < 0.01
+    with pytest.raises(InvalidInputError, match="'gif' has no room for sound"):
+        film(format="gif", audio=audio)

@@ -17,6 +17,7 @@ from wan_director.nodes.headless.core_nodes import CORE_NODES
 NATIVE = json.loads((Path(__file__).parent / "fixtures" / "comfyui_0_33_0_nodes.json").read_text(encoding="utf-8"))
 FILES = {
     ("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadVideo", "file"), ("LoadLatent", "latent"),
+    ("LoadAudio", "audio"),
     ("UNETLoader", "unet_name"), ("CLIPLoader", "clip_name"), ("VAELoader", "vae_name"),
     ("CLIPVisionLoader", "clip_name"), ("LoraLoader", "lora_name"), ("LoraLoaderModelOnly", "lora_name"),
     ("UnetLoaderGGUF", "unet_name"), ("CLIPLoaderGGUF", "clip_name"), ("CustomCombo", "choice"),

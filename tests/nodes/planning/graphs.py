@@ -160,7 +160,10 @@ def lora() -> dict:
 def to_video() -> dict:
     prompt = t2v()
     del prompt["save"], prompt["decode"]
-    prompt["save"] = node("WanDirectorDecodeToVideo", vae=["vae", 0], latent=["sample", 0], format="gif")
+    prompt["silence"] = node("EmptyAudio", duration=1.0)
+    prompt["save"] = node(
+        "WanDirectorDecodeToVideo", vae=["vae", 0], latent=["sample", 0], format="webm-vp9", audio=["silence", 0]
+    )
     return prompt
 
 
@@ -170,6 +173,11 @@ def v2v() -> dict:
     prompt["film"] = node("LoadVideo", file="clip.mp4")
     prompt["parts"] = node("GetVideoComponents", video=["film", 0])
     prompt["sample"]["inputs"]["denoise"] = 0.5
+    prompt["matched"] = node(
+        "WanDirectorMatchColour", images=["decode", 0], reference=["parts", 0], method="reinhard_lab", strength=1.0,
+        measured="whole clip",
+    )  # fmt: skip
+    prompt["save"]["inputs"] |= {"images": ["matched", 0], "audio": ["parts", 1]}
     return prompt
 
 

@@ -168,24 +168,38 @@ def of_texts(text: list) -> dict:
     return {**nodes, **{f"{id} told": node("PreviewAny", source=[id, 0]) for id in nodes}}
 
 
+def videos() -> dict:
+    """The nodes of videos and sound."""
+    return {
+        "film": node("LoadVideo", file="clip.mp4"),
+        "cut": node("Video Slice", video=["film", 0], start_time=0.1, duration=0.2),
+        "parts": node("GetVideoComponents", video=["cut", 0]),
+        "sound": node("LoadAudio", audio="clip.mp4"),
+        "heard": node("TrimAudioDuration", audio=["sound", 0], start_index=0.1, duration=0.2),
+        "silence": node("EmptyAudio", duration=1.0),
+        "silent": node("CreateVideo", images=["parts", 0], fps=["rate", 0], audio=["silence", 0]),
+        "silent kept": node("SaveVideo", video=["silent", 0], format="auto"),
+        "made": node("CreateVideo", images=["parts", 0], fps=["rate", 0], audio=["heard", 0]),
+        "kept": node("SaveVideo", video=["made", 0], format="auto"),
+        "copied": node("SaveVideo", video=["cut", 0], format="auto"),
+    }
+
+
 def everything_else() -> dict:
     """Every node of ComfyUI that the command line knows and that runs no model, and a latent that is decoded."""
     pictures, masks = ["picture", 0], ["picture", 1]
     nodes = {
+        **videos(),
         "picture": node("LoadImage", image="start.png"),
         "alpha": node("LoadImageMask", image="start.png", channel="red"),
         "latent": node("LoadLatent", latent="kept.latent"),
         "vae": node("WanDirectorLoadVAE", vae_name="vae.safetensors"),
         "twice as long": node("LatentConcat", samples1=["latent", 0], samples2=["latent", 0], dim="t"),
         "its end": node("LatentCut", samples=["twice as long", 0], dim="t", index=-2, amount=2),
+        "coloured": node("ColorTransfer", image_target=["decoded", 0], image_ref=["picture", 0], method="mkl_lab",
+                         source_stats="uniform"),
         "decoded": node("WanDirectorDecode", vae=["vae", 0], latent=["its end", 0]),
         "cropped": node("ImageCrop", image=["empty", 0], width=400, height=300, x=10, y=20),
-        "film": node("LoadVideo", file="clip.mp4"),
-        "cut": node("Video Slice", video=["film", 0], start_time=0.1, duration=0.2),
-        "parts": node("GetVideoComponents", video=["cut", 0]),
-        "made": node("CreateVideo", images=["parts", 0], fps=["rate", 0]),
-        "kept": node("SaveVideo", video=["made", 0], format="auto"),
-        "copied": node("SaveVideo", video=["cut", 0], format="auto"),
         "taken": node("ImageFromBatch", image=["parts", 0], batch_index=0, length=2),
         "batch": node("ImageBatch", image1=pictures, image2=["taken", 0]),
         "many": node("BatchImagesNode", **{"images.image0": pictures, "images.image1": ["batch", 0]}),
