@@ -78,7 +78,7 @@ def test_as_many_passes_are_planned_as_are_made(solver, options, windows):
     )  # fmt: skip
     hook.remove()
     assert work.passes == len(passes)
-    assert (work.windows, work.frames) == (windows, 13 if windows > 1 else 29)
+    assert (work.windows, work.seen) == (windows, VideoShape(13 if windows > 1 else 29, 48, 64))
 
 
 def test_each_expert_counts_its_own(models):
