@@ -127,7 +127,7 @@ def in_tiles(enlarge: Enlarge, picture: Tensor, scale: int, tile: int, check: Ca
 
     Tiles overlap by `OVERLAP` pixels, in which each counts less towards its edge.
 
-    Source: ComfyUI v0.33.0, comfy_extras/nodes_upscale_model.py, ImageUpscaleWithModel, and comfy/utils.py,
+    Source: ComfyUI v0.33.0, comfy_extras/nodes_upscale_model.py, and comfy/utils.py,
     tiled_scale_multidim.
     """
     height, width = picture.shape[2:]

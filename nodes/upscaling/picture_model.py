@@ -14,7 +14,8 @@ from ...common.checking import kind_of
 from ...common.errors import InvalidInputError
 from ...engine.enlarging import Enlarge
 
-UPSCALE_MODEL = "UPSCALE_MODEL"
+UPSCALE_MODEL, UPSCALE_MODELS = "UPSCALE_MODEL", "upscale_models"
+"""The socket, and the folder of model files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

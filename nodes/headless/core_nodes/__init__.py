@@ -55,6 +55,7 @@ from .sampling import DESCRIBING as DESCRIBING_A_RUN
 from .sampling import RUNNING as RUNNING_A_MODEL
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
+from .upscaling import ImageUpscaleWithModel, UpscaleModelLoader
 from .values import (
     ComfyAndNode,
     ComfyMathExpression,
@@ -108,7 +109,7 @@ _WITH_MODELS = (
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
-    EasyCache, ContextWindowsManual, WanContextWindowsManual,
+    EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ FILES = {
     ("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadVideo", "file"), ("LoadLatent", "latent"),
     ("UNETLoader", "unet_name"), ("CLIPLoader", "clip_name"), ("VAELoader", "vae_name"),
     ("CLIPVisionLoader", "clip_name"), ("LoraLoader", "lora_name"), ("LoraLoaderModelOnly", "lora_name"),
-    ("UnetLoaderGGUF", "unet_name"), ("CLIPLoaderGGUF", "clip_name"),
+    ("UnetLoaderGGUF", "unet_name"), ("CLIPLoaderGGUF", "clip_name"), ("UpscaleModelLoader", "model_name"),
 }  # fmt: skip
 """Inputs that list the files of a folder there, and take any path here."""
 NO_RESULT = {"PreviewImage"}
