@@ -7,15 +7,21 @@ from types import ModuleType
 
 import pytest
 import torch
+import wan_director
 from wan_director.common.errors import CheckpointError, MissingFileError, MissingPackageError, OutOfMemory
+from wan_director.common.shapes import VideoShape
 from wan_director.engine.enlarging import in_tiles
 from wan_director.nodes.headless.core_nodes import CORE_NODES
+from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.hosts.command_line import HeadlessHost
-from wan_director.nodes.hosts.host import use_host
+from wan_director.nodes.hosts.host import host, use_host
+from wan_director.nodes.planning.recording import record
+from wan_director.nodes.planning.unknown import ASSUMPTIONS
 from wan_director.nodes.upscaling.picture_model import UPSCALE_MODELS
 
 from ..conftest import picture
+from ..planning.directing import enlarged
 from .test_upscale_video import Fourfold, upscaled
 
 pytestmark = pytest.mark.usefixtures("inference")
@@ -88,6 +94,28 @@ def test_large_pictures_are_made_in_tiles(folder, spandrel):
     found = run("ImageUpscaleWithModel", upscale_model=model, image=clip)
     expected = in_tiles(model, clip.movedim(-1, 1), 4, 512, lambda: None).clamp(0, 1).movedim(1, -1)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_both_are_planned_without_the_package_and_the_network_counts_beside_the_vae(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    classes, graph = {**CORE_NODES, **wan_director.NODE_CLASS_MAPPINGS}, enlarged()
+    del graph["film"], graph["parts"]
+    clip = {"width": 64, "height": 48, "batch_size": 9, "color": 0}
+    graph["clip"] = {"class_type": "EmptyImage", "inputs": clip}
+    graph["network"] = {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "fourfold.pth"}}
+    graph["large"] = {
+        "class_type": "ImageUpscaleWithModel", "inputs": {"upscale_model": ["network", 0], "image": ["clip", 0]},
+    }  # fmt: skip
+    sizes, bytes_needed = [], []
+    for given in ({}, {"upscale_model": ["network", 0]}):
+        graph["upscale"]["inputs"] |= {"images": ["large", 0], **given}
+        made = record(parse_graph(graph, classes), classes, ASSUMPTIONS[0], host().runtime.device)
+        assert not made.passed_over and not made.has_guessed
+        (job,) = [noted.job for noted in made.stages if noted.job.kind == "encode"]
+        sizes.append(job.video)
+        bytes_needed.append(job.task.ways[0].working_bytes)
+    assert sizes == [VideoShape(9, 384, 512)] * 2
+    assert bytes_needed[1] - bytes_needed[0] == len("fourfold") + 3 * 4 * 512**2 * 4 * 384
 
 
 def test_without_the_package_it_says_what_to_install(folder, monkeypatch):

@@ -77,7 +77,8 @@ class Planned(nn.Module):
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__()
-        self.model = nn.ParameterList([empty(size_bytes, dtype=torch.uint8)]).requires_grad_(False)
+        held = nn.Parameter(empty(size_bytes, dtype=torch.uint8), requires_grad=False)
+        self.model = nn.ParameterList([held])
 
 
 def load(path: Path) -> Any:
