@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ...common.families import Family
 from ...common.log import logger
-from ...common.shapes import latent_frames, video_frames
+from ...common.shapes import VideoShape, latent_frames, video_frames
 from ...dit.conditioning.in_context import ContextSize, context_sizes
 from ...dit.inputs import Conditioning
 from ...sampling.cache import NO_CACHE
 from ...sampling.experts import Expert
 from ...sampling.step import NoiseLevel
 from ...sampling.windows import ClipShape
+from ..memory import RunWork
 from ..models import VideoModel
 from .asked import Sides
 from .experts import GuidedModel
@@ -29,6 +31,11 @@ class Size(NamedTuple):
     frames: int
     height: int
     width: int
+
+    def video(self, family: Family, references: int = 0) -> VideoShape:
+        """The video of a latent of this size, less pictures before it."""
+        stride = family.spatial_stride
+        return VideoShape(video_frames(self.frames - references), self.height * stride, self.width * stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +117,14 @@ def tell_sights(experts: Mapping[Expert, GuidedModel], steps: Mapping[Expert, St
     Args:
         latent: [B, C, T, h, w], of the video.
     """
-    size, told = Size(*latent.shape[2:]), set[tuple[int, int]]()
-    for own in steps.values():
-        windows, frames = own.busiest(size), own.references
-        found = len(windows), max(window.frames for window in windows) - frames
-        if len(windows) > 1 and found not in told:
-            logger.info(
-                "The video of %d frames is made in %d windows of at most %d frames at a time.",
-                video_frames(size.frames - frames), found[0], video_frames(found[1]),
-            )  # fmt: skip
-        told.add(found)
+    size, told = Size(*latent.shape[2:]), set[str]()
+    for name, own in steps.items():
+        windows, family = own.busiest(size), experts[name].model.spec.family
+        video, seen = (each.video(family, own.references) for each in (size, max(windows, key=prod)))
+        parts = RunWork(0, len(windows), seen).parts_of(video)
+        if parts and parts not in told:
+            logger.info("The video of %d frames is made in %s.", video.frames, parts)
+        told.add(parts)
     _warn_of_no_windows(steps.values(), size)
     any(_warns_of_places(experts[name].model, own, size) for name, own in steps.items())  # the first one is enough
     any(_warns_of_moving(own, size) for own in steps.values())
@@ -144,15 +149,19 @@ def _warns_of_places(model: VideoModel, steps: Steps, size: Size) -> bool:
 def _warn_of_no_windows(made: Iterable[Steps], size: Size) -> None:
     """Tells of windows that are for lower noise levels than any step begins at."""
     used = [own for own in made if own.levels]
-    if any(len(seen) > 1 for own in used for seen in own.seen(size)):
+    if any(_is_cut_in_time(own, size) for own in used):
         return
     at_the_end = (replace(own, levels=(NoiseLevel(0, 1, 0.0, 0.0),)) for own in used)
-    if any(len(seen) > 1 for own in at_the_end for seen in own.seen(size)):
+    if any(_is_cut_in_time(own, size) for own in at_the_end):
         logger.warning(
             "No step begins at a noise level low enough for windows (the lowest is %.2f): the video is seen as a "
             "whole, in the memory of all of it. Make more steps, or raise from_sigma.",
             min(level.sigma for own in used for level in own.levels),
         )
+
+
+def _is_cut_in_time(steps: Steps, size: Size) -> bool:
+    return any(window.frames < size.frames for windows in steps.seen(size) for window in windows)
 
 
 def _warns_of_moving(steps: Steps, size: Size) -> bool:

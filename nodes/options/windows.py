@@ -11,8 +11,9 @@ from ...common.log import logger
 from ...common.shapes import MAX_FRAMES, TEMPORAL_STRIDE
 from ...dit.branches.vace import VaceBranch
 from ...engine.models import VideoModel, with_policies
+from ...engine.sampling.policies import StepPolicies
 from ...sampling.validation import find_choice
-from ...sampling.windows import BLENDS, NOISES, PLACINGS, WHOLE_CLIP, SlidingWindows
+from ...sampling.windows import BLENDS, NOISES, PLACINGS, WHOLE_CLIP, SlidingWindows, SpatialTiles, Windows
 from ..api import ADVANCED, io, one_sentence
 from ..loaders import WanModelType
 
@@ -190,6 +191,18 @@ def with_windows(model: VideoModel, windows: SlidingWindows) -> VideoModel:
     Raises:
         InvalidInputError: it does so already.
     """
-    if model.policies.windows != WHOLE_CLIP:
+    if windows_of(model) != WHOLE_CLIP:
         raise InvalidInputError(f"{model.file} comes with windows already, and a run has one kind. Take one node out.")
-    return with_policies(model, lambda policies: replace(policies, windows=windows))
+
+    def seen(policies: StepPolicies) -> StepPolicies:
+        tiles = policies.windows
+        over_time = replace(tiles, over_time=windows) if isinstance(tiles, SpatialTiles) else windows
+        return replace(policies, windows=over_time)
+
+    return with_policies(model, seen)
+
+
+def windows_of(model: VideoModel) -> Windows:
+    """The windows in time that a model comes with, whether there are tiles or not."""
+    windows = model.policies.windows
+    return windows.over_time if isinstance(windows, SpatialTiles) else windows

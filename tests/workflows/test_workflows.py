@@ -77,6 +77,9 @@ PICTURE_FIRST = {"text_image_video_14B_480p": ("t2v_1.3B", "i2v_14B_480p")}
 """A picture by the settings of one workflow, its video by those of another."""
 HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10, BERNINI: 3}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
+UPSCALED = {"upscale_14B_1280x2048": (FEW_STEPS, (1280, 2048, 113), 16)}
+"""Makes a clip larger by an expert alone, with the settings of its LoRA."""
+UPSCALE = "WanDirectorUpscaleVideo"
 ONE_LORA = {BERNINI: {"high": 3, "low": 1.5}}
 """The strengths of a LoRA that both experts have."""
 FILM = "WanDirectorLongVideo"
@@ -175,7 +178,23 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 
 
 def test_every_workflow_has_official_settings():
-    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST}
+    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST, *UPSCALED}
+
+
+@pytest.mark.parametrize(("name", "expected"), UPSCALED.items())
+def test_a_clip_is_made_larger_by_the_low_noise_expert_within_24_gb(name, expected, capsys):
+    path = ROOT / "workflows" / f"{name}.json"
+    settings, (width, height, frames), fps = expected
+    ((upscale,), (film,), (saver,)) = (of_class(path, kind) for kind in (UPSCALE, "WanDirectorLoadVideo", *SAVERS[1:]))
+    assert tuple(upscale[key] for key in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+    assert (upscale["width"], upscale["height"], film["frames"], saver["fps"]) == (width, height, frames, fps)
+    assert upscale["denoise"] <= 0.25 and film["width"] / film["height"] == width / height
+    assert all("low_noise" in file for _, file, folder in loaders(path) if folder in ("diffusion_models", "loras"))
+    capsys.readouterr()
+    assert main(["plan", str(path), "--vram=24GB"]) == 0
+    plan = capsys.readouterr().out
+    assert "in 24 windows of at most 81 frames of 480 x 832 at a time: 96 passes of the model in all" in plan
+    assert "does not fit" not in plan and "swapped in" not in plan
 
 
 @pytest.mark.parametrize(("name", "parts"), PICTURE_FIRST.items())
@@ -280,7 +299,7 @@ def test_other_settings_of_a_workflow_do_not_go_together():
 
 @each_bundled
 def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    samplers = ("WanDirectorSampler", EDIT, FILM)
+    samplers = ("WanDirectorSampler", EDIT, UPSCALE, FILM)
     steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] in samplers]
     assert main(["run", str(path), f"--output={tmp_path}", "--device=cpu", "--quiet", *steps]) == 0
     video = Path(capsys.readouterr().out.strip())

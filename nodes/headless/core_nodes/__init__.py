@@ -28,7 +28,7 @@ from .conditioning import (
     ConditioningSetTimestepRange,
     ConditioningZeroOut,
 )
-from .finishing.colours import ColorTransfer
+from .finishing import ColorTransfer, ImageUpscaleWithModel, UpscaleModelLoader
 from .latents import (
     LatentConcat,
     LatentCut,
@@ -113,7 +113,7 @@ _WITH_MODELS = (
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
-    EasyCache, ContextWindowsManual, WanContextWindowsManual,
+    EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
 

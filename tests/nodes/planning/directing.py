@@ -98,9 +98,34 @@ def instructed_natively() -> dict:
     return prompt
 
 
+def enlarged() -> dict:
+    """A clip made larger in tiles and windows, its frames enlarged by arithmetic."""
+    prompt = v2v()
+    del prompt["sample"], prompt["size"]
+    prompt["windows"] = node(
+        "WanDirectorWindows", model=["model", 0], frames=5, overlap=4, schedule="static", blend="linear", noise="fresh"
+    )
+    prompt["upscale"] = node(
+        "WanDirectorUpscaleVideo", model=["windows", 0], positive=["text", 0], negative=["text", 1], vae=["vae", 0],
+        images=["parts", 0], factor=2.0, width=0, height=0, seed=1, steps=3, cfg=4.0, shift=5.0, solver="euler",
+        schedule="simple", denoise=0.25, tile_width=96, tile_height=64, tile_overlap=16,
+    )  # fmt: skip
+    prompt["decode"]["inputs"]["latent"] = ["upscale", 0]
+    return prompt
+
+
+def tiled() -> dict:
+    """Wan Tiles before the sampler."""
+    prompt = v2v()
+    prompt["tiles"] = node("WanDirectorTiles", model=["model", 0], width=32, height=32, overlap=16)
+    prompt["sample"]["inputs"]["model"] = ["tiles", 0]
+    return prompt
+
+
 DIRECTING = {
     made.__name__: made
     for made in (
-        in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, instructed, instructed_natively,
+        in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, instructed, instructed_natively, enlarged,
+        tiled,
     )
 }  # fmt: skip
