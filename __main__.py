@@ -234,6 +234,9 @@ def _add_extract_lora(commands: argparse._SubParsersAction) -> None:
     each.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="of the file (default: fp16)")
     each.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., see run")
     each.add_argument(
+        "--blocks-only", action="store_true", help="only matrices inside the blocks, for programs that read no more"
+    )
+    each.add_argument(
         "--quick", action="store_true", help="look for the largest singular values by a random sample: much faster, "
         "nearly as good"
     )  # fmt: skip

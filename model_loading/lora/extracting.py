@@ -36,6 +36,7 @@ class Extraction:
         rank: of each matrix at most.
         dtype: of the file's tensors.
         device: where is computed.
+        blocks_only: leave out everything but the matrices inside the blocks, for programs that read nothing else.
         quick: find the largest singular values by a random sample of the matrix's image instead of all of them.
     """
 
@@ -43,6 +44,11 @@ class Extraction:
     dtype: torch.dtype = torch.float16
     device: torch.device = torch.device("cpu")
     quick: bool = False
+    blocks_only: bool = False
+
+    def takes(self, parameter: str, shape: tuple[int, ...]) -> bool:
+        """Whether a parameter's difference is wanted."""
+        return not self.blocks_only or (parameter.startswith("blocks.") and _is_matrix(parameter, shape))
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -96,7 +102,8 @@ class TunedPair:
 
     def most_bytes(self, how: Extraction) -> int:
         """Bytes of a file in which every parameter has changed, its header included."""
-        values = sum(_values(name, shape, how.rank) for name, shape in self.shapes.items())
+        wanted = [(name, shape) for name, shape in self.shapes.items() if how.takes(name, shape)]
+        values = sum(_values(name, shape, how.rank) for name, shape in wanted)
         return values * how.dtype.itemsize + header_room(self.shapes)
 
     def extract(self, how: Extraction, on_bytes: OnBytes = untold) -> Iterator[Extracted]:
@@ -116,9 +123,10 @@ class TunedPair:
         """
         meter = Meter([prod(shape) for shape in self.shapes.values()], on_bytes)
         for parameter, shape in self.shapes.items():
-            difference = self._difference(parameter, shape, how.device)
-            if bool(difference.any()):
-                yield _extracted(parameter, difference, how)
+            if how.takes(parameter, shape):
+                difference = self._difference(parameter, shape, how.device)
+                if bool(difference.any()):
+                    yield _extracted(parameter, difference, how)
             meter.next()
 
     def _difference(self, parameter: str, shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -218,6 +218,20 @@ def test_factors_are_called_and_shaped_as_trainers_write_them(extract, tmp_path)
     assert lora["diffusion_model.blocks.0.modulation.diff"].shape == (1, 6, 64)
 
 
+def test_diffusers_reads_one_of_the_blocks_alone(extract, tmp_path):
+    from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_wan_lora_to_diffusers
+
+    base, tuned = weights(0), weights(1)
+    files = plain(tmp_path / "b", base), plain(tmp_path / "t", tuned)
+    _, path, _ = extract(*files, "--rank", "100", "--dtype", "fp32", "--blocks-only")
+    theirs = _convert_non_diffusers_wan_lora_to_diffusers(load_file(path))
+    assert len(theirs) == 2 * 2 * 10  # factors, blocks, matrices
+    for ours, name in (("self_attn.q", "attn1.to_q"), ("cross_attn.o", "attn2.to_out.0"), ("ffn.2", "ffn.net.2")):
+        up, down = (theirs[f"transformer.blocks.1.{name}.lora_{side}.weight"] for side in "BA")
+        difference = tuned[f"blocks.1.{ours}.weight"] - base[f"blocks.1.{ours}.weight"]
+        assert (up @ down - difference).abs().max() <= LIMIT * difference.abs().max()
+
+
 WIDER = DiTConfig(dim=96, ffn_dim=128, heads=2, layers=2, text_dim=32, text_tokens=8, freq_dim=32)
 DEEPER = DiTConfig(dim=64, ffn_dim=128, heads=2, layers=3, text_dim=32, text_tokens=8, freq_dim=32)
 REFUSED = {

@@ -30,7 +30,7 @@ _ENDING = ".safetensors"
 def extract_lora(options: argparse.Namespace, _session: Session) -> None:
     """Writes the difference of two models as a LoRA and prints its path; the log says how much of it the rank keeps."""
     device = LocalRuntime(options.device).device("dit")
-    how = Extraction(options.rank, DTYPES[options.dtype], device, options.quick)
+    how = Extraction(options.rank, DTYPES[options.dtype], device, options.quick, options.blocks_only)
     target = _target(options)
     pair = TunedPair(options.base, options.tuned)
     with writing_to(target.parent):
