@@ -162,6 +162,9 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("output"), metavar="DIR", help="for results (default: output)"
     )
     each.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: the GPU if there is one)")
+    each.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="run it for each line of a file: 832x480x81 | cat.png | a prompt"
+    )
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
     each.add_argument(
         "--no-resume",
