@@ -69,6 +69,8 @@ def test_where_a_line_goes(prompt):
     wired = {**prompt, "9": node("PrimitiveStringMultiline", value="old")}
     wired["4"]["inputs"]["positive"] = ["9", 0]
     assert said(wired, "new") == ["9.value=new"]
+    wired["9"] = node("WanDirectorEnhancePrompt", prompt="few words", instructions="")
+    assert said(wired, "new") == ["9.prompt=new"]
     native = {
         "1": node("CLIPTextEncode", clip=["3", 0], text="good"),
         "2": node("CLIPTextEncode", clip=["3", 0], text="bad"),
