@@ -9,6 +9,7 @@ from PIL import Image
 from wan_director.nodes.writing.remembered import METADATA_KEY
 
 from ..engine.writing.chat_server import Chat, served
+from ..engine.writing.tiny_language_model import WORDS, save_language_model
 from .test_comfyui_server import first, prompt_of
 
 
@@ -48,6 +49,26 @@ def test_a_prompt_is_written_once_and_saved_with_every_video_of_it(comfyui):
                 assert json.loads(picture.info[METADATA_KEY]) == {"90": "a red circle grows"}
         assert len(chat.asked) == 1
     assert record["status"]["status_str"] == "success"
+
+
+def test_a_model_in_the_models_folder_writes_and_the_canvas_is_shown_what(comfyui):
+    save_language_model(comfyui.folder / "models" / "LLM" / "tiny words")
+    prompt = prompt_of("tiny_t2v")
+    prompt["90"] = {
+        "class_type": "WanDirectorEnhancePrompt",
+        "inputs": {
+            "prompt": "a red ball", "task": "text to video", "model": "tiny words", "address": "", "server_model": "",
+            "language": "English", "seed": 3, "temperature": 1.0, "max_tokens": 6,
+        },
+    }  # fmt: skip
+    first(prompt, "WanDirectorTextEncode")["positive"] = ["90", 0]
+    first(prompt, "WanDirectorSampler")["steps"] = 1
+    record = comfyui.run(prompt)
+    assert record["status"]["status_str"] == "success", record["status"]
+    (text,) = record["outputs"]["90"]["text"]
+    assert text and set(text.split()) <= set(WORDS)
+    info = comfyui.get_json("/object_info/WanDirectorEnhancePrompt")["WanDirectorEnhancePrompt"]
+    assert "tiny words" in info["input"]["required"]["model"][1]["options"]
 
 
 def test_without_a_language_model_the_sentence_says_what_to_do(comfyui):
