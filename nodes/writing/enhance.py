@@ -13,9 +13,8 @@ from ...common.checking import check_number, check_string, choice_of
 from ...common.errors import InvalidInputError, MissingFileError
 from ...common.log import logger
 from ...engine.runtime import Work
-from ...engine.writing.asked import MAX_TOKENS, Writer, WritingTask, prompt_of
-from ...engine.writing.instructions import LANGUAGES, TASKS
-from ...engine.writing.instructions import instructions as instructions_of
+from ...engine.writing.asked import LANGUAGES, MAX_TOKENS, TASKS, Writer, WritingTask, prompt_of
+from ...engine.writing.asked import instructions as instructions_of
 from ...engine.writing.local import LocalWriter, is_language_model
 from ...engine.writing.server import ServerWriter
 from ...media.pictures import clean_image

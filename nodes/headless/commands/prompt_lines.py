@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import argparse
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ....common.errors import GraphError, InvalidInputError, MissingFileError, WanDirectorError
+from ....common.log import logger
 from ....common.printable import printable_name
 from ...batches.lines import PromptLine, read_lines
-from ..graph import Graph, GraphNode, Link
+from ...planning.rehearsal import rehearse
+from ..checks import NodeClasses, check_graph
+from ..graph import Graph, GraphNode, Link, read_graph, set_value
+from ..runner import run_graph
 from ..widgets import inputs_of
 
 MAX_FILE_BYTES = 4_000_000
@@ -128,3 +134,56 @@ def _pictures(line: PromptLine, graph: Graph) -> Iterator[str]:
         )
     for node, picture in zip(loaders, line.pictures):
         yield f"{node.id}.image={picture}"
+
+
+def run_lines(
+    lines: Sequence[PromptLine | None], options: argparse.Namespace, classes: NodeClasses
+) -> Iterator[list[dict]]:
+    """Runs the workflow for each line, None for itself, and gives what each run shows.
+
+    Several are checked before the first one takes long.
+
+    Raises:
+        WanDirectorError: what the workflow refuses, with the number of the line.
+    """
+    for line in lines if len(lines) > 1 else ():
+        _check(line, options, classes)
+    for line in lines:
+        yield _run(line, options, classes)
+
+
+def _read(line: PromptLine | None, options: argparse.Namespace, classes: NodeClasses) -> tuple[Graph, dict | None]:
+    """The workflow with the values of the options, and those of a line of prompts."""
+    graph, workflow = read_graph(options.graph, classes)
+    for assignment in (*options.set, *(() if line is None else assignments(line, graph, classes))):
+        with _at(line):
+            set_value(graph, classes, assignment, workflow)
+    return graph, workflow
+
+
+def _check(line: PromptLine | None, options: argparse.Namespace, classes: NodeClasses) -> None:
+    graph, _ = _read(line, options, classes)
+    with _at(line):
+        rehearse(check_graph(graph, classes), classes)
+
+
+def _run(line: PromptLine | None, options: argparse.Namespace, classes: NodeClasses) -> list[dict]:
+    graph, workflow = _read(line, options, classes)
+    if line is not None:
+        logger.info("Line %d: %s", line.number, printable_name(line.prompt))
+    with _at(line):
+        return run_graph(graph, classes, workflow)
+
+
+@contextlib.contextmanager
+def _at(line: PromptLine | None) -> Iterator[None]:
+    """Inside, a refusal says which line of the prompts it is of."""
+    try:
+        yield
+    except WanDirectorError as error:
+        if line is None:
+            raise
+        refusal = at_line(line, error)
+    else:
+        return
+    raise refusal from None

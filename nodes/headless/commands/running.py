@@ -16,7 +16,7 @@ from ..graph import read_graph, set_value
 from .bundled import workflow_path
 from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
-from .line_runs import lines_of, run_lines
+from .prompt_lines import lines_of, run_lines
 from .session import Session
 from .terminal import complain, say
 

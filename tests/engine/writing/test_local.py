@@ -18,8 +18,7 @@ from wan_director.common.errors import (
     WritingError,
 )
 from wan_director.engine.local import Interrupted, LocalRuntime
-from wan_director.engine.writing.asked import WritingTask, prompt_of
-from wan_director.engine.writing.instructions import LANGUAGES, TASKS, instructions
+from wan_director.engine.writing.asked import LANGUAGES, TASKS, WritingTask, instructions, prompt_of
 from wan_director.engine.writing.local import LocalWriter, is_language_model
 
 from .tiny_language_model import WORDS, save_language_model, save_vision_model
