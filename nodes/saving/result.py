@@ -19,6 +19,7 @@ from ...media.video_writing import GIF, PNG_FRAMES, check_format, save_video
 from ..api import io, ui
 from ..hosts.host import host
 from ..sockets.sounds import fitted_sound, sound_of
+from ..writing.remembered import METADATA_KEY, texts_in
 from .names import NodeValues
 from .place import check_found, check_place
 
@@ -114,7 +115,10 @@ def _told(frames: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
 
 def metadata_of(hidden: Any) -> dict[str, Any]:
     """What saved files carry, name -> JSON data; hidden: a node's prompt and extra_pnginfo."""
-    return {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
+    if not host().saves_metadata():
+        return {}
+    written = texts_in(hidden.prompt)
+    return {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {}), **({METADATA_KEY: written} if written else {})}
 
 
 def found_place(filename_prefix: str, size: tuple[int, int], hidden: Any) -> SavePlace:

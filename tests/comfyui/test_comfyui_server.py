@@ -15,7 +15,8 @@ from wan_director.media.sound.reading import probe_sound
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
-BUNDLED = [path for path in WORKFLOWS if path.stem.startswith("tiny_")]
+BUNDLED = [path for path in WORKFLOWS if path.stem.startswith("tiny_") and path.stem != "tiny_batch_prompts"]
+"""Those that make one video; what makes several is in `test_comfyui_prompts`."""
 
 
 def prompt_of(name: str) -> dict[str, Any]:

@@ -107,6 +107,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorFromNative": {"attention"},
         "WanDirectorLora": {"blocks", "start_percent", "end_percent", "merge"},
         "WanDirectorPromptTravel": {"method"},
+        "WanDirectorEnhancePrompt": {"temperature", "max_tokens", "instructions"},
         "WanDirectorSampler": {"add_noise"},
         "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
         "WanDirectorGuidance": {

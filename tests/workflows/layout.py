@@ -58,6 +58,8 @@ SAYING = {
     "WanDirectorLoadVAE",
     "WanDirectorLoadVideo",
     "WanDirectorMotion",
+    "WanDirectorBatchPrompts",
+    "WanDirectorEnhancePrompt",
     "WanDirectorPromptTravel",
     "WanDirectorTextEncode",
     "WanDirectorVace",

@@ -39,9 +39,11 @@ def model_folders(options: argparse.Namespace, more: Sequence[str] = ()) -> Fold
 
 
 def input_folders(options: argparse.Namespace) -> tuple[Path, ...]:
-    """Where input files are looked for: here, beside the workflow, and in ComfyUI's input folder."""
+    """Where input files are looked for: here, beside prompts and workflow, and in ComfyUI's input folder."""
     comfyui = (options.comfyui / "input",) if options.comfyui else ()
-    return (Path("."), options.graph.parent, options.graph.parent / "input", *comfyui)
+    prompts = vars(options).get("prompts")
+    beside = (prompts.parent,) if prompts is not None else ()
+    return (Path("."), *beside, options.graph.parent, options.graph.parent / "input", *comfyui)
 
 
 def download_folder(options: argparse.Namespace, file: KnownFile) -> Path:

@@ -225,6 +225,23 @@ def travelling() -> dict:
     return prompt
 
 
+def batched() -> dict:
+    """Prompts of two shapes, in two batches."""
+    prompt = t2v()
+    for id in ("text", "size", "save", "decode"):
+        del prompt[id]
+    lines = f"96x64x9 | {LONG}\n{LONG}\n96x64x9 | {LONG}"
+    prompt["batches"] = node(
+        "WanDirectorBatchPrompts", text_encoder=["encoder", 0], vae=["vae", 0], prompts=lines, negative=LONG, width=64,
+        height=96, frames=5, batch_size=4,
+    )  # fmt: skip
+    given = {"positive": ["batches", 0], "negative": ["batches", 1], "latent": ["batches", 2]}
+    prompt["sample"]["inputs"] |= given
+    prompt["apart"] = node("WanDirectorUnbatch", latents=["sample", 0], order=["batches", 3])
+    prompt["save"] = node("WanDirectorDecodeToVideo", vae=["vae", 0], latent=["apart", 0], format="gif")
+    return prompt
+
+
 def to_native() -> dict:
     prompt = t2v()
     prompt["bridged"] = node("WanDirectorToNativeModel", model=["model", 0])
@@ -260,6 +277,7 @@ GRAPHS = {
         swapped,
         options,
         travelling,
+        batched,
         film,
         to_native,
         from_native,

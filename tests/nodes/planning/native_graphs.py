@@ -243,3 +243,15 @@ def everything_else() -> dict:
         nodes[f"grey {number}"] = node("MaskToImage", mask=[id, 0])
         nodes[f"save grey {number}"] = node("SaveImage", images=[f"grey {number}", 0], filename_prefix="x")
     return nodes
+
+
+def written() -> dict:
+    """A prompt that a language model writes out, which a plan asks for nothing."""
+    return {
+        "picture": node("LoadImage", image="start.png"),
+        "written": node(
+            "WanDirectorEnhancePrompt", prompt="a cat", task="text to video", model="at the address",
+            address="http://127.0.0.1:9/v1", server_model="", language="English", seed=0, temperature=0.7, max_tokens=8,
+            image=["picture", 0],
+        ),
+    }  # fmt: skip

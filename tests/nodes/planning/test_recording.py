@@ -35,7 +35,7 @@ from ..conftest import save_experts
 from ..headless.conftest import node
 from .directing import DIRECTING
 from .graphs import GRAPHS, LONG, t2v, to_video
-from .native_graphs import everything_else, native
+from .native_graphs import everything_else, native, written
 
 CLASSES = {**CORE_NODES, **wan_director.NODE_CLASS_MAPPINGS}
 
@@ -172,7 +172,7 @@ def test_every_node_is_planned_in_a_graph_that_runs(noting, monkeypatch):
     for make in (*GRAPHS.values(), *DIRECTING.values()):
         prompt = make()
         assert not recorded_loosely(prompt).passed_over
-    for make in (native, everything_else):
+    for make in (native, everything_else, written):
         made = recorded_loosely(make())
         assert not made.passed_over and not made.has_guessed
     # These want a file of their format, and load it as the others do; test_upscale_models.py plans the last two.
