@@ -49,13 +49,12 @@ WAN_VARIANTS = (
 
 # (input channels, output channels) of Wan transformers that need conditioning this version does not have.
 _BY_CHANNELS = {
-    (96, 48): "Lucy-Edit",
     (32, 16): "Wan Fun-Camera without its camera adapter",
     (20, 16): "SCAIL",
 }
 # (input, output) channels of text to video (and VACE), of image to video (and Fun-InP, and Fun-Camera of 2.2), of
-# Fun-Control 2.1 and 2.2, and of the 5B models: TI2V, Fun-InP and Fun-Control.
-_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 16), (52, 16), (48, 48), (100, 48), (148, 48))
+# Fun-Control 2.1 and 2.2, and of the 5B models: TI2V, Lucy-Edit, Fun-InP and Fun-Control.
+_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 16), (52, 16), (48, 48), (96, 48), (100, 48), (148, 48))
 _CAMERA_CHANNELS = ((32, 16), (36, 16))
 _CONTROL_CHANNELS = ((48, 16), (52, 16), (148, 48))
 

@@ -59,6 +59,7 @@ SAYING = {
     "WanDirectorLoadVideo",
     "WanDirectorMotion",
     "WanDirectorPromptTravel",
+    "WanDirectorSourceVideo",
     "WanDirectorTextEncode",
     "WanDirectorVace",
 }

@@ -32,7 +32,8 @@ LOADER_WIDGETS = {
     "WanDirectorLora": ("lora_name", "loras"),
 }
 
-# Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs.
+# Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs; of Lucy-Edit the pipeline
+# in diffusers 0.42.1.
 # (steps, cfg, shift, solver, schedule), (width, height, frames), fps
 UNIPC = ("unipc", "official")
 FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
@@ -44,6 +45,7 @@ OFFICIAL = {
     "t2v_1.3B_step_cache": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_windows": ((50, 6.0, 8.0, *UNIPC), (832, 480, 161), 16),
     "edit_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
+    "edit_clip_lucy_5B": ((50, 5.0, 5.0, *UNIPC), (832, 480, 81), 24),
     "t2v_1.3B_native": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_14B": ((50, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
     "i2v_14B_480p": ((40, 5.0, 3.0, *UNIPC), (832, 480, 81), 16),
@@ -77,6 +79,8 @@ EDIT = "WanDirectorEditClip"
 SIZES = (
     "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl", "ImageScale", FILM,
 )  # fmt: skip
+SOURCE = "WanDirectorSourceVideo"
+"""Takes its size from the clip, and an empty negative prompt goes with it."""
 LATER_CLIPS = ("WanDirectorExtend", "WanDirectorSVI")
 SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 
@@ -193,7 +197,8 @@ def test_settings_are_the_official_ones(path: Path):
     settings, shape, fps = OFFICIAL[path.stem]
     samplers, texts = of_class(path, "WanDirectorSampler", FILM), of_class(path, "WanDirectorTextEncode", FILM)
     clips = of_class(path, *LATER_CLIPS)
-    (size,) = of_class(path, *SIZES)
+    is_edited = bool(of_class(path, SOURCE))
+    (size,) = of_class(path, *(["WanDirectorLoadVideo"] if is_edited else SIZES))
     (video,) = of_class(path, *SAVERS, FILM)
     edits = of_class(path, EDIT)
     assert len(samplers) == len(texts) - len(edits) == (2 if clips else 1)
@@ -207,8 +212,8 @@ def test_settings_are_the_official_ones(path: Path):
     frames = "clip_frames" if "clip_frames" in size else "frames"
     lengths = [number_of(path, each[frames]) for each in (size, *clips) if frames in each]
     assert lengths == [shape[2]] * len(samplers)
-    assert all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in texts)
-    assert video["fps"] == fps
+    assert all(text["negative"].endswith("" if is_edited else OFFICIAL_NEGATIVE) for text in texts)
+    assert video["fps"] == fps == (size["fps"] if is_edited else fps)
 
 
 @pytest.mark.parametrize("path", [path for path in DOWNLOADED if "A14B" in path.stem], ids=lambda path: path.stem)

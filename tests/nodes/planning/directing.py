@@ -63,4 +63,18 @@ def edited_by_experts() -> dict:
     return prompt
 
 
-DIRECTING = {made.__name__: made for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts)}
+def by_instruction() -> dict:
+    """A clip for a Lucy-Edit model."""
+    prompt = t2v("lucy_edit.safetensors", "wan21_text.safetensors", "wan22_vae.safetensors")
+    prompt["film"] = node("WanDirectorLoadVideo", file="clip.mp4", frames=9, fps=0.0, width=96, height=64)
+    prompt["size"] = node(
+        "WanDirectorSourceVideo", positive=["text", 0], negative=["text", 1], vae=["vae", 0], images=["film", 0]
+    )
+    sides = {"positive": ["size", 0], "negative": ["size", 1], "latent": ["size", 2]}
+    prompt["sample"]["inputs"] |= sides
+    return prompt
+
+
+DIRECTING = {
+    made.__name__: made for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, by_instruction)
+}
