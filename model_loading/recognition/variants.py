@@ -58,6 +58,9 @@ _SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 16), (52, 16), (48, 48), (96, 48
 _CAMERA_CHANNELS = ((32, 16), (36, 16))
 _CONTROL_CHANNELS = ((48, 16), (52, 16), (148, 48))
 
+CHRONO_EDIT = "ChronoEdit"
+"""The model of image to video that edits pictures, as notes call it: nothing inside its file tells it."""
+
 Base = Literal["T2V", "I2V"]
 
 
@@ -95,7 +98,7 @@ _SAME_SHAPE = (
     _same_shape("MoCha", "mocha", r"mocha(?![a-z])", _T2V, "source video, mask and reference pictures"),
     _same_shape("EchoShot", "echoshot", r"echo[-_. ]?shot", _T2V, "division into shots"),
     _same_shape("CausVid", "causvid", r"caus[-_. ]?vid", _T2V, "order of making frames (all are made at once)"),
-    _same_shape("ChronoEdit", "chronoedit", r"chrono[-_. ]?edit", _I2V, "stretched time axis"),
+    _same_shape(CHRONO_EDIT, "chronoedit", r"chrono[-_. ]?edit", _I2V, "stretched time axis unless it edits a picture"),
     _same_shape("ATI", "ati", r"(?<![a-z])ati(?![a-z])", _I2V, "point tracks"),
     _same_shape("Wan-Move", "wanmove move", r"wan(?:2?[-_. ]?[12])?[-_. ]?move", _I2V, "point tracks"),
     _same_shape("MAGREF", "magref", r"magref", _I2V, "several reference pictures"),

@@ -120,7 +120,7 @@ TABLE: dict[str, Variant] = {
     "CausVid": Variant("t2v-14B", "By its name this is CausVid; ", runs=True, name="Wan2_1-T2V-14B_CausVid_fp8_e4m3fn"),
     "ChronoEdit": Variant(
         "i2v-14B",
-        "By its name this is ChronoEdit; " + IGNORES.format("I2V", "stretched time axis"),
+        "By its name this is ChronoEdit; " + IGNORES.format("I2V", "stretched time axis unless it edits a picture"),
         runs=True,
         name="chrono_edit_14B_fp16",
     ),

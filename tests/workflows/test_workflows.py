@@ -71,6 +71,8 @@ OFFICIAL = {
 }
 PICTURE_FIRST = {"text_image_video_14B_480p": ("t2v_1.3B", "i2v_14B_480p")}
 """A picture by the settings of one workflow, its video by those of another."""
+PICTURE_EDITS = {"edit_picture_chronoedit_14B": (50, 5.0, 5.0, *UNIPC)}
+"""By scripts/run_inference_diffusers.py of nv-tlabs/ChronoEdit."""
 HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
 FILM = "WanDirectorLongVideo"
@@ -170,7 +172,7 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 
 
 def test_every_workflow_has_official_settings():
-    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST}
+    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS}
 
 
 @pytest.mark.parametrize(("name", "parts"), PICTURE_FIRST.items())
@@ -190,6 +192,18 @@ def test_a_picture_and_its_video_have_the_settings_of_their_models(name: str, pa
     texts = of_class(path, "WanDirectorTextEncode")
     assert len(texts) == 2 and all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in texts)
     assert [saver["fps"] for saver in of_class(path, *SAVERS)] == [OFFICIAL[part][2] for part in parts[1:]]
+
+
+@pytest.mark.parametrize(("name", "settings"), PICTURE_EDITS.items())
+def test_an_edit_of_a_picture_has_the_settings_of_its_model(name: str, settings: tuple):
+    path = ROOT / "workflows" / f"{name}.json"
+    (edit,), (fitted,), (text,) = (
+        of_class(path, f"WanDirector{kind}") for kind in ("EditPicture", "FitSize", "TextEncode")
+    )
+    assert tuple(edit[key] for key in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+    assert (fitted["area"], fitted["how"], fitted["multiple"]) == ("720p (1280 x 720)", "keep shape", 16)
+    assert text["negative"].endswith(OFFICIAL_NEGATIVE) and edit["clip_vision"]
+    assert len(of_class(path, "SaveImage")) == 1
 
 
 @pytest.mark.parametrize("path", [path for path in DOWNLOADED if path.stem in OFFICIAL], ids=lambda path: path.stem)
@@ -252,7 +266,8 @@ def advice_of(path: Path, *options: str) -> list[str]:
 
 @each_workflow
 def test_its_settings_go_together(path: Path):
-    assert advice_of(path) == []
+    of_your_picture = ["--size=1280x720x5"] if path.stem in PICTURE_EDITS else []  # which is not here
+    assert advice_of(path, *of_your_picture) == []
 
 
 def test_other_settings_of_a_workflow_do_not_go_together():

@@ -75,6 +75,28 @@ def by_instruction() -> dict:
     return prompt
 
 
+def edited_picture() -> dict:
+    """A picture edited in four steps, of which two reason, and saved."""
+    prompt = t2v("i2v.safetensors")
+    for gone in ("size", "sample", "decode"):
+        del prompt[gone]
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["fit"] = node(
+        "WanDirectorFitSize", image=["picture", 0], area="megapixels", megapixels=0.004, how="keep shape", multiple=16,
+        fit="crop",
+    )  # fmt: skip
+    prompt["clip"] = node("WanDirectorLoadClipVision", clip_vision_name="clip.safetensors")
+    prompt["look"] = node("WanDirectorClipVisionEncode", clip_vision=["clip", 0], image=["fit", 2])
+    prompt["edit"] = node(
+        "WanDirectorEditPicture", model=["model", 0], positive=["text", 0], negative=["text", 1], vae=["vae", 0],
+        image=["fit", 2], seed=1, steps=4, cfg=4.0, shift=5.0, solver="unipc", schedule="official", reasoning_steps=2,
+        clip_vision=["look", 0],
+    )  # fmt: skip
+    prompt["save"]["inputs"]["images"] = ["edit", 0]
+    return prompt
+
+
 DIRECTING = {
-    made.__name__: made for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, by_instruction)
+    made.__name__: made
+    for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, by_instruction, edited_picture)
 }
