@@ -80,9 +80,7 @@ def check_picture_edit(model: VideoModel, settings: SamplerSettings, whole_steps
     """
     steps = settings.noise_schedule().steps
     if not 0 <= whole_steps <= steps:
-        raise InvalidInputError(
-            f"{whole_steps} of {steps} steps cannot reason. Use 0 (none) to {steps}; 10 of 50 are usual."
-        )
+        raise InvalidInputError(f"{whole_steps} of {steps} steps cannot reason. Use 0 (none) to {steps}.")
     policies = model.policies
     if policies.windows != WHOLE_CLIP:
         raise InvalidInputError(

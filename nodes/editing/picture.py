@@ -30,7 +30,7 @@ def _widgets() -> list[Any]:
             min=0,
             max=MAX_STEPS,
             tooltip="How many of the first steps make a clip of 29 frames from the picture to its edit, as the model "
-            "thinks it through: 0 is off, 10 usual. Such a step takes about four times as long.",
+            "thinks it through; 0 is off, a few are enough. Such a step takes at least four times as long.",
         ),
     ]
 
@@ -50,7 +50,7 @@ class WanDirectorEditPicture(io.ComfyNode):
             inputs=[
                 WanModelType.Input("model", tooltip="From Load Wan Model: ChronoEdit, with or without a LoRA."),
                 io.Conditioning.Input("positive", tooltip="The instruction, and what the edited picture shows."),
-                io.Conditioning.Input("negative", tooltip="What to avoid; not used at cfg 1."),
+                io.Conditioning.Input("negative", tooltip="What to avoid; an empty text is usual."),
                 io.Vae.Input("vae", tooltip="The VAE of Wan 2.1, which encodes the picture and decodes its edit."),
                 io.Image.Input(
                     "image",
