@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ...common.log import logger
 from ...common.shapes import latent_frames, video_frames
+from ...dit.conditioning.in_context import ContextSize, context_sizes
+from ...dit.inputs import Conditioning
 from ...sampling.cache import NO_CACHE
 from ...sampling.experts import Expert
 from ...sampling.step import NoiseLevel
@@ -37,11 +39,17 @@ class Steps:
         policies: of the model.
         levels: where the steps begin; none of a run without any.
         references: latent frames of pictures before the video.
+        clips: that the model sees beside the video.
     """
 
     policies: StepPolicies = WHOLE_STEPS
     levels: tuple[NoiseLevel, ...] = ()
     references: int = 0
+    clips: tuple[ContextSize, ...] = ()
+
+    def beside(self, seen: Size, size: Size) -> int:
+        """Tokens of the clips beside a window of a latent of this size."""
+        return sum(clip.tokens(seen, size.frames) for clip in self.clips)
 
     def seen(self, size: Size) -> tuple[tuple[Size, ...], ...]:
         """Of each kind of step, the sizes of the windows of a latent of this size; at least one kind."""
@@ -69,10 +77,16 @@ def steps_of(
         levels: where each begins.
         sides: the prompts.
     """
-    references = references_of(sides)
+    references, clips = (
+        references_of(sides),
+        clips_of(part.conditioning for side in sides.values() for part in side.parts),
+    )
     return {
         name: Steps(
-            expert.model.policies, tuple(level for level, maker in zip(levels, makers) if maker == name), references
+            expert.model.policies,
+            tuple(level for level, maker in zip(levels, makers) if maker == name),
+            references,
+            clips,
         )
         for name, expert in experts.items()
         if name in makers
@@ -82,6 +96,12 @@ def steps_of(
 def references_of(sides: Sides) -> int:
     """Latent frames of pictures before the video."""
     return max((part.conditioning.references for side in sides.values() for part in side.parts), default=0)
+
+
+def clips_of(prompts: Iterable[Conditioning]) -> tuple[ContextSize, ...]:
+    """The clips beside the video, of the prompt that has the largest."""
+    found = (context_sizes(prompt.in_context) for prompt in prompts)
+    return max(found, key=lambda clips: sum(prod(clip[:3]) for clip in clips), default=())
 
 
 def tell_sights(experts: Mapping[Expert, GuidedModel], steps: Mapping[Expert, Steps], latent: Tensor) -> None:

@@ -31,6 +31,7 @@ _WAN_2_1 = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 _WAN_2_2 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
 _WRAPPER = "Kijai/WanVideo_comfy"
 _WRAPPER_FP8 = "Kijai/WanVideo_comfy_fp8_scaled"
+_BERNINI = "Comfy-Org/Bernini-R"
 _TINY_VAES = "lightx2v/Autoencoders"
 _DECART = "decart-ai/Lucy-Edit-Dev-ComfyUI"
 _FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
@@ -74,6 +75,8 @@ def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN
         folder = "I2V/"
     if repo in (_TINY_VAES, _DECART):
         folder = ""
+    if repo == _BERNINI:
+        folder = f"{kind.folder_name}/"
     exact = _EXACT.get(name, (round(size_gb * 1e9), None))
     return KnownFile(name, kind, what, repo, folder + name, *exact)
 
@@ -162,6 +165,13 @@ KNOWN_FILES = (
             f"Wan 2.2 Fun-{task.title()}, expert, in fp8", size_gb, _WAN_2_2,
         )
         for task, size_gb in (("control", 14.295), ("camera", 15.301))
+        for noise in ("high", "low")
+    ),
+    *(
+        _file(
+            f"wan2.2_bernini_r_{noise}_noise_fp8_scaled.safetensors", DIT_FILES,
+            "Bernini-R: edits by instruction, expert, in fp8", 14.294, _BERNINI,
+        )
         for noise in ("high", "low")
     ),
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -68,7 +68,8 @@ class _SameShape(NamedTuple):
     """A model with the tensors of a plain one.
 
     `said`: how headers call it (lower case, letters and digits only); `pattern`: how file names do; `bases`: whose
-    tensors it has; `ignored`: what running it as the plain model leaves out. None: it cannot run so.
+    tensors it has; `ignored`: what running it as the plain model leaves out. None: it cannot run so. `takes`: what it
+    is given here beside what the plain model is; nothing is left out then.
     """
 
     title: str
@@ -76,12 +77,16 @@ class _SameShape(NamedTuple):
     pattern: re.Pattern[str]
     bases: tuple[Base, ...]
     ignored: str | None
+    takes: str = ""
 
 
-def _same_shape(title: str, said: str, pattern: str, bases: tuple[Base, ...], ignored: str | None) -> _SameShape:
-    return _SameShape(title, frozenset(said.split()), re.compile(pattern, re.IGNORECASE), bases, ignored)
+def _same_shape(
+    title: str, said: str, pattern: str, bases: tuple[Base, ...], ignored: str | None, takes: str = ""
+) -> _SameShape:
+    return _SameShape(title, frozenset(said.split()), re.compile(pattern, re.IGNORECASE), bases, ignored, takes)
 
 
+BERNINI = "Bernini-R"
 _T2V: tuple[Base, ...] = ("T2V",)
 _I2V: tuple[Base, ...] = ("I2V",)
 _SAME_SHAPE = (
@@ -93,7 +98,7 @@ _SAME_SHAPE = (
         _T2V + _I2V,
         None,
     ),
-    _same_shape("Bernini-R", "bernini berninir", r"bernini", _T2V, "video to edit and its reference pictures"),
+    _same_shape(BERNINI, "bernini berninir", r"bernini", _T2V, "", "a video to edit and references"),
     _same_shape("Phantom", "phantom", r"phantom", _T2V, "reference pictures"),
     _same_shape("MoCha", "mocha", r"mocha(?![a-z])", _T2V, "source video, mask and reference pictures"),
     _same_shape("EchoShot", "echoshot", r"echo[-_. ]?shot", _T2V, "division into shots"),
@@ -216,7 +221,14 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
     )
 
 
+def is_bernini(notes: Iterable[str]) -> bool:
+    """Whether a model whose notes these are is Bernini-R by its header or its name."""
+    return any(f" {BERNINI}," in note for note in notes)
+
+
 def _note(start: str, model: _SameShape, base: Base) -> str:
+    if model.takes:
+        return f"{start} {model.title}, which takes {model.takes}; without them it runs as plain {base}."
     return f"{start} {model.title}; it runs as plain {base}, which ignores its {model.ignored}."
 
 

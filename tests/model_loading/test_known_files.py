@@ -34,6 +34,7 @@ def test_known_files_are_consistent() -> None:
             "Kijai/WanVideo_comfy_fp8_scaled": "I2V/",
             "lightx2v/Autoencoders": "",
             "decart-ai/Lucy-Edit-Dev-ComfyUI": "",
+            "Comfy-Org/Bernini-R": "diffusion_models/",
         }
         folder = folders.get(file.repo, f"split_files/{Path(file.folder).name}/")
         assert file.path_in_repo == folder + file.name

@@ -80,11 +80,13 @@ TABLE: dict[str, Variant] = {
     "SCAIL": Variant("i2v-14B", "is SCAIL,", extra=POSE, changes={"in_channels": 20}),
     "Bernini-R": Variant(
         "t2v-14B",
-        "By its name this is Bernini-R; " + IGNORES.format("T2V", "video to edit and its reference pictures"),
+        "By its name this is Bernini-R, which takes a video to edit and references; without them it runs as plain T2V.",
         runs=True,
         name="wan2.2_bernini_r_high_noise_fp8_scaled",
     ),
-    "Bernini-R by header": Variant("t2v-14B", "Its header says that this is Bernini-R; ", runs=True, said="bernini"),
+    "Bernini-R by header": Variant(
+        "t2v-14B", "header says that this is Bernini-R, which takes ", runs=True, said="bernini"
+    ),
     "Animate": Variant("i2v-14B", "is Wan 2.2 Animate,", extra={"pose_patch_embedding.weight": (DIM, 16, 1, 2, 2)}),
     "S2V": Variant("t2v-14B", "is Wan 2.2 S2V", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
     "InfiniteTalk merged": Variant("i2v-14B", "is MultiTalk", extra={"blocks.0.audio_cross_attn.proj.weight": (8, 8)}),

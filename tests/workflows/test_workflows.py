@@ -37,6 +37,7 @@ LOADER_WIDGETS = {
 # (steps, cfg, shift, solver, schedule), (width, height, frames), fps
 UNIPC = ("unipc", "official")
 FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
+BERNINI = (6, 1.0, 8.0, "res_multistep", "simple")
 FUN_A14B = (20, 3.5, 8.0, "euler", "simple")
 OFFICIAL = {
     "t2v_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
@@ -51,7 +52,9 @@ OFFICIAL = {
     "i2v_14B_480p": ((40, 5.0, 3.0, *UNIPC), (832, 480, 81), 16),
     "i2v_14B_720p": ((40, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
     "flf2v_14B": ((50, 5.0, 16.0, *UNIPC), (1280, 720, 81), 16),
-    "vace_1.3B": ((50, 5.0, 16.0, *UNIPC), (832, 480, 81), 16),
+    **dict.fromkeys(("vace_1.3B", "vace_inpaint_1.3B"), ((50, 5.0, 16.0, *UNIPC), (832, 480, 81), 16)),
+    "vace_outpaint_1.3B": ((50, 5.0, 16.0, *UNIPC), (832, 480, 81), 16),
+    "vace_14B_reference": ((50, 5.0, 16.0, *UNIPC), (1280, 720, 81), 16),
     "ti2v_5B": ((50, 5.0, 5.0, *UNIPC), (1280, 704, 121), 24),
     "ti2v_5B_i2v": ((50, 5.0, 5.0, *UNIPC), (1280, 704, 121), 24),
     "t2v_A14B": ((40, 4.0, 12.0, *UNIPC), (1280, 720, 81), 16),
@@ -68,18 +71,24 @@ OFFICIAL = {
     # ComfyUI's templates video_wan2_2_14B_fun_*: the parts without LoRAs.
     "fun_camera_A14B": (FUN_A14B, (720, 720, 81), 16),
     "fun_control_A14B": (FUN_A14B, (640, 640, 81), 16),
+    # ComfyUI's template video_bernini_r_video_editing, whose models have the shift 8 there.
+    "edit_bernini_A14B": (BERNINI, (832, 480, 81), 16),
+    "reference_bernini_A14B": (BERNINI, (832, 480, 81), 16),
 }
 PICTURE_FIRST = {"text_image_video_14B_480p": ("t2v_1.3B", "i2v_14B_480p")}
 """A picture by the settings of one workflow, its video by those of another."""
 PICTURE_EDITS = {"edit_picture_chronoedit_14B": (50, 5.0, 5.0, *UNIPC)}
 """By scripts/run_inference_diffusers.py of nv-tlabs/ChronoEdit."""
-HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10}
+HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10, BERNINI: 3}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
+ONE_LORA = {BERNINI: {"high": 3, "low": 1.5}}
+"""The strengths of a LoRA that both experts have."""
 FILM = "WanDirectorLongVideo"
 """Has the settings of sampler, size, prompts and file itself."""
 EDIT = "WanDirectorEditClip"
 SIZES = (
-    "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl", "ImageScale", FILM,
+    "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl",
+    "WanDirectorBernini", "ImageScale", FILM,
 )  # fmt: skip
 SOURCE = "WanDirectorSourceVideo"
 """Takes its size from the clip, and an empty negative prompt goes with it."""
@@ -234,7 +243,9 @@ def test_settings_are_the_official_ones(path: Path):
 def test_each_expert_has_its_own_file_and_lora(path: Path):
     graph = prompt(path)
     ((experts,),) = [[node["inputs"] for node in graph.values() if node["class_type"] == "WanDirectorExperts"]]
-    has_loras = path.stem in ("flf2v_A14B", "svi_A14B") or OFFICIAL[path.stem][0] == FEW_STEPS
+    settings = OFFICIAL[path.stem][0]
+    has_loras = path.stem in ("flf2v_A14B", "svi_A14B") or settings == FEW_STEPS
+    of_both = ONE_LORA.get(settings)
     for noise in ("high", "low"):
         source = graph[experts[f"{noise}_noise"][0]]
         if has_loras:
@@ -243,6 +254,9 @@ def test_each_expert_has_its_own_file_and_lora(path: Path):
                 or f"_{noise.upper()}_" in source["inputs"]["lora_name"]
             )
             assert source["inputs"]["strength"] == 1
+            source = graph[source["inputs"]["model"][0]]
+        if of_both:
+            assert source["inputs"]["strength"] == of_both[noise]
             source = graph[source["inputs"]["model"][0]]
         assert f"{noise}_noise" in source["inputs"]["model_name"]
     assert experts["high_noise_steps"] == HIGH_NOISE_STEPS.get(OFFICIAL[path.stem][0], 0)

@@ -61,18 +61,21 @@ from .values import (
     ComfyNotNode,
     ComfyOrNode,
     ComfySwitchNode,
+    CustomCombo,
     PreviewAny,
     PrimitiveBoolean,
     PrimitiveFloat,
     PrimitiveInt,
     PrimitiveString,
     PrimitiveStringMultiline,
+    RegexExtract,
     StringConcatenate,
     StringReplace,
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
     TCFG,
+    BerniniConditioning,
     CFGZeroStar,
     ContextWindowsManual,
     EasyCache,
@@ -106,7 +109,7 @@ _WITH_MODELS = (
     LoraLoaderModelOnly, LoraLoader, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
-    WanTrackToVideo, WanMoveTrackToVideo,
+    WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
@@ -126,8 +129,8 @@ _NODES = (
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
-    StringConcatenate, StringReplace, PreviewAny, ComfySwitchNode, ComfyNotNode, ComfyAndNode, ComfyOrNode,
-    ComfyMathExpression,
+    StringConcatenate, StringReplace, RegexExtract, CustomCombo, PreviewAny, ComfySwitchNode, ComfyNotNode,
+    ComfyAndNode, ComfyOrNode, ComfyMathExpression,
 )  # fmt: skip
 
 CORE_NODES = {node.define_schema().node_id: node for node in _NODES}

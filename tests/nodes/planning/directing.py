@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..headless.conftest import node
-from .graphs import LONG, experts, keyframes, t2v, travelling, v2v
+from .graphs import LONG, experts, keyframes, steered, t2v, travelling, v2v
 
 
 def in_one_pass() -> dict:
@@ -96,7 +96,45 @@ def edited_picture() -> dict:
     return prompt
 
 
+def instructed() -> dict:
+    """A source and references beside the video, in stages and windows."""
+    prompt = steered(
+        t2v("wan21_t2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorBernini",
+        fit="crop", reference_max_size=64, source_video=["film", 0], reference_video=["film", 0],
+        reference_image_1=["two", 0], frames=17,
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["two"] = node("RepeatImageBatch", image=["picture", 0], amount=2)
+    prompt["film"] = node("WanDirectorLoadVideo", file="clip.mp4", frames=9, fps=0.0, width=96, height=64)
+    prompt["guided"] = node(
+        "WanDirectorGuidance", model=["model", 0], formula="staged", cfg_course="", cfg_start=0.0, cfg_end=1.0,
+        zero_steps=0, apg_parallel=0.0, apg_longest=0.0, skip_blocks="", skip_scale=2.0, skip_start=0.0, skip_end=0.5,
+        nag_scale=1.0, nag_alpha=0.25, nag_tau=2.5, nag_end=1.0,
+    )  # fmt: skip
+    prompt["windows"] = node(
+        "WanDirectorWindows", model=["guided", 0], frames=9, overlap=4, schedule="static", blend="linear",
+        noise="repeated", from_sigma=1.0, keep_first_frame=False, frame_before=False,
+    )  # fmt: skip
+    prompt["sample"]["inputs"]["model"] = ["windows", 0]
+    return prompt
+
+
+def instructed_natively() -> dict:
+    """The same node of ComfyUI."""
+    prompt = instructed()
+    ours = prompt["steer"]["inputs"]
+    prompt["steer"] = node(
+        "BerniniConditioning", positive=["text", 0], negative=["text", 1], vae=["vae", 0], width=ours["width"],
+        height=ours["height"], length=17, batch_size=1, source_video=["film", 0], ref_max_size=64,
+        **{"reference_images.reference_image_0": ["picture", 0]},
+    )  # fmt: skip
+    return prompt
+
+
 DIRECTING = {
     made.__name__: made
-    for made in (in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, by_instruction, edited_picture)
-}
+    for made in (
+        in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, by_instruction, edited_picture, instructed,
+        instructed_natively,
+    )
+}  # fmt: skip

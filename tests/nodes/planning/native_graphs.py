@@ -156,6 +156,18 @@ def of_noise_levels() -> dict:
     return {**nodes, **{f"{id} told": node("PreviewAny", source=[id, 0]) for id in nodes}}
 
 
+def of_texts(text: list) -> dict:
+    """Nodes that take a text apart and choose among texts, each told."""
+    nodes = {
+        "choice": node("CustomCombo", choice="x", index=0, option1="x"),
+        "part": node(
+            "RegexExtract", string=text, regex_pattern="c", mode="First Match", case_insensitive=True,
+            multiline=False, dotall=False, group_index=1,
+        ),
+    }  # fmt: skip
+    return {**nodes, **{f"{id} told": node("PreviewAny", source=[id, 0]) for id in nodes}}
+
+
 def everything_else() -> dict:
     """Every node of ComfyUI that the command line knows and that runs no model, and a latent that is decoded."""
     pictures, masks = ["picture", 0], ["picture", 1]
@@ -207,7 +219,7 @@ def everything_else() -> dict:
         "both": node("StringConcatenate", string_a=["name", 0], string_b=["lines", 0], delimiter=" "),
         "other": node("StringReplace", string=["both", 0], find="a", replace="c"),
         **{f"told {id}": node("PreviewAny", source=[id, slot]) for id, slot in (("other", 0), ("sum", 1))},
-        **of_noise_levels(),
+        **of_noise_levels(), **of_texts(["other", 0]),
     }  # fmt: skip
     for number, id in enumerate(
         ("decoded", "mask", "repeated", "negative", "scaled", "twice", "mega", "shown", "cropped"), 1
