@@ -49,15 +49,17 @@ WAN_VARIANTS = (
 
 # (input channels, output channels) of Wan transformers that need conditioning this version does not have.
 _BY_CHANNELS = {
-    (96, 48): "Lucy-Edit",
     (32, 16): "Wan Fun-Camera without its camera adapter",
     (20, 16): "SCAIL",
 }
 # (input, output) channels of text to video (and VACE), of image to video (and Fun-InP, and Fun-Camera of 2.2), of
-# Fun-Control 2.1 and 2.2, and of the 5B models: TI2V, Fun-InP and Fun-Control.
-_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 16), (52, 16), (48, 48), (100, 48), (148, 48))
+# Fun-Control 2.1 and 2.2, and of the 5B models: TI2V, Lucy-Edit, Fun-InP and Fun-Control.
+_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 16), (52, 16), (48, 48), (96, 48), (100, 48), (148, 48))
 _CAMERA_CHANNELS = ((32, 16), (36, 16))
 _CONTROL_CHANNELS = ((48, 16), (52, 16), (148, 48))
+
+CHRONO_EDIT = "ChronoEdit"
+"""The model of image to video that edits pictures, as notes call it: nothing inside its file tells it."""
 
 Base = Literal["T2V", "I2V"]
 
@@ -101,7 +103,7 @@ _SAME_SHAPE = (
     _same_shape("MoCha", "mocha", r"mocha(?![a-z])", _T2V, "source video, mask and reference pictures"),
     _same_shape("EchoShot", "echoshot", r"echo[-_. ]?shot", _T2V, "division into shots"),
     _same_shape("CausVid", "causvid", r"caus[-_. ]?vid", _T2V, "order of making frames (all are made at once)"),
-    _same_shape("ChronoEdit", "chronoedit", r"chrono[-_. ]?edit", _I2V, "stretched time axis"),
+    _same_shape(CHRONO_EDIT, "chronoedit", r"chrono[-_. ]?edit", _I2V, "stretched time axis unless it edits a picture"),
     _same_shape("ATI", "ati", r"(?<![a-z])ati(?![a-z])", _I2V, "point tracks"),
     _same_shape("Wan-Move", "wanmove move", r"wan(?:2?[-_. ]?[12])?[-_. ]?move", _I2V, "point tracks"),
     _same_shape("MAGREF", "magref", r"magref", _I2V, "several reference pictures"),

@@ -137,10 +137,11 @@ def _rare_widgets() -> list[Any]:
 def _tell_of_first_frame(model: VideoModel) -> None:
     """Says where nothing is given that could stand at the beginning of every window."""
     config = model.spec.config
-    if config.image_channels or config.branch(VaceBranch) is not None:
+    takes_frames = config.image_channels and not config.source_channels
+    if takes_frames or config.branch(VaceBranch) is not None:
         return
     why = "takes no start image"
-    if model.spec.family.given_in_latent:
+    if model.spec.family.given_in_latent and not config.source_channels:
         why = "has its start image in the latent, where it stands at the beginning of the video alone"
     logger.warning("keep_first_frame changes nothing: %s (%s) %s.", model.file, model.spec.title, why)
 

@@ -108,6 +108,7 @@ def counted(
         ("t2v-1.3B", PLAIN, (5, 60, 104)),
         ("t2v-1.3B", FP8, (3, 40, 60)),
         ("ti2v-5B", PLAIN, (31, 44, 80)),
+        ("lucy-edit-5B", PLAIN, (21, 30, 52)),
         ("fun-inp-5B", PLAIN, (31, 44, 44)),
         ("fun-control-A14B", FP8, (9, 60, 104)),
         ("fun-control-A14B", PLAIN, (2, 60, 104)),

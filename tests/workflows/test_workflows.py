@@ -32,7 +32,8 @@ LOADER_WIDGETS = {
     "WanDirectorLora": ("lora_name", "loras"),
 }
 
-# Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs.
+# Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs; of Lucy-Edit the pipeline
+# in diffusers 0.42.1.
 # (steps, cfg, shift, solver, schedule), (width, height, frames), fps
 UNIPC = ("unipc", "official")
 FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
@@ -46,6 +47,7 @@ OFFICIAL = {
     "t2v_1.3B_step_cache": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_windows": ((50, 6.0, 8.0, *UNIPC), (832, 480, 161), 16),
     "edit_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
+    "edit_clip_lucy_5B": ((50, 5.0, 5.0, *UNIPC), (832, 480, 81), 24),
     "t2v_1.3B_native": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_14B": ((50, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
     "i2v_14B_480p": ((40, 5.0, 3.0, *UNIPC), (832, 480, 81), 16),
@@ -76,6 +78,8 @@ OFFICIAL = {
 }
 PICTURE_FIRST = {"text_image_video_14B_480p": ("t2v_1.3B", "i2v_14B_480p")}
 """A picture by the settings of one workflow, its video by those of another."""
+PICTURE_EDITS = {"edit_picture_chronoedit_14B": (50, 5.0, 5.0, *UNIPC)}
+"""By scripts/run_inference_diffusers.py of nv-tlabs/ChronoEdit."""
 HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10, BERNINI: 3}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
 UPSCALED = {"upscale_14B_1280x2048": (FEW_STEPS, (1280, 2048, 113), 16)}
@@ -90,6 +94,8 @@ SIZES = (
     "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl",
     "WanDirectorBernini", "ImageScale", FILM,
 )  # fmt: skip
+SOURCE = "WanDirectorSourceVideo"
+"""Takes its size from the clip, and an empty negative prompt goes with it."""
 LATER_CLIPS = ("WanDirectorExtend", "WanDirectorSVI")
 SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 
@@ -179,7 +185,7 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 
 
 def test_every_workflow_has_official_settings():
-    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST, *UPSCALED}
+    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *UPSCALED}
 
 
 @pytest.mark.parametrize(("name", "expected"), UPSCALED.items())
@@ -217,12 +223,25 @@ def test_a_picture_and_its_video_have_the_settings_of_their_models(name: str, pa
     assert [saver["fps"] for saver in of_class(path, *SAVERS)] == [OFFICIAL[part][2] for part in parts[1:]]
 
 
+@pytest.mark.parametrize(("name", "settings"), PICTURE_EDITS.items())
+def test_an_edit_of_a_picture_has_the_settings_of_its_model(name: str, settings: tuple):
+    path = ROOT / "workflows" / f"{name}.json"
+    (edit,), (fitted,), (text,) = (
+        of_class(path, f"WanDirector{kind}") for kind in ("EditPicture", "FitSize", "TextEncode")
+    )
+    assert tuple(edit[key] for key in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+    assert (fitted["area"], fitted["how"], fitted["multiple"]) == ("720p (1280 x 720)", "keep shape", 16)
+    assert text["negative"] == "" and edit["clip_vision"]
+    assert len(of_class(path, "SaveImage")) == 1
+
+
 @pytest.mark.parametrize("path", [path for path in DOWNLOADED if path.stem in OFFICIAL], ids=lambda path: path.stem)
 def test_settings_are_the_official_ones(path: Path):
     settings, shape, fps = OFFICIAL[path.stem]
     samplers, texts = of_class(path, "WanDirectorSampler", FILM), of_class(path, "WanDirectorTextEncode", FILM)
     clips = of_class(path, *LATER_CLIPS)
-    (size,) = of_class(path, *SIZES)
+    is_edited = bool(of_class(path, SOURCE))
+    (size,) = of_class(path, *(["WanDirectorLoadVideo"] if is_edited else SIZES))
     (video,) = of_class(path, *SAVERS, FILM)
     edits = of_class(path, EDIT)
     assert len(samplers) == len(texts) - len(edits) == (2 if clips else 1)
@@ -236,8 +255,8 @@ def test_settings_are_the_official_ones(path: Path):
     frames = "clip_frames" if "clip_frames" in size else "frames"
     lengths = [number_of(path, each[frames]) for each in (size, *clips) if frames in each]
     assert lengths == [shape[2]] * len(samplers)
-    assert all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in texts)
-    assert video["fps"] == fps
+    assert all(text["negative"].endswith("" if is_edited else OFFICIAL_NEGATIVE) for text in texts)
+    assert video["fps"] == fps == (size["fps"] if is_edited else fps)
 
 
 @pytest.mark.parametrize("path", [path for path in DOWNLOADED if "A14B" in path.stem], ids=lambda path: path.stem)
@@ -281,7 +300,8 @@ def advice_of(path: Path, *options: str) -> list[str]:
 
 @each_workflow
 def test_its_settings_go_together(path: Path):
-    assert advice_of(path) == []
+    of_your_picture = ["--size=1280x720x5"] if path.stem in PICTURE_EDITS else []  # which is not here
+    assert advice_of(path, *of_your_picture) == []
 
 
 def test_other_settings_of_a_workflow_do_not_go_together():

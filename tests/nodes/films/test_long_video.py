@@ -93,6 +93,12 @@ def test_ti2v_5b_takes_the_end_of_the_clip_before_inside_its_latent(tiny_host, o
     assert frames_of(tiny_host, 1)[:9] == frames_of(tiny_host, 2)
 
 
+def test_a_lucy_edit_model_makes_no_film():
+    parts = {"vae": load_vae("wan22_vae.safetensors"), "text_encoder": encoder("wan21_text.safetensors")}
+    with pytest.raises(PairingError, match="edits a clip that is there and makes no film"):
+        film(load("lucy_edit.safetensors"), **parts, width=64, height=64, start_image=None)
+
+
 def test_two_experts_make_a_film_and_change_over_in_each_clip(tiny_host, models, caplog):
     caplog.set_level(logging.INFO, "wan_director")
     save_experts(models)

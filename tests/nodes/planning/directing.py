@@ -63,6 +63,39 @@ def edited_by_experts() -> dict:
     return prompt
 
 
+def by_instruction() -> dict:
+    """A clip for a Lucy-Edit model."""
+    prompt = t2v("lucy_edit.safetensors", "wan21_text.safetensors", "wan22_vae.safetensors")
+    prompt["film"] = node("WanDirectorLoadVideo", file="clip.mp4", frames=9, fps=0.0, width=96, height=64)
+    prompt["size"] = node(
+        "WanDirectorSourceVideo", positive=["text", 0], negative=["text", 1], vae=["vae", 0], images=["film", 0]
+    )
+    sides = {"positive": ["size", 0], "negative": ["size", 1], "latent": ["size", 2]}
+    prompt["sample"]["inputs"] |= sides
+    return prompt
+
+
+def edited_picture() -> dict:
+    """A picture edited in four steps, of which two reason, and saved."""
+    prompt = t2v("i2v.safetensors")
+    for gone in ("size", "sample", "decode"):
+        del prompt[gone]
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["fit"] = node(
+        "WanDirectorFitSize", image=["picture", 0], area="megapixels", megapixels=0.004, how="keep shape", multiple=16,
+        fit="crop",
+    )  # fmt: skip
+    prompt["clip"] = node("WanDirectorLoadClipVision", clip_vision_name="clip.safetensors")
+    prompt["look"] = node("WanDirectorClipVisionEncode", clip_vision=["clip", 0], image=["fit", 2])
+    prompt["edit"] = node(
+        "WanDirectorEditPicture", model=["model", 0], positive=["text", 0], negative=["text", 1], vae=["vae", 0],
+        image=["fit", 2], seed=1, steps=4, cfg=4.0, shift=5.0, solver="unipc", schedule="official", reasoning_steps=2,
+        clip_vision=["look", 0],
+    )  # fmt: skip
+    prompt["save"]["inputs"]["images"] = ["edit", 0]
+    return prompt
+
+
 def instructed() -> dict:
     """A source and references beside the video, in stages and windows."""
     prompt = steered(
@@ -125,7 +158,7 @@ def tiled() -> dict:
 DIRECTING = {
     made.__name__: made
     for made in (
-        in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, instructed, instructed_natively, enlarged,
-        tiled,
+        in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, by_instruction, edited_picture, instructed,
+        instructed_natively, enlarged, tiled,
     )
 }  # fmt: skip

@@ -187,6 +187,16 @@ def test_an_edit_counts_the_passes_of_both_texts(noting):
     assert passes == [(4, 12), (4, 8), (3, 6)]
 
 
+def test_a_picture_that_reasons_is_planned_with_both_clips(noting):
+    stages = recorded(DIRECTING["edited_picture"]()).stages
+    planned = [
+        (stage.job.video.frames, stage.job.passes, stage.job.run_work.passes)
+        for stage in stages
+        if stage.job.kind == "sample"
+    ]
+    assert planned == [(29, 2, 4), (5, 2, 4)]
+
+
 def recorded_loosely(prompt: dict) -> Recording:
     """Without asking whether files can be written."""
     return record(parse_graph(prompt, CLASSES), CLASSES, ASSUMPTIONS[0], host().runtime.device)
