@@ -1,4 +1,4 @@
-"""The command line: `wan-director run | plan | inspect | download | workflows | nodes`, or `python -m wan_director`.
+"""The command line: `wan-director run | plan | inspect | download | extract-lora | ...`, or `python -m wan_director`.
 
 A folder that is not installed, as in ComfyUI's custom_nodes, has it as `python FOLDER`, whatever it is called.
 """
@@ -162,6 +162,9 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("output"), metavar="DIR", help="for results (default: output)"
     )
     each.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: the GPU if there is one)")
+    each.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="run it for each line of a file: 832x480x81 | cat.png | a prompt"
+    )
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
     each.add_argument(
         "--no-resume",
@@ -187,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     each.set_defaults(command="model_files.inspect")
     each.add_argument("file", type=Path, metavar="FILE", help="a model file, or a folder of its parts")
     _add_download(commands)
+    _add_extract_lora(commands)
 
     each = commands.add_parser("workflows", help="list the bundled workflows, which run and plan take by name")
     each.set_defaults(command="listing.workflows")
@@ -215,6 +219,31 @@ def _add_download(commands: argparse._SubParsersAction) -> None:
     each.add_argument("--to", type=Path, metavar="DIR", help="the very folder that one file goes into")
     each.add_argument("--dry-run", action="store_true", help="only say what is there, what is missing, and if it fits")
     _add_model_options(each)
+
+
+def _add_extract_lora(commands: argparse._SubParsersAction) -> None:
+    each = commands.add_parser(
+        "extract-lora",
+        help="write the difference of two models as a LoRA",
+        description="Writes what tuning has changed in a model as a LoRA: TUNED is about BASE with that LoRA at "
+        "strength 1. Both are files of any form that runs here. Matrices become factors, the best of this rank; "
+        "biases, norms and modulations are kept whole.",
+    )
+    each.set_defaults(command="extracting.extract_lora")
+    each.add_argument("base", type=Path, metavar="BASE", help="the model that was tuned")
+    each.add_argument("tuned", type=Path, metavar="TUNED", help="what it has become")
+    each.add_argument("--rank", type=int, default=64, metavar="N", help="of each matrix at most (default: 64)")
+    each.add_argument("--output", type=Path, metavar="FILE", help="default: TUNED_rankN_lora.safetensors, here")
+    each.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="of the file (default: fp16)")
+    each.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., see run")
+    each.add_argument(
+        "--blocks-only", action="store_true", help="only matrices inside the blocks, for programs that read no more"
+    )
+    each.add_argument(
+        "--quick", action="store_true", help="look for the largest singular values by a random sample: much faster, "
+        "nearly as good"
+    )  # fmt: skip
+    each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
 
 
 def _add_graph_options(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from wan_director.media.joining import BLENDS, UNCHANGED, Blend, ColourShift, join_clips, match_to, mean_shift
+from wan_director.media.colours import UNCHANGED, ColourShift, match_to, mean_shift
+from wan_director.media.joining import BLENDS, Blend, join_clips
 from wan_director.training.captions import MOTION_PHRASES
 from wan_director.training.detector import detect
 from wan_director.training.evaluate import DemoModel, Trial

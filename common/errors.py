@@ -103,6 +103,10 @@ class UnknownValueError(WanDirectorError):
     """A plan came to a question that only the run itself can answer."""
 
 
+class WritingError(WanDirectorError):
+    """A language model gave no prompt."""
+
+
 class OutOfMemory(WanDirectorError):  # noqa: N818  (as torch calls it)
     """The device or the machine has not enough memory for what was asked."""
 

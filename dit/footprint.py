@@ -27,11 +27,11 @@ BLOCKWISE = Unpacking(is_made=True, scratch=7 << 24)
 
 
 def pass_shape(
-    latent: tuple[int, int, int, int], steering: Mapping[type, int] = NO_STEERING, together: int = 1
+    latent: tuple[int, int, int, int], steering: Mapping[type, int] = NO_STEERING, together: int = 1, beside: int = 0
 ) -> PassShape:
     """The pass for a latent of (batch, frames, height, width), see `PassShape`."""
     batch, frames, height, width = latent
-    return PassShape(batch, frames, -(-height // PATCH[1]), -(-width // PATCH[2]), steering, together)
+    return PassShape(batch, frames, -(-height // PATCH[1]), -(-width // PATCH[2]), steering, together, beside)
 
 
 def with_frames_before(config: DiTConfig, shape: PassShape) -> PassShape:

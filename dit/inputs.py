@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..common.errors import PairingError
+from ..common.errors import InvalidInputError, PairingError
 from ..common.model_names import THIS_MODEL, ModelNames
 from .branches.branch import Branch
 from .conditioning.cut import Cut
+from .conditioning.in_context import ContextClip, check_clips
 from .config import DiTConfig
 from .context import Avoided, TextTravel
 from .rope import AS_TRAINED, TokenPlaces
@@ -43,6 +45,7 @@ class DitInputs:
         avoided: a text to lead away from, if any.
         places: where the tokens lie in time and space.
         travel: texts that take turns in time, which then stand in place of `text`.
+        in_context: clips beside the video, in order.
     """
 
     latent: Tensor
@@ -54,6 +57,7 @@ class DitInputs:
     avoided: Avoided | None = None
     places: TokenPlaces = AS_TRAINED
     travel: TextTravel | None = None
+    in_context: tuple[ContextClip, ...] = ()
 
     def steering_of(self, branch: Branch[DiTConfig]) -> tuple[Steering, ...]:
         """What steers one branch, in order."""
@@ -64,6 +68,7 @@ class DitInputs:
 
         Raises:
             PairingError: a width, a number of channels, or a branch it does not have; the message has the numbers.
+            InvalidInputError: things that do not go together.
         """
         check_latent(config, self.latent.shape[1])
         _check_image(config, self)
@@ -73,6 +78,13 @@ class DitInputs:
             check_branch(config, each.branch)
         for branch in config.branches:
             branch.check(self.steering_of(branch), self.latent)
+        check_clips(config, self.in_context, self.latent)
+        check_beside_clips(config, self.in_context, self.travel, {each.branch for each in self.steering})
+        if self.in_context and self.timestep.ndim > 1:
+            raise InvalidInputError(
+                "There is a source video or reference of Bernini and a timestep for each frame, which only the frames "
+                "of the video have. Give one timestep for all, without frames given in the latent."
+            )
 
 
 class ConditioningItem(Protocol):
@@ -109,6 +121,7 @@ class Conditioning:
         items: applied in order.
         references: how many latent frames of pictures stand before the video.
         travel: texts that take turns in time, which then stand in place of `text`.
+        in_context: clips that the model sees beside the video, in order.
         is_written: whether somebody chose its words; the list of what to avoid that stands in every graph is no choice.
     """
 
@@ -117,6 +130,7 @@ class Conditioning:
     references: int = 0
     travel: TextTravel | None = None
     is_written: bool = True
+    in_context: tuple[ContextClip, ...] = ()
 
     def inputs(self, latent: Tensor, timestep: Tensor) -> DitInputs:
         """Inputs for `latent` [B, C, T, h, w] at `timestep` [B] or [B, T]; a text or item of batch 1 serves all."""
@@ -124,7 +138,7 @@ class Conditioning:
         travel = self.travel
         if travel is not None:
             travel = travel._replace(texts=tuple(expand_batch(each, latent.shape[0]) for each in travel.texts))
-        inputs = DitInputs(latent=latent, timestep=timestep, text=text, travel=travel)
+        inputs = DitInputs(latent, timestep, text, travel=travel, in_context=self.in_context)
         for item in self.items:
             inputs = item.apply(inputs)
         return inputs
@@ -138,16 +152,16 @@ class Conditioning:
         travel = self.travel
         if travel is not None:
             travel = travel._replace(shares=cut.of_times(travel.shares, dim=1))
-        return replace(self, items=tuple(item.window(cut) for item in self.items), travel=travel)
+        clips = tuple(seen for seen in (clip.window(cut) for clip in self.in_context) if seen is not None)
+        return replace(self, items=tuple(item.window(cut) for item in self.items), travel=travel, in_context=clips)
 
     def to(self, device: torch.device) -> Conditioning:
         """The prompt and its items with their tensors on a device."""
         travel = self.travel
         if travel is not None:  # the shares stay: they say which frames see what
             travel = travel._replace(texts=tuple(text.to(device) for text in travel.texts))
-        return replace(
-            self, text=self.text.to(device), items=tuple(item.to(device) for item in self.items), travel=travel
-        )
+        items, clips = (tuple(each.to(device) for each in group) for group in (self.items, self.in_context))
+        return replace(self, text=self.text.to(device), items=items, travel=travel, in_context=clips)
 
 
 def expand_batch(tensor: Tensor, batch: int) -> Tensor:
@@ -197,6 +211,33 @@ def check_branch(
         raise kind.lacking(names)
     if width is not None:
         branch.check_width(width, names)
+
+
+def check_beside_clips(
+    config: DiTConfig, clips: Collection[ContextClip], travel: TextTravel | None, kinds: Collection[type]
+) -> None:
+    """Refuses what cannot steer a pass in which the model sees clips beside the video.
+
+    Args:
+        travel: texts that take turns in time, if any.
+        kinds: of the branches that something steers.
+
+    Raises:
+        InvalidInputError: texts take turns in time, or the blocks of a branch take the video's tokens alone.
+    """
+    if not clips:
+        return
+    if travel is not None:
+        raise InvalidInputError(
+            "A source video or reference of Bernini has no place in time among prompts that take turns in one pass. "
+            "Choose the method passes in the prompt travel, or use one prompt."
+        )
+    branch = next((each for each in config.branches if type(each) in kinds and each.own_blocks(config.layers)), None)
+    if branch is not None:
+        raise InvalidInputError(
+            f"The conditioning brings {branch.words} and a source video or reference of Bernini, and the blocks of the "
+            "one take the tokens of the video alone. Leave one of them out."
+        )
 
 
 def _check_travel(config: DiTConfig, inputs: DitInputs) -> None:

@@ -24,7 +24,7 @@ from .execution import DEFAULT_EXECUTION, Execution
 from .inputs import DitInputs
 from .layers import Head, timestep_signal
 from .precise import in_float32
-from .rope import make_rope
+from .rope import make_rope, source_turns
 
 _NO_RUNS: Mapping[type, BranchRun] = MappingProxyType({})
 
@@ -149,6 +149,8 @@ class WanDiT(nn.Module):
             tokens, context, run = branch.embed(self, given, tokens, context)
             if run is not None:
                 runs[type(branch)] = run
+        if inputs.in_context:
+            tokens, context = self._behind_clips(inputs, tokens, context)
         return Embedded(
             tokens,
             time.unflatten(0, timesteps.shape),
@@ -159,6 +161,17 @@ class WanDiT(nn.Module):
             runs,
             inputs.skipped,
         )
+
+    def _behind_clips(self, inputs: DitInputs, tokens: Tensor, context: Context) -> tuple[Tensor, Context]:
+        """The video's tokens with those of clips before them, and the places of all."""
+        head_dim, device, parts, places = self.config.head_dim, tokens.device, [], []
+        for clip in inputs.in_context:
+            own = self.tokens_of(self.patch_embedding, clip.latent.to(device))
+            parts.append(own.expand(len(tokens), -1, -1))
+            rope = make_rope(head_dim, _grid(clip.latent), device, inputs.places)
+            places.append(rope * source_turns(head_dim, clip.source_id, device))
+        rope = torch.cat([*places, context.rope], dim=1)
+        return torch.cat([*parts, tokens], dim=1), context._replace(rope=rope)
 
     def trunk(self, passes: Sequence[Embedded], execution: Execution = DEFAULT_EXECUTION) -> list[Tensor]:
         """All blocks in order: the tokens [B, L, D] of each pass after the last one.

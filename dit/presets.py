@@ -24,6 +24,7 @@ PRESETS = {
     "flf2v-14B": replace(_14B, in_channels=36, branches=(ClipBranch(1280, positions=514),)),
     "i2v-A14B": replace(_14B, in_channels=36),  # each expert of Wan 2.2
     "ti2v-5B": _5B,
+    "lucy-edit-5B": replace(_5B, in_channels=96),
     "fun-inp-1.3B": replace(_1_3B, in_channels=36, branches=(_CLIP,)),  # the others have the shapes of i2v
     "fun-inp-5B": replace(_5B, in_channels=100),
     "fun-control-1.3B": replace(_1_3B, in_channels=48, branches=(_CLIP,)),

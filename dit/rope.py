@@ -57,6 +57,17 @@ def make_rope(
     return torch.cat(axes, dim=-1).flatten(0, 2)[None, :, None]
 
 
+def source_turns(head_dim: int, source_id: float, device: torch.device | str = "cpu") -> Tensor:
+    """By what the places of a clip beside the video are turned further, along all pairs of a head: [P], complex64.
+
+    As places in one dimension are: pair k by source_id * theta^(-2 k / head_dim). An id of 0 turns nothing.
+
+    Source: bytedance/Bernini bernini/models/wan_diffusion.py; ComfyUI v0.33.0, WanModel.rope_encode (`source_id`).
+    """
+    angles = source_id * THETA ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    return torch.complex(angles.cos().float(), angles.sin().float()).to(device)
+
+
 def rotate(x_BLND: Tensor, rope_1L1P: Tensor) -> Tensor:
     """Turns neighbouring channels (0, 1), (2, 3), ... of float32 heads by their token's angles.
 

@@ -109,13 +109,21 @@ JobKind = Literal["text", "clip", "encode", "sample", "decode"]
 class RunWork(NamedTuple):
     """What all steps that a model makes in a run come to.
 
-    `passes`: of the model in them. `windows`: in which a step sees the video, at most. `frames`: of the video in one of
+    `passes`: of the model in them. `windows`: parts in which a step sees the video, at most. `seen`: the largest of
     these.
     """
 
     passes: int
     windows: int
-    frames: int
+    seen: VideoShape
+
+    def parts_of(self, video: VideoShape) -> str:
+        """The parts of this video in words; nothing where it is seen as a whole."""
+        if self.windows == 1:
+            return ""
+        size = f" of {self.seen.width} x {self.seen.height}"
+        is_tiled = self.seen[1:] != video[1:]
+        return f"{self.windows:,} windows of at most {self.seen.frames} frames{size * is_tiled} at a time"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

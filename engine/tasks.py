@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import prod
 
 import torch
 from torch import nn
@@ -56,10 +57,19 @@ def clip_task(weights: ModelBytes) -> Task:
     )
 
 
-def encoding_task(weights: ModelBytes, config: VAEConfig, video: VideoShape) -> Task:
-    """Frames to latent."""
-    pictures = video.frames * video.height * video.width * _PICTURE_BYTES
-    ways = _ways(encode_bytes, weights, config, video)
+def encoding_task(
+    weights: ModelBytes, config: VAEConfig, video: VideoShape, *, given: VideoShape | None = None, beside: int = 0
+) -> Task:
+    """Frames to latent.
+
+    Args:
+        given: the frames in RAM, where they become `video` on the way; None for the video itself.
+        beside: bytes on the device for that.
+    """
+    pictures = prod(given or video) * _PICTURE_BYTES
+    ways = tuple(
+        way._replace(working_bytes=way.working_bytes + beside) for way in _ways(encode_bytes, weights, config, video)
+    )
     return Task("encode the pictures", weights.total, (), ways, anonymous_bytes=weights.anonymous, host_bytes=pictures)
 
 

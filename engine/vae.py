@@ -15,6 +15,7 @@ from ..common.shapes import VideoShape, latent_frames, video_frames
 from ..memory.plan import Task, smallest_bytes
 from ..vae3d.cudnn import warn_of_slow_conv3d
 from ..vae3d.vae import STRIP_CHOICES, TILES, CausalVAE
+from .enlarging import Enlarging
 from .loaded import PlacedModel
 from .memory import AUTOMATIC, Job, JobKind, MemorySettings, check_for_cpu
 from .progress import Counted
@@ -44,17 +45,32 @@ def decode_whole(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTO
     return pictures.unflatten(0, (len(latent), -1))
 
 
-def encode(vae: PlacedModel, clip: Tensor, memory: MemorySettings = AUTOMATIC) -> Tensor:
+def encode(
+    vae: PlacedModel, clip: Tensor, memory: MemorySettings = AUTOMATIC, enlarging: Enlarging | None = None
+) -> Tensor:
     """The raw latent [1, C, T, h, w] of a clip [1, F, H, W, 3] in 0..1, of 1 + 4k frames; float32, CPU.
+
+    Args:
+        enlarging: what brings the frames to another size, some at a time, when their turn comes.
 
     Raises:
         OutOfMemory: a frame does not fit.
     """
     video, config = VideoShape(*clip.shape[1:4]), vae.spec.config
+    make_task: Callable[..., Task] = encoding_task
+    if enlarging is not None:
+        given, video = video, VideoShape(video.frames, enlarging.size.height, enlarging.size.width)
+        make_task = partial(encoding_task, given=given, beside=enlarging.working_bytes)
     sides = (side // config.spatial_stride for side in video[1:])
     shape = (1, config.latent_channels, latent_frames(video.frames), *sides)
-    job = _job("encode", vae, memory, video, encoding_task)
-    return vae.runtime.perform(Work(partial(_encode, vae, clip, job), partial(empty, *shape), (job,)))
+    job = _job("encode", vae, memory, video, make_task)
+    prepare = as_the_network_sees if enlarging is None else lambda frames: as_the_network_sees(enlarging(frames))
+    return vae.runtime.perform(Work(partial(_encode, vae, clip, job, prepare), partial(empty, *shape), (job,)))
+
+
+def as_the_network_sees(frames: Tensor) -> Tensor:
+    """Frames in 0..1 as ones in -1..1."""
+    return frames * 2 - 1
 
 
 def check_latent(vae: PlacedModel, latent: Tensor) -> None:
@@ -118,7 +134,7 @@ def _empty_frames(video: VideoShape) -> Generator[Tensor, None, None]:
         yield empty(video.height, video.width, 3, dtype=torch.float32)
 
 
-def _encode(vae: PlacedModel, clip: Tensor, job: Job) -> Tensor:
+def _encode(vae: PlacedModel, clip: Tensor, job: Job, prepare: Callable[[Tensor], Tensor]) -> Tensor:
     runtime = vae.runtime
     counted = Counted("Encoding frames", "latent frame", latent_frames(clip.shape[1]))
     latent = []
@@ -126,7 +142,7 @@ def _encode(vae: PlacedModel, clip: Tensor, job: Job) -> Tensor:
         stream = network.encode_stream(
             clip.movedim(-1, 1),
             strips or STRIP_CHOICES[-1],
-            prepare=lambda frames: frames * 2 - 1,
+            prepare=prepare,
             check=runtime.check_interrupt,
         )
         for frame in stream:

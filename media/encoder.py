@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from ..common.errors import MissingPackageError, OutputError
 from .ffmpeg import APART, Lacking, ffmpeg_package, ffmpeg_program
+from .sound.clip import Sound
+from .sound.coding import CodedSound, SoundCodec, coded
 
 TRIAL_LIMIT_S = 60
 CHECK_S = 0.1
@@ -54,28 +57,45 @@ def check_codec(codec: Codec) -> None:
     Raises:
         MissingPackageError: there is no ffmpeg, it cannot be started, or it lacks the encoder or a filter.
     """
-    _try_codec(ffmpeg_program(TO_WRITE), codec)
+    program, side = ffmpeg_program(TO_WRITE), 64
+    command = tuple(_command(program, (side, side), 16.0, codec))
+    _try(program, codec.name, command, side * side * 3, "one small frame")
+
+
+def check_sound_codec(codec: SoundCodec) -> None:
+    """As `check_codec`, a moment of silence.
+
+    Raises:
+        MissingPackageError: as there.
+    """
+    program = ffmpeg_program(TO_WRITE)
+    silence = Sound(torch.zeros(1, codec.usual // 10), codec.usual)
+    sound = coded(codec, silence, "-")
+    command = (program, *sound.source, *sound.target, "-v", "error")
+    _try(program, codec.name, command, silence.waveform.nbytes, "a tenth of a second of silence")
 
 
 @functools.lru_cache
-def _try_codec(program: str, codec: Codec) -> None:
-    side = 64
-    command = [*_command(program, (side, side), 16.0, codec), "-f", "null", "-"]
-    frame = bytes(side * side * 3)
+def _try(program: str, name: str, command: tuple[str, ...], zeros: int, what: str) -> None:
     try:
         with _started(program):
             done = subprocess.run(
-                command, input=frame, capture_output=True, check=False, timeout=TRIAL_LIMIT_S, **APART
+                [*command, "-f", "null", "-"],
+                input=bytes(zeros),
+                capture_output=True,
+                check=False,
+                timeout=TRIAL_LIMIT_S,
+                **APART,
             )
     except subprocess.TimeoutExpired:
-        reason = f"it took longer than {TRIAL_LIMIT_S} s for one small frame"
+        reason = f"it took longer than {TRIAL_LIMIT_S} s for {what}"
     else:
         if done.returncode == 0:
             return
         said = done.stderr.decode(errors="replace").strip().splitlines()
         reason = said[0] if said else _ended(done.returncode)
     raise MissingPackageError(
-        f"The ffmpeg at {program} cannot encode with {codec.name}: {reason}. "
+        f"The ffmpeg at {program} cannot encode with {name}: {reason}. "
         f"Install a full one with `pip install --force-reinstall imageio-ffmpeg`, choose another format, {_ELSE}"
     )
 
@@ -98,28 +118,41 @@ def _started(program: str) -> Iterator[None]:
     )
 
 
-def _command(program: str, size: tuple[int, int], fps: float, codec: Codec) -> list[str]:
-    """Raw frames in, one video stream out; size: width, height."""
+def _command(
+    program: str, size: tuple[int, int], fps: float, codec: Codec, sound: CodedSound | None = None
+) -> list[str]:
+    """Raw frames in, one video stream out, and the sound beside it; size: width, height."""
     rate = str(Fraction(fps).limit_denominator())
     source = ["-f", "rawvideo", "-vcodec", "rawvideo", "-s", "{}x{}".format(*size), "-pix_fmt", "rgb24", "-r", rate]
-    target = ["-an", "-vcodec", codec.name, "-pix_fmt", codec.pixels, "-v", "error", *codec.parameters]
-    return [program, "-y", *source, "-i", "-", *target]
+    heard = [] if sound is None else sound.source
+    told = ["-an"] if sound is None else ["-map", "0:v", "-map", "1:a", *sound.target]
+    target = [*told, "-vcodec", codec.name, "-pix_fmt", codec.pixels, "-v", "error", *codec.parameters]
+    return [program, "-y", *source, "-i", "-", *heard, *target]
 
 
 class Encoder:
     """A running ffmpeg that writes one file. Leave it by `finish`, or by `stop` when something went wrong."""
 
-    def __init__(self, file: Path, size: tuple[int, int], fps: float, codec: Codec, container: Sequence[str]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        size: tuple[int, int],
+        fps: float,
+        codec: Codec,
+        container: Sequence[str],
+        sound: CodedSound | None = None,
+    ) -> None:
         """Starts it.
 
         Args:
             file: existing; it is written over. Its ending names the container.
             size: width, height.
             container: ffmpeg's options about the container: metadata, order.
+            sound: what is heard, as long as the video.
         """
         program = ffmpeg_program(TO_WRITE)
         # Absolute: ffmpeg takes what stands before a colon for a protocol.
-        command = [*_command(program, size, fps, codec), *container, str(file.absolute())]
+        command = [*_command(program, size, fps, codec, sound), *container, str(file.absolute())]
         with _started(program):
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **APART

@@ -6,6 +6,7 @@ import functools
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -75,6 +76,12 @@ def start_ffmpeg(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
             "another ffmpeg in the environment variable IMAGEIO_FFMPEG_EXE."
         ) from None
     return process
+
+
+def source_of(path: Path) -> list[str]:
+    """What `start_ffmpeg` is told of a file that it reads."""
+    # A text file may call itself a list of videos; none but files are opened for it.
+    return ["-protocol_whitelist", "file", "-i", str(path.resolve())]
 
 
 def each_frame_once() -> list[str]:

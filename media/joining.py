@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,40 +10,10 @@ from torch import Tensor
 from ..common.checking import has_values
 from ..common.errors import InvalidInputError
 from ..common.free_ram import require_ram
+from .colours import UNCHANGED, ColourShift
 
 Blend = Literal["cross-fade", "frames of a", "frames of b"]
 BLENDS: tuple[Blend, ...] = ("cross-fade", "frames of a", "frames of b")
-
-_FLAT = 1e-6
-"""A channel whose deviation is smaller has one value, and no contrast that could be stretched."""
-
-
-class ColourShift(NamedTuple):
-    """How the channels of a clip change: value + (value - mean) * stretch + shift, each of the three [3], float32."""
-
-    mean: Tensor
-    stretch: Tensor
-    shift: Tensor
-
-    def of(self, frame: Tensor) -> Tensor:
-        """A frame [H, W, 3] in the new colours, cut to 0..1."""
-        return (frame + (frame - self.mean) * self.stretch + self.shift).clamp(0, 1)
-
-
-UNCHANGED = ColourShift(torch.zeros(3), torch.zeros(3), torch.zeros(3))
-
-
-def mean_shift(overlap_in_a: Tensor, overlap_in_b: Tensor) -> ColourShift:
-    """What brings the mean colour of the frames [F, H, W, 3] that both clips show from that in b to that in a."""
-    (in_a, _), (in_b, _) = _statistics(overlap_in_a), _statistics(overlap_in_b)
-    return UNCHANGED._replace(shift=(in_a - in_b).float())
-
-
-def match_to(reference: Tensor, clip: Tensor) -> ColourShift:
-    """What gives a clip [F, H, W, 3] the mean and the deviation of another one, channel by channel."""
-    (to_mean, to_deviation), (mean, deviation) = _statistics(reference), _statistics(clip)
-    stretch = torch.where(deviation > _FLAT, to_deviation / deviation.clamp(min=_FLAT) - 1, 0.0)
-    return ColourShift(mean.float(), stretch.float(), (to_mean - mean).float())
 
 
 def join_clips(a: Tensor, b: Tensor, overlap: int, blend: Blend, colours: ColourShift = UNCHANGED) -> Tensor:
@@ -99,15 +69,3 @@ def check_clips(a: Tensor, b: Tensor, overlap: int) -> None:
             f"An overlap of {overlap} frames, but clip_a has {len(a)} and clip_b {len(b)}. Use 0 to {shorter}: the "
             "number of frames that both show."
         )
-
-
-def _statistics(clip: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the channels of a clip [F, H, W, 3], [3] each, float64, frame by frame."""
-    total, squares = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    for frame in clip:
-        values = frame.double().flatten(0, 1)
-        total += values.sum(0)
-        squares += values.square().sum(0)
-    pixels = clip.shape[:3].numel()
-    mean = total / pixels
-    return mean, (squares / pixels - mean.square()).clamp(min=0).sqrt()

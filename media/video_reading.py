@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -21,13 +22,16 @@ from ..common.free_ram import require_ram
 from ..common.log import logger
 from ..common.places import Place
 from ..common.shapes import VideoShape
-from .ffmpeg import each_frame_once, start_ffmpeg
+from .ffmpeg import each_frame_once, source_of, start_ffmpeg
+from .sound.reading import SoundTrack, sound_track
 
 LOAD_VIDEO = Place("load video", "the video reader")
 
 # The first video that is no cover picture of a song.
 _VIDEO = ["-map", "0:V:0"]
 _FLOAT_BYTES = 4
+_NO_TIME = -(1 << 63)
+"""What stands for the time of a packet that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class VideoFile:
         width, height: as stored.
         times: of each picture, in order, in seconds from the start of the file.
         end: of the last picture, in seconds.
-        has_sound: whether there is a sound track.
+        sound: the sound track, if there is one.
         is_turned: whether it is shown with width and height exchanged.
     """
 
@@ -47,7 +51,7 @@ class VideoFile:
     height: int
     times: tuple[Fraction, ...]
     end: Fraction
-    has_sound: bool
+    sound: SoundTrack | None = None
     is_turned: bool = False
 
     @property
@@ -67,6 +71,15 @@ class VideoFile:
         after = first + count
         end = self.times[after] if after < len(self.times) else self.end
         return float(count / (end - self.times[first]))
+
+    def begin_s(self, cut: Cut) -> float:
+        """When the first picture of a cut is shown, in seconds: the sound that goes with it begins there."""
+        taken = [time for time in self.times if time >= cut.start_s]
+        if not taken:
+            return float(self.end)
+        if cut.fps:  # the filter puts each picture onto the nearest moment of the new rate
+            return (math.floor(float(taken[0]) * cut.fps + 0.5) + cut.first) / cut.fps
+        return float(taken[cut.first] if cut.first < len(taken) else self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +131,7 @@ def probe_video(path: Path) -> VideoFile:
         InvalidInputError: it is no video, or holds no pictures.
         MissingPackageError: there is no ffmpeg.
     """
-    process = start_ffmpeg([*_source(path), *_VIDEO, "-c", "copy", "-f", "framecrc", "pipe:1"])
+    process = start_ffmpeg([*source_of(path), *_VIDEO, "-c", "copy", "-f", "framecrc", "pipe:1"])
     packets, header = process.communicate()
     facts = _facts(path, packets.decode("ascii", "replace"), header.decode("utf-8", "replace"))
     if facts is None:
@@ -194,18 +207,11 @@ def read_frames(path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
     return _decoded(probe_video(path), cut)
 
 
-def _source(path: Path) -> list[str]:
-    # A text file may call itself a list of videos; none but files are opened for it.
-    return ["-protocol_whitelist", "file", "-i", str(path.resolve())]
-
-
 def _facts(path: Path, packets: str, header: str) -> VideoFile | None:
     """`packets`: a line each, "stream, dts, pts, duration, ..." in units of "#tb"; `header`: what ffmpeg reports."""
     base = re.search(r"^#tb 0: (\d+)/(\d+)", packets, re.MULTILINE)
     size = re.search(r"^#dimensions 0: (\d+)x(\d+)", packets, re.MULTILINE)
-    lines = re.findall(r"^0, *-?\d+, *(-?\d+), *(\d+)", packets, re.MULTILINE)
-    # What an edit list cuts off has a time before 0.
-    shown = sorted({int(pts): int(length) for pts, length in lines if int(pts) >= 0}.items())
+    shown = _shown(packets)
     if base is None or size is None or not shown:
         return None
     unit = Fraction(int(base[1]), int(base[2]))
@@ -213,15 +219,27 @@ def _facts(path: Path, packets: str, header: str) -> VideoFile | None:
     end = times[-1] + shown[-1][1] * unit
     if end == times[-1]:
         end += times[-1] - times[-2] if len(times) > 1 else Fraction(1, 25)
-    has_sound = " Audio: " in header
+    sound = sound_track(header)
     # FFmpeg before 6 copies the first picture's duration to all packets: then the file knows more of the last one.
     total = re.search(r"Duration: (\d+):(\d\d):(\d\d\.\d\d)", header)
-    if total and not has_sound:
+    if total and " Audio: " not in header:
         length = int(total[1]) * 3600 + int(total[2]) * 60 + Fraction(total[3])
         end = length if length > end + Fraction(2, 100) else end
     angle = re.search(r"rotation of (-?[\d.]+) degrees", header)
     is_turned = angle is not None and round(float(angle[1]) / 90) % 2 == 1
-    return VideoFile(path, int(size[1]), int(size[2]), times, end, has_sound, is_turned)
+    return VideoFile(path, int(size[1]), int(size[2]), times, end, sound, is_turned)
+
+
+def _shown(packets: str) -> list[tuple[int, int]]:
+    """When each picture is shown, and for how long, in order."""
+    found = re.findall(r"^0, *(-?\d+), *(-?\d+), *(\d+)", packets, re.MULTILINE)
+    lines = [(int(dts), int(pts), int(length)) for dts, pts, length in found]
+    timed = [pts for _, pts, _ in lines if pts != _NO_TIME]
+    if timed and len(timed) < len(lines):  # MPEG streams tell some: the others are shown in the order of decoding
+        later = min(timed) - min(dts for dts, _, _ in lines if dts != _NO_TIME)
+        lines = [(dts, dts + later, length) for dts, _, length in lines if dts != _NO_TIME]
+    # What an edit list cuts off has a time before 0.
+    return sorted({pts: length for _, pts, length in lines if pts >= 0}.items())
 
 
 def _wanted(video: VideoFile, cut: Cut) -> int:
@@ -256,7 +274,7 @@ def _decoded(video: VideoFile, cut: Cut) -> Generator[Tensor, None, None]:
     count = ["-frames:v", str(cut.count)] if cut.count else []
     pictures = ["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
     process = start_ffmpeg(
-        ["-v", "error", *_source(video.path), *_VIDEO, *filters, *each_frame_once(), *count, *pictures]
+        ["-v", "error", *source_of(video.path), *_VIDEO, *filters, *each_frame_once(), *count, *pictures]
     )
     stdout, stderr = cast(io.BufferedReader, process.stdout), cast(io.BufferedReader, process.stderr)
     complaints: list[bytes] = []

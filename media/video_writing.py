@@ -16,9 +16,11 @@ from torch import Tensor
 from ..common.errors import InvalidInputError
 from ..common.log import logger
 from ..media.place import SavePlace
-from .encoder import Codec, Encoder, check_codec, count_frames
+from .encoder import Codec, Encoder, check_codec, check_sound_codec, count_frames
 from .faults import writing_to
 from .pictures import to_bytes
+from .sound.clip import Sound
+from .sound.coding import AAC, OPUS, CodedSound, SoundCodec, coded, write_raw
 from .whole import files_to_disk, publish, remove_leftovers, unfinished_file, unfinished_folder
 
 # Colours are converted and labelled as BT.709; unlabelled files are guessed differently by every player.
@@ -36,6 +38,7 @@ class Format:
     Attributes:
         container: ffmpeg's options about the file around the pictures.
         metadata: whether the file has room for texts.
+        sound: how it is coded; None where the file has no room for it.
     """
 
     ending: str
@@ -45,6 +48,7 @@ class Format:
     container: tuple[str, ...] = ()
     even_sides: bool = True
     metadata: bool = True
+    sound: SoundCodec | None = None
 
     def coding(self, quality: int) -> Codec:
         return Codec(self.codec, self.pixels, tuple(self.parameters(quality)))
@@ -56,6 +60,7 @@ class _Coding(NamedTuple):
     fps: float
     codec: Codec
     container: list[str]
+    sound: Sound | None
 
 
 _TAGS = ("-movflags", "+faststart+use_metadata_tags")
@@ -86,9 +91,9 @@ def _gif(_quality: int) -> list[str]:
 
 PNG_FRAMES, GIF = "png frames", "gif"
 _ENCODED = {
-    "mp4-h264": Format("mp4", "libx264", "yuv420p", _h264, _TAGS),
-    "mp4-h265": Format("mp4", "libx265", "yuv420p", _h265, _TAGS),
-    "webm-vp9": Format("webm", "libvpx-vp9", "yuv420p", _vp9, _WITHOUT_CHANCE),
+    "mp4-h264": Format("mp4", "libx264", "yuv420p", _h264, _TAGS, sound=AAC),
+    "mp4-h265": Format("mp4", "libx265", "yuv420p", _h265, _TAGS, sound=AAC),
+    "webm-vp9": Format("webm", "libvpx-vp9", "yuv420p", _vp9, _WITHOUT_CHANCE, sound=OPUS),
     GIF: Format("gif", "gif", "pal8", _gif, ("-loop", "0"), even_sides=False, metadata=False),
 }
 FORMATS = (*_ENCODED, PNG_FRAMES)
@@ -108,6 +113,23 @@ def check_format(format: str) -> None:
         check_codec(_ENCODED[format].coding(_USUAL_QUALITY))
 
 
+def check_sound(format: str) -> None:
+    """Checks that files of a format hold sound, and that its encoder works here; asked once as `check_format` is.
+
+    Raises:
+        InvalidInputError: they do not.
+        MissingPackageError: the encoder is missing.
+    """
+    codec = _ENCODED[format].sound if format in _ENCODED else None
+    if codec is None:
+        able = ", ".join(name for name, kind in _ENCODED.items() if kind.sound)
+        raise InvalidInputError(
+            f"The format '{format}' has no room for sound, and audio is connected. Choose one of {able}, or remove the "
+            "audio."
+        )
+    check_sound_codec(codec)
+
+
 def save_video(
     frames: Iterable[Tensor],
     place: SavePlace,
@@ -117,6 +139,7 @@ def save_video(
     quality: int,
     metadata: Mapping[str, Any],
     check: Callable[[], None] = lambda: None,
+    sound: Sound | None = None,
 ) -> list[Path]:
     """Writes frames and gives the files made: one video, or one picture per frame in a folder of their own.
 
@@ -130,13 +153,16 @@ def save_video(
         quality: 1..100; not used for gif and png.
         metadata: name -> JSON data put into the file (gif has no room for it).
         check: called before each frame, and while the encoder ends; what it raises ends the writing.
+        sound: what is heard, as long as the frames (see `Sound.fitted`): AAC in mp4, Opus in webm.
 
     Raises:
-        InvalidInputError: an unknown format, or fps or quality out of range.
+        InvalidInputError: an unknown format, one without sound, or fps or quality out of range.
         MissingPackageError: imageio-ffmpeg, its ffmpeg or the encoder is missing.
         OutputError: the folder cannot be written, the disk is full, or the encoder failed.
     """
     check_format(format)
+    if sound is not None:
+        check_sound(format)
     if not 0 < fps <= 1000:
         raise InvalidInputError(f"fps must be above 0 and at most 1000, got {fps}. Usual is 16 for Wan.")
     if not 1 <= quality <= 100:
@@ -150,7 +176,7 @@ def save_video(
         return save_pictures(watched, place, texts)
     kind = _ENCODED[format]
     container = [*kind.container, *(_metadata_parameters(texts) if kind.metadata else [])]
-    return [_encode(watched, place, kind, _Coding(fps, kind.coding(quality), container), check)]
+    return [_encode(watched, place, kind, _Coding(fps, kind.coding(quality), container, sound), check)]
 
 
 def _watched(frames: Iterable[Tensor], check: Callable[[], None]) -> Iterator[Tensor]:
@@ -168,7 +194,8 @@ def _encode(
     with contextlib.ExitStack() as ended:
         with writing_to(place.folder):
             unfinished = ended.enter_context(unfinished_file(place.folder, kind.ending))
-            encoder = Encoder(unfinished, (width, height), float(coding.fps), coding.codec, coding.container)
+            heard = _heard(coding.sound, kind, place.folder, ended)
+            encoder = Encoder(unfinished, (width, height), float(coding.fps), coding.codec, coding.container, heard)
         ended.callback(encoder.stop)
         sent = 0
         for frame in chain((first,), frames):
@@ -180,6 +207,15 @@ def _encode(
             encoder.finish(check)
             _check_whole(unfinished, sent)
             return publish(unfinished, place, kind.ending)
+
+
+def _heard(sound: Sound | None, kind: Format, folder: Path, ended: contextlib.ExitStack) -> CodedSound | None:
+    """A sound as the encoder takes it: ffmpeg has one standard input, and the frames come there."""
+    if sound is None or kind.sound is None:
+        return None
+    raw = ended.enter_context(unfinished_file(folder, "f32"))
+    write_raw(sound, raw)
+    return coded(kind.sound, sound, raw)
 
 
 def _check_whole(file: Path, sent: int) -> None:

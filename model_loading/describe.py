@@ -29,6 +29,7 @@ _IMAGE = {
     "optional": "takes images{clip}, also runs without",
     "required": "needs a start image{clip}",
 }
+_EDITS = "needs a clip to edit"
 
 
 def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
@@ -44,7 +45,8 @@ def describe(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     ]
     if spec.kind.is_transformer:
         clip = " and its CLIP vision features" if spec.takes_clip else ""
-        lines.append(("image", _IMAGE[spec.start_image].format(clip=clip)))
+        edits = spec.config.source_channels
+        lines.append(("image", _EDITS if edits else _IMAGE[spec.start_image].format(clip=clip)))
     extras = [name for name in spec.extras if not name.endswith(spec.weight_format.companions)]
     if extras:
         more = f" and {len(extras) - 5} more" if len(extras) > 5 else ""

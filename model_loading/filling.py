@@ -20,7 +20,7 @@ from .files.faults import naming
 from .formats.comfy_quant import COMFY_QUANT
 from .formats.scales import SCALE_COMPANIONS
 from .key_maps.renaming import Source
-from .meter import Meter, OnBytes, Watch, untold
+from .meter import Meter, OnBytes, Watch, untold, unwatched
 from .precision import all_finite, cast_if_finite
 from .recognition.refusals import more_than_known
 from .spec import ModelSpec, ModuleT
@@ -70,6 +70,19 @@ def fill(
         )
     allow_fp8(module)
     return module.eval()
+
+
+def plain_weight(checkpoint: Checkpoint, spec: ModelSpec[Any], key: str, shape: tuple[int, ...]) -> Tensor:
+    """One official tensor as plain float32 numbers of this shape, however the file stores it.
+
+    A window into the file where that holds float32; treat it as read-only.
+
+    Raises:
+        CheckpointError: it is missing, has another shape, or is not finite.
+    """
+    weight = _Reader(checkpoint, spec, torch.float32, None, unwatched).read(key, shape, None)
+    assert isinstance(weight, Tensor)
+    return weight
 
 
 def _size_bytes(checkpoint: Checkpoint, source: Source) -> int:

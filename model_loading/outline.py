@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from .opening import open_checkpoint
 from .precision import Precision, choose_dtype
 from .publishing.published import published_outline
 from .recognition.detect import inspect_as
+from .recognition.variants import same_shape_notes
 from .spec import AnyKind
 
 
@@ -37,7 +39,9 @@ def outline(
         InvalidInputError: see `precision.choose_dtype`.
     """
     if not os.path.exists(path):  # False for names too long
-        return published_outline(path.name, kind, precision, device, modules)
+        known = published_outline(path.name, kind, precision, device, modules)
+        notes = same_shape_notes(path, known.spec.config, None) if kind.has_variants else ()
+        return known._replace(spec=replace(known.spec, notes=notes))
     checkpoint = open_checkpoint(path)
     spec = inspect_as(checkpoint, kind)
     dtype, weights = choose_dtype(spec, precision, device).dtype, model_bytes(checkpoint, spec, precision, device)

@@ -33,6 +33,7 @@ _WRAPPER_NOISE = re.compile(r"A14B[-_](HIGH|LOW)(?![A-Za-z])")
 LOAD_MODEL = Place("load dit", "the diffusion model loader")
 START_IMAGE = Place("start image", "the start image")
 FUN_CONTROL = Place("fun control", "the control video of a Fun model")
+SOURCE_VIDEO = Place("source video", "the clip to edit")
 
 
 def check_pair(model: ModelSpec[DiTConfig], partner: ModelSpec[Any]) -> None:
@@ -212,10 +213,10 @@ def check_inputs(
 
 
 def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
-    """Refuses given frames for a text-to-video model, and none for an image-to-video or Fun-Control model.
+    """Refuses given frames for a text-to-video model, and none for one that needs them, a control video or a clip.
 
     Args:
-        has_image: whether given frames, or a control video, are in channels beside the latent.
+        has_image: whether given frames, a control video or a clip to edit are in channels beside the latent.
 
     Raises:
         PairingError: the message says what to connect or to choose instead.
@@ -231,6 +232,11 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} is a text-to-video model and cannot take a start image. Choose an image-to-video model such as "
             "wan2.1_i2v_480p_14B_bf16.safetensors, or remove the image."
         )
+    if not has_image and model.config.source_channels:
+        raise PairingError(
+            f"{name} edits a clip and needs it. Connect ", SOURCE_VIDEO, " between the prompt and the sampler, or "
+            f"choose a model that makes videos from text: get {where_to_get(USUAL_MODEL)}.",
+        )  # fmt: skip
     if not has_image and model.config.control_channels:
         raise PairingError(
             f"{name} is a Fun-Control model and needs a control video. Connect ", FUN_CONTROL, " between the prompt "

@@ -13,10 +13,12 @@ from ..common.log import logger
 from ..engine.progress import Counted
 from ..engine.runtime import counting
 from ..media.pictures import FITS, Fit, fit_pictures
+from ..media.sound.reading import SoundSpan
 from ..media.video_reading import Cut, Fitting, VideoFile, outlined_video
 from .api import answer, io, one_sentence
 from .hosts.host import host
 from .image import MAX_FRAMES, MAX_SIDE
+from .sockets.sounds import native_audio
 
 VIDEO_ENDINGS = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif",
@@ -38,8 +40,8 @@ class WanDirectorLoadVideo(io.ComfyNode):
             node_id="WanDirectorLoadVideo",
             display_name="Wan Load Video",
             category="Wan Director/video",
-            description="Reads frames of a video file, and only those: at another rate and size where wanted, so that "
-            "a long or large video needs no more memory than the frames that are used.",
+            description="Reads frames of a video file and the sound that goes with them, and only those: at another "
+            "rate and size where wanted, so that a long or large video needs no more memory than what is used.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
                 io.Combo.Input(
@@ -86,6 +88,11 @@ class WanDirectorLoadVideo(io.ComfyNode):
                 io.Image.Output(display_name="images", tooltip="The frames."),
                 io.Float.Output(display_name="fps", tooltip="How many of them there are per second."),
                 io.Int.Output(display_name="frame_count", tooltip="How many frames there are."),
+                io.Audio.Output(
+                    display_name="audio",
+                    tooltip="The sound that goes with these frames, as long as they are; nothing where the file has "
+                    "none. For the audio of Wan Save Video, Wan Decode To Video or Create Video.",
+                ),
             ],
         )
 
@@ -108,18 +115,20 @@ class WanDirectorLoadVideo(io.ComfyNode):
         with host().runtime.progress(counted) as progress:
             each = counting(progress, host().runtime.check_interrupt)
             images, rate = host().files.video(video.path, cut, fitting=fitting, each=each)
-        if video.has_sound:
-            logger.info(
-                "%s has sound, which is not read here: Load Video and Get Video Components give it, and Create Video "
-                "puts it beside other frames.", video.path.name,
-            )  # fmt: skip
         if len(images) < frames:
             logger.info("%s gives %d of the %d frames.", video.path.name, len(images), frames)
-        return io.NodeOutput(images, rate, len(images))
+        return io.NodeOutput(images, rate, len(images), _audio(video, cut, len(images) / rate))
 
 
 def _side(own: str, other: str) -> str:
     return f"{own} of the frames in pixels; 0: follows from the {other}, in multiples of 16. Both 0: as in the file."
+
+
+def _audio(video: VideoFile, cut: Cut, duration_s: float) -> dict[str, Any] | None:
+    """What is heard while the frames of a cut are shown."""
+    span = SoundSpan(video.begin_s(cut), duration_s)
+    sound = host().files.sound(video.path, span, each=host().runtime.check_interrupt)
+    return None if sound is None else native_audio(sound)
 
 
 def _found(name: str) -> VideoFile:

@@ -21,9 +21,9 @@ def seed_input(tooltip: str) -> Any:
     return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
 
 
-def steps_input(tooltip: str) -> Any:
+def steps_input(tooltip: str, *, default: int = 30) -> Any:
     """The widget steps."""
-    return io.Int.Input("steps", default=30, min=1, max=MAX_STEPS, tooltip=tooltip)
+    return io.Int.Input("steps", default=default, min=1, max=MAX_STEPS, tooltip=tooltip)
 
 
 def cfg_input(tooltip: str, *, name: str = "cfg", default: float = 5.0) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..common.checking import object_with
 from ..common.errors import PairingError
 from ..common.log import logger
+from ..common.shapes import video_frames
 from ..engine.memory import MemorySettings
 from ..media.pictures import clean_clip
 from ..media.video_writing import FORMATS
@@ -47,6 +48,7 @@ class WanDirectorSaveVideo(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="The frames, in order."),
                 *file_inputs(),
+                audio_input(),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -61,9 +63,11 @@ class WanDirectorSaveVideo(io.ComfyNode):
 
     @classmethod
     @one_sentence
-    def execute(cls, images: Any, fps: float, filename_prefix: str, format: str, quality: int) -> Any:
+    def execute(
+        cls, images: Any, fps: float, filename_prefix: str, format: str, quality: int, audio: Any = None
+    ) -> Any:
         frames = clean_clip(images, "images")
-        options = FileOptions(fps, filename_prefix, format, quality)
+        options = FileOptions(fps, filename_prefix, format, quality).with_sound(audio, len(frames))
         keep = functools.partial(keep_frames, frames)
         return io.NodeOutput(ui=saved_result(frames, (frames.shape[1], frames.shape[2]), options, cls.hidden, keep))
 
@@ -93,6 +97,7 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The finished latent; the videos of a batch follow one another."),
                 *file_inputs(),
                 memory_input("How much of the GPU to use, and how many strips."),
+                audio_input(),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -115,14 +120,16 @@ class WanDirectorDecodeToVideo(io.ComfyNode):
         format: str,
         quality: int,
         memory: MemorySettings | None = None,
+        audio: Any = None,
     ) -> Any:
         vae = with_memory(vae, memory)
         samples = _decodable_or_kept(vae, latent, cls.hidden)
         object_with(vae, "spacial_compression_decode", "The VAE must be one that decodes", "Connect Load Wan VAE.")
         stride = vae.spacial_compression_decode()
         size = (samples.shape[3] * stride, samples.shape[4] * stride)
+        count = samples.shape[0] * video_frames(samples.shape[2])
+        options = FileOptions(fps, filename_prefix, format, quality).with_sound(audio, count)
         with contextlib.closing(decoded_frames(vae, samples)) as frames:
-            options = FileOptions(fps, filename_prefix, format, quality)
             keep = functools.partial(keep_latent, samples)
             return io.NodeOutput(ui=saved_result(frames, size, options, cls.hidden, keep))
 
@@ -146,6 +153,16 @@ def _decodable_or_kept(vae: Any, latent: dict, hidden: Any) -> Any:
         kept = keep_latent(latent["samples"], metadata_of(hidden))
         refusal = PairingError(*error.parts, f" {kept}") if kept else error
     raise refusal
+
+
+def audio_input() -> Any:
+    """The socket for the sound of a video, the same in every node that writes one."""
+    return io.Audio.Input(
+        "audio",
+        optional=True,
+        tooltip="The sound of the video, from Wan Load Video, Load Audio or any node that gives AUDIO: cut, or "
+        "filled up with silence, to the length of the video. The mp4 and webm formats hold sound.",
+    )
 
 
 def file_inputs() -> list[Any]:

@@ -101,6 +101,23 @@ class OtherText:
 
 
 @dataclass(frozen=True, slots=True)
+class LessContext:
+    """Of the clips beside the video the model sees the source alone, or none."""
+
+    keeps_source: bool
+
+    @property
+    def reads(self) -> frozenset[Side]:
+        """None."""
+        return frozenset()
+
+    def apply(self, inputs: DitInputs, text: TextOf) -> DitInputs:
+        """Leaves the others out; where there are none, nothing changes."""
+        kept = tuple(clip for clip in inputs.in_context if clip.is_source and self.keeps_source)
+        return replace(inputs, in_context=kept)
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """One question to the model.
 

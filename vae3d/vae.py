@@ -85,7 +85,8 @@ class CausalVAE(nn.Module):
 
         Args:
             video: as for `encode`, on any device: the frames are taken to the weights' as they are needed.
-            prepare: is applied to them there, some at a time: what brings them to -1..1.
+            prepare: is applied to them there, four at a time at most: what brings them to -1..1, and to the size that
+                `encode` takes, if they do not have it.
         """
         for features in self._features(video, strips, prepare, check, shelf):
             yield features.chunk(2, dim=1)[0]
@@ -153,13 +154,23 @@ class CausalVAE(nn.Module):
         shelf: Shelf | None = None,
     ) -> Iterator[Tensor]:
         """Mean and log-variance of each latent frame: [B, 2 * C, 1, h, w]."""
-        self._check_clip(video)
+        check_frames(video.shape[2])
         weight = self.conv1.weight
         encoding = ClipPass(self.encoder.steps(), self.encoder.striped(), strips, check=check, shelf=shelf)
 
         def enter(frames: Tensor) -> Tensor:
-            frames = frames.to(weight.device)
-            return (prepare(frames) if prepare else frames).to(weight.dtype)
+            entering = torch.empty(0)
+            for start in range(0, frames.shape[2], TEMPORAL_STRIDE):
+                few = frames[:, :, start : start + TEMPORAL_STRIDE].to(weight.device)
+                few = (prepare(few) if prepare else few).to(weight.dtype)
+                if not start:
+                    self._check_size(few)
+                if few.shape[2] == frames.shape[2]:
+                    return few
+                if not start:
+                    entering = few.new_empty(*few.shape[:2], frames.shape[2], *few.shape[3:])
+                entering[:, :, start : start + few.shape[2]] = few
+            return entering
 
         for frame in encoding.run(video, enter, inputs_per_latent=TEMPORAL_STRIDE):
             yield self.conv1(frame)
@@ -189,6 +200,9 @@ class CausalVAE(nn.Module):
 
     def _check_clip(self, video: Tensor) -> None:
         check_frames(video.shape[2])
+        self._check_size(video)
+
+    def _check_size(self, video: Tensor) -> None:
         height, width = video.shape[-2:]
         stride = self.config.spatial_stride
         if height % stride or width % stride:

@@ -61,7 +61,8 @@ class PassShape(NamedTuple):
     """What one pass works on.
 
     `batch` videos of a grid of `frames` x `rows` x `columns` tokens each; `steering`: by kind of branch, how many
-    things steer it; `together`: passes run block by block (see `WanDiT.forward_together`).
+    things steer it; `together`: passes run block by block (see `WanDiT.forward_together`); `beside`: tokens of clips
+    that stand before those of one video.
     """
 
     batch: int
@@ -70,11 +71,12 @@ class PassShape(NamedTuple):
     columns: int
     steering: Mapping[type, int] = NO_STEERING
     together: int = 1
+    beside: int = 0
 
     @property
     def length(self) -> int:
-        """Tokens of one video."""
-        return self.frames * self.rows * self.columns
+        """Tokens of one video, and of the clips beside it."""
+        return self.frames * self.rows * self.columns + self.beside
 
     @property
     def tokens(self) -> int:

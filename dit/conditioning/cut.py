@@ -93,10 +93,20 @@ class Cut:
         return torch.cat([tensor.narrow(dim, 0, self.references), part], dim) if self.references else part
 
     def of_picture(self, tensor: Tensor) -> Tensor:
-        """This rectangle of pictures [..., h, w], or of ones with n times the rows and columns; a view."""
+        """This rectangle of pictures [..., h, w], or of ones with n times the rows and columns; a view.
+
+        Raises:
+            PairingError: they are of another size.
+        """
         for dim, span in ((-2, self.rows), (-1, self.columns)):
             if span is not None:
-                scale = tensor.shape[dim] // span.whole
+                scale, rest = divmod(tensor.shape[dim], span.whole)
+                if rest or not scale:
+                    side = "rows" if dim == -2 else "columns"
+                    raise PairingError(
+                        f"The conditioning is made for {tensor.shape[dim]} {side}, but the latent has {span.whole}. "
+                        "Prepare it for a video of the same size."
+                    )
                 tensor = tensor.narrow(dim, scale * span.start, scale * (span.stop - span.start))
         return tensor
 

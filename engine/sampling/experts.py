@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from ...dit.conditioning.amplified import amplified
 from ...dit.presets import expert_boundary
+from ...dit.rope import TokenPlaces
 from ...sampling.cache import NOTHING_KEPT, Kept
 from ...sampling.denoiser import Denoiser, Denoising, Prediction
 from ...sampling.experts import Expert, Handover
@@ -33,11 +34,15 @@ class GuidedModel(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Beside:
-    """Prompts that a run asks with beside its own, and how each expert is guided with them; `name`: for the cache."""
+    """Prompts that a run asks with beside its own, and how each expert is guided with them.
+
+    `name`: for the cache. `places`: where their tokens lie, if not where the model's policies say.
+    """
 
     name: str
     sides: Sides
     guidance: Mapping[Expert, Guidance]
+    places: TokenPlaces | None = None
 
 
 class AtWork(NamedTuple):
@@ -48,8 +53,10 @@ class AtWork(NamedTuple):
     beside: tuple[Denoising, ...] = ()
 
 
-def denoiser_of(model: VideoModel, stage: Stage, sides: Sides, guidance: Guidance, name: str) -> Denoiser:
-    """What asks a model on its device with some prompts."""
+def denoiser_of(
+    model: VideoModel, stage: Stage, sides: Sides, guidance: Guidance, name: str, places: TokenPlaces | None = None
+) -> Denoiser:
+    """What asks a model on its device with some prompts; `places`: see `Beside`."""
     policies = model.policies
     shown = partial(amplified, factor=policies.amplify, family=model.spec.family)
     positive, negative = (sides[side].changed(shown).to(model.residence.device) for side in ("positive", "negative"))
@@ -60,7 +67,7 @@ def denoiser_of(model: VideoModel, stage: Stage, sides: Sides, guidance: Guidanc
         guidance=guidance,
         cache=policies.cache,
         windows=policies.windows,
-        places=policies.places,
+        places=policies.places if places is None else places,
         steering=policies.steering,
         grouped=stage.grouped,
         carefully=stage.carefully,
@@ -129,9 +136,25 @@ class Turns:
         return self._working.beside[0].start(kept)
 
     @property
+    def beside(self) -> Denoising:
+        """What `start_beside` asks, for a sampling loop."""
+        return _Beside(self)
+
+    @property
     def _working(self) -> AtWork:
         assert self._at_work is not None, "a step has begun"
         return self._at_work
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """Takes the turns, too, and asks with the prompts beside the run's own."""
+
+    turns: Turns
+
+    def start(self, kept: Kept = NOTHING_KEPT) -> Prediction:
+        """See `Turns.start_beside`."""
+        return self.turns.start_beside(kept)
 
 
 def experts_of(

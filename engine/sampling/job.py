@@ -19,7 +19,7 @@ from ..models import VideoModel
 from ..previews.preview import NO_PREVIEW, Preview
 from ..tasks import latent_shape, smaller_videos
 from .asked import bytes_in_time
-from .sights import Size, Steps
+from .sights import Size, Steps, clips_of
 from .task import sampling_task, with_work_between
 
 
@@ -60,7 +60,7 @@ def sampling_job(
             passes=len(asked),
             steering=steering,
             run=memory.feed_forward_run,
-            steps=steps or Steps(model.policies, references=references),
+            steps=steps or Steps(model.policies, references=references, clips=clips_of(asked)),
         )
         return with_work_between(step, shape, batch, preview.working_bytes(shape))
 
@@ -91,8 +91,10 @@ def choose(model: VideoModel, job: Job) -> Choice:
 
 def pass_tokens(steps: Steps, latent: Tensor) -> int:
     """Tokens of all videos that a pass of a model works on, at most."""
-    frames, height, width = steps.largest(Size(*latent.shape[2:]))
-    return pass_shape((len(latent), frames, height, width)).tokens
+    size = Size(*latent.shape[2:])
+    seen = steps.largest(size)
+    frames, height, width = seen
+    return pass_shape((len(latent), frames, height, width), beside=steps.beside(seen, size)).tokens
 
 
 def _video(model: VideoModel, latent: Tensor, references: int) -> VideoShape:

@@ -9,12 +9,16 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ...common.families import Family
 from ...common.log import logger
-from ...common.shapes import latent_frames, video_frames
+from ...common.shapes import VideoShape, latent_frames, video_frames
+from ...dit.conditioning.in_context import ContextSize, context_sizes
+from ...dit.inputs import Conditioning
 from ...sampling.cache import NO_CACHE
 from ...sampling.experts import Expert
 from ...sampling.step import NoiseLevel
 from ...sampling.windows import ClipShape
+from ..memory import RunWork
 from ..models import VideoModel
 from .asked import Sides
 from .experts import GuidedModel
@@ -28,6 +32,11 @@ class Size(NamedTuple):
     height: int
     width: int
 
+    def video(self, family: Family, references: int = 0) -> VideoShape:
+        """The video of a latent of this size, less pictures before it."""
+        stride = family.spatial_stride
+        return VideoShape(video_frames(self.frames - references), self.height * stride, self.width * stride)
+
 
 @dataclass(frozen=True, slots=True)
 class Steps:
@@ -37,11 +46,17 @@ class Steps:
         policies: of the model.
         levels: where the steps begin; none of a run without any.
         references: latent frames of pictures before the video.
+        clips: that the model sees beside the video.
     """
 
     policies: StepPolicies = WHOLE_STEPS
     levels: tuple[NoiseLevel, ...] = ()
     references: int = 0
+    clips: tuple[ContextSize, ...] = ()
+
+    def beside(self, seen: Size, size: Size) -> int:
+        """Tokens of the clips beside a window of a latent of this size."""
+        return sum(clip.tokens(seen, size.frames) for clip in self.clips)
 
     def seen(self, size: Size) -> tuple[tuple[Size, ...], ...]:
         """Of each kind of step, the sizes of the windows of a latent of this size; at least one kind."""
@@ -69,10 +84,16 @@ def steps_of(
         levels: where each begins.
         sides: the prompts.
     """
-    references = references_of(sides)
+    references, clips = (
+        references_of(sides),
+        clips_of(part.conditioning for side in sides.values() for part in side.parts),
+    )
     return {
         name: Steps(
-            expert.model.policies, tuple(level for level, maker in zip(levels, makers) if maker == name), references
+            expert.model.policies,
+            tuple(level for level, maker in zip(levels, makers) if maker == name),
+            references,
+            clips,
         )
         for name, expert in experts.items()
         if name in makers
@@ -84,22 +105,26 @@ def references_of(sides: Sides) -> int:
     return max((part.conditioning.references for side in sides.values() for part in side.parts), default=0)
 
 
+def clips_of(prompts: Iterable[Conditioning]) -> tuple[ContextSize, ...]:
+    """The clips beside the video, of the prompt that has the largest."""
+    found = (context_sizes(prompt.in_context) for prompt in prompts)
+    return max(found, key=lambda clips: sum(prod(clip[:3]) for clip in clips), default=())
+
+
 def tell_sights(experts: Mapping[Expert, GuidedModel], steps: Mapping[Expert, Steps], latent: Tensor) -> None:
     """Says once how the video is cut, and warns of what lies later in time than any frame of the training.
 
     Args:
         latent: [B, C, T, h, w], of the video.
     """
-    size, told = Size(*latent.shape[2:]), set[tuple[int, int]]()
-    for own in steps.values():
-        windows, frames = own.busiest(size), own.references
-        found = len(windows), max(window.frames for window in windows) - frames
-        if len(windows) > 1 and found not in told:
-            logger.info(
-                "The video of %d frames is made in %d windows of at most %d frames at a time.",
-                video_frames(size.frames - frames), found[0], video_frames(found[1]),
-            )  # fmt: skip
-        told.add(found)
+    size, told = Size(*latent.shape[2:]), set[str]()
+    for name, own in steps.items():
+        windows, family = own.busiest(size), experts[name].model.spec.family
+        video, seen = (each.video(family, own.references) for each in (size, max(windows, key=prod)))
+        parts = RunWork(0, len(windows), seen).parts_of(video)
+        if parts and parts not in told:
+            logger.info("The video of %d frames is made in %s.", video.frames, parts)
+        told.add(parts)
     _warn_of_no_windows(steps.values(), size)
     any(_warns_of_places(experts[name].model, own, size) for name, own in steps.items())  # the first one is enough
     any(_warns_of_moving(own, size) for own in steps.values())
@@ -124,15 +149,19 @@ def _warns_of_places(model: VideoModel, steps: Steps, size: Size) -> bool:
 def _warn_of_no_windows(made: Iterable[Steps], size: Size) -> None:
     """Tells of windows that are for lower noise levels than any step begins at."""
     used = [own for own in made if own.levels]
-    if any(len(seen) > 1 for own in used for seen in own.seen(size)):
+    if any(_is_cut_in_time(own, size) for own in used):
         return
     at_the_end = (replace(own, levels=(NoiseLevel(0, 1, 0.0, 0.0),)) for own in used)
-    if any(len(seen) > 1 for own in at_the_end for seen in own.seen(size)):
+    if any(_is_cut_in_time(own, size) for own in at_the_end):
         logger.warning(
             "No step begins at a noise level low enough for windows (the lowest is %.2f): the video is seen as a "
             "whole, in the memory of all of it. Make more steps, or raise from_sigma.",
             min(level.sigma for own in used for level in own.levels),
         )
+
+
+def _is_cut_in_time(steps: Steps, size: Size) -> bool:
+    return any(window.frames < size.frames for windows in steps.seen(size) for window in windows)
 
 
 def _warns_of_moving(steps: Steps, size: Size) -> bool:

@@ -8,7 +8,7 @@ from math import prod
 
 from ...common.shapes import LatentShape
 from ...dit.branches.branch import PassShape
-from ...dit.config import DiTConfig
+from ...dit.config import PATCH, DiTConfig
 from ...dit.footprint import NO_STEERING, pass_bytes, pass_shape, with_frames_before
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.plan import Task, Way
@@ -42,7 +42,7 @@ def sampling_task(
     passes = max(passes, 1)  # steps that ask nothing still have the model's weights in place
 
     def plain_shape(seen: Size) -> PassShape:
-        return pass_shape((batch, seen.frames, seen.height, seen.width), steering)
+        return pass_shape((batch, seen.frames, seen.height, seen.width), steering, beside=steps.beside(seen, size))
 
     def shape_of(seen: Size) -> PassShape:
         return with_frames_before(config, plain_shape(seen))
@@ -53,6 +53,7 @@ def sampling_task(
     flops = batch * sum(map(config.block_flops, lengths)) / len(windows) * len(weights.blocks)
     itemsize = 4 if weights.fp32_residual else weights.itemsize
     kept = _kept_bytes(config, batch, latent, passes, steering)
+    kept += 4 * config.out_channels * steps.beside(size, size) * prod(PATCH)  # of one video: all passes share them
     kept += max(
         sum(
             steps.policies.cache.kept_bytes(

@@ -71,7 +71,7 @@ class SamplingRun:
         policy = self.memory.policy(choice)
         with Stage(model, policy, workload, self.steps, step=step, execution=execution) as stage:
             others = tuple(
-                denoiser_of(model, stage, each.sides, each.guidance[name], f"{name}, {each.name}")
+                denoiser_of(model, stage, each.sides, each.guidance[name], f"{name}, {each.name}", each.places)
                 for each in self.beside
             )
             yield AtWork(stage, denoiser_of(model, stage, self.sides, guidance, name), others)

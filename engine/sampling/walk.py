@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from ...common.log import logger
 from ...sampling.experts import Expert
@@ -101,7 +102,7 @@ def _show(progress: Progress, turns: Turns, draw: Draw, state: SamplerState) -> 
 def _earlier(kept: KeptRun, beginning: RunBeginning, device: torch.device) -> RunState | None:
     """Where an earlier run of the same kind stood, which is said; or where one of another seed does."""
     found = kept.earlier(device)
-    if not isinstance(found, RunState) or found.sampler.latent.shape != beginning.latent.shape:
+    if not isinstance(found, RunState) or not _is_of(found.sampler.latent, beginning.latent):
         _tell_of_kin(kept)
         return None
     step, steps = found.sampler.step, found.sampler.steps
@@ -110,6 +111,12 @@ def _earlier(kept: KeptRun, beginning: RunBeginning, device: torch.device) -> Ru
     else:
         logger.info("An earlier run had made all %d steps of this one: its result is used.", steps)
     return found
+
+
+def _is_of(latent: Tensor, begun: Tensor) -> bool:
+    """Whether a run that began with one latent can have come to another; it may have left out frames on its way."""
+    sizes, before = latent.shape, begun.shape
+    return (sizes[:2], sizes[3:]) == (before[:2], before[3:]) and sizes[2] <= before[2]
 
 
 def _tell_of_kin(kept: KeptRun) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 from torch import Tensor
 
-from ...common.shapes import LatentShape, VideoShape, video_frames
+from ...common.shapes import LatentShape, VideoShape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice
 from ...sampling.experts import Expert
@@ -20,7 +21,7 @@ from ..tasks import latent_shape
 from .asked import Questions, Sides, most_asked, second_texts
 from .experts import GuidedModel
 from .job import choose, sampling_job
-from .sights import Steps, references_of
+from .sights import Size, Steps, references_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +42,9 @@ class OwnSteps:
 
     def work(self, expert: GuidedModel, video: VideoShape) -> RunWork:
         """What they come to for a video of this size."""
-        _, frames, height, width = latent_shape(expert.model.spec.family, video, self.references)
-        clip, passes, most, longest = ClipShape(frames, height, width, self.references), 0, 1, frames
+        family = expert.model.spec.family
+        _, frames, height, width = latent_shape(family, video, self.references)
+        clip, passes, most, seen = ClipShape(frames, height, width, self.references), 0, 1, Size(frames, height, width)
         for number in self.numbers:
             for place, level in enumerate(self.levels[number]):
                 cuts = expert.model.policies.windows.cuts(clip, level)
@@ -50,8 +52,8 @@ class OwnSteps:
                     asks = expert.guidance.asks(level) if place else asked[number]
                     passes += len(most_asked(sides, [asks])) * len(cuts)
                 if len(cuts) > most:
-                    most, longest = len(cuts), max(cut.length for cut in cuts)
-        return RunWork(passes, most, video_frames(longest - self.references))
+                    most, seen = len(cuts), max((Size(*cut.size(height, width)) for cut in cuts), key=prod)
+        return RunWork(passes, most, seen.video(family, self.references))
 
 
 def sampling_jobs(

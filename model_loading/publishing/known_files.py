@@ -31,7 +31,9 @@ _WAN_2_1 = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 _WAN_2_2 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
 _WRAPPER = "Kijai/WanVideo_comfy"
 _WRAPPER_FP8 = "Kijai/WanVideo_comfy_fp8_scaled"
+_BERNINI = "Comfy-Org/Bernini-R"
 _TINY_VAES = "lightx2v/Autoencoders"
+_DECART = "decart-ai/Lucy-Edit-Dev-ComfyUI"
 _FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 _FEW_STEPS_I2V = "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors"
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors"
@@ -71,8 +73,10 @@ def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN
         folder = next((path for start, path in folders.items() if name.startswith(start)), "")
     if repo == _WRAPPER_FP8:
         folder = "I2V/"
-    if repo == _TINY_VAES:
+    if repo in (_TINY_VAES, _DECART):
         folder = ""
+    if repo == _BERNINI:
+        folder = f"{kind.folder_name}/"
     exact = _EXACT.get(name, (round(size_gb * 1e9), None))
     return KnownFile(name, kind, what, repo, folder + name, *exact)
 
@@ -149,6 +153,8 @@ KNOWN_FILES = (
     ),
     _file("wan2.1_fun_inp_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-InP, 1.3B", 3.129),
     _file("wan2.2_fun_inpaint_5B_bf16.safetensors", DIT_FILES, "Wan 2.2 Fun-InP, 5B", 10.001, _WAN_2_2),
+    _file("chrono_edit_14B_fp16.safetensors", DIT_FILES, "ChronoEdit: pictures edited by words, 14B", 32.790, _WAN_2_2),
+    _file("lucy-edit-dev-cui-fp16.safetensors", DIT_FILES, "Lucy-Edit: clips edited by words, 5B", 10.000, _DECART),
     _file("wan2.1_fun_control_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Control, 1.3B", 3.129),
     _file("wan2.2_fun_control_5B_bf16.safetensors", DIT_FILES, "Wan 2.2 Fun-Control, 5B", 10.003, _WAN_2_2),
     _file("wan2.1_fun_camera_v1.1_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Camera, 1.3B", 3.233),
@@ -159,6 +165,13 @@ KNOWN_FILES = (
             f"Wan 2.2 Fun-{task.title()}, expert, in fp8", size_gb, _WAN_2_2,
         )
         for task, size_gb in (("control", 14.295), ("camera", 15.301))
+        for noise in ("high", "low")
+    ),
+    *(
+        _file(
+            f"wan2.2_bernini_r_{noise}_noise_fp8_scaled.safetensors", DIT_FILES,
+            "Bernini-R: edits by instruction, expert, in fp8", 14.294, _BERNINI,
+        )
         for noise in ("high", "low")
     ),
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
@@ -188,6 +201,7 @@ KNOWN_FILES = (
     ),
     _few_steps("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", "LoRA for few steps, 14B and VACE", 0.319, _WRAPPER),
     _few_steps(_CAUSVID_1_3B, "LoRA for few steps, 1.3B and VACE", 0.088, _WRAPPER),
+    _few_steps("chronoedit_distill_lora.safetensors", "a LoRA for 8 steps, for ChronoEdit", 0.376, _WAN_2_2),
     *(
         _file(
             f"SVI_v2_PRO_Wan2.2-I2V-A14B_{noise}_lora_rank_128_fp16.safetensors", LORAS,

@@ -28,6 +28,8 @@ from .known_files import KnownFile, known_file
 
 # Name of a known transformer -> its preset; the first that matches.
 _PRESETS = (
+    (r"lucy-edit", "lucy-edit-5B"),
+    (r"chrono_edit", "i2v-14B"),
     (r"fun_inpaint_5B", "fun-inp-5B"),
     (r"fun_control_5B", "fun-control-5B"),
     (r"fun_control.*1\.3B", "fun-control-1.3B"),

@@ -51,6 +51,7 @@ def _pair(task: str, version: str) -> tuple[str, str]:
 
 
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ"
+_BERNINI = ("wan2.2_bernini_r_high_noise_fp8_scaled", "wan2.2_bernini_r_low_noise_fp8_scaled")
 TASKS = (
     _task("t2v-1.3B", "text to video", "wan2.1_t2v_1.3B_fp16"),
     _task("t2v-14B", "text to video", "wan2.1_t2v_14B_fp16"),
@@ -80,6 +81,14 @@ TASKS = (
         *_pair("i2v", "v1"),
     ),
     _task("ti2v-5B", "text and image to video, Wan 2.2", "wan2.2_ti2v_5B_fp16", vae="wan2.2_vae"),
+    _task("edit-picture-14B", "a picture edited by words, ChronoEdit", "chrono_edit_14B_fp16", clip=True),
+    _task(
+        "edit-picture-14B-8steps", "a picture edited by words in 8 steps, ChronoEdit", "chrono_edit_14B_fp16",
+        "chronoedit_distill_lora", clip=True,
+    ),
+    _task("edit-clip-5B", "a clip edited by words, Lucy-Edit", "lucy-edit-dev-cui-fp16", vae="wan2.2_vae"),
+    _task("bernini-A14B-fp8", "Bernini-R: a video or picture edited by instruction", *_BERNINI),
+    _task("bernini-A14B-fp8-6steps", "Bernini-R in 6 steps", *_BERNINI, _T2V_LORA),
     _task("vace-1.3B", "VACE", "wan2.1_vace_1.3B_fp16"),
     _task("vace-1.3B-4steps", "VACE in few steps", "wan2.1_vace_1.3B_fp16", _CAUSVID["1.3B"]),
     _task("vace-14B", "VACE", "wan2.1_vace_14B_fp16"),

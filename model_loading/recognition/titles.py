@@ -26,6 +26,7 @@ _PRESET_TITLES = {
     "flf2v-14B": "Wan 2.1 FLF2V 14B",
     "i2v-A14B": "one expert of Wan 2.2 I2V A14B",
     "ti2v-5B": "Wan 2.2 TI2V 5B",
+    "lucy-edit-5B": "Lucy-Edit 5B",
     "fun-inp-1.3B": "Wan 2.1 Fun-InP 1.3B",
     "fun-inp-5B": "Wan 2.2 Fun-InP 5B",
     "fun-control-1.3B": "Wan 2.1 Fun-Control 1.3B",
@@ -135,6 +136,8 @@ def _task(config: DiTConfig) -> str:
         return config.branch_title
     if config.control_channels:
         return "Fun-Control"
+    if config.source_channels:
+        return "Lucy-Edit"
     if config.out_channels == WAN_2_2_5B.latent_channels:
         return "Fun-InP" if config.image_channels else "TI2V"
     return "I2V" if config.image_channels else "T2V"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -49,15 +49,17 @@ WAN_VARIANTS = (
 
 # (input channels, output channels) of Wan transformers that need conditioning this version does not have.
 _BY_CHANNELS = {
-    (96, 48): "Lucy-Edit",
     (32, 16): "Wan Fun-Camera without its camera adapter",
     (20, 16): "SCAIL",
 }
 # (input, output) channels of text to video (and VACE), of image to video (and Fun-InP, and Fun-Camera of 2.2), of
-# Fun-Control 2.1 and 2.2, and of the 5B models: TI2V, Fun-InP and Fun-Control.
-_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 16), (52, 16), (48, 48), (100, 48), (148, 48))
+# Fun-Control 2.1 and 2.2, and of the 5B models: TI2V, Lucy-Edit, Fun-InP and Fun-Control.
+_SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 16), (52, 16), (48, 48), (96, 48), (100, 48), (148, 48))
 _CAMERA_CHANNELS = ((32, 16), (36, 16))
 _CONTROL_CHANNELS = ((48, 16), (52, 16), (148, 48))
+
+CHRONO_EDIT = "ChronoEdit"
+"""The model of image to video that edits pictures, as notes call it: nothing inside its file tells it."""
 
 Base = Literal["T2V", "I2V"]
 
@@ -66,7 +68,8 @@ class _SameShape(NamedTuple):
     """A model with the tensors of a plain one.
 
     `said`: how headers call it (lower case, letters and digits only); `pattern`: how file names do; `bases`: whose
-    tensors it has; `ignored`: what running it as the plain model leaves out. None: it cannot run so.
+    tensors it has; `ignored`: what running it as the plain model leaves out. None: it cannot run so. `takes`: what it
+    is given here beside what the plain model is; nothing is left out then.
     """
 
     title: str
@@ -74,12 +77,16 @@ class _SameShape(NamedTuple):
     pattern: re.Pattern[str]
     bases: tuple[Base, ...]
     ignored: str | None
+    takes: str = ""
 
 
-def _same_shape(title: str, said: str, pattern: str, bases: tuple[Base, ...], ignored: str | None) -> _SameShape:
-    return _SameShape(title, frozenset(said.split()), re.compile(pattern, re.IGNORECASE), bases, ignored)
+def _same_shape(
+    title: str, said: str, pattern: str, bases: tuple[Base, ...], ignored: str | None, takes: str = ""
+) -> _SameShape:
+    return _SameShape(title, frozenset(said.split()), re.compile(pattern, re.IGNORECASE), bases, ignored, takes)
 
 
+BERNINI = "Bernini-R"
 _T2V: tuple[Base, ...] = ("T2V",)
 _I2V: tuple[Base, ...] = ("I2V",)
 _SAME_SHAPE = (
@@ -91,12 +98,12 @@ _SAME_SHAPE = (
         _T2V + _I2V,
         None,
     ),
-    _same_shape("Bernini-R", "bernini berninir", r"bernini", _T2V, "video to edit and its reference pictures"),
+    _same_shape(BERNINI, "bernini berninir", r"bernini", _T2V, "", "a video to edit and references"),
     _same_shape("Phantom", "phantom", r"phantom", _T2V, "reference pictures"),
     _same_shape("MoCha", "mocha", r"mocha(?![a-z])", _T2V, "source video, mask and reference pictures"),
     _same_shape("EchoShot", "echoshot", r"echo[-_. ]?shot", _T2V, "division into shots"),
     _same_shape("CausVid", "causvid", r"caus[-_. ]?vid", _T2V, "order of making frames (all are made at once)"),
-    _same_shape("ChronoEdit", "chronoedit", r"chrono[-_. ]?edit", _I2V, "stretched time axis"),
+    _same_shape(CHRONO_EDIT, "chronoedit", r"chrono[-_. ]?edit", _I2V, "stretched time axis unless it edits a picture"),
     _same_shape("ATI", "ati", r"(?<![a-z])ati(?![a-z])", _I2V, "point tracks"),
     _same_shape("Wan-Move", "wanmove move", r"wan(?:2?[-_. ]?[12])?[-_. ]?move", _I2V, "point tracks"),
     _same_shape("MAGREF", "magref", r"magref", _I2V, "several reference pictures"),
@@ -214,7 +221,14 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
     )
 
 
+def is_bernini(notes: Iterable[str]) -> bool:
+    """Whether a model whose notes these are is Bernini-R by its header or its name."""
+    return any(f" {BERNINI}," in note for note in notes)
+
+
 def _note(start: str, model: _SameShape, base: Base) -> str:
+    if model.takes:
+        return f"{start} {model.title}, which takes {model.takes}; without them it runs as plain {base}."
     return f"{start} {model.title}; it runs as plain {base}, which ignores its {model.ignored}."
 
 

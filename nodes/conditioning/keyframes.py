@@ -14,11 +14,15 @@ from ...common.checking import is_finite, tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape, size_text
 from ...dit.conditioning.control_video import ControlVideo
+from ...dit.conditioning.source_video import SourceVideo
 from ...dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
 from ...media.pictures import Fit, clean_clip, fit_pictures
 from ..sockets.latents import family_of, made_by, video_samples
 from ..sockets.models import WanModel
 from ..sockets.noise_masks import latent_mask
+
+SOURCE_TAG = "wan_director_source"
+"""That the given frames are a clip to edit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,10 +161,11 @@ def given_latent(model: WanModel, values: dict[str, Any], side: str) -> Tensor |
 
     Raises:
         InvalidInputError: it is none.
-        PairingError: a control video is with it, and the model takes none.
+        PairingError: it is a clip to edit, or a control video is with it, and the model takes none.
     """
     if values.get("concat_latent_image") is None:
         return None
+    _check_source(model, values, side)
     name, advice = f"The given frames of the {side} conditioning", "Make them with Wan Image To Video."
     given = tensor_of(values["concat_latent_image"], name, "a latent [batch, channels, frames, height, width]", advice)
     if given.ndim != 5 or 0 in given.shape or not is_finite(given):
@@ -180,8 +185,8 @@ def given_latent(model: WanModel, values: dict[str, Any], side: str) -> Tensor |
 
 def keyframe_item(
     model: WanModel, given: Tensor, values: dict[str, Any], latent: dict[str, Any]
-) -> KeyframeImages | ControlVideo:
-    """Given frames for the model, and the control video before them, if it takes one.
+) -> KeyframeImages | ControlVideo | SourceVideo:
+    """Given frames for the model, and the control video before them, if it takes one; or the clip to edit.
 
     Args:
         given: the `given_latent` of the values of an entry.
@@ -198,6 +203,8 @@ def keyframe_item(
             f"{size_text(samples)}. Connect the LATENT of the same node that prepared the frames."
         )
     frames = family.normalize(start.float())
+    if config.source_channels:
+        return SourceVideo(frames)
     if config.mask_channels:
         keyframes = KeyframeImages(frames, _given_mask(start, values, latent))
     else:
@@ -212,6 +219,20 @@ def keyframe_item(
         )
     followed = torch.zeros_like(frames) if control is None else family.normalize(control.float())
     return ControlVideo(followed, keyframes)
+
+
+def _check_source(model: WanModel, values: dict[str, Any], side: str) -> None:
+    """Refuses a clip to edit for a model that edits none, and frames of a video to make for one that does."""
+    if SOURCE_TAG in values and not model.spec.config.source_channels:
+        raise PairingError(
+            f"The {side} conditioning carries a clip to edit, from Wan Source Video, but {model.file} "
+            f"({model.spec.title}) takes none. Load a Lucy-Edit model, or use Wan Edit Clip with a text-to-video model."
+        )
+    if model.spec.config.source_channels and values.get("concat_mask") is not None:
+        raise PairingError(
+            f"The {side} conditioning carries given frames of a video to make, but {model.file} ({model.spec.title}) "
+            "edits a whole clip. Connect Wan Source Video in place of the node that gave them."
+        )
 
 
 def _split(given: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:

@@ -12,7 +12,7 @@ from ...common.errors import InvalidInputError
 
 READ = frozenset({
     "concat_latent_image", "concat_mask", "clip_vision_output", "vace_frames", "vace_mask", "vace_strength",
-    "start_percent", "end_percent", "strength", "mask", "mask_strength", "set_area_to_bounds",
+    "start_percent", "end_percent", "strength", "mask", "mask_strength", "set_area_to_bounds", "context_latents",
 })  # fmt: skip
 OF_THE_EMBEDDING = frozenset({"pooled_output", "attention_mask"})
 """What text encoders write beside the embedding by themselves; the Wan transformer has no place for it."""
@@ -123,7 +123,6 @@ REFUSED = {
     **_same(
         "ref_mask_28ch driving_mask_28ch ref_mask_flag", _Refused("masks of SCAIL", "WanSCAILToVideo", _KIND)
     ),
-    "context_latents": _Refused("videos for Bernini", "Bernini Conditioning", _KIND),
     "guidance": _Refused(
         "a guidance for Flux", "FluxGuidance", "Set cfg in Wan Sampler, and remove that node"
     ),

@@ -9,7 +9,8 @@ from torch import Tensor
 from ...common.checking import choice_of, has_values
 from ...common.errors import InvalidInputError
 from ...common.log import logger
-from ...media.joining import BLENDS, UNCHANGED, ColourShift, check_clips, join_clips, match_to, mean_shift
+from ...media.colours import UNCHANGED, ColourShift, match_to, mean_shift
+from ...media.joining import BLENDS, check_clips, join_clips
 from ...media.pictures import clean_clip
 from ..api import io, one_sentence
 from .extend import overlap_input

@@ -10,6 +10,8 @@ from typing import Protocol
 from torch import Tensor
 
 from ...media.picture_reading import read_pictures
+from ...media.sound.clip import Sound
+from ...media.sound.reading import WHOLE_SOUND, SoundSpan, probe_sound, read_sound
 from ...media.video_reading import WHOLE, Cut, Fitting, VideoFile, probe_video, read_frames, read_video
 
 
@@ -34,6 +36,10 @@ class InputFiles(Protocol):
         """See `video_reading.read_video`."""
         ...
 
+    def sound(self, path: Path, span: SoundSpan = WHOLE_SOUND, *, each: Callable[[], None]) -> Sound | None:
+        """The sound of a file, see `sound.reading.read_sound`; None where it has none."""
+        ...
+
     def frames(self, path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
         """See `video_reading.read_frames`."""
         ...
@@ -55,6 +61,10 @@ class FilesOnDisk:
         self, path: Path, cut: Cut = WHOLE, *, fitting: Fitting | None = None, each: Callable[[], None]
     ) -> tuple[Tensor, float]:
         return read_video(path, cut, fitting=fitting, each=each)
+
+    def sound(self, path: Path, span: SoundSpan = WHOLE_SOUND, *, each: Callable[[], None]) -> Sound | None:
+        track = probe_sound(path)
+        return None if track is None else read_sound(path, track, span, each=each)
 
     def frames(self, path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
         return read_frames(path, cut)

@@ -71,6 +71,11 @@ class FilmCast:
         named = {"model": self.model} | ({} if self.first_model is None else {"first_model": self.first_model})
         for name, model in named.items():
             instance_of(model, WanModel, name, "the model of Load Wan Model")
+            if model.spec.config.source_channels:
+                raise PairingError(
+                    f"{_named(model)} edits a clip that is there and makes no film. Connect a model that makes videos, "
+                    "or edit the finished film with Wan Source Video and Wan Sampler."
+                )
             for partner in (self.vae, text_encoder, self.clip_vision):
                 if isinstance(partner, WanVAE | WanTextEncoder | WanClipVision):
                     check_pair(model.spec, partner.spec)

@@ -15,7 +15,7 @@ from ..options.memory import memory_input, with_memory
 from ..sampler import solver_inputs, step_inputs
 from ..saving.result import FileOptions, check_file
 from ..sockets.latents import check_video_size
-from ..video import file_inputs
+from ..video import audio_input, file_inputs
 from .cast import FilmCast
 from .clips import FilmClips, checked_memory, checked_settings, encode_film, end_frames, start_frames
 from .saved import check_film_room, saved_film
@@ -75,6 +75,7 @@ class WanDirectorLongVideo(io.ComfyNode):
         clip_frames: int, clips: int, overlap: int, seed: int, steps: int, cfg: float, shift: float, solver: str,
         schedule: str, fps: float, filename_prefix: str, format: str, quality: int, start_image: Any = None,
         end_images: Any = None, first_model: Any = None, clip_vision: Any = None, memory: MemorySettings | None = None,
+        audio: Any = None,
     ) -> Any:  # fmt: skip
         lines, video = read_prompts(prompts), VideoShape(clip_frames, height, width)
         ends = end_frames(end_images, video)
@@ -85,10 +86,11 @@ class WanDirectorLongVideo(io.ComfyNode):
         cast = FilmCast(model, first_model, with_memory(vae, memory), clip_vision)
         cast.check(text_encoder, video, shape.clips, has_start=start_image is not None, ends=count)
         start = start_frames(start_image, video)
+        options = FileOptions(fps, filename_prefix, format, quality).with_sound(audio, shape.frames)
         check_film_room(shape, video, format)
         encoded = encode_film(text_encoder, lines, negative, memory)
         maker = FilmClips(cast, encoded, shape, video, start, ends, settings, taken)
-        return io.NodeOutput(ui=saved_film(maker, FileOptions(fps, filename_prefix, format, quality), cls.hidden))
+        return io.NodeOutput(ui=saved_film(maker, options, cls.hidden))
 
 
 def _what_inputs() -> list[Any]:
@@ -178,4 +180,5 @@ def _sockets() -> list[Any]:
             tooltip="Wan 2.1 image-to-video only: looks at the first given frame of each clip.",
         ),
         memory_input("How much of the GPU to use, and how many blocks to swap."),
+        audio_input(),
     ]

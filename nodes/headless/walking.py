@@ -10,6 +10,7 @@ import torch
 
 from ..standin import HiddenHolder
 from .graph import Graph, GraphNode, Link
+from .lists import Executed, calls, executed
 from .ordering import NodeClasses, depths, types_of
 from .widgets import WIDGET_TYPES, inputs_of, nested_inputs
 
@@ -88,9 +89,11 @@ class Walk:
         lazy = self._lazy[node.id]
         if not lazy:
             return False
-        inputs = nested_inputs(types_of(node, self._classes), self._inputs(node))
-        wanted = self._classes[node.class_type].check_lazy_status(**inputs) or []
-        asked = lazy & set(wanted)
+        node_class, types = self._classes[node.class_type], types_of(node, self._classes)
+        answers = [
+            node_class.check_lazy_status(**nested_inputs(types, each)) for each in calls(node_class, self._inputs(node))
+        ]
+        asked = lazy & {name for answer in answers for name in answer or ()}
         lazy -= asked
         return bool(asked)
 
@@ -98,10 +101,12 @@ class Walk:
         return self._results.inputs(node, left_out=self._lazy[node.id])
 
 
-def execute(node: GraphNode, node_class: type, inputs: Mapping[str, Any], carried: Mapping[str, Any]) -> Any:
-    """What a node gives for its inputs; `carried`: its hidden values beside its id."""
-    running = type(node_class.__name__, (node_class,), {"hidden": HiddenHolder(unique_id=node.id, **carried)})
-    return running.execute(**nested_inputs(node_class.INPUT_TYPES(), inputs))
+def execute(node: GraphNode, node_class: type, inputs: Mapping[str, Any], carried: Mapping[str, Any]) -> Executed:
+    """What a node gives for its inputs, run once or for each value of a list; `carried`: its hidden values beside its
+    id."""
+    running: Any = type(node_class.__name__, (node_class,), {"hidden": HiddenHolder(unique_id=node.id, **carried)})
+    types = running.INPUT_TYPES()
+    return executed(running, [running.execute(**nested_inputs(types, each)) for each in calls(running, inputs)])
 
 
 class _Results:

@@ -24,12 +24,15 @@ from ..files.model_names import model_name
 from ..files.reading import FilesOnDisk
 from ..saving import NO_VALUES, NodeValues, file_prefix, result_in_subfolder
 from ..sockets.models import WanModel
+from .comfy_progress import say_in_node
 from .comfy_runtime import ComfyRuntime
-from .host import BUNDLED_MODELS, model_folder_names
+from .host import BUNDLED_MODELS, LANGUAGE_MODELS, model_folder_names
 
 
 def register_bundled_models() -> None:
     """Adds the folders of the bundled demo model to ComfyUI's, so that its files appear in every list."""
+    if LANGUAGE_MODELS not in folder_paths.folder_names_and_paths:  # the only one that ComfyUI has not by itself
+        folder_paths.add_model_folder_path(LANGUAGE_MODELS, str(Path(folder_paths.models_dir, LANGUAGE_MODELS)))
     for kind in model_folder_names():
         folder_paths.add_model_folder_path(kind, str(BUNDLED_MODELS / kind))
 
@@ -109,6 +112,9 @@ class ComfyHost:
 
     def saves_metadata(self) -> bool:
         return not comfy.cli_args.args.disable_metadata
+
+    def show_text(self, text: str) -> None:
+        say_in_node(text)
 
     def native_model(self, model: WanModel) -> Any:
         from .native.bridge import native_model  # ComfyUI's models, which no other node of ours needs

@@ -64,9 +64,18 @@ class ComfyProgress:
             self._say(self._pace.words())
 
     def _say(self, words: str) -> None:
-        server = self._server
-        if server is not None and server.client_id is not None and self._node_id is not None:
-            server.send_progress_text(words, self._node_id, server.client_id)
+        _say(self._server, self._node_id, words)
+
+
+def say_in_node(text: str) -> None:
+    """Shows a text below the widgets of the node that runs, on the canvas that started it."""
+    server = _running_server()
+    _say(server, None if server is None else server.last_node_id, text)
+
+
+def _say(server: Any, node_id: str | None, text: str) -> None:
+    if server is not None and server.client_id is not None and node_id is not None:
+        server.send_progress_text(text, node_id, server.client_id)
 
 
 def _running_server() -> Any:

@@ -112,6 +112,9 @@ class HeadlessHost:
     def saves_metadata(self) -> bool:
         return True
 
+    def show_text(self, text: str) -> None:
+        """The log has it."""
+
     def from_native(self, model: Any) -> NativeModel:
         return native_model(model)  # the loaders of this name give it already
 

@@ -21,9 +21,13 @@ PACK_FOLDER = Path(__file__).resolve().parents[2]
 BUNDLED_MODELS = PACK_FOLDER / "models"
 
 
+LANGUAGE_MODELS = "LLM"
+"""The folder of models that write prompts, as other packs call it too; each is a folder in it."""
+
+
 def model_folder_names() -> tuple[str, ...]:
-    """The model folders, the same in ComfyUI, headless and in the bundled `models/` (which has no `loras`)."""
-    return tuple(dict.fromkeys(kind.folder_name for kind in (*MODEL_KINDS.values(), LORAS)))
+    """The model folders, the same in ComfyUI, headless and in the bundled `models/` (without `loras` and `LLM`)."""
+    return (*dict.fromkeys(kind.folder_name for kind in (*MODEL_KINDS.values(), LORAS)), LANGUAGE_MODELS)
 
 
 class Host(Protocol):
@@ -77,6 +81,10 @@ class Host(Protocol):
 
     def saves_metadata(self) -> bool:
         """Whether saved files carry the workflow."""
+        ...
+
+    def show_text(self, text: str) -> None:
+        """Shows a text in the node that runs, where there is a canvas."""
         ...
 
     def from_native(self, model: Any) -> NativeModel:

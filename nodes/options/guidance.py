@@ -23,6 +23,9 @@ from ...sampling.guidance import (
 from ..api import ADVANCED, io, one_sentence
 from ..loaders import WanModelType
 
+STAGED_VIDEO, STAGED_REFERENCES = 1.25, 4.5
+"""The scales that the authors of Bernini-R take."""
+
 
 def _scale_widgets() -> list[Any]:
     """How the two prompts become one, and in which steps."""
@@ -32,7 +35,8 @@ def _scale_widgets() -> list[Any]:
             options=list(FORMULAS),
             default="cfg",
             tooltip="How positive and negative prompt are weighed: cfg plainly; cfg_zero_star keeps colours calmer "
-            "with few steps; apg lets high cfg keep its colours; tcfg damps what only the negative prompt says.",
+            "with few steps; apg lets high cfg keep its colours; tcfg damps what only the negative prompt says; staged "
+            "is for Bernini-R: source video and references by scales of their own.",
         ),
         io.String.Input(
             "cfg_course",
@@ -153,6 +157,26 @@ def _momentum_widget() -> Any:
     )
 
 
+def _stage_widgets() -> list[Any]:
+    """Of staged; behind the others, as they came later."""
+    scale: dict[str, Any] = {"optional": True, "min": 0.0, "max": 100.0, "step": 0.05, "round": 0.001, **ADVANCED}
+    return [
+        io.Float.Input(
+            "staged_video",
+            default=STAGED_VIDEO,
+            tooltip="Only staged: how much the source video of Wan Bernini Conditioning counts, beside cfg for the "
+            "words. 1 without a source video.",
+            **scale,
+        ),
+        io.Float.Input(
+            "staged_references",
+            default=STAGED_REFERENCES,
+            tooltip="Only staged: how much its references count. Without references the same number as staged_video.",
+            **scale,
+        ),
+    ]
+
+
 def _part(name: str, default: float, tooltip: str) -> Any:
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip, **ADVANCED)
 
@@ -171,7 +195,7 @@ class WanDirectorGuidance(io.ComfyNode):
             "it comes it changes nothing.",
             search_aliases=[
                 "cfg", "nag", "slg", "skip layer guidance", "cfg zero star", "apg", "tcfg", "negative prompt",
-                "cfg schedule",
+                "cfg schedule", "bernini guidance",
             ],
             inputs=[
                 WanModelType.Input("model", tooltip="From Load Wan Model, Wan LoRA or Wan Two Experts."),
@@ -179,6 +203,7 @@ class WanDirectorGuidance(io.ComfyNode):
                 *_skip_widgets(),
                 *_nag_widgets(),
                 _momentum_widget(),
+                *_stage_widgets(),
             ],
             outputs=[
                 WanModelType.Output(display_name="model", tooltip="The model, for the sampler or another option.")
@@ -206,11 +231,13 @@ class WanDirectorGuidance(io.ComfyNode):
         nag_tau: float,
         nag_end: float,
         apg_momentum: float = 0.0,
+        staged_video: float = STAGED_VIDEO,
+        staged_references: float = STAGED_REFERENCES,
     ) -> Any:
         widgets = GuidanceWidgets(
             formula, cfg_course, cfg_start, cfg_end, zero_steps, apg_parallel, apg_longest,
             skip_blocks, skip_scale, skip_start, skip_end, nag_scale, nag_alpha, nag_tau, nag_end,
-            apg_momentum,
+            apg_momentum, staged_video, staged_references,
         )  # fmt: skip
         settings = widgets.settings(model.spec.config.layers)
         return io.NodeOutput(with_policies(model, partial(_guided, settings=settings)))
@@ -235,6 +262,8 @@ class GuidanceWidgets(NamedTuple):
     nag_tau: float
     nag_end: float
     apg_momentum: float
+    staged_video: float = STAGED_VIDEO
+    staged_references: float = STAGED_REFERENCES
 
     def settings(self, layers: int) -> GuidanceSettings:
         """The guidance of a model with so many blocks.
@@ -255,6 +284,8 @@ class GuidanceWidgets(NamedTuple):
             self._skipped(layers),
             self._avoided(),
             PartOfSteps(0.0, self.nag_end),
+            video=self.staged_video,
+            references=self.staged_references,
         )
 
     def _check_kinds(self) -> None:
@@ -265,9 +296,14 @@ class GuidanceWidgets(NamedTuple):
 
     def _tell_idle(self) -> None:
         """Says which numbers belong to another formula than is chosen."""
-        of_formulas = {"cfg_zero_star": ("zero_steps",), "apg": ("apg_parallel", "apg_longest", "apg_momentum")}
-        for formula, names in of_formulas.items():
-            for name in (name for name in names if self.formula != formula and self._asdict()[name]):
+        of_formulas = {
+            "cfg_zero_star": {"zero_steps": 0},
+            "apg": {"apg_parallel": 0, "apg_longest": 0, "apg_momentum": 0},
+            "staged": {"staged_video": STAGED_VIDEO, "staged_references": STAGED_REFERENCES},
+        }
+        for formula, defaults in of_formulas.items():
+            own = self._asdict()
+            for name in (name for name in defaults if self.formula != formula and own[name] != defaults[name]):
                 logger.warning(
                     "%s does nothing here: it is for the formula %s, and %s is chosen.", name, formula, self.formula
                 )

@@ -11,8 +11,9 @@ from ...common.log import logger
 from ...common.shapes import MAX_FRAMES, TEMPORAL_STRIDE
 from ...dit.branches.vace import VaceBranch
 from ...engine.models import VideoModel, with_policies
+from ...engine.sampling.policies import StepPolicies
 from ...sampling.validation import find_choice
-from ...sampling.windows import BLENDS, NOISES, PLACINGS, WHOLE_CLIP, SlidingWindows
+from ...sampling.windows import BLENDS, NOISES, PLACINGS, WHOLE_CLIP, SlidingWindows, SpatialTiles, Windows
 from ..api import ADVANCED, io, one_sentence
 from ..loaders import WanModelType
 
@@ -136,10 +137,11 @@ def _rare_widgets() -> list[Any]:
 def _tell_of_first_frame(model: VideoModel) -> None:
     """Says where nothing is given that could stand at the beginning of every window."""
     config = model.spec.config
-    if config.image_channels or config.branch(VaceBranch) is not None:
+    takes_frames = config.image_channels and not config.source_channels
+    if takes_frames or config.branch(VaceBranch) is not None:
         return
     why = "takes no start image"
-    if model.spec.family.given_in_latent:
+    if model.spec.family.given_in_latent and not config.source_channels:
         why = "has its start image in the latent, where it stands at the beginning of the video alone"
     logger.warning("keep_first_frame changes nothing: %s (%s) %s.", model.file, model.spec.title, why)
 
@@ -190,6 +192,18 @@ def with_windows(model: VideoModel, windows: SlidingWindows) -> VideoModel:
     Raises:
         InvalidInputError: it does so already.
     """
-    if model.policies.windows != WHOLE_CLIP:
+    if windows_of(model) != WHOLE_CLIP:
         raise InvalidInputError(f"{model.file} comes with windows already, and a run has one kind. Take one node out.")
-    return with_policies(model, lambda policies: replace(policies, windows=windows))
+
+    def seen(policies: StepPolicies) -> StepPolicies:
+        tiles = policies.windows
+        over_time = replace(tiles, over_time=windows) if isinstance(tiles, SpatialTiles) else windows
+        return replace(policies, windows=over_time)
+
+    return with_policies(model, seen)
+
+
+def windows_of(model: VideoModel) -> Windows:
+    """The windows in time that a model comes with, whether there are tiles or not."""
+    windows = model.policies.windows
+    return windows.over_time if isinstance(windows, SpatialTiles) else windows

@@ -51,6 +51,9 @@ class RecordingHost:
     def saves_metadata(self) -> bool:
         return self._actual.saves_metadata()
 
+    def show_text(self, text: str) -> None:
+        """A plan has none."""
+
     def from_native(self, model: Any) -> NativeModel:
         return native_model(model)  # a plan knows the loaders as the command line does
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from ...common.empty_tensors import empty
 from ...common.shapes import VideoShape
 from ...media.picture_reading import outlined_pictures
+from ...media.sound.clip import Sound
+from ...media.sound.reading import WHOLE_SOUND, SoundSpan, outlined_sound, probe_sound
 from ...media.video_reading import WHOLE, Cut, Fitting, VideoFile, no_frames, outlined_video, probe_video
 
 _GUESSED_FPS = 16
@@ -52,7 +54,7 @@ class OutlinedFiles:
             return probe_video(path)
         frames, height, width = self._guess()
         times = tuple(Fraction(number, _GUESSED_FPS) for number in range(frames))
-        return VideoFile(path, width, height, times, Fraction(frames, _GUESSED_FPS), has_sound=False)
+        return VideoFile(path, width, height, times, Fraction(frames, _GUESSED_FPS))
 
     def video(
         self, path: Path, cut: Cut = WHOLE, *, fitting: Fitting | None = None, each: Callable[[], None]
@@ -61,6 +63,10 @@ class OutlinedFiles:
         video = self.probe(path)
         fps = cut.fps or (video.rate(cut.first, frames) if frames < len(video.times) else video.fps)
         return empty(frames, height, width, 3), fps
+
+    def sound(self, path: Path, span: SoundSpan = WHOLE_SOUND, *, each: Callable[[], None]) -> Sound | None:
+        track = probe_sound(path) if os.path.isfile(path) else None
+        return None if track is None else outlined_sound(track, span)
 
     def frames(self, path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
         frames, height, width = self._outlined(path, cut)

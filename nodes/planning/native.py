@@ -25,7 +25,7 @@ HANDING_ON = frozenset({
     "ConditioningConcat", "ConditioningAverage", "ConditioningZeroOut", "ConditioningSetTimestepRange",
     "ImagePadForOutpaint", "TrimVideoLatent", "SaveAnimatedWEBP",
     "ConditioningMultiply", "ConditioningSetArea", "ConditioningSetAreaPercentage", "ConditioningSetAreaStrength",
-    "ConditioningSetMask", "LoadAudio", "RepeatLatentBatch", "LatentBatch", "SaveWEBM",
+    "ConditioningSetMask", "RepeatLatentBatch", "LatentBatch", "SaveWEBM",
     "SaveAnimatedPNG", "SaveAudio", "SaveLatent", "PreviewAudio", "Note", "MarkdownNote", "Reroute", "PrimitiveNode",
 })  # fmt: skip
 """Nodes of ComfyUI's without a model, whose memory is not worth planning; what they are given first comes out."""

@@ -167,9 +167,14 @@ def _compared(
 ) -> PlannableStage:
     """A stage that two guesses agree on; with the node that they count other prompts of.
 
+    Of pictures to encode whose size was guessed the larger guess counts: what is made of them has a size of its own, or
+    is refused itself.
+
     Raises:
         GraphError: its video has a size that was guessed.
     """
+    if stage.job.kind == "encode" and other is not None and other.job.video != stage.job.video:
+        return max(stage, other, key=lambda each: each.size_bytes)
     if stage.job.video is not None and (other is None or other.job.video != stage.job.video):
         raise GraphError(
             f"The size of the video at {stage.node.label} is not known before the workflow runs. Give it with --size, "

@@ -14,20 +14,34 @@ from ...common.log import logger
 from ...engine.progress import Counted
 from ...engine.runtime import Progress, Work
 from ...media.place import SavePlace
+from ...media.sound.clip import Sound
 from ...media.video_writing import GIF, PNG_FRAMES, check_format, save_video
 from ..api import io, ui
 from ..hosts.host import host
+from ..sockets.sounds import fitted_sound, sound_of
+from ..writing.remembered import METADATA_KEY, texts_in
 from .names import NodeValues
 from .place import check_found, check_place
 
 
 class FileOptions(NamedTuple):
-    """The widgets about the file."""
+    """The widgets about the file, and the sound that goes into it."""
 
     fps: float
     filename_prefix: str
     format: str
     quality: int
+    sound: Sound | None = None
+
+    def with_sound(self, audio: Any, frames: int) -> FileOptions:
+        """The same with what came over a socket of the type AUDIO, as long as so many frames are; None is no sound.
+
+        Raises:
+            InvalidInputError: it is no sound, or files of this format have no room for it.
+            MissingPackageError: the encoder is missing.
+        """
+        sound = sound_of(audio)
+        return self if sound is None else self._replace(sound=fitted_sound(sound, frames, self.fps, self.format))
 
 
 def check_file(filename_prefix: str | None, format: str | None) -> None:
@@ -70,9 +84,14 @@ def saved_result(
                 quality=options.quality,
                 metadata=metadata,
                 check=host().runtime.check_interrupt,
+                sound=options.sound,
             )
 
-    saved = saved_files(write, lambda: keep(metadata))
+    def kept() -> str:
+        sentence = keep(metadata)
+        return f"{sentence} The sound is not kept with them." if sentence and options.sound is not None else sentence
+
+    saved = saved_files(write, kept)
     # The canvas plays what is called animated as a video; a GIF is a picture to it.
     return ui.SavedImages(saved) if options.format in (PNG_FRAMES, GIF) else ui.PreviewVideo(saved)
 
@@ -96,7 +115,10 @@ def _told(frames: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
 
 def metadata_of(hidden: Any) -> dict[str, Any]:
     """What saved files carry, name -> JSON data; hidden: a node's prompt and extra_pnginfo."""
-    return {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})} if host().saves_metadata() else {}
+    if not host().saves_metadata():
+        return {}
+    written = texts_in(hidden.prompt)
+    return {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {}), **({METADATA_KEY: written} if written else {})}
 
 
 def found_place(filename_prefix: str, size: tuple[int, int], hidden: Any) -> SavePlace:

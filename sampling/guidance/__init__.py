@@ -10,12 +10,15 @@ from .projected import AdaptiveProjected, TangentialDamping
 from .scale import ScaleCurve, ScaleOverRun, parse_curve
 from .settings import FORMULAS, GuidanceSettings, SkippedLayers
 from .skip_layers import SkipLayers, check_blocks
+from .staged import NOTHING_SHOWN, SOURCE_SHOWN, StagedContext
 from .words import SliderSettings, WordsSlider
 from .zero_star import CfgZeroStar
 
 __all__ = [
     "CFG",
     "FORMULAS",
+    "NOTHING_SHOWN",
+    "SOURCE_SHOWN",
     "WHOLE_RUN",
     "AdaptiveProjected",
     "AttentionGuidance",
@@ -34,6 +37,7 @@ __all__ = [
     "ScaleOverRun",
     "SkipLayers",
     "SliderSettings",
+    "StagedContext",
     "SkippedLayers",
     "TangentialDamping",
     "WordsSlider",

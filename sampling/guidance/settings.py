@@ -18,10 +18,11 @@ from .parts import WHOLE_RUN, Part
 from .projected import AdaptiveProjected, TangentialDamping
 from .scale import ScaleCurve, ScaleOverRun
 from .skip_layers import SkipLayers, WeakNegative
+from .staged import StagedContext
 from .words import SliderSettings
 from .zero_star import CfgZeroStar
 
-FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg")
+FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg", "staged")
 """How the two prompts become one velocity."""
 
 
@@ -67,6 +68,7 @@ class GuidanceSettings:
         nag, nag_part: see `AttentionGuidance`; None turns it off.
         before: what the settings build on.
         weak: see `WeakNegative`; its scale does not count.
+        video, references: see `StagedContext`.
 
     Raises:
         InvalidInputError: there is no such formula, its numbers cannot be, or the settings say again what those before
@@ -85,6 +87,8 @@ class GuidanceSettings:
     nag_part: Part = WHOLE_RUN
     before: OfScale = CFG
     weak: SkippedLayers = field(default_factory=SkippedLayers)
+    video: float = 1.0
+    references: float = 1.0
 
     def __post_init__(self) -> None:
         formula = find_choice(self._formulas(), self.formula, "guidance formula")
@@ -126,6 +130,7 @@ class GuidanceSettings:
             "cfg_zero_star": partial(CfgZeroStar, zero_steps=self.zero_steps),
             "apg": partial(AdaptiveProjected, parallel=self.parallel, longest=self.longest, momentum=self.momentum),
             "tcfg": TangentialDamping,
+            "staged": partial(StagedContext, video=self.video, references=self.references),
         }
 
 

@@ -18,6 +18,7 @@ COUNTS = {
     "flf2v-14B": (1304, 16_394_878_784 + 514 * 1280),
     "i2v-A14B": (1095, 14_288_901_184),
     "ti2v-5B": (825, 4_999_787_712),
+    "lucy-edit-5B": (825, 4_999_787_712 + 48 * 4 * 3072),
     "fun-inp-1.3B": (983, 1_564_428_608),
     # With more patch channels than the base, 4 numbers each and token width; then those of the reference picture
     # and of the camera's convolutions.

@@ -15,6 +15,7 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
+from wan_director.engine.editing.reasoning import ReasonedPreview
 from wan_director.engine.local import LocalRuntime
 from wan_director.engine.memory import AUTOMATIC
 from wan_director.engine.models import VideoModel, load_model
@@ -179,6 +180,21 @@ def test_references_before_the_video_are_not_shown(decoder_file: Path, way: str)
     whole = preview.start(RunShape(shape._replace(frames=3), 0, 0.0), CPU, lambda: None)(latent[:, :, 1:])
     after = preview.start(RunShape(shape, 1, 0.0), CPU, lambda: None)(latent)
     assert whole is not None and after is not None and torch.equal(whole.frames, after.frames)
+
+
+@pytest.mark.parametrize("way", ["colours", "sharp"])
+def test_an_edit_that_reasons_shows_the_clip_and_then_its_ends(decoder_file: Path, way: str) -> None:
+    preview: Preview = sharp(decoder_file) if way == "sharp" else ColourPreview(WAN_2_1)
+    run = RunShape(LatentShape(16, 8, 4, 6), 0, 1e15)
+    draw, of_ends = (
+        ReasonedPreview(preview).start(run, CPU, lambda: None),
+        run._replace(latent=LatentShape(16, 2, 4, 6)),
+    )
+    denoised = torch.randn(1, 16, 8, 4, 6)
+    for clip, shape in ((denoised, run), (denoised[:, :, [0, -1]], of_ends)):
+        shown, expected = draw(clip), preview.start(shape, CPU, lambda: None)(clip)
+        assert shown is not None and expected is not None and len(shown.frames) == clip.shape[2]
+        assert torch.equal(shown.frames, expected.frames) and shown.rate == expected.rate
 
 
 def test_a_decoder_of_another_model_blurs_the_preview(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from wan_director.common.errors import OutOfMemory
-from wan_director.media.joining import BLENDS, UNCHANGED, join_clips, match_to, mean_shift
+from wan_director.media.colours import UNCHANGED, match_to, mean_shift
+from wan_director.media.joining import BLENDS, join_clips
 
 
 def clip(frames: int, seed: int = 0, height: int = 12, width: int = 20) -> torch.Tensor:

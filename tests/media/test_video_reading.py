@@ -78,6 +78,13 @@ def test_an_even_clip_is_what_it_was(folder, name, rate):
     assert torch.equal(frames, torch.from_numpy(expected).float() / 255)
 
 
+def test_streams_that_time_some_pictures_alone_have_them_all(tmp_path):
+    source = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25"]
+    ffmpeg(*source, "-t", "2", "-c:v", "mpeg2video", "-bf", "2", tmp_path / "x.mpg")
+    frames, fps = read_video(tmp_path / "x.mpg")
+    assert len(frames) == len(probe_video(tmp_path / "x.mpg").times) == 50 and fps == pytest.approx(25)
+
+
 def test_a_gif_of_16_pictures_a_second_stays_one(tmp_path):
     """Its delays are whole hundredths of a second: FFmpeg announces 16.67."""
     shades = [Image.new("L", (8, 8), 3 * each) for each in range(81)]
@@ -169,9 +176,9 @@ def test_only_the_wanted_frames_are_held(tmp_path):
 
 def test_facts_come_without_decoding(folder):
     video = probe_video(folder / "sound.mp4")
-    assert (video.width, video.height, len(video.times), video.has_sound) == (64, 48, 60, True)
+    assert (video.width, video.height, len(video.times), video.sound is not None) == (64, 48, 60, True)
     assert video.duration_s == pytest.approx(60 * 1001 / 30000)
-    assert not probe_video(folder / "even.mp4").has_sound
+    assert probe_video(folder / "even.mp4").sound is None
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"#EXTM3U\nhttp://localhost/x.ts\n", bytes(1000)])

@@ -12,6 +12,7 @@ from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
+from wan_director.dit.conditioning.in_context import ContextClip
 from wan_director.dit.context import TextTravel
 from wan_director.dit.execution import Execution
 from wan_director.dit.footprint import (
@@ -107,6 +108,7 @@ def counted(
         ("t2v-1.3B", PLAIN, (5, 60, 104)),
         ("t2v-1.3B", FP8, (3, 40, 60)),
         ("ti2v-5B", PLAIN, (31, 44, 80)),
+        ("lucy-edit-5B", PLAIN, (21, 30, 52)),
         ("fun-inp-5B", PLAIN, (31, 44, 44)),
         ("fun-control-A14B", FP8, (9, 60, 104)),
         ("fun-control-A14B", PLAIN, (2, 60, 104)),
@@ -120,6 +122,21 @@ def counted(
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
     predicted = pass_bytes(PRESETS[preset], pass_shape((1, *latent), steering(preset)), unpacking=unpacking)
     assert predicted == pytest.approx(counted(preset, unpacking, latent), rel=0.1)
+
+
+@pytest.mark.parametrize("latent", [(5, 60, 104), (1, 60, 104)])
+def test_clips_beside_the_video_are_counted(latent):
+    """A source of the video's size, and a picture of another."""
+    config = replace(PRESETS["t2v-1.3B"], layers=1)
+    sizes = (latent, (1, 106, 60))
+    with torch.device("meta"):
+        model = WanDiT(config).to(torch.bfloat16)
+        clips = tuple(ContextClip(torch.empty(1, 16, *size), number + 1) for number, size in enumerate(sizes))
+        inputs = DitInputs(torch.empty(1, 16, *latent), torch.empty(1), torch.empty(1, 512, 4096), in_context=clips)
+    beside = sum(frames * height * width // 4 for frames, height, width in sizes)
+    predicted = pass_bytes(PRESETS["t2v-1.3B"], pass_shape((1, *latent), beside=beside))
+    counted_bytes = peak_bytes(lambda: model(inputs, Execution(may_overwrite=True)))
+    assert predicted == pytest.approx(counted_bytes, rel=0.1)
 
 
 def test_texts_in_time_take_their_own_bytes_and_no_buffer_more():

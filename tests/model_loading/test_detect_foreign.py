@@ -150,7 +150,6 @@ def _wan(dim: int = 1536, inputs: int = 16, outputs: int = 16, layers: int = 2) 
 @pytest.mark.parametrize(
     ("entries", "title"),
     [
-        (_wan(3072, 96, 48), "Lucy-Edit (96 input and 48 output channels)"),
         (_wan(5120, 20), "SCAIL (20 input and 16 output channels)"),
         (_wan(1536, 17), "a variant of Wan not known here (17 input and 16 output channels)"),
         (_wan(5120, 32), "Wan Fun-Camera without its camera adapter"),

@@ -33,6 +33,8 @@ def test_known_files_are_consistent() -> None:
             "Kijai/WanVideo_comfy": next((of[1] for of in OF_WRAPPER if file.name.startswith(of[0])), ""),
             "Kijai/WanVideo_comfy_fp8_scaled": "I2V/",
             "lightx2v/Autoencoders": "",
+            "decart-ai/Lucy-Edit-Dev-ComfyUI": "",
+            "Comfy-Org/Bernini-R": "diffusion_models/",
         }
         folder = folders.get(file.repo, f"split_files/{Path(file.folder).name}/")
         assert file.path_in_repo == folder + file.name
@@ -139,4 +141,4 @@ def test_a_transformer_that_is_not_here_yet_is_planned_as_what_it_is(name: str) 
     assert outline.weights.total == pytest.approx(known_file(name).size_bytes, rel=limit)
     assert ("fun_control" in name) == bool(outline.spec.config.control_channels)
     assert ("fun_camera" in name) == ("Fun-Camera" in outline.spec.title)
-    assert ("5B" in name) == (outline.spec.family is WAN_2_2_5B)
+    assert ("5B" in name or "lucy" in name) == (outline.spec.family is WAN_2_2_5B)

@@ -80,11 +80,13 @@ TABLE: dict[str, Variant] = {
     "SCAIL": Variant("i2v-14B", "is SCAIL,", extra=POSE, changes={"in_channels": 20}),
     "Bernini-R": Variant(
         "t2v-14B",
-        "By its name this is Bernini-R; " + IGNORES.format("T2V", "video to edit and its reference pictures"),
+        "By its name this is Bernini-R, which takes a video to edit and references; without them it runs as plain T2V.",
         runs=True,
         name="wan2.2_bernini_r_high_noise_fp8_scaled",
     ),
-    "Bernini-R by header": Variant("t2v-14B", "Its header says that this is Bernini-R; ", runs=True, said="bernini"),
+    "Bernini-R by header": Variant(
+        "t2v-14B", "header says that this is Bernini-R, which takes ", runs=True, said="bernini"
+    ),
     "Animate": Variant("i2v-14B", "is Wan 2.2 Animate,", extra={"pose_patch_embedding.weight": (DIM, 16, 1, 2, 2)}),
     "S2V": Variant("t2v-14B", "is Wan 2.2 S2V", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
     "InfiniteTalk merged": Variant("i2v-14B", "is MultiTalk", extra={"blocks.0.audio_cross_attn.proj.weight": (8, 8)}),
@@ -100,6 +102,7 @@ TABLE: dict[str, Variant] = {
     ),
     "Fun-InP 2.1": Variant("fun-inp-1.3B", None),
     "Fun-InP A14B": Variant("i2v-A14B", None, name="wan2.2_fun_inpaint_high_noise_14B_fp8_scaled"),
+    "Lucy-Edit": Variant("lucy-edit-5B", None, name="lucy-edit-dev-cui-fp16"),
     "Fun-InP 5B": Variant("fun-inp-5B", None, name="wan2.2_fun_inpaint_5B_bf16"),
     "Fun-Camera 1.1": Variant("fun-camera-1.3B", None, name="wan2.1_fun_camera_v1.1_1.3B_bf16"),
     "Fun-Camera 1.1 14B": Variant("fun-camera-14B", None),
@@ -119,7 +122,7 @@ TABLE: dict[str, Variant] = {
     "CausVid": Variant("t2v-14B", "By its name this is CausVid; ", runs=True, name="Wan2_1-T2V-14B_CausVid_fp8_e4m3fn"),
     "ChronoEdit": Variant(
         "i2v-14B",
-        "By its name this is ChronoEdit; " + IGNORES.format("I2V", "stretched time axis"),
+        "By its name this is ChronoEdit; " + IGNORES.format("I2V", "stretched time axis unless it edits a picture"),
         runs=True,
         name="chrono_edit_14B_fp16",
     ),
@@ -137,7 +140,6 @@ TABLE: dict[str, Variant] = {
     "SkyReels-V2 DF": Variant("t2v-1.3B", "is SkyReels-V2 DF,", extra={"fps_projection.0.weight": (8, 8)}),
     "SkyReels-V2 DF by name": Variant("t2v-14B", "is SkyReels-V2 DF; ", runs=True, name="SkyReels-V2-DF-14B-540P_fp16"),
     "SkyReels-V2": Variant("t2v-14B", None, name="Wan2_1-SkyReels-V2-T2V-14B-720P_fp16"),
-    "Lucy-Edit": Variant("ti2v-5B", "is Lucy-Edit (96 input and 48 output", changes={"in_channels": 96}),
     "SteadyDancer": Variant("i2v-14B", "SteadyDancer", extra={"condition_embedding_align.ffn_pose.0.weight": (8, 8)}),
     "Lynx": Variant("t2v-14B", "is Lynx,", extra={"blocks.0.cross_attn.ip_adapter.to_k_ip.weight": (8, 8)}),
     "ReCamMaster": Variant("t2v-1.3B", "is ReCamMaster,", extra={"blocks.0.cam_encoder.weight": (8, 12)}),

@@ -150,8 +150,8 @@ def tokenizer_json() -> str:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
-    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera and ti2v; tiny, wan21 and wan22 VAEs;
-    tiny and wan21 text encoders.
+    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, ti2v and lucy_edit; tiny, wan21 and
+    wan22 VAEs; tiny and wan21 text encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -165,6 +165,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wan21_camera = dit(text_dim=4096, in_channels=36, branches=(CameraBranch(),))
     save_model(folder / "diffusion_models" / "wan21_camera.safetensors", wan21_camera, HEADS)
     save_model(folder / "diffusion_models" / "ti2v.safetensors", dit(text_dim=4096, **CHANNELS_48), HEADS)
+    lucy_edit = dit(text_dim=4096, in_channels=96, out_channels=48)
+    save_model(folder / "diffusion_models" / "lucy_edit.safetensors", lucy_edit, HEADS)
     save_model(folder / "diffusion_models" / "vace.safetensors", dit(branches=(VaceBranch(2),)), TINY)
     module = BranchModule(dit(branches=(VaceBranch(2),)).config)
     save_model(folder / "diffusion_models" / "vace_module.safetensors", module, TINY)

@@ -34,19 +34,19 @@ def load(**changes):
 
 
 def test_the_whole_file_comes_as_it_is(clip):
-    images, fps, count = load()
+    images, fps, count, _ = load()
     assert torch.equal(images, read_video(clip)[0]) and fps == pytest.approx(30) and count == 30
 
 
 def test_the_wanted_frames_come_at_the_wanted_size(clip):
     whole, _ = read_video(clip)
-    images, fps, count = load(start_frame=3, frames=5, width=64, height=48, fit="pad")
+    images, fps, count, _ = load(start_frame=3, frames=5, width=64, height=48, fit="pad")
     torch.testing.assert_close(images, fit_pictures(whole[3:8], 64, 48, "pad"), rtol=0, atol=1e-6)
     assert fps == pytest.approx(30) and count == 5
 
 
 def test_another_rate_keeps_the_speed(clip):
-    images, fps, count = load(fps=15.0)
+    images, fps, count, _ = load(fps=15.0)
     assert fps == 15.0 and count == len(images) == 15
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from wan_director.common.errors import InvalidInputError
 from wan_director.common.families import TINY, WAN_2_2_5B
+from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.sockets.noise_masks import latent_mask
 
 from .conftest import call, encode, load, load_vae, picture
@@ -52,6 +53,21 @@ def test_a_mask_keeps_what_is_black_and_makes_what_is_white():
     assert not torch.allclose(sampled[..., 5:], kept[..., 5:], atol=0.1)
     whole = sample(latent)
     assert not torch.equal(sampled[..., 5:], whole[..., 5:])  # it saw what is kept
+
+
+@pytest.mark.parametrize("solver", ["euler", "unipc", "dpmpp_2m", "lcm", "euler_ancestral"])
+@pytest.mark.parametrize("denoise", [0.6, 1.0])
+def test_outside_a_mask_of_each_frame_an_encoded_clip_stays_whatever_the_solver(solver, denoise):
+    """Video to video on a text-to-video model: the clip by Wan Encode Video, the mask by Set Latent Noise Mask."""
+    masks = torch.zeros(9, 48, 64)
+    masks[5:, :, 16:] = 1  # the last latent frame, and by half the one before
+    latent = CORE_NODES["SetLatentNoiseMask"].execute(samples=clip_latent(2), mask=masks).args[0]
+    sampled = sample(latent, solver=solver, denoise=denoise)
+    kept = TINY.denormalize(TINY.normalize(clip_latent(2)["samples"]))
+    outside = latent_mask(latent["noise_mask"], latent["samples"]).expand_as(kept) == 0
+    assert 0.3 < outside.float().mean() < 0.9
+    assert torch.equal(sampled[outside], kept[outside])
+    assert (sampled[:, :, 2, :, 3:] - kept[:, :, 2, :, 3:]).abs().mean() > 1e-2
 
 
 def test_a_white_mask_is_no_mask_to_the_bit():

@@ -107,13 +107,15 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorFromNative": {"attention"},
         "WanDirectorLora": {"blocks", "start_percent", "end_percent", "merge"},
         "WanDirectorPromptTravel": {"method"},
+        "WanDirectorEnhancePrompt": {"temperature", "max_tokens", "instructions"},
         "WanDirectorSampler": {"add_noise"},
         "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
         "WanDirectorGuidance": {
             "cfg_start", "cfg_end", "zero_steps", "apg_parallel", "apg_longest", "skip_start", "skip_end", "nag_alpha",
-            "nag_tau", "nag_end", "apg_momentum",
+            "nag_tau", "nag_end", "apg_momentum", "staged_video", "staged_references",
         },
         "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
+        "WanDirectorBernini": {"reference_max_size"},
         "WanDirectorMotion": {
             "words_end", "calm_words", "lively_words", "low_pass", "low_pass_end", "amplify", "motion_bucket",
         },

@@ -14,9 +14,13 @@ from diffusers.guiders import (
 )
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer
 from wan_director.common.errors import InvalidInputError
+from wan_director.dit.conditioning.in_context import ContextClip
+from wan_director.dit.inputs import DitInputs
 from wan_director.sampling.ask import NEGATIVE, POSITIVE, AvoidedText
 from wan_director.sampling.guidance import (
     CFG,
+    NOTHING_SHOWN,
+    SOURCE_SHOWN,
     AdaptiveProjected,
     BlurredFrames,
     CfgZeroStar,
@@ -26,6 +30,7 @@ from wan_director.sampling.guidance import (
     PartOfSteps,
     SkipLayers,
     SkippedLayers,
+    StagedContext,
     TangentialDamping,
     check_blocks,
     parse_curve,
@@ -181,6 +186,8 @@ def test_settings_that_are_off_are_plain_guidance():
         lambda: GuidanceSettings("apg")(101.0),
         lambda: CfgZeroStar(2.0, -1),
         lambda: AdaptiveProjected(2.0, longest=-1.0),
+        lambda: StagedContext(4.0, -1.0, 4.5),
+        lambda: StagedContext(4.0, 1.25, math.inf),
         lambda: PartOfSteps(0.5, 0.5),
         lambda: PartOfSteps(0.0, 1.5),
         lambda: check_blocks(frozenset({1, 30}), 30),
@@ -259,3 +266,47 @@ def test_parts_are_named_from_the_outside_in():
     assert [what for what, _ in parts_of(LowPass(course, BlurredFrames(0.4), PartOfSteps(0.0, 0.2)))] == [
         "The low-pass of given frames", "Skip-layer guidance", "Guidance by the negative prompt",
     ]  # fmt: skip
+
+
+STAGES = {NOTHING_SHOWN: random(11), SOURCE_SHOWN: random(12), NEGATIVE: NEGATIVE_ANSWER, POSITIVE: POSITIVE_ANSWER}
+
+
+@pytest.mark.parametrize(
+    ("scales", "asked"),
+    [
+        ((4.0, 1.25, 4.5), {NOTHING_SHOWN, SOURCE_SHOWN, NEGATIVE, POSITIVE}),
+        ((4.5, 1.25, 4.5), {NOTHING_SHOWN, SOURCE_SHOWN, POSITIVE}),
+        ((4.0, 1.25, 1.25), {NOTHING_SHOWN, NEGATIVE, POSITIVE}),
+        ((4.0, 1.0, 4.5), {SOURCE_SHOWN, NEGATIVE, POSITIVE}),
+        ((4.0, 1.0, 1.0), {NEGATIVE, POSITIVE}),
+    ],
+)
+def test_guidance_in_stages_is_that_of_bernini(scales, asked):
+    """The sum of differences, as its authors write it; a stage that counts nothing is not asked."""
+    words, video, references = scales
+    ours = StagedContext(words, video, references)
+    none, source, both, all_of_it = (STAGES[ask] for ask in (NOTHING_SHOWN, SOURCE_SHOWN, NEGATIVE, POSITIVE))
+    expected = none + video * (source - none) + references * (both - source) + words * (all_of_it - both)
+    asks = ours.asks(level(3))
+    assert set(asks) == asked and len(asks) == len(asked)
+    found = ours.velocity([STAGES[ask] for ask in asks], level(3), LATENT, {})
+    assert furthest(found, expected) < 1e-6
+
+
+def test_stages_of_one_are_plain_guidance_to_the_bit():
+    for scale in (1.0, 4.0):
+        settings = GuidanceSettings("staged")(scale)
+        asks = settings.asks(level(0))
+        assert asks == CFG(scale).asks(level(0))
+        answers = [STAGES[ask] for ask in asks]
+        plain = CFG(scale).velocity(answers, level(0), LATENT, {})
+        assert torch.equal(settings.velocity(answers, level(0), LATENT, {}), plain)
+    assert GuidanceSettings("staged", video=2.0, references=3.0)(1.0).asks(level(0)) == (POSITIVE,)
+
+
+def test_a_stage_shows_less_of_the_clips():
+    source, picture = (ContextClip(torch.zeros(1, 16, 1, 2, 2), number, number == 1) for number in (1, 2))
+    inputs = DitInputs(LATENT, torch.zeros(2), torch.zeros(2, 4, 8), in_context=(source, picture))
+    shown = {ask: ask.inputs(inputs, lambda _: torch.zeros(1)).in_context for ask in STAGES}
+    assert shown[NEGATIVE] == shown[POSITIVE] == (source, picture)
+    assert shown[SOURCE_SHOWN] == (source,) and shown[NOTHING_SHOWN] == ()

@@ -32,24 +32,30 @@ LOADER_WIDGETS = {
     "WanDirectorLora": ("lora_name", "loras"),
 }
 
-# Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs.
+# Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs; of Lucy-Edit the pipeline
+# in diffusers 0.42.1.
 # (steps, cfg, shift, solver, schedule), (width, height, frames), fps
 UNIPC = ("unipc", "official")
 FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
+BERNINI = (6, 1.0, 8.0, "res_multistep", "simple")
 FUN_A14B = (20, 3.5, 8.0, "euler", "simple")
 OFFICIAL = {
     "t2v_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
+    "t2v_1.3B_enhanced": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_motion": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_prompt_travel": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_step_cache": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_windows": ((50, 6.0, 8.0, *UNIPC), (832, 480, 161), 16),
     "edit_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
+    "edit_clip_lucy_5B": ((50, 5.0, 5.0, *UNIPC), (832, 480, 81), 24),
     "t2v_1.3B_native": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_14B": ((50, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
     "i2v_14B_480p": ((40, 5.0, 3.0, *UNIPC), (832, 480, 81), 16),
     "i2v_14B_720p": ((40, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
     "flf2v_14B": ((50, 5.0, 16.0, *UNIPC), (1280, 720, 81), 16),
-    "vace_1.3B": ((50, 5.0, 16.0, *UNIPC), (832, 480, 81), 16),
+    **dict.fromkeys(("vace_1.3B", "vace_inpaint_1.3B"), ((50, 5.0, 16.0, *UNIPC), (832, 480, 81), 16)),
+    "vace_outpaint_1.3B": ((50, 5.0, 16.0, *UNIPC), (832, 480, 81), 16),
+    "vace_14B_reference": ((50, 5.0, 16.0, *UNIPC), (1280, 720, 81), 16),
     "ti2v_5B": ((50, 5.0, 5.0, *UNIPC), (1280, 704, 121), 24),
     "ti2v_5B_i2v": ((50, 5.0, 5.0, *UNIPC), (1280, 704, 121), 24),
     "t2v_A14B": ((40, 4.0, 12.0, *UNIPC), (1280, 720, 81), 16),
@@ -66,17 +72,30 @@ OFFICIAL = {
     # ComfyUI's templates video_wan2_2_14B_fun_*: the parts without LoRAs.
     "fun_camera_A14B": (FUN_A14B, (720, 720, 81), 16),
     "fun_control_A14B": (FUN_A14B, (640, 640, 81), 16),
+    # ComfyUI's template video_bernini_r_video_editing, whose models have the shift 8 there.
+    "edit_bernini_A14B": (BERNINI, (832, 480, 81), 16),
+    "reference_bernini_A14B": (BERNINI, (832, 480, 81), 16),
 }
 PICTURE_FIRST = {"text_image_video_14B_480p": ("t2v_1.3B", "i2v_14B_480p")}
 """A picture by the settings of one workflow, its video by those of another."""
-HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10}
+PICTURE_EDITS = {"edit_picture_chronoedit_14B": (50, 5.0, 5.0, *UNIPC)}
+"""By scripts/run_inference_diffusers.py of nv-tlabs/ChronoEdit."""
+HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10, BERNINI: 3}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
+UPSCALED = {"upscale_14B_1280x2048": (FEW_STEPS, (1280, 2048, 113), 16)}
+"""Makes a clip larger by an expert alone, with the settings of its LoRA."""
+UPSCALE = "WanDirectorUpscaleVideo"
+ONE_LORA = {BERNINI: {"high": 3, "low": 1.5}}
+"""The strengths of a LoRA that both experts have."""
 FILM = "WanDirectorLongVideo"
 """Has the settings of sampler, size, prompts and file itself."""
 EDIT = "WanDirectorEditClip"
 SIZES = (
-    "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl", "ImageScale", FILM,
+    "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl",
+    "WanDirectorBernini", "ImageScale", FILM,
 )  # fmt: skip
+SOURCE = "WanDirectorSourceVideo"
+"""Takes its size from the clip, and an empty negative prompt goes with it."""
 LATER_CLIPS = ("WanDirectorExtend", "WanDirectorSVI")
 SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
 
@@ -166,7 +185,23 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 
 
 def test_every_workflow_has_official_settings():
-    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST}
+    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *UPSCALED}
+
+
+@pytest.mark.parametrize(("name", "expected"), UPSCALED.items())
+def test_a_clip_is_made_larger_by_the_low_noise_expert_within_24_gb(name, expected, capsys):
+    path = ROOT / "workflows" / f"{name}.json"
+    settings, (width, height, frames), fps = expected
+    ((upscale,), (film,), (saver,)) = (of_class(path, kind) for kind in (UPSCALE, "WanDirectorLoadVideo", *SAVERS[1:]))
+    assert tuple(upscale[key] for key in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+    assert (upscale["width"], upscale["height"], film["frames"], saver["fps"]) == (width, height, frames, fps)
+    assert upscale["denoise"] <= 0.25 and film["width"] / film["height"] == width / height
+    assert all("low_noise" in file for _, file, folder in loaders(path) if folder in ("diffusion_models", "loras"))
+    capsys.readouterr()
+    assert main(["plan", str(path), "--vram=24GB"]) == 0
+    plan = capsys.readouterr().out
+    assert "in 24 windows of at most 81 frames of 480 x 832 at a time: 96 passes of the model in all" in plan
+    assert "does not fit" not in plan and "swapped in" not in plan
 
 
 @pytest.mark.parametrize(("name", "parts"), PICTURE_FIRST.items())
@@ -188,12 +223,25 @@ def test_a_picture_and_its_video_have_the_settings_of_their_models(name: str, pa
     assert [saver["fps"] for saver in of_class(path, *SAVERS)] == [OFFICIAL[part][2] for part in parts[1:]]
 
 
+@pytest.mark.parametrize(("name", "settings"), PICTURE_EDITS.items())
+def test_an_edit_of_a_picture_has_the_settings_of_its_model(name: str, settings: tuple):
+    path = ROOT / "workflows" / f"{name}.json"
+    (edit,), (fitted,), (text,) = (
+        of_class(path, f"WanDirector{kind}") for kind in ("EditPicture", "FitSize", "TextEncode")
+    )
+    assert tuple(edit[key] for key in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+    assert (fitted["area"], fitted["how"], fitted["multiple"]) == ("720p (1280 x 720)", "keep shape", 16)
+    assert text["negative"] == "" and edit["clip_vision"]
+    assert len(of_class(path, "SaveImage")) == 1
+
+
 @pytest.mark.parametrize("path", [path for path in DOWNLOADED if path.stem in OFFICIAL], ids=lambda path: path.stem)
 def test_settings_are_the_official_ones(path: Path):
     settings, shape, fps = OFFICIAL[path.stem]
     samplers, texts = of_class(path, "WanDirectorSampler", FILM), of_class(path, "WanDirectorTextEncode", FILM)
     clips = of_class(path, *LATER_CLIPS)
-    (size,) = of_class(path, *SIZES)
+    is_edited = bool(of_class(path, SOURCE))
+    (size,) = of_class(path, *(["WanDirectorLoadVideo"] if is_edited else SIZES))
     (video,) = of_class(path, *SAVERS, FILM)
     edits = of_class(path, EDIT)
     assert len(samplers) == len(texts) - len(edits) == (2 if clips else 1)
@@ -207,15 +255,17 @@ def test_settings_are_the_official_ones(path: Path):
     frames = "clip_frames" if "clip_frames" in size else "frames"
     lengths = [number_of(path, each[frames]) for each in (size, *clips) if frames in each]
     assert lengths == [shape[2]] * len(samplers)
-    assert all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in texts)
-    assert video["fps"] == fps
+    assert all(text["negative"].endswith("" if is_edited else OFFICIAL_NEGATIVE) for text in texts)
+    assert video["fps"] == fps == (size["fps"] if is_edited else fps)
 
 
 @pytest.mark.parametrize("path", [path for path in DOWNLOADED if "A14B" in path.stem], ids=lambda path: path.stem)
 def test_each_expert_has_its_own_file_and_lora(path: Path):
     graph = prompt(path)
     ((experts,),) = [[node["inputs"] for node in graph.values() if node["class_type"] == "WanDirectorExperts"]]
-    has_loras = path.stem in ("flf2v_A14B", "svi_A14B") or OFFICIAL[path.stem][0] == FEW_STEPS
+    settings = OFFICIAL[path.stem][0]
+    has_loras = path.stem in ("flf2v_A14B", "svi_A14B") or settings == FEW_STEPS
+    of_both = ONE_LORA.get(settings)
     for noise in ("high", "low"):
         source = graph[experts[f"{noise}_noise"][0]]
         if has_loras:
@@ -224,6 +274,9 @@ def test_each_expert_has_its_own_file_and_lora(path: Path):
                 or f"_{noise.upper()}_" in source["inputs"]["lora_name"]
             )
             assert source["inputs"]["strength"] == 1
+            source = graph[source["inputs"]["model"][0]]
+        if of_both:
+            assert source["inputs"]["strength"] == of_both[noise]
             source = graph[source["inputs"]["model"][0]]
         assert f"{noise}_noise" in source["inputs"]["model_name"]
     assert experts["high_noise_steps"] == HIGH_NOISE_STEPS.get(OFFICIAL[path.stem][0], 0)
@@ -247,7 +300,8 @@ def advice_of(path: Path, *options: str) -> list[str]:
 
 @each_workflow
 def test_its_settings_go_together(path: Path):
-    assert advice_of(path) == []
+    of_your_picture = ["--size=1280x720x5"] if path.stem in PICTURE_EDITS else []  # which is not here
+    assert advice_of(path, *of_your_picture) == []
 
 
 def test_other_settings_of_a_workflow_do_not_go_together():
@@ -266,12 +320,12 @@ def test_other_settings_of_a_workflow_do_not_go_together():
 
 @each_bundled
 def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    samplers = ("WanDirectorSampler", EDIT, FILM)
+    samplers = ("WanDirectorSampler", EDIT, UPSCALE, FILM)
     steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] in samplers]
     assert main(["run", str(path), f"--output={tmp_path}", "--device=cpu", "--quiet", *steps]) == 0
-    video = Path(capsys.readouterr().out.strip())
-    assert video.parent == tmp_path / "video"
-    assert video.read_bytes()[4:8] == b"ftyp"
+    videos = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert videos and {video.parent for video in videos} == {tmp_path / "video"}
+    assert all(video.read_bytes()[4:8] == b"ftyp" for video in videos)
 
 
 @each_workflow

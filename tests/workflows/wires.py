@@ -26,6 +26,8 @@ CLEAR = 16
 """Between a lane and a node: the point drawn on it has a radius of 10."""
 MARGIN, SHIFT = 6, 16
 """Between a wire that is led around and a node, and how much higher or lower one of the two renderers draws sockets."""
+LONG, SWING = 450, 3
+"""From what height on a wire that goes up or down to its input in one swing needs how much more room beside it."""
 APART = 24
 """Between two lanes, or two upright pieces of wires."""
 PARTS = (0.5, 0.3, 0.7, 0.2, 0.8)
@@ -195,7 +197,8 @@ def _best_way(
                 continue
             points = list(curve(start, way, end))
             shifted = [list(curve((start[0], start[1] + by), way, (end[0], end[1] + by))) for by in shifts]
-            if any(behind(each, boxes, wire, margin) for each in shifted):
+            room = margin + (SWING if abs(end[1] - way[-1][1]) > LONG else 0)
+            if any(behind(each, boxes, wire, room) for each in shifted):
                 continue
             length += FOR_A_CLOSE_WAY * _is_close(way, others)
             length += FOR_A_CROSSING * sum(_cross(points, other) for other in drawn)

@@ -15,7 +15,17 @@ from ....dit.branches.speed import SpeedBranch
 from ....dit.conditioning.amplified import can_be_amplified
 from ....sampling.ask import Ask
 from ....sampling.experts import Expert
-from ....sampling.guidance import AdaptiveProjected, CfgZeroStar, TangentialDamping, formula_of, has_course, parts_of
+from ....sampling.guidance import (
+    NOTHING_SHOWN,
+    SOURCE_SHOWN,
+    AdaptiveProjected,
+    CfgZeroStar,
+    StagedContext,
+    TangentialDamping,
+    formula_of,
+    has_course,
+    parts_of,
+)
 from ....sampling.prompts import Prompts
 from ....sampling.step import NoiseLevel
 from ..asked import Sides
@@ -25,6 +35,7 @@ _FORMULAS: dict[type, str] = {
     CfgZeroStar: "CFG-Zero*",
     AdaptiveProjected: "Adaptive projected guidance",
     TangentialDamping: "Tangential damping",
+    StagedContext: "Guidance in stages",
 }
 
 
@@ -57,6 +68,7 @@ def warn_of_idle(
         )  # fmt: skip
         return
     _warn_of_formula(experts, makers, steps, asked)
+    _warn_of_stages(asked, sides)
     if not any(ask.side == "negative" or "negative" in ask.reads for ask in chain(*asked)):
         _warn_of_negative(sides)
 
@@ -142,6 +154,21 @@ def _warn_of_formula(
         idle.pop(CfgZeroStar, None)  # its zero steps count
     for what in idle.values():
         logger.warning("%s does nothing in this run: at cfg 1 no step asks for the negative prompt. Raise cfg.", what)
+
+
+def _warn_of_stages(asked: Sequence[Sequence[Ask]], sides: Sides) -> None:
+    """Of passes that ask what the model makes without a source video or references, where it is the same with them."""
+    clips = [clip for part in sides["negative"].parts for clip in part.conditioning.in_context]
+    sources, asks = sum(clip.is_source for clip in clips), set(chain(*asked))
+    idle, way = "", ""
+    if not clips and asks & {SOURCE_SHOWN, NOTHING_SHOWN}:
+        idle, way = "there is no source video and no reference in the negative prompt", "Choose the formula cfg"
+    elif sources == len(clips) and SOURCE_SHOWN in asks:
+        idle, way = "there is no reference beside the source video", "Set the scale of references to that of the video"
+    elif not sources and {SOURCE_SHOWN, NOTHING_SHOWN} <= asks:
+        idle, way = "there is no source video", "Set the scale of the video to 1"
+    if idle:
+        logger.warning("A pass of each step is for nothing: guidance is in stages, and %s. %s.", idle, way)
 
 
 def prompts_of(sides: Sides) -> Iterable[Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....model_loading.publishing.known_files import KnownFile
+from ...upscaling.picture_model import UPSCALE_MODELS
 from ..model_paths import Folders, extra_model_paths, joined, models_in, models_of_comfyui
 
 DEFAULT_MODELS = Path("models")
@@ -23,6 +24,7 @@ def model_folders(options: argparse.Namespace, more: Sequence[str] = ()) -> Fold
     Raises:
         MissingFileError, InvalidInputError: one of them is not there, or not what it should be.
     """
+    more = (UPSCALE_MODELS, *more)
     folders = []
     if options.models:
         folders.append(models_in(options.models, more))
@@ -37,9 +39,11 @@ def model_folders(options: argparse.Namespace, more: Sequence[str] = ()) -> Fold
 
 
 def input_folders(options: argparse.Namespace) -> tuple[Path, ...]:
-    """Where input files are looked for: here, beside the workflow, and in ComfyUI's input folder."""
+    """Where input files are looked for: here, beside prompts and workflow, and in ComfyUI's input folder."""
     comfyui = (options.comfyui / "input",) if options.comfyui else ()
-    return (Path("."), options.graph.parent, options.graph.parent / "input", *comfyui)
+    prompts = vars(options).get("prompts")
+    beside = (prompts.parent,) if prompts is not None else ()
+    return (Path("."), *beside, options.graph.parent, options.graph.parent / "input", *comfyui)
 
 
 def download_folder(options: argparse.Namespace, file: KnownFile) -> Path:

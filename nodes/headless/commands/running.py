@@ -13,10 +13,10 @@ from ...planning.table import table
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
-from ..runner import run_graph
 from .bundled import workflow_path
 from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
+from .prompt_lines import lines_of, run_lines
 from .session import Session
 from .terminal import complain, say
 
@@ -34,15 +34,17 @@ def run(options: argparse.Namespace, session: Session) -> None:
     session.use_host(host)
     host.runtime.check_device()
     classes = {**CORE_NODES, **session.nodes()}
-    graph, workflow = read_graph(options.graph, classes)
-    for assignment in options.set:
-        set_value(graph, classes, assignment, workflow)
+    lines = [None] if options.prompts is None else lines_of(options.prompts)
     try:
         with naming_all_missing(given, options, session), session.stop.between_blocks(host.runtime):
-            shown = run_graph(graph, classes, workflow)
+            for shown in run_lines(lines, options, classes):
+                _tell_all(shown, options)
     finally:
         session.stop.goes_on = host.runtime.kept_runs.holds_some
     host.runtime.kept_runs.forget_ended()
+
+
+def _tell_all(shown: list[dict], options: argparse.Namespace) -> None:
     for each in shown:
         for saved in each.get("images", []):
             _tell(options.output / saved["subfolder"] / saved["filename"])

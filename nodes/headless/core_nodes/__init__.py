@@ -28,6 +28,7 @@ from .conditioning import (
     ConditioningSetTimestepRange,
     ConditioningZeroOut,
 )
+from .finishing import ColorTransfer, ImageUpscaleWithModel, UpscaleModelLoader
 from .latents import (
     LatentConcat,
     LatentCut,
@@ -55,24 +56,28 @@ from .sampling import DESCRIBING as DESCRIBING_A_RUN
 from .sampling import RUNNING as RUNNING_A_MODEL
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
+from .sounds import EmptyAudio, LoadAudio, TrimAudioDuration
 from .values import (
     ComfyAndNode,
     ComfyMathExpression,
     ComfyNotNode,
     ComfyOrNode,
     ComfySwitchNode,
+    CustomCombo,
     PreviewAny,
     PrimitiveBoolean,
     PrimitiveFloat,
     PrimitiveInt,
     PrimitiveString,
     PrimitiveStringMultiline,
+    RegexExtract,
     StringConcatenate,
     StringReplace,
 )
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
     TCFG,
+    BerniniConditioning,
     CFGZeroStar,
     ContextWindowsManual,
     EasyCache,
@@ -106,9 +111,9 @@ _WITH_MODELS = (
     LoraLoaderModelOnly, LoraLoader, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
-    WanTrackToVideo, WanMoveTrackToVideo,
+    WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
-    EasyCache, ContextWindowsManual, WanContextWindowsManual,
+    EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
 )  # fmt: skip
 
@@ -122,12 +127,13 @@ _NODES = (
     EmptyHunyuanLatentVideo, TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
-    ImageInvert, ImageCrop, Canny, ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
+    ImageInvert, ImageCrop, Canny, ColorTransfer,
+    ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
-    LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo,
+    LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo, LoadAudio, TrimAudioDuration, EmptyAudio,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
-    StringConcatenate, StringReplace, PreviewAny, ComfySwitchNode, ComfyNotNode, ComfyAndNode, ComfyOrNode,
-    ComfyMathExpression,
+    StringConcatenate, StringReplace, RegexExtract, CustomCombo, PreviewAny, ComfySwitchNode, ComfyNotNode,
+    ComfyAndNode, ComfyOrNode, ComfyMathExpression,
 )  # fmt: skip
 
 CORE_NODES = {node.define_schema().node_id: node for node in _NODES}

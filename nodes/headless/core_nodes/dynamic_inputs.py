@@ -13,7 +13,7 @@ from ...standin import Custom, Input, Output, Schema
 
 Anything = Custom("*")
 Video = Custom("VIDEO")
-Audio = Custom("AUDIO")
+Audio = standin.Audio
 Model = standin.Model
 
 
@@ -48,15 +48,25 @@ class MatchingOutput(Output):
 class Growing(Input):
     """Sockets like `inner` that appear as they are used, called `names` behind the input's own name and a dot.
 
-    A node's `execute` takes them as a dictionary. `prefix`: the names are numbered from 0.
+    A node's `execute` takes them as a dictionary. `prefix`: the names are numbered from 0, `least` of them needed.
     """
 
     io_type = "COMFY_AUTOGROW_V3"
 
-    def __init__(self, id: str, inner: Input, *, names: Sequence[str] = (), prefix: str = "", most: int = 0) -> None:
-        super().__init__(id)
+    def __init__(
+        self,
+        id: str,
+        inner: Input,
+        *,
+        names: Sequence[str] = (),
+        prefix: str = "",
+        most: int = 0,
+        least: int = 1,
+        **options: Any,
+    ) -> None:
+        super().__init__(id, **options)
         self._inner = inner
-        self._names = {"names": list(names), "min": 1} if names else {"prefix": prefix, "min": 1, "max": most}
+        self._names = {"names": list(names), "min": 1} if names else {"prefix": prefix, "min": least, "max": most}
 
     def as_dict(self) -> dict[str, Any]:
         inner = Schema(node_id=self.id, inputs=[self._inner]).input_types()

@@ -67,7 +67,7 @@ class SaveVideo(io.ComfyNode):
             raise InvalidInputError("The video has no frames. Check where it comes from.")
         height, width = first.shape[:2]
         rgb = (_rgb(frame) for frame in chain((first,), frames))
-        options = FileOptions(fps, filename_prefix, name, quality)
+        options = FileOptions(fps, filename_prefix, name, quality).with_sound(video.audio(), video.count())
         keep = functools.partial(_keep, video)
         return io.NodeOutput(video, ui=saved_result(rgb, (height, width), options, cls.hidden, keep))
 

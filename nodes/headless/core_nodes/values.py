@@ -100,6 +100,65 @@ class StringReplace(io.ComfyNode):
         return io.NodeOutput(string.replace(find, replace))
 
 
+class RegexExtract(io.ComfyNode):
+    """The part of a text that a pattern finds; nothing where it finds none, or is no pattern."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        inputs = [
+            io.String.Input("string", multiline=True),
+            io.String.Input("regex_pattern", multiline=True),
+            io.Combo.Input("mode", options=["First Match", "All Matches", "First Group", "All Groups"]),
+            io.Boolean.Input("case_insensitive", default=True, advanced=True),
+            io.Boolean.Input("multiline", default=False, advanced=True),
+            io.Boolean.Input("dotall", default=False, advanced=True),
+            io.Int.Input("group_index", default=1, min=0, max=100, advanced=True),
+        ]
+        return _schema("RegexExtract", "Extract Text", inputs, [io.String.Output()], "text")
+
+    @classmethod
+    def execute(
+        cls,
+        string: str,
+        regex_pattern: str,
+        mode: str,
+        case_insensitive: bool,
+        multiline: bool,
+        dotall: bool,
+        group_index: int,
+    ) -> Any:
+        wanted = ((case_insensitive, re.IGNORECASE), (multiline, re.MULTILINE), (dotall, re.DOTALL))
+        flags = sum((flag for is_on, flag in wanted if is_on), re.RegexFlag(0))
+        try:
+            found = list(re.finditer(regex_pattern, string, flags))
+        except re.error:
+            found = []
+        groups = re.compile(regex_pattern, flags).groups if found else 0
+        if mode == "All Matches":  # of a pattern with groups the first one of each match
+            return io.NodeOutput("\n".join(match[min(groups, 1)] or "" for match in found))
+        if mode == "All Groups":
+            has_it = groups and groups >= group_index
+            return io.NodeOutput("\n".join(match[group_index] or "" for match in found) if has_it else "")
+        number = group_index if mode == "First Group" else 0
+        return io.NodeOutput((found[0][number] or "") if found and groups >= number else "")
+
+
+class CustomCombo(io.ComfyNode):
+    """A choice among texts that are written down in the node, and its number, which the canvas keeps beside it."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        options = (io.String.Input(f"option{number}", default="", optional=True) for number in range(1, 33))
+        inputs = [io.String.Input("choice"), io.Int.Input("index", default=0, optional=True), *options]
+        outputs = [io.String.Output(display_name="STRING"), io.Int.Output(display_name="INDEX")]
+        return _schema("CustomCombo", "Custom Combo", inputs, outputs, "utilities")
+
+    @classmethod
+    def execute(cls, choice: str, index: int = 0, **options: str) -> Any:
+        written = [options[name] for name in sorted(options, key=lambda name: int(name.removeprefix("option")))]
+        return io.NodeOutput(choice, written.index(choice) if choice and choice in written else index)
+
+
 class PreviewAny(io.ComfyNode):
     """Shows a value in the log, and gives it as text."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from ....common.errors import InvalidInputError
 from ....common.log import logger
+from ....media.sound.reading import SoundSpan
 from ....media.video_reading import Cut, probe_video
 from ... import standin as io
 from ...api import answer
 from ...hosts.host import host
+from ...sockets.sounds import native_audio, sound_of
 from .dynamic_inputs import Audio, Video
 from .pictures import is_there
 
@@ -26,8 +28,16 @@ class VideoSource(Protocol):
         """All frames [F, H, W, 3], float, in 0..1, and how many there are per second."""
         ...
 
+    def audio(self) -> dict[str, Any] | None:
+        """Its sound, as a native AUDIO; None where it has none."""
+        ...
+
     def frames(self) -> tuple[Iterator[Tensor], float]:
         """As `components`, one [H, W, 3] after another."""
+        ...
+
+    def count(self) -> int:
+        """How many frames it has, as far as is known without reading them."""
         ...
 
     def trimmed(self, start_s: float, duration_s: float) -> VideoSource:
@@ -48,16 +58,20 @@ class ClipOfFile:
     end_s: float | None = None
 
     def components(self) -> tuple[Tensor, float]:
-        if host().files.probe(self.path).has_sound:
-            logger.info("%s has sound, which is not read here.", self.path.name)
         return host().files.video(self.path, self._cut, each=host().runtime.check_interrupt)
 
+    def audio(self) -> dict[str, Any] | None:
+        span = SoundSpan(host().files.probe(self.path).begin_s(self._cut), self.count() / self._rate())
+        sound = host().files.sound(self.path, span, each=host().runtime.check_interrupt)
+        return None if sound is None else native_audio(sound)
+
     def frames(self) -> tuple[Iterator[Tensor], float]:
-        video = host().files.probe(self.path)
-        first = sum(time < self.start_s for time in video.times)
-        count = sum(self.start_s <= time and (self.end_s is None or time < self.end_s) for time in video.times)
         frames = host().files.frames(self.path, self._cut)
-        return (frame.float() / 255 for frame in frames), video.rate(first, max(1, count))
+        return (frame.float() / 255 for frame in frames), self._rate()
+
+    def count(self) -> int:
+        times = host().files.probe(self.path).times
+        return sum(self.start_s <= time and (self.end_s is None or time < self.end_s) for time in times)
 
     def trimmed(self, start_s: float, duration_s: float) -> VideoSource:
         start_s = max(0.0, self.duration_s() + start_s) if start_s < 0 else start_s
@@ -69,6 +83,10 @@ class ClipOfFile:
         end = float(host().files.probe(self.path).end)
         return max(0.0, (end if self.end_s is None else min(end, self.end_s)) - self.start_s)
 
+    def _rate(self) -> float:
+        video = host().files.probe(self.path)
+        return video.rate(sum(time < self.start_s for time in video.times), max(1, self.count()))
+
     @property
     def _cut(self) -> Cut:
         return Cut(start_s=self.start_s, end_s=self.end_s)
@@ -76,22 +94,38 @@ class ClipOfFile:
 
 @dataclass(frozen=True, slots=True)
 class ClipOfFrames:
-    """Frames [F, H, W, C] that are there already."""
+    """Frames [F, H, W, C] that are there already, and their sound, a native AUDIO, if there is one."""
 
     images: Tensor
     fps: float
+    heard: Mapping[str, Any] | None = None
 
     def components(self) -> tuple[Tensor, float]:
         return self.images, self.fps
 
+    def audio(self) -> dict[str, Any] | None:
+        return None if self.heard is None else dict(self.heard)
+
     def frames(self) -> tuple[Iterator[Tensor], float]:
         return iter(self.images), self.fps
+
+    def count(self) -> int:
+        return len(self.images)
 
     def trimmed(self, start_s: float, duration_s: float) -> VideoSource:
         start_s = max(0.0, self.duration_s() + start_s) if start_s < 0 else start_s
         first = round(start_s * self.fps)
         last = first + round(duration_s * self.fps) if duration_s else len(self.images)
-        return replace(self, images=self.images[first:last])
+        return replace(self, images=self.images[first:last], heard=self._heard(first / self.fps, last / self.fps))
+
+    def _heard(self, start_s: float, end_s: float) -> Mapping[str, Any] | None:
+        if self.heard is None:
+            return None
+        rate = self.heard["sample_rate"]
+        part = self.heard["waveform"][..., round(start_s * rate) : round(end_s * rate)]
+        # A sound that has ended before leaves a silence, which a sound without samples could not be.
+        part = part if part.shape[-1] else part.new_zeros(*part.shape[:-1], 1)
+        return {"waveform": part, "sample_rate": rate}
 
     def duration_s(self) -> float:
         return len(self.images) / self.fps
@@ -151,7 +185,7 @@ class VideoSlice(io.ComfyNode):
 
 
 class GetVideoComponents(io.ComfyNode):
-    """The frames of a video and how many there are per second; no sound."""
+    """The frames of a video, its sound, and how many frames there are per second."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -173,11 +207,11 @@ class GetVideoComponents(io.ComfyNode):
     def execute(cls, video: VideoSource | Path) -> Any:
         clip = ClipOfFile(video) if isinstance(video, Path) else video
         frames, fps = clip.components()
-        return io.NodeOutput(frames, None, fps, 8, "sRGB")
+        return io.NodeOutput(frames, clip.audio(), fps, 8, "sRGB")
 
 
 class CreateVideo(io.ComfyNode):
-    """Frames as a video."""
+    """Frames as a video, with a sound if there is one."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -196,8 +230,7 @@ class CreateVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: Tensor, fps: float, audio: Any = None, bit_depth: int = 8) -> Any:
-        if audio is not None:
-            logger.warning("Create Video: sound is not written from the command line; the video will be silent.")
+        sound_of(audio)  # refuses what is none
         if bit_depth != 8:
             logger.warning("Create Video: %d bits are not written from the command line; it will be 8.", bit_depth)
-        return io.NodeOutput(ClipOfFrames(images, fps))
+        return io.NodeOutput(ClipOfFrames(images, fps, audio))

@@ -22,6 +22,7 @@ _BY_OURS = {
     "Wan Fit Size": ("WanVideoImageResizeToClosest",),
     "Wan SVI Conditioning": ("WanVideoSVIProEmbeds",),
     "Wan Join Clips": ("ImageBatchExtendWithOverlap", "CrossFadeImages"),
+    "Wan Match Colour": ("ColorMatch",),
     "Wan VACE": ("WanVideoVACEEncode", "WanVideoVACEStartToEndFrame"),
     "Wan Encode Video": ("WanVideoEncode",),
     "Wan Memory": (
@@ -30,6 +31,7 @@ _BY_OURS = {
     "Wan Sampler": ("WanVideoSampler", "WanVideoSamplerv2"),
     "Wan Two Experts and one Wan Sampler": ("WanMoeKSampler", "WanMoeKSamplerAdvanced"),
     "Wan Decode Video": ("WanVideoDecode",),
+    "Wan Save Video, and interpolate its file in ComfyUI": ("FrameInterpolationModelLoader", "FrameInterpolate"),
     "Wan Save Video": ("VHS_VideoCombine", "SaveAnimatedPNG", "SaveWEBM"),
     "Wan Load Video": (
         "VHS_LoadVideo", "VHS_LoadVideoPath", "VHS_LoadVideoFFmpeg", "VHS_LoadVideoFFmpegPath",

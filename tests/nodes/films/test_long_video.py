@@ -9,6 +9,7 @@ import torch
 import wan_director
 from wan_director.common.errors import InvalidInputError, OutputError, PairingError
 from wan_director.engine.local import Interrupted
+from wan_director.media.sound.reading import SoundSpan, probe_sound, read_sound
 
 from ..conftest import HIGH, LOW, call, load, load_vae, picture, save_experts
 from .conftest import FILE, FILM, NODE, SAMPLER, encoder, film, frames_of, saved
@@ -132,6 +133,12 @@ def test_ti2v_5b_takes_the_end_of_the_clip_before_inside_its_latent(tiny_host, o
     assert len(frames_of(tiny_host)) == 9 + 2 * (9 - overlap)
     film(model, **parts, width=64, height=64, overlap=overlap, start_image=None, clips=1, prompts="a red ball")
     assert frames_of(tiny_host, 1)[:9] == frames_of(tiny_host, 2)
+
+
+def test_a_lucy_edit_model_makes_no_film():
+    parts = {"vae": load_vae("wan22_vae.safetensors"), "text_encoder": encoder("wan21_text.safetensors")}
+    with pytest.raises(PairingError, match="edits a clip that is there and makes no film"):
+        film(load("lucy_edit.safetensors"), **parts, width=64, height=64, start_image=None)
 
 
 def test_two_experts_make_a_film_and_change_over_in_each_clip(tiny_host, models, caplog):
@@ -297,3 +304,13 @@ def test_widgets_are_checked_before_anything_runs(tiny_host):
         with pytest.raises(InvalidInputError):
             NODE.validate_inputs(**{**widgets, **changed})
     assert NODE.validate_inputs(**{**widgets, "prompts": None, "clips": 1})  # what comes over a wire is not known yet
+
+
+def test_a_film_has_a_sound_of_its_length(tiny_host):
+    audio = {"waveform": torch.full((1, 2, 8_000), 0.25), "sample_rate": 8_000}
+    film(format="mp4-h264", audio=audio)
+    (file,) = tiny_host.output.rglob("*.mp4")
+    heard = read_sound(file, probe_sound(file), SoundSpan(0.0, 17 / 8)).waveform
+    assert heard.shape == (2, 17_000) and heard[:, 2_000:6_000].mean() > 0.1 and heard[:, 10_000:].abs().max() < 0.01
+    with pytest.raises(InvalidInputError, match="'gif' has no room for sound"):
+        film(format="gif", audio=audio)

@@ -66,6 +66,10 @@ def test_wrapped_lists_and_wires_of_the_server_format():
             "Node 1 'My sampler' is a WanVideoSampler, which",
         ),
         (canvas({"id": 4, "type": "VHS_VideoCombine"}), "Node 4 is a VHS_VideoCombine, which"),
+        (
+            {"1": {"class_type": "FrameInterpolate"}},
+            "or replace the node with Wan Save Video, and interpolate its file in ComfyUI.",
+        ),
     ],
 )
 def test_what_is_no_workflow_is_refused(data, words):

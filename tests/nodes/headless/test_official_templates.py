@@ -58,6 +58,7 @@ TRANSFORMERS = {
     "wan2.2_fun_camera_low_noise_14B_fp8_scaled": "fun_camera_a14b",
     "Wan2_1-I2V-ATI-14B_fp8_e4m3fn": "with_clip", "chrono_edit_14B_fp16": "with_clip",
     "Wan21-WanMove_fp8_scaled_e4m3fn_KJ": "with_clip",
+    "wan2.2_bernini_r_high_noise_fp8_scaled": "wan21_t2v", "wan2.2_bernini_r_low_noise_fp8_scaled": "wan21_t2v",
 }  # fmt: skip
 OUTPUTS_48 = {"out_channels": 48}
 FUN_MODELS = {
@@ -69,7 +70,7 @@ FUN_MODELS = {
     "fun_camera_a14b": {"in_channels": 36, "branches": (CameraBranch(),)},
 }
 OTHERS = {
-    "vae/wan_2.1_vae": "vae/wan21_vae", "vae/wan2.2_vae": "vae/wan22_vae",
+    "vae/wan_2.1_vae": "vae/wan21_vae", "vae/Wan2_1_VAE_bf16": "vae/wan21_vae", "vae/wan2.2_vae": "vae/wan22_vae",
     "vae/wan_alpha_2.1_vae_rgb_channel": "vae/wan21_vae", "vae/wan_alpha_2.1_vae_alpha_channel": "vae/wan21_vae",
     "text_encoders/umt5_xxl_fp8_e4m3fn_scaled": "text_encoders/wan21_text",
     "text_encoders/umt5_xxl_fp16": "text_encoders/wan21_text", "clip_vision/clip_vision_h": "clip_vision/wan21_clip",
@@ -78,6 +79,7 @@ LORAS = [
     *(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{part}_noise" for part in ("high", "low")),
     *(f"wan2.2_t2v_lightx2v_4steps_lora_v1.1_{part}_noise" for part in ("high", "low")),
     "chronoedit_distill_lora", "wan_alpha_2.1_rgba_lora", "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16",
+    "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16",
     "Wan21_CausVid_14B_T2V_lora_rank32", "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32",
 ]  # fmt: skip
 RUNNING = [
@@ -88,11 +90,12 @@ RUNNING = [
     "video_wan2_2_5B_fun_inpaint", "video_wan2_2_14B_fun_control", "video_wan2_2_5B_fun_control", "wan2.1_fun_control",
     "video_wan2.1_fun_camera_v1.1_1.3B", "video_wan2.1_fun_camera_v1.1_14B", "video_wan2_2_14B_fun_camera",
     "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
+    "video_bernini_r_video_editing", "video_bernini_r_image_editing",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
-    "video_bernini_r_video_editing": "BerniniConditioning", "video_wan2_2_14B_s2v": "WanSoundImageToVideo",
-    "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo",
+    "video_wan2_2_14B_s2v": "WanSoundImageToVideo",
+    "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo", "video_wan_vace_inpainting": "SAM3_Detect",
 }  # fmt: skip
 """Template -> a node that the command line does not know."""
 
@@ -194,6 +197,24 @@ def test_a_template_needs_no_file_behind_a_switch_that_is_off(official_host, off
     switch.inputs["value"] = True
     with pytest.raises(MissingFileError, match="wan2.2_t2v_lightx2v_4steps_lora_v1.1_.* is missing"):
         run_graph(small(graph), CLASSES, workflow)
+
+
+def test_the_task_of_the_template_stands_before_the_instruction(official_host, tmp_path):
+    """Its sentence is chosen by a number from a list, by a pattern that is made of the number."""
+    graph, workflow = read_graph(template("video_bernini_r_video_editing"), CLASSES)
+    asked = []
+
+    class Watched(CORE_NODES["CLIPTextEncode"]):
+        @classmethod
+        def execute(cls, **inputs):
+            asked.append(inputs["text"])
+            return super().execute(**inputs)
+
+    save_inputs(graph, tmp_path)
+    run_graph(small(graph), {**CLASSES, "CLIPTextEncode": Watched}, workflow)
+    task = "You are a helpful assistant specialized in video editing on content propagation."
+    assert {text.split(".")[0] + "." for text in asked if text.startswith("You")} == {task}
+    assert any("Replace the gray studio backdrop" in text for text in asked)
 
 
 @pytest.mark.parametrize("name", REFUSED)

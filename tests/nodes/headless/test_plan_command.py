@@ -55,7 +55,7 @@ def run(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_example_workflow_is_planned_without_its_files(workflow, run):
-    options = ("--size", "128x128x9") if "v2v" in workflow.name else ()
+    options = ("--size", "128x128x9") if re.search("v2v|edit_picture", workflow.name) else ()
     code, out, err = run(workflow, "--vram", "24GB", *options)
     assert (code, err) == (0, "")
     assert out.count("[") == len([line for line in out.splitlines() if "]" in line]) >= 2

@@ -160,7 +160,10 @@ def lora() -> dict:
 def to_video() -> dict:
     prompt = t2v()
     del prompt["save"], prompt["decode"]
-    prompt["save"] = node("WanDirectorDecodeToVideo", vae=["vae", 0], latent=["sample", 0], format="gif")
+    prompt["silence"] = node("EmptyAudio", duration=1.0)
+    prompt["save"] = node(
+        "WanDirectorDecodeToVideo", vae=["vae", 0], latent=["sample", 0], format="webm-vp9", audio=["silence", 0]
+    )
     return prompt
 
 
@@ -170,6 +173,11 @@ def v2v() -> dict:
     prompt["film"] = node("LoadVideo", file="clip.mp4")
     prompt["parts"] = node("GetVideoComponents", video=["film", 0])
     prompt["sample"]["inputs"]["denoise"] = 0.5
+    prompt["matched"] = node(
+        "WanDirectorMatchColour", images=["decode", 0], reference=["parts", 0], method="reinhard_lab", strength=1.0,
+        measured="whole clip",
+    )  # fmt: skip
+    prompt["save"]["inputs"] |= {"images": ["matched", 0], "audio": ["parts", 1]}
     return prompt
 
 
@@ -217,6 +225,23 @@ def travelling() -> dict:
     return prompt
 
 
+def batched() -> dict:
+    """Prompts of two shapes, in two batches."""
+    prompt = t2v()
+    for id in ("text", "size", "save", "decode"):
+        del prompt[id]
+    lines = f"96x64x9 | {LONG}\n{LONG}\n96x64x9 | {LONG}"
+    prompt["batches"] = node(
+        "WanDirectorBatchPrompts", text_encoder=["encoder", 0], vae=["vae", 0], prompts=lines, negative=LONG, width=64,
+        height=96, frames=5, batch_size=4,
+    )  # fmt: skip
+    given = {"positive": ["batches", 0], "negative": ["batches", 1], "latent": ["batches", 2]}
+    prompt["sample"]["inputs"] |= given
+    prompt["apart"] = node("WanDirectorUnbatch", latents=["sample", 0], order=["batches", 3])
+    prompt["save"] = node("WanDirectorDecodeToVideo", vae=["vae", 0], latent=["apart", 0], format="gif")
+    return prompt
+
+
 def to_native() -> dict:
     prompt = t2v()
     prompt["bridged"] = node("WanDirectorToNativeModel", model=["model", 0])
@@ -252,6 +277,7 @@ GRAPHS = {
         swapped,
         options,
         travelling,
+        batched,
         film,
         to_native,
         from_native,

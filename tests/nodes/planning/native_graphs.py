@@ -156,24 +156,50 @@ def of_noise_levels() -> dict:
     return {**nodes, **{f"{id} told": node("PreviewAny", source=[id, 0]) for id in nodes}}
 
 
+def of_texts(text: list) -> dict:
+    """Nodes that take a text apart and choose among texts, each told."""
+    nodes = {
+        "choice": node("CustomCombo", choice="x", index=0, option1="x"),
+        "part": node(
+            "RegexExtract", string=text, regex_pattern="c", mode="First Match", case_insensitive=True,
+            multiline=False, dotall=False, group_index=1,
+        ),
+    }  # fmt: skip
+    return {**nodes, **{f"{id} told": node("PreviewAny", source=[id, 0]) for id in nodes}}
+
+
+def videos() -> dict:
+    """The nodes of videos and sound."""
+    return {
+        "film": node("LoadVideo", file="clip.mp4"),
+        "cut": node("Video Slice", video=["film", 0], start_time=0.1, duration=0.2),
+        "parts": node("GetVideoComponents", video=["cut", 0]),
+        "sound": node("LoadAudio", audio="clip.mp4"),
+        "heard": node("TrimAudioDuration", audio=["sound", 0], start_index=0.1, duration=0.2),
+        "silence": node("EmptyAudio", duration=1.0),
+        "silent": node("CreateVideo", images=["parts", 0], fps=["rate", 0], audio=["silence", 0]),
+        "silent kept": node("SaveVideo", video=["silent", 0], format="auto"),
+        "made": node("CreateVideo", images=["parts", 0], fps=["rate", 0], audio=["heard", 0]),
+        "kept": node("SaveVideo", video=["made", 0], format="auto"),
+        "copied": node("SaveVideo", video=["cut", 0], format="auto"),
+    }
+
+
 def everything_else() -> dict:
     """Every node of ComfyUI that the command line knows and that runs no model, and a latent that is decoded."""
     pictures, masks = ["picture", 0], ["picture", 1]
     nodes = {
+        **videos(),
         "picture": node("LoadImage", image="start.png"),
         "alpha": node("LoadImageMask", image="start.png", channel="red"),
         "latent": node("LoadLatent", latent="kept.latent"),
         "vae": node("WanDirectorLoadVAE", vae_name="vae.safetensors"),
         "twice as long": node("LatentConcat", samples1=["latent", 0], samples2=["latent", 0], dim="t"),
         "its end": node("LatentCut", samples=["twice as long", 0], dim="t", index=-2, amount=2),
+        "coloured": node("ColorTransfer", image_target=["decoded", 0], image_ref=["picture", 0], method="mkl_lab",
+                         source_stats="uniform"),
         "decoded": node("WanDirectorDecode", vae=["vae", 0], latent=["its end", 0]),
         "cropped": node("ImageCrop", image=["empty", 0], width=400, height=300, x=10, y=20),
-        "film": node("LoadVideo", file="clip.mp4"),
-        "cut": node("Video Slice", video=["film", 0], start_time=0.1, duration=0.2),
-        "parts": node("GetVideoComponents", video=["cut", 0]),
-        "made": node("CreateVideo", images=["parts", 0], fps=["rate", 0]),
-        "kept": node("SaveVideo", video=["made", 0], format="auto"),
-        "copied": node("SaveVideo", video=["cut", 0], format="auto"),
         "taken": node("ImageFromBatch", image=["parts", 0], batch_index=0, length=2),
         "batch": node("ImageBatch", image1=pictures, image2=["taken", 0]),
         "many": node("BatchImagesNode", **{"images.image0": pictures, "images.image1": ["batch", 0]}),
@@ -207,7 +233,7 @@ def everything_else() -> dict:
         "both": node("StringConcatenate", string_a=["name", 0], string_b=["lines", 0], delimiter=" "),
         "other": node("StringReplace", string=["both", 0], find="a", replace="c"),
         **{f"told {id}": node("PreviewAny", source=[id, slot]) for id, slot in (("other", 0), ("sum", 1))},
-        **of_noise_levels(),
+        **of_noise_levels(), **of_texts(["other", 0]),
     }  # fmt: skip
     for number, id in enumerate(
         ("decoded", "mask", "repeated", "negative", "scaled", "twice", "mega", "shown", "cropped"), 1
@@ -217,3 +243,15 @@ def everything_else() -> dict:
         nodes[f"grey {number}"] = node("MaskToImage", mask=[id, 0])
         nodes[f"save grey {number}"] = node("SaveImage", images=[f"grey {number}", 0], filename_prefix="x")
     return nodes
+
+
+def written() -> dict:
+    """A prompt that a language model writes out, which a plan asks for nothing."""
+    return {
+        "picture": node("LoadImage", image="start.png"),
+        "written": node(
+            "WanDirectorEnhancePrompt", prompt="a cat", task="text to video", model="at the address",
+            address="http://127.0.0.1:9/v1", server_model="", language="English", seed=0, temperature=0.7, max_tokens=8,
+            image=["picture", 0],
+        ),
+    }  # fmt: skip

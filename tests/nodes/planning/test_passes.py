@@ -15,7 +15,8 @@ from wan_director.sampling.loop import begin, levels_asked, sample
 from wan_director.sampling.schedule import make_schedule
 from wan_director.sampling.solvers import SOLVERS
 
-from ..conftest import call, encode, load, save_experts
+from ..conftest import call, encode, load, load_vae, save_experts
+from .directing import enlarged
 from .graphs import experts, t2v
 
 pytestmark = pytest.mark.usefixtures("inference")
@@ -78,7 +79,35 @@ def test_as_many_passes_are_planned_as_are_made(solver, options, windows):
     )  # fmt: skip
     hook.remove()
     assert work.passes == len(passes)
-    assert (work.windows, work.frames) == (windows, 13 if windows > 1 else 29)
+    assert (work.windows, work.seen) == (windows, VideoShape(13 if windows > 1 else 29, 48, 64))
+
+
+TILES = {"tile_width": 64, "tile_height": 48, "tile_overlap": 16}
+
+
+@pytest.mark.parametrize(("cfg", "sides"), [(3.0, 2), (1.0, 1)])
+def test_an_enlarged_clip_is_planned_with_the_passes_of_all_tiles_windows_and_steps(cfg, sides, tmp_path):
+    """9 frames in windows of 5 that share 4, of 128 x 96 pixels in 3 x 3 tiles."""
+    graph = enlarged()
+    graph["upscale"]["inputs"] |= {**TILES, "cfg": cfg, "images": ["clip", 0]}
+    graph["clip"] = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 9, "color": 0}}
+    (work,) = planned(graph)
+    windows, steps = 2, 3
+    assert work == (9 * windows * steps * sides, 9 * windows, VideoShape(5, 48, 64))
+    model, passes = load("t2v.safetensors"), []
+    hook = model.residence.module.head.register_forward_hook(lambda *_call: passes.append(1))
+    seen = call("Windows", model=model, frames=5, overlap=4, schedule="static", blend="linear", noise="fresh")
+    positive, negative = encode("text.safetensors")
+    values = {name: value for name, value in graph["upscale"]["inputs"].items() if not isinstance(value, list)}
+    call(
+        "UpscaleVideo", model=seen, positive=positive, negative=negative, vae=load_vae("vae.safetensors"),
+        images=torch.zeros(9, 48, 64, 3), **values,
+    )  # fmt: skip
+    hook.remove()
+    assert len(passes) == work.passes
+    text = plan_graph(parse_graph(graph, CLASSES), machine(8 * GB), node_classes=CLASSES).text
+    words = f"in 18 windows of at most 5 frames of 64 x 48 at a time: {work.passes} passes of the model in all"
+    assert words in text
 
 
 def test_each_expert_counts_its_own(models):

@@ -35,7 +35,7 @@ from ..conftest import save_experts
 from ..headless.conftest import node
 from .directing import DIRECTING
 from .graphs import GRAPHS, LONG, t2v, to_video
-from .native_graphs import everything_else, native
+from .native_graphs import everything_else, native, written
 
 CLASSES = {**CORE_NODES, **wan_director.NODE_CLASS_MAPPINGS}
 
@@ -172,11 +172,12 @@ def test_every_node_is_planned_in_a_graph_that_runs(noting, monkeypatch):
     for make in (*GRAPHS.values(), *DIRECTING.values()):
         prompt = make()
         assert not recorded_loosely(prompt).passed_over
-    for make in (native, everything_else):
+    for make in (native, everything_else, written):
         made = recorded_loosely(make())
         assert not made.passed_over and not made.has_guessed
-    # These want a file of their format, and load it as the others do.
-    assert CLASSES.keys() - seen == {"UnetLoaderGGUF", "CLIPLoaderGGUF"}
+    # These want a file of their format, and load it as the others do; test_upscale_models.py plans the last two.
+    of_files = {"UnetLoaderGGUF", "CLIPLoaderGGUF", "UpscaleModelLoader", "ImageUpscaleWithModel"}
+    assert CLASSES.keys() - seen == of_files
 
 
 def test_an_edit_counts_the_passes_of_both_texts(noting):
@@ -184,6 +185,16 @@ def test_an_edit_counts_the_passes_of_both_texts(noting):
     stages = recorded(DIRECTING["edited"]()).stages
     passes = [(stage.job.passes, stage.job.run_work.passes) for stage in stages if stage.job.kind == "sample"]
     assert passes == [(4, 12), (4, 8), (3, 6)]
+
+
+def test_a_picture_that_reasons_is_planned_with_both_clips(noting):
+    stages = recorded(DIRECTING["edited_picture"]()).stages
+    planned = [
+        (stage.job.video.frames, stage.job.passes, stage.job.run_work.passes)
+        for stage in stages
+        if stage.job.kind == "sample"
+    ]
+    assert planned == [(29, 2, 4), (5, 2, 4)]
 
 
 def recorded_loosely(prompt: dict) -> Recording:

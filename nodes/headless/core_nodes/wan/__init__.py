@@ -1,5 +1,6 @@
 """Nodes that are about Wan models alone, or about how a model is asked."""
 
+from .bernini import BerniniConditioning
 from .caching import EasyCache
 from .fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
 from .guidance import (
@@ -22,6 +23,7 @@ from .windows import ContextWindowsManual, WanContextWindowsManual
 
 __all__ = [
     "TCFG",
+    "BerniniConditioning",
     "CFGZeroStar",
     "ContextWindowsManual",
     "EasyCache",

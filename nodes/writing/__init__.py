@@ -1,0 +1,1 @@
+"""Prompts that a language model writes out."""
