@@ -69,6 +69,7 @@ OFFICIAL = {
     # vita-epfl/Stable-Video-Infinity, branch svi_wan22: inference_svi_2.0_pro.py as its README runs it.
     "svi_A14B": ((50, 4.0, 5.0, "euler", "simple"), (832, 480, 81), 15),
     "long_video_A14B": (FEW_STEPS, (640, 640, 81), 16),
+    "keyframe_film_A14B": (FEW_STEPS, (640, 640, 81), 16),
     # ComfyUI's templates video_wan2_2_14B_fun_*: the parts without LoRAs.
     "fun_camera_A14B": (FUN_A14B, (720, 720, 81), 16),
     "fun_control_A14B": (FUN_A14B, (640, 640, 81), 16),
@@ -82,6 +83,8 @@ PICTURE_EDITS = {"edit_picture_chronoedit_14B": (50, 5.0, 5.0, *UNIPC)}
 """By scripts/run_inference_diffusers.py of nv-tlabs/ChronoEdit."""
 HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10, BERNINI: 3}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
+FRAME_EDITS = {"edit_first_frame_14B_480p": "i2v_14B_480p"}
+"""An edited first frame carried on, by the settings of the workflow of the same model."""
 UPSCALED = {"upscale_14B_1280x2048": (FEW_STEPS, (1280, 2048, 113), 16)}
 """Makes a clip larger by an expert alone, with the settings of its LoRA."""
 UPSCALE = "WanDirectorUpscaleVideo"
@@ -185,7 +188,7 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 
 
 def test_every_workflow_has_official_settings():
-    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *UPSCALED}
+    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *FRAME_EDITS, *UPSCALED}
 
 
 @pytest.mark.parametrize(("name", "expected"), UPSCALED.items())
@@ -221,6 +224,18 @@ def test_a_picture_and_its_video_have_the_settings_of_their_models(name: str, pa
     texts = of_class(path, "WanDirectorTextEncode")
     assert len(texts) == 2 and all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in texts)
     assert [saver["fps"] for saver in of_class(path, *SAVERS)] == [OFFICIAL[part][2] for part in parts[1:]]
+
+
+@pytest.mark.parametrize(("name", "model"), FRAME_EDITS.items())
+def test_an_edited_first_frame_goes_on_with_the_settings_of_its_model(name: str, model: str):
+    path = ROOT / "workflows" / f"{name}.json"
+    (steps, _cfg, shift, _solver, schedule), (width, height, frames), fps = OFFICIAL[model]
+    (edit,), (film,), (saver,) = of_class(path, EDIT), of_class(path, "WanDirectorLoadVideo"), of_class(path, *SAVERS)
+    assert (edit["steps"], edit["shift"], edit["schedule"]) == (steps, shift, schedule)
+    assert (film["width"], film["height"], film["frames"], saver["fps"]) == (width, height, frames, fps)
+    for side in of_class(path, "WanDirectorImageToVideo"):
+        assert (side["width"], side["height"], side["frames"]) == (width, height, frames)
+    assert all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in of_class(path, "WanDirectorTextEncode"))
 
 
 @pytest.mark.parametrize(("name", "settings"), PICTURE_EDITS.items())
