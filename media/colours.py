@@ -156,6 +156,9 @@ def _matching_levels(own: np.ndarray, wanted: np.ndarray) -> Tensor:
     tables = []
     for have, want in zip(own, wanted):
         levels = np.flatnonzero(want)
+        if np.count_nonzero(have) == 1:  # without contrast no level lies below: the mean stands for all
+            tables.append(np.full(_LEVELS, (want * np.arange(_LEVELS)).sum() / want.sum() / (_LEVELS - 1)))
+            continue
         tables.append(np.interp(np.cumsum(have), np.cumsum(want[levels]), levels / (_LEVELS - 1)))
     return torch.from_numpy(np.stack(tables)).float()
 

@@ -1,6 +1,6 @@
 """`python -m training [STAGE ...]`: makes the bundled demo model again from nothing, or goes on where it stopped.
 
-Stages: vae, text, clip, dit, export, evaluate; without a name, all in this order. Checkpoints lie in `runs/`.
+Stages: vae, text, clip, dit, export, pictures, evaluate; without a name, all in this order. Checkpoints lie in `runs/`.
 On two CPU cores everything takes about two hours.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wan_director.common.log import logger
-from wan_director.training import clip_stage, dit_stage, text_stage, vae_stage
+from wan_director.training import clip_stage, dit_stage, picture_stage, text_stage, vae_stage
 from wan_director.training.evaluate import evaluate
 from wan_director.training.export import export
 from wan_director.training.parallel import log_to_console, run_in_parallel, single_thread
@@ -41,6 +41,11 @@ def make_dit(options: argparse.Namespace) -> None:
     run_in_parallel(dit_stage.train, options.processes, options.processes, options.runs)
 
 
+def make_pictures(options: argparse.Namespace) -> None:
+    """Stage pictures."""
+    run_in_parallel(picture_stage.train, options.processes, options.processes, options.runs, options.models)
+
+
 def make_export(options: argparse.Namespace) -> None:
     """Stage export."""
     export(options.runs, options.models, dit_stage.CONFIG)
@@ -57,6 +62,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "clip": make_clip,
     "dit": make_dit,
     "export": make_export,
+    "pictures": make_pictures,
     "evaluate": make_evaluation,
 }
 RESULTS = {"vae": "vae.pt", "text": "text.pt", "clip": "clip.pt"}

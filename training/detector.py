@@ -59,8 +59,10 @@ NOTHING = Finding(NONE, NONE, NONE, NONE, NONE, NONE, NONE, 0.0, 1.0)
 
 
 def detect(video: Tensor) -> Finding:
-    """Describes one clip [3, F, H, W] with values in -1..1."""
+    """Describes one clip [3, F, H, W] with values in -1..1; one frame counts as a clip that stays still."""
     video = ((video.float() + 1) / 2).clamp(0, 1)
+    if video.shape[1] == 1:
+        video = video.expand(-1, 2, -1, -1)
     background = video.flatten(1).median(1).values  # [3]
     distance = _distance(video, background)
     if (distance < PLAIN).float().mean() < BACKGROUND_SHARE:

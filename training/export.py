@@ -34,9 +34,14 @@ def export(runs: Path, models: Path, config: DiTConfig) -> None:
     clip = torch.load(runs / "clip.pt", weights_only=True)
     clip = {f"visual.{name}": weight for name, weight in clip.items()}
     _save(clip, models / FILES["clip_vision"], heads=clip_stage.CONFIG.heads)
-    _save(transformer, models / FILES["i2v"], heads=config.heads)
-    _save(text_to_video_part(transformer, config.out_channels), models / FILES["t2v"], heads=config.heads)
+    write_transformers(transformer, models, config)
     logger.info("models: %.2f MB in all", sum(path.stat().st_size for path in models.rglob("*.safetensors")) / 1e6)
+
+
+def write_transformers(weights: dict[str, Tensor], models: Path, config: DiTConfig) -> None:
+    """Writes the 36-channel transformer and the 16-channel one inside it."""
+    _save(weights, models / FILES["i2v"], heads=config.heads)
+    _save(text_to_video_part(weights, config.out_channels), models / FILES["t2v"], heads=config.heads)
 
 
 def text_to_video_part(weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:

@@ -49,7 +49,13 @@ BUCKETS = (
     Bucket(17, 96, 64, 0.05, 3),
     Bucket(17, 128, 128, 0.25, 8),
     Bucket(33, 96, 96, 0.05, 3),
+    Bucket(1, 64, 64, 0.04, 30),
+    Bucket(1, 96, 96, 0.02, 12),
+    Bucket(1, 64, 96, 0.01, 6),
+    Bucket(1, 96, 64, 0.01, 6),
+    Bucket(1, 128, 128, 0.02, 12),
 )
+"""New ones come last: their place is in the seeds of their clips."""
 
 
 class Shard(NamedTuple):

@@ -168,6 +168,8 @@ def _is_own(number: str) -> bool:
     found = ipaddress.ip_address(number.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
+    if found.version == 4 and found.is_link_local:  # 169.254.0.0/16, where clouds keep what only the machine may know
+        return False
     return (found.is_loopback or found.is_private or found.is_link_local) and not found.is_unspecified
 
 

@@ -11,8 +11,8 @@ from ...common.shapes import VideoShape
 
 MOST_LINES = 1000
 PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
-_SIZE = re.compile(r"(\d{1,5})\s*[xX]\s*(\d{1,5})(?:\s*[xX]\s*(\d{1,5}))?")
-_LIKE_SIZE = re.compile(r"\d+\s*[xX*]\s*\d")
+_SIZE = re.compile(r"(\d{1,5})\s*[xX×]\s*(\d{1,5})(?:\s*[xX×]\s*(\d{1,5}))?")
+_LIKE_SIZE = re.compile(r"\d+\s*[xX×*]\s*\d")
 _VALUE = re.compile(r"[^|={}]+\.[\w.]+\s*=.*")
 _LIKE_A_NAME = re.compile(r"[^\s{(]*[\w)][.=]\w[^\s{(]*")
 _EXAMPLE = "'832x480x81 | a cat jumps'"

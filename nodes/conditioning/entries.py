@@ -26,7 +26,7 @@ from .in_context import context_clips
 from .items import check_items, own_items, steered_by
 from .keyframes import given_latent, keyframe_item
 from .keys import UNWRITTEN, check_keys
-from .reading import Side, entries_of, text_of
+from .reading import Side, entries_of, in_form, text_of
 from .travel import RunOf, parts_of
 from .vace import control_width, vace_items
 
@@ -36,7 +36,7 @@ MAX_PROMPTS = 8
 
 def with_values(conditioning: list, values: dict[str, Any]) -> list:
     """A native CONDITIONING with `values` added to each entry."""
-    return [[embedding, {**entry, **values}] for embedding, entry in conditioning]
+    return [[embedding, {**entry, **values}] for embedding, entry in in_form(conditioning)]
 
 
 def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side: Side, shift: float) -> Prompts:

@@ -20,6 +20,7 @@ from ...model_loading.recognition.variants import is_bernini
 from ..sockets.latents import made_by
 from ..sockets.models import WanModel
 from .keys import OWN
+from .reading import in_form
 
 CLIPS_KEY = "context_latents"
 ROLES_KEY = f"{OWN}context"
@@ -34,7 +35,16 @@ class ClipRole(NamedTuple):
 
 
 def with_clips(vae: Any, conditioning: list, latents: Sequence[Tensor], roles: Sequence[ClipRole]) -> list:
-    """A native CONDITIONING with clips in place of any before: raw latents [1, C, T, h, w], and what each is."""
+    """A native CONDITIONING with clips: raw latents [1, C, T, h, w], and what each is.
+
+    Raises:
+        InvalidInputError: it is none, or has clips already.
+    """
+    if any(CLIPS_KEY in entry for _embedding, entry in in_form(conditioning)):
+        raise InvalidInputError(
+            "The conditioning has source videos or references already, which these would replace. Give all to one Wan "
+            "Bernini Conditioning."
+        )
     values = {CLIPS_KEY: list(latents), ROLES_KEY: tuple(roles)} | made_by(vae)
     return [[embedding, {**entry, **values}] for embedding, entry in conditioning]
 

@@ -17,25 +17,40 @@ MAX_PROMPTS = 8
 """How many full prompts Conditioning (Concat) may join: the model was trained on one, and two or three still steer."""
 
 
-def entries_of(conditioning: Any, side: Side) -> list[tuple[Tensor, dict[str, Any]]]:
-    """The entries of a CONDITIONING, each an embedding [1 or B, L, width] and its values."""
-    expected, advice = "a list of [embedding, values]", "Connect Wan Text Encode or CLIP Text Encode."
+_ADVICE = "Connect Wan Text Encode or CLIP Text Encode."
+
+
+def in_form(conditioning: Any, side: Side | None = None) -> list[tuple[Any, dict[str, Any]]]:
+    """The entries of a CONDITIONING, each an embedding and its values, whatever these are.
+
+    Args:
+        side: for messages; None where it is either.
+
+    Raises:
+        InvalidInputError: it is no list of them.
+    """
+    named, expected = "conditioning" if side is None else f"{side} conditioning", "a list of [embedding, values]"
     if not isinstance(conditioning, list | tuple) or not conditioning:
         got = "an empty list" if isinstance(conditioning, list | tuple) else kind_of(conditioning)
-        raise InvalidInputError(f"The {side} conditioning must be {expected}, got {got}. {advice}")
+        raise InvalidInputError(f"The {named} must be {expected}, got {got}. {_ADVICE}")
     for entry in conditioning:
         if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[1], dict):
-            raise InvalidInputError(
-                f"The {side} conditioning must be {expected}, got a list with {kind_of(entry)}. {advice}"
-            )
-        embedding = tensor_of(entry[0], f"The text embedding of the {side} conditioning", "a tensor", advice)
+            raise InvalidInputError(f"The {named} must be {expected}, got a list with {kind_of(entry)}. {_ADVICE}")
+    return [(embedding, values) for embedding, values in conditioning]
+
+
+def entries_of(conditioning: Any, side: Side) -> list[tuple[Tensor, dict[str, Any]]]:
+    """The entries of a CONDITIONING, each an embedding [1 or B, L, width] and its values."""
+    entries = in_form(conditioning, side)
+    for entry in entries:
+        embedding = tensor_of(entry[0], f"The text embedding of the {side} conditioning", "a tensor", _ADVICE)
         has_all = is_finite(embedding)
         if embedding.ndim != 3 or 0 in embedding.shape or not has_all:
             raise InvalidInputError(
                 f"The text embedding of the {side} conditioning must be finite numbers [batch, tokens, width], got "
-                f"{list(embedding.shape)}{'' if has_all else ' with NaN or infinity'}. {advice}"
+                f"{list(embedding.shape)}{'' if has_all else ' with NaN or infinity'}. {_ADVICE}"
             )
-    return [(embedding, values) for embedding, values in conditioning]
+    return entries
 
 
 def text_of(model: WanModel, embedding: Tensor, side: Side) -> Tensor:

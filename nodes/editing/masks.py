@@ -71,8 +71,10 @@ def _of_pixels(mask: Any, video: Tensor, stride: int) -> Tensor:
         raise InvalidInputError(
             f"mask must be one picture, or one for each of the {frames} frames, got {list(mask.shape)}. {advice}"
         )
-    if mask.shape[1:] != (height * stride, width * stride):
-        size = (height * stride, width * stride)
+    size = (height * stride, width * stride)
+    if has_values(mask) and mask.shape[1:] != size and mask.shape[1] >= size[0] and mask.shape[2] >= size[1]:
+        mask = F.adaptive_max_pool2d(mask, size)  # a thin line in a large mask stays
+    if mask.shape[1:] != size:
         mask = F.interpolate(mask[:, None], size=size, mode="bilinear")[:, 0]
     mask = F.max_pool2d(mask, stride)
     if len(mask) == 1:

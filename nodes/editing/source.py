@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...common.errors import InvalidInputError
 from ...engine.memory import MemorySettings
 from ...media.pictures import clean_clip
 from ..api import io, one_sentence
 from ..conditioning.entries import with_values
 from ..conditioning.keyframes import SOURCE_TAG
+from ..conditioning.reading import in_form
 from ..image import CATEGORY
 from ..options.memory import memory_input, with_memory
 from ..sockets.latents import empty_latent, made_by
@@ -52,6 +54,10 @@ class WanDirectorSourceVideo(io.ComfyNode):
     def execute(
         cls, positive: list, negative: list, vae: Any, images: Any, memory: MemorySettings | None = None
     ) -> Any:
+        if any(SOURCE_TAG in values for side in (positive, negative) for _embedding, values in in_form(side)):
+            raise InvalidInputError(
+                "The conditioning has a source clip already, which this would replace. Use one Wan Source Video."
+            )
         vae = with_memory(vae, memory)
         clip = clean_clip(images, "images")
         latent = empty_latent(vae, clip.shape[2], clip.shape[1], clip.shape[0], 1)

@@ -25,7 +25,8 @@ def workflow_path(given: Path) -> Path:
     found = next((name for name in names if name.lower() == given.name.lower()), None)
     # A name may hold a dot, as t2v_1.3B does.
     is_path = given.parent != Path(".") or (found is None and given.suffix != "")
-    if os.path.exists(given) or is_path:
+    is_there = os.path.exists(given) and (found is None or not os.path.isdir(given))  # a folder of results, perhaps
+    if is_there or is_path:
         return given
     if found is None:
         near = difflib.get_close_matches(given.name, names, n=3, cutoff=0.6)

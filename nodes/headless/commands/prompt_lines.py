@@ -50,7 +50,7 @@ def assignments(line: PromptLine, graph: Graph, node_classes: Mapping[str, type]
         GraphError: the workflow has no place, or several, for what the line says.
     """
     try:
-        yield f"{_prompt_place(graph, node_classes)}={line.prompt}"
+        yield f"{_prompt_place(graph, node_classes, line.values)}={line.prompt}"
         if line.size is not None:
             yield from _size(line, graph)
         yield from _pictures(line, graph)
@@ -64,21 +64,40 @@ def at_line(line: PromptLine, error: WanDirectorError) -> WanDirectorError:
     return type(error)(f"Line {line.number} of the prompts: ", *error.parts)
 
 
-def _prompt_place(graph: Graph, node_classes: Mapping[str, type]) -> str:
+def _prompt_place(graph: Graph, node_classes: Mapping[str, type], values: Sequence[str]) -> str:
+    """Where the prompt of a line goes: the node with a prompt that counts, of several the one without a value."""
     for kind, name in _ENCODERS.items():
-        found = [node for node in graph.values() if node.class_type == kind]
-        if kind == "CLIPTextEncode":
-            asked = _above_positive(graph)
-            found = [node for node in found if node.id in asked]
+        asked = _above_positive(graph) if kind == "CLIPTextEncode" else _with_used_positive(graph)
+        found = [node for node in graph.values() if node.class_type == kind and node.id in asked]
+        is_one = len(found) == 1
+        if not is_one:
+            found = [node for node in found if not _is_set(node, name, values)]
         if len(found) > 1:
             names = ", ".join(printable_name(node.label) for node in found[:5])
             raise GraphError(
                 f"the workflow has {len(found)} nodes with a prompt ({names}), and which one is meant is not known. "
-                "Connect one text to them."
+                f"Set all but one in the line, as {printable_name(found[0].title)}.{name}=TEXT | PROMPT, or connect "
+                "one text to them."
             )
         if found:
             return _written(graph, node_classes, found[0], name)
-    raise GraphError("the workflow has no node that encodes a prompt. Use Wan Text Encode or CLIP Text Encode.")
+    raise GraphError(
+        "the workflow has no node whose prompt a line may set. Use Wan Text Encode or CLIP Text Encode, wired to a "
+        "positive input; other texts can be set by NODE.INPUT=VALUE with `--set`."
+    )
+
+
+def _with_used_positive(graph: Graph) -> set[str]:
+    """The nodes whose first output goes somewhere: Wan Text Encode may be there for its negative alone."""
+    links = (value for node in graph.values() for value in node.inputs.values() if isinstance(value, Link))
+    return {link.node for link in links if link.slot == 0}
+
+
+def _is_set(node: GraphNode, name: str, values: Sequence[str]) -> bool:
+    return any(
+        value.partition("=")[0].strip() in {f"{called}.{name}" for called in (node.id, node.title, node.class_type)}
+        for value in values
+    )
 
 
 def _written(graph: Graph, node_classes: Mapping[str, type], node: GraphNode, name: str) -> str:
@@ -129,11 +148,15 @@ def _pictures(line: PromptLine, graph: Graph) -> Iterator[str]:
     loaders = [node for node in graph.values() if node.class_type == "LoadImage"]
     if len(line.pictures) > len(loaders):
         raise GraphError(
-            f"it names {len(line.pictures)} pictures, and the workflow has {len(loaders)} Load Image nodes. Name as "
-            "many as it has, or fewer."
+            f"it names {_counted(len(line.pictures), 'picture')}, and the workflow has "
+            f"{_counted(len(loaders), 'Load Image node')}. Name as many as it has, or fewer."
         )
     for node, picture in zip(loaders, line.pictures):
         yield f"{node.id}.image={picture}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
 def run_lines(

@@ -82,7 +82,10 @@ def test_where_a_line_goes(prompt):
 
 
 REFUSED = {
-    "a picture too many": ("a.png | a", "Line 1 of the prompts: it names 1 pictures, and the workflow has 0"),
+    "a picture too many": (
+        "a.png | a",
+        "Line 1 of the prompts: it names 1 picture, and the workflow has no Load Image nodes",
+    ),
     "a size that cannot be": ("a\n70x48x5 | a", "Line 2 of the prompts: "),
     "an unknown node": ("Sampla.seed=7 | a", "Line 1 of the prompts: The workflow has no node 'Sampla'"),
     "nothing": ("# a", "There is no prompt"),
@@ -116,5 +119,22 @@ def test_a_file_that_is_none_is_one_sentence(run, prompt, tmp_path, capsys):
 
 def test_two_prompts_are_not_guessed_between(prompt):
     prompt["9"] = node("WanDirectorTextEncode", text_encoder=["3", 0], positive="b", negative="")
-    with pytest.raises(wan_director.common.errors.GraphError, match="2 nodes with a prompt"):
+    prompt["6"]["inputs"]["source"] = ["9", 0]
+    with pytest.raises(
+        wan_director.common.errors.GraphError, match="2 nodes with a prompt.*Set all but one in the line"
+    ):
+        list(assignments(read_lines("a")[0], parse_graph(prompt, CLASSES), CLASSES))
+
+
+def test_of_two_prompts_a_line_may_set_one_by_its_node(prompt):
+    prompt["9"] = node("WanDirectorTextEncode", text_encoder=["3", 0], positive="b", negative="")
+    prompt["6"]["inputs"]["source"] = ["9", 0]
+    found = list(assignments(read_lines("4.positive=there | now")[0], parse_graph(prompt, CLASSES), CLASSES))
+    assert found == ["9.positive=now", "4.positive=there"]
+
+
+def test_a_node_whose_positive_goes_nowhere_takes_no_prompt(prompt):
+    """As in a workflow with Wan Prompt Travel, where it is there for its negative."""
+    prompt["6"]["inputs"]["positive"] = ["4", 1]
+    with pytest.raises(wan_director.common.errors.GraphError, match="no node whose prompt a line may set"):
         list(assignments(read_lines("a")[0], parse_graph(prompt, CLASSES), CLASSES))
