@@ -215,6 +215,18 @@ def test_what_cannot_be_prepared_is_refused(given, words, vae, sides):
         prepared(vae, sides, **given)
 
 
+def test_what_was_given_before_is_not_replaced_in_silence(vae, sides):
+    positive, negative, _latent = prepared(vae, sides, source_video=picture(9))[:3]
+    with pytest.raises(WanDirectorError, match="has source videos or references already"):
+        prepared(vae, {"positive": positive, "negative": negative}, reference_image_1=picture(1))
+
+
+@pytest.mark.parametrize("wrong", [None, "x", [], [1]])
+def test_what_is_no_conditioning_is_refused_in_a_sentence(wrong, vae, sides):
+    with pytest.raises(WanDirectorError, match="conditioning must be a list of"):
+        prepared(vae, {**sides, "positive": wrong}, reference_image_1=picture(1))
+
+
 def test_the_vae_of_5b_is_refused(tiny_host, sides):
     with pytest.raises(WanDirectorError, match="this VAE is that of TI2V-5B"):
         prepared(load_vae("wan22_vae.safetensors"), sides, source_video=picture(1), width=64, height=64)

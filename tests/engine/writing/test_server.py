@@ -125,7 +125,7 @@ def test_a_connection_that_breaks_off_is_told():
             ServerWriter(f"http://127.0.0.1:{listening.getsockname()[1]}").write(ASKED, LocalRuntime("cpu"))
 
 
-@pytest.mark.parametrize("number", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "0.0.0.0"])
+@pytest.mark.parametrize("number", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "0.0.0.0", "169.254.7.7"])
 def test_nothing_is_sent_beyond_the_own_network(number, monkeypatch):
     entry = (socket.AF_INET, socket.SOCK_STREAM, 6, "", (number, 80))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [entry])

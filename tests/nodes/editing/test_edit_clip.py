@@ -134,6 +134,16 @@ def test_a_latent_pixel_that_the_mask_touches_is_edited():
     assert torch.equal(used, expected)
 
 
+@pytest.mark.parametrize("scale", [8, 1.5])
+def test_a_thin_line_in_a_larger_mask_is_edited(scale):
+    mask = torch.zeros(1, int(48 * scale), int(64 * scale))
+    mask[0, 1, 1] = 1
+    _, used = edited(mask=mask)
+    expected = torch.zeros(9, 48, 64)
+    expected[:, :8, :8] = 1
+    assert torch.equal(used, expected)
+
+
 def test_without_a_source_the_negative_prompt_stands_for_what_is_shown():
     made, _ = edited(source=None, source_cfg=9.0)
     as_source, _ = edited(source=encode("text.safetensors")[1], source_cfg=1.0)

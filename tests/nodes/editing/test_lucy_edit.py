@@ -187,3 +187,22 @@ def test_a_latent_of_another_length_is_refused():
 def test_a_clip_that_cannot_be_encoded_is_refused(clip, sentence):
     with pytest.raises(InvalidInputError, match=sentence):
         prepared(clip=clip)
+
+
+def test_a_second_clip_does_not_replace_the_first_in_silence():
+    positive, negative, _latent = prepared()
+    with pytest.raises(InvalidInputError, match="has a source clip already"):
+        call(
+            "SourceVideo", positive=positive, negative=negative, vae=load_vae("wan22_vae.safetensors"),
+            images=picture(9, 64),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [None, "x", 5, [1]])
+def test_what_is_no_conditioning_is_refused_in_a_sentence(wrong):
+    negative = encode("wan21_text.safetensors")[1]
+    with pytest.raises(InvalidInputError, match="conditioning must be a list of"):
+        call(
+            "SourceVideo", positive=wrong, negative=negative, vae=load_vae("wan22_vae.safetensors"),
+            images=picture(9, 64),
+        )  # fmt: skip

@@ -116,3 +116,9 @@ def test_every_bundled_workflow_is_found_by_its_name(path):
     """Also one with a dot in its name."""
     assert bundled.workflow_path(Path(path.stem)) == path
     assert bundled.workflow_path(Path(path.stem.upper())) == path
+
+
+def test_a_folder_of_its_name_does_not_hide_a_bundled_workflow(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny_t2v").mkdir()
+    assert bundled.workflow_path(Path("tiny_t2v")) == bundled.FOLDER / "tiny_t2v.json"
