@@ -30,6 +30,12 @@ def joined_clip_vision(start: Any | None, end: Any | None) -> dict[str, Any]:
     return {"clip_vision_output": ClipVisionOutput(*joined, made_by=getattr(start, "made_by", None))}
 
 
+def looks_at_both(config: DiTConfig) -> bool:
+    """Whether a model was trained on the features of both the first and the last picture (FLF2V)."""
+    branch = config.branch(ClipBranch)
+    return branch is not None and branch.positions is not None
+
+
 def clip_features(values: dict[str, Any], side: str) -> Tensor | None:
     """The features [1 or B, tokens, width] among the values of an entry, if there are any.
 

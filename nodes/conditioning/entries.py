@@ -34,9 +34,9 @@ MAX_PROMPTS = 8
 """How many full prompts Conditioning (Concat) may join: the model was trained on one, and two or three still steer."""
 
 
-def with_values(conditioning: list, values: dict[str, Any]) -> list:
-    """A native CONDITIONING with `values` added to each entry."""
-    return [[embedding, {**entry, **values}] for embedding, entry in in_form(conditioning)]
+def with_values(conditioning: list, values: dict[str, Any], side: Side | None = None) -> list:
+    """A native CONDITIONING with `values` added to each entry; `side` is for messages."""
+    return [[embedding, {**entry, **values}] for embedding, entry in in_form(conditioning, side)]
 
 
 def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side: Side, shift: float) -> Prompts:

@@ -54,6 +54,25 @@ def _course_inputs() -> list[Any]:
     ]
 
 
+def _source_inputs() -> list[Any]:
+    """What the clip shows before the edit."""
+    return [
+        io.Conditioning.Input(
+            "source",
+            optional=True,
+            tooltip="What the clip shows now: positive's text with the old words. Without it, the negative "
+            "prompt stands for that. For an image-to-video model through Wan Image To Video with the clip's "
+            "own first frame.",
+        ),
+        io.Conditioning.Input(
+            "source_negative",
+            optional=True,
+            tooltip="For an image-to-video model: the negative of the Wan Image To Video that source comes "
+            "from. Without it, negative counts for both.",
+        ),
+    ]
+
+
 class WanDirectorEditClip(io.ComfyNode):
     """Changes a clip by words."""
 
@@ -94,19 +113,7 @@ class WanDirectorEditClip(io.ComfyNode):
                 ),
                 *_step_inputs(),
                 *_course_inputs(),
-                io.Conditioning.Input(
-                    "source",
-                    optional=True,
-                    tooltip="What the clip shows now: positive's text with the old words. Without it, the negative "
-                    "prompt stands for that. For an image-to-video model through Wan Image To Video with the clip's "
-                    "own first frame.",
-                ),
-                io.Conditioning.Input(
-                    "source_negative",
-                    optional=True,
-                    tooltip="For an image-to-video model: the negative of the Wan Image To Video that source comes "
-                    "from. Without it, negative counts for both.",
-                ),
+                *_source_inputs(),
                 io.Mask.Input(
                     "mask",
                     optional=True,

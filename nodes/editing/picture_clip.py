@@ -70,8 +70,8 @@ class Instruction(NamedTuple):
         Raises:
             WanDirectorError: they do not go together.
         """
-        positive = prompts_of(model, with_values(self.positive, values), latent, "positive", self.shift)
-        negative = prompts_of(model, with_values(self.negative, values), latent, "negative", self.shift)
+        positive = prompts_of(model, with_values(self.positive, values, "positive"), latent, "positive", self.shift)
+        negative = prompts_of(model, with_values(self.negative, values, "negative"), latent, "negative", self.shift)
         return PictureClip(positive, negative, model_latent(model, latent))
 
 

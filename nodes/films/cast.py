@@ -11,13 +11,12 @@ from torch import Tensor
 from ...common.checking import instance_of, object_with
 from ...common.errors import PairingError
 from ...common.shapes import VideoShape
-from ...dit.branches.clip import ClipBranch
 from ...dit.branches.vace import VaceBranch
 from ...dit.conditioning.vace import mask_channels, split_by_mask
 from ...engine.resuming.digest import NoDigest
 from ...engine.resuming.identity import code_identity, model_identity, placed_identity
 from ...model_loading.pairing import check_pair
-from ..conditioning.clip_image import joined_clip_vision
+from ..conditioning.clip_image import joined_clip_vision, looks_at_both
 from ..conditioning.entries import with_values
 from ..conditioning.keyframes import given_frames, given_in_latent, keyframe_values
 from ..conditioning.vace import with_vace
@@ -141,8 +140,7 @@ class FilmCast:
         """CLIP's features of the first given frame; of both, where a model was trained on two (FLF2V)."""
         if self.clip_vision is None:
             return {}
-        branch = model.spec.config.branch(ClipBranch)
-        has_both = given is not None and end is not None and branch is not None and branch.positions is not None
+        has_both = given is not None and end is not None and looks_at_both(model.spec.config)
         pictures = [picture[:1] for picture in (given, end) if picture is not None][: 2 if has_both else 1]
         start, last = ([self.clip_vision.encode_image(picture, crop=False) for picture in pictures] + [None])[:2]
         return joined_clip_vision(start, last)

@@ -117,7 +117,8 @@ def find_stages(graph: Graph, size: VideoShape | None = None, node_classes: Node
         )
     if made.has_guessed:
         others = _others(graph, classes, second, size)
-        stages = [_compared(stage, others.get(stage.key), graph, classes) for stage in stages]
+        makes_video = any(stage.job.kind != "encode" and stage.job.video is not None for stage in stages)
+        stages = [_compared(stage, others.get(stage.key), graph, classes, makes_video) for stage in stages]
     return GraphStages(tuple(stages), tuple(made.passed_over))
 
 
@@ -163,17 +164,17 @@ def _resized(noted: Noted, size: VideoShape | None) -> Job:
 
 
 def _compared(
-    stage: PlannableStage, other: PlannableStage | None, graph: Graph, classes: NodeClasses
+    stage: PlannableStage, other: PlannableStage | None, graph: Graph, classes: NodeClasses, makes_video: bool
 ) -> PlannableStage:
     """A stage that two guesses agree on; with the node that they count other prompts of.
 
-    Of pictures to encode whose size was guessed the larger guess counts: what is made of them has a size of its own, or
-    is refused itself.
+    Of pictures to encode whose size was guessed the larger guess counts where a video is made: that has a size of its
+    own, or is refused itself.
 
     Raises:
         GraphError: its video has a size that was guessed.
     """
-    if stage.job.kind == "encode" and other is not None and other.job.video != stage.job.video:
+    if makes_video and stage.job.kind == "encode" and other is not None and other.job.video != stage.job.video:
         return max(stage, other, key=lambda each: each.size_bytes)
     if stage.job.video is not None and (other is None or other.job.video != stage.job.video):
         raise GraphError(

@@ -99,7 +99,8 @@ def test_large_pictures_are_made_in_tiles(folder, spandrel):
 def test_both_are_planned_without_the_package_and_the_network_counts_beside_the_vae(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "spandrel", None)
     classes, graph = {**CORE_NODES, **wan_director.NODE_CLASS_MAPPINGS}, enlarged()
-    del graph["film"], graph["parts"], graph["save"]["inputs"]["audio"]
+    del graph["film"], graph["parts"], graph["matched"], graph["save"]["inputs"]["audio"]
+    graph["save"]["inputs"]["images"] = ["decode", 0]
     clip = {"width": 64, "height": 48, "batch_size": 9, "color": 0}
     graph["clip"] = {"class_type": "EmptyImage", "inputs": clip}
     graph["network"] = {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "fourfold.pth"}}
