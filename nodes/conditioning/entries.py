@@ -30,9 +30,6 @@ from .reading import Side, entries_of, in_form, text_of
 from .travel import RunOf, parts_of
 from .vace import control_width, vace_items
 
-MAX_PROMPTS = 8
-"""How many full prompts Conditioning (Concat) may join: the model was trained on one, and two or three still steer."""
-
 
 def with_values(conditioning: list, values: dict[str, Any], side: Side | None = None) -> list:
     """A native CONDITIONING with `values` added to each entry; `side` is for messages."""

@@ -15,8 +15,6 @@ Side = Literal["positive", "negative", "source", "source_negative"]
 
 MAX_PROMPTS = 8
 """How many full prompts Conditioning (Concat) may join: the model was trained on one, and two or three still steer."""
-
-
 _ADVICE = "Connect Wan Text Encode or CLIP Text Encode."
 
 

@@ -69,8 +69,7 @@ def _prompt_place(graph: Graph, node_classes: Mapping[str, type], values: Sequen
     for kind, name in _ENCODERS.items():
         asked = _above_positive(graph) if kind == "CLIPTextEncode" else _with_used_positive(graph)
         found = [node for node in graph.values() if node.class_type == kind and node.id in asked]
-        is_one = len(found) == 1
-        if not is_one:
+        if len(found) > 1:
             found = [node for node in found if not _is_set(node, name, values)]
         if len(found) > 1:
             names = ", ".join(printable_name(node.label) for node in found[:5])
