@@ -16,6 +16,7 @@ from wan_director.model_loading.publishing.known_files import known_file
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import Link, parse_graph
 from wan_director.nodes.headless.runner import as_prompt
+from wan_director.nodes.headless.widgets import widget_names
 from wan_director.nodes.text import OFFICIAL_NEGATIVE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +141,15 @@ def loaders(path: Path) -> Iterator[tuple[dict, str, str]]:
 @each_workflow
 def test_the_api_twin_is_the_same_graph(path: Path):
     assert json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8")) == prompt(path)
+
+
+@each_workflow
+def test_every_widget_has_its_value_as_a_canvas_would_save_it(path: Path):
+    """A widget that a node got later has one too, or the page would queue something else than what the file says."""
+    for node in prompt(path).values():
+        if node["class_type"] in NODE_CLASS_MAPPINGS:
+            names = widget_names(CLASSES[node["class_type"]].INPUT_TYPES(), node["inputs"])
+            assert set(names) <= set(node["inputs"]), node["class_type"]
 
 
 @each_workflow
