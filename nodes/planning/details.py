@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...common.printable import printable_name
 from ...common.shapes import VideoShape
 from ...engine.loras import file_bytes
+from ...engine.memory import Job
 from ...engine.progress import duration_in_words
 from ...engine.recipe import LoraRecipe
 from ...memory.budget import gigabytes
@@ -52,15 +53,17 @@ def _work(stage: PlannableStage, choice: Choice, has_speed: bool) -> Iterator[st
         heads.append(f"for {'1 clip' if stage.clips == 1 else f'each of {stage.clips:,} clips'} of the film")
     yield from heads[:-1]
     if heads:
-        yield heads[-1] + ("" if work is None else _passes(work.passes * max(stage.clips, 1), choice, has_speed))
+        yield heads[-1] + ("" if work is None else _passes(stage.jobs, choice, has_speed))
 
 
-def _passes(passes: int, choice: Choice, has_speed: bool) -> str:
-    """How many passes the work takes, and how long."""
-    words = f": {passes:,} passes of the model in all"
+def _passes(jobs: Sequence[Job], choice: Choice, has_speed: bool) -> str:
+    """How many passes the work of these jobs takes, and how long."""
+    passes = [0 if job.run_work is None else job.run_work.passes * max(job.times, 1) for job in jobs]
+    words = f": {sum(passes):,} passes of the model in all"
     if not has_speed:
         return words
-    return f"{words}, about {duration_in_words(choice.task.flops * passes / choice.card.flops * (1 + choice.slowdown))}"
+    flops = sum(job.task.flops * each for job, each in zip(jobs, passes))
+    return f"{words}, about {duration_in_words(flops / choice.card.flops * (1 + choice.slowdown))}"
 
 
 def _weight(stage: PlannableStage, own: int) -> str:

@@ -37,21 +37,27 @@ class PlannableStage:
     Attributes:
         node: that it belongs to.
         loader: of its model.
-        job: what there is to do.
+        job: what there is to do, that takes most.
+        jobs: all that the node has the model do, one after the other: for the mask of an edit and for the edit, for the
+            clips of a film.
         unknown_prompts: the node that may give more prompts than are counted, which is not known before it runs.
-        clips: of a film, for each of which it is done; 0 where it is part of none.
     """
 
     node: GraphNode
     loader: GraphNode
     job: Job
+    jobs: tuple[Job, ...]
     unknown_prompts: GraphNode | None = None
-    clips: int = 0
 
     @property
     def kind(self) -> JobKind:
         """Which stage."""
         return self.job.kind
+
+    @property
+    def clips(self) -> int:
+        """Of a film, for each of which it is done; 0 where it is part of none."""
+        return sum(job.times for job in self.jobs)
 
     @property
     def file(self) -> str:
@@ -139,13 +145,17 @@ def _others(
 def _largest(made: Recording, size: VideoShape | None) -> list[PlannableStage]:
     largest: dict[tuple[JobKind, str], PlannableStage] = {}
     for noted in sorted(made.stages, key=lambda noted: _ORDER.index(noted.job.kind)):
-        stage = PlannableStage(noted.node, noted.loader, _resized(noted, size), clips=noted.job.times)
+        job = _resized(noted, size)
+        stage = PlannableStage(noted.node, noted.loader, job, (job,))
         other = largest.get(stage.key)
-        if other is not None:
-            clips = stage.clips + other.clips
-            stage = replace(max(other, stage, key=lambda each: each.size_bytes), clips=clips)
-        largest[stage.key] = stage
+        largest[stage.key] = stage if other is None else _larger(other, stage)
     return list(largest.values())
+
+
+def _larger(one: PlannableStage, other: PlannableStage) -> PlannableStage:
+    """Of the same work the one that takes more; of one node it counts what there is to do in both."""
+    larger = max(one, other, key=lambda each: each.size_bytes)
+    return replace(larger, jobs=(*one.jobs, *other.jobs)) if one.node.id == other.node.id else larger
 
 
 def _resized(noted: Noted, size: VideoShape | None) -> Job:
