@@ -249,6 +249,7 @@ def test_a_negative_with_the_pictures_of_the_edit_alone_is_refused():
         ({"strength": 1.5}, "strength of an edit is from 0"),
         ({"auto_mask": "magic"}, "auto_mask is one of off, words"),
         ({"schedule": "none"}, "schedule"),
+        ({"steps": 0}, "Steps must be a whole number from 1 to 1000, got 0"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"cfg": 101.0}, "Cfg must be from 0"),
         ({"source_cfg": 101.0}, "Cfg must be from 0"),

@@ -253,6 +253,7 @@ def cached(model):
         (None, {"reasoning_steps": -1}, "-1 of 4 steps cannot reason"),
         (None, {"solver": "none"}, "solver"),
         (None, {"schedule": "none"}, "schedule"),
+        (None, {"steps": 0}, "Steps must be a whole number from 1 to 1000, got 0"),
         (None, {"image": picture(height=40)}, "multiple"),
         (None, {"image": "picture"}, "image must be"),
         (None, {"memory": 3}, "memory must be the settings of Wan Memory"),

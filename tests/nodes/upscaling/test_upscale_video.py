@@ -259,6 +259,7 @@ def test_a_vae_of_comfyui_is_given_all_frames(monkeypatch):
         ({"width": 100, "height": 96}, "The width must be a multiple of 16 pixels, got 100. Use 96 or 112."),
         ({"factor": 500.0}, "at most"),
         ({"denoise": 1.5}, "Denoise must be from 0"),
+        ({"steps": 0}, "Steps must be a whole number from 1 to 1000, got 0"),
         ({"solver": "none"}, "There is no solver 'none'"),
         ({"upscale_model": torch.zeros(1)}, "upscale_model must be the model of Load Upscale Model, got a tensor"),
         ({"tiles": SMALL | {"width": 100}}, "Of a tile: The width must be a multiple of 16 pixels, got 100."),
