@@ -149,10 +149,17 @@ def test_an_image_to_video_model_needs_its_image_in_the_new_size():
     small = call("ImageToVideo", width=64, height=48, **given, **looked)
     with pytest.raises(PairingError, match="[Ss]ize|8 x 6|6 x 8"):
         upscaled("i2v.safetensors", positive=small[0], negative=small[1])
+
+
+def test_without_an_image_an_image_to_video_model_is_refused_as_in_the_sampler(monkeypatch):
+    monkeypatch.setattr("wan_director.nodes.upscaling.upscaled.encoded", lambda *_: pytest.fail("encoded"))
     positive, negative = encode("wan21_text.safetensors")
-    files = {"vae": load_vae("wan21_vae.safetensors"), "positive": positive, "negative": negative}
-    with pytest.raises(PairingError, match="Wan Image To Video"):
-        upscaled("wan21_i2v.safetensors", **files)
+    inputs = {"model": load("wan21_i2v.safetensors"), "positive": positive, "negative": negative}
+    with pytest.raises(PairingError, match="needs a start image. Connect Wan Image To Video") as in_upscaling:
+        upscaled(vae=load_vae("wan21_vae.safetensors"), **inputs)
+    with pytest.raises(PairingError) as in_sampler:
+        call("Sampler", latent={"samples": torch.zeros(1, 16, 2, 12, 16)}, **inputs, **SAMPLER)
+    assert str(in_upscaling.value) == str(in_sampler.value)
 
 
 def test_vace_follows_the_part_of_its_control_that_a_tile_shows():
