@@ -106,7 +106,7 @@ def test_an_enlarged_clip_is_planned_with_the_passes_of_all_tiles_windows_and_st
     hook.remove()
     assert len(passes) == work.passes
     text = plan_graph(parse_graph(graph, CLASSES), machine(8 * GB), node_classes=CLASSES).text
-    words = f"in 18 windows of at most 5 frames of 64 x 48 at a time: {work.passes} passes of the model in all"
+    words = f"in 18 tiles of at most 5 frames of 64 x 48 at a time: {work.passes} passes of the model in all"
     assert words in text
 
 

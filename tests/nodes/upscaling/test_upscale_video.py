@@ -88,7 +88,7 @@ def test_a_clip_of_any_size_is_taken_and_the_log_says_what_is_cut_off(caplog):
     with caplog.at_level(logging.INFO):
         upscaled(cfg=1.0)
     assert "The clip of 64 x 48 becomes 128 x 96." in caplog.text
-    assert "The video of 5 frames is made in 9 windows of at most 5 frames of 64 x 48 at a time." in caplog.text
+    assert "The video of 5 frames is made in 9 tiles of at most 5 frames of 64 x 48 at a time." in caplog.text
 
 
 def test_tiles_and_windows_go_together_in_either_order():
