@@ -10,6 +10,7 @@ from typing import get_args
 import torch
 
 from ...common.errors import GraphError, InvalidInputError, WanDirectorError
+from ...common.printable import printable_name
 from ...common.shapes import VideoShape
 from ...engine.memory import Job, JobKind
 from ...model_loading.footprint import ModelBytes
@@ -124,7 +125,9 @@ def find_stages(graph: Graph, size: VideoShape | None = None, node_classes: Node
     if made.has_guessed:
         others = _others(graph, classes, second, size)
         makes_video = any(stage.job.kind != "encode" and stage.job.video is not None for stage in stages)
-        stages = [_compared(stage, others.get(stage.key), graph, classes, makes_video) for stage in stages]
+        for stage in stages:
+            _check_size(stage, others.get(stage.key), makes_video, made.missing)
+        stages = [_compared(stage, others.get(stage.key), graph, classes) for stage in stages]
     return GraphStages(tuple(stages), tuple(made.passed_over))
 
 
@@ -173,24 +176,35 @@ def _resized(noted: Noted, size: VideoShape | None) -> Job:
     return replace(noted.job, video=size)
 
 
-def _compared(
-    stage: PlannableStage, other: PlannableStage | None, graph: Graph, classes: NodeClasses, makes_video: bool
-) -> PlannableStage:
-    """A stage that two guesses agree on; with the node that they count other prompts of.
+def _check_size(stage: PlannableStage, other: PlannableStage | None, makes_video: bool, missing: list[str]) -> None:
+    """Refuses a stage whose video has a size that was guessed, by another guess.
 
-    Of pictures to encode whose size was guessed the larger guess counts where a video is made: that has a size of its
-    own, or is refused itself.
+    Pictures to encode may have one where a video is made: that has a size of its own, or is refused itself.
+
+    Args:
+        missing: files that are not here.
 
     Raises:
-        GraphError: its video has a size that was guessed.
+        GraphError: it does.
     """
-    if makes_video and stage.job.kind == "encode" and other is not None and other.job.video != stage.job.video:
+    video, others = stage.job.video, None if other is None else other.job.video
+    if video is None or video == others or (makes_video and stage.kind == "encode" and others is not None):
+        return
+    frames = video.frames if others is not None and others.frames == video.frames else 81
+    since = f"{printable_name(missing[0])} is there" if missing else "the workflow runs"
+    choice = ", or choose a picture or video that is there" if missing else ""
+    raise GraphError(
+        f"The size of the video at {stage.node.label} is not known before {since}. Give it with --size, for example "
+        f"--size 832x480x{frames} (width, height, frames){choice}."
+    )
+
+
+def _compared(
+    stage: PlannableStage, other: PlannableStage | None, graph: Graph, classes: NodeClasses
+) -> PlannableStage:
+    """A stage that two guesses agree on, or the larger guess; with the node that they count other prompts of."""
+    if other is not None and other.job.video != stage.job.video:
         return max(stage, other, key=lambda each: each.size_bytes)
-    if stage.job.video is not None and (other is None or other.job.video != stage.job.video):
-        raise GraphError(
-            f"The size of the video at {stage.node.label} is not known before the workflow runs. Give it with --size, "
-            "for example --size 832x480x81 (width, height, frames)."
-        )
     if other is None or other.job.passes == stage.job.passes:
         return stage
     return replace(stage, unknown_prompts=_unknown_source(stage.node, graph, classes))

@@ -188,12 +188,20 @@ def test_a_mistake_is_one_sentence(options, words, run, write, prompt):
     assert code == 1 and words in err and err.count("\n") == 1
 
 
+def test_of_a_picture_that_is_edited_the_length_is_said_with_the_size_that_is_asked_for(run):
+    code, _, err = run("edit_picture_chronoedit_14B", "--vram", "24GB")
+    assert code == 1 and "before example.png is there" in err
+    size = re.search(r"--size (\d+x\d+x5) \(width, height, frames\), or choose a picture or video that is there", err)
+    code, out, _ = run("edit_picture_chronoedit_14B", "--vram", "24GB", "--size", size[1])
+    assert code == 0 and "5 frames of 832 x 480" in out
+
+
 def test_a_size_that_is_not_known_is_asked_for(run, write, prompt, models):
     prompt["0"] = {"class_type": "LoadImage", "inputs": {"image": "nowhere.png"}}
     prompt["5"] = {"class_type": "WanDirectorEncode", "inputs": {"vae": ["2", 0], "images": ["0", 0]}}
     options = ("--vram", "8GB", "--models", str(models))
     code, _, err = run(write(prompt), *options)
-    assert code == 1 and "Give it with --size" in err
+    assert code == 1 and "is not known before nowhere.png is there. Give it with --size" in err
     code, out, _ = run(write(prompt), *options, "--size", "64x48x9")
     assert code == 0 and "9 frames of 64 x 48" in out
 
