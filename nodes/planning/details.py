@@ -12,7 +12,7 @@ from ...engine.progress import duration_in_words
 from ...engine.recipe import LoraRecipe
 from ...memory.budget import gigabytes
 from ...memory.plan import Choice
-from ...model_loading.publishing.known_files import known_file
+from ...model_loading.publishing.known_files import NON_COMMERCIAL, known_file
 from .stages import PlannableStage
 
 _ALIKE = 0.05
@@ -28,6 +28,9 @@ def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: boo
     is_on_cpu = stage.job.is_on_cpu
     own = stage.job.weights.total - sum(file_bytes(lora.path) for lora in stage.job.loras)
     yield f"{stage.file} ({_weight(stage, own)})" + _size(stage.job.video)
+    known = known_file(stage.job.recipe.path.name)
+    if known is not None and known.is_non_commercial:
+        yield NON_COMMERCIAL
     yield from map(_lora, stage.job.loras)
     yield from _work(stage, choice, has_speed)
     if is_on_cpu:
