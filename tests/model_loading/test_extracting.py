@@ -159,6 +159,10 @@ def test_a_folder_that_is_called_a_dot_gives_the_file_its_own_name(tmp_path, mon
     monkeypatch.chdir(folder)
     assert main(["extract-lora", str(base), ".", "--rank", "2", "--device", "cpu"]) == 0
     assert capsys.readouterr().out == "mine_rank2_lora.safetensors\n"
+    assert main(["inspect", "mine_rank2_lora.safetensors"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"made for +a model of width 64, which no published Wan model has\n", text)
+    assert re.search(r"extracted +mine - base.safetensors\n", text)
     with safe_open(folder / "mine_rank2_lora.safetensors", "pt") as file:
         assert file.metadata()["wan_director.extracted"] == "mine - base.safetensors"
 
