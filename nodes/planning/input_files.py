@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...common.empty_tensors import empty
+from ...common.printable import printable_name
 from ...common.shapes import VideoShape
 from ...media.picture_reading import outlined_pictures
 from ...media.sound.clip import Sound
@@ -89,5 +90,5 @@ class OutlinedFiles:
 
     def _guess(self, missing: Path | None = None) -> VideoShape:
         self.has_guessed = True
-        self.missing += [] if missing is None else [missing.name]
+        self.missing += [] if missing is None else [printable_name(missing.name)]
         return self._size

@@ -10,7 +10,6 @@ from typing import get_args
 import torch
 
 from ...common.errors import GraphError, InvalidInputError, WanDirectorError
-from ...common.printable import printable_name
 from ...common.shapes import VideoShape
 from ...engine.memory import Job, JobKind
 from ...model_loading.footprint import ModelBytes
@@ -182,7 +181,7 @@ def _check_size(stage: PlannableStage, other: PlannableStage | None, makes_video
     Pictures to encode may have one where a video is made: that has a size of its own, or is refused itself.
 
     Args:
-        missing: files that are not here.
+        missing: the names of files that are not here.
 
     Raises:
         GraphError: it does.
@@ -191,7 +190,7 @@ def _check_size(stage: PlannableStage, other: PlannableStage | None, makes_video
     if video is None or video == others or (makes_video and stage.kind == "encode" and others is not None):
         return
     frames = video.frames if others is not None and others.frames == video.frames else 81
-    since = f"{printable_name(missing[0])} is there" if missing else "the workflow runs"
+    since = f"{missing[0]} is there" if missing else "the workflow runs"
     choice = ", or choose a picture or video that is there" if missing else ""
     raise GraphError(
         f"The size of the video at {stage.node.label} is not known before {since}. Give it with --size, for example "

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ....common.errors import DownloadError, InvalidInputError, MissingFileError
-from ....common.log import logger
 from ....common.printable import printable_name
 from ....engine.terminal import OnBytes, shown_bytes
 from ....model_loading.files.file_type import human_bytes
@@ -39,7 +38,7 @@ def download(options: argparse.Namespace, session: Session) -> None:
         )
     for file in (model.file for model in models):
         if file is not None and file.is_non_commercial:
-            logger.warning("%s: %s. Read it before you use what it makes.", file.name, NON_COMMERCIAL)
+            complain(f"{file.name}: {NON_COMMERCIAL}. Read it before you use what it makes.")
     alone = len(options.names) == 1 and file_named(options.names[0]) is not None
     if alone and not options.dry_run and models[0].file is not None:
         with _Bars() as bars:
