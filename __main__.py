@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
 
     each = commands.add_parser("inspect", help="say what a model file is and what goes with it")
     each.set_defaults(command="model_files.inspect")
-    each.add_argument("file", type=Path, metavar="FILE", help="a model file, or a folder of its parts")
+    each.add_argument("file", type=_by_name, metavar="FILE", help="a model file, or a folder of its parts")
     _add_download(commands)
     _add_extract_lora(commands)
 
@@ -230,8 +230,8 @@ def _add_extract_lora(commands: argparse._SubParsersAction) -> None:
         "biases, norms and modulations are kept whole.",
     )
     each.set_defaults(command="extracting.extract_lora")
-    each.add_argument("base", type=Path, metavar="BASE", help="the model that was tuned")
-    each.add_argument("tuned", type=Path, metavar="TUNED", help="what it has become")
+    each.add_argument("base", type=_by_name, metavar="BASE", help="the model that was tuned")
+    each.add_argument("tuned", type=_by_name, metavar="TUNED", help="what it has become")
     each.add_argument("--rank", type=int, default=64, metavar="N", help="of each matrix at most (default: 64)")
     each.add_argument("--output", type=Path, metavar="FILE", help="default: TUNED_rankN_lora.safetensors, here")
     each.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="of the file (default: fp16)")
@@ -244,6 +244,12 @@ def _add_extract_lora(commands: argparse._SubParsersAction) -> None:
         "nearly as good"
     )  # fmt: skip
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+
+
+def _by_name(text: str) -> Path:
+    """The path of a model, '.' and '..' by the name that the folder has."""
+    path = Path(text)
+    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
 
 
 def _add_graph_options(parser: argparse.ArgumentParser) -> None:

@@ -109,8 +109,8 @@ JobKind = Literal["text", "clip", "encode", "sample", "decode"]
 class RunWork(NamedTuple):
     """What all steps that a model makes in a run come to.
 
-    `passes`: of the model in them. `windows`: parts in which a step sees the video, at most. `seen`: the largest of
-    these.
+    `passes`: of the model in them. `windows`: parts in which a step sees the video, at most: windows in time, tiles, or
+    both. `seen`: the largest of these.
     """
 
     passes: int
@@ -121,9 +121,10 @@ class RunWork(NamedTuple):
         """The parts of this video in words; nothing where it is seen as a whole."""
         if self.windows == 1:
             return ""
-        size = f" of {self.seen.width} x {self.seen.height}"
-        is_tiled = self.seen[1:] != video[1:]
-        return f"{self.windows:,} windows of at most {self.seen.frames} frames{size * is_tiled} at a time"
+        frames = f"of at most {self.seen.frames} frames"
+        if self.seen[1:] == video[1:]:
+            return f"{self.windows:,} windows {frames} at a time"
+        return f"{self.windows:,} tiles {frames} of {self.seen.width} x {self.seen.height} at a time"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

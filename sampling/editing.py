@@ -81,20 +81,24 @@ class NegativeAlone:
         return answers[0]
 
 
-def begin_edit(schedule: NoiseSchedule, latent: Tensor, *, seed: int) -> SamplerState:
+def begin_edit(
+    schedule: NoiseSchedule, latent: Tensor, *, seed: int, batch_index: Sequence[int] | None = None
+) -> SamplerState:
     """The state before the first step: the clip as it is.
 
     Args:
         schedule: the steps to make; with none the clip stays as it is.
         latent: [B, C, T, h, w], normalised.
         seed: 0 .. 2^64 - 1, of the steps' noises, none of which a run with this seed starts from.
+        batch_index: the numbers of the clips among the noises of the seed; None for the first.
 
     Raises:
         InvalidInputError: a latent or seed that cannot be edited with.
     """
     check_latent(latent)
     sigma = float(schedule.sigmas[0])
-    return SamplerState(0, schedule.steps, sigma, latent, latent, SolverRecord(step_noise(seed)))
+    record = SolverRecord(step_noise(seed, len(latent), batch_index))
+    return SamplerState(0, schedule.steps, sigma, latent, latent, record)
 
 
 def edit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -22,7 +22,13 @@ from .validation import check_latent, check_step_result
 
 
 def begin(
-    solver: Solver, schedule: NoiseSchedule, latent: Tensor, *, seed: int, noise: Tensor | None = None
+    solver: Solver,
+    schedule: NoiseSchedule,
+    latent: Tensor,
+    *,
+    seed: int,
+    noise: Tensor | None = None,
+    batch_index: Sequence[int] | None = None,
 ) -> SamplerState:
     """The state before the first step: `latent` noised to the start of the schedule.
 
@@ -32,15 +38,17 @@ def begin(
         latent: [B, C, T, h, w], normalised; zeros for text to video, an encoded clip for video to video.
         seed: 0 .. 2^64 - 1; same seed, same result.
         noise: [B, C, T, h, w] to start from; drawn from the seed when not given.
+        batch_index: the numbers of the videos among the noises of the seed; None for the first.
 
     Raises:
         InvalidInputError: a latent or seed that cannot be sampled from.
     """
     check_latent(latent)
-    sigma, record = float(schedule.sigmas[0]), solver.start(step_noise(seed))
+    sigma, record = float(schedule.sigmas[0]), solver.start(step_noise(seed, len(latent), batch_index))
     if schedule.steps == 0:
         return SamplerState(0, 0, sigma, latent, latent, record)
-    noise = seeded_noise(seed, LatentShape(*latent.shape[1:]), len(latent)) if noise is None else noise
+    if noise is None:
+        noise = seeded_noise(seed, LatentShape(*latent.shape[1:]), len(latent), batch_index)
     noisy = add_noise(latent.float(), noise.to(latent.device), schedule.noise_weight)
     return SamplerState(0, schedule.steps, sigma, noisy, latent, record)
 

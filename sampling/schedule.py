@@ -24,7 +24,7 @@ def make_schedule(
 
     Args:
         name: a key of `SCHEDULES`.
-        steps: number of steps, 0..1000.
+        steps: number of steps, 1..1000.
         shift: how much of the schedule is spent at high noise; sigma -> shift * sigma / (1 + (shift - 1) * sigma).
         denoise: part of the schedule that is walked, 0..1. Below 1, the schedule of int(steps / denoise) steps is
             made and its last `steps` steps are kept, so that the run begins at a sigma below 1 (video to video).
@@ -33,7 +33,7 @@ def make_schedule(
 
     Returns:
         A schedule with `steps` steps (a `beta` schedule of many steps may have fewer, and a `ddim_uniform` one has as
-        many as fit), or with none when `steps` or `denoise` is 0.
+        many as fit), or with none when `denoise` is 0.
 
     Raises:
         InvalidInputError: unknown name, or a number out of its range.
@@ -44,7 +44,7 @@ def make_schedule(
     check_shift(shift)
     check_denoise(denoise)
     schedule = find_choice(SCHEDULES, name, "schedule")
-    if steps == 0 or denoise == 0.0:
+    if denoise == 0.0:
         return NO_STEPS
     check_schedule_length(steps, denoise, more=without_penultimate)
     whole = schedule(int(steps / denoise) + without_penultimate, shift)

@@ -30,9 +30,9 @@ def find_choice(table: Mapping[str, Choice], name: str, kind: str) -> Choice:
 
 
 def check_steps(steps: int) -> None:
-    """Refuses a number of steps outside 0..1000 (0 returns the latent as it is)."""
-    if not isinstance(steps, int) or not 0 <= steps <= MAX_STEPS:
-        raise InvalidInputError(f"Steps must be a whole number from 0 to {MAX_STEPS}, got {steps}. Usual are 20 to 50.")
+    """Refuses a number of steps outside 1..1000: a run without steps has a denoise of 0."""
+    if not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
+        raise InvalidInputError(f"Steps must be a whole number from 1 to {MAX_STEPS}, got {steps}. Usual are 20 to 50.")
 
 
 def check_shift(shift: float) -> None:

@@ -48,7 +48,8 @@ class EditBeginning:
 
     def state(self, device: torch.device) -> SamplerState:
         """The state before the first step."""
-        return begin_edit(self.schedule, self.latent.to(device), seed=self.seed)
+        latent, numbers = self.latent.to(device), self.settings.batch_index
+        return begin_edit(self.schedule, latent, seed=self.seed, batch_index=numbers)
 
     def steps(self, turns: Turns, state: SamplerState, device: torch.device) -> Iterator[SamplerState]:
         """The states after each of the steps that follow `state`."""

@@ -47,6 +47,7 @@ def find_mask(
     whole = SamplingRun(ready.experts, made, {}, ready.sides, latent, MASK_NOISES, memory, (ready.beside,))
     clip = EditBeginning(settings, schedule, EditedClip(latent, torch.ones(1)))
     clip = clip.arranged(model.policies.windows, references_of(ready.sides)).clip
+    noise = step_noise(settings.seed, len(latent), settings.batch_index)
 
     def run() -> Tensor:
         name = makers[0]
@@ -58,7 +59,7 @@ def find_mask(
         ):
             both = at_work.denoiser.start, at_work.beside[0].start
             there = clip.to(model.residence.device)
-            for each in disagreement(*both, there, level, step_noise(settings.seed)):
+            for each in disagreement(*both, there, level, noise):
                 found.append(each)
                 progress.update(len(found))
                 model.runtime.check_interrupt()

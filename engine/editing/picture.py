@@ -15,7 +15,7 @@ from ...common.errors import InvalidInputError
 from ...dit.rope import AS_TRAINED, TokenPlaces
 from ...sampling.cache import NO_CACHE
 from ...sampling.prompts import OneSide, as_prompts
-from ...sampling.windows import WHOLE_CLIP
+from ...sampling.windows import WHOLE_CLIP, SpatialTiles, Windows
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel, with_policies
 from ..sampling.asked import Sides
@@ -82,10 +82,11 @@ def check_picture_edit(model: VideoModel, settings: SamplerSettings, whole_steps
     if not 0 <= whole_steps <= steps:
         raise InvalidInputError(f"{whole_steps} of {steps} steps cannot reason. Use 0 (none) to {steps}.")
     policies = model.policies
-    if policies.windows != WHOLE_CLIP:
+    parts = _parts(policies.windows)
+    if parts:
         raise InvalidInputError(
-            "Windows are on, but a picture is edited as the last frame of a clip that is seen as a whole. Take the "
-            "windows away."
+            f"{parts.capitalize()} are on, but a picture is edited as the last frame of a clip that is seen as a "
+            f"whole. Take the {parts} away."
         )
     if policies.places != AS_TRAINED:
         raise InvalidInputError(
@@ -96,3 +97,10 @@ def check_picture_edit(model: VideoModel, settings: SamplerSettings, whole_steps
             "A step cache is on, but after its reasoning the model sees another clip, for which no answer of before "
             "stands. Take the step cache away, or reason in no step."
         )
+
+
+def _parts(windows: Windows) -> str:
+    """The word for what a clip is seen in; none where it is seen as a whole."""
+    if not isinstance(windows, SpatialTiles):
+        return "" if windows == WHOLE_CLIP else "windows"
+    return "tiles" if windows.over_time == WHOLE_CLIP else "tiles and windows"

@@ -20,6 +20,7 @@ class EditSettings:
         source_cfg: with the text that it shows now; of two experts for both.
         strength: 0..1, the part of the steps that is made, from its last ones; more gives the words more way, and
             leaves less of the clip in its place.
+        batch_index: see `SamplerSettings`.
 
     Raises:
         InvalidInputError: a value that is of another kind.
@@ -32,6 +33,7 @@ class EditSettings:
     shift: float = 5.0
     schedule: str = "simple"
     strength: float = 0.6
+    batch_index: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("seed", "steps", "cfg", "source_cfg", "shift", "strength"):

@@ -94,8 +94,8 @@ class Beginning:
 
     def state(self, device: torch.device) -> SamplerState:
         """The state before the first step."""
-        latent, seed = self.latent.to(device), self.settings.seed
-        return begin(self.solver, self.schedule, latent, seed=seed, noise=self.noise)
+        latent, numbers = self.latent.to(device), self.settings.batch_index
+        return begin(self.solver, self.schedule, latent, seed=self.seed, noise=self.noise, batch_index=numbers)
 
     def steps(self, turns: Turns, state: SamplerState, device: torch.device) -> Iterator[SamplerState]:
         """The states after each of the steps that follow `state`."""
@@ -109,7 +109,9 @@ class Beginning:
         """
         if windows == WHOLE_CLIP:
             return self
-        seed, shape = self.settings.seed, LatentShape(*self.latent.shape[1:])
-        noise = seeded_noise(seed, shape, len(self.latent)) if self.noise is None else self.noise
-        arrange = partial(windows.noise, seed=seed, references=references)
+        noise = self.noise
+        if noise is None:
+            shape = LatentShape(*self.latent.shape[1:])
+            noise = seeded_noise(self.seed, shape, len(self.latent), self.settings.batch_index)
+        arrange = partial(windows.noise, seed=self.seed, references=references)
         return replace(self, noise=arrange(noise), given=self.given.with_arranged_noise(arrange))

@@ -24,6 +24,9 @@ class SamplerSettings:
     early gives the latent of that noise level, divided by its signal weight as native samplers do, so that a run that
     starts there, with noise of zeros, goes on from it. With `ends_clean` its last step goes down to sigma 0.
 
+    `batch_index` numbers the videos of a batch among the noises of the seed, so that each is the same in any batch;
+    None for the first noises.
+
     Raises:
         InvalidInputError: a value that is of another kind.
     """
@@ -39,6 +42,7 @@ class SamplerSettings:
     start_step: int = 0
     end_step: int | None = None
     ends_clean: bool = False
+    batch_index: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("seed", "steps", "cfg", "shift", "denoise"):

@@ -151,7 +151,8 @@ def _connected(address: str) -> http.client.HTTPConnection:
         except OSError as error:
             reason = "its certificate is not trusted" if isinstance(error, ssl.SSLError) else _reason(error)
             refusal = WritingError(
-                f"No language model answers at {address} ({reason}). Start its server, or correct the address."
+                f"No language model answers at {address} ({reason}). Start its server, such as Ollama or another that "
+                "is OpenAI-compatible, correct the address, or choose a model's folder in models/LLM."
             )
     raise refusal
 

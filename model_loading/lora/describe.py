@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ...common.printable import printable_name
 from ..describe import aligned
 from ..files.checkpoint import Checkpoint
 from ..files.file_type import human_bytes
@@ -23,6 +24,8 @@ _FORMS = {
     "diff_b": "differences of biases",
     "diff_m": "differences of modulation",
 }
+EXTRACTED = "wan_director.extracted"
+"""Of which models a file is the difference, in its header."""
 _RANKED = frozenset({"down", "hada_w1_b", "lokr_w2_b"})
 
 
@@ -45,14 +48,25 @@ def describe_lora(checkpoint: Checkpoint, loader: str = LOAD_LORA.words) -> str:
     other = other_adapter(checkpoint.tensors)
     if other is not None:
         forms = Counter({f"{other[0]}, which is not applied here": len(checkpoint.tensors)})
+    extracted = checkpoint.metadata.get(EXTRACTED)
     lines = [
         ("file", str(checkpoint.path)),
         ("model", "a LoRA, which changes a diffusion model"),
-        ("made for", made_for(checkpoint) or "a model of a size that is not known here"),
+        ("made for", made_for(checkpoint) or _unpublished(checkpoint)),
         ("size", f"{human_bytes(checkpoint.size_bytes)}, {len(checkpoint.tensors):,} tensors"),
         ("changes", ", ".join(f"{count} layers by {form}" for form, count in forms.most_common()) or "nothing known"),
         ("rank", " to ".join(str(rank) for rank in sorted({min(ranks), max(ranks)})) if ranks else "none"),
+        *([("extracted", printable_name(extracted))] if extracted else []),
         ("belongs in", "models/loras"),
         ("goes with", f"a model it is made for, in {loader}"),
     ]
     return aligned(lines)
+
+
+def _unpublished(checkpoint: Checkpoint) -> str:
+    """The model by the width that most factors take in: that of its tokens."""
+    parts = [(find_part(key), info.shape) for key, info in checkpoint.tensors.items()]
+    widths = Counter(shape[1] for part, shape in parts if part is not None and part.role == "down" and len(shape) > 1)
+    if not widths:
+        return "a model of a size that is not known here"
+    return f"a model of width {widths.most_common(1)[0][0]}, which no published Wan model has"

@@ -44,7 +44,8 @@ class KnownFile(NamedTuple):
     """One published file; `what` says what it is in a user's words.
 
     `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that; 0 where only its
-    publisher knows it. `for_few_steps`: a model with it makes a video in 4 to 8 steps at cfg 1.
+    publisher knows it. `for_few_steps`: a model with it makes a video in 4 to 8 steps at cfg 1. `is_non_commercial`:
+    its licence allows no other use.
     """
 
     name: str
@@ -55,6 +56,7 @@ class KnownFile(NamedTuple):
     size_bytes: int
     sha256: str | None = None
     for_few_steps: bool = False
+    is_non_commercial: bool = False
 
     @property
     def folder(self) -> str:
@@ -78,8 +80,11 @@ def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN
     if repo == _BERNINI:
         folder = f"{kind.folder_name}/"
     exact = _EXACT.get(name, (round(size_gb * 1e9), None))
-    return KnownFile(name, kind, what, repo, folder + name, *exact)
+    return KnownFile(name, kind, what, repo, folder + name, *exact, is_non_commercial=repo == _DECART)
 
+
+NON_COMMERCIAL = "its licence is for non-commercial use only"
+"""What is said of a file whose `is_non_commercial` holds."""
 
 # Name -> size and sha256, as the Hub announces them and several public lists of model files repeat them.
 _EXACT = {

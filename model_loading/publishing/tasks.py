@@ -27,6 +27,11 @@ class TaskFiles(NamedTuple):
         return [file for name in self.file_names if (file := known_file(name)) is not None]
 
     @property
+    def is_non_commercial(self) -> bool:
+        """Whether a file may be used in no other way."""
+        return any(file.is_non_commercial for file in self.files)
+
+    @property
     def size_bytes(self) -> int:
         """Of all files together."""
         return sum(file.size_bytes for file in self.files)

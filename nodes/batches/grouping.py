@@ -20,9 +20,14 @@ def grouped(lines: tuple[PromptLine, ...], vae: Any, usual: VideoShape, most: in
     """The lines in batches of one shape, each with the tokens of `most` usual videos at most.
 
     Raises:
-        InvalidInputError: a size that cannot be made, with the number of its line; or a line says more than a size.
+        InvalidInputError: a size that cannot be made, with the number of its line, if that says it; or a line says more
+            than a size.
     """
     family = family_of(vae)
+    if any(line.size is None for line in lines):
+        check_video_size(usual.width, usual.height, None, family)
+    if any(line.frames is None for line in lines):
+        check_video_size(None, None, usual.frames, family)
     buckets = []
     for line in lines:
         if line.pictures or line.values:

@@ -53,7 +53,7 @@ class WanDirectorToNativeModel(io.ComfyNode):
             )
         if model.policies != WHOLE_STEPS:
             raise InvalidInputError(
-                f"{model.file} comes with settings of its steps (guidance, cache or windows) that only Wan Sampler "
-                "follows. Connect the model from before those nodes, and use native nodes for the same."
+                f"{model.file} comes with settings of its steps (guidance, cache, windows or tiles) that only Wan "
+                "Sampler follows. Connect the model from before those nodes, and use native nodes for the same."
             )
         return io.NodeOutput(host().native_model(model))

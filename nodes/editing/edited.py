@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from ...engine.memory import AUTOMATIC, MemorySettings
 from ..conditioning.entries import prompts_of
 from ..sockets.latents import model_latent, native_latent, video_samples
 from ..sockets.models import WanModel
+from ..sockets.noise_masks import batch_index_of
 from .masks import both, mask_in_latent, mask_in_pixels
 
 AUTO_MASKS = ("off", "words")
@@ -54,6 +56,7 @@ def edited(
     memory = AUTOMATIC if memory is None else memory
     instance_of(memory, MemorySettings, "memory", "the settings of Wan Memory")
     clean, stride = _clip(model, latent), model.spec.family.spatial_stride
+    settings = replace(settings, batch_index=batch_index_of(latent, len(clean)))
     finds = choice_of(where.auto_mask, AUTO_MASKS, "auto_mask") == "words"
     allowed = mask_in_latent(where.mask, latent, clean, stride)
     shift, source, beside = settings.shift, texts.source, texts.source_negative

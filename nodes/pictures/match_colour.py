@@ -73,7 +73,7 @@ class WanDirectorMatchColour(io.ComfyNode):
         check_number(strength, "strength")
         check_strength(strength)
         if strength == 0:
-            return io.NodeOutput(images)
+            return io.NodeOutput(images if images.shape[-1] == 3 else clip)
         if not (has_values(clip) and has_values(wanted)):
             return io.NodeOutput(clip)
         find = colour_map(chosen, wanted, strength)

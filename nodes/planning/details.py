@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...common.printable import printable_name
 from ...common.shapes import VideoShape
 from ...engine.loras import file_bytes
+from ...engine.memory import Job
 from ...engine.progress import duration_in_words
 from ...engine.recipe import LoraRecipe
 from ...memory.budget import gigabytes
 from ...memory.plan import Choice
-from ...model_loading.publishing.known_files import known_file
+from ...model_loading.publishing.known_files import NON_COMMERCIAL, known_file
 from .stages import PlannableStage
 
 _ALIKE = 0.05
@@ -27,6 +28,9 @@ def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: boo
     is_on_cpu = stage.job.is_on_cpu
     own = stage.job.weights.total - sum(file_bytes(lora.path) for lora in stage.job.loras)
     yield f"{stage.file} ({_weight(stage, own)})" + _size(stage.job.video)
+    known = known_file(stage.job.recipe.path.name)
+    if known is not None and known.is_non_commercial:
+        yield NON_COMMERCIAL
     yield from map(_lora, stage.job.loras)
     yield from _work(stage, choice, has_speed)
     if is_on_cpu:
@@ -52,15 +56,17 @@ def _work(stage: PlannableStage, choice: Choice, has_speed: bool) -> Iterator[st
         heads.append(f"for {'1 clip' if stage.clips == 1 else f'each of {stage.clips:,} clips'} of the film")
     yield from heads[:-1]
     if heads:
-        yield heads[-1] + ("" if work is None else _passes(work.passes * max(stage.clips, 1), choice, has_speed))
+        yield heads[-1] + ("" if work is None else _passes(stage.jobs, choice, has_speed))
 
 
-def _passes(passes: int, choice: Choice, has_speed: bool) -> str:
-    """How many passes the work takes, and how long."""
-    words = f": {passes:,} passes of the model in all"
+def _passes(jobs: Sequence[Job], choice: Choice, has_speed: bool) -> str:
+    """How many passes the work of these jobs takes, and how long."""
+    passes = [0 if job.run_work is None else job.run_work.passes * max(job.times, 1) for job in jobs]
+    words = f": {sum(passes):,} passes of the model in all"
     if not has_speed:
         return words
-    return f"{words}, about {duration_in_words(choice.task.flops * passes / choice.card.flops * (1 + choice.slowdown))}"
+    flops = sum(job.task.flops * each for job, each in zip(jobs, passes))
+    return f"{words}, about {duration_in_words(flops / choice.card.flops * (1 + choice.slowdown))}"
 
 
 def _weight(stage: PlannableStage, own: int) -> str:

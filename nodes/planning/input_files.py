@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...common.empty_tensors import empty
+from ...common.printable import printable_name
 from ...common.shapes import VideoShape
 from ...media.picture_reading import outlined_pictures
 from ...media.sound.clip import Sound
@@ -30,12 +31,14 @@ class OutlinedFiles:
 
     Attributes:
         has_guessed: whether something was not here.
+        missing: the names of the files that were not.
     """
 
     def __init__(self, size: VideoShape, *, is_lenient: bool = False) -> None:
         self._size = size
         self._is_lenient = is_lenient
         self.has_guessed = False
+        self.missing: list[str] = []
 
     def is_there(self, path: Path) -> bool:
         """A plan is made before the files are there."""
@@ -43,7 +46,7 @@ class OutlinedFiles:
 
     def pictures(self, path: Path) -> tuple[Tensor, Tensor | None]:
         if not os.path.isfile(path):
-            _, height, width = self._guess()
+            _, height, width = self._guess(path)
             return empty(1, height, width, 3), empty(1, height, width)
         frames, height, width, has_opacity = outlined_pictures(path)
         self.has_guessed |= frames > 1  # later pictures may have opacity, or another size
@@ -52,7 +55,7 @@ class OutlinedFiles:
     def probe(self, path: Path) -> VideoFile:
         if os.path.isfile(path):
             return probe_video(path)
-        frames, height, width = self._guess()
+        frames, height, width = self._guess(path)
         times = tuple(Fraction(number, _GUESSED_FPS) for number in range(frames))
         return VideoFile(path, width, height, times, Fraction(frames, _GUESSED_FPS))
 
@@ -85,6 +88,7 @@ class OutlinedFiles:
         # At another rate a frame may lack, of a damaged file many: any length that a clip can have is taken.
         return shape._replace(frames=max(1, (shape.frames - 1) // 4 * 4 + 1 - (self._guess().frames - 1)))
 
-    def _guess(self) -> VideoShape:
+    def _guess(self, missing: Path | None = None) -> VideoShape:
         self.has_guessed = True
+        self.missing += [] if missing is None else [printable_name(missing.name)]
         return self._size

@@ -44,12 +44,14 @@ class Recording:
         stages: in the order of the run; the same work may be done several times.
         passed_over: nodes whose memory is not known.
         has_guessed: whether something was guessed.
+        missing: the names of pictures and videos that are not here.
         doubted: refusals that may come of the shape of a file that was guessed.
     """
 
     stages: list[Noted] = field(default_factory=list)
     passed_over: list[GraphNode] = field(default_factory=list)
     has_guessed: bool = False
+    missing: list[str] = field(default_factory=list)
     doubted: list[WanDirectorError] = field(default_factory=list)
 
 
@@ -90,6 +92,7 @@ class _Recorder:
         with hosted_by(RecordingHost(host(), self._runtime, self._files)), muted(), EmptyTensors():
             Walk(self._graph, self._classes, ends, self._run).go()
         self._made.has_guessed |= self._files.has_guessed
+        self._made.missing += self._files.missing
         self._made.passed_over.sort(key=list(self._graph.values()).index)
         return self._made
 

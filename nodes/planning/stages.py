@@ -37,21 +37,27 @@ class PlannableStage:
     Attributes:
         node: that it belongs to.
         loader: of its model.
-        job: what there is to do.
+        job: what there is to do, that takes most.
+        jobs: all that the node has the model do, one after the other: for the mask of an edit and for the edit, for the
+            clips of a film.
         unknown_prompts: the node that may give more prompts than are counted, which is not known before it runs.
-        clips: of a film, for each of which it is done; 0 where it is part of none.
     """
 
     node: GraphNode
     loader: GraphNode
     job: Job
+    jobs: tuple[Job, ...]
     unknown_prompts: GraphNode | None = None
-    clips: int = 0
 
     @property
     def kind(self) -> JobKind:
         """Which stage."""
         return self.job.kind
+
+    @property
+    def clips(self) -> int:
+        """Of a film, for each of which it is done; 0 where it is part of none."""
+        return sum(job.times for job in self.jobs)
 
     @property
     def file(self) -> str:
@@ -118,7 +124,9 @@ def find_stages(graph: Graph, size: VideoShape | None = None, node_classes: Node
     if made.has_guessed:
         others = _others(graph, classes, second, size)
         makes_video = any(stage.job.kind != "encode" and stage.job.video is not None for stage in stages)
-        stages = [_compared(stage, others.get(stage.key), graph, classes, makes_video) for stage in stages]
+        for stage in stages:
+            _check_size(stage, others.get(stage.key), makes_video, made.missing)
+        stages = [_compared(stage, others.get(stage.key), graph, classes) for stage in stages]
     return GraphStages(tuple(stages), tuple(made.passed_over))
 
 
@@ -139,13 +147,17 @@ def _others(
 def _largest(made: Recording, size: VideoShape | None) -> list[PlannableStage]:
     largest: dict[tuple[JobKind, str], PlannableStage] = {}
     for noted in sorted(made.stages, key=lambda noted: _ORDER.index(noted.job.kind)):
-        stage = PlannableStage(noted.node, noted.loader, _resized(noted, size), clips=noted.job.times)
+        job = _resized(noted, size)
+        stage = PlannableStage(noted.node, noted.loader, job, (job,))
         other = largest.get(stage.key)
-        if other is not None:
-            clips = stage.clips + other.clips
-            stage = replace(max(other, stage, key=lambda each: each.size_bytes), clips=clips)
-        largest[stage.key] = stage
+        largest[stage.key] = stage if other is None else _larger(other, stage)
     return list(largest.values())
+
+
+def _larger(one: PlannableStage, other: PlannableStage) -> PlannableStage:
+    """Of the same work the one that takes more; of one node it counts what there is to do in both."""
+    larger = max(one, other, key=lambda each: each.size_bytes)
+    return replace(larger, jobs=(*one.jobs, *other.jobs)) if one.node.id == other.node.id else larger
 
 
 def _resized(noted: Noted, size: VideoShape | None) -> Job:
@@ -163,24 +175,35 @@ def _resized(noted: Noted, size: VideoShape | None) -> Job:
     return replace(noted.job, video=size)
 
 
-def _compared(
-    stage: PlannableStage, other: PlannableStage | None, graph: Graph, classes: NodeClasses, makes_video: bool
-) -> PlannableStage:
-    """A stage that two guesses agree on; with the node that they count other prompts of.
+def _check_size(stage: PlannableStage, other: PlannableStage | None, makes_video: bool, missing: list[str]) -> None:
+    """Refuses a stage whose video has a size that was guessed, by another guess.
 
-    Of pictures to encode whose size was guessed the larger guess counts where a video is made: that has a size of its
-    own, or is refused itself.
+    Pictures to encode may have one where a video is made: that has a size of its own, or is refused itself.
+
+    Args:
+        missing: the names of files that are not here.
 
     Raises:
-        GraphError: its video has a size that was guessed.
+        GraphError: it does.
     """
-    if makes_video and stage.job.kind == "encode" and other is not None and other.job.video != stage.job.video:
+    video, others = stage.job.video, None if other is None else other.job.video
+    if video is None or video == others or (makes_video and stage.kind == "encode" and others is not None):
+        return
+    frames = video.frames if others is not None and others.frames == video.frames else 81
+    since = f"{missing[0]} is there" if missing else "the workflow runs"
+    choice = ", or choose a picture or video that is there" if missing else ""
+    raise GraphError(
+        f"The size of the video at {stage.node.label} is not known before {since}. Give it with --size, for example "
+        f"--size 832x480x{frames} (width, height, frames){choice}."
+    )
+
+
+def _compared(
+    stage: PlannableStage, other: PlannableStage | None, graph: Graph, classes: NodeClasses
+) -> PlannableStage:
+    """A stage that two guesses agree on, or the larger guess; with the node that they count other prompts of."""
+    if other is not None and other.job.video != stage.job.video:
         return max(stage, other, key=lambda each: each.size_bytes)
-    if stage.job.video is not None and (other is None or other.job.video != stage.job.video):
-        raise GraphError(
-            f"The size of the video at {stage.node.label} is not known before the workflow runs. Give it with --size, "
-            "for example --size 832x480x81 (width, height, frames)."
-        )
     if other is None or other.job.passes == stage.job.passes:
         return stage
     return replace(stage, unknown_prompts=_unknown_source(stage.node, graph, classes))

@@ -18,7 +18,7 @@ from ...common.checking import has_values, kind_of, tensor_of
 from ...common.errors import InvalidInputError
 from ...common.shapes import LatentShape
 from ...sampling.given import NOTHING_GIVEN, CleanRegion, Given, GivenFrames, NoisyRegion
-from ...sampling.noise import indexed_noise, seeded_noise
+from ...sampling.noise import seeded_noise
 from .models import WanModel
 
 MAX_BATCH_INDEX = 4095
@@ -31,10 +31,18 @@ def starting_noise(latent: dict[str, Any], clean: Tensor, seed: int) -> Tensor:
     Raises:
         InvalidInputError: a bad seed, or a `batch_index` that does not number the videos.
     """
-    shape, indices = LatentShape(*clean.shape[1:]), latent.get("batch_index")
-    if indices is None:
-        return seeded_noise(seed, shape, len(clean))
-    return indexed_noise(seed, shape, _checked_indices(indices, len(clean)))
+    shape, batch = LatentShape(*clean.shape[1:]), len(clean)
+    return seeded_noise(seed, shape, batch, batch_index_of(latent, batch))
+
+
+def batch_index_of(latent: dict[str, Any], batch: int) -> tuple[int, ...] | None:
+    """The numbers of a LATENT's videos among the noises of a seed; None where it has none.
+
+    Raises:
+        InvalidInputError: its `batch_index` does not number the videos.
+    """
+    indices = latent.get("batch_index")
+    return None if indices is None else _checked_indices(indices, batch)
 
 
 def given_of(model: WanModel, latent: dict[str, Any], clean: Tensor, noise: Tensor) -> Given:
@@ -99,10 +107,10 @@ def _whole_frames(mask: Tensor) -> Tensor | None:
     return low.eq(0) if is_whole else None
 
 
-def _checked_indices(indices: Any, batch: int) -> list[int]:
+def _checked_indices(indices: Any, batch: int) -> tuple[int, ...]:
     advice = "Remove it with Latent Batch Seed Behavior, set to random."
     try:
-        numbers = [operator.index(index) for index in indices]
+        numbers = tuple(operator.index(index) for index in indices)
     except TypeError:
         raise InvalidInputError(
             f"The batch_index of the latent must be a list of whole numbers, got {kind_of(indices)}. {advice}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ...sampling.solvers import MASKS_WITH_STEP_NOISE
 from ..conditioning.entries import prompts_of
 from .latents import model_latent, native_latent
 from .models import WanModel
-from .noise_masks import given_of, starting_noise
+from .noise_masks import batch_index_of, given_of, starting_noise
 
 
 def sampled(
@@ -37,15 +38,16 @@ def sampled(
     """
     clean = model_latent(model, latent)
     noise = starting_noise(latent, clean, settings.seed) if adds_noise else torch.zeros_like(clean)
-    behind = step_noise(settings.seed).draw(clean)[0] if settings.solver in MASKS_WITH_STEP_NOISE else noise
+    settings = replace(settings, batch_index=batch_index_of(latent, len(clean)))
+    behind = noise
+    if settings.solver in MASKS_WITH_STEP_NOISE:
+        behind, _ = step_noise(settings.seed, len(clean), settings.batch_index).draw(clean)
     given = given_of(model, latent, clean, behind)
     positive, negative = sides
     prompts = (
         prompts_of(model, positive, latent, "positive", settings.shift),
         prompts_of(model, negative, latent, "negative", settings.shift),
     )
-    own = (
-        None if adds_noise and latent.get("batch_index") is None else noise
-    )  # None: the seed's, which comes to the same
+    own = None if adds_noise else noise  # None: the seed's, which comes to the same
     made = run_sampler_with_guess(model, *prompts, clean, settings, noise=own, given=given, memory=memory)
     return native_latent(model, latent, made.latent), native_latent(model, latent, made.denoised)

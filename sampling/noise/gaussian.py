@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ...common.errors import InvalidInputError
 from ...common.shapes import LatentShape
 from ..step import NoiseLevel
 from ..validation import MAX_SEED, check_seed
@@ -19,40 +21,44 @@ class NoiseState:
     """Where a source of noise stands, as a value: the same state gives the same noise.
 
     Attributes:
-        generator: of torch on the CPU, see `torch.Generator.get_state`; [bytes], uint8.
+        generators: of torch on the CPU, one for each video, see `torch.Generator.get_state`; B of [bytes], uint8.
     """
 
-    generator: Tensor
+    generators: tuple[Tensor, ...]
 
     def draw(self, latent: Tensor) -> tuple[Tensor, NoiseState]:
         """Standard normal noise of a latent's shape, dtype and device, and the state after it."""
-        generator = torch.Generator()
-        generator.set_state(self.generator)
-        noise = torch.randn(latent.shape, generator=generator, dtype=torch.float32).to(latent)
-        return noise, NoiseState(generator.get_state())
+        noise, generators = torch.empty(latent.shape, dtype=torch.float32), self._each()
+        for video, generator in zip(noise, generators, strict=True):
+            video.normal_(generator=generator)
+        return noise.to(latent), NoiseState(tuple(generator.get_state() for generator in generators))
 
     def between(self, level: NoiseLevel, goal: float, latent: Tensor) -> Tensor:
-        """Standard normal noise of the run's Brownian motion from a level to a sigma; the state stays as it is."""
-        return brownian_noise(self.seed, level.course, (level.sigma, goal), latent)
+        """Standard normal noise of each video's Brownian motion from a level to a sigma; the state stays as it is."""
+        seeds = [(generator.initial_seed() - 1) & MAX_SEED for generator in self._each()]
+        videos, span = zip(seeds, latent.split(1), strict=True), (level.sigma, goal)
+        return torch.cat([brownian_noise(seed, level.course, span, video) for seed, video in videos])
 
-    @property
-    def seed(self) -> int:
-        """That of the run, see `step_noise`."""
-        generator = torch.Generator()
-        generator.set_state(self.generator)
-        return (generator.initial_seed() - 1) & MAX_SEED
+    def _each(self) -> list[torch.Generator]:
+        """The generators of the videos, where they stand."""
+        return [torch.Generator().set_state(state) for state in self.generators]
 
 
-def seeded_noise(seed: int, shape: LatentShape, batch: int = 1) -> Tensor:
+def seeded_noise(seed: int, shape: LatentShape, batch: int = 1, batch_index: Sequence[int] | None = None) -> Tensor:
     """The starting noise of a seed: [batch, C, T, h, w], float32, CPU.
 
     The same numbers as ComfyUI draws for this seed (comfy/sample.py prepare_noise), without touching the global
     generator.
 
+    Args:
+        batch_index: the numbers of the videos among the noises of the seed, see `indexed_noise`; None for the first.
+
     Raises:
         InvalidInputError: the seed is not in 0 .. 2^64 - 1.
     """
     check_seed(seed)
+    if batch_index is not None:
+        return indexed_noise(seed, shape, batch_index)
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((batch, *shape), generator=generator, dtype=torch.float32)
 
@@ -77,15 +83,37 @@ def indexed_noise(seed: int, shape: LatentShape, indices: Sequence[int]) -> Tens
     return torch.cat([wanted[index] for index in indices])
 
 
-def step_noise(seed: int) -> NoiseState:
+def step_noise(seed: int, batch: int = 1, batch_index: Sequence[int] | None = None) -> NoiseState:
     """The beginning of the noise that a stochastic solver adds at each step of a run with this seed.
 
-    It is seeded with seed + 1: with the same seed the first draw would repeat the starting noise. ComfyUI does so on a
-    CPU since v0.7.0 (comfy/k_diffusion/sampling.py default_noise_sampler, commit 1e4e342f). Versions before it, v0.3.64
-    included, take the seed itself, as every version does on a GPU, whose generator gives other numbers anyhow.
+    That of video 0 is seeded with seed + 1: with the same seed the first draw would repeat the starting noise. ComfyUI
+    does so on a CPU since v0.7.0 (comfy/k_diffusion/sampling.py default_noise_sampler, commit 1e4e342f). Versions
+    before it, v0.3.64 included, take the seed itself, as every version does on a GPU, whose generator gives other
+    numbers anyhow. Each further video has a seed of its own, so that it gets the same noise in any batch: ComfyUI draws
+    a batch as a whole.
+
+    Args:
+        batch: how many videos there are.
+        batch_index: their numbers, as for `seeded_noise`.
+
+    Raises:
+        InvalidInputError: the seed is not in 0 .. 2^64 - 1, or the numbers are not those of the videos.
     """
     check_seed(seed)
-    return NoiseState(torch.Generator().manual_seed((seed + 1) & MAX_SEED).get_state())
+    numbers = range(batch) if batch_index is None else batch_index
+    if len(numbers) != batch:
+        raise InvalidInputError(
+            f"batch_index numbers {len(numbers)} videos, but the batch has {batch}. Give one number for each video."
+        )
+    seeds = [_step_seed(seed, number) for number in numbers]
+    return NoiseState(tuple(torch.Generator().manual_seed(each).get_state() for each in seeds))
+
+
+def _step_seed(seed: int, number: int) -> int:
+    """Far from those of other videos and of other runs: two with the same step noise would become alike."""
+    if number == 0:
+        return (seed + 1) & MAX_SEED
+    return int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1, np.uint64)[0])
 
 
 def add_noise(latent: Tensor, noise: Tensor, sigma: float) -> Tensor:

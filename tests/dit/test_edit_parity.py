@@ -45,10 +45,11 @@ def asking(theirs, clip, text, negative, scale):
 
 
 def noises(clip):
-    """What a generator of the seed after the run's gives, one after the other."""
-    generator = torch.Generator().manual_seed(SEED + 1)
+    """What generators of the clips give, one after the other: the first clip's is of the seed after the run's."""
+    generators = [torch.Generator().set_state(state) for state in step_noise(SEED, len(clip)).generators]
+    assert generators[0].initial_seed() == SEED + 1
     while True:
-        yield torch.randn(clip.shape, generator=generator)
+        yield torch.stack([torch.randn(clip.shape[1:], generator=generator) for generator in generators])
 
 
 def sigmas():
@@ -112,7 +113,7 @@ def test_the_mask_of_words_equals_its_restatement_over_diffusers(case):
             video[frame, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 1
     level = make_schedule("simple", STEPS, SHIFT).levels[2].moved(0.85)
     everywhere = EditedClip(clip, torch.ones(1))
-    found = list(disagreement(*ours_of(case), everywhere, level, step_noise(SEED)))
+    found = list(disagreement(*ours_of(case), everywhere, level, step_noise(SEED, len(clip))))
     for ours, restated in zip(found, differences):
         assert (ours[:, 0] - restated).abs().max() <= LIMIT * largest
     assert torch.equal(mask_of([each[:, None] for each in differences])[:, 0], expected)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Ggml
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from wan_director.__main__ import main
@@ -149,6 +150,21 @@ def test_at_full_rank_base_and_lora_are_the_tuned_model(extract, tmp_path, base_
     code, path, _ = extract(*files, "--rank", "1000", "--dtype", "fp32")
     assert code == 0
     assert_near(comfyui_patched(base, load_file(path)), tuned)
+
+
+def test_a_folder_that_is_called_a_dot_gives_the_file_its_own_name(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    base, _ = plain(tmp_path / "base", weights(0)), plain(folder / "model", weights(1))
+    monkeypatch.chdir(folder)
+    assert main(["extract-lora", str(base), ".", "--rank", "2", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "mine_rank2_lora.safetensors\n"
+    assert main(["inspect", "mine_rank2_lora.safetensors"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"made for +a model of width 64, which no published Wan model has\n", text)
+    assert re.search(r"extracted +mine - base.safetensors\n", text)
+    with safe_open(folder / "mine_rank2_lora.safetensors", "pt") as file:
+        assert file.metadata()["wan_director.extracted"] == "mine - base.safetensors"
 
 
 def test_our_loader_makes_the_tuned_model_of_it(extract, tmp_path):

@@ -14,7 +14,7 @@ from wan_director.__main__ import main
         (1536, 8960, "Wan 2.1 1.3B"),
         (3072, 14336, "Wan 2.2 5B"),
         (5120, 13824, "the 14B models of Wan 2.1 and 2.2"),
-        (640, 1280, "a model of a size that is not known"),
+        (640, 1280, "a model of width 640, which no published Wan model has"),
     ],
 )
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_sizes_beyond_reason_are_refused_before_a_run(size):
         ({"cfg": "high"}, "cfg must be a number, got a text"),
         ({"shift": None}, "shift must be a number, got nothing"),
         ({"steps": 2.5}, "Steps must be a whole number"),
+        ({"steps": 0}, "Steps must be a whole number from 1 to 1000, got 0"),
         ({"denoise": float("nan")}, "Denoise must be from 0"),
         ({"memory": 3}, "memory must be the settings of Wan Memory, got a number"),
     ],

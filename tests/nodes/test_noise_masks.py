@@ -103,12 +103,27 @@ def test_what_is_no_mask_is_refused_in_a_sentence(mask, words):
         sample({**clip_latent(), "noise_mask": mask})
 
 
-def test_a_video_of_a_batch_is_made_again_by_its_number():
-    latent = {"samples": torch.zeros(3, 16, 3, 6, 8), "batch_index": [0, 1, 2]}
-    batch = sample(latent)
-    second = sample({"samples": torch.zeros(1, 16, 3, 6, 8), "batch_index": [1]})
-    torch.testing.assert_close(batch[1:2], second, rtol=0, atol=1e-5)
-    assert not torch.allclose(second, sample({"samples": torch.zeros(1, 16, 3, 6, 8)}), atol=0.1)
+@pytest.mark.parametrize("solver", ["euler", "lcm", "euler_ancestral", "dpmpp_2m_sde", "dpmpp_3m_sde", "seeds_2"])
+def test_a_video_of_a_batch_is_made_again_by_its_number(solver):
+    latent = {"samples": torch.zeros(3, 16, 3, 6, 8)}
+    batch, numbered = sample(latent, solver=solver), sample({**latent, "batch_index": [0, 1, 2]}, solver=solver)
+    assert torch.equal(batch, numbered)
+    for number in range(3):
+        one = sample({"samples": latent["samples"][:1], "batch_index": [number]}, solver=solver)
+        torch.testing.assert_close(batch[number : number + 1], one, rtol=0, atol=1e-5)
+    alone = sample({"samples": latent["samples"][:1]}, solver=solver)
+    torch.testing.assert_close(batch[:1], alone, rtol=0, atol=1e-5)
+    assert not torch.allclose(one, alone, atol=0.1)
+
+
+def test_the_kept_part_of_a_numbered_video_is_noised_as_alone():
+    """With ddim, whose kept part is shown with noise of the steps."""
+    clip, mask = clip_latent()["samples"], torch.zeros(1, 1, 3, 6, 8)
+    mask[..., :4] = 1
+    several = {"samples": clip.repeat(2, 1, 1, 1, 1), "batch_index": [3, 0], "noise_mask": mask}
+    alone = {"samples": clip, "batch_index": [3], "noise_mask": mask}
+    made, own = (sample(latent, solver="ddim") for latent in (several, alone))
+    torch.testing.assert_close(made[:1], own, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

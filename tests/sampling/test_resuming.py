@@ -93,6 +93,6 @@ def test_another_schedule_and_a_damaged_file_are_refused():
         ):
             next(sample(denoiser, SOLVERS["euler"], schedule, state))
     tensors = state.tensors()
-    del tensors["solver.noise.generator"]
-    with pytest.raises(InvalidInputError, match="lacks 'solver.noise.generator'.*Save it again, or start anew"):
+    del tensors["solver.noise.generators.0"]
+    with pytest.raises(InvalidInputError, match="lacks 'solver.noise.generators.0'.*Save it again, or start anew"):
         state_of(tensors)

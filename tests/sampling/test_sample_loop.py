@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -210,6 +210,34 @@ def test_step_noise_differs_from_the_starting_noise_and_between_steps():
     second, _ = state.draw(like)
     assert first.dtype == torch.float64
     assert not torch.equal(first, second) and not torch.equal(first.float(), seeded_noise(2**64 - 1, SHAPE))
+
+
+def test_each_video_of_a_batch_has_the_step_noises_that_it_has_alone():
+    """To the bit, drawn and between two levels; that of one video, and of the first of more, is the seed's after it."""
+    like, levels = torch.zeros(3, *SHAPE), make_schedule("simple", 4, 5.0).levels
+    several = step_noise(5, 3, (7, 0, 2))
+    for place, number in enumerate((7, 0, 2)):
+        state, alone = several, step_noise(5, 1, (number,))
+        for level, following in pairwise(levels[:-1]):
+            moved = state.between(level, following.sigma, like)
+            assert torch.equal(moved[place], alone.between(level, following.sigma, like[:1])[0])
+            (drawn, state), (own, alone) = state.draw(like), alone.draw(like[:1])
+            assert torch.equal(drawn[place], own[0])
+    generator = torch.Generator().manual_seed(6)
+    expected = torch.randn(1, *SHAPE, generator=generator)
+    for state in (step_noise(5), step_noise(5, 1, (0,)), step_noise(5, 2)):
+        assert torch.equal(state.draw(like[: len(state.generators)])[0][:1], expected)
+
+
+def test_step_noises_of_other_videos_and_of_other_seeds_differ():
+    like = torch.zeros(1, *SHAPE)
+    drawn = [step_noise(seed, 1, (number,)).draw(like)[0] for seed in range(3) for number in range(3)]
+    assert all((one - other).abs().max() > 1 for one, other in combinations(drawn, 2))
+
+
+def test_numbers_of_more_videos_than_there_are_are_refused():
+    with pytest.raises(InvalidInputError, match="numbers 2 videos, but the batch has 3"):
+        step_noise(5, 3, (0, 1))
 
 
 def test_a_run_in_two_parts_equals_the_whole(denoiser):

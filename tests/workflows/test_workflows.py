@@ -213,7 +213,7 @@ def test_a_clip_is_made_larger_by_the_low_noise_expert_within_24_gb(name, expect
     capsys.readouterr()
     assert main(["plan", str(path), "--vram=24GB"]) == 0
     plan = capsys.readouterr().out
-    assert "in 24 windows of at most 81 frames of 480 x 832 at a time: 96 passes of the model in all" in plan
+    assert "in 24 tiles of at most 81 frames of 480 x 832 at a time: 96 passes of the model in all" in plan
     assert "does not fit" not in plan and "swapped in" not in plan
 
 

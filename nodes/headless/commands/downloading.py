@@ -13,7 +13,7 @@ from ....engine.terminal import OnBytes, shown_bytes
 from ....model_loading.files.file_type import human_bytes
 from ....model_loading.publishing.download import download as fetch
 from ....model_loading.publishing.file_set import Standing, Wanted, check_space, fetch_all, standing
-from ....model_loading.publishing.known_files import KnownFile
+from ....model_loading.publishing.known_files import NON_COMMERCIAL, KnownFile
 from ....model_loading.publishing.own_command import own_command
 from ...files.places import sentence
 from ..wanted_models import WantedModel
@@ -36,6 +36,9 @@ def download(options: argparse.Namespace, session: Session) -> None:
             f"--to is the folder of one file, and these are {len(models)}. Give the folder that holds diffusion_models "
             "and vae with --models."
         )
+    for file in (model.file for model in models):
+        if file is not None and file.is_non_commercial:
+            complain(f"{file.name}: {NON_COMMERCIAL}. Read it before you use what it makes.")
     alone = len(options.names) == 1 and file_named(options.names[0]) is not None
     if alone and not options.dry_run and models[0].file is not None:
         with _Bars() as bars:

@@ -18,6 +18,7 @@ from ....media.faults import writing_to
 from ....media.whole import replace_file, unfinished_file
 from ....model_loading.files.file_type import human_bytes
 from ....model_loading.files.tensor_stream import TensorStream
+from ....model_loading.lora.describe import EXTRACTED
 from ....model_loading.lora.extracting import Extracted, Extraction, TunedPair, header_room
 from ....model_loading.meter import untold
 from .session import Session
@@ -77,7 +78,7 @@ def _write(part: Path, pair: TunedPair, how: Extraction, options: argparse.Names
     found = []
     metadata = {
         "format": "pt",
-        "wan_director.extracted": f"{options.tuned.name} - {options.base.name}",
+        EXTRACTED: f"{options.tuned.name} - {options.base.name}",
         "wan_director.rank": str(how.rank),
     }
     room = header_room(pair.shapes) + len(str(metadata).encode("unicode_escape")) * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from ....model_loading.publishing.known_files import NON_COMMERCIAL, known_file
 from .bundled import bundled_models, bundled_names, bundled_title
 from .session import Session
 from .terminal import say
@@ -27,5 +28,12 @@ def workflows(_options: argparse.Namespace, _session: Session) -> None:
     names = bundled_names()
     width = max(map(len, names)) + 2
     for name in names:
-        needs = "runs at once" if name.startswith("tiny") else f"with {', '.join(bundled_models(name))}"
+        files = list(dict.fromkeys(bundled_models(name)))
+        terms = [f"; {NON_COMMERCIAL}"] if any(map(_is_non_commercial, files)) else []
+        needs = "runs at once" if name.startswith("tiny") else "".join([f"with {', '.join(files)}", *terms])
         say(f"{name:{width}}{bundled_title(name)}: {needs}")
+
+
+def _is_non_commercial(name: str) -> bool:
+    file = known_file(name)
+    return file is not None and file.is_non_commercial

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ....common.errors import MissingFileError
 from ....common.printable import printable_name
 from ....model_loading.files.file_type import human_bytes
-from ....model_loading.publishing.known_files import KNOWN_FILES, KnownFile, named_files
+from ....model_loading.publishing.known_files import KNOWN_FILES, NON_COMMERCIAL, KnownFile, named_files
 from ....model_loading.publishing.tasks import TASKS, TaskFiles, named_tasks
 from ..core_nodes import CORE_NODES
 from ..wanted_models import WantedModel, wanted_models
@@ -89,8 +89,12 @@ def what_is_known() -> str:
 
 
 def _about_file(file: KnownFile) -> str:
-    return f"{file.name}  {file.what}"
+    return f"{file.name}  {file.what}{_terms(file)}"
 
 
 def _about_task(task: TaskFiles) -> str:
-    return f"{task.name}  {task.what} ({len(task.file_names)} files, {human_bytes(task.size_bytes)})"
+    return f"{task.name}  {task.what} ({len(task.file_names)} files, {human_bytes(task.size_bytes)}){_terms(task)}"
+
+
+def _terms(named: KnownFile | TaskFiles) -> str:
+    return f"; {NON_COMMERCIAL}" if named.is_non_commercial else ""

@@ -106,7 +106,10 @@ def test_nobody_at_the_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(WritingError, match="No language model answers at .* Start its server"):
+    words = (
+        "No language model answers at .* Start its server, such as Ollama .* or choose a model's folder in models/LLM"
+    )
+    with pytest.raises(WritingError, match=words):
         ServerWriter(f"http://127.0.0.1:{port}/v1").write(ASKED, LocalRuntime("cpu"))
 
 

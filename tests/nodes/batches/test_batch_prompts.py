@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 import wan_director
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from wan_director.common.errors import InvalidInputError
+from wan_director.memory.budget import GB
 from wan_director.nodes.batches.lines import read_lines
 from wan_director.nodes.batches.order import BatchOrder, in_order
 from wan_director.nodes.conditioning.keys import UNWRITTEN
@@ -16,6 +19,7 @@ from wan_director.nodes.conditioning.official_negative import OFFICIAL_NEGATIVE
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.runner import run_graph
+from wan_director.nodes.planning.plan import machine, plan_graph
 
 from ..conftest import call, load, load_vae
 from ..planning.graphs import batched
@@ -104,6 +108,24 @@ def test_a_line_that_cannot_be_is_refused_by_its_number(case):
     with pytest.raises(InvalidInputError) as refused:
         batch(text)
     assert words in str(refused.value)
+
+
+USUAL_REFUSED = {
+    "width": ("64x48 | a\nb", {"width": 70}, "The width must be a multiple of 16 pixels, got 70"),
+    "frames": ("64x48 | a", {"frames": 6}, "A clip has 1 + 4k frames, got 6"),
+}
+
+
+@pytest.mark.parametrize("case", USUAL_REFUSED)
+def test_what_no_line_says_is_refused_without_a_line(case):
+    text, changed, words = USUAL_REFUSED[case]
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(words)}"):
+        batch(text, **changed)
+    prompt = batched()
+    prompt["batches"]["inputs"] |= {**changed, "prompts": text}
+    with pytest.raises(InvalidInputError, match=re.escape(f"(node batches): {words}")):
+        plan_graph(parse_graph(prompt, CLASSES), machine(8 * GB), node_classes=CLASSES)
+    assert batch("64x48x5 | a", **changed)[2][0]["samples"].shape == (1, 16, 2, 6, 8)
 
 
 def test_latents_of_other_batches_are_refused():

@@ -59,6 +59,18 @@ def test_other_words_change_the_clip_and_the_mask_is_everywhere():
     assert torch.equal(mask, torch.ones(9, 48, 64))
 
 
+@pytest.mark.parametrize("auto_mask", ["off", "words"])
+def test_each_clip_of_a_batch_is_edited_as_alone(auto_mask):
+    several = {"samples": clip()["samples"].repeat(2, 1, 1, 1, 1), "batch_index": [4, 0]}
+    made, mask = edited(latent=several, auto_mask=auto_mask)
+    masks = mask.unflatten(0, (-1, 9))
+    for place, numbers in enumerate(({"batch_index": [4]}, {})):
+        alone, own = edited(latent=clip() | numbers, auto_mask=auto_mask)
+        torch.testing.assert_close(made["samples"][place : place + 1], alone["samples"], rtol=0, atol=1e-5)
+        assert torch.equal(masks[min(place, len(masks) - 1)], own)
+    assert (made["samples"][:1] - made["samples"][1:]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"strength": 0.0}, {"mask": torch.zeros(9, 48, 64)}, {"mask": torch.zeros(1, 48, 64)}, {"same": True}],
@@ -237,6 +249,7 @@ def test_a_negative_with_the_pictures_of_the_edit_alone_is_refused():
         ({"strength": 1.5}, "strength of an edit is from 0"),
         ({"auto_mask": "magic"}, "auto_mask is one of off, words"),
         ({"schedule": "none"}, "schedule"),
+        ({"steps": 0}, "Steps must be a whole number from 1 to 1000, got 0"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"cfg": 101.0}, "Cfg must be from 0"),
         ({"source_cfg": 101.0}, "Cfg must be from 0"),

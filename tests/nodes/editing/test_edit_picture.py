@@ -234,6 +234,14 @@ def windowed(model):
     return with_policies(model, lambda policies: replace(policies, windows=SlidingWindows(2, 1)))
 
 
+def tiled(model):
+    return call("Tiles", model=model, width=64, height=48, overlap=16)
+
+
+def tiled_in_windows(model):
+    return tiled(windowed(model))
+
+
 def moving(model):
     return with_policies(model, lambda policies: replace(policies, places=TokenPlaces((1.2, 1.0, 1.0))))
 
@@ -246,13 +254,16 @@ def cached(model):
 @pytest.mark.parametrize(
     ("changed", "inputs", "sentence"),
     [
-        (windowed, {}, "Take the windows away"),
+        (windowed, {}, "Windows are on, .* Take the windows away"),
+        (tiled, {}, "Tiles are on, .* Take the tiles away"),
+        (tiled_in_windows, {}, "Tiles and windows are on, .* Take the tiles and windows away"),
         (moving, {}, "Take the motion away"),
         (cached, {"reasoning_steps": 1}, "Take the step cache away"),
         (None, {"reasoning_steps": 5}, "5 of 4 steps cannot reason. Use 0"),
         (None, {"reasoning_steps": -1}, "-1 of 4 steps cannot reason"),
         (None, {"solver": "none"}, "solver"),
         (None, {"schedule": "none"}, "schedule"),
+        (None, {"steps": 0}, "Steps must be a whole number from 1 to 1000, got 0"),
         (None, {"image": picture(height=40)}, "multiple"),
         (None, {"image": "picture"}, "image must be"),
         (None, {"memory": 3}, "memory must be the settings of Wan Memory"),

@@ -111,6 +111,31 @@ def test_a_question_mark_lists_the_tasks_and_the_published_files(capsys):
     assert "wan_2.1_vae.safetensors  the VAE" in out and "ti2v-5B  text and image to video, Wan 2.2 (3 files" in out
 
 
+NON_COMMERCIAL = "its licence is for non-commercial use only"
+
+
+@pytest.mark.parametrize("name", ["lucy-edit-dev-cui-fp16", "edit-clip-5B", "edit_clip_lucy_5B"])
+def test_what_may_not_be_used_for_money_says_so_before_it_comes(name, capsys, hub):
+    assert main(["download", name]) == 0
+    assert capsys.readouterr().err.startswith(f"lucy-edit-dev-cui-fp16.safetensors: {NON_COMMERCIAL}. Read it")
+    assert main(["download", "wan2.2_vae"]) == 0
+    assert NON_COMMERCIAL not in capsys.readouterr().err
+
+
+def test_lists_and_plans_say_what_may_not_be_used_for_money(capsys):
+    said = {}
+    for command in (["download", "?"], ["workflows"], ["plan", "edit_clip_lucy_5B", "--vram", "24GB"]):
+        assert main(command) == 0
+        said[command[0]] = [line for line in capsys.readouterr().out.splitlines() if NON_COMMERCIAL in line]
+    assert [line.split()[0] for line in said["download"]] == ["edit-clip-5B", "lucy-edit-dev-cui-fp16.safetensors"]
+    assert [line.split()[0] for line in said["workflows"]] == ["edit_clip_lucy_5B"] and len(said["plan"]) == 1
+
+
+def test_bundled_workflows_have_titles_of_their_own():
+    titles = [bundled.bundled_title(name) for name in bundled.bundled_names()]
+    assert len(set(titles)) == len(titles)
+
+
 @pytest.mark.parametrize("path", sorted(bundled.FOLDER.glob("*.json")), ids=lambda path: path.stem)
 def test_every_bundled_workflow_is_found_by_its_name(path):
     """Also one with a dot in its name."""

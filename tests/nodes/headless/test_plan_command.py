@@ -188,12 +188,18 @@ def test_a_mistake_is_one_sentence(options, words, run, write, prompt):
     assert code == 1 and words in err and err.count("\n") == 1
 
 
+def test_of_a_picture_that_is_edited_the_length_is_said_with_the_size_that_is_asked_for(run):
+    asked = ("edit_picture_chronoedit_14B", "--vram", "24GB")
+    size = re.search(r"example.png is there. .* --size (\d+x\d+x5) \(width, .*, or choose a picture", run(*asked)[2])
+    assert "5 frames of 832 x 480" in run(*asked, "--size", size[1])[1]
+
+
 def test_a_size_that_is_not_known_is_asked_for(run, write, prompt, models):
     prompt["0"] = {"class_type": "LoadImage", "inputs": {"image": "nowhere.png"}}
     prompt["5"] = {"class_type": "WanDirectorEncode", "inputs": {"vae": ["2", 0], "images": ["0", 0]}}
     options = ("--vram", "8GB", "--models", str(models))
     code, _, err = run(write(prompt), *options)
-    assert code == 1 and "Give it with --size" in err
+    assert code == 1 and "is not known before nowhere.png is there. Give it with --size" in err
     code, out, _ = run(write(prompt), *options, "--size", "64x48x9")
     assert code == 0 and "9 frames of 64 x 48" in out
 

@@ -44,7 +44,12 @@ def test_the_input_is_left_as_it_is():
 
 
 def test_grey_and_transparent_pictures_are_taken():
-    assert match(picture(2)[..., :1], torch.rand(1, 8, 8, 4)).shape == (2, 48, 64, 3)
+    grey, transparent = picture(2)[..., :1], torch.rand(2, 8, 8, 4)
+    for strength in (0.0, 1.0):
+        assert match(grey, transparent, strength=strength).shape == (2, 48, 64, 3)
+        assert match(transparent, grey, strength=strength).shape == (2, 8, 8, 3)
+    over_black = transparent[..., :3] * transparent[..., 3:]
+    assert torch.equal(match(transparent, grey, strength=0.0), over_black)
 
 
 def test_what_cannot_be_is_refused(monkeypatch):

@@ -16,7 +16,7 @@ from wan_director.sampling.schedule import make_schedule
 from wan_director.sampling.solvers import SOLVERS
 
 from ..conftest import call, encode, load, load_vae, save_experts
-from .directing import enlarged
+from .directing import edited, enlarged
 from .graphs import experts, t2v
 
 pytestmark = pytest.mark.usefixtures("inference")
@@ -106,8 +106,30 @@ def test_an_enlarged_clip_is_planned_with_the_passes_of_all_tiles_windows_and_st
     hook.remove()
     assert len(passes) == work.passes
     text = plan_graph(parse_graph(graph, CLASSES), machine(8 * GB), node_classes=CLASSES).text
-    words = f"in 18 windows of at most 5 frames of 64 x 48 at a time: {work.passes} passes of the model in all"
+    words = f"in 18 tiles of at most 5 frames of 64 x 48 at a time: {work.passes} passes of the model in all"
     assert words in text
+
+
+@pytest.mark.parametrize("auto_mask", ["off", "words"])
+def test_an_edit_is_planned_with_the_passes_that_find_its_mask(auto_mask):
+    graph = {
+        name: node for name, node in edited().items() if name in ("model", "vae", "encoder", "text", "before", "edit")
+    }
+    graph["windows"] = {"class_type": "WanDirectorWindows", "inputs": {**WINDOWS, "model": ["model", 0], "frames": 5}}
+    graph["frames"] = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 9, "color": 0}}
+    graph["clip"] = {"class_type": "WanDirectorEncode", "inputs": {"vae": ["vae", 0], "images": ["frames", 0]}}
+    graph["edit"]["inputs"] |= {"model": ["windows", 0], "latent": ["clip", 0], "auto_mask": auto_mask}
+    model, passes = call("Windows", model=load("t2v.safetensors"), **WINDOWS | {"frames": 5}), []
+    positive, negative = encode("text.safetensors")
+    values = {name: value for name, value in graph["edit"]["inputs"].items() if not isinstance(value, list)}
+    hook = model.residence.module.head.register_forward_hook(lambda *_call: passes.append(1))
+    call(
+        "EditClip", model=model, positive=positive, negative=negative, source=negative,
+        latent={"samples": torch.ones(1, 16, 3, 6, 8)}, **values,
+    )  # fmt: skip
+    hook.remove()
+    found = plan_graph(parse_graph(graph, CLASSES), machine(8 * GB), node_classes=CLASSES)
+    assert f"in 2 windows of at most 5 frames at a time: {len(passes)} passes of the model in all, about" in found.text
 
 
 def test_each_expert_counts_its_own(models):

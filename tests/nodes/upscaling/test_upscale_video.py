@@ -88,7 +88,7 @@ def test_a_clip_of_any_size_is_taken_and_the_log_says_what_is_cut_off(caplog):
     with caplog.at_level(logging.INFO):
         upscaled(cfg=1.0)
     assert "The clip of 64 x 48 becomes 128 x 96." in caplog.text
-    assert "The video of 5 frames is made in 9 windows of at most 5 frames of 64 x 48 at a time." in caplog.text
+    assert "The video of 5 frames is made in 9 tiles of at most 5 frames of 64 x 48 at a time." in caplog.text
 
 
 def test_tiles_and_windows_go_together_in_either_order():
@@ -149,10 +149,17 @@ def test_an_image_to_video_model_needs_its_image_in_the_new_size():
     small = call("ImageToVideo", width=64, height=48, **given, **looked)
     with pytest.raises(PairingError, match="[Ss]ize|8 x 6|6 x 8"):
         upscaled("i2v.safetensors", positive=small[0], negative=small[1])
+
+
+def test_without_an_image_an_image_to_video_model_is_refused_as_in_the_sampler(monkeypatch):
+    monkeypatch.setattr("wan_director.nodes.upscaling.upscaled.encoded", lambda *_: pytest.fail("encoded"))
     positive, negative = encode("wan21_text.safetensors")
-    files = {"vae": load_vae("wan21_vae.safetensors"), "positive": positive, "negative": negative}
-    with pytest.raises(PairingError, match="Wan Image To Video"):
-        upscaled("wan21_i2v.safetensors", **files)
+    inputs = {"model": load("wan21_i2v.safetensors"), "positive": positive, "negative": negative}
+    with pytest.raises(PairingError, match="needs a start image. Connect Wan Image To Video") as in_upscaling:
+        upscaled(vae=load_vae("wan21_vae.safetensors"), **inputs)
+    with pytest.raises(PairingError) as in_sampler:
+        call("Sampler", latent={"samples": torch.zeros(1, 16, 2, 12, 16)}, **inputs, **SAMPLER)
+    assert str(in_upscaling.value) == str(in_sampler.value)
 
 
 def test_vace_follows_the_part_of_its_control_that_a_tile_shows():
@@ -259,6 +266,7 @@ def test_a_vae_of_comfyui_is_given_all_frames(monkeypatch):
         ({"width": 100, "height": 96}, "The width must be a multiple of 16 pixels, got 100. Use 96 or 112."),
         ({"factor": 500.0}, "at most"),
         ({"denoise": 1.5}, "Denoise must be from 0"),
+        ({"steps": 0}, "Steps must be a whole number from 1 to 1000, got 0"),
         ({"solver": "none"}, "There is no solver 'none'"),
         ({"upscale_model": torch.zeros(1)}, "upscale_model must be the model of Load Upscale Model, got a tensor"),
         ({"tiles": SMALL | {"width": 100}}, "Of a tile: The width must be a multiple of 16 pixels, got 100."),
