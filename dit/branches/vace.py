@@ -17,6 +17,7 @@ from ..block import Block
 from ..config import PATCH, DiTConfig
 from ..context import Context
 from ..execution import Execution
+from ..tokens import matrix_run, update_tokens
 from .branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk, WeightCount
 
 
@@ -171,7 +172,12 @@ class VaceBlock(Block):
         """
         dtype = context.text.dtype
         if self.is_first:
-            control = start + self.before_proj(control.to(dtype))
+
+            def joined(control: Tensor, start: Tensor) -> Tensor:
+                return start + self.before_proj(control.to(dtype))
+
+            run = matrix_run(control)
+            control = update_tokens(joined, control, start, run=run, may_overwrite=execution.may_overwrite)
         control = super().forward(control, context, execution)
         return control, self.after_proj(control.to(dtype))
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
-from wan_director.dit.block import Block, Context
+from wan_director.dit.block import Block
+from wan_director.dit.context import Context
 from wan_director.dit.execution import Execution
 from wan_director.dit.presets import PRESETS
 from wan_director.weights import layers
