@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,8 @@ from ..context import Context
 from ..execution import Execution, Lean
 from ..layers import RMSNorm, add_gated, affine_norm, modulated_norm
 from ..rope import rotate
-from ..tokens import rows_run, update_tokens
-from .attention import SelfAttention, Sight
-
-if TYPE_CHECKING:
-    from .block import Block
+from ..tokens import LEAN_PARTS, rows_run, update_tokens
+from .attention import CrossAttention, SelfAttention, Sight
 
 _REMEMBERED = 3
 """Keys and values that runs of tokens share: of a text, of one that is avoided, of a picture."""
@@ -38,7 +35,18 @@ Finish = Callable[[Tensor, slice], Tensor]
 """Makes queries or keys of what their matrix gives for a run, [B, run, W], which it may overwrite."""
 
 
-def lean_pass(block: Block, x: Tensor, context: Context, execution: Execution, lean: Lean) -> Tensor:
+class Layers(Protocol):
+    """Those of a block."""
+
+    eps: float
+    modulation: nn.Parameter
+    self_attn: SelfAttention
+    norm3: nn.LayerNorm
+    cross_attn: CrossAttention
+    ffn: nn.Module
+
+
+def lean_pass(block: Layers, x: Tensor, context: Context, execution: Execution, lean: Lean) -> Tensor:
     """What `Block.forward` gives, written into x [B, L, D].
 
     The same sums in the same order, but that a kernel may take another one for fewer rows or columns of a matrix; the
@@ -68,7 +76,7 @@ def lean_pass(block: Block, x: Tensor, context: Context, execution: Execution, l
     return x
 
 
-def _look_at_context(block: Block, x: Tensor, context: Context, execution: Execution, lean: Lean) -> None:
+def _look_at_context(block: Layers, x: Tensor, context: Context, execution: Execution, lean: Lean) -> None:
     """Adds to x [B, L, D] what its tokens make of text and picture."""
     cross, like, how, length = block.cross_attn, context.text, execution.multiply, x.shape[1]
     see = lru_cache(maxsize=_REMEMBERED)(partial(cross.keys_and_values, execution))
@@ -156,7 +164,7 @@ def _with_known_lengths(lengths: Tensor, weight: Tensor, rope: Tensor, head_dim:
 
 def _rows_run(x: Tensor) -> int:
     """Tokens of a run at a time for element-wise work in float32: fewer, as there is less beside it."""
-    return max(1, rows_run(x) // 4) if x.device.type != "cpu" else rows_run(x)
+    return max(1, rows_run(x) // LEAN_PARTS) if x.device.type != "cpu" else rows_run(x)
 
 
 def _runs(x: Tensor, run: int) -> Iterator[slice]:

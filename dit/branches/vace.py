@@ -100,10 +100,9 @@ class VaceBranch(Branch[DiTConfig]):
     def pass_bytes(self, shape: PassShape, given: int, buffer: int) -> PassBytes:
         """See `Branch.pass_bytes`.
 
-        Each control video has a buffer of tokens. The first own block also holds the trunk's first tokens and the sum
-        of both.
+        Each control video has a buffer of tokens. Until its first block has run, there are the trunk's first ones too.
         """
-        return PassBytes(shape.together * given * buffer + (shape.together - 1) * buffer, 2 * buffer)
+        return PassBytes(shape.together * given * buffer + (shape.together - 1) * buffer, buffer)
 
     def input_bytes(self, pixels: int, passes: int, given: int) -> int:
         """See `Branch.input_bytes`."""
