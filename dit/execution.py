@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -13,6 +13,7 @@ from ..common.errors import InvalidInputError
 from ..common.streaming import BlockStream
 from ..weights.layers import Multiplication
 from .attention import Attention, sdpa_attention
+from .tokens import MATRIX_RUN
 
 OnBlock = Callable[[int, Sequence[Tensor]], None]
 """Told of a block that has run: its place in the pass, and what it gave, [B, L, D], for each of the passes that go
@@ -32,6 +33,31 @@ def ignore_block(index: int, tokens: Sequence[Tensor]) -> None:
     """The default `on_block`: nobody watches the blocks."""
 
 
+class Lean(NamedTuple):
+    """How a block keeps almost nothing beside its tokens, see `lean.lean_pass`.
+
+    `groups`: of heads, attended one after the other. `keys_in_groups`: the keys of a group are made when it is its
+    turn, after all keys have been made once to know their lengths: the least memory, for one matrix more. `run`: tokens
+    at a time everywhere else.
+    """
+
+    groups: int
+    keys_in_groups: bool = False
+    run: int = MATRIX_RUN // 2
+
+
+def lean_ways(heads: int) -> tuple[Lean | None, ...]:
+    """The ways to run a block of a model with so many heads: the fastest, and two that keep ever less.
+
+    Groups hold four heads of forty, which leaves a kernel enough to do at once.
+    """
+    groups = -(-heads // -(-heads // _GROUPS))
+    return None, Lean(groups), Lean(groups, keys_in_groups=True)
+
+
+_GROUPS = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """How to compute, where the result is the same or nearly so. Two runs with different ones may share a model.
@@ -44,12 +70,13 @@ class Execution:
         stream: brings the blocks, see `memory.policy`.
         may_overwrite: whether the tokens on their way may be overwritten, which takes several buffers of tokens less
             memory. Not where gradients are wanted.
+        lean: how a block keeps still less, where it may overwrite; None for the fastest way.
         checkpoints: whether to keep nothing of a block for the backward pass and run it again there.
         on_block: told of each block that has run.
         after_attention: what stands in a block between its attention and its feed-forward layers.
 
     Raises:
-        InvalidInputError: tokens that a block is run again with may be overwritten.
+        InvalidInputError: tokens that a block is run again with may be overwritten, or a lean one may not overwrite.
     """
 
     attention: Attention = sdpa_attention
@@ -57,6 +84,7 @@ class Execution:
     multiply: Multiplication = "dense"
     stream: BlockStream = iter
     may_overwrite: bool = False
+    lean: Lean | None = None
     checkpoints: bool = False
     on_block: OnBlock = ignore_block
     after_attention: AfterAttention = leave_tokens
@@ -66,6 +94,10 @@ class Execution:
             raise InvalidInputError(
                 "Blocks that are run again for the backward pass have to find their tokens as they were, but "
                 "may_overwrite is true. Set one of checkpoints and may_overwrite to false."
+            )
+        if self.lean is not None and not self.may_overwrite:
+            raise InvalidInputError(
+                "A lean block writes into its tokens, but may_overwrite is false. Set it to true, or lean to None."
             )
 
     def run(self, block: Callable[..., Any], *inputs: Any) -> Any:

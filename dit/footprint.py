@@ -1,6 +1,6 @@
 """How many bytes the transformer takes: its weights, and what one pass holds beside them. Arithmetic, no tensors.
 
-The steps of a pass are those of `block.py`; tests compare the sum with what the meta device counts.
+The steps of a pass are those of `block`; tests compare the sum with what the meta device counts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from .branches.branch import NO_STEERING, PassShape, WeightCount
 from .config import PATCH, DiTConfig
-from .tokens import DEVICE_ELEMENTS, matrix_run_of
+from .execution import Lean
+from .tokens import DEVICE_ELEMENTS, LEAN_PARTS, matrix_run_of
 
 
 class Unpacking(NamedTuple):
@@ -70,6 +71,7 @@ def pass_bytes(
     unpacking: Unpacking = PLAIN,
     run: int = 0,
     fp32_residual: bool = False,
+    lean: Lean | None = None,
 ) -> int:
     """The most that a pass holds at once beside the weights.
 
@@ -79,17 +81,21 @@ def pass_bytes(
         unpacking: how the matrices of the blocks are stored.
         run: tokens that the feed-forward layers take at a time; 0 for the usual number.
         fp32_residual: see `WanDiT`; what enters a block then has 4 bytes a number.
+        lean: how little a block keeps.
     """
     shape = with_frames_before(config, shape)
     buffer = shape.tokens * config.dim * (4 if fp32_residual else itemsize)
     kept = shape.together * (buffer + _context_bytes(config, shape, itemsize))
-    block = _block_bytes(config, shape, itemsize, unpacking, run)
+    if lean is None:
+        block = _block_bytes(config, shape, itemsize, unpacking, run)
+    else:
+        block = _LeanBlock(config, shape, itemsize, unpacking, run, fp32_residual, lean).size_bytes
     for branch in config.branches:
         given = shape.steering.get(type(branch), 0)
         if given:
             own = branch.pass_bytes(shape, given, buffer)
             kept, block = kept + own.kept, max(block, block + own.in_block)
-    return kept + max(block, _ends_bytes(config, shape, itemsize))
+    return kept + max(block, _ends_bytes(config, shape, itemsize, fp32_residual))
 
 
 def _context_bytes(config: DiTConfig, shape: PassShape, itemsize: int) -> int:
@@ -116,6 +122,86 @@ def _block_bytes(config: DiTConfig, shape: PassShape, itemsize: int, unpacking: 
     return max(attention, feed_forward)
 
 
+class _LeanBlock(NamedTuple):
+    """What `block.lean` holds beside the tokens that enter a block."""
+
+    config: DiTConfig
+    shape: PassShape
+    itemsize: int
+    unpacking: Unpacking
+    feed_forward_run: int
+    fp32_residual: bool
+    lean: Lean
+
+    @property
+    def size_bytes(self) -> int:
+        """The most at once."""
+        return max(self._queries_and_keys(), self._groups(), self._context(), self._feed_forward())
+
+    @property
+    def _buffer(self) -> int:
+        return self.shape.tokens * self.config.dim * self.itemsize
+
+    def _run_tokens(self, run: int) -> int:
+        return self.shape.batch * min(self.shape.length, max(1, run // self.shape.batch))
+
+    @property
+    def _part(self) -> int:
+        """A run of tokens."""
+        return self._run_tokens(self.lean.run) * self.config.dim * self.itemsize
+
+    @property
+    def _normed(self) -> int:
+        """A run while it is normed, or while it is multiplied."""
+        in_float32 = 4 * self._run_tokens(self.lean.run) * self.config.dim if self.fp32_residual else 0
+        return self._part + max(in_float32, self._copied)
+
+    @property
+    def _copied(self) -> int:
+        """What a matrix makes of a run; of a run that is all tokens it is kept as it is."""
+        return self._part if self._part < self._buffer else 0
+
+    def _rows(self, elements: int) -> int:
+        return 12 * min(self._run_tokens(self.lean.run) * self.config.dim, elements)
+
+    def _queries_and_keys(self) -> int:
+        square = _unpacked(self.config.dim**2, self.itemsize, self.unpacking)
+        held = 0 if self.lean.keys_in_groups else self._buffer
+        rows = self._copied + self._rows(DEVICE_ELEMENTS // LEAN_PARTS)
+        return held + max(square.making, square.made + self._buffer + max(self._normed, rows))
+
+    def _groups(self) -> int:
+        """Values, with what attention makes of them, and the keys where these are made in groups too."""
+        config, heads = self.config, -(-self.config.heads // self.lean.groups)
+        of_group = self._buffer * heads // config.heads
+        rows = config.dim if self.unpacking.scratch else heads * config.head_dim
+        matrix = _unpacked(config.dim * rows, self.itemsize, self.unpacking)
+        held = self._buffer + (4 * self.shape.tokens + of_group if self.lean.keys_in_groups else self._buffer)
+        copied = self._copied * heads // config.heads
+        made = matrix.made + of_group + max(self._part, self._normed - self._copied) + copied
+        return held + max(2 * of_group, made, matrix.making)
+
+    def _context(self) -> int:
+        """Queries, their result and the matrices of both; keys and values of what is shown."""
+        config = self.config
+        square = _unpacked(config.dim**2, self.itemsize, self.unpacking)
+        shown = 2 * self.shape.batch * (config.text_tokens + config.image_tokens) * config.dim * self.itemsize
+        rows = (
+            2 * self._part + self._rows(DEVICE_ELEMENTS) + (shown if self._copied else 0)
+        )  # of all runs but the first
+        return max(square.made + square.making, 2 * square.made + max(rows, shown + 3 * self._part))
+
+    def _feed_forward(self) -> int:
+        config = self.config
+        run = min(self.lean.run, self.feed_forward_run or self.lean.run)
+        tokens = self._run_tokens(run)
+        part, hidden = (tokens * width * self.itemsize for width in (config.dim, config.ffn_dim))
+        inner = _unpacked(config.dim * config.ffn_dim, self.itemsize, self.unpacking)
+        if self.lean.keys_in_groups:
+            return part + max(2 * hidden, hidden + inner.making, hidden + part + inner.made)
+        return max(inner.made + inner.making, 2 * inner.made + part + max(2 * hidden, hidden + part))
+
+
 class _Unpacked(NamedTuple):
     """Bytes of a matrix as plain numbers, and the most while it becomes them."""
 
@@ -130,7 +216,9 @@ def _unpacked(elements: int, itemsize: int, unpacking: Unpacking) -> _Unpacked:
     return _Unpacked(made, made + min(unpacking.scratch, 7 * elements))
 
 
-def _ends_bytes(config: DiTConfig, shape: PassShape, itemsize: int) -> int:
-    """Before the first block: the patches as the convolution gives them, and the channels it takes."""
-    latent = shape.tokens * PATCH[1] * PATCH[2]
-    return shape.tokens * config.dim * itemsize + latent * config.in_channels * (4 + itemsize)
+def _ends_bytes(config: DiTConfig, shape: PassShape, itemsize: int, fp32_residual: bool) -> int:
+    """Before the first block: the patches as the convolution gives them, and the channels it takes. After the last one:
+    the normed tokens, which float32 ones are first in float32."""
+    latent, numbers = shape.tokens * PATCH[1] * PATCH[2], shape.tokens * config.dim
+    first = numbers * itemsize + latent * config.in_channels * (4 + itemsize)
+    return max(first, numbers * (4 + itemsize)) if fp32_residual else first

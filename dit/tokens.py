@@ -11,6 +11,9 @@ from torch import Tensor
 CPU_ELEMENTS = 2**19
 DEVICE_ELEMENTS = 2**23
 
+LEAN_PARTS = 4
+"""Into so many parts a run of element-wise work is cut where there is little beside it."""
+
 MATRIX_RUN = 8192
 """Matrices are multiplied with at least this many tokens at a time, and at most about four times per call."""
 

@@ -22,12 +22,13 @@ class Way(NamedTuple):
     """One way to compute a stage: bytes beside the weights, and the part of time it takes more than the fastest.
 
     `number`: of strips; of a stage with blocks, of passes that go together, block by block, so that blocks that are
-    swapped in cross the bus once for all of them.
+    swapped in cross the bus once for all of them. `leanness`: how little a block keeps while it runs, 0 for the usual.
     """
 
     number: int
     working_bytes: int
     slowdown: float = 0.0
+    leanness: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Choice:
 
         Copies run beside the computation, so that only what takes longer than it costs time.
         """
-        return (1 + self.way.slowdown) * (1 + max(0.0, self.copy_ratio - 1)) - 1
+        return max(1 + self.way.slowdown, self.copy_ratio) - 1
 
 
 def plan(task: Task, limit_bytes: int, card: Card, *, pinned_bytes: int) -> Choice | None:

@@ -6,6 +6,8 @@ A layer is a plain torch layer until `store` gives it a `StoredWeight`. From the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -22,6 +24,12 @@ Conv3d = nn.Conv3d
 
 Multiplication = Literal["dense", "fp8"]
 """How matrices are multiplied: as plain numbers, which stored ones become for every use, or in fp8 where allowed."""
+
+ALL_ROWS = slice(None)
+"""Of a matrix: every column of what it makes of tokens."""
+
+Opened = Callable[[Tensor], Tensor]
+"""Multiplies tokens [..., in] with rows of a matrix that was made ready for that: [..., rows], in their dtype."""
 
 
 class StoringLayer(nn.Module):
@@ -61,9 +69,16 @@ class StoringLayer(nn.Module):
 class MatrixLayer(nn.Module):
     """A layer that is told in each call how to multiply its matrix, see `multiplication.multiply`."""
 
+    def opened(self, like: Tensor, how: Multiplication = "dense", rows: slice = ALL_ROWS) -> Opened:
+        """Rows of the matrix for tokens of the device and dtype of `like`, a run after the other.
+
+        What is made of a stored matrix is made once and kept as long as the result is.
+        """
+        raise NotImplementedError
+
     def forward(self, input: Tensor, how: Multiplication = "dense") -> Tensor:
         """input [..., in_features] -> [..., out_features], in the dtype of the input."""
-        raise NotImplementedError
+        return self.opened(input, how)(input)
 
 
 class Linear(StoringLayer, MatrixLayer, nn.Linear):
@@ -71,16 +86,29 @@ class Linear(StoringLayer, MatrixLayer, nn.Linear):
 
     may_multiply_in_fp8: bool = False
 
-    def forward(self, input: Tensor, how: Multiplication = "dense") -> Tensor:
-        """See `MatrixLayer.forward`."""
+    def opened(self, like: Tensor, how: Multiplication = "dense", rows: slice = ALL_ROWS) -> Opened:
+        """See `MatrixLayer.opened`."""
         stored = self.stored()
         if stored is None:
-            return F.linear(input, self.weight, self.bias)
+            return plain_rows(self, rows)
+        bias = _rows_of(self.bias, rows)
         if how == "fp8" and self.may_multiply_in_fp8:
-            out = fp8_linear(input, stored.parts, self.bias)
-            if out is not None:
-                return out
-        return F.linear(input, stored.dense(input.dtype), self.bias)
+            return partial(_in_fp8, stored=stored if rows == ALL_ROWS else stored.of_rows(rows), bias=bias)
+        return partial(F.linear, weight=stored.dense_rows(rows, like.dtype), bias=bias)
+
+
+def plain_rows(layer: nn.Linear, rows: slice = ALL_ROWS) -> Opened:
+    """Rows of a plain layer, see `MatrixLayer.opened`."""
+    return partial(F.linear, weight=_rows_of(layer.weight, rows), bias=_rows_of(layer.bias, rows))
+
+
+def _rows_of(values: Tensor, rows: slice) -> Tensor:
+    return values if values is None or rows == ALL_ROWS else values[rows]
+
+
+def _in_fp8(x: Tensor, stored: StoredWeight, bias: Tensor | None) -> Tensor:
+    out = fp8_linear(x, stored.parts, bias)
+    return F.linear(x, stored.dense(x.dtype), bias) if out is None else out
 
 
 class Embedding(StoringLayer, nn.Embedding):

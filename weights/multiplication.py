@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from torch import Tensor, nn
 
 from .casting import Casting, is_cast
 from .fp8 import Fp8Codec
-from .layers import Linear, MatrixLayer, Multiplication
+from .layers import ALL_ROWS, Linear, MatrixLayer, Multiplication, Opened, plain_rows
 from .stored import Codec
 
 
@@ -23,8 +25,30 @@ def multiply(layer: nn.Module, x: Tensor, how: Multiplication) -> Tensor:
     return layer(x, how) if isinstance(layer, MatrixLayer) else layer(x)
 
 
+def opened(layer: nn.Module, like: Tensor, how: Multiplication, rows: slice = ALL_ROWS) -> Opened:
+    """Rows of a layer's matrix, made ready for many runs of tokens: `multiply` of each, in other words.
+
+    Args:
+        layer: see `multiply`.
+        like: of the device and dtype of the tokens.
+        rows: of the matrix; another layer than a linear one has all of them only.
+    """
+    if isinstance(layer, MatrixLayer):
+        return layer.opened(like, how, rows)
+    if rows == ALL_ROWS:
+        return layer
+    assert isinstance(layer, nn.Linear), "nothing else has rows"
+    return plain_rows(layer, rows)
+
+
 class MatrixSequence(MatrixLayer, nn.Sequential):
     """As torch.nn.Sequential, of layers some of which multiply."""
+
+    def opened(self, like: Tensor, how: Multiplication = "dense", rows: slice = ALL_ROWS) -> Opened:
+        """See `MatrixLayer.opened`; all matrices are open at the same time."""
+        *before, last = self
+        steps = [*(opened(layer, like, how) for layer in before), opened(last, like, how, rows)]
+        return lambda tokens: reduce(lambda x, step: step(x), steps, tokens)
 
     def forward(self, input: Tensor, how: Multiplication = "dense") -> Tensor:
         """input [..., in] -> [..., out of the last layer]."""

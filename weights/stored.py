@@ -52,6 +52,18 @@ class StoredWeight:
         """The matrix as plain numbers."""
         return self.codec.dequantize(self.parts, self.shape, dtype)
 
+    def dense_rows(self, rows: slice, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Some rows of the matrix as plain numbers."""
+        if rows == slice(None):
+            return self.dense(dtype)
+        return self.dense(dtype)[rows] if self.needs_all_rows else self.of_rows(rows).dense(dtype)
+
+    def of_rows(self, rows: slice) -> StoredWeight:
+        """Some rows of the matrix in their stored form, of a codec that can read them by themselves."""
+        count = len(range(*rows.indices(self.shape[0])))
+        parts = {name: part[rows] if part.shape[:1] == self.shape[:1] else part for name, part in self.parts.items()}
+        return StoredWeight(self.codec, parts, (count, *self.shape[1:]))
+
     @property
     def needs_all_rows(self) -> bool:
         """Whether single rows cannot be read by themselves."""

@@ -29,6 +29,10 @@ class Delta(Protocol):
         """Some rows of the delta, float32: [rows, in]."""
         ...
 
+    def of_rows(self, part: slice) -> Delta:
+        """The delta of some rows: what it adds to them alone."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LowRank:
@@ -52,6 +56,9 @@ class LowRank:
 
     def rows(self, part: slice) -> Tensor:
         return self.scale * (self.up[part].float() @ self.down.float())
+
+    def of_rows(self, part: slice) -> LowRank:
+        return replace(self, up=self.up[part])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +90,9 @@ class Hadamard:
     def rows(self, part: slice) -> Tensor:
         first = self.up_1[part].float() @ self.down_1.float()
         return self.scale * first * (self.up_2[part].float() @ self.down_2.float())
+
+    def of_rows(self, part: slice) -> Hadamard:
+        return replace(self, up_1=self.up_1[part], up_2=self.up_2[part])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +131,9 @@ class Kronecker:
         chosen = left[numbers // len(right), :, None] * right[numbers % len(right), None]  # [rows, in_1, in_2]
         return self.scale * chosen.flatten(1)
 
+    def of_rows(self, part: slice) -> SomeRows:
+        return SomeRows(self, part)
+
     def _left(self) -> Tensor:
         return self.left if self.left_down is None else self.left @ self.left_down
 
@@ -139,6 +152,30 @@ class Full:
     def rows(self, part: slice) -> Tensor:
         return self.scale * self.values[part].float()
 
+    def of_rows(self, part: slice) -> Full:
+        return replace(self, values=self.values[part])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SomeRows:
+    """Rows of a product that has none by itself: it is applied whole, and they are taken of the result."""
+
+    product: Kronecker
+    part: slice
+
+    def add_to(self, y: Tensor, x: Tensor, strength: float) -> None:
+        """See `Delta`."""
+        product = self.product
+        whole = y.new_zeros(len(x), product.left.shape[0] * product.right.shape[0])
+        product.add_to(whole, x, strength)
+        y.add_(whole[:, self.part])
+
+    def rows(self, part: slice) -> Tensor:
+        return self.product.rows(self.part)[part]
+
+    def of_rows(self, part: slice) -> SomeRows:
+        raise NotImplementedError("rows are taken once")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rewritten:
@@ -155,6 +192,9 @@ class Rewritten:
         raise NotImplementedError("what is computed from the whole weight is merged into it")
 
     def rows(self, part: slice) -> Tensor:
+        raise NotImplementedError("what is computed from the whole weight has no rows without it")
+
+    def of_rows(self, part: slice) -> Delta:
         raise NotImplementedError("what is computed from the whole weight has no rows without it")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -11,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...weights.layers import MatrixLayer, Multiplication, StoringLayer
-from ...weights.multiplication import multiply
+from ...weights.layers import ALL_ROWS, MatrixLayer, Multiplication, Opened, StoringLayer
+from ...weights.multiplication import opened
 from .deltas import Change, Full, is_trainable, tensors_of, with_tensors
 from .merging import dora_gain, is_stored, merged, weight_rows
 
@@ -84,6 +85,20 @@ class Acting(NamedTuple):
     strength: float
     gain: Tensor | None = None
 
+    def of_rows(self, rows: slice) -> Acting:
+        """Of some rows of the layer."""
+        if rows == ALL_ROWS:
+            return self
+        gain = self.gain if self.gain is None or self.gain.shape[1] != 1 else self.gain[rows]
+        return Acting(replace(self.change, delta=self.change.delta.of_rows(rows)), self.strength, gain)
+
+
+class Base(NamedTuple):
+    """Rows of the layer that is changed, ready to multiply tokens, and their bias."""
+
+    multiply: Opened
+    bias: Tensor | None
+
 
 class AdaptedLinear(MatrixLayer):
     """A linear layer and the changes to its weight and bias.
@@ -108,80 +123,25 @@ class AdaptedLinear(MatrixLayer):
         self.bias_changes = nn.ModuleList(ChangeParts(each, device, kept) for each in bias)
         self._gains: dict[nn.Module, Tensor] = {}
 
-    def forward(self, input: Tensor, how: Multiplication = "dense") -> Tensor:
-        """input [..., in] -> [..., out]; reads it before anyone may overwrite it."""
-        x = input
+    def opened(self, like: Tensor, how: Multiplication = "dense", rows: slice = ALL_ROWS) -> Opened:
+        """See `MatrixLayer.opened`; tokens are read before anyone may overwrite them."""
         weights, biases = _active(self.weight_changes), _active(self.bias_changes)
         if not weights and not biases:
-            return multiply(self.base, x, how)
+            return opened(self.base, like, how, rows)
         if self.merges:
-            bias = self._merged("bias", biases)
-            return F.linear(x, cast(Tensor, self._merged("weight", weights)).to(x.dtype), bias)
-        y = multiply(self.base, x, how)
-        rows = y.reshape(-1, y.shape[-1])
-        tokens = x.reshape(-1, x.shape[-1])
-        acting = [self._acting(parts, x) for parts in weights]
-        shifts = [Acting(parts.change(x.device, x.dtype).of(self.base.bias), parts.strength) for parts in biases]
-        if not y.requires_grad and not any(parts.is_trainable for parts in (*weights, *biases)):
-            return self._changed(rows, tokens, acting, shifts, how).view(y.shape)
-        # What is changed in place must be no view now: the gradient of each change would copy the whole of y.
-        runs = zip(rows.split(_TOKENS), tokens.split(_TOKENS))
-        changed = [self._changed(part.clone(), given, acting, shifts, how) for part, given in runs]
-        return torch.cat(changed).view(y.shape)
+            weight, bias = cast(Tensor, self._merged("weight", weights)), self._merged("bias", biases)
+            return partial(F.linear, weight=weight[rows].to(like.dtype), bias=None if bias is None else bias[rows])
+        base = Base(opened(self.base, like, how, rows), None if self.base.bias is None else self.base.bias[rows])
+        acting = [self._acting(parts, like).of_rows(rows) for parts in weights]
+        shifts = [
+            Acting(parts.change(like.device, like.dtype).of(self.base.bias), parts.strength).of_rows(rows)
+            for parts in biases
+        ]
+        is_learned = any(parts.is_trainable for parts in (*weights, *biases))
+        return partial(_adapted, base=base, weights=acting, biases=shifts, is_learned=is_learned)
 
-    def _changed(
-        self, y: Tensor, x: Tensor, weights: Sequence[Acting], biases: Sequence[Acting], how: Multiplication
-    ) -> Tensor:
-        """y [tokens, out], the base's answer for x [tokens, in], overwritten with that of the changed layer."""
-        self._rescale(y, weights)
-        for part, given in _runs(y, x):
-            for acting in weights:
-                self._add(acting, part, given, how)
-        for change, strength, _ in biases:
-            full = _full(change)
-            y.add_(full.values, alpha=full.scale * strength)
-            if change.replaces:
-                y.sub_(self.base.bias.to(y.dtype), alpha=strength)
-        return y
-
-    def _add(self, acting: Acting, y: Tensor, x: Tensor, how: Multiplication) -> None:
-        """One side path: y [tokens, out] += what the change does to x [tokens, in]; see `_rescale` for DoRA's part."""
-        change, strength, gain = acting
-        if gain is None:
-            change.delta.add_to(y, x, strength)
-            return
-        gain = gain.to(x.dtype)
-        if gain.shape[1] == 1:
-            side = torch.zeros_like(y)
-            change.delta.add_to(side, x, strength)
-            y.addcmul_(side, gain.T)
-            return
-        change.delta.add_to(y, x * gain, strength)
-        y.add_(multiply(self.base, x * (gain - 1), how), alpha=strength)
-        if self.base.bias is not None:
-            y.sub_(self.base.bias.to(y.dtype), alpha=strength)
-
-    def _rescale(self, y: Tensor, weights: Sequence[Acting]) -> None:
-        """Gain on the base's own rows, DoRA's or 0 for a replaced weight: y = x W' + b -> x W' * gain + b, before
-        anything else is added to y."""
-        extra = None
-        for change, strength, gain in weights:
-            if change.replaces:
-                more = torch.full((y.shape[1],), -strength, device=y.device)
-            elif gain is not None and gain.shape[1] == 1:
-                more = strength * (gain[:, 0] - 1)
-            else:
-                more = None
-            if more is not None:
-                extra = more if extra is None else extra + more
-        if extra is None:
-            return
-        y.mul_((1 + extra).to(y.dtype))
-        if self.base.bias is not None:
-            y.sub_((extra * self.base.bias.float()).to(y.dtype))
-
-    def _acting(self, parts: ChangeParts, x: Tensor) -> Acting:
-        change = parts.change(x.device, x.dtype)
+    def _acting(self, parts: ChangeParts, like: Tensor) -> Acting:
+        change = parts.change(like.device, like.dtype)
         return Acting(change, parts.strength, None if change.magnitude is None else self._gain(parts, change))
 
     def _gain(self, parts: ChangeParts, change: Change) -> Tensor:
@@ -201,6 +161,69 @@ class AdaptedLinear(MatrixLayer):
         makes = self._makes and name == "weight"
         value = cast(StoringLayer, self.base).dense_weight() if makes else getattr(self.base, name)
         return _shifted(value, active) if value is not None and active else value
+
+
+def _adapted(x: Tensor, base: Base, weights: Sequence[Acting], biases: Sequence[Acting], is_learned: bool) -> Tensor:
+    """What the changed layer makes of x [..., in]: [..., rows]."""
+    y = base.multiply(x)
+    rows, tokens = y.reshape(-1, y.shape[-1]), x.reshape(-1, x.shape[-1])
+    if not y.requires_grad and not is_learned:
+        return _changed(rows, tokens, weights, biases, base).view(y.shape)
+    # What is changed in place must be no view now: the gradient of each change would copy the whole of y.
+    runs = zip(rows.split(_TOKENS), tokens.split(_TOKENS))
+    return torch.cat([_changed(part.clone(), given, weights, biases, base) for part, given in runs]).view(y.shape)
+
+
+def _changed(y: Tensor, x: Tensor, weights: Sequence[Acting], biases: Sequence[Acting], base: Base) -> Tensor:
+    """y [tokens, rows], the base's answer for x [tokens, in], overwritten with that of the changed layer."""
+    _rescale(y, weights, base)
+    for part, given in _runs(y, x):
+        for acting in weights:
+            _add(acting, part, given, base)
+    for change, strength, _ in biases:
+        full = _full(change)
+        y.add_(full.values, alpha=full.scale * strength)
+        if change.replaces:
+            y.sub_(cast(Tensor, base.bias).to(y.dtype), alpha=strength)
+    return y
+
+
+def _add(acting: Acting, y: Tensor, x: Tensor, base: Base) -> None:
+    """One side path: y [tokens, rows] += what the change does to x [tokens, in]; see `_rescale` for DoRA's part."""
+    change, strength, gain = acting
+    if gain is None:
+        change.delta.add_to(y, x, strength)
+        return
+    gain = gain.to(x.dtype)
+    if gain.shape[1] == 1:
+        side = torch.zeros_like(y)
+        change.delta.add_to(side, x, strength)
+        y.addcmul_(side, gain.T)
+        return
+    change.delta.add_to(y, x * gain, strength)
+    y.add_(base.multiply(x * (gain - 1)), alpha=strength)
+    if base.bias is not None:
+        y.sub_(base.bias.to(y.dtype), alpha=strength)
+
+
+def _rescale(y: Tensor, weights: Sequence[Acting], base: Base) -> None:
+    """Gain on the base's own rows, DoRA's or 0 for a replaced weight: y = x W' + b -> x W' * gain + b, before
+    anything else is added to y."""
+    extra = None
+    for change, strength, gain in weights:
+        if change.replaces:
+            more = torch.full((y.shape[1],), -strength, device=y.device)
+        elif gain is not None and gain.shape[1] == 1:
+            more = strength * (gain[:, 0] - 1)
+        else:
+            more = None
+        if more is not None:
+            extra = more if extra is None else extra + more
+    if extra is None:
+        return
+    y.mul_((1 + extra).to(y.dtype))
+    if base.bias is not None:
+        y.sub_((extra * base.bias.float()).to(y.dtype))
 
 
 class ShiftedParameters:

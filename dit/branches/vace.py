@@ -17,6 +17,7 @@ from ..block import Block
 from ..config import PATCH, DiTConfig
 from ..context import Context
 from ..execution import Execution
+from ..tokens import matrix_run, update_tokens
 from .branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk, WeightCount
 
 
@@ -99,10 +100,9 @@ class VaceBranch(Branch[DiTConfig]):
     def pass_bytes(self, shape: PassShape, given: int, buffer: int) -> PassBytes:
         """See `Branch.pass_bytes`.
 
-        Each control video has a buffer of tokens. The first own block also holds the trunk's first tokens and the sum
-        of both.
+        Each control video has a buffer of tokens. Until its first block has run, there are the trunk's first ones too.
         """
-        return PassBytes(shape.together * given * buffer + (shape.together - 1) * buffer, 2 * buffer)
+        return PassBytes(shape.together * given * buffer + (shape.together - 1) * buffer, buffer)
 
     def input_bytes(self, pixels: int, passes: int, given: int) -> int:
         """See `Branch.input_bytes`."""
@@ -171,7 +171,12 @@ class VaceBlock(Block):
         """
         dtype = context.text.dtype
         if self.is_first:
-            control = start + self.before_proj(control.to(dtype))
+
+            def joined(control: Tensor, start: Tensor) -> Tensor:
+                return start + self.before_proj(control.to(dtype))
+
+            run = matrix_run(control)
+            control = update_tokens(joined, control, start, run=run, may_overwrite=execution.may_overwrite)
         control = super().forward(control, context, execution)
         return control, self.after_proj(control.to(dtype))
 

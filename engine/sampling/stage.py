@@ -15,7 +15,7 @@ from ...common.out_of_memory import free_unused, is_out_of_memory
 from ...common.shapes import video_frames
 from ...dit.adapters import adapted
 from ...dit.attention import sdpa_attention
-from ...dit.execution import Execution
+from ...dit.execution import Execution, Lean, lean_ways
 from ...dit.guard import NonFiniteError, check_finite
 from ...dit.inputs import DitInputs
 from ...dit.model import Embedded
@@ -174,7 +174,7 @@ class Stage:
         self._execution.on_block(index, tokens)
 
     def _take_less(self) -> None:
-        """Chooses an arrangement with less of the model on the device.
+        """Chooses an arrangement with less of the model on the device, or at last one whose blocks keep less.
 
         Raises:
             OutOfMemory: there is none.
@@ -182,17 +182,23 @@ class Stage:
         self._stack.close()
         self._may_join = False
         blocks = len(streamed_blocks(self.module))
-        lowered = self.memory.lowered(blocks)
-        if lowered is None:
+        lowered, leaner = self.memory.lowered(blocks), self._leaner()
+        if lowered is not None:
+            self.memory = lowered
+            how = f"{len(lowered.swapped(blocks))} of {blocks} blocks are swapped in from RAM"
+        elif leaner is not None:
+            self._execution = replace(self._execution, lean=leaner)
+            how = "a block keeps less while it runs"
+        else:
             raise self._too_large()
-        self.memory = lowered
         free_unused()
         self._model.runtime.free_memory(self._model.residence.device)
-        swapped = len(lowered.swapped(blocks))
-        logger.warning(
-            "Out of memory in step %d: %d of %d blocks are swapped in from RAM from now on, and the step is repeated.",
-            self._step + 1, swapped, blocks,
-        )  # fmt: skip
+        logger.warning("Out of memory in step %d: %s from now on, and the step is repeated.", self._step + 1, how)
+
+    def _leaner(self) -> Lean | None:
+        """The next leaner way to run a block."""
+        ways = lean_ways(self._model.spec.config.heads)
+        return dict(zip(ways, ways[1:])).get(self._execution.lean)
 
     def _compute_exactly(self) -> None:
         """Goes without the next way of computing that may be to blame.

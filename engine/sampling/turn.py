@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ...common.log import logger
-from ...dit.execution import Execution
+from ...dit.execution import Execution, lean_ways
 from ...memory.plan import Choice
 from ...memory.policy import streamed_blocks
 from ...sampling.experts import Expert
@@ -66,6 +66,7 @@ class SamplingRun:
         execution = replace(
             _made_exact(model.execution, mended),
             feed_forward_run=self.memory.feed_forward_run,
+            lean=lean_ways(model.spec.config.heads)[choice.way.leanness],
             on_block=watched_blocks(model.runtime, progress, blocks, expert),
         )
         policy = self.memory.policy(choice)

@@ -42,6 +42,8 @@ def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: boo
     yield from _prompts(stage)
     if choice.swapped:
         yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
+    if choice.way.leanness:
+        yield f"a block keeps little while it runs, {choice.way.slowdown:.0%} slower"
     if choice.way.number > 1 and not choice.task.block_bytes:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from wan_director.dit.block import CrossAttention
+from wan_director.dit.block.attention import CrossAttention
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.context import Avoided, Context
 from wan_director.dit.execution import Execution

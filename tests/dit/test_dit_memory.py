@@ -7,8 +7,8 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from wan_director.dit.block import Block, Context
-from wan_director.dit.context import Avoided
+from wan_director.dit.block import Block
+from wan_director.dit.context import Avoided, Context
 from wan_director.dit.execution import Execution
 from wan_director.dit.presets import PRESETS
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from wan_director.common.errors import PairingError
-from wan_director.dit.block import CrossAttention
+from wan_director.dit.block.attention import CrossAttention
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.conditioning.cut import Cut

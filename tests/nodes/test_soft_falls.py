@@ -12,6 +12,7 @@ import torch
 from wan_director.common.errors import NumericalError, OutOfMemory
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank, ParameterShapes
 from wan_director.dit.attention import ATTENTION, sdpa_attention
+from wan_director.dit.execution import Lean, lean_ways
 from wan_director.dit.inputs import Conditioning
 from wan_director.dit.model import WanDiT
 from wan_director.engine.local import Interrupted, LocalResidence
@@ -25,6 +26,7 @@ from wan_director.engine.sampling.job import choose, sampling_job
 from wan_director.engine.sampling.sample import run_sampler
 from wan_director.engine.sampling.settings import SamplerSettings
 from wan_director.engine.tasks import bytes_of
+from wan_director.memory.plan import Choice
 from wan_director.memory.policy import RESIDENT, BlockSwap
 from wan_director.nodes.hosts.host import host
 from wan_director.weights import layers
@@ -156,6 +158,43 @@ def test_out_of_memory_in_a_preview_costs_only_the_preview(monkeypatch, caplog):
     monkeypatch.setattr(engine_preview, "moving", preview)
     assert torch.equal(sample(model), undisturbed)
     assert len(warnings(caplog)) == 3 and all("preview" in line for line in warnings(caplog))
+
+
+def seen_ways(model: VideoModel) -> list[Lean | None]:
+    """How its first block is run, each time it is."""
+    ways: list[Lean | None] = []
+    model.residence.module.blocks[0].register_forward_pre_hook(lambda _block, given: ways.append(given[-1].lean))
+    return ways
+
+
+def test_when_all_blocks_are_swapped_they_keep_less(caplog):
+    model = load()
+    undisturbed, ways = sample(model), seen_ways(model)
+
+    def too_much(_block, given):
+        if given[-1].lean is None or not given[-1].lean.keys_in_groups:
+            raise copy.copy(TOO_MUCH)
+
+    model.residence.module.blocks[0].register_forward_pre_hook(too_much)
+    torch.testing.assert_close(sample(model, BlockSwap(2, 10**9)), undisturbed, rtol=1e-5, atol=1e-5)
+    assert ways[:3] == list(lean_ways(model.spec.config.heads)) and set(ways[3:]) == {ways[2]}
+    assert [line.partition(": ")[2].partition(" from now on")[0] for line in warnings(caplog)] == [
+        "a block keeps less while it runs"
+    ] * 2
+
+
+@pytest.mark.parametrize("leanness", [0, 1, 2])
+def test_blocks_run_as_the_planner_chose(leanness, monkeypatch):
+    model, choose_way = load(), MemorySettings.choose
+    ways = seen_ways(model)
+
+    def choose(*asked) -> Choice:
+        choice = choose_way(*asked)
+        return replace(choice, way=next(way for way in choice.task.ways if way.leanness == leanness))
+
+    monkeypatch.setattr(MemorySettings, "choose", choose)
+    sample(model)
+    assert set(ways) == {lean_ways(model.spec.config.heads)[leanness]}
 
 
 def test_a_video_that_never_fits_ends_in_a_sentence(monkeypatch):
