@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...weights.layers import MatrixLayer, Multiplication, StoringLayer
 from ...weights.multiplication import multiply
-from .deltas import Change, Full, is_trainable, tensors_of, with_tensors
+from .deltas import Change, Full, LowRank, is_trainable, joined, tensors_of, with_tensors
 from .merging import dora_gain, is_stored, merged, weight_rows
 
 _TOKENS = 4096
@@ -120,7 +120,7 @@ class AdaptedLinear(MatrixLayer):
         y = multiply(self.base, x, how)
         rows = y.reshape(-1, y.shape[-1])
         tokens = x.reshape(-1, x.shape[-1])
-        acting = [self._acting(parts, x) for parts in weights]
+        acting = _joined([self._acting(parts, x) for parts in weights])
         shifts = [Acting(parts.change(x.device, x.dtype).of(self.base.bias), parts.strength) for parts in biases]
         if not y.requires_grad and not any(parts.is_trainable for parts in (*weights, *biases)):
             return self._changed(rows, tokens, acting, shifts, how).view(y.shape)
@@ -248,6 +248,19 @@ class ShiftedParameters:
 
 def _active(changes: Iterable[nn.Module]) -> list[ChangeParts]:
     return [parts for parts in cast(Iterable[ChangeParts], changes) if parts.strength != 0.0]
+
+
+def _joined(acting: list[Acting]) -> list[Acting]:
+    """The side paths, those that are no more than low-rank as one, the last."""
+    low_rank = [(each.change.delta, each.strength) for each in acting if _is_low_rank(each)]
+    if len(low_rank) < 2:
+        return acting
+    delta, strength = joined(cast(list[tuple[LowRank, float]], low_rank))
+    return [*(each for each in acting if not _is_low_rank(each)), Acting(Change(delta), strength)]
+
+
+def _is_low_rank(acting: Acting) -> bool:
+    return isinstance(acting.change.delta, LowRank) and acting.gain is None and not acting.change.replaces
 
 
 def _shifted(value: Tensor, active: Sequence[ChangeParts]) -> Tensor:
