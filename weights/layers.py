@@ -1,7 +1,8 @@
 """The layers of quantised models: an `operations` namespace whose matrices may stay in their stored form.
 
 A layer is a plain torch layer until `store` gives it a `StoredWeight`. From then on its parts are buffers named
-`weight`, `weight_scale`, ... and move with the module; the matrix is made anew for every use and dropped after it.
+`weight`, `weight_scale`, ... and move with the module; the matrix is made anew for every use and dropped after it,
+unless a run keeps it.
 """
 
 from __future__ import annotations
@@ -24,10 +25,27 @@ Multiplication = Literal["dense", "fp8"]
 """How matrices are multiplied: as plain numbers, which stored ones become for every use, or in fp8 where allowed."""
 
 
+class PlainCopy:
+    """The numbers of a stored weight, made at the first use and kept as long as this is."""
+
+    def __init__(self) -> None:
+        self._numbers: Tensor | None = None
+
+    def of(self, stored: StoredWeight, dtype: torch.dtype) -> Tensor:
+        """The weight as plain numbers, which must not be written to."""
+        if self._numbers is None or self._numbers.dtype != dtype:
+            self._numbers = stored.dense(dtype)
+        return self._numbers
+
+
 class StoringLayer(nn.Module):
-    """What Linear and Embedding share: a weight that may be kept in a stored form."""
+    """What Linear and Embedding share: a weight that may be kept in a stored form.
+
+    `kept` holds what becomes of it at the first use, see `memory.plain_matrices`; None where it is made for every use.
+    """
 
     weight: Tensor
+    kept: PlainCopy | None = None
     codec: Codec | None = None
     stored_shape: tuple[int, ...] = ()
     part_names: tuple[str, ...] = ()
@@ -80,7 +98,8 @@ class Linear(StoringLayer, MatrixLayer, nn.Linear):
             out = fp8_linear(input, stored.parts, self.bias)
             if out is not None:
                 return out
-        return F.linear(input, stored.dense(input.dtype), self.bias)
+        weight = stored.dense(input.dtype) if self.kept is None else self.kept.of(stored, input.dtype)
+        return F.linear(input, weight, self.bias)
 
 
 class Embedding(StoringLayer, nn.Embedding):

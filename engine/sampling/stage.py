@@ -189,10 +189,10 @@ class Stage:
         free_unused()
         self._model.runtime.free_memory(self._model.residence.device)
         swapped = len(lowered.swapped(blocks))
-        logger.warning(
-            "Out of memory in step %d: %d of %d blocks are swapped in from RAM from now on, and the step is repeated.",
-            self._step + 1, swapped, blocks,
-        )  # fmt: skip
+        how = (
+            f"{swapped} of {blocks} blocks are swapped in from RAM" if swapped else "no matrix is kept as plain numbers"
+        )
+        logger.warning("Out of memory in step %d: %s from now on, and the step is repeated.", self._step + 1, how)
 
     def _compute_exactly(self) -> None:
         """Goes without the next way of computing that may be to blame.
