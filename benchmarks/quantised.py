@@ -2,8 +2,8 @@
 
     python -m wan_director.benchmarks.quantised [--repeats N] [--blocks N] [--threads N] [--tokens N ...]
 
-The blocks of a pass alone are timed, in process CPU-seconds, all rows of a table in turn; figures are ratios of medians
-to plain bf16. Matrices are made plain for every use, or once and kept (see `memory.plain_matrices`). LoRAs of rank 64
+The blocks of a pass alone are timed, in process CPU-seconds, each row in turn with plain bf16; figures are ratios of
+the medians. Matrices are made plain for every use, or once and kept (see `memory.plain_matrices`). LoRAs of rank 64
 change the matrices of attention, or those and the feed-forward layers.
 """
 
@@ -33,7 +33,7 @@ from wan_director.weights.gguf import CODECS
 from wan_director.weights.gguf_blocks import SCALES
 from wan_director.weights.stored import StoredWeight
 
-from .timing import medians_in_turn
+from .timing import time_in_turn
 
 FORMATS = ("Q8_0", "Q4_K", "Q5_0", "fp8_scaled", "fp8_e4m3fn")
 TOKENS = (256, 1000, 2000)
@@ -90,13 +90,12 @@ def run_of(stack: ExitStack, model: WanDiT, policy: MemoryPolicy, tokens: int) -
 def quantised_ratios(tokens: int, blocks: int, repeats: int) -> dict[str, float]:
     """Time of each format as a multiple of that of plain bf16."""
     with ExitStack() as stack:
-        runs = {"bf16": run_of(stack, make_model(blocks), RESIDENT, tokens)}
+        plain, runs = run_of(stack, make_model(blocks), RESIDENT, tokens), {}
         for kind in FORMATS:
             store = store_as(kind)
             runs[kind] = run_of(stack, make_model(blocks, store), RESIDENT, tokens)
             runs[f"{kind}, kept"] = run_of(stack, make_model(blocks, store), Resident(blocks), tokens)
-        seconds = medians_in_turn(runs, repeats)
-    return {name: value / seconds["bf16"] for name, value in seconds.items()}
+        return {name: 1 / time_in_turn(run, plain, repeats).speedup for name, run in runs.items()}
 
 
 def lora_of(model: WanDiT, part: str) -> Adapter:
@@ -113,15 +112,14 @@ def lora_of(model: WanDiT, part: str) -> Adapter:
 def lora_ratios(blocks: int, repeats: int) -> dict[str, float]:
     """Time with LoRAs as a multiple of that without."""
     with ExitStack() as stack:
-        runs = {"none": run_of(stack, make_model(blocks), RESIDENT, LORA_TOKENS)}
+        plain, runs = run_of(stack, make_model(blocks), RESIDENT, LORA_TOKENS), {}
         for part, words in (("attn", "attention"), ("", "all matrices")):
             for count in (1, 3):
                 model = make_model(blocks)
                 loras = [AppliedAdapter(lora_of(model, part), strength) for strength in (1.0, 0.8, 0.5)[:count]]
                 stack.enter_context(adapted(model, loras))
                 runs[f"{count} on {words}"] = run_of(stack, model, RESIDENT, LORA_TOKENS)
-        seconds = medians_in_turn(runs, repeats)
-    return {name: value / seconds["none"] for name, value in seconds.items()}
+        return {name: 1 / time_in_turn(run, plain, repeats).speedup for name, run in runs.items()}
 
 
 def to_markdown(tables: dict[int, dict[str, float]]) -> str:
@@ -144,9 +142,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     measure = partial(quantised_ratios, blocks=options.blocks, repeats=options.repeats)
-    tables = {tokens: measure(tokens) for tokens in options.tokens}
-    if tables:
-        print(to_markdown(tables), flush=True)
+    if options.tokens:
+        print(to_markdown({tokens: measure(tokens) for tokens in options.tokens}), flush=True)
     loras = lora_ratios(options.blocks, options.repeats)
     print(f"\n| rank-{RANK} LoRAs, {LORA_TOKENS:,} tokens | extra time |\n|---|---:|")
     for name, ratio in loras.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
@@ -41,11 +41,3 @@ def _process_seconds(run: Callable[[], object]) -> float:
     before = time.process_time()
     run()
     return time.process_time() - before
-
-
-def medians_in_turn(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Process CPU-seconds of each run, the median of `repeats` made in turn after one to warm up."""
-    for run in runs.values():
-        run()
-    samples = [{name: _process_seconds(run) for name, run in runs.items()} for _ in range(repeats)]
-    return {name: median(sample[name] for sample in samples) for name in runs}
