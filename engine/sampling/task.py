@@ -85,10 +85,14 @@ def sampling_task(
 
 
 def with_plain_matrices(task: Task, weights: ModelBytes, config: DiTConfig) -> Task:
-    """The task of a model whose matrices, where they are stored quantised, may be kept as plain numbers."""
+    """The task of a model whose matrices, where they are stored quantised, may be kept as plain numbers.
+
+    All numbers of a block are counted: the projections of a branch's own blocks are quantised in some files.
+    """
     if not weights.unpacking.is_made:
         return task
-    return replace(task, plain_bytes=tuple(block.matrix * weights.itemsize for block in block_weights(config)))
+    numbers = (block.matrix + block.other for block in block_weights(config))
+    return replace(task, plain_bytes=tuple(count * weights.itemsize for count in numbers))
 
 
 def with_work_between(task: Task, latent: LatentShape, batch: int, working_bytes: int) -> Task:

