@@ -10,12 +10,13 @@ import torch
 
 from ..common.checking import choice_of
 from ..common.errors import InvalidInputError, OutOfMemory
+from ..common.free_ram import free_ram_bytes
 from ..common.log import logger
 from ..common.shapes import VideoShape
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
 from ..memory.pinned import default_pinned_bytes
-from ..memory.plan import Choice, Task, plan, smallest, swap_exactly
-from ..memory.policy import RESIDENT, BlockSwap, MemoryPolicy
+from ..memory.plan import Choice, Task, keep_plain, plan, smallest, swap_exactly
+from ..memory.policy import BlockSwap, MemoryPolicy, Resident
 from ..model_loading.footprint import ModelBytes
 from ..model_loading.spec import ModelSpec
 from .recipe import LoraRecipe, ModelRecipe
@@ -72,8 +73,18 @@ class MemorySettings:
         Raises:
             OutOfMemory: nothing fits into the memory that the user gives.
         """
-        pinned = default_pinned_bytes(device) if self.pinned_bytes is None else self.pinned_bytes
         limit = self.limit(device, runtime)
+        choice = self._fitting(task, device, what_fits, limit)
+        if device.type == "cpu":
+            free = free_ram_bytes()
+            limit = None if free is None else self.budget.limit(free + task.anonymous_bytes)
+        return choice if limit is None else keep_plain(choice, limit)
+
+    def _fitting(
+        self, task: Task, device: torch.device, what_fits: Callable[[int], Iterable[str]], limit: int | None
+    ) -> Choice:
+        """How a task runs best within a limit, see `choose`."""
+        pinned = default_pinned_bytes(device) if self.pinned_bytes is None else self.pinned_bytes
         card = example_card(limit or 0)
         if self.blocks_to_swap is not None and task.block_bytes and task.name == "sample":
             return swap_exactly(task, self.blocks_to_swap, card, pinned_bytes=pinned)
@@ -96,7 +107,7 @@ class MemorySettings:
     def policy(self, choice: Choice) -> MemoryPolicy:
         """For the blocks of a model that runs as chosen."""
         pinned = 0 if choice.task.runs_once else self.pinned_bytes
-        return BlockSwap(choice.swapped, pinned) if choice.swapped else RESIDENT
+        return BlockSwap(choice.swapped, pinned) if choice.swapped else Resident(choice.plain, choice.plain_bytes)
 
 
 AUTOMATIC = MemorySettings()
@@ -222,7 +233,15 @@ def refusal(least: Choice, limit: int, what_fits: Iterable[str]) -> str:
 
 
 def tell(choice: Choice) -> None:
-    """One line for the log about blocks that are swapped."""
+    """One line for the log about blocks that are swapped, or whose matrices are kept as plain numbers."""
+    if choice.plain:
+        logger.info(
+            "The quantised matrices of %d of %d blocks are made plain once and kept: %s more, %s in all.",
+            choice.plain,
+            len(choice.task.block_bytes),
+            gigabytes(choice.plain_bytes),
+            gigabytes(choice.device_bytes),
+        )
     if not choice.swapped:
         return
     logger.info(

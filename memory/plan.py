@@ -6,14 +6,16 @@ swapped in, as few as necessary; where a stage can be cut into strips, that is w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 
 from .budget import FILE_BYTES, Card
-from .policy import BlockSwap, Footprint
+from .policy import BlockSwap, Footprint, Resident
 
 _DEVICE = torch.device("cpu")  # the arithmetic of a policy is the same for all, as the cap is given
 
@@ -46,6 +48,7 @@ class Task:
             are windows into their file, which the system drops when RAM is short.
         host_bytes: RAM beside the weights.
         runs_once: whether the blocks are run through once and not in many steps: then none are kept in pinned memory.
+        plain_bytes: of each block's stored matrices as plain numbers, at most; empty where they are never kept so.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Task:
     anonymous_bytes: int = 0
     host_bytes: int = 0
     runs_once: bool = False
+    plain_bytes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Choice:
         swapped: blocks that are swapped in.
         footprint: what the blocks take.
         card: the assumed device.
+        plain: blocks, the first, whose stored matrices are kept as plain numbers.
     """
 
     task: Task
@@ -76,6 +81,12 @@ class Choice:
     swapped: int
     footprint: Footprint
     card: Card
+    plain: int = 0
+
+    @property
+    def plain_bytes(self) -> int:
+        """On the device, of the matrices that are kept as plain numbers."""
+        return sum(self.task.plain_bytes[: self.plain])
 
     @property
     def device_bytes(self) -> int:
@@ -152,6 +163,19 @@ def swap_exactly(task: Task, blocks: int, card: Card, *, pinned_bytes: int) -> C
     count = min(blocks, len(task.block_bytes))
     footprint = _footprint(task, count, pinned_bytes)
     return min((Choice(task, way, count, footprint, card) for way in task.ways), key=_cost)
+
+
+def keep_plain(choice: Choice, limit_bytes: int) -> Choice:
+    """The choice with what it leaves of so many bytes filled: with stored matrices that are kept as plain numbers.
+
+    They are then made once in a run instead of in every pass, block by block from the first one on as far as the memory
+    goes. Where blocks are swapped, there is none to fill.
+    """
+    if choice.swapped:
+        return choice
+    fitting = bisect_right(list(accumulate(choice.task.plain_bytes)), limit_bytes - choice.device_bytes)
+    policy = Resident(fitting, sum(choice.task.plain_bytes[:fitting]))
+    return replace(choice, plain=fitting, footprint=policy.footprint(choice.task.block_bytes, _DEVICE))
 
 
 def ways_to_run(task: Task, card: Card, pinned_bytes: int) -> list[Choice]:

@@ -16,6 +16,7 @@ from ..common.streaming import BlockStream, LentBlocks
 from .backend import make_backend
 from .block_swap import SLOTS, slab_blocks, spread, swapping
 from .pinned import default_pinned_bytes
+from .plain_matrices import plain_matrices
 from .slabs import Slabs, lay_out
 from .staging import BUFFERS
 from .tensors import held_tensors, size_bytes
@@ -59,20 +60,29 @@ class MemoryPolicy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """All blocks are on the device."""
+    """All blocks are on the device.
+
+    Attributes:
+        plain: of how many of them, the first, stored matrices are kept as plain numbers (see `plain_matrices`).
+        plain_bytes: what these take, beside the stored ones.
+    """
+
+    plain: int = 0
+    plain_bytes: int = 0
 
     def swapped(self, blocks: int) -> tuple[int, ...]:
         return ()
 
     def footprint(self, block_bytes: Sequence[int], device: torch.device) -> Footprint:
-        return Footprint(sum(block_bytes), 0, 0, 0)
+        return Footprint(sum(block_bytes) + self.plain_bytes, 0, 0, 0)
 
     @contextlib.contextmanager
     def streaming(self, blocks: Sequence[nn.Module], device: torch.device, slabs: Slabs) -> Iterator[BlockStream]:
-        yield iter
+        with plain_matrices(blocks[: self.plain]):
+            yield iter
 
     def lowered(self, blocks: int) -> MemoryPolicy | None:
-        return BlockSwap(0).lowered(blocks)
+        return RESIDENT if self.plain else BlockSwap(0).lowered(blocks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ Source: ggml-org/ggml, src/ggml-common.h (layout of the blocks), src/ggml-quants
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 import torch
@@ -40,13 +41,14 @@ def _q4_1(blocks: Tensor, out: Tensor) -> None:
 
 def _q5_0(blocks: Tensor, out: Tensor) -> None:
     scale, fifth_bits, packed = blocks.split((2, 4, 16), 1)
-    _put(out, _nibbles(_words(packed)[:, None]).view(-1, 4) | _spread_bits(fifth_bits))
-    out.sub_(16).mul_(_halves(scale))
+    # A bit that is not set stands for -16, which makes a signed byte of the four bits below it.
+    words = _nibbles_below(_words(packed), _spread_bits(fifth_bits, is_set=0x00, is_not=0xF0))
+    out.copy_(words.view(torch.int8).view(out.shape)).mul_(_halves(scale))
 
 
 def _q5_1(blocks: Tensor, out: Tensor) -> None:
     scale, least, fifth_bits, packed = blocks.split((2, 2, 4, 16), 1)
-    _put(out, _nibbles(_words(packed)[:, None]).view(-1, 4) | _spread_bits(fifth_bits))
+    _put(out, _nibbles_below(_words(packed), _spread_bits(fifth_bits, is_set=0x10, is_not=0x00)))
     out.mul_(_halves(scale)).add_(_halves(least))
 
 
@@ -125,7 +127,21 @@ def _words(packed: Tensor, dtype: torch.dtype = torch.int64) -> Tensor:
 
 def _nibbles(words: Tensor) -> Tensor:
     """Words [n, groups, w] -> [n, groups, 2, w]: per group the low four bits of all bytes, then the high four."""
-    return torch.stack((words & _LOW_4, words >> 4 & _LOW_4), 2)
+    return _in_turn(words & _LOW_4, (words >> 4).bitwise_and_(_LOW_4))
+
+
+def _nibbles_below(words: Tensor, above: tuple[Tensor, Tensor]) -> Tensor:
+    """Words [n, 2] -> [n, 2, 2]: the low four bits of all bytes, then the high four, each below the bits of `above`."""
+    low, high = (words & _LOW_4).bitwise_or_(above[0]), (words >> 4).bitwise_and_(_LOW_4).bitwise_or_(above[1])
+    return _in_turn(low[:, None], high[:, None])
+
+
+def _in_turn(first: Tensor, second: Tensor) -> Tensor:
+    """Words [n, groups, w] of both, w even -> [n, groups, 2, w]."""
+    if first.device.type != "cpu":
+        return torch.stack((first, second), 2)
+    # torch stacks short runs number by number: in numbers of 16 bytes 7 times faster for w = 2, by a third for w = 4.
+    return torch.stack((first.view(torch.complex128), second.view(torch.complex128)), 2).view(torch.int64)
 
 
 def _shift_left(words: Tensor, places: int) -> Tensor:
@@ -133,11 +149,27 @@ def _shift_left(words: Tensor, places: int) -> Tensor:
     return words << places if places >= 0 else words >> -places
 
 
-def _spread_bits(packed: Tensor) -> Tensor:
-    """Bytes [n, 4] -> words [n, 4]: bit i of a byte becomes bit 4 of the word's byte i."""
-    values = torch.arange(256, device=packed.device)
-    bits = torch.stack([values >> bit & 1 for bit in range(8)], 1).to(torch.uint8) << 4
-    return bits.view(torch.int64).flatten()[packed.int()]
+def _spread_bits(packed: Tensor, *, is_set: int, is_not: int) -> tuple[Tensor, Tensor]:
+    """Bytes [n, 4] -> words [n, 2] of the first and of the last sixteen bits: for each bit a byte, one of the two."""
+    first, second = (half.int().bitwise_and_(0xFFFF) for half in packed.view(torch.int16).unbind(1))
+    table = _bytes_of_bits(is_set, is_not, packed.device)
+    return _rows(table, first), _rows(table, second)
+
+
+@lru_cache(maxsize=8)
+def _bytes_of_bits(is_set: int, is_not: int, device: torch.device) -> Tensor:
+    """Words [65536, 2]: for the bits of each number the bytes of `_spread_bits`. Takes 1 MB."""
+    numbers = torch.arange(1 << 16, device=device)
+    bits = torch.stack([numbers >> bit & 1 for bit in range(16)], 1)
+    return (bits * (is_set - is_not) + is_not).to(torch.uint8).view(torch.int64)
+
+
+def _rows(table: Tensor, numbers: Tensor) -> Tensor:
+    """Words [rows, 2] -> [n, 2]."""
+    if table.device.type != "cpu":
+        return table[numbers]
+    # As one number of 16 bytes a row is found three times faster.
+    return torch.index_select(table.view(torch.complex128).flatten(), 0, numbers).view(torch.int64).view(-1, 2)
 
 
 def _put(out: Tensor, words: Tensor) -> None:

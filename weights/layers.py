@@ -1,7 +1,8 @@
 """The layers of quantised models: an `operations` namespace whose matrices may stay in their stored form.
 
 A layer is a plain torch layer until `store` gives it a `StoredWeight`. From then on its parts are buffers named
-`weight`, `weight_scale`, ... and move with the module; the matrix is made anew for every use and dropped after it.
+`weight`, `weight_scale`, ... and move with the module; the matrix is made anew for every use and dropped after it,
+unless a run keeps it.
 """
 
 from __future__ import annotations
@@ -32,10 +33,27 @@ Opened = Callable[[Tensor], Tensor]
 """Multiplies tokens [..., in] with rows of a matrix that was made ready for that: [..., rows], in their dtype."""
 
 
+class PlainCopy:
+    """The numbers of a stored weight, made at the first use and kept as long as this is."""
+
+    def __init__(self) -> None:
+        self._numbers: Tensor | None = None
+
+    def of(self, stored: StoredWeight, dtype: torch.dtype) -> Tensor:
+        """The weight as plain numbers, which must not be written to."""
+        if self._numbers is None or self._numbers.dtype != dtype:
+            self._numbers = stored.dense(dtype)
+        return self._numbers
+
+
 class StoringLayer(nn.Module):
-    """What Linear and Embedding share: a weight that may be kept in a stored form."""
+    """What Linear and Embedding share: a weight that may be kept in a stored form.
+
+    `kept` holds what becomes of it at the first use, see `memory.plain_matrices`; None where it is made for every use.
+    """
 
     weight: Tensor
+    kept: PlainCopy | None = None
     codec: Codec | None = None
     stored_shape: tuple[int, ...] = ()
     part_names: tuple[str, ...] = ()
@@ -94,6 +112,8 @@ class Linear(StoringLayer, MatrixLayer, nn.Linear):
         bias = _rows_of(self.bias, rows)
         if how == "fp8" and self.may_multiply_in_fp8:
             return partial(_in_fp8, stored=stored if rows == ALL_ROWS else stored.of_rows(rows), bias=bias)
+        if self.kept is not None:
+            return partial(F.linear, weight=_rows_of(self.kept.of(stored, like.dtype), rows), bias=bias)
         return partial(F.linear, weight=stored.dense_rows(rows, like.dtype), bias=bias)
 
 

@@ -5,7 +5,7 @@ Each can be applied to tokens without being written out (`add_to`), and written 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
@@ -229,6 +229,18 @@ class Change:
         """Bytes of its tensors."""
         tensors = [*tensors_of(self.delta).values(), *([] if self.magnitude is None else [self.magnitude])]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def joined(parts: Sequence[tuple[LowRank, float]]) -> tuple[LowRank, float]:
+    """Several low-rank deltas with a strength each as one, whose rank is the sum of theirs, with one strength.
+
+    Tokens are then read and written once for all of them, and the sum is rounded once. A factor `up` is scaled by the
+    part of the strongest that its own strength is, at most 1, so that it does not leave the range of float16.
+    """
+    strengths = [delta.scale * strength for delta, strength in parts]
+    strongest = max(strengths, key=abs)
+    ups = [delta.up if own == strongest else delta.up * (own / strongest) for (delta, _), own in zip(parts, strengths)]
+    return LowRank(torch.cat([delta.down for delta, _ in parts]), torch.cat(ups, dim=1)), strongest
 
 
 def tensors_of(delta: Delta) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...weights.layers import ALL_ROWS, MatrixLayer, Multiplication, Opened, StoringLayer
 from ...weights.multiplication import opened
-from .deltas import Change, Full, is_trainable, tensors_of, with_tensors
+from .deltas import Change, Full, LowRank, is_trainable, joined, tensors_of, with_tensors
 from .merging import dora_gain, is_stored, merged, weight_rows
 
 _TOKENS = 4096
@@ -132,7 +132,7 @@ class AdaptedLinear(MatrixLayer):
             weight, bias = cast(Tensor, self._merged("weight", weights)), self._merged("bias", biases)
             return partial(F.linear, weight=weight[rows].to(like.dtype), bias=None if bias is None else bias[rows])
         base = Base(opened(self.base, like, how, rows), None if self.base.bias is None else self.base.bias[rows])
-        acting = [self._acting(parts, like).of_rows(rows) for parts in weights]
+        acting = [each.of_rows(rows) for each in _joined([self._acting(parts, like) for parts in weights])]
         shifts = [
             Acting(parts.change(like.device, like.dtype).of(self.base.bias), parts.strength).of_rows(rows)
             for parts in biases
@@ -271,6 +271,19 @@ class ShiftedParameters:
 
 def _active(changes: Iterable[nn.Module]) -> list[ChangeParts]:
     return [parts for parts in cast(Iterable[ChangeParts], changes) if parts.strength != 0.0]
+
+
+def _joined(acting: list[Acting]) -> list[Acting]:
+    """The side paths, those that are no more than low-rank as one, the last."""
+    low_rank = [(each.change.delta, each.strength) for each in acting if _is_low_rank(each)]
+    if len(low_rank) < 2:
+        return acting
+    delta, strength = joined(cast(list[tuple[LowRank, float]], low_rank))
+    return [*(each for each in acting if not _is_low_rank(each)), Acting(Change(delta), strength)]
+
+
+def _is_low_rank(acting: Acting) -> bool:
+    return isinstance(acting.change.delta, LowRank) and acting.gain is None and not acting.change.replaces
 
 
 def _shifted(value: Tensor, active: Sequence[ChangeParts]) -> Tensor:

@@ -14,13 +14,14 @@ from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, Task, smallest_bytes
 from ...model_loading.footprint import ModelBytes
+from ...weights.casting import CASTINGS
 from ..memory import Job, MemorySettings, RunWork
 from ..models import VideoModel
 from ..previews.preview import NO_PREVIEW, Preview
 from ..tasks import latent_shape, smaller_videos
 from .asked import bytes_in_time
 from .sights import Size, Steps, clips_of
-from .task import sampling_task, with_work_between
+from .task import sampling_task, with_plain_matrices, with_work_between
 
 
 def sampling_job(
@@ -48,6 +49,8 @@ def sampling_job(
     family, config, batch = model.spec.family, model.spec.config, len(latent)
     # A second text is there all the time, as LoRAs are: as it is, embedded, and as keys and values.
     second = texts * batch * config.text_tokens * (4 * config.text_dim + 3 * config.dim * weights.itemsize)
+    casting = CASTINGS.get(model.recipe.precision)
+    multiplies = casting is not None and casting.multiplies  # then stored matrices are used as they are
     beside = loras + second + bytes_in_time(asked, config, batch, weights.itemsize) + preview.weight_bytes
 
     def task(weights: ModelBytes, video: VideoShape) -> Task:
@@ -62,6 +65,7 @@ def sampling_job(
             run=memory.feed_forward_run,
             steps=steps or Steps(model.policies, references=references, clips=clips_of(asked)),
         )
+        step = step if multiplies else with_plain_matrices(step, weights, config)
         return with_work_between(step, shape, batch, preview.working_bytes(shape))
 
     return Job(

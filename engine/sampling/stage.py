@@ -185,7 +185,9 @@ class Stage:
         lowered, leaner = self.memory.lowered(blocks), self._leaner()
         if lowered is not None:
             self.memory = lowered
-            how = f"{len(lowered.swapped(blocks))} of {blocks} blocks are swapped in from RAM"
+            swapped = len(lowered.swapped(blocks))
+            how = f"{swapped} of {blocks} blocks are swapped in from RAM"
+            how = how if swapped else "no matrix is kept as plain numbers"
         elif leaner is not None:
             self._execution = replace(self._execution, lean=leaner)
             how = "a block keeps less while it runs"

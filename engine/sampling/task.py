@@ -10,7 +10,7 @@ from ...common.shapes import LatentShape
 from ...dit.branches.branch import PassShape
 from ...dit.config import PATCH, DiTConfig
 from ...dit.execution import lean_ways
-from ...dit.footprint import NO_STEERING, pass_bytes, pass_shape, with_frames_before
+from ...dit.footprint import NO_STEERING, block_weights, pass_bytes, pass_shape, with_frames_before
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.plan import Task, Way
 from ...model_loading.footprint import ModelBytes
@@ -90,6 +90,17 @@ def sampling_task(
     )
     runs = passes * len(windows)
     return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, anonymous_bytes=weights.anonymous)
+
+
+def with_plain_matrices(task: Task, weights: ModelBytes, config: DiTConfig) -> Task:
+    """The task of a model whose matrices, where they are stored quantised, may be kept as plain numbers.
+
+    All numbers of a block are counted: the projections of a branch's own blocks are quantised in some files.
+    """
+    if not weights.unpacking.is_made:
+        return task
+    numbers = (block.matrix + block.other for block in block_weights(config))
+    return replace(task, plain_bytes=tuple(count * weights.itemsize for count in numbers))
 
 
 def with_work_between(task: Task, latent: LatentShape, batch: int, working_bytes: int) -> Task:

@@ -44,6 +44,9 @@ def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: boo
         yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
     if choice.way.leanness:
         yield f"a block keeps little while it runs, {choice.way.slowdown:.0%} slower"
+    if choice.plain:
+        kept = f"{choice.plain} of {len(choice.task.block_bytes)} blocks are made plain once and kept"
+        yield f"quantised matrices of {kept}: {gigabytes(choice.plain_bytes)} of what is left"
     if choice.way.number > 1 and not choice.task.block_bytes:
         yield f"in {choice.way.number} strips, {choice.way.slowdown:.0%} slower"
 

@@ -13,7 +13,7 @@ from ...engine.memory import refusal
 from ...engine.tasks import smaller_videos
 from ...memory.budget import GB, Card, example_card, gigabytes
 from ...memory.pinned import RAM_SHARE, default_pinned_bytes
-from ...memory.plan import Choice, plan, smallest, smallest_bytes, swap_exactly
+from ...memory.plan import Choice, keep_plain, plan, smallest, smallest_bytes, swap_exactly
 from ...model_loading.kinds import DIT
 from ..headless.checks import NodeClasses
 from ..headless.graph import Graph, GraphNode
@@ -227,7 +227,7 @@ def _plan_stage(stage: PlannableStage, on: Machine) -> PlannedStage:
         choice = swap_exactly(task, settings.blocks_to_swap, card, pinned_bytes=pinned)
     else:
         choice = plan(task, limit, card, pinned_bytes=pinned) or smallest(task, card, pinned_bytes=pinned)
-    return PlannedStage(stage, choice, limit, pinned)
+    return PlannedStage(stage, keep_plain(choice, limit), limit, pinned)
 
 
 def _bar_line(planned: PlannedStage, scale_bytes: int) -> str:

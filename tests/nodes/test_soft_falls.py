@@ -111,6 +111,17 @@ def test_out_of_memory_in_a_step_changes_nothing_but_the_swapping(where, solver,
     assert torch.equal(sample(model, solver=solver), undisturbed)
 
 
+def test_out_of_memory_lets_go_of_plain_matrices_before_blocks_are_swapped(caplog):
+    model = load("fp8_scaled")
+    with caplog.at_level(logging.INFO, "wan_director"):
+        undisturbed = sample(model)
+    assert "quantised matrices of 2 of 2 blocks are made plain once and kept" in caplog.text
+    caplog.clear()
+    with fault(model, "block 1"):
+        assert torch.equal(sample(model), undisturbed)
+    assert len(warnings(caplog)) == 1 and "no matrix is kept as plain numbers" in warnings(caplog)[0]
+
+
 @pytest.mark.parametrize("error", SPELLINGS, ids=lambda error: str(error)[:20] or "MemoryError")
 def test_every_spelling_of_out_of_memory_is_understood(error):
     model = load()
