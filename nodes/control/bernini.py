@@ -51,7 +51,7 @@ class WanDirectorBernini(io.ComfyNode):
             "video of what references show, or both. With frames 1 it edits a picture.",
             search_aliases=[
                 "bernini", "BerniniConditioning", "edit video", "instruction", "video to video", "reference to video",
-                "in context", "subject",
+                "in context", "subject", "wan bernini conditioning",
             ],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The encoded instruction, behind a sentence for the task."),

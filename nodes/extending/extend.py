@@ -32,7 +32,7 @@ class WanDirectorExtend(io.ComfyNode):
             "goes on with its motion. Join both with Wan Join Clips. Needs an image-to-video model, or TI2V-5B.",
             search_aliases=[
                 "extend video", "continue video", "video continuation", "last frame", "long video", "longer video",
-                "ImageBatchExtendWithOverlap",
+                "ImageBatchExtendWithOverlap", "wan extend video",
             ],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The encoded positive prompt of the next clip."),

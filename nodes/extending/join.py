@@ -31,7 +31,7 @@ class WanDirectorJoin(io.ComfyNode):
             "taken from one of them.",
             search_aliases=[
                 "join clips", "concatenate videos", "merge videos", "cross-fade", "crossfade", "append frames",
-                "ImageBatch", "ImageBatchExtendWithOverlap", "color match",
+                "ImageBatch", "ImageBatchExtendWithOverlap", "color match", "wan join clips",
             ],
             inputs=[
                 io.Image.Input("clip_a", tooltip="The clip so far."),

@@ -28,7 +28,7 @@ class WanDirectorSVI(io.ComfyNode):
             "picture that all clips keep to, and the end of the clip before, as latents that were never decoded.",
             search_aliases=[
                 "svi", "stable video infinity", "svi 2 pro", "WanImageToVideoSVIPro", "infinite video", "long video",
-                "WanVideoSVIProEmbeds",
+                "WanVideoSVIProEmbeds", "wan svi conditioning",
             ],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The encoded positive prompt of this clip."),

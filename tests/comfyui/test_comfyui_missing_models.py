@@ -49,6 +49,7 @@ def offered(page: Any, path: Path) -> set[tuple[str, str]]:
     lines = [line.strip() for text in shown["dialog"] + shown["group"] for line in text.splitlines()]
     page.keyboard.press("Escape")
     page.wait_for_timeout(500)
+    lines = [line for line in lines if not line.isdigit()]  # how many nodes want a file
     named = {pair for pair in ALL if f"{pair[0]} / {pair[1]}" in lines}
     return named | {(folder, name) for name, folder in zip(lines, lines[1:]) if (folder, name) in ALL}
 
