@@ -38,6 +38,10 @@ class FrameStream:
             self._past[layer] = past
         return (*past, frames)
 
+    def keep(self, layer: nn.Module, frames: Sequence[Tensor]) -> None:
+        """Keeps these frames [B, C, 1, H, W] for `layer`, instead of those kept so far."""
+        self._past[layer] = tuple(frames)
+
     def kernel(self, layer: nn.Conv2d | nn.Conv3d, make: Callable[[], Tensor]) -> Tensor:
         """A layer's weights in another order, as `make` gives them; on a CPU, which has the memory, made once."""
         if layer.weight.device.type != "cpu":
