@@ -106,9 +106,7 @@ class Strips:
         where = Rows(0, rows // self._geometry.scales[0])
         self._bands = [Band(where, [stream.mapped(self._put_aside) for stream in streams])]
 
-    def run(
-        self, waiting: Sequence[tuple[int, Tensor]], *, device: torch.device, is_last: bool
-    ) -> list[Tensor]:
+    def run(self, waiting: Sequence[tuple[int, Tensor]], *, device: torch.device, is_last: bool) -> list[Tensor]:
         """Takes whole frames to the end of the steps, from the shelf to the shelf.
 
         When memory runs out, the rows that are not done yet are cut into strips half as high.
