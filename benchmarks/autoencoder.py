@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,7 +32,8 @@ GIB = 2**30
 TASKS = ("decode", "encode")
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 TIMED = ((17, 96, 160), (5, 240, 416))  # frames, height, width
-COUNTED = ((480, 832, (1, 2)), (720, 1280, (1, 2)), (1280, 2048, (1, 2, 3)))  # height, width, strips
+SMALL = (5, 32, 32)
+COUNTED = ((480, 832, (1, 2)), (720, 1280, (1, 2)), (1280, 2048, (1, 2, 3)))  # height, width, strips; whole first
 # In strips the second lot of frames is the first that finds a past everywhere.
 LATENT_FRAMES_TO_THE_PEAK = {True: 16, False: 3}
 TREE, REVISION, PEER = "working tree", "revision", "diffusers"
@@ -93,16 +95,17 @@ def _timed(sides: dict[str, Ask], options: argparse.Namespace) -> Iterator[str]:
     yield from ("", "## CPU time: process seconds, median (least), runs made in turn", "")
     yield "| | frames | dtype | now | before | diffusers | now / before | now / diffusers |"
     yield "|---|---|---|---|---|---|---|---|"
-    for dtype in options.dtype:
-        for size in TIMED:
-            for task in TASKS:
-                seconds: dict[str, list[float]] = {side: [] for side in sides}
-                for ask in sides.values():  # to warm up
-                    ask(do="time", task=task, size=(5, 32, 32), dtype=dtype)
-                for _ in range(options.repeats):
-                    for side, ask in sides.items():
-                        seconds[side].append(ask(do="time", task=task, size=size, dtype=dtype)["seconds"])
-                yield _timing_line(task, size, dtype, seconds)
+    for dtype, size, task in product(options.dtype, TIMED, TASKS):
+        yield _timing_line(task, size, dtype, _seconds(sides, options.repeats, task=task, size=size, dtype=dtype))
+
+
+def _seconds(sides: dict[str, Ask], repeats: int, **question: object) -> dict[str, list[float]]:
+    for ask in sides.values():  # to warm up
+        ask(do="time", **{**question, "size": SMALL})
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for side, ask in list(sides.items()) * repeats:
+        seconds[side].append(ask(do="time", **question)["seconds"])
+    return seconds
 
 
 def _timing_line(task: str, size: Sequence[int], dtype: str, seconds: dict[str, list[float]]) -> str:
@@ -122,15 +125,14 @@ def _counted(sides: dict[str, Ask]) -> Iterator[str]:
     yield ""
     yield "| | pixels | strips | now | before | planned | work |"
     yield "|---|---|---|---|---|---|---|"
-    for height, width, choices in COUNTED:
-        for task in TASKS:
-            asked = {"do": "count", "task": task, "size": (height, width)}
-            whole = sides[TREE](**asked, strips=1)
-            for strips in choices:
-                now, before = (sides[side](**asked, strips=strips) for side in (TREE, REVISION))
-                figures = (now["peak"], before["peak"], now["planned"])
-                cells = " | ".join(f"{figure / GIB:.3f}" for figure in figures)
-                yield f"| {task} | {width}x{height} | {strips} | {cells} | {now['work'] / whole['work']:.3f} |"
+    for (height, width, choices), task in product(COUNTED, TASKS):
+        whole: dict[str, Any] = {}
+        for strips in choices:
+            asked = {"do": "count", "task": task, "size": (height, width), "strips": strips}
+            now, before = (sides[side](**asked) for side in (TREE, REVISION))
+            whole = whole or now
+            cells = " | ".join(f"{figure / GIB:.3f}" for figure in (now["peak"], before["peak"], now["planned"]))
+            yield f"| {task} | {width}x{height} | {strips} | {cells} | {now['work'] / whole['work']:.3f} |"
 
 
 Ask = Callable[..., dict[str, Any]]

@@ -133,8 +133,8 @@ class Passage:
     """Frames on their way through steps, each as far as it can go before the next one starts.
 
     So what is in memory is one frame per step and the past, whatever the length of the clip; on a CPU up to four
-    frames, where they are small. A step that fails (for want of memory, or because `check` raises) leaves the passage as it was
-    before: it can go on from there.
+    frames, where they are small. A step that fails (for want of memory, or because `check` raises) leaves the passage
+    as it was before: it can go on from there.
 
     Attributes:
         steps: the way.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch.nn import Conv3d
 from wan_director.vae3d import VAEConfig, layers
 from wan_director.vae3d.layers import ChannelNorm, causal_conv, conv_of_few
 from wan_director.vae3d.stream import FrameStream
@@ -19,17 +19,17 @@ def random_frames(channels: int, frames: int, height: int, width: int) -> torch.
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
-def random_conv(given: int, made: int) -> nn.Conv3d:
+def random_conv(given: int, made: int) -> Conv3d:
     torch.manual_seed(0)
-    return nn.Conv3d(given, made, 3, padding=(0, 1, 1)).requires_grad_(False)
+    return Conv3d(given, made, 3, padding=(0, 1, 1)).requires_grad_(False)
 
 
-def convolved_in_3d(conv: nn.Conv3d, frames: torch.Tensor) -> torch.Tensor:
+def convolved_in_3d(conv: Conv3d, frames: torch.Tensor) -> torch.Tensor:
     """The whole clip at once, behind two frames of zeros."""
     return conv(F.pad(frames, (0, 0, 0, 0, 2, 0)))
 
 
-def convolved_one_by_one(conv: nn.Conv3d, frames: torch.Tensor) -> torch.Tensor:
+def convolved_one_by_one(conv: Conv3d, frames: torch.Tensor) -> torch.Tensor:
     """By torch's own 2D convolution."""
     stream = FrameStream()
     return torch.cat([causal_conv(conv, frame, stream) for frame in frames.split(1, dim=2)], dim=2)
