@@ -16,7 +16,6 @@ from torch import Tensor
 
 from .config import VAEConfig
 from .layers import ELEMENTS_AT_ONCE
-from .passes import LATENT_FRAMES_AT_ONCE
 from .stream import FrameStream, Step, as_one
 from .strips import Geometry, Rows
 
@@ -71,21 +70,14 @@ def _elements(stations: Sequence[_Station], striped: range, size: tuple[int, int
 
 
 def _in_strips(steps: Sequence[_Station], sizes: Sequence[tuple[int, int]], strips: int) -> Iterator[int]:
-    """What the strips need, one after the other, each at its end.
-
-    Beside their own work there are the frames before them, whole, and what is finished of all frames at once: of each
-    strip so far, the rows that the last step made.
-    """
+    """What each of the strips needs: what waits before and behind them is on the shelf."""
     geometry = Geometry([station.step for station in steps])
     units = sizes[0][0] // geometry.scales[0]
-    waiting = LATENT_FRAMES_AT_ONCE * steps[0].given * steps[0].frames_given * sizes[0][0] * sizes[0][1]
     for start in range(0, units, -(-units // strips)):
         strip = Rows(start, min(units, start - (-units // strips)))
         rows = [geometry.rows(place, strip, units) for place in range(len(steps) + 1)]
         cut = [(rows.end - rows.start, columns) for rows, (_, columns) in zip(rows, sizes, strict=False)]
-        rows_made, columns = _next_size(cut[-2], steps[-1])
-        waiting += LATENT_FRAMES_AT_ONCE * steps[-1].made * steps[-1].frames_made * rows_made * columns
-        yield _past(steps, cut) + _work(steps, cut) + waiting
+        yield _past(steps, cut) + _work(steps, cut)
 
 
 def _past(stations: Sequence[_Station], sizes: Sequence[tuple[int, int]]) -> int:
@@ -132,7 +124,8 @@ def _decoder(config: VAEConfig) -> list[_Station]:
             channels, frames = made, frames * (1 + doubled)
         stations += [_joined(level)] if config.level_shortcuts and doubled is not None else level
     leave = Step(_identity, above=patch, below=patch, up=patch)
-    return [*stations, _Station(leave, last, last, 3, frames, frames, copied=3 * last)]
+    # It keeps sums, in float32: two numbers of 16 bits each.
+    return [*stations, _Station(leave, 2 * config.patch_channels, last, 3, frames, frames, copied=4 * last)]
 
 
 def _enlargement(width: int, made: int, frames: int, doubled: bool) -> list[_Station]:

@@ -7,7 +7,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from .config import VAEConfig
-from .layers import AttentionBlock, ChannelNorm, ResidualBlock, Upsample, causal_conv, channels_last, norm_and_conv
+from .layers import (
+    AttentionBlock,
+    ChannelNorm,
+    ResidualBlock,
+    Upsample,
+    causal_conv,
+    channels_last,
+    conv_of_few,
+    norm_and_conv,
+)
 from .stream import FrameStream, Step, run, steps_of
 from .wan22 import unpatchify, up_levels
 
@@ -58,7 +67,7 @@ class Decoder(nn.Module):
 
     def _leave(self, x: Tensor, stream: FrameStream) -> Tensor:
         norm, conv = norm_and_conv(self.head)
-        return unpatchify(causal_conv(conv, norm.silu(x), stream), self.patch_size)
+        return unpatchify(conv_of_few(norm, conv, x, stream), self.patch_size)
 
 
 def _levels(config: VAEConfig, operations: Any) -> list[nn.Module]:

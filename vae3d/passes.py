@@ -15,7 +15,7 @@ from .strips import Shelf, Strips
 
 LATENT_FRAMES_AT_ONCE = 8
 """Taken through the strips together. The past of each strip is fetched and put away once for them: the more, the less
-is copied, and the more small frames wait between the strips and the rest of the network."""
+is copied, and the more frames wait on the shelf before and behind the strips."""
 
 
 def grouped(frames: Iterator[Tensor], size: int) -> Iterator[Tensor]:
@@ -54,8 +54,9 @@ class ClipPass:
     ) -> None:
         self._steps, self._striped, self._check, self._shelf = steps, striped, check, shelf or Shelf()
         self._rows = 0  # of the frames before the first step
+        self._device = torch.device("cpu")  # of the same
         self._whole: Passage | None = None
-        self._begun: list[tuple[int, Tensor]] = []  # frames on their way in the strips
+        self._begun: list[tuple[int, Tensor]] = []  # frames on their way in the strips, on the shelf
         if strips == 1:
             self._whole = Passage(steps, check=check)
         else:
@@ -94,11 +95,10 @@ class ClipPass:
 
     def _feed(self, frames: Tensor, *, is_last: bool) -> Iterator[Tensor]:
         """The frames [B, C', 1, H', W'] that the next ones [B, C, T, H, W] complete; `is_last`: no more will come."""
-        self._rows = frames.shape[3]
-        if self._whole is None:
-            self._before.enter(frames)
-        else:
-            self._whole.enter(frames)
+        self._rows, self._device = frames.shape[3], frames.device
+        (self._before if self._whole is None else self._whole).enter(frames)
+        del frames  # the strips take theirs from the shelf
+        if self._whole is not None:
             yield from self._run_whole()
         if self._whole is None:
             yield from self._run_apart(is_last)
@@ -118,10 +118,10 @@ class ClipPass:
 
     def _run_apart(self, is_last: bool) -> Iterator[Tensor]:
         yield from self._after.frames()
-        waiting = [(0, frame) for frame in reversed(list(self._before.frames()))] + self._begun
-        self._begun = []
-        for frame in self._strips.run(waiting, is_last=is_last):
-            self._after.enter(frame)
+        shelved = [(0, self._shelf.put(frame)) for frame in self._before.frames()]
+        waiting, self._begun = shelved[::-1] + self._begun, []
+        for frame in self._strips.run(waiting, device=self._device, is_last=is_last):
+            self._after.enter(self._shelf.take(frame, self._device))
             yield from self._after.frames()
 
     def _take_apart(self) -> None:
@@ -135,7 +135,7 @@ class ClipPass:
             group = (place >= first) + (place >= end)
             groups[group].append((place - (0, first, end)[group], frame))
         self._before = self._passage(slice(0, first), streams, groups[0])
-        self._begun = groups[1]
+        self._begun = [(place, self._shelf.put(frame)) for place, frame in groups[1]]
         self._after = self._passage(slice(end, None), streams, groups[2])
         self._strips = self._make_strips(2)
         rows = self._rows

@@ -19,7 +19,7 @@ class FrameStream:
 
     def __init__(self) -> None:
         self._past: dict[nn.Module, tuple[Tensor, ...]] = {}
-        self._kernels: dict[nn.Module, Tensor] = {}  # shared by all copies
+        self._kernels: dict[tuple[nn.Module, Callable[[Tensor], Tensor]], Tensor] = {}  # shared by all copies
 
     def has_begun(self, layer: nn.Module) -> bool:
         """True from the second call of `extend` for this layer on."""
@@ -32,19 +32,26 @@ class FrameStream:
     def extend(self, layer: nn.Module, frames: Tensor, *, keep: int) -> tuple[Tensor, ...]:
         """The frames kept for `layer`, one by one, then `frames` [B, C, T, H, W]; the last `keep` of them stay kept."""
         past = self._past.get(layer, ())
-        if frames.shape[2]:
-            self._past[layer] = (*past, *frames.split(1, dim=2))[-keep:] if keep else ()
+        count = frames.shape[2]
+        if count > keep:  # a copy, or all of them would stay in memory
+            self._past[layer] = frames[:, :, count - keep :].clone().split(1, dim=2) if keep else ()
+        elif count:
+            self._past[layer] = (*past, *frames.split(1, dim=2))[-keep:]
         else:
             self._past[layer] = past
         return (*past, frames)
 
-    def kernel(self, layer: nn.Conv2d | nn.Conv3d, make: Callable[[], Tensor]) -> Tensor:
-        """A layer's weights in another order, as `make` gives them; on a CPU, which has the memory, made once."""
+    def keep(self, layer: nn.Module, frames: Sequence[Tensor]) -> None:
+        """Keeps these frames [B, C, 1, H, W] for `layer`, instead of those kept so far."""
+        self._past[layer] = tuple(frames)
+
+    def kernel(self, layer: nn.Conv2d | nn.Conv3d, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `make` makes of a layer's weights; on a CPU, which has the memory, it is made once."""
         if layer.weight.device.type != "cpu":
-            return make()
-        if layer not in self._kernels:
-            self._kernels[layer] = make()
-        return self._kernels[layer]
+            return make(layer.weight)
+        if (layer, make) not in self._kernels:
+            self._kernels[layer, make] = make(layer.weight)
+        return self._kernels[layer, make]
 
     def mapped(self, change: Callable[[nn.Module, int, Tensor], Tensor]) -> FrameStream:
         """A new stream of what `change` makes of each layer's n-th kept frame [B, C, 1, H, W]."""
@@ -116,16 +123,23 @@ def run(steps: Sequence[Step], frames: Tensor, stream: FrameStream) -> Tensor:
     return frames
 
 
-class Passage:
-    """Single frames on their way through steps, each as far as it can go before the next one starts.
+# On a CPU convolutions take less time for four or two frames together than for one after the other (see `winograd`).
+# Where frames are larger than 416 x 240 pixels with 96 channels, that would take more memory than all the past.
+_TOGETHER = (4, 2)
+_ELEMENTS_TOGETHER = 2**26
 
-    So what is in memory is one frame per step and the past, whatever the length of the clip. A step that fails (for
-    want of memory, or because `check` raises) leaves the passage as it was before: it can go on from there.
+
+class Passage:
+    """Frames on their way through steps, each as far as it can go before the next one starts.
+
+    So what is in memory is one frame per step and the past, whatever the length of the clip; on a CPU up to four
+    frames, where they are small. A step that fails (for want of memory, or because `check` raises) leaves the passage
+    as it was before: it can go on from there.
 
     Attributes:
         steps: the way.
         streams: the past of each step.
-        waiting: (number of the next step, frame [B, C, 1, H, W]) of the frames on their way; the last one goes first.
+        waiting: (number of the next step, frames [B, C, T, H, W]) on their way; the last ones go first.
     """
 
     def __init__(
@@ -143,25 +157,33 @@ class Passage:
 
     def enter(self, frames: Tensor) -> None:
         """Lines up more frames [B, C, T, H, W] behind those on their way, of which none may have begun."""
-        self.waiting[:0] = [(0, frame) for frame in reversed(frames.split(1, dim=2))]
+        self.waiting[:0] = [(0, piece) for piece in reversed(_pieces(frames))]
 
     def frames(self) -> Iterator[Tensor]:
         """The frames [B, C', 1, H', W'] as they are done, until none is on its way."""
         while self.waiting:
-            number, frame = self.waiting[-1]
+            number, frames = self.waiting[-1]
             if number == len(self.steps):
                 self.waiting.pop()
-                yield frame
+                yield from frames.split(1, dim=2)
                 continue
             if self._check is not None:
                 self._check()
-            result = self._take(number, frame)
+            result = self._take(number, frames)
             self.waiting.pop()
-            singles = result.split(1, dim=2) if result.shape[2] else ()
-            self.waiting += [(number + 1, single) for single in reversed(singles)]
+            self.waiting += [(number + 1, piece) for piece in reversed(_pieces(result))]
 
-    def _take(self, number: int, frame: Tensor) -> Tensor:
+    def _take(self, number: int, frames: Tensor) -> Tensor:
         stream = self.streams[number].copy()
-        result = self.steps[number](frame, stream)
+        result = self.steps[number](frames, stream)
         self.streams[number] = stream
         return result
+
+
+def _pieces(frames: Tensor) -> tuple[Tensor, ...]:
+    """What goes through a step together of frames [B, C, T, H, W], which may be none."""
+    if not frames.shape[2]:
+        return ()
+    elements = frames[:, :, 0].numel()
+    fitting = [count for count in _TOGETHER if count * elements <= _ELEMENTS_TOGETHER]
+    return frames.split(fitting[0] if fitting and frames.device.type == "cpu" else 1, dim=2)

@@ -24,7 +24,7 @@ THINNEST_STRIP = 2
 
 
 class Shelf:
-    """Where the past frames of a strip wait while the others compute: in RAM, if the network is on another device."""
+    """Where all that waits for a strip's turn lies meanwhile: in RAM, if the network is on another device."""
 
     def put(self, frame: Tensor) -> Tensor:
         return frame if frame.device.type in ("cpu", "meta") else frame.cpu()
@@ -86,8 +86,8 @@ class Band:
 class Strips:
     """The part of a network whose steps are run strip by strip.
 
-    The past of a strip is taken from the shelf before it computes and put back after it: on the device there is never
-    more than that of one strip.
+    The past of a strip is taken from the shelf before it computes and put back after it, its rows of a frame when the
+    frame before is done: on the device there is never more than the past and the frame of one strip.
 
     Attributes:
         strips: how many the frames are cut into; doubled when memory runs out.
@@ -106,13 +106,14 @@ class Strips:
         where = Rows(0, rows // self._geometry.scales[0])
         self._bands = [Band(where, [stream.mapped(self._put_aside) for stream in streams])]
 
-    def run(self, waiting: Sequence[tuple[int, Tensor]], *, is_last: bool) -> list[Tensor]:
-        """Takes whole frames to the end of the steps.
+    def run(self, waiting: Sequence[tuple[int, Tensor]], *, device: torch.device, is_last: bool) -> list[Tensor]:
+        """Takes whole frames to the end of the steps, from the shelf to the shelf.
 
         When memory runs out, the rows that are not done yet are cut into strips half as high.
 
         Args:
             waiting: (number of the next step, frame [B, C, 1, H, W]), the last one first as in `Passage`.
+            device: where the steps compute.
             is_last: nothing comes after these frames: their past is not kept.
 
         Raises:
@@ -127,7 +128,7 @@ class Strips:
         start = 0
         while start < units:
             strip = Rows(start, min(units, start + -(-units // self.strips)))
-            result = self._attempt(strip, units, waiting)
+            result = self._attempt(strip, units, waiting, device)
             if result is None:
                 self._cut_finer(strip)
                 continue
@@ -141,28 +142,31 @@ class Strips:
         return [torch.cat([strip.pop(0) for strip in done], dim=3) for _ in range(len(done[0]))]
 
     def _attempt(
-        self, strip: Rows, units: int, waiting: Sequence[tuple[int, Tensor]]
+        self, strip: Rows, units: int, waiting: Sequence[tuple[int, Tensor]], device: torch.device
     ) -> tuple[list[Tensor], list[FrameStream]] | None:
         """The finished rows of a strip and its new past; None when memory ran out."""
         try:
-            return self._run_strip(strip, units, waiting)
+            return self._run_strip(strip, units, waiting, device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         return None
 
     def _run_strip(
-        self, strip: Rows, units: int, waiting: Sequence[tuple[int, Tensor]]
+        self, strip: Rows, units: int, waiting: Sequence[tuple[int, Tensor]], device: torch.device
     ) -> tuple[list[Tensor], list[FrameStream]]:
         rows = [self._geometry.rows(place, strip, units) for place in range(len(self._steps) + 1)]
-        device = waiting[-1][1].device
         passage = Passage(
             [_trimmed(step, *pair) for step, pair in zip(self._steps, zip(rows, rows[1:]), strict=False)],
             [self._past(place, rows[place], device) for place in range(len(self._steps))],
-            [(place, frame[..., rows[place].start : rows[place].end, :]) for place, frame in waiting],
             check=self._check,
         )
-        return list(passage.frames()), passage.streams
+        done = []
+        for place, frame in reversed(waiting):
+            cut = frame[..., rows[place].start : rows[place].end, :]
+            passage.waiting = [(place, self._shelf.take(cut, device))]
+            done += [self._shelf.put(result) for result in passage.frames()]
+        return done, passage.streams
 
     def _past(self, place: int, rows: Rows, device: torch.device) -> FrameStream:
         """The past of a step for some rows of its frames, from the bands that have them."""

@@ -97,7 +97,7 @@ def test_bundled_workflows_make_a_video(comfyui, path: Path):
     pictures = [each for output in record["outputs"].values() for each in output.get("images", [])]
     (shown,) = [each for each in pictures if each["type"] == "output"]  # Wan Memory shows its plan from temp
     video = comfyui.folder / "output" / shown["subfolder"] / shown["filename"]
-    saver = first(prompt, "WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
+    saver = first(prompt, "WanDirectorSaveVideo", "WanDirectorDecodeToVideo", "WanDirectorLongVideo")
     fps = first(prompt, "CreateVideo")["fps"] if isinstance(saver["fps"], list) else saver["fps"]
     assert properties(video) == (*made_of(path.stem, prompt), fps)
     assert (probe_sound(video) is not None) is ("audio" in saver)

@@ -38,7 +38,7 @@ def test_streamed_decode_needs_the_same_memory_for_any_length(vae):
     """Two past frames of each convolution, and about five frames on their way."""
     short, long = bytes_to_stream(vae, latent(3)), bytes_to_stream(vae, latent(5))
     assert long == short
-    assert long <= 2.25 * GIB
+    assert long <= 2.1 * GIB
 
 
 def test_decode_adds_the_clip_and_the_frames_being_copied_into_it(vae):
@@ -56,12 +56,12 @@ def test_encode_needs_the_same_memory_for_any_length(vae):
     assert long <= 1.5 * GIB
 
 
-def test_two_strips_need_a_third_less_memory_for_a_fifteenth_more_work(vae):
+def test_two_strips_need_two_fifths_less_memory_for_a_fifteenth_more_work(vae):
     clip = latent(3)
     whole, halves = (FlopCounterMode(display=False) for _ in range(2))
     for counter, strips in ((whole, 1), (halves, 2)):
         with counter, torch.no_grad():
             list(vae.decode_stream(clip, strips))
-    assert peak_bytes_beside_shelf(lambda shelf: list(vae.decode_stream(clip, 2, shelf=shelf))) <= 1.6 * GIB
-    assert peak_bytes_beside_shelf(lambda shelf: list(vae.encode_stream(video(9), 2, shelf=shelf))) <= 1.1 * GIB
+    assert peak_bytes_beside_shelf(lambda shelf: list(vae.decode_stream(clip, 2, shelf=shelf))) <= 1.2 * GIB
+    assert peak_bytes_beside_shelf(lambda shelf: list(vae.encode_stream(video(9), 2, shelf=shelf))) <= 0.95 * GIB
     assert halves.get_total_flops() <= 1.07 * whole.get_total_flops()
