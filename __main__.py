@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 
 from .common.errors import WanDirectorError
 from .nodes.headless.commands import terminal
+from .nodes.headless.commands.importing import bringing_torch
 from .nodes.headless.commands.own_folder import check_own_folder
 from .nodes.headless.commands.session import Session
 from .nodes.headless.commands.stopping import Stop
@@ -39,7 +40,7 @@ from .nodes.headless.commands.stopping import Stop
 if TYPE_CHECKING:
     from .nodes.hosts.host import Host
 
-OK, FAILED, _SIGNALS = 0, 1, 128
+OK, FAILED = 0, 1
 """Exit codes; 128 + n when signal n stopped it (130 with Ctrl-C), and argparse exits with 2 on a wrong command line."""
 
 
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 def command() -> None:
     """`main` as a process of its own.
 
-    One that was stopped is gone when its own ends are done: to take torch down takes seconds on a busy machine.
+    It is gone when its own ends are done: to take torch down takes half a second, and seconds on a busy machine.
     """
     codes: list[int] = []
     atexit.register(_leave, codes)  # registered first, so called after all others
@@ -75,7 +76,7 @@ def command() -> None:
 
 
 def _leave(codes: list[int]) -> None:
-    if codes and codes[0] > _SIGNALS:
+    if codes:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):  # its reader may be gone
                 stream.flush()
@@ -88,7 +89,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
         options = _parser().parse_args(arguments)
         terminal.log_to_terminal(quiet=getattr(options, "quiet", False))
         check_own_folder()
-        with stop.at_the_end():
+        with stop.at_the_end(), bringing_torch():
             command = _command(options.command)
         command(options, Session(stop, partial(_nodes, stop), _use_host))
         return OK, None

@@ -9,8 +9,8 @@ from torch import Tensor
 def scaled_normal(*shape: int, width: int) -> Tensor:
     """Normal values of the deviation 1 / sqrt(width), float32; without values on the meta device.
 
-    Dividing a tensor there, as filling it with `normal_`, makes torch import its compiler (1.7 s of processor time,
-    torch 2.13), although nothing is computed.
+    Nothing is computed there, but drawing values makes torch import sympy (0.5 s of processor time, torch 2.13), and
+    dividing or filling them its compiler (1.7 s).
     """
-    values = torch.randn(*shape)
-    return values if values.is_meta else values / width**0.5
+    values = torch.empty(*shape)
+    return values if values.is_meta else values.normal_() / width**0.5

@@ -20,7 +20,7 @@ from .files.faults import naming
 from .formats.comfy_quant import COMFY_QUANT
 from .formats.scales import SCALE_COMPANIONS
 from .key_maps.renaming import Source
-from .meter import Meter, OnBytes, Watch, untold, unwatched
+from .meter import Meter, OnBytes, ReadAhead, Watch, untold, unwatched
 from .precision import all_finite, cast_if_finite
 from .recognition.refusals import more_than_known
 from .spec import ModelSpec, ModuleT
@@ -51,16 +51,16 @@ def fill(
     meter = Meter([_size_bytes(checkpoint, spec.sources[key]) for key in expected], on_bytes)
     reader = _Reader(checkpoint, spec, dtype, casting, meter.watch)
     weights: dict[str, Tensor] = {}
-    for key, place in expected.items():
-        layer = _storing_layer(module, key)
-        weight = reader.read(key, tuple(place.shape), layer)
-        if not isinstance(weight, StoredWeight):
-            weights[key] = weight
-        elif layer is not None:
-            layer.store(weight)
-            if isinstance(layer, layers.Embedding):
-                layer.output_dtype = dtype
-        meter.next()
+    with ReadAhead(checkpoint, [name for key in expected for name in spec.sources[key].keys]) as ahead:
+        for key, place in expected.items():
+            ahead.reach(meter.done_bytes)
+            layer = _storing_layer(module, key)
+            weight = reader.read(key, tuple(place.shape), layer)
+            if not isinstance(weight, StoredWeight):
+                weights[key] = weight
+            elif layer is not None:
+                _store(layer, weight, dtype)
+            meter.next()
     # Stored weights are in their place already; that nothing is missing is checked below.
     module.requires_grad_(False).load_state_dict(weights, strict=False, assign=True)
     left = [name for name, value in (*module.named_parameters(), *module.named_buffers()) if value.is_meta]
@@ -94,6 +94,12 @@ def _storing_layer(module: nn.Module, key: str) -> layers.Linear | layers.Embedd
     owner, _, leaf = key.rpartition(".")
     layer = module.get_submodule(owner)
     return layer if leaf == "weight" and isinstance(layer, (layers.Linear, layers.Embedding)) else None
+
+
+def _store(layer: layers.Linear | layers.Embedding, weight: StoredWeight, dtype: torch.dtype) -> None:
+    layer.store(weight)
+    if isinstance(layer, layers.Embedding):
+        layer.output_dtype = dtype
 
 
 def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:

@@ -54,6 +54,10 @@ class ShardedCheckpoint:
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
         return self._shard_of[key].read(key)
 
+    def expect(self, key: str) -> None:
+        """See `Checkpoint.expect`."""
+        self._shard_of[key].expect(key)
+
     def release(self, key: str) -> None:
         """See `Checkpoint.release`."""
         self._shard_of[key].release(key)

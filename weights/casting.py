@@ -21,6 +21,8 @@ _CAST = re.compile(
     r"((self_attn|cross_attn|attn)\.(q|k|v|o|k_img|v_img)|ffn\.(0|2|gate\.0|fc1|fc2))\.weight"
 )
 _LEAST_SCALE = 1e-12  # of a row of zeros
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""What has the bits of a floating-point number of so many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +96,29 @@ def _scaled(weight: Tensor, casting: Casting) -> tuple[Tensor, Tensor]:
     one = None
     if casting.scale == "tensor":
         low, high = torch.aminmax(weight)
-        one = _scale_of(low, high, largest)
-    for run in row_runs(*weight.shape):
-        rows = weight[run]
-        # aminmax with a dimension is ten times slower than these two (measured, CPU).
-        scale = _scale_of(rows.amin(1, keepdim=True), rows.amax(1, keepdim=True), largest) if one is None else one
+        one = _scale_of(torch.maximum(high.float(), -low.float()), largest)
+    runs = tuple(row_runs(*weight.shape))
+    # Allocated anew in every run, these would leave holes between the codes: 0.2 GB in a model of 1.4 (glibc).
+    numbers = torch.empty(runs[0].stop if runs else 0, *weight.shape[1:])
+    bits = torch.empty(numbers.shape, dtype=_BITS[weight.element_size()])
+    for run in runs:
+        rows, count = weight[run], run.stop - run.start
+        scale = _scale_of(_largest_magnitudes(rows, bits[:count]), largest) if one is None else one
         scales[run] = scale
-        codes[run] = rows.to(torch.float32, copy=True).mul_(scale.reciprocal())
+        codes[run] = numbers[:count].copy_(rows).mul_(scale.reciprocal())
     return codes, scales if one is None else one
 
 
-def _scale_of(low: Tensor, high: Tensor, largest: float) -> Tensor:
-    return torch.maximum(high.float(), -low.float()).div_(largest).clamp_(min=_LEAST_SCALE)
+def _largest_magnitudes(rows: Tensor, bits: Tensor) -> Tensor:
+    """The largest magnitude of each row, [rows, 1], float32; infinity and NaN stay. `bits` is room for a result.
+
+    Without their sign the bits of floating-point numbers are in the order of the numbers, with infinity and then NaN
+    behind them. Largest and smallest numbers take three times as long (measured, CPU, bf16), and aminmax with a
+    dimension ten times as long as those.
+    """
+    torch.bitwise_and(rows.view(bits.dtype), torch.iinfo(bits.dtype).max, out=bits)
+    return bits.amax(1, keepdim=True).view(rows.dtype).float()
+
+
+def _scale_of(magnitude: Tensor, largest: float) -> Tensor:
+    return magnitude.div(largest).clamp_(min=_LEAST_SCALE)

@@ -76,6 +76,13 @@ class Checkpoint(Protocol):
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
         ...
 
+    def expect(self, key: str) -> None:
+        """Asks the system to bring the tensor called `key` from disk, where it can be asked.
+
+        It takes as long as finding room for the bytes: see `meter.ReadAhead`, which asks from a thread of its own.
+        """
+        ...
+
     def release(self, key: str) -> None:
         """Lets go of the memory under the tensor called `key` where it is a map of the file; call it when done."""
         ...

@@ -22,6 +22,7 @@ from ...common.errors import FileFault
 from .faults import naming
 
 _READ_BYTES = 1 << 30
+_EXPECTED_BYTES = 1 << 28
 # torch's float32 matrix-vector product rounds differently off 16 bytes (measured, CPU), so a result would depend on the
 # length of the file's header: such tensors are copied. Products with 16-bit weights do not round differently.
 _WIDE_ALIGNMENT = 16
@@ -55,6 +56,12 @@ class FileData:
             if self._use_map and aligned:
                 return self._window(start, dtype, elements)
             return self._copy(start, elements * dtype.itemsize).view(dtype)
+
+    def expect(self, start: int, size: int) -> None:
+        """Asks the system to read a part of the file into its cache, or the beginning of a very long one (Linux)."""
+        if hasattr(os, "posix_fadvise"):
+            with self._opened() as file:
+                os.posix_fadvise(file.fileno(), start, min(size, _EXPECTED_BYTES), os.POSIX_FADV_WILLNEED)
 
     def release(self, start: int, size: int) -> None:
         """Takes a part of the map out of this process's memory: the system may drop it, and reads it again if asked."""

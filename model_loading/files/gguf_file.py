@@ -75,6 +75,11 @@ class GgufFile:
         row_bytes = info.shape[-1] // kind.elements * kind.size_bytes
         return part.data.read(start, torch.uint8, info.size_bytes).view(rows, row_bytes)
 
+    def expect(self, key: str) -> None:
+        """See `Checkpoint.expect`."""
+        part = self._part_of[key]
+        part.data.expect(part.header.starts[key], self._stored[key].size_bytes)
+
     def release(self, key: str) -> None:
         """See `Checkpoint.release`."""
         part = self._part_of[key]

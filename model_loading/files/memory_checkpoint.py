@@ -55,5 +55,8 @@ class MemoryCheckpoint:
         tensor = self._tensors[key].detach()
         return tensor.view(torch.uint8) if self.tensors[key].dtype == "F8_E8M0" else tensor
 
+    def expect(self, key: str) -> None:
+        """Nothing: it is there."""
+
     def release(self, key: str) -> None:
         """Nothing: the memory is its owner's."""

@@ -77,6 +77,11 @@ class SafetensorsFile:
                 )
             return self._data.read(place.start, dtype, info.elements).view(info.shape)
 
+    def expect(self, key: str) -> None:
+        """See `Checkpoint.expect`."""
+        place = self._places[key]
+        self._data.expect(place.start, place.stop - place.start)
+
     def release(self, key: str) -> None:
         """See `Checkpoint.release`."""
         place = self._places[key]

@@ -61,6 +61,9 @@ class TorchFile:
         """The tensor called `key`, in the file's dtype, on the CPU. Treat it as read-only."""
         return self._weights[key]
 
+    def expect(self, key: str) -> None:
+        """See `Checkpoint.expect`; torch does not tell where in these files a tensor lies."""
+
     def release(self, key: str) -> None:
         """See `Checkpoint.release`; torch owns the map of these files, and it stays."""
 

@@ -67,6 +67,10 @@ class RespelledCheckpoint:
         """See `Checkpoint.read`."""
         return self._inner.read(self._names[key]).reshape(self.tensors[key].shape)
 
+    def expect(self, key: str) -> None:
+        """See `Checkpoint.expect`."""
+        self._inner.expect(self._names[key])
+
     def release(self, key: str) -> None:
         """See `Checkpoint.release`."""
         self._inner.release(self._names[key])

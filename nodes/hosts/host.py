@@ -17,8 +17,7 @@ from ..saving.names import NO_VALUES, NodeValues
 from ..sockets.models import WanModel
 from ..sockets.native_model import NativeModel
 
-PACK_FOLDER = Path(__file__).resolve().parents[2]
-BUNDLED_MODELS = PACK_FOLDER / "models"
+BUNDLED_MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
 LANGUAGE_MODELS = "LLM"

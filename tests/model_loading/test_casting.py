@@ -111,6 +111,22 @@ def test_a_scale_per_row_is_closer_than_one_per_tensor_than_none() -> None:
     assert cast_matrix(matrix(), CASTINGS["fp8_scaled_tensor"]).parts["scale"].shape == ()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_the_scale_of_a_row_is_its_largest_magnitude_by_448(dtype: torch.dtype) -> None:
+    weight = matrix(24, 50).to(dtype)
+    weight[3] = 0
+    weight[4] = -0.0
+    weight[5] = torch.finfo(dtype).smallest_normal / 4
+    weight[6, 7] = -torch.finfo(dtype).max
+    for row, value in enumerate((float("inf"), -float("inf"), float("nan")), 7):
+        weight[row, row] = value
+    weight[10, :2] = torch.tensor([float("nan"), -float("inf")], dtype=dtype)
+    largest = torch.maximum(weight.amax(1, keepdim=True).float(), -weight.amin(1, keepdim=True).float())
+    scale = cast_matrix(weight, CASTINGS["fp8_scaled"]).parts["scale"]
+    assert torch.equal(scale.isnan(), largest.isnan()) and int(scale.isnan().sum()) == 2
+    assert torch.equal(scale.nan_to_num(nan=1.0), (largest / 448).clamp(min=1e-12).nan_to_num(nan=1.0))
+
+
 def test_rows_of_zeros_stay_zeros() -> None:
     weight = matrix()
     weight[3] = 0

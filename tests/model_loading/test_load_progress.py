@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from wan_director.common.errors import CheckpointError
 from wan_director.dit.adapters import ParameterShapes
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading import kinds, meter
 from wan_director.model_loading.build import load
 from wan_director.model_loading.lora import read_lora
+from wan_director.model_loading.meter import ReadAhead
+from wan_director.model_loading.opening import open_checkpoint
 from wan_director.model_loading.precision import all_finite, cast_if_finite
 
 CONFIG = DiTConfig(dim=48, ffn_dim=64, heads=4, layers=2, text_dim=128, text_tokens=512, freq_dim=32)
@@ -62,6 +66,55 @@ def test_a_large_tensor_is_read_in_runs_with_the_same_bits(tmp_path, weights, mo
     assert max(after - before for before, after in zip([0, *seen], seen)) <= 100
     for key, weight in in_runs.module.state_dict().items():
         assert torch.equal(weight, whole[key]) and weight.dtype == whole[key].dtype
+
+
+class Expecting:
+    """A checkpoint that notes what is asked for, and fails at it."""
+
+    def __init__(self, path: Path) -> None:
+        self.tensors = open_checkpoint(path).tensors
+        self.asked: list[str] = []
+
+    def expect(self, key: str) -> None:
+        self.asked.append(key)
+        raise OSError("the disk is gone")
+
+
+def test_tensors_are_asked_for_a_little_before_they_are_read(tmp_path, weights, monkeypatch) -> None:
+    checkpoint = Expecting(saved(tmp_path, weights))
+    keys = list(weights)
+    sizes = [weights[key].nbytes for key in keys]
+    monkeypatch.setattr(meter, "_LEAST_BYTES", 1)
+    monkeypatch.setattr(meter, "AHEAD_BYTES", sizes[0] + 1)
+    before = threading.active_count()
+    with ReadAhead(checkpoint, [*keys[:1], "not.in.it", *keys[1:]]) as ahead:
+        ahead.reach(0)
+        ahead.reach(0)
+        assert ahead._thread.submit(list, checkpoint.asked).result() == keys[:2]
+        ahead.reach(sum(sizes))
+        assert ahead._thread.submit(list, checkpoint.asked).result() == keys
+    assert threading.active_count() == before
+
+
+def test_no_thread_is_left_by_a_load_that_ends_fails_or_is_stopped(tmp_path, weights, monkeypatch) -> None:
+    monkeypatch.setattr(meter, "_LEAST_BYTES", 1)
+    path, before = saved(tmp_path, weights), threading.active_count()
+    at_work = []
+    whole = load(kinds.DIT, path, on_bytes=lambda *_: at_work.append(threading.active_count()))
+    assert max(at_work) == before + 1 and threading.active_count() == before
+    assert all(torch.equal(whole.module.state_dict()[key], weight) for key, weight in weights.items())
+
+    def stop(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(kinds.DIT, path, on_bytes=stop)
+    assert threading.active_count() == before
+    last = list(weights)[-1]
+    damaged = saved(tmp_path, {**weights, last: weights[last] / 0})
+    with pytest.raises(CheckpointError, match="holds values that are no numbers"):
+        load(kinds.DIT, damaged)
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float8_e4m3fn])

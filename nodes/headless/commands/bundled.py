@@ -10,9 +10,8 @@ from pathlib import Path
 
 from ....common.errors import MissingFileError
 from ....model_loading.publishing.own_command import own_command
-from ...hosts.host import PACK_FOLDER
 
-FOLDER = PACK_FOLDER / "workflows"
+FOLDER = Path(__file__).resolve().parents[3] / "workflows"
 
 
 def workflow_path(given: Path) -> Path:
