@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...weights.layers import ALL_ROWS, Opened
-from ...weights.multiplication import multiply, opened
+from ...weights.multiplication import MatrixSequence, multiply, opened
 from ..context import Context
 from ..execution import Execution, Lean
 from ..layers import RMSNorm, add_gated, affine_norm, modulated_norm
@@ -43,7 +43,7 @@ class Layers(Protocol):
     self_attn: SelfAttention
     norm3: nn.LayerNorm
     cross_attn: CrossAttention
-    ffn: nn.Module
+    ffn: MatrixSequence
 
 
 def lean_pass(block: Layers, x: Tensor, context: Context, execution: Execution, lean: Lean) -> Tensor:
