@@ -29,7 +29,7 @@ NETWORK_PRECISION_TIP = (
 ATTENTION_TIP = (
     "auto and sdpa are exact and need nothing. flash, flash3 and xformers are exact, sage, sage3 and comfy_kitchen "
     "approximate; each needs its package and a GPU. sliding_tile and radial need nothing and leave out what is far "
-    "away: faster where a video is large or long, but another video."
+    "away: less to compute where a video is large or long, but another video."
 )
 WanModelType = io.Custom("WAN_DIRECTOR_MODEL")
 NO_MODULE = "none"

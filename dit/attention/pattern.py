@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -18,6 +18,9 @@ where every token looks at every other. Tokens before those of the grid are no p
 NOISIEST = 940.0
 """From this timestep on everything is looked at, since a video gets its layout there. At shift 5 that is the first
 quarter of the steps, as the authors of both patterns have it for Wan (12 of 50)."""
+
+GATHERED = 0.25
+"""How much is gathered at once, as a part of the queries; of one head at least."""
 
 
 def every_token(grid: Grid, timesteps: Tensor) -> Attention | None:
@@ -54,8 +57,17 @@ def attend_tiles(tiles: Tiles, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     for looking, seen_by_them in tiles.groups:
         queries = _tokens(tiles, looking, before).to(q.device)
         seen = torch.cat([torch.arange(before), _tokens(tiles, seen_by_them, before)]).to(q.device)
-        out[:, queries] = sdpa_attention(q[:, queries], k[:, seen], v[:, seen])
+        for heads in _parts(q, len(queries) + len(seen)):
+            out[:, queries, heads] = sdpa_attention(q[:, queries, heads], k[:, seen, heads], v[:, seen, heads])
     return out
+
+
+def _parts(q: Tensor, gathered: int) -> Iterator[slice]:
+    """So many heads at a time that what is gathered of as many tokens, and what is made of it, stay small beside q."""
+    length, heads = q.shape[1:3]
+    step = max(1, int(heads * length * GATHERED / (2 * gathered)))
+    for start in range(0, heads, step):
+        yield slice(start, start + step)
 
 
 def _tokens(tiles: Tiles, chosen: Sequence[int], before: int) -> Tensor:
