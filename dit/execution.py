@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from ..common.errors import InvalidInputError
 from ..common.streaming import BlockStream
 from ..weights.layers import Multiplication
-from .attention import Attention, sdpa_attention
+from .attention import Attention, Grid, Pattern, every_token, sdpa_attention
 from .tokens import MATRIX_RUN
 
 OnBlock = Callable[[int, Sequence[Tensor]], None]
@@ -74,6 +74,8 @@ class Execution:
         checkpoints: whether to keep nothing of a block for the backward pass and run it again there.
         on_block: told of each block that has run.
         after_attention: what stands in a block between its attention and its feed-forward layers.
+        pattern: which tokens of a video look at which.
+        over_video: the kernel of a video's attention to itself in one pass; None for `attention`.
 
     Raises:
         InvalidInputError: tokens that a block is run again with may be overwritten, or a lean one may not overwrite.
@@ -88,6 +90,8 @@ class Execution:
     checkpoints: bool = False
     on_block: OnBlock = ignore_block
     after_attention: AfterAttention = leave_tokens
+    pattern: Pattern = every_token
+    over_video: Attention | None = None
 
     def __post_init__(self) -> None:
         if self.checkpoints and self.may_overwrite:
@@ -99,6 +103,16 @@ class Execution:
             raise InvalidInputError(
                 "A lean block writes into its tokens, but may_overwrite is false. Set it to true, or lean to None."
             )
+
+    @property
+    def video_attention(self) -> Attention:
+        """The kernel of a video's attention to itself."""
+        return self.attention if self.over_video is None else self.over_video
+
+    def in_pass(self, grid: Grid, timesteps: Tensor) -> Execution:
+        """How the blocks of one pass compute, by the grid of its video's tokens and its timesteps [B, G]."""
+        kernel = self.pattern(grid, timesteps)
+        return self if kernel is None else replace(self, over_video=kernel)
 
     def run(self, block: Callable[..., Any], *inputs: Any) -> Any:
         """What a block gives for `inputs`, computed in this way, which it gets behind them."""

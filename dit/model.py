@@ -33,8 +33,8 @@ class Embedded(NamedTuple):
     """The inputs as the blocks see them.
 
     tokens [B, L, D], those of the video last; time [B, G, D] of G equal runs of the video's tokens, float32; the grid
-    of these; height and width of the latent, and its dtype; the blocks' context; by kind, the runs of the branches that
-    have blocks of their own in this pass; the trunk's blocks that are skipped.
+    of these; height and width of the latent, and its dtype; the timesteps [B, G]; the blocks' context; by kind, the
+    runs of the branches that have blocks of their own in this pass; the trunk's blocks that are skipped.
     """
 
     tokens: Tensor
@@ -42,6 +42,7 @@ class Embedded(NamedTuple):
     grid: tuple[int, int, int]
     size: tuple[int, int]
     dtype: torch.dtype
+    timesteps: Tensor
     context: Context
     runs: Mapping[type, BranchRun] = _NO_RUNS
     skipped: frozenset[int] = frozenset()
@@ -157,6 +158,7 @@ class WanDiT(nn.Module):
             grid,
             (inputs.latent.shape[-2], inputs.latent.shape[-1]),
             inputs.latent.dtype,
+            timesteps,
             context,
             runs,
             inputs.skipped,
@@ -179,15 +181,17 @@ class WanDiT(nn.Module):
         `Embedded.tokens` may be overwritten if the execution says so.
         """
         tokens = [embedded.tokens for embedded in passes]
+        ways = [execution.in_pass(embedded.grid, embedded.timesteps) for embedded in passes]
         places = list(self.config.block_order({kind for embedded in passes for kind in embedded.runs}))
         for index, (block, place) in enumerate(zip(execution.stream(self._blocks_at(places)), places)):
             running = [number for number, embedded in enumerate(passes) if embedded.takes_part(place)]
             for number in running:
                 context, runs = passes[number].context, passes[number].runs
+                way = ways[number] if index else execution  # the first block looks at everything
                 if place.branch is None:
-                    tokens[number] = execution.run(block, tokens[number], context)
+                    tokens[number] = way.run(block, tokens[number], context)
                 else:
-                    tokens[number] = runs[place.branch].after(block, tokens[number], context, execution)
+                    tokens[number] = runs[place.branch].after(block, tokens[number], context, way)
             check_backward(execution.stream, tokens)
             execution.on_block(index, [tokens[number] for number in running])
         return tokens

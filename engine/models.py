@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..dit.adapters import AppliedAdapter, ParameterShapes
-from ..dit.attention import resolve_attention
+from ..dit.attention import resolve_attention, resolve_pattern
 from ..dit.execution import Execution
 from ..model_loading.pairing import check_experts
 from ..weights.casting import CASTINGS
@@ -55,6 +55,7 @@ class VideoModel(OfPlaced):
             attention=resolve_attention(self.recipe.attention),
             multiply=multiplication_of(self.residence.module, CASTINGS.get(self.recipe.precision)),
             may_overwrite=True,
+            pattern=resolve_pattern(self.recipe.attention),
         )
 
 

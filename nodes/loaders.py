@@ -26,6 +26,11 @@ NETWORK_PRECISION_TIP = (
     "closest to the original; fp8_compute also multiplies in fp8, faster on recent GPUs (RTX 40 and later, H100) at "
     "some loss; fp8_e4m3fn and fp8_e5m2 have no scales. Quantised files stay as they are with auto."
 )
+ATTENTION_TIP = (
+    "auto and sdpa are exact and need nothing. flash, flash3 and xformers are exact, sage, sage3 and comfy_kitchen "
+    "approximate; each needs its package and a GPU. sliding_tile and radial need nothing and leave out what is far "
+    "away: less to compute where a video is large or long, but another video."
+)
 WanModelType = io.Custom("WAN_DIRECTOR_MODEL")
 NO_MODULE = "none"
 RESIDUALS = ["auto", "fp32"]
@@ -77,8 +82,7 @@ class WanDirectorLoadModel(io.ComfyNode):
                     "attention",
                     options=list(ATTENTION),
                     default="auto",
-                    tooltip="The attention kernel. auto and sdpa are exact and need nothing; sage (approximate, "
-                    "faster) and flash need their package.",
+                    tooltip=f"The attention kernel. {ATTENTION_TIP}",
                     **ADVANCED,
                 ),
                 io.Combo.Input(

@@ -39,7 +39,7 @@ class Sight(NamedTuple):
 
 
 class SelfAttention(nn.Module):
-    """Every token of the video looks at every other."""
+    """Every token of the video looks at every other, or as the execution says."""
 
     def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class SelfAttention(nn.Module):
         k = self.rotated(self.norm_k, multiply(self.k, x, execution.multiply), rope, execution)
         v = multiply_tokens(self.v, x, execution)
         heads = (rearrange(part, "B L (N D) -> B L N D", N=self.heads) for part in (q, k, v))
-        out = execution.attention(*heads).flatten(2)
+        out = execution.video_attention(*heads).flatten(2)
         del q, k, v
         return multiply_tokens(self.o, out, execution)
 

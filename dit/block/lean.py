@@ -131,7 +131,7 @@ def _look_at_video(
         v = made(attn.v, columns)
         q = queries[:, :, columns]
         heads = (each.unflatten(-1, (-1, head_dim)) for each in (q, k, v))
-        q.copy_(execution.attention(*heads).flatten(2))
+        q.copy_(execution.video_attention(*heads).flatten(2))
         del k, v
     return queries
 

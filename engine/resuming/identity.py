@@ -25,7 +25,15 @@ from .digest import NoDigest, digest
 _PACK = Path(__file__).resolve().parents[2]
 _COMPUTE = ("common", "weights", "dit", "vae3d", "sampling", "memory", "model_loading", "media", "engine")
 """The folders of the pack whose code makes a video out of models and prompts."""
-_KERNELS = ("sageattention", "flash_attn", "comfy_kitchen", "torchao")
+_KERNELS = (
+    "sageattention",
+    "sageattn3",
+    "flash_attn",
+    "flash_attn_3",
+    "xformers",
+    "comfy_kitchen",
+    "torchao",
+)
 """Packages that may compute a part of it."""
 
 

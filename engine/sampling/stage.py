@@ -14,7 +14,7 @@ from ...common.log import logger
 from ...common.out_of_memory import free_unused, is_out_of_memory
 from ...common.shapes import video_frames
 from ...dit.adapters import adapted
-from ...dit.attention import sdpa_attention
+from ...dit.attention import every_token, sdpa_attention
 from ...dit.execution import Execution, Lean, lean_ways
 from ...dit.guard import NonFiniteError, check_finite
 from ...dit.inputs import DitInputs
@@ -245,8 +245,8 @@ class Stage:
 
 def more_exact(execution: Execution) -> tuple[Execution, str] | None:
     """The execution without the first thing in it that is fast but not exact, and what that is for people, if any."""
-    if execution.attention is not sdpa_attention:
-        return replace(execution, attention=sdpa_attention), "with attention 'sdpa'"
+    if execution.attention is not sdpa_attention or execution.pattern is not every_token:
+        return replace(execution, attention=sdpa_attention, pattern=every_token), "with attention 'sdpa'"
     if execution.multiply == "fp8":
         return replace(execution, multiply="dense"), "without fp8 compute"
     return None

@@ -7,7 +7,7 @@ from typing import Any
 from ...dit.attention import ATTENTION, resolve_attention
 from ..api import ADVANCED, io, one_sentence
 from ..hosts.host import host
-from ..loaders import WanModelType
+from ..loaders import ATTENTION_TIP, WanModelType
 
 CATEGORY = "Wan Director/bridges"
 MODEL = io.Custom("MODEL")
@@ -36,8 +36,7 @@ class WanDirectorFromNative(io.ComfyNode):
                     "attention",
                     options=list(ATTENTION),
                     default="auto",
-                    tooltip="The attention kernel of Wan Sampler. auto and sdpa are exact and need nothing; sage "
-                    "(approximate, faster) and flash need their package.",
+                    tooltip=f"The attention kernel of Wan Sampler. {ATTENTION_TIP}",
                     **ADVANCED,
                 ),
             ],

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from wan_director.common.errors import MissingPackageError
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, LowRank
-from wan_director.dit.attention import ATTENTION, sdpa_attention
+from wan_director.dit.attention import ATTENTION, every_token, sdpa_attention
+from wan_director.dit.attention.names import PATTERNS
+from wan_director.dit.attention.pattern import NOISIEST, attend_tiles
+from wan_director.dit.attention.tiles import sliding_tiles
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import Conditioning
 from wan_director.engine.memory import MemorySettings
@@ -100,6 +104,26 @@ def test_a_kernel_that_is_not_installed_is_refused_before_anything_is_loaded(mon
     assert set(tiny_host.runtime.models) == before
 
 
+@pytest.mark.parametrize("attention", sorted(PATTERNS))
+def test_a_video_that_a_pattern_keeps_whole_is_as_without_it(attention):
+    model = load(attention)
+    assert (model.execution.attention, model.execution.pattern) == (sdpa_attention, PATTERNS[attention])
+    assert torch.equal(sample(model), sample(load()))
+
+
+def test_a_pattern_works_in_the_steps_with_little_noise(monkeypatch):
+    asked = []
+
+    def frames_alone(grid, timesteps):
+        asked.append((grid, float(timesteps.max())))
+        return partial(attend_tiles, sliding_tiles(grid, (1, 9, 9), (1, 1, 1)))
+
+    monkeypatch.setitem(PATTERNS, "radial", frames_alone)
+    assert not torch.equal(sample(load("radial")), sample(load()))
+    assert {grid for grid, _ in asked} == {(3, 3, 4)}
+    assert [noise >= NOISIEST for _, noise in asked] == [True, True, False, False, False, False]
+
+
 @pytest.mark.parametrize("attention", ["auto", "halved", "poisoned"])
 @pytest.mark.parametrize("blocks_to_swap", [0, 2])
 def test_a_run_leaves_nothing_on_the_model(attention, blocks_to_swap):
@@ -131,6 +155,8 @@ def test_the_exact_ways_are_tried_one_after_the_other():
     fast = Execution(halved, multiply="fp8")
     first, _ = more_exact(fast)
     assert first == replace(fast, attention=sdpa_attention)
+    sparse, _ = more_exact(Execution(pattern=PATTERNS["radial"], multiply="fp8"))
+    assert sparse == first and sparse.pattern is every_token
     second, _ = more_exact(first)
     assert second == Execution()
     assert more_exact(second) is None

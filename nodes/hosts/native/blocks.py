@@ -7,7 +7,7 @@ comfy/ldm/modules/attention.py, wrap_attn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -107,8 +107,9 @@ class _Patches:
         return block(*inputs[:-1], self._inside(inputs[-1]))
 
     def _inside(self, execution: Execution) -> Execution:
-        attention = _PatchedAttention(execution.attention, self.options, self.patches.get("attn1_patch", ()))
-        return replace(execution, attention=attention, after_attention=self._after_attention)
+        over_video = _PatchedAttention(execution.video_attention, self.options, self.patches.get("attn1_patch", ()))
+        attention = _PatchedAttention(execution.attention, self.options)
+        return replace(execution, attention=attention, over_video=over_video, after_attention=self._after_attention)
 
     def _after_attention(self, tokens: Tensor) -> Tensor:
         for patch in self.patches.get("attn2_patch", ()):
@@ -116,19 +117,17 @@ class _Patches:
         return tokens
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _PatchedAttention:
-    """The attention of one block: first over the video itself, then over prompt and picture."""
+    """An attention of one block, and the patches of what it gives."""
 
     kernel: Attention
     options: dict[str, Any]
-    patches: Sequence[Patch]
-    calls: int = field(default=0)
+    patches: Sequence[Patch] = ()
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = self._attend(q, k, v)
-        self.calls += 1
-        if self.calls == 1 and self.patches:
+        if self.patches:
             flat = out.flatten(2)
             for patch in self.patches:
                 flat = patch({"x": flat, "q": q, "k": k, "transformer_options": self.options})
