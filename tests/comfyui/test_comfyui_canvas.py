@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 BUNDLED = [path.stem for path in WORKFLOWS if path.stem.startswith("tiny_")]
 CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
+INPUTS_ADDED_LATER = {"CreateVideo": ("bit_depth",)}
+"""By ComfyUI to its own nodes, after the oldest that is tested: it leaves them out."""
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -357,4 +359,9 @@ def test_the_plan_of_wan_memory_comes_back_after_a_reload(canvas, comfyui, rende
 
 
 def test_the_command_line_reads_it_as_the_canvas_does(loaded: Loaded):
-    assert as_prompt(parse_graph(loaded.saved, CLASSES)) == loaded.queued
+    read = as_prompt(parse_graph(loaded.saved, CLASSES))
+    for number, node in loaded.queued.items():
+        for later in INPUTS_ADDED_LATER.get(node["class_type"], ()):
+            if later not in node["inputs"]:
+                read[number]["inputs"].pop(later)
+    assert read == loaded.queued
