@@ -127,8 +127,7 @@ def test_loras_are_named_and_counted_before_they_are_downloaded(run):
         lora = f"wan2.2_t2v_lightx2v_4steps_lora_v1.1_{expert}_noise.safetensors"
         assert f"    with {lora} (1.2 GB, not downloaded yet)\n" in with_loras
         assert f"wan2.2_t2v_{expert}_noise_14B_fp8_scaled.safetensors (14.3 GB, not downloaded yet)" in with_loras
-    assert "weights 43.9 GB" in with_loras and ": 28.1 GB of what is left" in with_loras  # 15.8 GB without these
-    assert "with " not in without
+    assert "weights 43.9 GB" in with_loras and ": 28.1 GB of what is left" in with_loras and "with " not in without
 
 
 def test_what_does_not_fit_is_refused_after_the_picture(run):
