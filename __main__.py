@@ -77,7 +77,7 @@ def command() -> None:
 
 def _leave(codes: list[int]) -> None:
     if codes:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed from the start is None
             with contextlib.suppress(OSError, ValueError):  # its reader may be gone
                 stream.flush()
         os._exit(codes[0])

@@ -100,6 +100,7 @@ class Strips:
         self._steps, self._shelf, self._check = steps, shelf, check
         self._geometry = Geometry(steps)
         self._bands: list[Band] = []
+        self._beginning = [FrameStream() for _ in steps]  # without a past; all strips have the kernels of these
 
     def adopt(self, streams: Sequence[FrameStream], rows: int) -> None:
         """Takes over the past of whole frames, which are `rows` rows high before the first step."""
@@ -178,7 +179,7 @@ class Strips:
                 cut = Rows(max(first, rows.start) - first, min(last, rows.end) - first)
                 parts.append((band.streams[place], cut, last - first))
         if not parts:
-            return FrameStream()
+            return self._beginning[place].copy()
 
         def joined(layer: nn.Module, number: int, _frame: Tensor) -> Tensor:
             pieces = [_cut(stream.past(layer)[number], cut, height) for stream, cut, height in parts]

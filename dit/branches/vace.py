@@ -163,7 +163,7 @@ class VaceBlock(Block):
         """One step of the control video.
 
         Args:
-            control: [B, L, D], its tokens, which may be overwritten if the execution says so.
+            control: [1 or B, L, D], its tokens, which may be overwritten if the execution says so.
             start: [B, L, D], the trunk's tokens as they entered its first block; only the first VACE block looks.
 
         Returns:
@@ -175,8 +175,9 @@ class VaceBlock(Block):
             def joined(control: Tensor, start: Tensor) -> Tensor:
                 return start + self.before_proj(control.to(dtype))
 
-            run = matrix_run(control)
-            control = update_tokens(joined, control, start, run=run, may_overwrite=execution.may_overwrite)
+            # A control video that all videos of a batch share becomes one for each.
+            may_overwrite = execution.may_overwrite and len(control) == len(start)
+            control = update_tokens(joined, control, start, run=matrix_run(control), may_overwrite=may_overwrite)
         control = super().forward(control, context, execution)
         return control, self.after_proj(control.to(dtype))
 

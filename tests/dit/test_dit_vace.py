@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 from wan_director.common.errors import PairingError
+from wan_director.dit.branches import vace
 from wan_director.dit.branches.module import BranchModule
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.config import DiTConfig
-from wan_director.dit.execution import Execution
+from wan_director.dit.execution import Execution, Lean
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
 
@@ -89,6 +90,18 @@ def test_control_videos_are_never_written_into(gradients, may_overwrite, make_in
     with torch.no_grad():
         again = model(replace(make_inputs(VACE), steering=(given,)))
     torch.testing.assert_close(velocity, again, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("lean", [None, Lean(2, run=7)])
+def test_videos_of_a_batch_may_share_a_long_control_video(lean, make_inputs, monkeypatch):
+    monkeypatch.setattr(vace, "matrix_run", lambda _tokens: 5)
+    model, shared = build(VACE), control()
+    inputs = replace(make_inputs(VACE, batch=2), steering=(shared,))
+    own = replace(inputs, steering=(shared._replace(channels=shared.channels.repeat(2, 1, 1, 1, 1)),))
+    execution = Execution(may_overwrite=True, lean=lean)
+    expected = model(own, execution)
+    rounding = 2e-6 * float(expected.abs().max())  # of float32 sums for runs of other lengths, as in test_lean
+    torch.testing.assert_close(model(inputs, execution), expected, rtol=0, atol=rounding)
 
 
 def test_the_stream_gets_every_vace_block_right_after_the_block_it_steers(make_inputs):

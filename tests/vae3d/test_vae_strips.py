@@ -66,6 +66,22 @@ def test_encode_in_strips_equals_whole_frames(vae, strips):
     assert_same(encoded(vae, video, strips), encoded(vae, video))
 
 
+def test_all_strips_have_the_same_kernels_in_order(plain_vae, monkeypatch):
+    """Those of a clip of 480p take half a gigabyte; strips are there to take less."""
+    kept = []
+
+    class Watched(passes.Strips):
+        def run(self, *arguments, **options):
+            frames = super().run(*arguments, **options)
+            kept.append([[id(stream._kernels) for stream in band.streams] for band in self._bands])
+            return frames
+
+    monkeypatch.setattr(passes, "Strips", Watched)
+    decoded(plain_vae, random_latent(5), 3)
+    assert [len(bands) for bands in kept] == [3, 3, 0]
+    assert all(band == kept[0][0] for bands in kept for band in bands)
+
+
 @pytest.mark.parametrize("strips", [1, 3, 12, 100])
 def test_any_number_of_strips_fits_any_height(plain_vae, strips):
     for height in (1, 7):

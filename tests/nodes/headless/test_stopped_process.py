@@ -95,3 +95,11 @@ def test_a_process_is_gone_when_its_own_ends_are_done(code, said):
     """Its modules are not taken down, which takes torch half a second; after a fault of ours Python ends as it does."""
     ended = subprocess.run([sys.executable, "-c", ENDING.format(code=code)], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout.splitlines()) == (1 if code is None else code, said), ended.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closed by a shell of another kind")
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_process_ends_in_silence_where_its_output_was_closed_from_the_start(closed):
+    command = f'exec "$0" -m wan_director workflows {closed}'
+    ended = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
