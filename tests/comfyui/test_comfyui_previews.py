@@ -109,9 +109,9 @@ def sampled(page, server: ComfyServer, seed: int, look=lambda: None) -> tuple[li
     return page.evaluate(WATCHED)
 
 
-def test_the_decoder_is_comfyuis(comfyui_place: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_decoder_is_comfyuis(newer_comfyui: tuple[Path, str], tmp_path: Path) -> None:
     """On random weights, both sizes of latent, whole clips and stills."""
-    differences = report("previews.py", comfyui_place, tmp_path)
+    differences = report("previews.py", newer_comfyui, tmp_path)
     assert len(differences) == 4 and max(differences.values()) <= 1e-5, differences
 
 
