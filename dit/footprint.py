@@ -186,9 +186,8 @@ class _LeanBlock(NamedTuple):
         config = self.config
         square = _unpacked(config.dim**2, self.itemsize, self.unpacking)
         shown = 2 * self.shape.batch * (config.text_tokens + config.image_tokens) * config.dim * self.itemsize
-        rows = (
-            2 * self._part + self._rows(DEVICE_ELEMENTS) + (shown if self._copied else 0)
-        )  # of all runs but the first
+        remembered = shown if self._copied else 0  # in all runs but the first
+        rows = 2 * self._part + self._rows(DEVICE_ELEMENTS) + remembered
         return max(square.made + square.making, 2 * square.made + max(rows, shown + 3 * self._part))
 
     def _feed_forward(self) -> int:

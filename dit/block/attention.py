@@ -38,8 +38,8 @@ class Sight(NamedTuple):
     o: Opened
 
 
-class SelfAttention(nn.Module):
-    """Every token of the video looks at every other, or as the execution says."""
+class AttentionLayers(nn.Module):
+    """What every attention of a block has: four matrices, and norms of queries and keys over all heads."""
 
     def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
         super().__init__()
@@ -51,6 +51,10 @@ class SelfAttention(nn.Module):
         self.o = operations.Linear(dim, dim)
         self.norm_q = RMSNorm(dim, config.eps)
         self.norm_k = RMSNorm(dim, config.eps)
+
+
+class SelfAttention(AttentionLayers):
+    """Every token of the video looks at every other, or as the execution says."""
 
     def forward(self, x: Tensor, rope: Tensor, execution: Execution) -> Tensor:
         """x [B, L, D], which may be overwritten if the execution says so -> [B, L, D]."""
@@ -75,19 +79,12 @@ class SelfAttention(nn.Module):
         return update_tokens(normed_and_rotated, x, rope, run=run or rows_run(x), may_overwrite=execution.may_overwrite)
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(AttentionLayers):
     """Every token of the video looks at the prompt and, in models with a branch that gives any, at picture tokens."""
 
     def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
-        super().__init__()
+        super().__init__(config, operations)
         dim = config.dim
-        self.heads = config.heads
-        self.q = operations.Linear(dim, dim)
-        self.k = operations.Linear(dim, dim)
-        self.v = operations.Linear(dim, dim)
-        self.o = operations.Linear(dim, dim)
-        self.norm_q = RMSNorm(dim, config.eps)
-        self.norm_k = RMSNorm(dim, config.eps)
         if config.image_tokens:
             self.k_img = operations.Linear(dim, dim)
             self.v_img = operations.Linear(dim, dim)

@@ -186,8 +186,8 @@ class Stage:
         if lowered is not None:
             self.memory = lowered
             swapped = len(lowered.swapped(blocks))
-            how = f"{swapped} of {blocks} blocks are swapped in from RAM"
-            how = how if swapped else "no matrix is kept as plain numbers"
+            is_swapped = f"{swapped} of {blocks} blocks are swapped in from RAM"
+            how = is_swapped if swapped else "no matrix is kept as plain numbers"
         elif leaner is not None:
             self._execution = replace(self._execution, lean=leaner)
             how = "a block keeps less while it runs"
