@@ -62,13 +62,21 @@ class SpansInTime(NamedTuple):
     frames: int
 
 
+class TokenPart(NamedTuple):
+    """Which tokens of a whole sequence there are: from the one at `start` on, of `length` in all."""
+
+    start: int
+    length: int
+
+
 class Context(NamedTuple):
     """What every block of one forward pass sees beside the tokens.
 
     text [B, text_tokens, D] and image [B, image tokens, D] or None are in the compute dtype;
     modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
     number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places. The text may be led away
-    from another one. Where texts take turns in time, `in_time` stands in place of the text.
+    from another one. Where texts take turns in time, `in_time` stands in place of the text. Where the tokens are not
+    all, but those of one device of several, `part` says which.
     """
 
     modulation: Tensor
@@ -77,3 +85,18 @@ class Context(NamedTuple):
     image: Tensor | None
     avoided: Avoided | None = None
     in_time: SpansInTime | None = None
+    part: TokenPart | None = None
+
+    def of_tokens(self, tokens: slice, length: int) -> Context:
+        """What the blocks see beside some of `length` tokens; where frames have their own times, some whole frames."""
+        modulation, groups = self.modulation, self.modulation.shape[1]
+        if groups > 1:
+            size = length // groups
+            modulation = modulation[:, tokens.start // size : tokens.stop // size]
+        part = TokenPart(tokens.start, length)
+        return self._replace(modulation=modulation, rope=self.rope[:, tokens], part=part)
+
+    def whole_of(self, part: slice, length: int) -> tuple[range, int]:
+        """The numbers of some of `length` tokens in the whole sequence, and how long that is."""
+        start, whole = (0, length) if self.part is None else self.part
+        return range(start + part.start, start + part.stop), whole

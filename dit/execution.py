@@ -29,6 +29,15 @@ def leave_tokens(tokens: Tensor) -> Tensor:
     return tokens
 
 
+Sharing = Callable[[Attention], Attention]
+"""Makes of a kernel one that sees the tokens of all devices that share a pass."""
+
+
+def unshared(attention: Attention) -> Attention:
+    """The default `shared`: the tokens of a pass are all here."""
+    return attention
+
+
 def ignore_block(index: int, tokens: Sequence[Tensor]) -> None:
     """The default `on_block`: nobody watches the blocks."""
 
@@ -76,6 +85,7 @@ class Execution:
         after_attention: what stands in a block between its attention and its feed-forward layers.
         pattern: which tokens of a video look at which.
         over_video: the kernel of a video's attention to itself in one pass; None for `attention`.
+        shared: what makes that kernel see the tokens of other devices, too.
 
     Raises:
         InvalidInputError: tokens that a block is run again with may be overwritten, or a lean one may not overwrite.
@@ -92,6 +102,7 @@ class Execution:
     after_attention: AfterAttention = leave_tokens
     pattern: Pattern = every_token
     over_video: Attention | None = None
+    shared: Sharing = unshared
 
     def __post_init__(self) -> None:
         if self.checkpoints and self.may_overwrite:
@@ -107,7 +118,7 @@ class Execution:
     @property
     def video_attention(self) -> Attention:
         """The kernel of a video's attention to itself."""
-        return self.attention if self.over_video is None else self.over_video
+        return self.shared(self.attention if self.over_video is None else self.over_video)
 
     def in_pass(self, grid: Grid, timesteps: Tensor) -> Execution:
         """How the blocks of one pass compute, by the grid of its video's tokens and its timesteps [B, G]."""

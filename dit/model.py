@@ -47,6 +47,19 @@ class Embedded(NamedTuple):
     runs: Mapping[type, BranchRun] = _NO_RUNS
     skipped: frozenset[int] = frozenset()
 
+    @property
+    def groups(self) -> int:
+        """Equal runs of tokens that have a timestep of their own."""
+        return self.context.modulation.shape[1]
+
+    def part(self, tokens: slice) -> Embedded:
+        """What one device of several that share the pass works on: some of the tokens; see `Context.of_tokens`."""
+        length = self.tokens.shape[1]
+        runs = {kind: run.part(tokens) for kind, run in self.runs.items()}
+        return self._replace(
+            tokens=self.tokens[:, tokens].clone(), context=self.context.of_tokens(tokens, length), runs=runs
+        )
+
     def takes_part(self, place: BlockPlace) -> bool:
         """Whether the block there runs in this pass."""
         return place.index not in self.skipped if place.branch is None else place.branch in self.runs

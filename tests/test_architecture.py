@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "sampling": {"common", "dit"},
     "model_loading": {"common", "weights", "vae3d", "dit", "text_encoder"},
     "media": {"common"},
+    "parallel": {"common", "dit"},
     "engine": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
     "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine"} | ISLANDS,
     "__init__.py": {"common", "nodes"},

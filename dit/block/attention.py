@@ -92,9 +92,10 @@ class CrossAttention(AttentionLayers):
 
     def forward(self, x: Tensor, context: Context, execution: Execution) -> Tensor:
         """x [B, L, D] -> [B, L, D]."""
-        length, see = x.shape[1], partial(self.keys_and_values, execution)
+        part, length = context.whole_of(slice(0, x.shape[1]), x.shape[1])
+        see = partial(self.keys_and_values, execution)
         q, o = partial(multiply, self.q, how=execution.multiply), partial(multiply_tokens, self.o, execution=execution)
-        return self.look(x, Sight(range(length), length, see, q, o), context, execution)
+        return self.look(x, Sight(part, length, see, q, o), context, execution)
 
     def keys_and_values(self, execution: Execution, shown: Tensor, *, is_image: bool = False) -> KeysAndValues:
         """Of a text or a picture that is shown, [B, tokens, D] -> twice [B, tokens, N, D / N]."""

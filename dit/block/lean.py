@@ -83,7 +83,7 @@ def _look_at_context(block: Layers, x: Tensor, context: Context, execution: Exec
     q, o = opened(cross.q, like, how), opened(cross.o, like, how)
     for part in _runs(x, lean.run):
         y = affine_norm(x[:, part], block.norm3).to(like.dtype)
-        sight = Sight(range(part.start, part.stop), length, see, q, o)
+        sight = Sight(*context.whole_of(part, length), see, q, o)
         x[:, part].add_(cross.look(y, sight, context, execution))
 
 

@@ -118,6 +118,10 @@ class BranchRun(Protocol):
         """
         ...
 
+    def part(self, tokens: slice) -> BranchRun:
+        """The run for some of the tokens [B, L, D]: what one device of several does."""
+        ...
+
 
 class Steered(NamedTuple):
     """The beginning of a pass with a branch: what the blocks see, and the branch's run if it has blocks of its own.

@@ -196,6 +196,11 @@ class Controls:
         self._strengths = strengths
         self._start: Tensor | None = start
 
+    def part(self, tokens: slice) -> Controls:
+        """See `BranchRun.part`."""
+        assert self._start is not None, "no block has run"
+        return Controls([each[:, tokens].clone() for each in self._tokens], self._strengths, self._start[:, tokens])
+
     def after(self, block: nn.Module, tokens: Tensor, context: Context, execution: Execution) -> Tensor:
         """Runs a VACE block for every control video; gives the trunk's `tokens` [B, L, D] with its hints added.
 

@@ -1,0 +1,53 @@
+"""Attention over the tokens of all ranks: each trades its tokens of all heads for all tokens of its heads.
+
+Suffixes: B batch, L tokens, l those of a rank, N heads, n those of a rank, D head width.
+
+Source: Jacobs et al., "DeepSpeed Ulysses", arXiv 2309.14509, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..dit.attention import Attention
+from .exchange import Group
+from .layout import Shares, split
+
+
+def shared_attention(group: Group, tokens: Shares) -> Callable[[Attention], Attention]:
+    """Makes of a kernel one that sees the tokens of all ranks.
+
+    Tokens and heads may be shared unevenly. Nothing is padded, so every kernel gives to the bit what it gives for all
+    heads at once, as far as it computes them one by one.
+
+    Args:
+        tokens: of the sequence, on each rank.
+    """
+    return lambda kernel: partial(_attend, kernel, group, tokens)
+
+
+def _attend(kernel: Attention, group: Group, tokens: Shares, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """q, k, v [B, l, N, D] -> [B, l, N, D]."""
+    heads = split(q.shape[2], group.size)
+    q, k, v = (_all_tokens(part, group, tokens, heads) for part in (q, k, v))
+    out = kernel(q, k, v) if heads.counts[group.rank] else torch.empty_like(q)
+    del q, k, v
+    return _own_tokens(out, group, tokens, heads)
+
+
+def _all_tokens(x_BlND: Tensor, group: Group, tokens: Shares, heads: Shares) -> Tensor:
+    """[B, l, N, D] -> [B, L, n, D]."""
+    batch, width, own = x_BlND.shape[0], x_BlND.shape[3], heads.counts[group.rank]
+    parts = x_BlND.split(heads.counts, dim=2)
+    return torch.cat(group.swap(parts, [(batch, count, own, width) for count in tokens.counts]), dim=1)
+
+
+def _own_tokens(x_BLnD: Tensor, group: Group, tokens: Shares, heads: Shares) -> Tensor:
+    """[B, L, n, D] -> [B, l, N, D]."""
+    batch, width, own = x_BLnD.shape[0], x_BLnD.shape[3], tokens.counts[group.rank]
+    parts = x_BLnD.split(tokens.counts, dim=1)
+    return torch.cat(group.swap(parts, [(batch, own, count, width) for count in heads.counts]), dim=2)

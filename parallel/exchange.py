@@ -1,0 +1,122 @@
+"""What ranks hand to each other: parts of tensors, of any size each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Group(Protocol):
+    """Ranks that work on one thing together."""
+
+    @property
+    def rank(self) -> int:
+        """The own number, 0..size - 1."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Sends a part to each rank, and gives what each has sent, which has the shape of its place in `shapes`.
+
+        All ranks call it at the same time with one dtype; a part without numbers costs nothing.
+        """
+        ...
+
+    def team(self, ranks: Sequence[int]) -> Group:
+        """Some of the ranks, this one among them; all ranks have to ask for their teams in the same order."""
+        ...
+
+
+class Alone:
+    """One rank, with nobody to hand anything to."""
+
+    rank, size = 0, 1
+
+    def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See `Group.swap`."""
+        return list(parts)
+
+    def team(self, ranks: Sequence[int]) -> Group:
+        """See `Group.team`."""
+        return self
+
+
+class CountingGroup:
+    """One of `size` ranks without the others: what they would send has no values, and what is sent is counted.
+
+    With tensors on the meta device a rank's work and exchanges can be counted at any size.
+
+    Attributes:
+        sent: bytes that went to other ranks.
+    """
+
+    def __init__(self, size: int, rank: int = 0) -> None:
+        self.size = size
+        self.rank = rank
+        self.sent = 0
+
+    def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See `Group.swap`."""
+        self.sent += sum(part.nbytes for rank, part in enumerate(parts) if rank != self.rank)
+        return [parts[0].new_empty(*shape) for shape in shapes]
+
+    def team(self, ranks: Sequence[int]) -> Group:
+        """See `Group.team`; what a team sends is not counted in the whole group."""
+        return self if len(ranks) == self.size else CountingGroup(len(ranks), list(ranks).index(self.rank))
+
+
+class DistributedGroup:
+    """Ranks of torch.distributed: gloo on the CPU, NCCL on GPUs.
+
+    Of the collectives for parts of unequal sizes gloo has this one only, and takes no fp8, which goes as bytes
+    (torch 2.13.0).
+
+    Args:
+        ranks: of the whole world, in order; None for all.
+    """
+
+    def __init__(self, ranks: Sequence[int] | None = None) -> None:
+        world = range(dist.get_world_size()) if ranks is None else ranks
+        self._world = tuple(world)
+        self._group = None if ranks is None else _subgroup(self._world)
+        self.rank = self._world.index(dist.get_rank())
+        self.size = len(self._world)
+        self._teams: dict[tuple[int, ...], Group] = {}
+
+    def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+        """See `Group.swap`."""
+        sent = torch.cat([part.reshape(-1) for part in parts])
+        sizes = [prod(shape) for shape in shapes]
+        received = sent.new_empty(sum(sizes))
+        numbers = [part.numel() for part in parts]
+        dist.all_to_all_single(_carried(received), _carried(sent), sizes, numbers, group=self._group)
+        return [part.view(*shape) for part, shape in zip(received.split(sizes), shapes, strict=True)]
+
+    def team(self, ranks: Sequence[int]) -> Group:
+        """See `Group.team`."""
+        chosen = tuple(ranks)
+        if len(chosen) == self.size:
+            return self
+        if chosen not in self._teams:
+            self._teams[chosen] = Alone() if len(chosen) == 1 else DistributedGroup([self._world[r] for r in chosen])
+        return self._teams[chosen]
+
+
+def _carried(values: Tensor) -> Tensor:
+    """The same memory in a dtype that gloo takes."""
+    return values.view(torch.uint8) if values.dtype.is_floating_point and values.itemsize == 1 else values
+
+
+def _subgroup(ranks: tuple[int, ...]) -> dist.ProcessGroup:
+    group = dist.new_group(list(ranks), use_local_synchronization=True)
+    assert isinstance(group, dist.ProcessGroup), "this rank is one of them"
+    return group

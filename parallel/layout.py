@@ -1,0 +1,88 @@
+"""Who has what of a pass, as numbers alone: the tokens and heads of each rank, and the ranks of each pass."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import NamedTuple
+
+from ..common.errors import InvalidInputError
+
+
+class Shares(NamedTuple):
+    """How much of a sequence each rank has, in the order of the ranks; the parts follow one another."""
+
+    counts: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """Of all ranks."""
+        return sum(self.counts)
+
+    def slice(self, rank: int) -> slice:
+        """The part of one rank."""
+        ends = list(accumulate(self.counts, initial=0))
+        return slice(ends[rank], ends[rank + 1])
+
+
+def split(count: int, ranks: int, run: int = 1) -> Shares:
+    """`count` things over so many ranks, as evenly as it goes and the first ones with one more; some may get none.
+
+    Args:
+        run: how many have to stay together; `count` is a multiple of it.
+    """
+    runs = count // run
+    return Shares(tuple(run * (runs // ranks + (rank < runs % ranks)) for rank in range(ranks)))
+
+
+def split_tokens(length: int, groups: int, ranks: int) -> Shares:
+    """The tokens of a pass; where they have `groups` timesteps, those of a frame stay together.
+
+    Raises:
+        InvalidInputError: a rank would have none.
+    """
+    shares = split(length, ranks, length // groups if groups > 1 else 1)
+    if not shares.counts[-1]:
+        what = f"{groups} frames with a timestep of their own" if groups > 1 else f"{length} tokens"
+        raise InvalidInputError(f"{what} cannot be shared among {ranks} devices. Use fewer devices.")
+    return shares
+
+
+class Team(NamedTuple):
+    """Some ranks of a group, by number, which share the passes of these numbers."""
+
+    ranks: tuple[int, ...]
+    passes: tuple[int, ...]
+
+
+def teams(ranks: int, passes: int) -> tuple[Team, ...]:
+    """The ranks of a group as equal teams for the passes of a step: as many as divide both, so that all work alike.
+
+    Passes that share nothing need no exchange but of their results, which makes them the first thing to share out.
+    """
+    count = max(number for number in range(1, passes + 1) if ranks % number == 0 and passes % number == 0)
+    size = ranks // count
+    return tuple(
+        Team(tuple(range(number * size, (number + 1) * size)), tuple(range(number, passes, count)))
+        for number in range(count)
+    )
+
+
+class Exchanged(NamedTuple):
+    """Bytes that one rank sends in a step: `attention`, in all blocks; `results`, the tokens behind the last one."""
+
+    attention: int
+    results: int
+
+
+def bytes_sent(tokens: Shares, heads: Shares, rank: int, *, width: int, blocks: int, itemsize: int = 2) -> Exchanged:
+    """Of one pass that a team shares: each rank sends q, k and v of the heads of others, and what attention made of
+    the tokens of others with its heads; at last its tokens, in float32 or as the model has them, to each of the others.
+
+    Args:
+        width: of a token, all heads together.
+        itemsize: bytes of a number.
+    """
+    own, head = tokens.counts[rank], width // heads.total
+    there = 3 * own * (heads.total - heads.counts[rank])
+    back = (tokens.total - own) * heads.counts[rank]
+    return Exchanged(blocks * (there + back) * head * itemsize, own * width * itemsize * (len(tokens.counts) - 1))

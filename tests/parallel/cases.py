@@ -1,0 +1,197 @@
+"""What is computed by one process and by several, and has to be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from wan_director.dit.adapters import AppliedAdapter, adapted
+from wan_director.dit.attention import resolve_pattern, sdpa_attention
+from wan_director.dit.branches.clip import ClipBranch, ClipInput
+from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
+from wan_director.dit.branches.vace import VaceBranch, VaceInput
+from wan_director.dit.conditioning.in_context import ContextClip
+from wan_director.dit.config import DiTConfig
+from wan_director.dit.context import Avoided, TextTravel
+from wan_director.dit.execution import Execution, Lean
+from wan_director.dit.inputs import Conditioning, DitInputs
+from wan_director.dit.model import WanDiT
+from wan_director.memory.policy import BlockSwap
+from wan_director.memory.slabs import Slabs
+from wan_director.parallel.attention import shared_attention
+from wan_director.parallel.exchange import Group
+from wan_director.parallel.layout import split
+from wan_director.parallel.transformer import Blocks, SharedDiT
+from wan_director.sampling.cache import StepCacheSettings
+from wan_director.sampling.denoiser import Denoiser
+from wan_director.sampling.guidance import CFG, PartOfSteps
+from wan_director.sampling.loop import begin, sample
+from wan_director.sampling.schedule import make_schedule
+from wan_director.sampling.solvers import SOLVERS
+from wan_director.sampling.windows import SlidingWindows
+
+from ..dit.trainable_models import everything, stored_model
+
+Case = Callable[[Group], Tensor]
+
+SIZES = {"dim": 48, "ffn_dim": 80, "heads": 6, "layers": 3, "text_dim": 24, "text_tokens": 8, "freq_dim": 16}
+FRAMES, ROWS, COLUMNS = 5, 6, 10
+"""Of the latent: 15 tokens a frame, an odd number in all."""
+
+KINDS = {
+    "t2v": {},
+    "flf2v": {"in_channels": 36, "branches": (ClipBranch(20, 17),)},
+    "vace": {"branches": (VaceBranch(2),)},
+    "reference": {"in_channels": 52, "branches": (ReferenceBranch(16),)},
+    "frame times": {"in_channels": 48, "out_channels": 48},
+}
+WAYS = {
+    "usual": Execution(),
+    "overwriting": Execution(may_overwrite=True),
+    "lean": Execution(may_overwrite=True, lean=Lean(3, False, 7)),
+    "leanest": Execution(may_overwrite=True, lean=Lean(3, True, 7)),
+    "radial": Execution(may_overwrite=True, pattern=resolve_pattern("radial")),
+}
+ATTENTIONS = {"odd tokens": (101, 6), "odd heads": (39, 5), "few tokens": (4, 4), "fewer heads than ranks": (12, 1)}
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def model_of(kind: str) -> WanDiT:
+    torch.manual_seed(0)
+    model = WanDiT(DiTConfig(**SIZES, **KINDS.get(kind, {}))).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model
+
+
+def inputs_of(kind: str, config: DiTConfig, seed: int = 1, batch: int = 1) -> DitInputs:
+    size = (FRAMES, ROWS, COLUMNS)
+    text = random(batch, config.text_tokens, config.text_dim, seed=seed)
+    latent = random(batch, config.out_channels, *size, seed=seed + 1)
+    image = random(batch, config.image_channels, *size, seed=seed + 2) if config.image_channels else None
+    plain = DitInputs(latent, torch.full((batch,), 500.0), text, image)
+    texts = tuple(random(batch, 8, 24, seed=seed + each) for each in (3, 4))
+    shares = torch.tensor([[1.0, 1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 1.0, 1.0]])
+    controls = tuple(VaceInput(random(1, 96, *size, seed=seed + 5), strength) for strength in (0.7, 1.2))
+    changes = {
+        "flf2v": {"steering": (ClipInput(random(batch, 17, 20, seed=seed + 6)),)},
+        "vace": {"steering": controls},
+        "reference": {"steering": (ReferenceInput(random(1, 16, 1, ROWS, COLUMNS, seed=seed + 7)),)},
+        "frame times": {"timestep": torch.tensor([[0.0, 300.0, 500.0, 800.0, 900.0]]).expand(batch, -1)},
+        "led away": {"avoided": Avoided(texts[0], 11.0, 0.25, 2.5)},
+        "texts in time": {"travel": TextTravel(texts, shares)},
+        "clips beside": {"in_context": (ContextClip(random(1, 16, 3, 4, 6, seed=seed + 8), 1.0, True),)},
+    }
+    return replace(plain, **changes.get(kind, {}))
+
+
+ASKED = (*KINDS, "led away", "texts in time", "clips beside")
+
+
+def shared(model: WanDiT, execution: Execution, group: Group) -> SharedDiT:
+    return SharedDiT(Blocks(model.embed, model.trunk, model.unembed), execution, group)
+
+
+def velocities(model: WanDiT, given: list[DitInputs], execution: Execution, group: Group) -> Tensor:
+    """Of all passes at once, side by side."""
+    transformer = shared(model, execution, group)
+    embedded = [transformer.embed(each) for each in given]
+    tokens = transformer.trunk(embedded)
+    return torch.stack([transformer.unembed(*each) for each in zip(tokens, embedded, strict=True)])
+
+
+@torch.no_grad()
+def attention(tokens: int, heads: int, dtype: torch.dtype, group: Group) -> Tensor:
+    """The own part of what a kernel makes of all tokens."""
+    q, k, v = (random(2, tokens, heads, 8, seed=seed).to(dtype) for seed in range(3))
+    shares = split(tokens, group.size)
+    own = shares.slice(group.rank)
+    return shared_attention(group, shares)(sdpa_attention)(q[:, own], k[:, own], v[:, own])
+
+
+@torch.no_grad()
+def passes(kind: str, way: str, number: int, batch: int, group: Group) -> Tensor:
+    model = model_of(kind)
+    given = [inputs_of(kind, model.config, seed, batch) for seed in range(1, 10 * number, 10)]
+    return velocities(model, given, WAYS[way], group)
+
+
+@torch.no_grad()
+def unlike_passes(group: Group) -> Tensor:
+    """One with clips beside the video and two without: not all of one length."""
+    model = model_of("t2v")
+    kinds = ("clips beside", "t2v", "led away")
+    return velocities(model, [inputs_of(kind, model.config) for kind in kinds], WAYS["overwriting"], group)
+
+
+@torch.no_grad()
+def stored(form: str, group: Group) -> Tensor:
+    model, _ = stored_model(form)
+    latent, text = random(1, 16, FRAMES, ROWS, COLUMNS, seed=1), random(1, 8, 24, seed=2)
+    return velocities(model, [DitInputs(latent, torch.tensor([500.0]), text)], WAYS["overwriting"], group)
+
+
+@torch.no_grad()
+def with_adapters(group: Group) -> Tensor:
+    model = model_of("vace")
+    with adapted(model, [AppliedAdapter(everything(model))]):
+        return velocities(model, [inputs_of("vace", model.config)], WAYS["overwriting"], group)
+
+
+@torch.no_grad()
+def swapped(group: Group) -> Tensor:
+    model = model_of("flf2v")
+    with BlockSwap(2, 0).streaming(model.streamed_blocks, torch.device("cpu"), Slabs()) as stream:
+        execution = Execution(may_overwrite=True, stream=stream)
+        return velocities(model, [inputs_of("flf2v", model.config)], execution, group)
+
+
+@torch.no_grad()
+def run(group: Group, solver: str = "unipc", **options) -> Tensor:
+    """A whole run with guidance, both questions of a step together."""
+    model = model_of("t2v")
+    sides = [Conditioning(random(1, 8, 24, seed=seed)) for seed in (1, 2)]
+    transformer = shared(model, WAYS["overwriting"], group)
+    denoiser = Denoiser(transformer, *sides, guidance=CFG(4.0), grouped=lambda asks: [asks], **options)
+    schedule = make_schedule("simple", 6, 5.0)
+    state = begin(SOLVERS[solver], schedule, torch.zeros(1, 16, FRAMES, ROWS, COLUMNS), seed=7)
+    for state in sample(denoiser, SOLVERS[solver], schedule, state):
+        pass
+    return state.latent
+
+
+def all_cases(ranks: int) -> dict[str, Case]:
+    """By name. With four ranks, what costs little."""
+    found: dict[str, Case] = {}
+
+    def add(name: str, case: Callable[..., Tensor], *given: object, **named: object) -> None:
+        found[name] = lambda group: case(*given, group=group, **named)
+
+    for name, sizes in ATTENTIONS.items():
+        add(f"attention, {name}", attention, *sizes, torch.float32)
+    add("attention, bf16", attention, 101, 6, torch.bfloat16)
+    for kind in ASKED:
+        for way in WAYS if ranks == 2 else ("overwriting",):
+            add(f"{kind}, {way}", passes, kind, way, 1, 1)
+    add("t2v, batch", passes, "t2v", "lean", 1, 2)
+    for number in (2, 3, 4):
+        add(f"t2v, {number} passes", passes, "t2v", "overwriting", number, 1)
+    add("passes of two lengths", unlike_passes)
+    for form in ("fp8", "gguf", "int8"):
+        add(f"stored, {form}", stored, form)
+    add("adapters", with_adapters)
+    add("swapped", swapped)
+    add("run", run)
+    add("run, noise in every step", run, solver="euler_ancestral")
+    add("run, windows", run, windows=SlidingWindows(3, 1))
+    add(
+        "run, step cache",
+        run,
+        cache=StepCacheSettings("easycache", 0.5, PartOfSteps(0.0, 1.0), 3).of(model_of("t2v").config, "it"),
+    )
+    return found

@@ -1,0 +1,89 @@
+"""Who has which tokens, heads and passes; what is exchanged, and how much of the work is on each rank."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+from wan_director.common.errors import InvalidInputError
+from wan_director.dit.config import DiTConfig
+from wan_director.dit.execution import Execution
+from wan_director.dit.inputs import DitInputs
+from wan_director.dit.model import WanDiT
+from wan_director.dit.presets import PRESETS
+from wan_director.parallel.exchange import CountingGroup
+from wan_director.parallel.layout import bytes_sent, split, split_tokens, teams
+from wan_director.parallel.transformer import Blocks, SharedDiT
+
+RANKS = st.integers(1, 16)
+
+
+@given(st.integers(0, 100_000), RANKS)
+def test_everything_is_somebodys_and_all_have_nearly_as_much(count, ranks):
+    shares = split(count, ranks)
+    assert shares.total == count and max(shares.counts) - min(shares.counts) <= 1
+    covered = [number for rank in range(ranks) for number in range(count)[shares.slice(rank)]] if count < 1000 else []
+    assert covered == list(range(len(covered)))
+
+
+@given(st.integers(1, 40), st.integers(1, 60), RANKS)
+def test_frames_with_their_own_times_are_not_cut(frames, of_frame, ranks):
+    if frames == 1 or frames < ranks:
+        return
+    shares = split_tokens(frames * of_frame, frames, ranks)
+    assert shares.total == frames * of_frame and all(count and count % of_frame == 0 for count in shares.counts)
+
+
+@pytest.mark.parametrize(("length", "groups", "said"), [(3, 1, "3 tokens"), (60, 3, "3 frames")])
+def test_a_rank_without_tokens_is_refused(length, groups, said):
+    with pytest.raises(InvalidInputError, match=f"{said}.* among 4 devices. Use fewer"):
+        split_tokens(length, groups, 4)
+
+
+@given(RANKS, st.integers(1, 6))
+def test_every_rank_is_in_one_team_and_every_pass_has_one(ranks, passes):
+    made = teams(ranks, passes)
+    assert sorted(rank for team in made for rank in team.ranks) == list(range(ranks))
+    assert sorted(number for team in made for number in team.passes) == list(range(passes))
+    assert len({len(team.ranks) for team in made}) == len({len(team.passes) for team in made}) == 1
+
+
+def test_passes_are_shared_out_before_tokens():
+    assert [team.ranks for team in teams(4, 2)] == [(0, 1), (2, 3)]
+    assert [team.passes for team in teams(2, 4)] == [(0, 2), (1, 3)]
+    assert [team.ranks for team in teams(3, 2)] == [(0, 1, 2)]
+
+
+@torch.no_grad()
+def counted(config: DiTConfig, size: tuple[int, int, int], ranks: int, rank: int) -> tuple[int, int, int]:
+    """Operations of one pass of the blocks, bytes sent, and tokens; on the meta device."""
+    with torch.device("meta"):
+        model = WanDiT(config).to(torch.bfloat16)
+        text = torch.empty(1, config.text_tokens, config.text_dim)
+        inputs = DitInputs(torch.empty(1, config.out_channels, *size), torch.empty(1), text)
+    group = CountingGroup(ranks, rank)
+    embedded = model.embed(inputs)
+    transformer = SharedDiT(Blocks(model.embed, model.trunk, model.unembed), Execution(may_overwrite=True), group)
+    with FlopCounterMode(display=False) as counter:
+        transformer.trunk([embedded])
+    return counter.get_total_flops(), group.sent, embedded.tokens.shape[1]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4, 8])
+def test_each_rank_does_its_part_of_the_work_and_sends_what_the_formula_says(ranks):
+    config = PRESETS["t2v-1.3B"]
+    size = (21, 60, 104)
+    whole, nothing, tokens = counted(config, size, 1, 0)
+    assert nothing == 0
+    for rank in (0, ranks - 1):
+        own, sent, _ = counted(config, size, ranks, rank)
+        heads = split(config.heads, ranks)
+        shares = split(tokens, ranks)
+        formula = bytes_sent(shares, heads, rank, width=config.dim, blocks=config.layers)
+        assert sent == formula.attention + formula.results
+        if config.heads % ranks == 0:
+            assert own == pytest.approx(whole / ranks, rel=0.02)
+        else:  # as heads are whole, somebody has more of them
+            assert own <= 1.25 * whole / ranks

@@ -1,0 +1,55 @@
+"""A pass that several devices share gives what one device gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from wan_director.parallel.exchange import Alone
+from wan_director.parallel.layout import split
+
+from . import cases, ranks
+
+LIMIT = 1e-5
+"""Of float32 sums over a run, relative to the largest value; a pass alone is ten times closer."""
+
+
+@pytest.fixture(scope="module", params=[2, 3, 4])
+def answers(request, tmp_path_factory):
+    """The number of processes, and what each of them answers."""
+    return request.param, ranks.answers(request.param, tmp_path_factory.mktemp(f"ranks{request.param}"))
+
+
+def of_all(name: str, found: list[dict[str, torch.Tensor]]) -> torch.Tensor:
+    """The answer to a case; of attention the parts of all ranks in order."""
+    parts = [each[name] for each in found]
+    if name.startswith("attention"):
+        return torch.cat(parts, dim=1)
+    assert all(torch.equal(part, parts[0]) for part in parts), f"{name}: the ranks do not agree"
+    return parts[0]
+
+
+def test_what_several_processes_compute_is_what_one_does(answers):
+    number, found = answers
+    for name, case in cases.all_cases(number).items():
+        expected, got = case(Alone()), of_all(name, found)
+        assert got.isfinite().all() and got.shape == expected.shape, name
+        error = float((got - expected).abs().max() / expected.abs().max())
+        assert error < LIMIT, f"{name}: {error}"
+
+
+def test_attention_itself_is_the_same_to_the_bit(answers):
+    number, found = answers
+    for name, case in cases.all_cases(number).items():
+        if name.startswith("attention"):
+            assert torch.equal(of_all(name, found), case(Alone())), name
+
+
+def test_whole_passes_on_a_rank_each_are_the_same_to_the_bit(answers):
+    number, found = answers
+    exact = {2: ("t2v, 2 passes", "t2v, 4 passes", "run"), 3: ("t2v, 3 passes",), 4: ("t2v, 4 passes",)}
+    for name in exact[number]:
+        assert torch.equal(of_all(name, found), cases.all_cases(number)[name](Alone())), name
+
+
+def test_parts_are_cut_where_the_ranks_divide_badly():
+    assert split(7, 3).counts == (3, 2, 2)
