@@ -87,6 +87,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
     """Runs the command; gives the exit code and what is to be said."""
     try:
         options = _parser().parse_args(arguments)
+        options.words = sys.argv[1:] if arguments is None else arguments
         terminal.log_to_terminal(quiet=getattr(options, "quiet", False))
         check_own_folder()
         with stop.at_the_end(), bringing_torch():
@@ -163,6 +164,11 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("output"), metavar="DIR", help="for results (default: output)"
     )
     each.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto: the GPU if there is one)")
+    each.add_argument(
+        "--gpus",
+        metavar="N",
+        help="share each video among N GPUs, or all of this machine; with --device cpu, among N processes",
+    )
     each.add_argument(
         "--prompts", type=Path, metavar="FILE", help="run it for each line of a file: 832x480x81 | cat.png | a prompt"
     )

@@ -107,6 +107,10 @@ class WritingError(WanDirectorError):
     """A language model gave no prompt."""
 
 
+class SharingError(WanDirectorError):
+    """A device that shares a run has ended before it."""
+
+
 class OutOfMemory(WanDirectorError):  # noqa: N818  (as torch calls it)
     """The device or the machine has not enough memory for what was asked."""
 

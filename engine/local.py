@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..common.errors import InvalidInputError
 from ..common.families import Family
 from ..common.printable import printable_name
+from ..dit.sharing import ONE_DEVICE, Sharing
 from ..memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
 from ..memory.residency import Weights
 from ..memory.slabs import Slabs
@@ -43,6 +44,7 @@ class LocalRuntime:
         models: the models in memory.
         kept_runs: where runs that are broken off wait to be gone on with; nowhere unless it is said.
         kept_films: where the finished clips of films do; likewise.
+        sharing: with whom the passes of a run are computed.
     """
 
     device_name: str = "auto"
@@ -51,6 +53,7 @@ class LocalRuntime:
     models: LoadedModels = field(default_factory=LoadedModels)
     kept_runs: KeptRuns = NO_RUNS_KEPT
     kept_films: KeptFilms = NO_FILMS_KEPT
+    sharing: Sharing = ONE_DEVICE
     _where: Whereabouts = field(default_factory=Whereabouts)
 
     def perform(self, work: Work[Result]) -> Result:

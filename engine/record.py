@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.families import Family
+from ..dit.sharing import ONE_DEVICE
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from .films.kept import NO_FILMS_KEPT
@@ -47,6 +48,7 @@ class RecordingRuntime:
         self.models = LoadedModels()
         self.kept_runs = NO_RUNS_KEPT
         self.kept_films = NO_FILMS_KEPT
+        self.sharing = ONE_DEVICE
         self.jobs: list[Job] = []
         self.placed: list[ModelRecipe] = []
         self._device = device

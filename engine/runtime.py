@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..common.families import Family
 from ..common.streaming import BlockStream
 from ..dit.execution import OnBlock
+from ..dit.sharing import Sharing
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from ..model_loading.meter import OnBytes
@@ -139,6 +140,11 @@ class Runtime(Protocol):
     @property
     def kept_films(self) -> KeptFilms:
         """Where finished clips of films wait that are not."""
+        ...
+
+    @property
+    def sharing(self) -> Sharing:
+        """Who computes the passes of a run."""
         ...
 
     def perform(self, work: Work[Result]) -> Result:

@@ -84,6 +84,8 @@ class Stage:
         self._arranged = execution
         self._may_join = workload.may_join
         self._joins = False
+        self._sharing = model.runtime.sharing
+        self._shared = self._sharing.devices > 1
 
     def __enter__(self) -> Stage:
         self._arrange()
@@ -98,7 +100,10 @@ class Stage:
 
     def trunk(self, passes: Sequence[Embedded]) -> list[Tensor]:
         """See `WanDiT.trunk`; computed as the arrangement of this moment says."""
-        return self.module.trunk(passes, self._arranged)
+        tokens = self._sharing.trunk(self.module.trunk, passes, self._arranged)
+        if self._shared:  # what one device sees of the first block, others may not
+            self._check(tokens)
+        return tokens
 
     @property
     def arranged(self) -> Execution:
@@ -130,8 +135,9 @@ class Stage:
             self._arrange()
 
     def grouped(self, asks: Sequence[Ask]) -> Iterable[Sequence[Ask]]:
-        """The questions that go together: all where copying weights takes longer than computing with them."""
-        return [asks] if self._joins else in_turn(asks)
+        """The questions that go together: all where copying weights takes longer than computing with them, or where
+        devices can take one each."""
+        return [asks] if self._joins or self._shared else in_turn(asks)
 
     def spared(self, make: Callable[[], Made]) -> Made | None:
         """What `make` gives, or None when there is no memory for it: for things the run can do without."""
@@ -168,18 +174,24 @@ class Stage:
 
     def _watch(self, index: int, tokens: Sequence[Tensor]) -> None:
         """Looks once at what the first block gives, and passes on what it is told."""
+        if not self._shared:
+            self._check(tokens)
+        self._execution.on_block(index, tokens)
+
+    def _check(self, tokens: Sequence[Tensor]) -> None:
         if not self._is_sound and tokens:
             check_finite(tokens[0])
             self._is_sound = True
-        self._execution.on_block(index, tokens)
 
     def _take_less(self) -> None:
         """Chooses an arrangement with less of the model on the device, or at last one whose blocks keep less.
 
         Raises:
-            OutOfMemory: there is none.
+            OutOfMemory: there is none, or other devices go on in the way that all began in.
         """
         self._stack.close()
+        if self._shared:
+            raise self._too_large_to_share()
         self._may_join = False
         blocks = len(streamed_blocks(self.module))
         lowered, leaner = self.memory.lowered(blocks), self._leaner()
@@ -224,6 +236,13 @@ class Stage:
         sizes = block_bytes(blocks)
         copied = self.memory.footprint(sizes, self._model.residence.device).copied_bytes
         return copied * FLOPS_PER_BYTE > len(sizes) * self._model.spec.config.block_flops(self._workload.tokens)
+
+    def _too_large_to_share(self) -> OutOfMemory:
+        return OutOfMemory(
+            f"Out of memory on {self._model.residence.device}, one of {self._sharing.devices} devices that share the "
+            "run, which cannot be changed while it goes on. Swap more blocks or use less memory, or make "
+            "the video smaller or shorter."
+        )
 
     def _too_large(self) -> OutOfMemory:
         device, needed = self._model.residence.device, self._workload.working_bytes

@@ -15,6 +15,7 @@ from torch import nn
 from ...common.errors import InvalidInputError
 from ...common.families import Family
 from ...common.log import logger
+from ...dit.sharing import ONE_DEVICE
 from ...engine.previews.moving import PreviewWish
 from ...engine.progress import Counted, Whereabouts
 from ...engine.runtime import LoadedModels, Work
@@ -37,6 +38,7 @@ class ComfyRuntime:
         folder = Path(folder_paths.get_user_directory(), "__wan_director", "runs")
         self.kept_runs = kept_runs_or_none(folder)
         self.kept_films = kept_films_or_none(folder)
+        self.sharing = ONE_DEVICE
         self._where = Whereabouts()
 
     def perform(self, work: Work[Result]) -> Result:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,13 +17,13 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.context import Avoided, TextTravel
 from wan_director.dit.execution import Execution, Lean
 from wan_director.dit.inputs import Conditioning, DitInputs
-from wan_director.dit.model import WanDiT
+from wan_director.dit.model import Embedded, WanDiT
 from wan_director.memory.policy import BlockSwap
 from wan_director.memory.slabs import Slabs
 from wan_director.parallel.attention import shared_attention
 from wan_director.parallel.exchange import Group
 from wan_director.parallel.layout import split
-from wan_director.parallel.transformer import Blocks, SharedDiT
+from wan_director.parallel.sharing import ManyDevices
 from wan_director.sampling.cache import StepCacheSettings
 from wan_director.sampling.denoiser import Denoiser
 from wan_director.sampling.guidance import CFG, PartOfSteps
@@ -93,13 +93,27 @@ def inputs_of(kind: str, config: DiTConfig, seed: int = 1, batch: int = 1) -> Di
 ASKED = (*KINDS, "led away", "texts in time", "clips beside")
 
 
-def shared(model: WanDiT, execution: Execution, group: Group) -> SharedDiT:
-    return SharedDiT(Blocks(model.embed, model.trunk, model.unembed), execution, group)
+@dataclass(frozen=True)
+class Shared:
+    """A transformer whose passes a group shares."""
+
+    model: WanDiT
+    execution: Execution
+    group: Group
+
+    def embed(self, inputs: DitInputs) -> Embedded:
+        return self.model.embed(inputs)
+
+    def trunk(self, passes: Sequence[Embedded]) -> list[Tensor]:
+        return ManyDevices(self.group).trunk(self.model.trunk, passes, self.execution)
+
+    def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
+        return self.model.unembed(tokens, embedded)
 
 
 def velocities(model: WanDiT, given: list[DitInputs], execution: Execution, group: Group) -> Tensor:
     """Of all passes at once, side by side."""
-    transformer = shared(model, execution, group)
+    transformer = Shared(model, execution, group)
     embedded = [transformer.embed(each) for each in given]
     tokens = transformer.trunk(embedded)
     return torch.stack([transformer.unembed(*each) for each in zip(tokens, embedded, strict=True)])
@@ -156,7 +170,7 @@ def run(group: Group, solver: str = "unipc", steps: int = 6, **options) -> Tenso
     """A whole run with guidance, both questions of a step together."""
     model = model_of("t2v")
     sides = [Conditioning(random(1, 8, 24, seed=seed)) for seed in (1, 2)]
-    transformer = shared(model, WAYS["overwriting"], group)
+    transformer = Shared(model, WAYS["overwriting"], group)
     denoiser = Denoiser(transformer, *sides, guidance=CFG(4.0), grouped=lambda asks: [asks], **options)
     schedule = make_schedule("simple", steps, 5.0)
     state = begin(SOLVERS[solver], schedule, torch.zeros(1, 16, FRAMES, ROWS, COLUMNS), seed=7)

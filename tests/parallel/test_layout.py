@@ -15,7 +15,7 @@ from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
 from wan_director.parallel.exchange import CountingGroup
 from wan_director.parallel.layout import bytes_sent, split, split_tokens, teams
-from wan_director.parallel.transformer import Blocks, SharedDiT
+from wan_director.parallel.passes import run_shared
 
 RANKS = st.integers(1, 16)
 
@@ -65,9 +65,8 @@ def counted(config: DiTConfig, size: tuple[int, int, int], ranks: int, rank: int
         inputs = DitInputs(torch.empty(1, config.out_channels, *size), torch.empty(1), text)
     group = CountingGroup(ranks, rank)
     embedded = model.embed(inputs)
-    transformer = SharedDiT(Blocks(model.embed, model.trunk, model.unembed), Execution(may_overwrite=True), group)
     with FlopCounterMode(display=False) as counter:
-        transformer.trunk([embedded])
+        run_shared(model.trunk, [embedded], Execution(may_overwrite=True), group)
     return counter.get_total_flops(), group.sent, embedded.tokens.shape[1]
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from ....common.errors import InvalidInputError, OutputError
 from ....memory.budget import parse_bytes
-from ...hosts.command_line import HeadlessHost, headless_runtime
+from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
 from ...planning.table import table
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
+from ..sharing import runtime_of
 from .bundled import workflow_path
 from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
@@ -25,12 +26,12 @@ def run(options: argparse.Namespace, session: Session) -> None:
     """Runs a workflow and prints the files it saved."""
     given = options.graph
     options.graph = workflow_path(given)
-    host = HeadlessHost(
-        folders=model_folders(options),
-        inputs=input_folders(options),
-        output=options.output,
-        runtime=headless_runtime(options.device, is_quiet=options.quiet, resumes=options.resume),
-    )
+    host = HeadlessHost(folders=model_folders(options), inputs=input_folders(options), output=options.output)
+    with runtime_of(options) as host.runtime:
+        _run_on(host, given, options, session)
+
+
+def _run_on(host: HeadlessHost, given: Path, options: argparse.Namespace, session: Session) -> None:
     session.use_host(host)
     host.runtime.check_device()
     classes = {**CORE_NODES, **session.nodes()}
