@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from .branch_module import outline_with_module
+from .build import check_complete
 from .footprint import Outline, model_bytes
 from .kinds import MODEL_KINDS
 from .opening import open_checkpoint
@@ -44,6 +45,8 @@ def outline(
         return known._replace(spec=replace(known.spec, notes=notes))
     checkpoint = open_checkpoint(path)
     spec = inspect_as(checkpoint, kind)
+    if kind.is_transformer:
+        check_complete(spec)
     dtype, weights = choose_dtype(spec, precision, device).dtype, model_bytes(checkpoint, spec, precision, device)
     for name, file in modules:
         spec, weights = outline_with_module(spec, weights, file, MODEL_KINDS[name], precision, device)
