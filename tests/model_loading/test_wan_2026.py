@@ -181,7 +181,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("SVI_v2_PRO_Wan2.2-I2V-A14B_HIGH_lora_rank_128_fp16", "lora-lightx2v-a14B", "LoRA", "a LoRA"),
     ),
     "VAE of 12 channels": (
-        Row("Wan2.1_VAE_upscale2x_imageonly_real_v1", "vae-2x", "refused", "pictures of 2 times the size"),
+        Row("Wan2.1_VAE_upscale2x_imageonly_real_v1", "vae-2x", "runs", "VAE for pictures of twice the size"),
     ),
 }  # fmt: skip
 
