@@ -15,9 +15,10 @@ from .footprint import Outline, model_bytes
 from .kinds import MODEL_KINDS
 from .opening import open_checkpoint
 from .precision import Precision, choose_dtype
+from .publishing.known_files import known_file
 from .publishing.published import published_outline
 from .recognition.detect import inspect_as
-from .recognition.variants import same_shape_notes
+from .recognition.variants import same_shape_notes, unsupported_variant
 from .spec import AnyKind
 
 
@@ -40,6 +41,9 @@ def outline(
         InvalidInputError: see `precision.choose_dtype`.
     """
     if not os.path.exists(path):  # False for names too long
+        waiting = known_file(path.name)
+        if waiting is not None and not waiting.is_run:
+            raise unsupported_variant(path.name, waiting.what)
         known = published_outline(path.name, kind, precision, device, modules)
         notes = same_shape_notes(path, known.spec.config, None) if kind.has_variants else ()
         return known._replace(spec=replace(known.spec, notes=notes))
