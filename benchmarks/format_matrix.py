@@ -32,7 +32,10 @@ from wan_director.model_loading.build import load
 from wan_director.model_loading.kinds import DIT
 from wan_director.model_loading.lora.load import read_lora
 
-WIDTH, RANK, GROUP = 256, 8, 256
+from . import packed_matrices
+from .packed_matrices import GROUP, Packed, rotation
+
+WIDTH, RANK = 256, 8
 TOKENS = (1, 512, 20_000)
 LAYER = "blocks.0.ffn.0"
 CONFIG = DiTConfig(dim=WIDTH, ffn_dim=2 * WIDTH, heads=2, layers=1, text_dim=WIDTH, freq_dim=WIDTH)
@@ -167,13 +170,23 @@ def _rounded(weight: Tensor, dtype: torch.dtype, per_row: bool, scaled: bool) ->
     return (codes.round() if dtype == torch.int8 else codes).to(dtype), scale
 
 
-def rotation() -> Tensor:
-    """The matrix of ConvRot for groups of `GROUP`: products of [[1, 1, 1, -1], ...] / 2 (arXiv 2512.03673)."""
-    four = torch.tensor([[1.0, 1, 1, -1], [1, 1, -1, 1], [1, -1, 1, 1], [-1, 1, 1, 1]]) / 2
-    matrix = four
-    while len(matrix) < GROUP:
-        matrix = torch.kron(matrix, four)
-    return matrix
+def packed(make: Callable[[Tensor], Packed]) -> Callable[[Path, Weights], Weights]:
+    """Matrices as ComfyUI's newer formats have them, the rest in fp32; see `packed_matrices`."""
+
+    def write(path: Path, weights: Weights) -> Weights:
+        stored, true = {}, {}
+        for name, weight in weights.items():
+            if not is_matrix(name, weight):
+                stored[name] = true[name] = weight
+                continue
+            said, ends, true[name] = make(weight)
+            stem = name.removesuffix(".weight")
+            stored |= {(stem if end[:1] == "." else name) + end: part.contiguous() for end, part in ends.items()}
+            stored[stem + ".comfy_quant"] = torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8)
+        save_file(stored, path, METADATA)
+        return true
+
+    return write
 
 
 def header_description(path: Path, weights: Weights) -> Weights:
@@ -250,6 +263,13 @@ FORMS = (
         "safetensors",
         eight_bit(I8, ".weight_scale", per_row=True, quant=CONVROT, rotated=True),
     ),
+    Form("convrot_w4a4 `comfy_quant`", "safetensors", packed(packed_matrices.convrot_w4a4)),
+    Form("asym_w4a8_int8 `comfy_quant`", "safetensors", packed(packed_matrices.asym_w4a8)),
+    Form("asym_w4a8_int8 of 6 bits `comfy_quant`", "safetensors", packed(packed_matrices.asym_w6a8)),
+    Form("awq_w4a16 `comfy_quant`", "safetensors", packed(packed_matrices.awq_w4a16)),
+    Form("nvfp4 `comfy_quant`", "safetensors", packed(packed_matrices.nvfp4)),
+    Form("nvfp4 with `pre_quant_scale`", "safetensors", packed(packed_matrices.nvfp4_for_scaled_inputs)),
+    Form("mxfp8 `comfy_quant`", "safetensors", packed(packed_matrices.mxfp8)),
     *(Form(f"GGUF {kind}", "gguf", gguf_of(kind)) for kind in GGUF_TYPES),
 )
 

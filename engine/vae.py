@@ -107,7 +107,7 @@ def _in_turn(streams: list[Generator[Tensor, None, None]]) -> Generator[Tensor, 
 
 
 def _video(vae: PlacedModel, latent: Tensor) -> VideoShape:
-    stride = vae.spec.config.spatial_stride
+    stride = vae.spec.config.decoded_stride
     count, height, width = latent.shape[2:]
     return VideoShape(video_frames(count), height * stride, width * stride)
 
@@ -182,7 +182,9 @@ def _at_work(vae: PlacedModel, job: Job) -> Iterator[tuple[CausalVAE, int]]:
 
     def what_fits(limit: int) -> Iterator[str]:
         assert job.video is not None, "a VAE looks at one"
-        one_frame, stride = job.video._replace(frames=1), vae.spec.config.spatial_stride
+        config = vae.spec.config
+        one_frame = job.video._replace(frames=1)
+        stride = config.decoded_stride if job.kind == "decode" else config.spatial_stride
         return smaller_videos(one_frame, stride, lambda video: smallest_bytes(job.task_of(video)) <= limit)
 
     choice = memory.choose(job.task, residence.device, what_fits, runtime)

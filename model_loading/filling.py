@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,7 @@ def _store(layer: layers.Linear | layers.Embedding, weight: StoredWeight, dtype:
         layer.output_dtype = dtype
 
 
-def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
+def check_names(expected: Collection[str], spec: ModelSpec) -> None:
     """Compares the names in a file with those of the module.
 
     What a transformer has beside the module's is a part of what it does, so that the file is refused; marks, counters
@@ -131,7 +131,7 @@ def check_names(expected: Mapping[str, Tensor], spec: ModelSpec) -> None:
         logger.debug("%s: left out beside the weights: %s.", spec.path.name, ", ".join(spec.extras[:20]))
 
 
-def _belongs_to_a_weight(key: str, expected: Mapping[str, Tensor], spec: ModelSpec) -> bool:
+def _belongs_to_a_weight(key: str, expected: Collection[str], spec: ModelSpec) -> bool:
     """Whether a tensor lies beside a quantised weight; where its format is unknown, reading the weight tells so."""
     is_marked = spec.weight_format is COMFY_QUANT and key.rpartition(".")[0] + ".weight" in expected
     return is_marked or key.endswith(SCALE_COMPANIONS)

@@ -14,6 +14,7 @@ from ..dit.config import DiTConfig
 from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking, block_weights, other_weights
 from ..weights.casting import Casting, is_cast
 from .files.checkpoint import TORCH_DTYPES, Checkpoint, TensorInfo
+from .formats.packing import stored_bytes, unpacked
 from .formats.plain import FLOATS
 from .precision import Precision, choose_casting, choose_dtype
 from .spec import ModelSpec
@@ -70,15 +71,19 @@ def model_bytes(
     fixed = 0
     blocks: dict[tuple[str, int], int] = defaultdict(int)
     anonymous, unpacking = 0, PLAIN if casting is None else FP8
+    tensors = unpacked(checkpoint)
     for key, source in spec.sources.items():
-        infos = [checkpoint.tensors[part] for part in source.keys if part in checkpoint.tensors]
+        parts = [part for part in source.keys if part in tensors]
+        infos = [tensors[part] for part in parts]
         elements = sum(info.elements for info in infos)
         is_stored = all(len(info.shape) == 2 and info.dtype not in FLOATS for info in infos)
         if casting is not None and is_cast(key):
             size = elements + _SCALE_BYTES * _scales(casting, infos)
         elif is_stored:
-            size = sum(info.size_bytes for info in infos)
-            unpacking = max(unpacking, FP8 if all(info.dtype in _WHOLE_CODES for info in infos) else BLOCKWISE)
+            size = sum(stored_bytes(checkpoint.tensors, part) for part in parts)
+            is_whole = all(tensors[part] == checkpoint.tensors[part] for part in parts)
+            by_number = is_whole and all(info.dtype in _WHOLE_CODES for info in infos)
+            unpacking = max(unpacking, FP8 if by_number else BLOCKWISE)
         else:
             size = elements * dtype.itemsize
         match = _BLOCK.fullmatch(key)

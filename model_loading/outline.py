@@ -10,13 +10,15 @@ from pathlib import Path
 import torch
 
 from .branch_module import outline_with_module
+from .build import check_complete
 from .footprint import Outline, model_bytes
 from .kinds import MODEL_KINDS
 from .opening import open_checkpoint
 from .precision import Precision, choose_dtype
+from .publishing.known_files import known_file
 from .publishing.published import published_outline
 from .recognition.detect import inspect_as
-from .recognition.variants import same_shape_notes
+from .recognition.variants import same_shape_notes, unsupported_variant
 from .spec import AnyKind
 
 
@@ -39,11 +41,16 @@ def outline(
         InvalidInputError: see `precision.choose_dtype`.
     """
     if not os.path.exists(path):  # False for names too long
+        waiting = known_file(path.name)
+        if waiting is not None and not waiting.is_run:
+            raise unsupported_variant(path.name, waiting.what)
         known = published_outline(path.name, kind, precision, device, modules)
         notes = same_shape_notes(path, known.spec.config, None) if kind.has_variants else ()
         return known._replace(spec=replace(known.spec, notes=notes))
     checkpoint = open_checkpoint(path)
     spec = inspect_as(checkpoint, kind)
+    if kind.is_transformer:
+        check_complete(spec)
     dtype, weights = choose_dtype(spec, precision, device).dtype, model_bytes(checkpoint, spec, precision, device)
     for name, file in modules:
         spec, weights = outline_with_module(spec, weights, file, MODEL_KINDS[name], precision, device)

@@ -95,6 +95,22 @@ def check_vae(model: ModelSpec[DiTConfig], vae: ModelSpec[VAEConfig]) -> None:
         )
 
 
+def check_same_size(vae: ModelSpec[VAEConfig], why: str) -> None:
+    """Refuses a VAE that makes pictures larger than it takes them where they go back into the model.
+
+    Args:
+        why: what becomes of them, as the end of a sentence.
+
+    Raises:
+        PairingError: it does.
+    """
+    if vae.config.enlargement > 1:
+        raise PairingError(
+            f"{vae.path.name} decodes pictures of {vae.config.enlargement} times the size that it encodes, and {why}. "
+            f"Use {vae.family.vae_file} here, and this VAE where a finished latent is decoded."
+        )
+
+
 def _whose_vae(model: ModelSpec[DiTConfig], vae: ModelSpec[VAEConfig]) -> str:
     """The rule that people trip over, where it was broken: the number in a model's name is not that of its VAE."""
     if {model.family, vae.family} != {WAN_2_1, WAN_2_2_5B}:

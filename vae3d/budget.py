@@ -46,10 +46,10 @@ class _Station:
 
 
 def decode_bytes(config: VAEConfig, height: int, width: int, *, strips: int = 1, itemsize: int = 2) -> int:
-    """Peak bytes of decoding a long clip of `height` x `width` pixels; `itemsize`: bytes of one number."""
+    """Peak bytes of decoding a long clip to `height` x `width` pixels; `itemsize`: bytes of one number."""
     stations = _decoder(config)
     striped = next(number for number, station in enumerate(stations) if station.step.up > 1) + 1
-    stride = config.spatial_stride
+    stride = config.decoded_stride
     return itemsize * _elements(stations, range(striped, len(stations)), (height // stride, width // stride), strips)
 
 
@@ -110,7 +110,7 @@ def _residual(given: int, made: int, frames: int) -> _Station:
 
 def _decoder(config: VAEConfig) -> list[_Station]:
     first, last = config.decoder_widths[0], config.decoder_widths[-1]
-    latent, patch = config.latent_channels, config.patch_size
+    latent, scale = config.latent_channels, config.patch_size * config.enlargement
     stations = [_Station(_conv_step(), latent, latent, first, 1, 1), *[_residual(first, first, 1)] * 2]
     channels, frames = first, 1
     doubles = (*reversed(config.temporal_downsample), None)
@@ -123,9 +123,9 @@ def _decoder(config: VAEConfig) -> list[_Station]:
             level += _enlargement(width, made, frames, doubled)
             channels, frames = made, frames * (1 + doubled)
         stations += [_joined(level)] if config.level_shortcuts and doubled is not None else level
-    leave = Step(_identity, above=patch, below=patch, up=patch)
+    leave = Step(_identity, above=scale, below=scale, up=scale)
     # It keeps sums, in float32: two numbers of 16 bits each.
-    return [*stations, _Station(leave, 2 * config.patch_channels, last, 3, frames, frames, copied=4 * last)]
+    return [*stations, _Station(leave, 2 * config.decoded_channels, last, 3, frames, frames, copied=4 * last)]
 
 
 def _enlargement(width: int, made: int, frames: int, doubled: bool) -> list[_Station]:

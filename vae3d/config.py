@@ -18,6 +18,9 @@ class VAEConfig:
 
     The form of the Wan 2.2 autoencoder: the network sees squares of `patch_size` x `patch_size` pixels as one pixel
     with more channels, and with `level_shortcuts` each level has a shortcut around it (see `wan22`).
+
+    Where `enlargement` is more than 1, pictures are decoded so many times as wide and high as they were encoded: the
+    decoder then gives a square of pixels as channels of one.
     """
 
     base_channels: int = 96
@@ -28,6 +31,7 @@ class VAEConfig:
     decoder_base_channels: int | None = None
     patch_size: int = 1
     level_shortcuts: bool = False
+    enlargement: int = 1
 
     def __post_init__(self) -> None:
         levels, switches = len(self.channel_multipliers), len(self.temporal_downsample)
@@ -39,8 +43,18 @@ class VAEConfig:
 
     @property
     def spatial_stride(self) -> int:
-        """Pixels per latent pixel, along each side."""
+        """Pixels of an encoded picture per latent pixel, along each side."""
         return self.patch_size * 2 ** len(self.temporal_downsample)
+
+    @property
+    def decoded_stride(self) -> int:
+        """Pixels of a decoded picture per latent pixel, along each side."""
+        return self.spatial_stride * self.enlargement
+
+    @property
+    def decoded_channels(self) -> int:
+        """Channels that the decoder's last layer makes."""
+        return self.patch_channels * self.enlargement**2
 
     @property
     def patch_channels(self) -> int:
@@ -62,6 +76,8 @@ class VAEConfig:
 WAN_2_1_VAE = VAEConfig()
 # A quarter of the channels, distilled from the official one. Source: ModelTC/LightX2V, "LightVAE" (lightvaew2_1).
 LIGHT_WAN_2_1_VAE = VAEConfig(base_channels=24)
+# Its decoder was trained further to make pictures of twice the size. Source: spacepxl/Wan2.1-VAE-upscale2x.
+DOUBLING_WAN_2_1_VAE = VAEConfig(enlargement=2)
 WAN_2_2_VAE = VAEConfig(
     base_channels=160, latent_channels=48, decoder_base_channels=256, patch_size=2, level_shortcuts=True
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from .config import VAEConfig
@@ -22,13 +23,13 @@ from .wan22 import unpatchify, up_levels
 
 
 class Decoder(nn.Module):
-    """Latent [B, latent_channels, T, h, w] -> video [B, 3, F, H, W]."""
+    """Latent [B, latent_channels, T, h, w] -> video [B, 3, F, H, W], `decoded_stride` times as high and wide."""
 
     def __init__(self, config: VAEConfig, operations: Any = nn) -> None:
         super().__init__()
         widths = config.decoder_widths
         first, last = widths[0], widths[-1]
-        self.patch_size = config.patch_size
+        self.patch_size, self.enlargement = config.patch_size, config.enlargement
         self.conv1 = operations.Conv3d(config.latent_channels, first, 3, padding=(0, 1, 1))
         self.middle = nn.ModuleList(
             (
@@ -42,7 +43,7 @@ class Decoder(nn.Module):
         self.head = nn.Sequential(
             ChannelNorm(last),
             nn.SiLU(),
-            operations.Conv3d(last, config.patch_channels, 3, padding=(0, 1, 1)),
+            operations.Conv3d(last, config.decoded_channels, 3, padding=(0, 1, 1)),
         )
 
     def forward(self, latent: Tensor, stream: FrameStream) -> Tensor:
@@ -53,7 +54,8 @@ class Decoder(nn.Module):
         """The way of a frame through the decoder."""
         layers = (*self.middle, *self.upsamples)
         enter = Step(self._enter, above=1, below=1)
-        leave = Step(self._leave, above=self.patch_size, below=self.patch_size, up=self.patch_size)
+        scale = self.patch_size * self.enlargement
+        leave = Step(self._leave, above=scale, below=scale, up=scale)
         return (enter, *steps_of(layers), leave)
 
     def striped(self) -> range:
@@ -67,7 +69,17 @@ class Decoder(nn.Module):
 
     def _leave(self, x: Tensor, stream: FrameStream) -> Tensor:
         norm, conv = norm_and_conv(self.head)
-        return unpatchify(conv_of_few(norm, conv, x, stream), self.patch_size)
+        return unpatchify(spread(conv_of_few(norm, conv, x, stream), self.enlargement), self.patch_size)
+
+
+def spread(pixels: Tensor, size: int) -> Tensor:
+    """[B, C * size * size, F, h, w] -> [B, C, F, h * size, w * size], channels row by row, as `nn.PixelShuffle` does.
+
+    (Wan 2.2's `unpatchify` takes them column by column.)
+    """
+    if size == 1:
+        return pixels
+    return rearrange(pixels, "B (C q r) F h w -> B C F (h q) (w r)", q=size, r=size)
 
 
 def _levels(config: VAEConfig, operations: Any) -> list[nn.Module]:

@@ -93,7 +93,7 @@ class CausalVAE(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """The clip of a raw latent [B, C, T, h, w]: [B, 3, F, H, W], about -1..1, not clamped."""
-        stride = self.config.spatial_stride
+        stride = self.config.decoded_stride
         batch, _, frames, height, width = latent.shape
         video = latent.new_empty(batch, 3, video_frames(frames), height * stride, width * stride)
         done = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .arithmetic import row_runs, scaled_numbers
+from .arithmetic import made_by_rows, scaled_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,12 @@ class BlockScaledCodec:
         """See `Codec.dequantize`."""
         codes, scale = parts["weight"], parts["scale"]
         by_row = scale.repeat_interleave(shape[0] // scale.shape[0], dim=0)  # [rows, b]
-        out = torch.empty(shape, dtype=dtype, device=codes.device)
-        for run in row_runs(*shape, threads=None if codes.device.type == "cpu" else 64):
-            numbers = scaled_numbers(codes[run], None, torch.float32)
-            out[run] = (numbers.unflatten(1, (scale.shape[1], -1)) * by_row[run].unsqueeze(2)).flatten(1)
-        return out
+
+        def numbers(run: slice) -> Tensor:
+            blocks = scaled_numbers(codes[run], None, torch.float32).unflatten(1, (scale.shape[1], -1))
+            return (blocks * by_row[run].unsqueeze(2)).flatten(1)
+
+        return made_by_rows(shape, dtype, codes.device, numbers)
 
 
 BLOCK_SCALED = BlockScaledCodec()

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .arithmetic import row_runs, scaled_numbers
+from .arithmetic import made_by_rows, scaled_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,21 @@ class Int8Codec:
         if self.group is None:
             return scaled_numbers(codes, scale, dtype)
         rotation = rotation_matrix(self.group, codes.device)
-        out = torch.empty(shape, dtype=dtype, device=codes.device)
-        for run in row_runs(*codes.shape, threads=None if codes.device.type == "cpu" else 64):
-            numbers = scaled_numbers(codes[run], scale if scale.ndim == 0 else scale[run], torch.float32)
-            out[run] = (numbers.unflatten(1, (-1, self.group)) @ rotation).flatten(1)
-        return out
+
+        def numbers(run: slice) -> Tensor:
+            return rotated(
+                scaled_numbers(codes[run], scale if scale.ndim == 0 else scale[run], torch.float32), rotation
+            )
+
+        return made_by_rows(shape, dtype, codes.device, numbers)
 
 
 INT8 = Int8Codec()
+
+
+def rotated(numbers: Tensor, rotation: Tensor) -> Tensor:
+    """numbers [rows, columns] with every group of neighbours in a row turned by `rotation_matrix`, there or back."""
+    return (numbers.unflatten(1, (-1, len(rotation))) @ rotation).flatten(1)
 
 
 @lru_cache(maxsize=16)

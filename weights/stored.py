@@ -40,7 +40,7 @@ class StoredWeight:
     Attributes:
         codec: reads it.
         parts: the stored tensors by name: always "weight", then whatever the codec needs ("scale", ...). They keep
-            the dtype and shape of the file, but for scales: those are float32, one number [] or one per row [rows, 1].
+            the dtype and shape of the file, but for scales of a matrix or of rows: those are float32, [] or [rows, 1].
         shape: [rows, columns] of the matrix they stand for.
     """
 

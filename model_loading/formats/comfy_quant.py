@@ -17,7 +17,8 @@ from ...weights.stored import StoredWeight
 from ..files.checkpoint import Checkpoint, TensorInfo
 from ..files.faults import damaged
 from .block_scales import read_block_scaled
-from .blockwise import read_mxfp8, read_nvfp4
+from .blockwise import PRE_QUANT_SCALE, read_mxfp8, read_nvfp4
+from .four_bit import COLUMNS, ENDS, read_grid, read_offset, read_rotated_int4
 from .fp8 import read_fp8
 from .int8 import read_int8
 from .scales import SCALE_COMPANIONS, find_scale, lost_scale
@@ -37,11 +38,14 @@ class ComfyQuantFormat:
 
     Layers without one are plain, or fp8 without more words.
 
-    Source: comfy/quant_ops.py and comfy/utils.py convert_old_quants of ComfyUI (cd9452e).
+    Source: comfy/quant_ops.py, comfy/ops.py and comfy/utils.py convert_old_quants of ComfyUI (cd9452e, 0.33.0).
     """
 
     name: str = "a format per layer"
-    companions: tuple[str, ...] = (*SCALE_COMPANIONS, _MARKER, ".weight_scale_2", ".weight_scalar", ".pre_quant_scale")
+    companions: tuple[str, ...] = (
+        *SCALE_COMPANIONS, _MARKER, ".weight_scale_2", ".weight_scalar", PRE_QUANT_SCALE,
+        *(".weight" + end for end in ENDS),
+    )  # fmt: skip
 
     def matches(self, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bool:
         """There is a marker tensor, or the header tells of quantised layers and there are some."""
@@ -62,11 +66,12 @@ class ComfyQuantFormat:
             )
         if config is None:
             return read_fp8(checkpoint, key, FP8)
-        if key.removesuffix("weight") + "pre_quant_scale" in checkpoint.tensors:
-            raise _unsupported(key, "a scale of its inputs (AWQ)")
-        read = _READERS.get(str(config.get("format")))
+        form = str(config.get("format"))
+        if form != "nvfp4" and key.removesuffix(".weight") + PRE_QUANT_SCALE in checkpoint.tensors:
+            raise _unsupported(key, f"a scale of its inputs (pre_quant_scale) beside {form[:40]!r}")
+        read = _READERS.get(form)
         if read is None:
-            raise _unsupported(key, f"the format {str(config.get('format'))[:40]!r}")
+            raise _unsupported(key, f"the format {form[:40]!r}")
         return read(checkpoint, key, config)
 
 
@@ -130,15 +135,27 @@ def _read_fp8(checkpoint: Checkpoint, key: str, config: LayerConfig) -> Tensor |
     return read_fp8(checkpoint, key, FP8_STORED if config.get("full_precision_matrix_mult") else FP8)
 
 
-def _read_int8(checkpoint: Checkpoint, key: str, config: LayerConfig) -> StoredWeight:
+def setting(config: LayerConfig, name: str, usual: int) -> object:
+    """What a layer says of itself, or in the table "params" of it; `usual` where it says nothing."""
     params = config.get("params")
-    config = {**params, **config} if isinstance(params, dict) else config
-    if not config.get("convrot"):
+    return config.get(name, params.get(name, usual) if isinstance(params, dict) else usual)
+
+
+def _read_int8(checkpoint: Checkpoint, key: str, config: LayerConfig) -> StoredWeight:
+    if not setting(config, "convrot", 0):
         return read_int8(checkpoint, key, Int8Codec())
-    group = config.get("convrot_groupsize", _DEFAULT_GROUP)
+    return read_int8(checkpoint, key, Int8Codec(_rotation(key, config)))
+
+
+def _rotation(key: str, config: LayerConfig) -> int:
+    group = setting(config, "convrot_groupsize", _DEFAULT_GROUP)
     if type(group) is not int:
         raise _unsupported(key, f"the group size {str(group)[:40]!r}")
-    return read_int8(checkpoint, key, Int8Codec(group))
+    return group
+
+
+def _group(config: LayerConfig) -> object:
+    return setting(config, "group_size", COLUMNS[str(config["format"])][0])
 
 
 def _read_blocks(checkpoint: Checkpoint, key: str, config: LayerConfig) -> StoredWeight:
@@ -154,6 +171,9 @@ _READERS: Mapping[str, Callable[[Checkpoint, str, LayerConfig], Tensor | StoredW
     "float8_e4m3fn": _read_fp8,
     "float8_e5m2": _read_fp8,
     "int8_tensorwise": _read_int8,
+    "convrot_w4a4": lambda file, key, config: read_rotated_int4(file, key, _rotation(key, config)),
+    "asym_w4a8_int8": lambda file, key, config: read_grid(file, key, _rotation(key, config), _group(config)),
+    "awq_w4a16": lambda file, key, config: read_offset(file, key, _group(config)),
     "nvfp4": lambda checkpoint, key, config: read_nvfp4(checkpoint, key),
     "mxfp8": lambda checkpoint, key, config: read_mxfp8(checkpoint, key),
     # With a coarser scale beside it (weight_scalar) for cards that cannot multiply mxfp8; the fine ones are exact.

@@ -53,18 +53,26 @@ def read_int8(checkpoint: Checkpoint, key: str, codec: Int8Codec) -> StoredWeigh
             OTHER_PUBLISHER,
             repr(key),
         )
-    group = codec.group
-    if group is not None and (not _is_power_of_4(group) or shape[1] % group):
-        raise FileFault(
-            f"claims to be rotated in groups of {group}, which must be a power of 4 that divides its {shape[1]} "
-            "columns",
-            OTHER_PUBLISHER,
-            repr(key),
-        )
+    if codec.group is not None:
+        check_groups(key, shape[1], codec.group)
     scale = read_scale(checkpoint, key)
     if scale is None:
         raise lost_scale(key)
     return StoredWeight(codec, {"weight": checkpoint.read(key), "scale": scale}, shape)
+
+
+def check_groups(key: str, columns: int, group: int) -> None:
+    """Checks that the rows of a matrix called `key` can be rotated in groups of `group` columns.
+
+    Raises:
+        FileFault: they cannot.
+    """
+    if not _is_power_of_4(group) or columns % group:
+        raise FileFault(
+            f"claims to be rotated in groups of {group}, which must be a power of 4 that divides its {columns} columns",
+            OTHER_PUBLISHER,
+            repr(key),
+        )
 
 
 def _is_power_of_4(number: int) -> bool:

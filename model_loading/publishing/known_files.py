@@ -26,16 +26,33 @@ TEXT_FILES = FileKind("text_encoder", "text_encoders")
 CLIP_FILES = FileKind("clip_vision", "clip_vision")
 PREVIEW_FILES = FileKind("preview_decoder", "vae_approx")
 LORAS = FileKind("lora", "loras")
+AUDIO_ENCODERS = FileKind("audio_encoder", "audio_encoders")
+MODEL_PATCHES = FileKind("model_patch", "model_patches")
+INTERPOLATORS = FileKind("frame_interpolator", "frame_interpolation")
+CHECKPOINTS = FileKind("checkpoint", "checkpoints")
 
 _WAN_2_1 = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
 _WAN_2_2 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
 _WRAPPER = "Kijai/WanVideo_comfy"
 _WRAPPER_FP8 = "Kijai/WanVideo_comfy_fp8_scaled"
 _BERNINI = "Comfy-Org/Bernini-R"
+_ANIMATE_2 = "Comfy-Org/Wan-Animate-2"
+_SCAIL_2 = "Comfy-Org/SCAIL-2"
+_DANCER = "Comfy-Org/Wan-Dancer"
+_HUMO = "Comfy-Org/HuMo_ComfyUI"
+_CAUSAL = "TalmajM/causal_forcing_framewise_ComfyUI_repackaged"
+_WAV2VEC = "Kijai/wav2vec2_safetensors"
+_SAM = "Comfy-Org/sam3.1"
+_JOYAI = "Comfy-Org/JoyAI-Image-Edit"
+_INTERPOLATION = "Comfy-Org/frame_interpolation"
+_DOUBLING_VAE = "spacepxl/Wan2.1-VAE-upscale2x"
 _TINY_VAES = "lightx2v/Autoencoders"
 _DECART = "decart-ai/Lucy-Edit-Dev-ComfyUI"
 _FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 _FEW_STEPS_I2V = "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors"
+_ATI = "Wan2_1-I2V-ATI-14B_fp8_e4m3fn.safetensors"
+_MOVE = "Wan21-WanMove_fp8_scaled_e4m3fn_KJ.safetensors"
+_TWICE = "Wan2.1_VAE_upscale2x_imageonly_real_v1.safetensors"
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors"
 _CAUSVID_1_3B = "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
 
@@ -45,7 +62,7 @@ class KnownFile(NamedTuple):
 
     `size_bytes` is the file's where `sha256` is known, else that of its weights, or about that; 0 where only its
     publisher knows it. `for_few_steps`: a model with it makes a video in 4 to 8 steps at cfg 1. `is_non_commercial`:
-    its licence allows no other use.
+    its licence allows no other use. `is_run`: whether this version runs it; of others `what` says what they are.
     """
 
     name: str
@@ -57,6 +74,7 @@ class KnownFile(NamedTuple):
     sha256: str | None = None
     for_few_steps: bool = False
     is_non_commercial: bool = False
+    is_run: bool = True
 
     @property
     def folder(self) -> str:
@@ -69,19 +87,25 @@ def _few_steps(name: str, what: str, size_gb: float, repo: str) -> KnownFile:
 
 
 def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN_2_1) -> KnownFile:
-    folder = f"split_files/{kind.folder_name}/"
-    if repo == _WRAPPER:
-        folders = {"lightx2v": "Lightx2v/", "SVI_v2": "LoRAs/Stable-Video-Infinity/v2.0/"}
-        folder = next((path for start, path in folders.items() if name.startswith(start)), "")
-    if repo == _WRAPPER_FP8:
-        folder = "I2V/"
-    if repo in (_TINY_VAES, _DECART):
-        folder = ""
-    if repo == _BERNINI:
-        folder = f"{kind.folder_name}/"
+    folder = next((path for start, path in _PLACES_BY_NAME.items() if name.startswith(start)), None)
+    if folder is None:
+        folder = _PLACES.get(repo, "split_files/{}/").format(kind.folder_name)
     exact = _EXACT.get(name, (round(size_gb * 1e9), None))
     return KnownFile(name, kind, what, repo, folder + name, *exact, is_non_commercial=repo == _DECART)
 
+
+def _waiting(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN_2_2) -> KnownFile:
+    return _file(name, kind, what, size_gb, repo)._replace(is_run=False)
+
+
+# Repository -> the folder inside of it, with the place of a model folder's name; "split_files/NAME/" in others.
+_PLACES = {
+    _WRAPPER: "", _WRAPPER_FP8: "I2V/", _TINY_VAES: "", _DECART: "", _WAV2VEC: "", _DOUBLING_VAE: "",
+    **dict.fromkeys((_BERNINI, _ANIMATE_2, _SCAIL_2, _DANCER, _SAM, _JOYAI, _INTERPOLATION), "{}/"),
+}  # fmt: skip
+_PLACES_BY_NAME = {
+    "lightx2v_": "Lightx2v/", "SVI_v2": "LoRAs/Stable-Video-Infinity/v2.0/", "Wan21-WanMove": "WanMove/",
+}  # fmt: skip
 
 NON_COMMERCIAL = "its licence is for non-commercial use only"
 """What is said of a file whose `is_non_commercial` holds."""
@@ -128,8 +152,8 @@ _EXACT = {
         45_274_004, "8666e769f449f2d955651564bcadb0c5e12461b50480e67b7241f32c15f11a19"),
 }  # fmt: skip
 
-# Sizes: parameters x bytes each (see the model table of the Wan reports); the header adds under 0.2 MB. Of some LoRAs
-# and of Wan-Alpha they are round figures.
+# Sizes: parameters x bytes each (see the model table of the Wan reports); the header adds under 0.2 MB. Where they do
+# not follow from that, they are those that the notes of ComfyUI's workflow templates give, in hundredths of a GiB.
 KNOWN_FILES = (
     _file("wan2.1_t2v_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 text to video, 1.3B", 2.838),
     _file("wan2.1_t2v_1.3B_fp16.safetensors", DIT_FILES, "Wan 2.1 text to video, 1.3B", 2.838),
@@ -175,16 +199,19 @@ KNOWN_FILES = (
     *(
         _file(
             f"wan2.2_bernini_r_{noise}_noise_fp8_scaled.safetensors", DIT_FILES,
-            "Bernini-R: edits by instruction, expert, in fp8", 14.294, _BERNINI,
+            "Bernini-R: edits by instruction, expert, in fp8", 15.58, _BERNINI,
         )
         for noise in ("high", "low")
     ),
-    _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
+    _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.643, _WRAPPER_FP8),
+    _file(_ATI, DIT_FILES, "ATI: image to video along drawn tracks, 14B, in fp8", 17.137, _WRAPPER),
+    _file(_MOVE, DIT_FILES, "Wan-Move: image to video along tracks, 14B, in fp8", 16.407, _WRAPPER_FP8),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
     _file("wan_2.1_vae.safetensors", VAE_FILES, "the VAE of Wan 2.1 and of Wan 2.2 14B", 0.254),
     _file("wan2.2_vae.safetensors", VAE_FILES, "the VAE of Wan 2.2 TI2V-5B", 1.409, _WAN_2_2),
     _file("Wan2_1_VAE_bf16.safetensors", VAE_FILES, "the VAE of Wan 2.1 and 2.2 14B, in bf16", 0.254, _WRAPPER),
+    _file(_TWICE, VAE_FILES, "a VAE of Wan 2.1 that decodes pictures of twice the size", 0, _DOUBLING_VAE),
     _file("wan_alpha_2.1_vae_rgb_channel.safetensors", VAE_FILES, "the VAE of Wan-Alpha for the colours", 0.254),
     _file("wan_alpha_2.1_vae_alpha_channel.safetensors", VAE_FILES, "the VAE of Wan-Alpha for the transparency", 0.254),
     _file("umt5_xxl_fp16.safetensors", TEXT_FILES, "the text encoder of all Wan models", 11.362),
@@ -194,7 +221,7 @@ KNOWN_FILES = (
     _file("taew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.023, _TINY_VAES),
     _file("lighttaew2_2.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.2 TI2V-5B", 0.045, _TINY_VAES),
     _file("taew2_2.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.2 TI2V-5B", 0.023, _TINY_VAES),
-    _few_steps(_FEW_STEPS, "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.613, _WRAPPER),
+    _few_steps(_FEW_STEPS, "a LoRA for 4 steps, for Wan 2.1 text to video 14B", 0.631, _WRAPPER),
     _few_steps(_FEW_STEPS_I2V, "a LoRA for 4 steps, for Wan 2.1 image to video 14B", 0.738, _WRAPPER),
     *(
         _few_steps(
@@ -214,8 +241,35 @@ KNOWN_FILES = (
         )
         for noise in ("HIGH", "LOW")
     ),
-    _file("wan_alpha_2.1_rgba_lora.safetensors", LORAS, "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.303),
+    _file("wan_alpha_2.1_rgba_lora.safetensors", LORAS, "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.312),
+    _file("wan2.1_SCAIL_2_DPO_lora_bf16.safetensors", LORAS, "a LoRA for SCAIL-2", 1.224, _SCAIL_2),
 )  # fmt: skip
+
+# What ComfyUI's Wan templates of October 2026 name beside those.
+WAITING_FILES = (
+    _waiting("wan_animate_2_int8_convrot.safetensors", DIT_FILES, "Wan-Animate-2", 16.654, _ANIMATE_2),
+    _waiting("wan_animate_2_distill_int8_convrot.safetensors", DIT_FILES, "Wan-Animate-2", 16.654, _ANIMATE_2),
+    _waiting("wan2.1_14B_SCAIL_2_fp16.safetensors", DIT_FILES, "SCAIL-2", 32.792, _SCAIL_2),
+    _waiting("wan2.1_14B_SCAIL_2_int8_convrot.safetensors", DIT_FILES, "SCAIL-2", 16.654, _SCAIL_2),
+    _waiting("wan2.2_s2v_14B_fp8_scaled.safetensors", DIT_FILES, "Wan 2.2 S2V (speech to video)", 16.396),
+    _waiting("humo_17B_fp8_e4m3fn.safetensors", DIT_FILES, "HuMo", 17.062, _HUMO),
+    _waiting("wan2.2_dancer_14b_global_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
+    _waiting("wan2.2_dancer_14b_local_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
+    _waiting("causal_forcing-framewise.safetensors", DIT_FILES, "a causal model", 5.68, _CAUSAL),
+    _waiting("joyai_image_edit_int8_convrot.safetensors", DIT_FILES, "JoyAI Image Edit, no Wan model", 16.428, _JOYAI),
+    _waiting(
+        "qwen3vl_8b_joyimage_edit_int8_convrot.safetensors", TEXT_FILES, "the text encoder of JoyAI Image Edit", 10.061,
+        _JOYAI,
+    ),
+    _waiting("wan2.1_infiniteTalk_multi_fp16.safetensors", MODEL_PATCHES, "InfiniteTalk", 5.122, _WAN_2_1),
+    _waiting("wan2.1_infiniteTalk_single_fp16.safetensors", MODEL_PATCHES, "InfiniteTalk", 5.122, _WAN_2_1),
+    _waiting("wav2vec2_large_english_fp16.safetensors", AUDIO_ENCODERS, "the audio encoder of Wan 2.2 S2V", 0.631),
+    _waiting("wav2vec2-chinese-base_fp16.safetensors", AUDIO_ENCODERS, "that of InfiniteTalk", 0.19, _WAV2VEC),
+    _waiting("whisper_large_v3_fp16.safetensors", AUDIO_ENCODERS, "the audio encoder of HuMo", 3.092, _HUMO),
+    _waiting("sam3.1_multiplex_fp16.safetensors", CHECKPOINTS, "SAM 3.1, which finds masks", 1.75, _SAM),
+    _waiting("film_net_fp16.safetensors", INTERPOLATORS, "FILM, which makes frames between", 0.069, _INTERPOLATION),
+)  # fmt: skip
+"""Published files that this version does not run: known, so that a sentence says what they are, and to download."""
 
 USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
@@ -233,15 +287,16 @@ _MODULES = {
 
 
 def known_file(name: str) -> KnownFile | None:
-    """The published file called `name`, in any folder and with either kind of slash."""
+    """The published file called `name`, in any folder and with either kind of slash; also one that is not run."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return next((file for file in KNOWN_FILES if file.name == base), None)
+    return next((file for file in (*KNOWN_FILES, *WAITING_FILES) if file.name == base), None)
 
 
 def named_files(name: str) -> list[KnownFile]:
     """The published files that a user may mean by `name`: the one with that name, in any case and with or without its
     ending; else those whose names are alike, the likeliest first."""
-    plain = {file.name.lower().removesuffix(".safetensors"): file for file in KNOWN_FILES}
+    every = (*KNOWN_FILES, *WAITING_FILES)
+    plain = {file.name.lower().removesuffix(".safetensors"): file for file in every}
     wanted = name.strip().replace("\\", "/").rsplit("/", 1)[-1].lower().removesuffix(".safetensors")
     if wanted in plain:
         return [plain[wanted]]

@@ -32,6 +32,11 @@ def missing_file_sentence(
     if elsewhere is not None:
         return f"{shown} is not in {place}, but {printable_name(elsewhere)} is: choose that, or move the file."
     known = next((file for file in named_files(name) if file.name == _base(name)), None)
+    if known is not None and not known.is_run:
+        return (
+            f"{shown} is missing, and this version does not run it yet: it is {known.what} "
+            f"({known.repo} on the Hugging Face Hub). Choose another file or workflow."
+        )
     if known is not None:
         command = download_command(known.name, place if places else None)
         return (

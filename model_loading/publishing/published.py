@@ -29,7 +29,7 @@ from .known_files import KnownFile, known_file
 # Name of a known transformer -> its preset; the first that matches.
 _PRESETS = (
     (r"lucy-edit", "lucy-edit-5B"),
-    (r"chrono_edit", "i2v-14B"),
+    (r"chrono_edit|WanMove", "i2v-14B"),
     (r"fun_inpaint_5B", "fun-inp-5B"),
     (r"fun_control_5B", "fun-control-5B"),
     (r"fun_control.*1\.3B", "fun-control-1.3B"),
@@ -47,6 +47,7 @@ _PRESETS = (
     (r"1\.3B", "t2v-1.3B"),
     (r".", "t2v-14B"),
 )
+_MORE_THAN_FP8 = 1.02
 _CONFIGS: Mapping[tuple[str, Family], Any] = MappingProxyType({
     (VAE.name, WAN_2_1): WAN_2_1_VAE,
     (VAE.name, WAN_2_2_5B): WAN_2_2_VAE,
@@ -104,6 +105,8 @@ def _published_bytes(known: KnownFile, config: Any, precision: Precision) -> Mod
     is_fp8, is_cast = "fp8" in known.name, precision.startswith("fp8")
     if known.kind == DIT.files:
         weights = bytes_before_download(config, "fp8" if is_fp8 or is_cast else "bf16")
+        if is_fp8 and known.size_bytes > _MORE_THAN_FP8 * weights.total:
+            weights = _of_size(weights, known.size_bytes)
         return weights._replace(anonymous=weights.total if is_cast and not is_fp8 else 0)
     scale = 2 if precision == "fp32" else 1  # all of these files have 16 bits, or fp8
     if known.kind != TEXT_ENCODER.files:
@@ -112,3 +115,9 @@ def _published_bytes(known: KnownFile, config: Any, precision: Precision) -> Mod
     blocks = (block_elements(UMT5_XXL) * per_number,) * UMT5_XXL.layers
     other = other_elements(UMT5_XXL) * 2 * scale  # the embedding keeps its 16 bits in files of fp8, too
     return ModelBytes(other, blocks, 2 * scale, PLAIN_MATRICES, 0)
+
+
+def _of_size(weights: ModelBytes, size_bytes: int) -> ModelBytes:
+    """As large as the file: some publishers leave matrices of the blocks in 16 bits and do not say which."""
+    times = (size_bytes - weights.fixed) / sum(weights.blocks)
+    return weights._replace(blocks=tuple(round(block * times) for block in weights.blocks))

@@ -56,6 +56,7 @@ def _pair(task: str, version: str) -> tuple[str, str]:
 
 
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ"
+_ATI, _MOVE = "Wan2_1-I2V-ATI-14B_fp8_e4m3fn", "Wan21-WanMove_fp8_scaled_e4m3fn_KJ"
 _BERNINI = ("wan2.2_bernini_r_high_noise_fp8_scaled", "wan2.2_bernini_r_low_noise_fp8_scaled")
 TASKS = (
     _task("t2v-1.3B", "text to video", "wan2.1_t2v_1.3B_fp16"),
@@ -94,6 +95,8 @@ TASKS = (
     _task("edit-clip-5B", "a clip edited by words, Lucy-Edit", "lucy-edit-dev-cui-fp16", vae="wan2.2_vae"),
     _task("bernini-A14B-fp8", "Bernini-R: a video or picture edited by instruction", *_BERNINI),
     _task("bernini-A14B-fp8-6steps", "Bernini-R in 6 steps", *_BERNINI, _T2V_LORA),
+    _task("ati-14B-fp8", "ATI: a picture that moves along drawn tracks", _ATI, clip=True),
+    _task("move-14B-fp8-6steps", "Wan-Move: a picture that moves along tracks, in 6 steps", _MOVE, _I2V_LORA, clip=True),
     _task("vace-1.3B", "VACE", "wan2.1_vace_1.3B_fp16"),
     _task("vace-1.3B-4steps", "VACE in few steps", "wan2.1_vace_1.3B_fp16", _CAUSVID["1.3B"]),
     _task("vace-14B", "VACE", "wan2.1_vace_14B_fp16"),

@@ -20,6 +20,7 @@ from .tensors import MAX_LAYERS, Tensors
 HEADS_KEY = "wan_director.heads"
 _DIT_HEAD_DIM = 128  # in every published Wan transformer
 _CLIP_HEAD_DIM = 80  # in ViT-H
+_MAX_ENLARGEMENT = 4
 _LEVELS_KEY = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # only the VAE of Wan 2.2 has levels
 
 
@@ -85,7 +86,7 @@ def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
     """
     if _LEVELS_KEY in tensors.keys:
         return _read_vae_levels(tensors)
-    _refuse_other_pictures(tensors)
+    enlargement = _enlargement(tensors)
     base = tensors.size("encoder.conv1.weight", 0)
     decoder_base = tensors.size("decoder.head.0.gamma", 0)
     levels: list[list[int]] = [[]]  # channels after each residual block, per level
@@ -106,18 +107,23 @@ def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
         residual_blocks=len(levels[0]),
         temporal_downsample=tuple(temporal),
         decoder_base_channels=None if decoder_base == base else decoder_base,
+        enlargement=enlargement,
     )
 
 
-def _refuse_other_pictures(tensors: Tensors) -> None:
-    """Refuses VAEs of the 2.1 form that take or give other pictures than three colours at the usual size."""
+def _enlargement(tensors: Tensors) -> int:
+    """How many times larger than it encodes them a VAE of the 2.1 form decodes pictures, by its last channels.
+
+    Raises:
+        FileFault: it takes or gives other pictures than three colours.
+    """
     outputs, inputs = tensors.size("decoder.head.2.weight", 0), tensors.size("encoder.conv1.weight", 1)
-    if (inputs, outputs) == (3, 3):
-        return
-    enlarged = f": it decodes pictures of {math.isqrt(outputs // 3)} times the size" if outputs in (12, 27, 48) else ""
+    times = math.isqrt(outputs // 3)
+    if inputs == 3 and outputs == 3 * times**2 and times <= _MAX_ENLARGEMENT:
+        return times
     raise FileFault(
-        f"is a variant of the Wan 2.1 VAE with {inputs} picture channels in and {outputs} out, where 3 and 3 are "
-        f"needed{enlarged}",
+        f"is a variant of the Wan 2.1 VAE with {inputs} picture channels in and {outputs} out, where 3 go in, and 3 "
+        "come out or, for pictures of twice the size, 12",
         f"This version does not run those. Get {where_to_get(WAN_2_1.vae_file)}",
     )
 

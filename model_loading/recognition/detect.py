@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ...common.errors import CheckpointError
 from ..files.checkpoint import Checkpoint, TensorInfo
 from ..files.faults import naming
-from ..formats.blockwise import unpacked
+from ..formats.packing import unpacked
 from ..formats.plain import FLOATS
 from ..formats.weight_formats import find_weight_format
 from ..key_maps.layouts import Layout, plain_name
@@ -82,7 +82,7 @@ def _inspect(checkpoint: Checkpoint, wanted: AnyKind | None) -> ModelSpec[Any]:
     numbers = _numbers(checkpoint, names, prefix)
     weight_format = find_weight_format(numbers, checkpoint.metadata)
     reading = _read(checkpoint, names, found, companions=weight_format.companions if weight_format else ())
-    tensors = Tensors(unpacked(checkpoint.tensors), reading.sources)
+    tensors = Tensors(unpacked(checkpoint), reading.sources)
     said = None
     if kind.has_variants:
         said = said_model_type(checkpoint.path, checkpoint.metadata)

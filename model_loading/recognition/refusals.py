@@ -30,7 +30,7 @@ def unknown_file(checkpoint: Checkpoint, names: Iterable[str]) -> CheckpointErro
     """The error for a file whose tensors, called `names`, are those of no model here."""
     name, names = checkpoint.path.name, sorted(names)
     variant = match(WAN_VARIANTS, names)
-    if variant is not None:
+    if variant is not None and variant.kind is not None:
         return CheckpointError(
             f"{name} is a part of {variant.title}, not a whole model, and is not supported yet by this version. "
             f"Get {DIT.where_to_get}."
@@ -38,7 +38,7 @@ def unknown_file(checkpoint: Checkpoint, names: Iterable[str]) -> CheckpointErro
     quantisation, remains = known_quantisation(checkpoint.tensors), match(_REMAINS, names)
     if quantisation is not None and remains is not None:
         return _not_supported(name, remains.title, quantisation, _resembled(remains))
-    signature = match(SIGNATURES, names)
+    signature = variant or match(SIGNATURES, names)
     if signature is None:
         first = names[0] if names else "none"
         stored = f", stored as {quantisation}" if quantisation is not None else ""

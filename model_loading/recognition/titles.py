@@ -12,7 +12,7 @@ from ...dit.config import DiTConfig
 from ...dit.presets import PRESETS
 from ...text_encoder.clip_vision import CLIP_VIT_H, ClipVisionConfig
 from ...text_encoder.umt5 import UMT5_XXL, UMT5Config
-from ...vae3d.config import LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
+from ...vae3d.config import DOUBLING_WAN_2_1_VAE, LIGHT_WAN_2_1_VAE, WAN_2_1_VAE, WAN_2_2_VAE, VAEConfig
 from ...vae3d.tiny import TinyDecoderConfig
 from ..spec import ConfigT, ModelKind, StartImage
 
@@ -45,6 +45,7 @@ _SIZES = {PRESETS[f"t2v-{size}"].dim: size for size in ("1.3B", "14B")}
 _VAE_TITLES = {
     WAN_2_1_VAE: "the Wan 2.1 VAE",
     LIGHT_WAN_2_1_VAE: "the light VAE of Wan 2.1",
+    DOUBLING_WAN_2_1_VAE: "the Wan 2.1 VAE for pictures of twice the size",
     WAN_2_2_VAE: "the Wan 2.2 VAE",
 }
 

@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ...common.errors import CheckpointError
+from ...common.families import WAN_2_1
 from ...dit.branches.branch import Shapes
 from ...dit.config import DiTConfig
 from ..publishing.known_files import USUAL_MODEL, where_to_get
 from .foreign import Signature, match
 
-# By the names only they carry; the first that matches names the file.
+# By the names only they carry; the first that matches names the file. Those of no kind are of a family of their own.
 WAN_VARIANTS = (
     Signature("Wan 2.2 S2V (speech to video)", "dit", ("casual_audio_encoder.",)),
     Signature("Wan 2.2 S2V (speech to video)", "dit", ("audio_injector.",)),
     Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
     Signature("Wan 2.2 Animate", "dit", ("pose_patch_embedding.weight",)),
     Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
+    Signature("LongCat-Avatar (talking)", None, ("audio_cross_attn.", "blocks.0.ffn.w1.")),
     Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.",)),
     Signature("SCAIL-2", "dit", ("patch_embedding_mask.",)),
     Signature("SCAIL", "dit", ("patch_embedding_pose.",)),
@@ -36,14 +38,21 @@ WAN_VARIANTS = (
     Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
     Signature("Uni3C (camera control)", "dit", ("controlnet_patch_embedding.",)),
     Signature("SteadyDancer", "dit", ("condition_embedding_align.",)),
+    Signature("Stand-In", "dit", (".q_loras.down.",)),
     Signature("Lynx", "dit", (".ip_adapter.to_k_ip.",)),
     Signature("Lynx", "dit", (".ref_adapter.to_k_ref.",)),
     Signature("FantasyTalking", "dit", (".cross_attn.processor.",)),
+    Signature("FantasyPortrait", "dit", ("ip_adapter_single_stream_k_proj.",)),
+    Signature("FlashPortrait", "dit", (".cross_attn.emo_k_proj.",)),
+    Signature("MTV-Crafter", "dit", (".motion_attn.",)),
     Signature("UniAnimate", "dit", ("dwpose_embedding.",)),
     Signature("Ovi (video with sound)", "dit", (".k_fusion.",)),
     Signature("FlashVSR", "dit", ("LQ_proj",)),
     Signature("FastWan with sparse attention (VSA)", "dit", (".to_gate_compress.",)),
+    Signature("Vista4D", "dit", ("blocks.0.cam_encoder.", "latent_encoder.")),
     Signature("ReCamMaster", "dit", ("blocks.0.cam_encoder.",)),
+    Signature("ShotPlan", "dit", ("hardcut_embedding",)),
+    Signature("LongCat-Video", None, ("blocks.0.ffn.w1.",)),
     Signature("SkyReels-V2 DF", "dit", ("fps_projection.",)),
 )
 
@@ -61,7 +70,7 @@ _CONTROL_CHANNELS = ((48, 16), (52, 16), (148, 48))
 CHRONO_EDIT = "ChronoEdit"
 """The model of image to video that edits pictures, as notes call it: nothing inside its file tells it."""
 
-Base = Literal["T2V", "I2V"]
+Base = Literal["T2V", "I2V", "TI2V"]
 
 
 class _SameShape(NamedTuple):
@@ -89,6 +98,7 @@ def _same_shape(
 BERNINI = "Bernini-R"
 _T2V: tuple[Base, ...] = ("T2V",)
 _I2V: tuple[Base, ...] = ("I2V",)
+_TI2V: tuple[Base, ...] = ("TI2V",)
 _SAME_SHAPE = (
     _same_shape("Wan-Animate-2", "animate2 wananimate2", r"animate[-_. ]?2(?!\d)", _I2V, None),
     _same_shape(
@@ -106,6 +116,13 @@ _SAME_SHAPE = (
     _same_shape(CHRONO_EDIT, "chronoedit", r"chrono[-_. ]?edit", _I2V, "stretched time axis unless it edits a picture"),
     _same_shape("ATI", "ati", r"(?<![a-z])ati(?![a-z])", _I2V, "point tracks"),
     _same_shape("Wan-Move", "wanmove move", r"wan(?:2?[-_. ]?[12])?[-_. ]?move", _I2V, "point tracks"),
+    _same_shape(
+        "Kiwi-Edit",
+        "kiwiedit",
+        r"kiwi[-_. ]?edit",
+        _TI2V,
+        "clip to edit and reference pictures (its embedders lie apart)",
+    ),
     _same_shape("MAGREF", "magref", r"magref", _I2V, "several reference pictures"),
     _same_shape("SkyReels-A2", "skyreelsa2", r"skyreels[-_. ]?a2", _I2V, "several reference pictures"),
     _same_shape(
@@ -184,11 +201,11 @@ def same_shape_notes(path: Path, config: DiTConfig, said: str | None) -> tuple[s
     Raises:
         CheckpointError: by its name it is a model that cannot run so.
     """
-    base: Base = "I2V" if config.image_channels else "T2V"
+    base = _base(config)
     told = _said_same_shape(said)
     if told is not None:
         return (_note("Its header says that this is", told, base),)
-    is_plain = config.branch_title is None and config.out_channels == 16 and not config.control_channels
+    is_plain = config.branch_title is None and not (config.control_channels or config.source_channels)
     named = _by_name(path, base) if is_plain else None
     if named is None:
         return ()
@@ -224,6 +241,13 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
 def is_bernini(notes: Iterable[str]) -> bool:
     """Whether a model whose notes these are is Bernini-R by its header or its name."""
     return any(f" {BERNINI}," in note for note in notes)
+
+
+def _base(config: DiTConfig) -> Base:
+    """The plain model whose tensors a transformer has, its branches apart."""
+    if config.out_channels != WAN_2_1.latent_channels:
+        return "TI2V"
+    return "I2V" if config.image_channels else "T2V"
 
 
 def _note(start: str, model: _SameShape, base: Base) -> str:

@@ -15,7 +15,7 @@ from ...dit.branches.vace import VaceBranch
 from ...dit.conditioning.vace import mask_channels, split_by_mask
 from ...engine.resuming.digest import NoDigest
 from ...engine.resuming.identity import code_identity, model_identity, placed_identity
-from ...model_loading.pairing import check_pair
+from ...model_loading.pairing import check_pair, check_same_size
 from ..conditioning.clip_image import joined_clip_vision, looks_at_both
 from ..conditioning.entries import with_values
 from ..conditioning.keyframes import given_frames, given_in_latent, keyframe_values
@@ -67,6 +67,8 @@ class FilmCast:
         """
         check_video_size(video.width, video.height, video.frames, family_of(self.vae))
         object_with(self.vae, "decode", "The VAE must be one that decodes", "Connect Load Wan VAE.")
+        if isinstance(self.vae, WanVAE):
+            check_same_size(self.vae.spec, "each clip goes on from the pictures of the one before")
         named = {"model": self.model} | ({} if self.first_model is None else {"first_model": self.first_model})
         for name, model in named.items():
             instance_of(model, WanModel, name, "the model of Load Wan Model")

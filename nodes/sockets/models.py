@@ -92,7 +92,7 @@ class WanVAE(Unchangeable, KeptUnderPressure):
         return self.spec.config.spatial_stride
 
     def spacial_compression_decode(self) -> int:
-        return self.spec.config.spatial_stride
+        return self.spec.config.decoded_stride
 
     def temporal_compression_decode(self) -> int:
         return TEMPORAL_STRIDE

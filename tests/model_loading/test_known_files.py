@@ -31,10 +31,12 @@ def test_known_files_are_consistent() -> None:
     for file in KNOWN_FILES:
         folders = {
             "Kijai/WanVideo_comfy": next((of[1] for of in OF_WRAPPER if file.name.startswith(of[0])), ""),
-            "Kijai/WanVideo_comfy_fp8_scaled": "I2V/",
+            "Kijai/WanVideo_comfy_fp8_scaled": "WanMove/" if "WanMove" in file.name else "I2V/",
             "lightx2v/Autoencoders": "",
             "decart-ai/Lucy-Edit-Dev-ComfyUI": "",
+            "spacepxl/Wan2.1-VAE-upscale2x": "",
             "Comfy-Org/Bernini-R": "diffusion_models/",
+            "Comfy-Org/SCAIL-2": "loras/",
         }
         folder = folders.get(file.repo, f"split_files/{Path(file.folder).name}/")
         assert file.path_in_repo == folder + file.name
@@ -52,7 +54,7 @@ def test_sizes_of_known_files_follow_from_their_shapes() -> None:
         "t2v_1.3B": 1.4190, "t2v_14B": 14.2885, "i2v": 16.3949, "vae": 0.12689, "umt5": 5.681, "clip": 0.6321,
     }  # fmt: skip
     for file in KNOWN_FILES:
-        if "fp8" in file.name or file.kind is LORAS:
+        if "fp8" in file.name or file.kind is LORAS or not file.size_bytes:
             continue
         size = next((count * 2e9 for part, count in parameters.items() if part in file.name), None)
         assert size is None or file.size_bytes == pytest.approx(size, rel=2e-3)
@@ -63,8 +65,7 @@ def test_sizes_of_known_files_follow_from_their_shapes() -> None:
         "umt5_xxl_fp8_e4m3fn_scaled.safetensors": 5.681e9 + 1.0505e9,
     }
     assert {name: known_file(name).size_bytes for name in fp8} == pytest.approx(fp8, rel=2e-3)
-    block = 8 * (5120 + 5120) + 2 * (5120 + 13824)  # each matrix has a pair of rank 64 in 16 bit
-    assert known_file(FEW_STEPS).size_bytes == pytest.approx(40 * block * 64 * 2, rel=2e-3)
+    block = 8 * (5120 + 5120) + 2 * (5120 + 13824)  # each matrix has a pair of rank 64
     for noise in ("high", "low"):  # these in 32 bit
         pair = known_file(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{noise}_noise.safetensors")
         assert pair.size_bytes == pytest.approx(40 * block * 64 * 4, rel=2e-3)

@@ -15,6 +15,7 @@ from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
 from wan_director.model_loading import kinds
 from wan_director.model_loading.build import load, model_key
+from wan_director.model_loading.outline import outline
 from wan_director.text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from wan_director.text_encoder.umt5 import UMT5Config, UMT5Encoder
 from wan_director.vae3d.config import VAEConfig
@@ -304,6 +305,8 @@ def test_a_transformer_with_parts_of_its_own_is_refused_not_run(tmp_path, dit_we
     owner = extra.removesuffix(".weight")
     with pytest.raises(CheckpointError, match=f"has 1 tensors more than that .'{owner}'.: it is a variant of Wan not"):
         load(kinds.DIT, path, device="cpu")
+    with pytest.raises(CheckpointError, match="it is a variant of Wan not known here, and without them"):
+        outline(path, kinds.DIT)  # the plan says so, too
 
 
 def test_unexpected_tensors_are_told_in_one_line(tmp_path, dit_weights, caplog) -> None:

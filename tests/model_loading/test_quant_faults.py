@@ -120,12 +120,8 @@ FAULTS: dict[str, tuple[Callable[[State], State], str]] = {
         r"has the group size '\[4\]', which this version cannot read",
     ),
     "unknown format": (
-        lambda w: comfy(w, {"format": "convrot_w4a4"}, int8_codes(w), weight_scale=torch.tensor(1.0)),
-        r"has the format 'convrot_w4a4', which this version cannot read; it reads float8_e4m3fn, float8_e5m2",
-    ),
-    "AWQ": (
-        lambda w: comfy(w, {"format": "nvfp4"}, int8_codes(w).view(torch.uint8), pre_quant_scale=torch.ones(64)),
-        r"a scale of its inputs \(AWQ\), which this version cannot read",
+        lambda w: comfy(w, {"format": "svdquant_w4a4"}, int8_codes(w), weight_scale=torch.tensor(1.0)),
+        r"has the format 'svdquant_w4a4', which this version cannot read; it reads float8_e4m3fn, float8_e5m2",
     ),
     "marker that is no JSON": (
         lambda w: {**w, LAYER + ".comfy_quant": torch.tensor([123, 255, 0], dtype=torch.uint8)},
@@ -162,8 +158,6 @@ FAULTS: dict[str, tuple[Callable[[State], State], str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_faulty_file_is_refused_in_a_sentence(tmp_path: Path, weights: State, name: str) -> None:
-    if name.startswith(("nvfp4", "mxfp8")):
-        pytest.importorskip("comfy_kitchen")
     make, sentence = FAULTS[name]
     path = tmp_path / "model.safetensors"
     save_file({key: value.contiguous() for key, value in make(weights).items()}, path, metadata=TINY)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from wan_director.common.errors import MissingPackageError
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
@@ -348,7 +347,7 @@ def untiled(tiles: Tensor, shape: torch.Size, block: int) -> Tensor:
 
 
 @pytest.mark.parametrize("form", ["nvfp4", "mxfp8"])
-def test_blockwise_formats_are_read_by_comfy_kitchen(tmp_path, weights, form: str) -> None:
+def test_blockwise_formats_are_read_by_their_definitions(tmp_path, weights, form: str) -> None:
     state, exact = blockwise(weights, form)
     loaded = load(kinds.DIT, save(tmp_path, state), precision="fp32", device="cpu").module
     for key in in_blocks(weights):
@@ -364,12 +363,3 @@ def test_rotated_int8_as_comfy_kitchen_writes_it(weights) -> None:
     ours = int8.Int8Codec(64).dequantize({"weight": codes, "scale": scale}, tuple(weight.shape), torch.float32)
     torch.testing.assert_close(ours, kitchen.dequantize_int8_convrot_weight(codes, scale, 64), rtol=0, atol=1e-6)
     assert float((ours - weight).norm() / weight.norm()) < 0.01
-
-
-@pytest.mark.parametrize("form", ["nvfp4", "mxfp8"])
-def test_without_comfy_kitchen_the_sentence_names_it(tmp_path, weights, monkeypatch, form: str) -> None:
-    path = save(tmp_path, blockwise(weights, form)[0])
-    monkeypatch.setitem(__import__("sys").modules, "comfy_kitchen", None)
-    assert inspect_checkpoint(open_checkpoint(path)).weight_format.name == "a format per layer"
-    with pytest.raises(MissingPackageError, match=f"stored as {form} are read by the package comfy-kitchen"):
-        load(kinds.DIT, path, device="cpu")

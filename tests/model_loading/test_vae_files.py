@@ -188,10 +188,14 @@ def test_a_vae_stored_in_fp8_becomes_plain(tmp_path: Path, fp8: torch.dtype) -> 
     [
         (
             "decoder.head.2.weight",
-            (12, 96, 3, 3, 3),
-            "3 picture channels in and 12 out, where 3 and 3 are needed: it",
+            (4, 96, 3, 3, 3),
+            "3 picture channels in and 4 out, where 3 go in, and 3 come out or",
         ),
-        ("decoder.head.2.weight", (4, 96, 3, 3, 3), "3 picture channels in and 4 out, where 3 and 3 are needed. This"),
+        (
+            "decoder.head.2.weight",
+            (9, 96, 3, 3, 3),
+            "3 picture channels in and 9 out, where 3 go in, and 3 come out or",
+        ),
         ("encoder.conv1.weight", (96, 4, 3, 3, 3), "4 picture channels in and 3 out"),
     ],
 )

@@ -54,7 +54,7 @@ def diffusers_twin():
                 temperal_downsample=list(config.temporal_downsample),
                 is_residual=config.level_shortcuts,
                 in_channels=config.patch_channels,
-                out_channels=config.patch_channels,
+                out_channels=config.decoded_channels,
                 patch_size=config.patch_size if config.patch_size > 1 else None,
                 scale_factor_spatial=config.spatial_stride,
             )

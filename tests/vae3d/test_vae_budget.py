@@ -5,16 +5,18 @@ import torch
 from wan_director.benchmarks.peak_memory import peak_bytes_beside_shelf
 from wan_director.vae3d import WAN_2_1_VAE, WAN_2_2_VAE, CausalVAE, passes
 from wan_director.vae3d.budget import decode_bytes, encode_bytes
+from wan_director.vae3d.config import DOUBLING_WAN_2_1_VAE
 from wan_director.vae3d.cudnn import has_slow_conv3d
 from wan_director.vae3d.passes import LATENT_FRAMES_AT_ONCE
 
 GIB = 2**30
+CONFIGS = (WAN_2_1_VAE, DOUBLING_WAN_2_1_VAE, WAN_2_2_VAE)
 
 
 @pytest.fixture(scope="module")
 def vaes():
     with torch.device("meta"):
-        return {config: CausalVAE(config).to(torch.bfloat16) for config in (WAN_2_1_VAE, WAN_2_2_VAE)}
+        return {config: CausalVAE(config).to(torch.bfloat16) for config in CONFIGS}
 
 
 def frames_to_the_peak(strips: int) -> int:
@@ -28,7 +30,7 @@ def frames_to_the_peak(strips: int) -> int:
 
 def decoding_peak(vae, height: int, width: int, strips: int, frames: int) -> int:
     """Counted bytes of decoding `frames` latent frames."""
-    stride = vae.config.spatial_stride
+    stride = vae.config.decoded_stride
     shape = (1, vae.config.latent_channels, frames, height // stride, width // stride)
     latent = torch.empty(shape, dtype=torch.bfloat16, device="meta")
 
@@ -59,7 +61,9 @@ def assert_within_a_tenth(vae, height: int, width: int, strips: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "height", "width"), [(WAN_2_1_VAE, 480, 832), (WAN_2_2_VAE, 704, 1280)], ids=["2.1", "2.2"]
+    ("config", "height", "width"),
+    [(WAN_2_1_VAE, 480, 832), (DOUBLING_WAN_2_1_VAE, 960, 1664), (WAN_2_2_VAE, 704, 1280)],
+    ids=["2.1", "twice the size", "2.2"],
 )
 def test_bytes_are_within_a_tenth_of_those_counted(vaes, config, height, width):
     assert_within_a_tenth(vaes[config], height, width, 1)
@@ -72,6 +76,7 @@ def test_bytes_are_within_a_tenth_of_those_counted(vaes, config, height, width):
         (WAN_2_1_VAE, 256, 256, 1),
         (WAN_2_1_VAE, 480, 832, 2),
         (WAN_2_1_VAE, 720, 1280, 3),
+        (DOUBLING_WAN_2_1_VAE, 960, 1664, 2),
         (WAN_2_2_VAE, 704, 1280, 2),
         (WAN_2_2_VAE, 480, 832, 4),
     ],

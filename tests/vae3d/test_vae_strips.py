@@ -13,6 +13,7 @@ CONFIGS = {
     "2.1": VAEConfig(base_channels=8, residual_blocks=1),
     "2.1, two blocks": VAEConfig(base_channels=8),
     "other strides": VAEConfig(base_channels=8, residual_blocks=1, temporal_downsample=(True, True, False)),
+    "twice the size": VAEConfig(base_channels=8, residual_blocks=1, enlargement=2),
     "2.2": VAEConfig(base_channels=8, latent_channels=16, residual_blocks=1, patch_size=2, level_shortcuts=True),
 }
 TOLERANCE = 1e-5  # of the largest value: only the order of summation differs

@@ -19,7 +19,7 @@ from ...files.places import sentence
 from ..wanted_models import WantedModel
 from .bundled import workflow_path
 from .folders import download_folder, model_folders
-from .names import asked, file_named, models_of, what_is_known
+from .names import NOT_RUN, asked, file_named, models_of, what_is_known
 from .session import Session
 from .terminal import complain, say
 
@@ -39,6 +39,8 @@ def download(options: argparse.Namespace, session: Session) -> None:
     for file in (model.file for model in models):
         if file is not None and file.is_non_commercial:
             complain(f"{file.name}: {NON_COMMERCIAL}. Read it before you use what it makes.")
+        if file is not None and not file.is_run:
+            complain(f"{file.name}: {NOT_RUN}; it is {file.what}.")
     alone = len(options.names) == 1 and file_named(options.names[0]) is not None
     if alone and not options.dry_run and models[0].file is not None:
         with _Bars() as bars:

@@ -9,13 +9,20 @@ from typing import NamedTuple
 from ....common.errors import MissingFileError
 from ....common.printable import printable_name
 from ....model_loading.files.file_type import human_bytes
-from ....model_loading.publishing.known_files import KNOWN_FILES, NON_COMMERCIAL, KnownFile, named_files
+from ....model_loading.publishing.known_files import (
+    KNOWN_FILES,
+    NON_COMMERCIAL,
+    WAITING_FILES,
+    KnownFile,
+    named_files,
+)
 from ....model_loading.publishing.tasks import TASKS, TaskFiles, named_tasks
 from ..core_nodes import CORE_NODES
 from ..wanted_models import WantedModel, wanted_models
 from .bundled import bundled_names, workflow_path
 from .session import Session
 
+NOT_RUN = "not run by this version"
 _SHORTEST, _NAMED = 3, 4
 """Letters of a word that is looked for inside of names, and how many of those are named."""
 
@@ -85,11 +92,11 @@ def _plain(name: str) -> str:
 
 def what_is_known() -> str:
     """A line for each task and each published file."""
-    return "\n".join([*map(_about_task, TASKS), *map(_about_file, KNOWN_FILES)])
+    return "\n".join([*map(_about_task, TASKS), *map(_about_file, (*KNOWN_FILES, *WAITING_FILES))])
 
 
 def _about_file(file: KnownFile) -> str:
-    return f"{file.name}  {file.what}{_terms(file)}"
+    return f"{file.name}  {file.what}{_terms(file)}{'' if file.is_run else '; ' + NOT_RUN}"
 
 
 def _about_task(task: TaskFiles) -> str:

@@ -40,6 +40,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     small = tuple(file._replace(size_bytes=len(DATA), sha256=None) for file in known_files.KNOWN_FILES)
     for module in (known_files, missing):
         monkeypatch.setattr(module, "KNOWN_FILES", small)
+    waiting = tuple(file._replace(size_bytes=len(DATA)) for file in known_files.WAITING_FILES)
+    monkeypatch.setattr(known_files, "WAITING_FILES", waiting)
     monkeypatch.setattr(transfer, "_WAIT_S", 0)
     monkeypatch.setattr(transfer, "_MAX_WAIT_S", 0)
     monkeypatch.chdir(tmp_path)
