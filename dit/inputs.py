@@ -255,7 +255,8 @@ def check_causal(config: DiTConfig, clips: Collection[ContextClip], names: Model
     if config.branches or config.image_channels:
         raise PairingError(
             f"A video is made chunk by chunk by causal models of text to video, and {names.model} takes more than a "
-            "prompt. Choose a causal model such as causal_forcing-framewise.safetensors, or take Wan Causal away."
+            "prompt. Choose a causal model such as causal_forcing-framewise.safetensors, or let it make all frames at "
+            "once."
         )
     if clips:
         raise InvalidInputError(

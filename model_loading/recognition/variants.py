@@ -87,15 +87,24 @@ def _same_shape(
 
 
 BERNINI = "Bernini-R"
+CAUSAL = "a causal model"
 _T2V: tuple[Base, ...] = ("T2V",)
 _I2V: tuple[Base, ...] = ("I2V",)
 _SAME_SHAPE = (
     _same_shape("Wan-Animate-2", "animate2 wananimate2", r"animate[-_. ]?2(?!\d)", _I2V, None),
     _same_shape(
-        "a causal model, which makes a video part by part with a memory of the parts before",
+        CAUSAL,
         "causal causalforcing selfforcing krearealtime causalwan",
         r"causal|self[-_. ]?forcing|rolling[-_. ]?forcing|krea[-_. ]?realtime|longlive",
-        _T2V + _I2V,
+        _T2V,
+        "",
+        "",
+    ),
+    _same_shape(
+        f"{CAUSAL}, of image to video",
+        "",
+        r"causal|self[-_. ]?forcing|rolling[-_. ]?forcing|krea[-_. ]?realtime|longlive",
+        _I2V,
         None,
     ),
     _same_shape(BERNINI, "bernini berninir", r"bernini", _T2V, "", "a video to edit and references"),
@@ -226,7 +235,14 @@ def is_bernini(notes: Iterable[str]) -> bool:
     return any(f" {BERNINI}," in note for note in notes)
 
 
+def is_causal(notes: Iterable[str]) -> bool:
+    """Whether a model whose notes these are is a causal one by its header or its name."""
+    return any(f" {CAUSAL}," in note for note in notes)
+
+
 def _note(start: str, model: _SameShape, base: Base) -> str:
+    if model.title == CAUSAL:
+        return f"{start} {CAUSAL}, which makes a video chunk by chunk and remembers the ones before."
     if model.takes:
         return f"{start} {model.title}, which takes {model.takes}; without them it runs as plain {base}."
     return f"{start} {model.title}; it runs as plain {base}, which ignores its {model.ignored}."

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from ...common.errors import InvalidInputError
+from ...common.places import Place
 from ...dit.conditioning.cut import Cut
+
+CAUSAL = Place("causal", "what lets it make chunk after chunk")
 
 
 @dataclass(frozen=True, slots=True)
