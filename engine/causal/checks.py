@@ -32,8 +32,9 @@ def check_order(model: VideoModel) -> None:
     if model.policies.order == AT_ONCE:
         if is_causal(model.spec.notes):
             raise InvalidInputError(
-                f"{model.file} is a causal model, which makes a video chunk by chunk; all frames at once come out badly. "
-                "Let it go through ", CAUSAL, ".",
+                f"{model.file} is by its header or name a causal model, which makes a video chunk by chunk; all frames "
+                "at once would come out badly. Let it go through ", CAUSAL, "; or, if it is no causal model, give the "
+                "file another name.",
             )  # fmt: skip
         return
     if model.low_noise is not None:

@@ -80,7 +80,7 @@ class Steps:
         return self.questions * past_bytes(config, latent[0], 1, tokens, itemsize=itemsize)
 
     def remembered(self, size: Size) -> tuple[int, int]:
-        """Tokens of a video of this size that a causal model remembers, with those of a pass, and looks back at on average."""
+        """Tokens of such a video that a causal model remembers, with those of a pass, and looks back at on average."""
         order = self.policies.order
         of_frame = pass_shape((1, 1, size.height, size.width)).tokens
         most = order.frames_kept(size.frames)

@@ -216,10 +216,12 @@ def said_model_type(path: Path, metadata: Mapping[str, str]) -> str | None:
     None where neither says anything.
     """
     written = _table(metadata.get("config", "")).get("transformer")
-    kind = written.get("model_type") if isinstance(written, dict) else None
-    if isinstance(kind, str):
-        return _bare(kind)
-    return _said_beside(path)
+    if not isinstance(written, dict):
+        return _said_beside(path)
+    if written.get("causal_ar"):  # ComfyUI's word, beside a model_type of t2v
+        return "causal"
+    kind = written.get("model_type")
+    return _bare(kind) if isinstance(kind, str) else _said_beside(path)
 
 
 def unsupported_variant(name: str, title: str) -> CheckpointError:
