@@ -55,6 +55,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorSaveVideo": "video",
     "WanDirectorDecodeToVideo": "video",
     "WanDirectorLongVideo": "films.node",
+    "WanDirectorStreamVideo": "causal.stream",
     "WanDirectorFromNative": "bridges.from_native",
     "WanDirectorToNativeModel": "bridges.to_native_model",
 }
@@ -104,6 +105,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorSaveVideo": "Wan Save Video",
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
     "WanDirectorLongVideo": "Wan Long Video",
+    "WanDirectorStreamVideo": "Wan Stream Video",
     "WanDirectorFromNative": "Wan From Native",
     "WanDirectorToNativeModel": "Wan To Native Model",
 }

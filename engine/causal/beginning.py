@@ -21,6 +21,8 @@ from ..sampling.beginning import Beginning, RunBeginning
 from ..sampling.experts import Turns
 from ..sampling.settings import SamplerSettings
 
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RepeatedSchedule:
@@ -66,7 +68,7 @@ class ChunkBeginning:
     @property
     def schedule(self) -> RepeatedSchedule:
         """The steps of all chunks."""
-        return RepeatedSchedule(self.of_chunk, len(self._run(self.given).made(self.latent.shape[2])))
+        return RepeatedSchedule(self.of_chunk, len(self._run().made(self.latent.shape[2])))
 
     @property
     def seed(self) -> int:
@@ -81,21 +83,27 @@ class ChunkBeginning:
 
     def state(self, device: torch.device) -> SamplerState:
         """The state before the first step."""
-        return begin_chunks(self._run(self.given), self.latent.to(device), self.noise)
+        return begin_chunks(self._run(device), self.latent.cpu(), self.noise)
 
     def steps(self, turns: Turns, state: SamplerState, device: torch.device) -> Iterator[SamplerState]:
         """The states after each of the steps that follow `state`."""
-        return sample_chunks(turns, self._run(self.given.to(device)), state)
+        return sample_chunks(turns, self._run(device), state)
 
     def arranged(self, windows: Windows, references: int) -> ChunkBeginning:
         """Itself: there are no windows."""
         return self
 
-    def _run(self, given: Given) -> CausalRun:
+    def finished(self, step: int) -> int:
+        """How many latent frames stay as they are after so many steps of all chunks."""
+        frames = self.latent.shape[2]
+        before = self.given.frames_before(frames)
+        done = self._run().made(frames)[: step // self.of_chunk.steps]
+        return done[-1].stop if done else before
+
+    def _run(self, device: torch.device = _CPU) -> CausalRun:
         settings = self.settings
-        return CausalRun(
-            self.order, settings.find_solver(), self.of_chunk, given, self.seed, settings.batch_index, self.config
-        )
+        numbers, solver = settings.batch_index, settings.find_solver()
+        return CausalRun(self.order, solver, self.of_chunk, self.given, self.seed, numbers, self.config, device)
 
 
 def beginning_of(

@@ -14,7 +14,7 @@ from ..models import VideoModel
 from ..previews.wished import wished_preview
 from ..sampling.asked import Questions, Sides, check_prompts
 from ..sampling.experts import experts_of, makers_of
-from ..sampling.run import work_of
+from ..sampling.run import ReadyRun
 from ..sampling.settings import SamplerSettings
 from ..sampling.sights import steps_of
 from ..sampling.told import warn_of_run
@@ -65,6 +65,6 @@ def run_reasoned(
     made = steps_of(experts, makers, steps, ends)
     run = SamplingRun(experts, made, {}, ends, latent, schedule.steps, memory, (seen_whole(experts, whole),))
     beginning = begin_reasoned(settings, schedule, latent, whole_steps)
-    work = work_of(model, run, beginning, expert_at, {**of_ends, **of_whole}, preview)
+    work = ReadyRun(model, run, beginning, expert_at, {**of_ends, **of_whole}, preview).work
     work = replace(work, jobs=(*of_whole.values(), *of_ends.values()))
     return ends_of(model.runtime.perform(work).latent)

@@ -14,7 +14,7 @@ from ..models import VideoModel
 from ..previews.wished import wished_preview
 from .asked import Questions, Sides, check_prompts
 from .experts import experts_of, makers_of
-from .run import SampledLatent, work_of
+from .run import ReadyRun, SampledLatent
 from .settings import SamplerSettings
 from .sights import steps_of, tell_sights
 from .told import warn_of_run, with_useful_cache
@@ -60,6 +60,25 @@ def run_sampler_with_guess(
         OutOfMemory: the video does not fit, even with all blocks swapped.
         NumericalError: the model gives values that are not finite.
     """
+    ready = ready_run(model, positive, negative, latent, settings, noise, given, memory)
+    return model.runtime.perform(ready.work)
+
+
+def ready_run(
+    model: VideoModel,
+    positive: OneSide,
+    negative: OneSide,
+    latent: Tensor,
+    settings: SamplerSettings,
+    noise: Tensor | None = None,
+    given: Given = NOTHING_GIVEN,
+    memory: MemorySettings = AUTOMATIC,
+) -> ReadyRun:
+    """What `run_sampler_with_guess` runs; all that can be refused is.
+
+    Raises:
+        InvalidInputError, PairingError: values that cannot work together.
+    """
     schedule = settings.noise_schedule()
     check_order(model)
     model = with_useful_cache(model, schedule.steps)
@@ -82,4 +101,4 @@ def run_sampler_with_guess(
 
     rounds = beginning.schedule.steps // max(schedule.steps, 1)
     whole = SamplingRun(experts, made, {}, sides, latent, schedule.steps, memory, rounds=rounds)
-    return model.runtime.perform(work_of(model, whole, beginning, expert_at, jobs, preview))
+    return ReadyRun(model, whole, beginning, expert_at, jobs, preview)

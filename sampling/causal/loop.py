@@ -53,6 +53,7 @@ class CausalRun:
         seed: of the noise that steps add.
         batch_index: the numbers of the videos among the noises of the seed; None for the first.
         config: of the model.
+        device: that chunks are made on; the video waits where its state is, so that its length takes no memory there.
     """
 
     order: ChunkByChunk
@@ -62,6 +63,7 @@ class CausalRun:
     seed: int
     batch_index: Sequence[int] | None
     config: DiTConfig
+    device: torch.device = torch.device("cpu")
 
     def made(self, frames: int) -> tuple[Cut, ...]:
         """The chunks to make of so many latent frames."""
@@ -77,8 +79,8 @@ class CausalRun:
             state,
             step=state.step - number * self.schedule.steps,
             steps=self.schedule.steps,
-            latent=cut.of(state.latent),
-            denoised=cut.of(state.denoised),
+            latent=cut.of(state.latent).to(self.device),
+            denoised=cut.of(state.denoised).to(self.device),
         )
         noise = chunk_noise(self.seed + self.order.step_seed, number, own.step, len(own.latent), self.batch_index)
         record = replace(state.solver, noise=noise) if own.step else self.solver.start(noise)
@@ -133,7 +135,7 @@ def sample_chunks(turns: ChunkTurns, run: CausalRun, state: SamplerState) -> Ite
         _look_at(turns, run, memories, cut, state)
     for number, cut in enumerate(cuts[first:], first):
         memories.begin(cut.length)
-        denoiser, given = turns.seeing(cut, memories), run.given.window(cut)
+        denoiser, given = turns.seeing(cut, memories), run.given.window(cut).to(run.device)
         turns.begin_step(levels[state.step - number * run.schedule.steps])
         for level, following in pairwise(levels[state.step - number * run.schedule.steps :]):
             with torch.no_grad():
@@ -151,5 +153,5 @@ def _look_at(turns: ChunkTurns, run: CausalRun, memories: Memories, cut: Cut, st
     memories.begin(cut.length)
     turns.begin_step(levels[-2])
     with torch.no_grad():
-        turns.seeing(cut, memories).look_at(cut.of(state.latent), run.order.context_noise, levels[:-1])
+        turns.seeing(cut, memories).look_at(cut.of(state.latent).to(run.device), run.order.context_noise, levels[:-1])
     memories.keep()
