@@ -37,8 +37,7 @@ class WanDirectorCausalStart(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The Wan 2.1 VAE, which encodes the pictures and will decode the video."),
                 io.Image.Input(
                     "start_image",
-                    tooltip="The first frame; or a clip, whose frames the video begins with: 1 + 4k of them, those "
-                    "before its end.",
+                    tooltip="The first frame; or a clip, whose last 1 + 4k frames the video begins with.",
                 ),
                 *size_inputs(),
                 batch_input(),

@@ -38,7 +38,7 @@ class WanDirectorStreamVideo(io.ComfyNode):
             "memory of a short one.",
             search_aliases=[
                 "stream", "streaming", "real time", "causal forcing", "self forcing", "krea realtime", "long video",
-                "infinite video", "SamplerARVideo", "save mp4", "wan stream video",
+                "infinite video", "SamplerARVideo", "SaveVideo", "save mp4", "wan stream video",
             ],
             inputs=[
                 WanModelType.Input("model", tooltip="A causal model, through Wan Causal."),

@@ -54,7 +54,7 @@ class WanDirectorCausal(io.ComfyNode):
                     min=0,
                     max=MOST_FRAMES,
                     tooltip="Latent frames that a chunk sees at most, its own among them; older ones are forgotten. 0: "
-                    "all. Models were trained with 21: use it, or less, for videos of more than 81 frames.",
+                    "all. Models were trained with 21: use no more for videos of more than 81 frames.",
                 ),
                 io.Int.Input(
                     "sink_frames",
