@@ -116,8 +116,12 @@ class DiTConfig:
             yield BlockPlace(f"blocks.{index}", index)
             yield from (BlockPlace(names[index], index, kind) for kind, names in own if index in names)
 
-    def block_flops(self, tokens: int) -> int:
-        """Floating-point operations of one block for a video of so many tokens: matrices and attention."""
+    def block_flops(self, tokens: int, before: int = 0) -> int:
+        """Floating-point operations of one block for a video of so many tokens: matrices and attention.
+
+        Args:
+            before: tokens that are remembered of the frames before.
+        """
         text = self.text_tokens
         matrices = 12 * tokens * self.dim**2 + 4 * text * self.dim**2 + 4 * tokens * self.dim * self.ffn_dim
-        return matrices + 4 * tokens * (tokens + text) * self.dim
+        return matrices + 4 * tokens * (tokens + before + text) * self.dim

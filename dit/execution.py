@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -18,6 +18,20 @@ from .tokens import MATRIX_RUN
 OnBlock = Callable[[int, Sequence[Tensor]], None]
 """Told of a block that has run: its place in the pass, and what it gave, [B, L, D], for each of the passes that go
 together and did not skip it. It may raise to end the pass; it must not keep or change the tokens."""
+
+
+class LookBack(Protocol):
+    """Keys and values that the tokens of a video look at, of their own [B, L, N, D]; `heads`: which of all they are."""
+
+    def __call__(self, keys: Tensor, values: Tensor, heads: slice = ...) -> tuple[Tensor, Tensor]: ...
+
+
+ALL_HEADS = slice(None)
+
+
+def nothing_before(keys: Tensor, values: Tensor, heads: slice = ALL_HEADS) -> tuple[Tensor, Tensor]:
+    """The default `look_back`: their own alone."""
+    return keys, values
 
 
 AfterAttention = Callable[[Tensor], Tensor]
@@ -86,6 +100,7 @@ class Execution:
         pattern: which tokens of a video look at which.
         over_video: the kernel of a video's attention to itself in one pass; None for `attention`.
         shared: what makes that kernel see the tokens of other devices, too.
+        look_back: what a block's tokens look at beside themselves: what was before them in time.
 
     Raises:
         InvalidInputError: tokens that a block is run again with may be overwritten, or a lean one may not overwrite.
@@ -103,6 +118,7 @@ class Execution:
     pattern: Pattern = every_token
     over_video: Attention | None = None
     shared: Sharing = unshared
+    look_back: LookBack = nothing_before
 
     def __post_init__(self) -> None:
         if self.checkpoints and self.may_overwrite:
@@ -119,6 +135,23 @@ class Execution:
     def video_attention(self) -> Attention:
         """The kernel of a video's attention to itself."""
         return self.shared(self.attention if self.over_video is None else self.over_video)
+
+    def attend_video(self, q: Tensor, k: Tensor, v: Tensor, heads: slice = ALL_HEADS) -> Tensor:
+        """What the tokens of a video make of each other and of what was before: q, k, v [B, L, some heads, D]."""
+        return self.video_attention(q, *self.look_back(k, v, heads))
+
+    def looking_back(self, look_back: LookBack) -> Execution:
+        """How a block computes whose tokens look back.
+
+        Raises:
+            InvalidInputError: its attention goes by places in the video.
+        """
+        if self.pattern is not every_token:
+            raise InvalidInputError(
+                "The attention is sparse in the video, and a causal model looks back at frames that lie outside of "
+                "what it sees at once. Choose attention 'sdpa'."
+            )
+        return replace(self, look_back=look_back)
 
     def in_pass(self, grid: Grid, timesteps: Tensor) -> Execution:
         """How the blocks of one pass compute, by the grid of its video's tokens and its timesteps [B, G]."""

@@ -98,6 +98,11 @@ def pass_bytes(
     return kept + max(block, _ends_bytes(config, shape, itemsize, fp32_residual))
 
 
+def past_bytes(config: DiTConfig, batch: int, frames: int, frame_tokens: int, *, itemsize: int = 2) -> int:
+    """What one question's `Past` takes that holds so many latent frames: keys and values of every block."""
+    return 2 * config.layers * batch * frames * frame_tokens * config.dim * itemsize
+
+
 def _context_bytes(config: DiTConfig, shape: PassShape, itemsize: int) -> int:
     """What all blocks see beside the tokens: turns, text, picture."""
     turns = shape.length * (config.head_dim // 2) * 8

@@ -17,6 +17,7 @@ from .conditioning.cut import Cut
 from .conditioning.in_context import ContextClip, check_clips
 from .config import DiTConfig
 from .context import Avoided, TextTravel
+from .past import Past
 from .rope import AS_TRAINED, TokenPlaces
 
 
@@ -46,6 +47,7 @@ class DitInputs:
         places: where the tokens lie in time and space.
         travel: texts that take turns in time, which then stand in place of `text`.
         in_context: clips beside the video, in order.
+        past: of a causal model, what it knows of the frames before these; each pass adds its own.
     """
 
     latent: Tensor
@@ -58,6 +60,7 @@ class DitInputs:
     places: TokenPlaces = AS_TRAINED
     travel: TextTravel | None = None
     in_context: tuple[ContextClip, ...] = ()
+    past: Past | None = None
 
     def steering_of(self, branch: Branch[DiTConfig]) -> tuple[Steering, ...]:
         """What steers one branch, in order."""
@@ -85,6 +88,8 @@ class DitInputs:
                 "There is a source video or reference of Bernini and a timestep for each frame, which only the frames "
                 "of the video have. Give one timestep for all, without frames given in the latent."
             )
+        if self.past is not None:
+            check_causal(config, self.in_context)
 
 
 class ConditioningItem(Protocol):
@@ -237,6 +242,26 @@ def check_beside_clips(
         raise InvalidInputError(
             f"The conditioning brings {branch.words} and a source video or reference of Bernini, and the blocks of the "
             "one take the tokens of the video alone. Leave one of them out."
+        )
+
+
+def check_causal(config: DiTConfig, clips: Collection[ContextClip], names: ModelNames = THIS_MODEL) -> None:
+    """Refuses what cannot make a video in parts that look back at those before.
+
+    Raises:
+        PairingError: a model that is not one of text to video alone.
+        InvalidInputError: clips beside the video.
+    """
+    if config.branches or config.image_channels:
+        raise PairingError(
+            f"A video is made chunk by chunk by causal models of text to video, and {names.model} takes more than a "
+            "prompt. Choose a causal model such as causal_forcing-framewise.safetensors, or let it make all frames at "
+            "once."
+        )
+    if clips:
+        raise InvalidInputError(
+            "A causal model makes a video chunk by chunk, and a source video or reference of Bernini is for the whole "
+            "of it. Leave it out."
         )
 
 

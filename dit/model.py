@@ -23,6 +23,7 @@ from .context import Avoided, Context, SpansInTime, TextSpan, TextTravel
 from .execution import DEFAULT_EXECUTION, Execution
 from .inputs import DitInputs
 from .layers import Head, timestep_signal
+from .past import Past
 from .precise import in_float32
 from .rope import make_rope, source_turns
 
@@ -34,7 +35,8 @@ class Embedded(NamedTuple):
 
     tokens [B, L, D], those of the video last; time [B, G, D] of G equal runs of the video's tokens, float32; the grid
     of these; height and width of the latent, and its dtype; the timesteps [B, G]; the blocks' context; by kind, the
-    runs of the branches that have blocks of their own in this pass; the trunk's blocks that are skipped.
+    runs of the branches that have blocks of their own in this pass; the trunk's blocks that are skipped; what a causal
+    model looks back at.
     """
 
     tokens: Tensor
@@ -46,6 +48,7 @@ class Embedded(NamedTuple):
     context: Context
     runs: Mapping[type, BranchRun] = _NO_RUNS
     skipped: frozenset[int] = frozenset()
+    past: Past | None = None
 
     @property
     def groups(self) -> int:
@@ -63,6 +66,10 @@ class Embedded(NamedTuple):
     def takes_part(self, place: BlockPlace) -> bool:
         """Whether the block there runs in this pass."""
         return place.index not in self.skipped if place.branch is None else place.branch in self.runs
+
+    def way(self, execution: Execution, place: BlockPlace) -> Execution:
+        """How the trunk's block there computes in this pass."""
+        return execution if self.past is None else execution.looking_back(self.past.of(place.index))
 
 
 class WanDiT(nn.Module):
@@ -144,12 +151,13 @@ class WanDiT(nn.Module):
         inputs.check(self.config)
         tokens, grid = self.tokens_of(self.patch_embedding, self._channels(inputs)), _grid(inputs.latent)
         timesteps = self._timesteps(inputs)  # [B, G]
+        places = inputs.places if inputs.past is None else inputs.places.from_frame(inputs.past.frames)
         signal = timestep_signal(timesteps.flatten(), self.config.freq_dim)
         time = in_float32(self.time_embedding, signal)
         modulation = in_float32(self.time_projection, time).unflatten(1, (6, -1))
         context = Context(
             modulation=modulation.unflatten(0, timesteps.shape),
-            rope=make_rope(self.config.head_dim, self._all_frames(grid, inputs), tokens.device, inputs.places),
+            rope=make_rope(self.config.head_dim, self._all_frames(grid, inputs), tokens.device, places),
             text=self.text_embedding(inputs.text.to(self.dtype)),
             image=None,
             avoided=self._avoided(inputs.avoided),
@@ -175,6 +183,7 @@ class WanDiT(nn.Module):
             context,
             runs,
             inputs.skipped,
+            inputs.past,
         )
 
     def _behind_clips(self, inputs: DitInputs, tokens: Tensor, context: Context) -> tuple[Tensor, Context]:
@@ -202,7 +211,7 @@ class WanDiT(nn.Module):
                 context, runs = passes[number].context, passes[number].runs
                 way = ways[number] if index else execution  # the first block looks at everything
                 if place.branch is None:
-                    tokens[number] = way.run(block, tokens[number], context)
+                    tokens[number] = passes[number].way(way, place).run(block, tokens[number], context)
                 else:
                     tokens[number] = runs[place.branch].after(block, tokens[number], context, way)
             check_backward(execution.stream, tokens)

@@ -22,6 +22,10 @@ class TokenPlaces(NamedTuple):
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
+    def from_frame(self, frame: int) -> TokenPlaces:
+        """Where tokens lie of which the first frame has this number."""
+        return self._replace(shift=(self.shift[0] + self.scale[0] * frame, *self.shift[1:]))
+
 
 AS_TRAINED = TokenPlaces()
 

@@ -38,6 +38,13 @@ def update_tokens(function: Callable[..., Tensor], x: Tensor, *others: Tensor, r
     return x
 
 
+def copy_forward(x: Tensor, by: int) -> None:
+    """Moves all tokens of x [B, L, ...] but the first `by` so many places forward, over the ones before them."""
+    for start in range(0, x.shape[1] - by, by):
+        stop = min(start + by, x.shape[1] - by)
+        x[:, start:stop] = x[:, start + by : stop + by]
+
+
 def rows_run(x: Tensor) -> int:
     """Tokens of x [B, L, D] at a time for element-wise work."""
     elements = CPU_ELEMENTS if x.device.type == "cpu" else DEVICE_ELEMENTS

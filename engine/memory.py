@@ -12,7 +12,7 @@ from ..common.checking import choice_of
 from ..common.errors import InvalidInputError, OutOfMemory
 from ..common.free_ram import free_ram_bytes
 from ..common.log import logger
-from ..common.shapes import VideoShape
+from ..common.shapes import VideoShape, latent_frames
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
 from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, keep_plain, plan, smallest, swap_exactly
@@ -121,7 +121,7 @@ class RunWork(NamedTuple):
     """What all steps that a model makes in a run come to.
 
     `passes`: of the model in them. `windows`: parts in which a step sees the video, at most: windows in time, tiles, or
-    both. `seen`: the largest of these.
+    both; 1 for all of it, and for a causal model, which sees chunk after chunk. `seen`: the largest of these.
     """
 
     passes: int
@@ -131,11 +131,18 @@ class RunWork(NamedTuple):
     def parts_of(self, video: VideoShape) -> str:
         """The parts of this video in words; nothing where it is seen as a whole."""
         if self.windows == 1:
-            return ""
+            return _chunks(latent_frames(video.frames), latent_frames(self.seen.frames))
         frames = f"of at most {self.seen.frames} frames"
         if self.seen[1:] == video[1:]:
             return f"{self.windows:,} windows {frames} at a time"
         return f"{self.windows:,} tiles {frames} of {self.seen.width} x {self.seen.height} at a time"
+
+
+def _chunks(frames: int, seen: int) -> str:
+    """The chunks of a causal model in words, of so many latent frames; nothing where it is one."""
+    if seen >= frames:
+        return ""
+    return f"{-(-frames // seen):,} chunks of {seen} latent frame{'s' * (seen > 1)}, one after the other"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

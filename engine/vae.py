@@ -38,7 +38,7 @@ def decode(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTOMATIC)
 def decode_whole(vae: PlacedModel, latent: Tensor, memory: MemorySettings = AUTOMATIC) -> Tensor:
     """As `decode`, all frames at once: [B, F, H, W, 3]."""
     streams = _decoded(vae, latent, memory, keeps_frames=True)
-    video = _video(vae, latent)
+    video = video_of(vae, latent)
     pictures = torch.empty(len(latent) * video.frames, video.height, video.width, 3, dtype=torch.float32)
     for number, frame in enumerate(_in_turn(streams)):
         pictures[number] = frame
@@ -92,12 +92,17 @@ def _decoded(
 ) -> list[Generator[Tensor, None, None]]:
     """For each latent of a batch its frames; nothing is decoded before they are asked for."""
     check_latent(vae, latent)
-    video = _video(vae, latent)
-    job = _job("decode", vae, memory, video, partial(decoding_task, keeps_frames=keeps_frames))
+    video = video_of(vae, latent)
+    job = decoding_job(vae, latent, memory, keeps_frames=keeps_frames)
     return [
-        vae.runtime.perform(Work(partial(_decode, vae, sample, job), partial(_empty_frames, video), (job,)))
+        vae.runtime.perform(Work(partial(_decode, vae, sample, job), partial(empty_frames, video), (job,)))
         for sample in latent.split(1)
     ]
+
+
+def decoding_job(vae: PlacedModel, latent: Tensor, memory: MemorySettings, *, keeps_frames: bool = False) -> Job:
+    """What the decoder has to do for a latent [B, C, T, h, w]; `keeps_frames`: whether all frames stay in RAM."""
+    return _job("decode", vae, memory, video_of(vae, latent), partial(decoding_task, keeps_frames=keeps_frames))
 
 
 def _in_turn(streams: list[Generator[Tensor, None, None]]) -> Generator[Tensor, None, None]:
@@ -106,7 +111,8 @@ def _in_turn(streams: list[Generator[Tensor, None, None]]) -> Generator[Tensor, 
             yield from stream
 
 
-def _video(vae: PlacedModel, latent: Tensor) -> VideoShape:
+def video_of(vae: PlacedModel, latent: Tensor) -> VideoShape:
+    """The video that a latent [B, C, T, h, w] decodes to."""
     stride = vae.spec.config.decoded_stride
     count, height, width = latent.shape[2:]
     return VideoShape(video_frames(count), height * stride, width * stride)
@@ -129,7 +135,8 @@ def _job(
     )  # fmt: skip
 
 
-def _empty_frames(video: VideoShape) -> Generator[Tensor, None, None]:
+def empty_frames(video: VideoShape) -> Generator[Tensor, None, None]:
+    """The frames of a video that is planned."""
     for _ in range(video.frames):
         yield empty(video.height, video.width, 3, dtype=torch.float32)
 
@@ -138,7 +145,7 @@ def _encode(vae: PlacedModel, clip: Tensor, job: Job, prepare: Callable[[Tensor]
     runtime = vae.runtime
     counted = Counted("Encoding frames", "latent frame", latent_frames(clip.shape[1]))
     latent = []
-    with runtime.progress(counted) as progress, _at_work(vae, job) as (network, strips):
+    with runtime.progress(counted) as progress, at_work(vae, job) as (network, strips):
         stream = network.encode_stream(
             clip.movedim(-1, 1),
             strips or STRIP_CHOICES[-1],
@@ -161,16 +168,21 @@ def _decode(vae: PlacedModel, latent: Tensor, job: Job) -> Generator[Tensor, Non
 def _decode_stream(vae: PlacedModel, latent: Tensor, job: Job) -> Generator[Tensor, None, None]:
     """Pictures [1, 1 or 4, H, W, 3] of each latent frame, moved to the CPU as they are made."""
     counted = Counted("Decoding", "latent frame", latent.shape[2])
-    with vae.runtime.progress(counted) as progress, _at_work(vae, job) as (network, strips):
+    with vae.runtime.progress(counted) as progress, at_work(vae, job) as (network, strips):
         tile = None if strips else TILES[0]
         stream = network.decode_stream(latent, strips or 1, tile=tile, check=vae.runtime.check_interrupt)
         for number, piece in enumerate(stream, start=1):
             progress.update(number)
-            yield ((piece.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu()
+            yield as_pictures(piece)
+
+
+def as_pictures(piece: Tensor) -> Tensor:
+    """What the network makes of a latent frame, [1, 3, 1 or 4, H, W], as pictures [1, 1 or 4, H, W, 3], CPU."""
+    return ((piece.float() + 1) / 2).clamp(0, 1).movedim(1, -1).cpu()
 
 
 @contextlib.contextmanager
-def _at_work(vae: PlacedModel, job: Job) -> Iterator[tuple[CausalVAE, int]]:
+def at_work(vae: PlacedModel, job: Job) -> Iterator[tuple[CausalVAE, int]]:
     """The network where it is to compute, and the fewest strips that fit there; 0 when not even the thinnest do."""
     residence, memory, runtime = vae.residence, job.memory, vae.runtime
     if job.is_on_cpu:

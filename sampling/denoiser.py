@@ -15,6 +15,7 @@ from ..dit.inputs import Conditioning, DitInputs, Steering
 from ..dit.rope import AS_TRAINED, TokenPlaces
 from .ask import Ask, Side
 from .cache import NOTHING_KEPT, Cache, Evaluation, Kept, NoCache, Question, Tally, tally_of, with_tally
+from .causal.memories import NOTHING_BEFORE, Memories, NoMemories
 from .guidance import CFG, Guidance
 from .prompts import Prompts, as_prompts
 from .step import NoiseLevel
@@ -69,9 +70,9 @@ class Denoiser:
     The order is Windows(Guidance(Prompts(Cache(model)))), fixed here and nowhere else.
 
     `places` is where all passes see their tokens, and `steering` what steers branches in all of them beside what the
-    prompts bring. `grouped` says which questions go together, with the same result.
-    `carefully` calls what predicts, to call it again after a failure. `name` tells what this denoiser's cache remembers
-    from that of another one in the same run.
+    prompts bring. `memories` is what a causal model knows of the video so far. `grouped` says which questions go
+    together, with the same result. `carefully` calls what predicts, to call it again after a failure. `name` tells
+    what this denoiser's cache remembers from that of another one in the same run.
     """
 
     model: Transformer
@@ -82,6 +83,7 @@ class Denoiser:
     windows: Windows = field(default_factory=WholeClip)
     places: TokenPlaces = AS_TRAINED
     steering: tuple[Steering, ...] = ()
+    memories: Memories | NoMemories = NOTHING_BEFORE
     grouped: Grouping = in_turn
     carefully: Callable[..., Tensor] = call
     name: str = ""
@@ -90,9 +92,39 @@ class Denoiser:
         """See `Denoising.start`."""
         return _Prediction(self, kept)
 
-    def placed(self, inputs: DitInputs) -> DitInputs:
-        """The inputs of a pass with what all passes have."""
-        return replace(inputs, places=self.places, steering=(*inputs.steering, *self.steering))
+    def seeing(self, cut: Cut, memories: Memories) -> Denoiser:
+        """What asks about some of the frames, those before which are remembered."""
+        positive, negative = (as_prompts(side).chunk(cut) for side in (self.positive, self.negative))
+        return replace(self, positive=positive, negative=negative, memories=memories)
+
+    def look_at(self, latent: Tensor, sigma: float, levels: Sequence[NoiseLevel]) -> None:
+        """A causal model goes over finished frames [B, C, T, h, w], once for each question of the steps at `levels`.
+
+        Args:
+            sigma: the noise level that the model is told.
+        """
+        timesteps = torch.full((len(latent),), 1000.0 * sigma, dtype=torch.float32, device=latent.device)
+        self.carefully(self._look_at, latent, timesteps, levels)
+
+    def _look_at(self, latent: Tensor, timesteps: Tensor, levels: Sequence[NoiseLevel]) -> Tensor:
+        sides: dict[Side, Prompts] = {"positive": as_prompts(self.positive), "negative": as_prompts(self.negative)}
+        asks: dict[Ask, float] = {}  # with the noise level at which each comes up first
+        for level in levels:
+            for ask in self.guidance.asks(level):
+                asks |= {part: level.sigma for part in sides[ask.side].asks(ask, level.sigma) if part not in asks}
+        for group in self.grouped(list(asks)):
+            passes = []
+            for ask in group:
+                plain = sides[ask.side].inputs(ask.part, latent, timesteps)
+                inputs = ask.inputs(plain, lambda side, sigma=asks[ask]: sides[side].text(sigma))
+                passes.append(self.model.embed(self.placed(ask, inputs)))
+            self.model.trunk(passes)
+        return latent
+
+    def placed(self, ask: Ask, inputs: DitInputs) -> DitInputs:
+        """The inputs of a pass with what all passes have, and with what is remembered where the question is put."""
+        steering = (*inputs.steering, *self.steering)
+        return replace(inputs, places=self.places, steering=steering, past=self.memories.of(ask))
 
 
 class _Prediction:
@@ -168,7 +200,8 @@ class _Prediction:
             plain = ((ask, sides[ask.side].inputs(ask.part, latent, timesteps)) for ask in group)
             inputs = (ask.inputs(each, lambda side: sides[side].text(evaluation.step.sigma)) for ask, each in plain)
             questions = [
-                Question(ask, each, denoiser.model.embed(denoiser.placed(each))) for ask, each in zip(group, inputs)
+                Question(ask, each, denoiser.model.embed(denoiser.placed(ask, each)))
+                for ask, each in zip(group, inputs)
             ]
             answers += cache.velocities(questions, denoiser.model)
         ordered = iter(answers)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..common.checking import has_values
+from ..dit.conditioning.cut import Cut
 from .noise import add_noise
 
 
@@ -41,6 +43,14 @@ class NothingGiven:
 
     def with_arranged_noise(self, arrange: Callable[[Tensor], Tensor]) -> NothingGiven:
         """Itself: there is no noise in it."""
+        return self
+
+    def frames_before(self, frames: int) -> int:
+        """How many of so many latent frames are kept as a whole before the first that is not: none."""
+        return 0
+
+    def window(self, cut: Cut) -> Given:
+        """Itself."""
         return self
 
     def to(self, device: torch.device) -> NothingGiven:
@@ -87,6 +97,15 @@ class GivenFrames:
     def with_arranged_noise(self, arrange: Callable[[Tensor], Tensor]) -> GivenFrames:
         """Itself: there is no noise in it."""
         return self
+
+    def frames_before(self, frames: int) -> int:
+        """How many of so many latent frames are given before the first that is not."""
+        return _leading(self.frames)
+
+    def window(self, cut: Cut) -> Given:
+        """What is given of some of the latent's frames."""
+        frames = cut.of_times(self.frames, dim=0)
+        return GivenFrames(cut.of(self.clean), frames) if bool(frames.any()) else NOTHING_GIVEN
 
     def to(self, device: torch.device) -> GivenFrames:
         """The same on a device."""
@@ -135,6 +154,15 @@ class NoisyRegion:
         """The same with its noise in another order, see `Windows.noise`."""
         return replace(self, noise=arrange(self.noise))
 
+    def frames_before(self, frames: int) -> int:
+        """How many of so many latent frames are kept as a whole before the first that is not."""
+        return _kept_before(self.mask)
+
+    def window(self, cut: Cut) -> Given:
+        """What is kept of some of the latent's frames."""
+        mask = cut.of(self.mask)
+        return NOTHING_GIVEN if bool(mask.eq(1).all()) else NoisyRegion(cut.of(self.clean), mask, cut.of(self.noise))
+
     def to(self, device: torch.device) -> NoisyRegion:
         """The same on a device."""
         return NoisyRegion(self.clean.to(device), self.mask.to(device), self.noise.to(device))
@@ -181,9 +209,28 @@ class CleanRegion:
         """Itself: there is no noise in it."""
         return self
 
+    def frames_before(self, frames: int) -> int:
+        """How many of so many latent frames are kept as a whole before the first that is not."""
+        return _kept_before(self.mask)
+
+    def window(self, cut: Cut) -> Given:
+        """What is kept of some of the latent's frames."""
+        mask = cut.of(self.mask)
+        return NOTHING_GIVEN if bool(mask.eq(1).all()) else CleanRegion(cut.of(self.clean), mask)
+
     def to(self, device: torch.device) -> CleanRegion:
         """The same on a device."""
         return CleanRegion(self.clean.to(device), self.mask.to(device))
+
+
+def _kept_before(mask: Tensor) -> int:
+    """How many latent frames a mask [B, C, T, h, w] keeps as a whole before the first that it does not."""
+    return _leading(mask.eq(0).all(dim=4).all(dim=3).all(dim=1).all(dim=0))
+
+
+def _leading(frames: Tensor) -> int:
+    """How many of [T] are true before the first that is not; 0 where there are no values, as in a plan."""
+    return int(frames.int().cumprod(0).sum()) if has_values(frames) else 0
 
 
 def _towards(denoised: Tensor, latent: Tensor, sigma: float) -> Tensor:

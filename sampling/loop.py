@@ -81,11 +81,9 @@ def sample(
     state = replace(state, latent=given.impose(state.latent))
     for level, following in pairwise(levels[state.step :]):
         with torch.no_grad():
-            state = _step(denoiser, solver, state, given, level, following)
+            state = make_step(denoiser, solver, state, given, level, following)
         check_step_result(state.latent, state.step, state.steps, level.sigma)
-        if state.step == state.steps:
-            result = remove_signal_weight(state.latent, state.sigma)
-            state = replace(state, latent=given.finish(result, state.sigma))
+        state = finished(state, given)
         yield state
 
 
@@ -105,7 +103,7 @@ def levels_asked(solver: Solver, schedule: NoiseSchedule) -> list[tuple[NoiseLev
     return steps
 
 
-def _step(
+def make_step(
     denoiser: Denoising,
     solver: Solver,
     state: SamplerState,
@@ -113,6 +111,7 @@ def _step(
     level: NoiseLevel,
     following: NoiseLevel,
 ) -> SamplerState:
+    """The state after one step, from `level` to `following`."""
     prediction = denoiser.start(state.cache)
 
     def predict(latent: Tensor, at: NoiseLevel) -> Tensor:
@@ -130,6 +129,14 @@ def _step(
         solver=step.record,
         cache=prediction.kept,
     )
+
+
+def finished(state: SamplerState, given: Given) -> SamplerState:
+    """The state of the last step as a run's result; any other as it is."""
+    if state.step < state.steps:
+        return state
+    result = remove_signal_weight(state.latent, state.sigma)
+    return replace(state, latent=given.finish(result, state.sigma))
 
 
 def check_state(state: SamplerState, schedule: NoiseSchedule) -> None:

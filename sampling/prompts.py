@@ -124,6 +124,10 @@ class Prompts:
         parts = tuple(part.window(cut) for part in self.parts)
         return Prompts(tuple(part for part in parts if part.weight.any()) if len(parts) > 1 else parts)
 
+    def chunk(self, cut: Cut) -> Prompts:
+        """As `window`, with all prompts: each remembers all frames."""
+        return Prompts(tuple(part.window(cut) for part in self.parts))
+
     def changed(self, change: Callable[[Conditioning], Conditioning]) -> Prompts:
         """The prompts, each changed."""
         return Prompts(tuple(replace(part, conditioning=change(part.conditioning)) for part in self.parts))

@@ -110,6 +110,7 @@ class CausalVAE(nn.Module):
         tile: int | None = None,
         check: Callable[[], None] | None = None,
         shelf: Shelf | None = None,
+        await_frames: Callable[[int], None] = lambda _count: None,
     ) -> Iterator[Tensor]:
         """As `decode`, giving the frames as they are done: [B, 3, 1, H, W], then [B, 3, 4, H, W] each time.
 
@@ -122,14 +123,23 @@ class CausalVAE(nn.Module):
             tile: decode in tiles of so many latent pixels instead: near the result, not equal (see `tiles`).
             check: called before each layer; what it raises ends the run.
             shelf: where the past of the strips waits.
+            await_frames: called before so many of the latent's frames have been read in all, of a latent that is
+                written meanwhile.
 
         Raises:
             OutOfMemory: even the smallest tiles need more memory than there is.
         """
-        done = 0
+        done = read = 0
+
+        def enter(frames: Tensor) -> Tensor:
+            nonlocal read
+            read += frames.shape[2]
+            await_frames(read)
+            return self._enter_decoder(frames)
+
         if tile is None:
             decoding = ClipPass(self.decoder.steps(), self.decoder.striped(), strips, check=check, shelf=shelf)
-            frames = decoding.run(latent, self._enter_decoder, inputs_per_latent=1)
+            frames = decoding.run(latent, enter, inputs_per_latent=1)
             try:
                 for piece in grouped(frames, TEMPORAL_STRIDE):
                     done += 1
@@ -139,6 +149,7 @@ class CausalVAE(nn.Module):
                 del decoding, frames
             free_unused()
             logger.warning("Memory ran out in the VAE; it goes on in tiles, which are not exact.")
+        await_frames(latent.shape[2])
         yield from self._decode_tiled(latent, tile, done, check, shelf)
 
     def decode_whole(self, latent: Tensor) -> Tensor:

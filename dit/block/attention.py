@@ -62,7 +62,7 @@ class SelfAttention(AttentionLayers):
         k = self.rotated(self.norm_k, multiply(self.k, x, execution.multiply), rope, execution)
         v = multiply_tokens(self.v, x, execution)
         heads = (rearrange(part, "B L (N D) -> B L N D", N=self.heads) for part in (q, k, v))
-        out = execution.video_attention(*heads).flatten(2)
+        out = execution.attend_video(*heads).flatten(2)
         del q, k, v
         return multiply_tokens(self.o, out, execution)
 

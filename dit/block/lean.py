@@ -131,7 +131,8 @@ def _look_at_video(
         v = made(attn.v, columns)
         q = queries[:, :, columns]
         heads = (each.unflatten(-1, (-1, head_dim)) for each in (q, k, v))
-        q.copy_(execution.video_attention(*heads).flatten(2))
+        numbers = slice(columns.start // head_dim, columns.stop // head_dim)
+        q.copy_(execution.attend_video(*heads, numbers).flatten(2))
         del k, v
     return queries
 

@@ -8,7 +8,7 @@ from ...sampling.editing import EditedClip
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
-from ..sampling.run import work_of
+from ..sampling.run import ReadyRun
 from ..sampling.sights import tell_sights
 from ..sampling.told import warn_of_run
 from ..sampling.turn import SamplingRun
@@ -52,4 +52,4 @@ def run_edit(
 
     beginning = EditBeginning(settings, schedule, EditedClip(latent, mask))
     whole = SamplingRun(ready.experts, made, {}, ready.sides, latent, schedule.steps, memory, (ready.beside,))
-    return model.runtime.perform(work_of(model, whole, beginning, ready.expert_at, jobs, preview)).latent
+    return model.runtime.perform(ReadyRun(model, whole, beginning, ready.expert_at, jobs, preview).work).latent

@@ -14,6 +14,7 @@ from ...sampling.guidance import Guidance
 from ...sampling.prompts import OneSide, as_prompts
 from ...sampling.schedule import NoiseSchedule
 from ...sampling.step import NoiseLevel
+from ..causal.checks import check_all_at_once
 from ..models import VideoModel
 from ..sampling.asked import Questions, Sides, check_prompts
 from ..sampling.experts import Beside, GuidedModel, experts_of, makers_of
@@ -93,6 +94,7 @@ def ready_edit(model: VideoModel, texts: EditTexts, settings: EditSettings, sche
     Raises:
         InvalidInputError: they remember steps, or the experts do not fit the schedule.
     """
+    check_all_at_once(model, "An edit")
     experts, expert_at = experts_of(model, settings.cfg, schedule)
     if any(expert.model.policies.cache != NO_CACHE for expert in experts.values()):
         raise InvalidInputError(

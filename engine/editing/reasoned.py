@@ -8,12 +8,13 @@ from torch import Tensor
 
 from ...sampling.experts import Expert
 from ...sampling.loop import levels_asked
+from ..causal.checks import check_all_at_once
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
 from ..sampling.asked import Questions, Sides, check_prompts
 from ..sampling.experts import experts_of, makers_of
-from ..sampling.run import work_of
+from ..sampling.run import ReadyRun
 from ..sampling.settings import SamplerSettings
 from ..sampling.sights import steps_of
 from ..sampling.told import warn_of_run
@@ -44,6 +45,7 @@ def run_reasoned(
     """
     schedule = settings.noise_schedule()
     steps = schedule.levels[:-1]
+    check_all_at_once(model, "An edit of a picture")
     experts, expert_at = experts_of(model, settings.cfg, schedule)
     makers = makers_of(steps, expert_at)
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
@@ -63,6 +65,6 @@ def run_reasoned(
     made = steps_of(experts, makers, steps, ends)
     run = SamplingRun(experts, made, {}, ends, latent, schedule.steps, memory, (seen_whole(experts, whole),))
     beginning = begin_reasoned(settings, schedule, latent, whole_steps)
-    work = work_of(model, run, beginning, expert_at, {**of_ends, **of_whole}, preview)
+    work = ReadyRun(model, run, beginning, expert_at, {**of_ends, **of_whole}, preview).work
     work = replace(work, jobs=(*of_whole.values(), *of_ends.values()))
     return ends_of(model.runtime.perform(work).latent)

@@ -143,7 +143,7 @@ class _SharpRun:
         self._device, self._check = device, check
 
     def __call__(self, denoised: Tensor) -> MovingPicture:
-        frames = (denoised[:1, :, index].to(self._decoder.dtype) for index in self._chosen)
+        frames = (denoised[:1, :, index].to(self._device, self._decoder.dtype) for index in self._chosen)
         pictures = []
         for picture in self._network.stills(frames, is_half=self._is_half):
             pictures.append(_no_larger(picture, self._side)[0].movedim(0, -1).float().cpu())

@@ -17,16 +17,31 @@ from ...sampling.noise import seeded_noise
 from ...sampling.schedule import NoiseSchedule
 from ...sampling.solvers import Solver
 from ...sampling.state import SamplerState
+from ...sampling.step import NoiseLevel
 from ...sampling.windows import WHOLE_CLIP, Windows
 from .experts import Turns
 from .settings import SamplerSettings
 
 
-class RunBeginning(Protocol):
-    """What a run starts from, and how it goes on: of `Beginning`, and of an edit."""
+class Walked(Protocol):
+    """The noise levels that a run walks, see `NoiseSchedule`."""
 
     @property
-    def schedule(self) -> NoiseSchedule:
+    def steps(self) -> int:
+        """How many steps there are."""
+        ...
+
+    @property
+    def levels(self) -> tuple[NoiseLevel, ...]:
+        """Where each begins, and the end."""
+        ...
+
+
+class RunBeginning(Protocol):
+    """What a run starts from, and how it goes on: of `Beginning`, of an edit, and of a causal run."""
+
+    @property
+    def schedule(self) -> Walked:
         """The noise levels to walk."""
         ...
 

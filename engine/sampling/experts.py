@@ -10,9 +10,11 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from ...dit.conditioning.amplified import amplified
+from ...dit.conditioning.cut import Cut
 from ...dit.presets import expert_boundary
 from ...dit.rope import TokenPlaces
 from ...sampling.cache import NOTHING_KEPT, Kept
+from ...sampling.causal.memories import Memories
 from ...sampling.denoiser import Denoiser, Denoising, Prediction
 from ...sampling.experts import Expert, Handover
 from ...sampling.guidance import Guidance
@@ -49,7 +51,7 @@ class AtWork(NamedTuple):
     """A model on its device, and what asks it; `beside`: of a run that asks with other prompts, too, with those."""
 
     stage: Stage
-    denoiser: Denoising
+    denoiser: Denoiser
     beside: tuple[Denoising, ...] = ()
 
 
@@ -134,6 +136,10 @@ class Turns:
     def start_beside(self, kept: Kept = NOTHING_KEPT) -> Prediction:
         """As `start`, with the first prompts that the run asks with beside its own."""
         return self._working.beside[0].start(kept)
+
+    def seeing(self, cut: Cut, memories: Memories) -> Denoiser:
+        """What asks about a chunk of a causal model's video, whose frames before are remembered."""
+        return self._working.denoiser.seeing(cut, memories)
 
     @property
     def beside(self) -> Denoising:

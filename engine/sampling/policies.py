@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ...dit.inputs import Steering
 from ...dit.rope import AS_TRAINED, TokenPlaces
 from ...sampling.cache import NO_CACHE, Cache
+from ...sampling.causal.order import AT_ONCE, Order
 from ...sampling.guidance import CFG, OfScale
 from ...sampling.windows import WHOLE_CLIP, Windows
 
@@ -22,6 +23,7 @@ class StepPolicies:
         places: where the model sees its tokens in time and space.
         amplify: how far a start image stands from the grey frames, see `dit.conditioning.amplified`; 1 leaves it.
         steering: what steers branches in all passes, beside what the prompts bring.
+        order: in which the frames are made.
     """
 
     guidance: OfScale = CFG
@@ -30,6 +32,7 @@ class StepPolicies:
     places: TokenPlaces = AS_TRAINED
     amplify: float = 1.0
     steering: tuple[Steering, ...] = ()
+    order: Order = AT_ONCE
 
 
 WHOLE_STEPS = StepPolicies()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...sampling.experts import Expert
+from ...sampling.state import SamplerState
 from ...sampling.step import NoiseLevel
 from ..memory import Job
 from ..models import VideoModel
@@ -19,7 +21,7 @@ from ..runtime import Work
 from .beginning import RunBeginning
 from .told import tell_tally
 from .turn import SamplingRun
-from .walk import walk
+from .walk import walked
 from .work import choices_of, shape_of
 
 
@@ -34,17 +36,10 @@ class SampledLatent(NamedTuple):
     denoised: Tensor
 
 
-def work_of(
-    model: VideoModel,
-    whole: SamplingRun,
-    beginning: RunBeginning,
-    expert_at: Callable[[NoiseLevel], Expert],
-    jobs: Mapping[Expert, Job],
-    preview: Preview,
-) -> Work[SampledLatent]:
-    """A run of which all is known, for the runtime to perform.
+class ReadyRun(NamedTuple):
+    """A run of which all is known.
 
-    Args:
+    Attributes:
         model: of the first steps.
         whole: the experts and what they need, but for `choices`.
         beginning: what the run starts from.
@@ -52,17 +47,31 @@ def work_of(
         jobs: what each expert has to do.
         preview: how the run is shown.
     """
-    latent, sides = whole.latent, whole.sides
 
-    def run() -> SampledLatent:
-        choices = choices_of(whole.experts, jobs)
-        shape = shape_of(latent, sides, jobs.values())
-        draw = preview.start(shape, model.residence.device, model.runtime.check_interrupt)
-        state = walk(model, replace(whole, choices=choices), beginning, expert_at, draw)
+    model: VideoModel
+    whole: SamplingRun
+    beginning: RunBeginning
+    expert_at: Callable[[NoiseLevel], Expert]
+    jobs: Mapping[Expert, Job]
+    preview: Preview
+
+    @property
+    def work(self) -> Work[SampledLatent]:
+        """All of it, for the runtime to perform."""
+        return Work(self._sampled, partial(_outline, self.whole.latent.shape), tuple(self.jobs.values()))
+
+    def states(self) -> Iterator[SamplerState]:
+        """See `walked`: the models are on the device until the last of them was taken."""
+        model, whole = self.model, self.whole
+        choices = choices_of(whole.experts, self.jobs)
+        shape = shape_of(whole.latent, whole.sides, self.jobs.values())
+        draw = self.preview.start(shape, model.residence.device, model.runtime.check_interrupt)
+        yield from walked(model, replace(whole, choices=choices), self.beginning, self.expert_at, draw)
+
+    def _sampled(self) -> SampledLatent:
+        (state,) = deque(self.states(), maxlen=1)
         tell_tally(state)
         return SampledLatent(state.latent.cpu(), state.denoised.cpu())
-
-    return Work(run, partial(_outline, latent.shape), tuple(jobs.values()))
 
 
 def _outline(shape: Sequence[int]) -> SampledLatent:

@@ -7,13 +7,14 @@ from torch import Tensor
 from ...sampling.given import NOTHING_GIVEN, Given
 from ...sampling.loop import levels_asked
 from ...sampling.prompts import OneSide, as_prompts
+from ..causal.beginning import beginning_of
+from ..causal.checks import check_chunks, check_order, tell_chunks
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
 from .asked import Questions, Sides, check_prompts
-from .beginning import Beginning
 from .experts import experts_of, makers_of
-from .run import SampledLatent, work_of
+from .run import ReadyRun, SampledLatent
 from .settings import SamplerSettings
 from .sights import steps_of, tell_sights
 from .told import warn_of_run, with_useful_cache
@@ -59,7 +60,27 @@ def run_sampler_with_guess(
         OutOfMemory: the video does not fit, even with all blocks swapped.
         NumericalError: the model gives values that are not finite.
     """
+    ready = ready_run(model, positive, negative, latent, settings, noise, given, memory)
+    return model.runtime.perform(ready.work)
+
+
+def ready_run(
+    model: VideoModel,
+    positive: OneSide,
+    negative: OneSide,
+    latent: Tensor,
+    settings: SamplerSettings,
+    noise: Tensor | None = None,
+    given: Given = NOTHING_GIVEN,
+    memory: MemorySettings = AUTOMATIC,
+) -> ReadyRun:
+    """What `run_sampler_with_guess` runs; all that can be refused is.
+
+    Raises:
+        InvalidInputError, PairingError: values that cannot work together.
+    """
     schedule = settings.noise_schedule()
+    check_order(model)
     model = with_useful_cache(model, schedule.steps)
     settings.find_solver()
     steps = schedule.levels[:-1]
@@ -68,13 +89,16 @@ def run_sampler_with_guess(
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     check_prompts(sides, steps, asked)
+    check_chunks(model, schedule, sides)
     warn_of_run(settings, sides, experts, makers, steps, asked)
     made = steps_of(experts, makers, steps, sides)
     tell_sights(experts, made, latent)
+    tell_chunks(model, made.values(), latent)
     preview = wished_preview(model.runtime, model.spec.family)
-    beginning = Beginning(settings, schedule, latent, noise, given)
-    levels = levels_asked(beginning.solver, schedule)
+    beginning = beginning_of(model, settings, schedule, latent, noise, given)
+    levels = levels_asked(settings.find_solver(), schedule)
     jobs = sampling_jobs(experts, made, makers, [Questions(sides, asked)], levels, latent, memory, preview)
 
-    whole = SamplingRun(experts, made, {}, sides, latent, schedule.steps, memory)
-    return model.runtime.perform(work_of(model, whole, beginning, expert_at, jobs, preview))
+    rounds = beginning.schedule.steps // max(schedule.steps, 1)
+    whole = SamplingRun(experts, made, {}, sides, latent, schedule.steps, memory, rounds=rounds)
+    return ReadyRun(model, whole, beginning, expert_at, jobs, preview)

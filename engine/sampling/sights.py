@@ -13,6 +13,8 @@ from ...common.families import Family
 from ...common.log import logger
 from ...common.shapes import VideoShape, latent_frames, video_frames
 from ...dit.conditioning.in_context import ContextSize, context_sizes
+from ...dit.config import DiTConfig
+from ...dit.footprint import pass_shape, past_bytes
 from ...dit.inputs import Conditioning
 from ...sampling.cache import NO_CACHE
 from ...sampling.experts import Expert
@@ -47,12 +49,14 @@ class Steps:
         levels: where the steps begin; none of a run without any.
         references: latent frames of pictures before the video.
         clips: that the model sees beside the video.
+        questions: how many different ones they put, each of which a causal model remembers frames for.
     """
 
     policies: StepPolicies = WHOLE_STEPS
     levels: tuple[NoiseLevel, ...] = ()
     references: int = 0
     clips: tuple[ContextSize, ...] = ()
+    questions: int = 1
 
     def beside(self, seen: Size, size: Size) -> int:
         """Tokens of the clips beside a window of a latent of this size."""
@@ -60,6 +64,7 @@ class Steps:
 
     def seen(self, size: Size) -> tuple[tuple[Size, ...], ...]:
         """Of each kind of step, the sizes of the windows of a latent of this size; at least one kind."""
+        size = size._replace(frames=self.policies.order.frames_at_once(size.frames))
         clip, first = ClipShape(*size, self.references), NoiseLevel(0, 1, 1.0, 1000.0)
         steps = (self.policies.windows.cuts(clip, level) for level in self.levels or (first,))
         sizes = (tuple(Size(*cut.size(*size[1:])) for cut in cuts) for cuts in steps)
@@ -68,6 +73,24 @@ class Steps:
     def largest(self, size: Size) -> Size:
         """The most that a pass sees of a latent of this size."""
         return max((window for windows in self.seen(size) for window in windows), key=prod)
+
+    def kept_bytes(self, config: DiTConfig, latent: Sequence[int], itemsize: int) -> int:
+        """What a causal model keeps of a latent of the shape [B, C, T, h, w]."""
+        tokens, _ = self.remembered(Size(*latent[2:]))
+        return self.questions * past_bytes(config, latent[0], 1, tokens, itemsize=itemsize)
+
+    def remembered(self, size: Size) -> tuple[int, int]:
+        """Tokens of such a video that a causal model remembers, with those of a pass, and looks back at on average."""
+        order = self.policies.order
+        of_frame = pass_shape((1, 1, size.height, size.width)).tokens
+        most = order.frames_kept(size.frames)
+        seen = min(most, (size.frames + order.frames_at_once(size.frames)) / 2)
+        before = max(0.0, seen - order.frames_at_once(size.frames)) if most else 0.0
+        return most * of_frame, round(before * of_frame)
+
+    def frames_in_time(self, size: Size) -> int:
+        """Of a latent of this size the frames that the model knows of at once: those that it sees or remembers."""
+        return max(self.largest(size).frames, self.policies.order.frames_kept(size.frames))
 
     def busiest(self, size: Size) -> tuple[Size, ...]:
         """The windows of the step that sees most of a latent of this size, what it sees twice counted twice."""
@@ -94,6 +117,15 @@ def steps_of(
             tuple(level for level, maker in zip(levels, makers) if maker == name),
             references,
             clips,
+            len(
+                {
+                    part
+                    for level, maker in zip(levels, makers)
+                    if maker == name
+                    for ask in expert.guidance.asks(level)
+                    for part in sides[ask.side].asks(ask, level.sigma)
+                }
+            ),
         )
         for name, expert in experts.items()
         if name in makers
@@ -135,7 +167,7 @@ def _warns_of_places(model: VideoModel, steps: Steps, size: Size) -> bool:
     scale, shift = model.policies.places.scale[0], model.policies.places.shift[0]
     if (scale, shift) == (1.0, 0.0):
         return False
-    last = shift + scale * (steps.largest(size).frames - 1)
+    last = shift + scale * (steps.frames_in_time(size) - 1)
     trained = latent_frames(model.spec.family.trained_frames) - 1
     if last <= trained:
         return False

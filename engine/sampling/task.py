@@ -54,9 +54,12 @@ def sampling_task(
     windows, largest = steps.busiest(size), steps.largest(size)
     shape = plain_shape(largest)
     lengths = [shape_of(window).length for window in windows]
-    flops = batch * sum(map(config.block_flops, lengths)) / len(windows) * len(weights.blocks)
+    _, before = steps.remembered(size)
+    flops = batch * sum(config.block_flops(length, before) for length in lengths) / len(windows) * len(weights.blocks)
     itemsize = 4 if weights.fp32_residual else weights.itemsize
-    kept = _kept_bytes(config, batch, latent, passes, steering)
+    on_device = latent._replace(frames=steps.policies.order.frames_at_once(latent.frames))
+    kept = _kept_bytes(config, batch, on_device, passes, steering)
+    kept += steps.kept_bytes(config, (batch, *latent), weights.itemsize)
     kept += 4 * config.out_channels * steps.beside(size, size) * prod(PATCH)  # of one video: all passes share them
     kept += max(
         sum(

@@ -28,7 +28,10 @@ Choices = dict[Expert, Choice]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplingRun:
-    """What the experts of a run have in common, and what each of them needs; `beside`: what else they are asked."""
+    """What the experts of a run have in common, and what each of them needs.
+
+    `beside`: what else they are asked. `rounds`: how often the steps are made: once for each chunk of a causal model.
+    """
 
     experts: dict[Expert, GuidedModel]
     made: dict[Expert, Steps]
@@ -38,10 +41,11 @@ class SamplingRun:
     steps: int
     memory: MemorySettings
     beside: tuple[Beside, ...] = ()
+    rounds: int = 1
 
     def told(self, runtime: Runtime, step: int) -> Progress:
         """What says how far the steps are, of which so many were made before."""
-        return runtime.progress(Counted("Sampling", "step", self.steps, step))
+        return runtime.progress(Counted("Sampling", "step", self.steps * self.rounds, step))
 
     @contextlib.contextmanager
     def turn(self, progress: Progress, name: Expert, step: int, mended: int) -> Iterator[AtWork]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -41,14 +41,14 @@ class RunState:
 RUN_KINDS = (RunState, *STATE_KINDS)
 
 
-def walk(
+def walked(
     model: VideoModel,
     whole: SamplingRun,
     beginning: RunBeginning,
     expert_at: Callable[[NoiseLevel], Expert],
     draw: Draw,
-) -> SamplerState:
-    """The state after the last step.
+) -> Iterator[SamplerState]:
+    """The state that a run begins or goes on with, and those after each of the steps that follow, the last one at last.
 
     Args:
         model: of the first steps.
@@ -64,11 +64,12 @@ def walk(
     beginning = beginning.arranged(model.policies.windows, references_of(whole.sides))
     with model.runtime.kept_runs.of(key, RUN_KINDS) as kept:
         run = _earlier(kept, beginning, device) or RunState(beginning.state(device), {})
+        yield run.sampler
         with whole.told(model.runtime, run.sampler.step) as progress:
             open_turn = partial(whole.turn, progress)
             with Turns(expert_at, open_turn, run.mended) as turns:
                 show = partial(_show, progress, turns, draw)
-                return _steps(model, beginning, run.sampler, turns, show, kept)
+                yield from _steps(model, beginning, run.sampler, turns, show, kept)
 
 
 def _steps(
@@ -78,8 +79,8 @@ def _steps(
     turns: Turns,
     show: Callable[[SamplerState], None],
     kept: KeptRun,
-) -> SamplerState:
-    """The state after the last step, of those that follow `state`."""
+) -> Iterator[SamplerState]:
+    """The states after the steps that follow `state`."""
     schedule, runtime = beginning.schedule, model.runtime
     levels = schedule.levels
     if state.step < schedule.steps:
@@ -88,10 +89,10 @@ def _steps(
     for state in following:
         kept.reach(RunState(state, turns.mended), is_last=state.step == schedule.steps)
         show(state)
+        yield state
         runtime.check_interrupt()
         if state.step < schedule.steps:
             turns.begin_step(levels[state.step])
-    return state
 
 
 def _show(progress: Progress, turns: Turns, draw: Draw, state: SamplerState) -> None:

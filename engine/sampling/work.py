@@ -33,18 +33,22 @@ class OwnSteps:
         levels: where each step of the run asks the model: once or more, as the solver wants it.
         questions: of the run; an edit asks about two clips in each step.
         references: latent frames of pictures before the video.
+        different: how many different questions they put, see `Steps.questions`.
     """
 
     numbers: tuple[int, ...]
     levels: Sequence[Sequence[NoiseLevel]]
     questions: Sequence[Questions]
     references: int
+    different: int
 
     def work(self, expert: GuidedModel, video: VideoShape) -> RunWork:
         """What they come to for a video of this size."""
         family = expert.model.spec.family
         _, frames, height, width = latent_shape(family, video, self.references)
-        clip, passes, most, seen = ClipShape(frames, height, width, self.references), 0, 1, Size(frames, height, width)
+        order = expert.model.policies.order
+        size = Size(order.frames_at_once(frames), height, width)
+        clip, passes, most, seen = ClipShape(*size, self.references), 0, 1, size
         for number in self.numbers:
             for place, level in enumerate(self.levels[number]):
                 cuts = expert.model.policies.windows.cuts(clip, level)
@@ -53,6 +57,8 @@ class OwnSteps:
                     passes += len(most_asked(sides, [asks])) * len(cuts)
                 if len(cuts) > most:
                     most, seen = len(cuts), max((Size(*cut.size(height, width)) for cut in cuts), key=prod)
+        looks = order.rounds(frames) - 1  # a causal model looks at each chunk but the last when it is finished
+        passes = passes * order.rounds(frames) + looks * self.different
         return RunWork(passes, most, seen.video(family, self.references))
 
 
@@ -84,7 +90,7 @@ def sampling_jobs(
             of_steps = [asked[number] for number in numbers]
             asks += most_asked(sides, of_steps)
             texts += second_texts(of_steps)
-        work = partial(OwnSteps(numbers, levels, questions, own.references).work, experts[name])
+        work = partial(OwnSteps(numbers, levels, questions, own.references, own.questions).work, experts[name])
         jobs[name] = sampling_job(experts[name].model, asks, latent, memory, texts, preview, own, work)
     return jobs
 

@@ -13,7 +13,7 @@ Telling = Literal["known", "by its size", "by its name"]
 
 _DISTILLED = re.compile(
     r"distill|lightx2v|lightning|few[-_ ]?steps?|(?<!\d)[1-8][-_ ]?steps?(?![a-z])|turbo|fast[-_ ]?wan|caus[-_ ]?vid"
-    r"|acc[-_ ]?vid|self[-_ ]?forcing|fusion[-_ ]?x|rapid|(?<![a-z])(dmd|rcm|lcm|hyper)(?![a-z])",
+    r"|causal[-_ ]?forcing|acc[-_ ]?vid|self[-_ ]?forcing|fusion[-_ ]?x|rapid|(?<![a-z])(dmd|rcm|lcm|hyper)(?![a-z])",
     re.IGNORECASE,
 )
 # The published LoRAs by their size, of which several files are copies under other names.
@@ -33,6 +33,8 @@ def few_steps_lora(path: Path) -> Telling | None:
 def few_steps_model(path: Path) -> Telling | None:
     """What tells that a model is distilled for few steps; None where nothing does."""
     known = known_file(path.name)
+    if known is not None and known.for_few_steps:
+        return "known"
     if known is not None and known.is_run:
-        return None  # none of the published models that are run here is
+        return None
     return "by its name" if _DISTILLED.search(path.stem) else None

@@ -47,6 +47,7 @@ _JOYAI = "Comfy-Org/JoyAI-Image-Edit"
 _INTERPOLATION = "Comfy-Org/frame_interpolation"
 _DOUBLING_VAE = "spacepxl/Wan2.1-VAE-upscale2x"
 _TINY_VAES = "lightx2v/Autoencoders"
+_CAUSAL = "TalmajM/causal_forcing_framewise_ComfyUI_repackaged"
 _DECART = "decart-ai/Lucy-Edit-Dev-ComfyUI"
 _FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 _FEW_STEPS_I2V = "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors"
@@ -182,6 +183,10 @@ KNOWN_FILES = (
     ),
     _file("wan2.1_fun_inp_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-InP, 1.3B", 3.129),
     _file("wan2.2_fun_inpaint_5B_bf16.safetensors", DIT_FILES, "Wan 2.2 Fun-InP, 5B", 10.001, _WAN_2_2),
+    _file(
+        "causal_forcing-framewise.safetensors", DIT_FILES, "Causal Forcing: videos made frame by frame, 1.3B",
+        5.676, _CAUSAL,
+    )._replace(for_few_steps=True),
     _file("chrono_edit_14B_fp16.safetensors", DIT_FILES, "ChronoEdit: pictures edited by words, 14B", 32.790, _WAN_2_2),
     _file("lucy-edit-dev-cui-fp16.safetensors", DIT_FILES, "Lucy-Edit: clips edited by words, 5B", 10.000, _DECART),
     _file("wan2.1_fun_control_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Control, 1.3B", 3.129),

@@ -28,6 +28,7 @@ from .known_files import KnownFile, known_file
 
 # Name of a known transformer -> its preset; the first that matches.
 _PRESETS = (
+    (r"causal_forcing", "t2v-1.3B"),
     (r"lucy-edit", "lucy-edit-5B"),
     (r"chrono_edit|WanMove", "i2v-14B"),
     (r"fun_inpaint_5B", "fun-inp-5B"),

@@ -87,6 +87,7 @@ TASKS = (
         *_pair("i2v", "v1"),
     ),
     _task("ti2v-5B", "text and image to video, Wan 2.2", "wan2.2_ti2v_5B_fp16", vae="wan2.2_vae"),
+    _task("causal-1.3B", "text or image to video frame by frame, Causal Forcing", "causal_forcing-framewise"),
     _task("edit-picture-14B", "a picture edited by words, ChronoEdit", "chrono_edit_14B_fp16", clip=True),
     _task(
         "edit-picture-14B-8steps", "a picture edited by words in 8 steps, ChronoEdit", "chrono_edit_14B_fp16",

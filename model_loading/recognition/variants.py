@@ -96,16 +96,25 @@ def _same_shape(
 
 
 BERNINI = "Bernini-R"
+CAUSAL = "a causal model"
 _T2V: tuple[Base, ...] = ("T2V",)
 _I2V: tuple[Base, ...] = ("I2V",)
 _TI2V: tuple[Base, ...] = ("TI2V",)
 _SAME_SHAPE = (
     _same_shape("Wan-Animate-2", "animate2 wananimate2", r"animate[-_. ]?2(?!\d)", _I2V, None),
     _same_shape(
-        "a causal model, which makes a video part by part with a memory of the parts before",
+        CAUSAL,
         "causal causalforcing selfforcing krearealtime causalwan",
         r"causal|self[-_. ]?forcing|rolling[-_. ]?forcing|krea[-_. ]?realtime|longlive",
-        _T2V + _I2V,
+        _T2V,
+        "",
+        "",
+    ),
+    _same_shape(
+        f"{CAUSAL}, of image to video",
+        "",
+        r"causal|self[-_. ]?forcing|rolling[-_. ]?forcing|krea[-_. ]?realtime|longlive",
+        _I2V,
         None,
     ),
     _same_shape(BERNINI, "bernini berninir", r"bernini", _T2V, "", "a video to edit and references"),
@@ -224,10 +233,12 @@ def said_model_type(path: Path, metadata: Mapping[str, str]) -> str | None:
     None where neither says anything.
     """
     written = _table(metadata.get("config", "")).get("transformer")
-    kind = written.get("model_type") if isinstance(written, dict) else None
-    if isinstance(kind, str):
-        return _bare(kind)
-    return _said_beside(path)
+    if not isinstance(written, dict):
+        return _said_beside(path)
+    if written.get("causal_ar"):  # ComfyUI's word, beside a model_type of t2v
+        return "causal"
+    kind = written.get("model_type")
+    return _bare(kind) if isinstance(kind, str) else _said_beside(path)
 
 
 def unsupported_variant(name: str, title: str) -> CheckpointError:
@@ -243,6 +254,11 @@ def is_bernini(notes: Iterable[str]) -> bool:
     return any(f" {BERNINI}," in note for note in notes)
 
 
+def is_causal(notes: Iterable[str]) -> bool:
+    """Whether a model whose notes these are is a causal one by its header or its name."""
+    return any(f" {CAUSAL}," in note for note in notes)
+
+
 def _base(config: DiTConfig) -> Base:
     """The plain model whose tensors a transformer has, its branches apart."""
     if config.out_channels != WAN_2_1.latent_channels:
@@ -251,6 +267,8 @@ def _base(config: DiTConfig) -> Base:
 
 
 def _note(start: str, model: _SameShape, base: Base) -> str:
+    if model.title == CAUSAL:
+        return f"{start} {CAUSAL}, which makes a video chunk by chunk and remembers the ones before."
     if model.takes:
         return f"{start} {model.title}, which takes {model.takes}; without them it runs as plain {base}."
     return f"{start} {model.title}; it runs as plain {base}, which ignores its {model.ignored}."

@@ -7,6 +7,7 @@ from typing import Any
 from ...common.checking import instance_of
 from ...common.errors import InvalidInputError, PairingError
 from ...engine.sampling.policies import WHOLE_STEPS
+from ...model_loading.recognition.variants import is_causal
 from ..api import io, one_sentence
 from ..hosts.host import host
 from ..loaders import WanModelType
@@ -55,5 +56,10 @@ class WanDirectorToNativeModel(io.ComfyNode):
             raise InvalidInputError(
                 f"{model.file} comes with settings of its steps (guidance, cache, windows or tiles) that only Wan "
                 "Sampler follows. Connect the model from before those nodes, and use native nodes for the same."
+            )
+        if is_causal(model.spec.notes):
+            raise InvalidInputError(
+                f"{model.file} is a causal model, and a native sampler would make all its frames at once. Connect Wan "
+                "Causal and Wan Sampler, or load it with Load Diffusion Model for Sampler AR Video."
             )
         return io.NodeOutput(host().native_model(model))

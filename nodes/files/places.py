@@ -11,6 +11,7 @@ from ...media.video_reading import LOAD_VIDEO
 from ...model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
 from ...model_loading.pairing import FUN_CONTROL, SOURCE_VIDEO, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
+from ...sampling.causal.order import CAUSAL
 from ...sampling.experts import EXPERTS
 
 TITLES: Mapping[Place, str] = MappingProxyType({
@@ -26,6 +27,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     FUN_CONTROL: "Wan Fun Control",
     SOURCE_VIDEO: "Wan Source Video",
     EXPERTS: "Wan Two Experts",
+    CAUSAL: "Wan Causal",
 })  # fmt: skip
 """Place -> title of the node."""
 

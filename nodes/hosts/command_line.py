@@ -119,4 +119,4 @@ class HeadlessHost:
         return native_model(model)  # the loaders of this name give it already
 
     def native_model(self, model: WanModel) -> NativeModel:
-        return NativeModel(model)
+        return NativeModel.of(model)

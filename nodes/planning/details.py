@@ -55,8 +55,9 @@ def _work(stage: PlannableStage, choice: Choice, has_speed: bool) -> Iterator[st
     """About work that is done in windows, or for each clip of a film."""
     work = stage.job.run_work
     heads: list[str] = []
-    if work is not None and stage.job.video is not None and work.windows > 1:
-        heads.append(f"in {work.parts_of(stage.job.video)}")
+    parts = "" if work is None or stage.job.video is None else work.parts_of(stage.job.video)
+    if parts:
+        heads.append(f"in {parts}")
     if stage.clips:
         heads.append(f"for {'1 clip' if stage.clips == 1 else f'each of {stage.clips:,} clips'} of the film")
     yield from heads[:-1]

@@ -58,4 +58,4 @@ class RecordingHost:
         return native_model(model)  # a plan knows the loaders as the command line does
 
     def native_model(self, model: WanModel) -> NativeModel:
-        return NativeModel(model)
+        return NativeModel.of(model)

@@ -6,13 +6,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...common.checking import instance_of
+from ...engine.models import with_policies
+from ...model_loading.recognition.variants import is_causal
+from ...sampling.causal.order import Order
 from .models import WanModel
 
 NATIVE_SHIFT = 8.0
-"""Of every Wan model that no ModelSamplingSD3 comes after.
+"""Of every Wan model that no ModelSamplingSD3 comes after, but for causal ones.
 
-Source: ComfyUI v0.33.0, comfy/supported_models.py, WAN21_T2V.
+Source: ComfyUI v0.33.0, comfy/supported_models.py, WAN21_T2V and WAN21_CausalAR_T2V.
 """
+CAUSAL_SHIFT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,16 @@ class NativeModel:
 
     model: WanModel
     shift: float = NATIVE_SHIFT
+
+    @classmethod
+    def of(cls, model: WanModel) -> NativeModel:
+        """A model with the shift that ComfyUI gives it."""
+        return cls(model, CAUSAL_SHIFT if is_causal(model.spec.notes) else NATIVE_SHIFT)
+
+    def in_order(self, order: Order) -> NativeModel:
+        """The same weights, with the frames of a video in another order."""
+        changed = with_policies(self.model, lambda policies: replace(policies, order=order))
+        return self if order == self.model.policies.order else replace(self, model=changed)
 
     def with_attention(self, kernel: str) -> NativeModel:
         """The same weights, with another attention kernel."""

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from ...engine.memory import AUTOMATIC, MemorySettings
-from ...engine.sampling.sample import run_sampler_with_guess
+from ...engine.sampling.run import ReadyRun
+from ...engine.sampling.sample import ready_run
 from ...engine.sampling.settings import SamplerSettings
 from ...sampling.noise import step_noise
 from ...sampling.solvers import MASKS_WITH_STEP_NOISE
@@ -36,6 +37,25 @@ def sampled(
     Raises:
         WanDirectorError: what of model, conditioning, latent and settings does not go together.
     """
+    run = ready_sampling(model, sides, latent, settings, memory, adds_noise=adds_noise)
+    made = model.runtime.perform(run.work)
+    return native_latent(model, latent, made.latent), native_latent(model, latent, made.denoised)
+
+
+def ready_sampling(
+    model: WanModel,
+    sides: tuple[list, list],
+    latent: dict[str, Any],
+    settings: SamplerSettings,
+    memory: MemorySettings = AUTOMATIC,
+    *,
+    adds_noise: bool = True,
+) -> ReadyRun:
+    """What `sampled` runs; all that can be refused is.
+
+    Raises:
+        WanDirectorError: what of model, conditioning, latent and settings does not go together.
+    """
     clean = model_latent(model, latent)
     noise = starting_noise(latent, clean, settings.seed) if adds_noise else torch.zeros_like(clean)
     settings = replace(settings, batch_index=batch_index_of(latent, len(clean)))
@@ -49,5 +69,4 @@ def sampled(
         prompts_of(model, negative, latent, "negative", settings.shift),
     )
     own = None if adds_noise else noise  # None: the seed's, which comes to the same
-    made = run_sampler_with_guess(model, *prompts, clean, settings, noise=own, given=given, memory=memory)
-    return native_latent(model, latent, made.latent), native_latent(model, latent, made.denoised)
+    return ready_run(model, *prompts, clean, settings, noise=own, given=given, memory=memory)

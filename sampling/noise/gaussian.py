@@ -109,6 +109,26 @@ def step_noise(seed: int, batch: int = 1, batch_index: Sequence[int] | None = No
     return NoiseState(tuple(torch.Generator().manual_seed(each).get_state() for each in seeds))
 
 
+def chunk_noise(
+    seed: int, chunk: int, step: int, batch: int = 1, batch_index: Sequence[int] | None = None
+) -> NoiseState:
+    """The noise that a solver adds in a step of a chunk: it depends on their numbers alone, so that it can be resumed.
+
+    That of video 0 is seeded with seed + 1000 * chunk + step.
+
+    Source: ComfyUI 0.33.0 comfy/k_diffusion/sampling.py, sample_ar_video; it draws a batch as a whole.
+    """
+    numbers = range(batch) if batch_index is None else batch_index
+    seeds = (_chunk_seed(seed, number, chunk, step) for number in numbers)
+    return NoiseState(tuple(torch.Generator().manual_seed(each).get_state() for each in seeds))
+
+
+def _chunk_seed(seed: int, number: int, chunk: int, step: int) -> int:
+    if number == 0:
+        return (seed + 1000 * chunk + step) & MAX_SEED
+    return int(np.random.SeedSequence(seed, spawn_key=(number, chunk, step)).generate_state(1, np.uint64)[0])
+
+
 def _step_seed(seed: int, number: int) -> int:
     """Far from those of other videos and of other runs: two with the same step noise would become alike."""
     if number == 0:

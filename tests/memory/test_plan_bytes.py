@@ -23,9 +23,11 @@ from wan_director.dit.footprint import (
     other_weights,
     pass_bytes,
     pass_shape,
+    past_bytes,
 )
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
+from wan_director.dit.past import Past
 from wan_director.dit.precise import in_float32
 from wan_director.dit.presets import PRESETS
 from wan_director.text_encoder.footprint import block_elements, encode_bytes, other_elements
@@ -261,3 +263,23 @@ def test_weights_of_the_text_encoder_are_counted_exactly():
         model = UMT5Encoder(UMT5_XXL)
     counted = sum(parameter.numel() for parameter in model.parameters())
     assert UMT5_XXL.layers * block_elements(UMT5_XXL) + other_elements(UMT5_XXL) == counted
+
+
+@pytest.mark.parametrize("way", [0, 1, 2], ids=["fast", "lean", "leanest"])
+@pytest.mark.parametrize(("frames", "most"), [(1, 21), (3, 9)])
+def test_a_chunk_of_a_causal_model_holds_its_pass_and_what_is_remembered(frames, most, way):
+    config, latent = replace(PRESETS["t2v-1.3B"], layers=1), (frames, 60, 104)
+    lean = lean_ways(config.heads)[way]
+    with torch.device("meta"):
+        model = WanDiT(config).to(torch.bfloat16)
+        inputs = DitInputs(torch.empty(1, 16, *latent), torch.empty(1), torch.empty(1, 512, 4096))
+    past = Past(config.layers, config.heads, most)
+
+    def chunks() -> None:
+        for _ in range(most // frames + 1):
+            past.begin(frames)
+            model(replace(inputs, past=past), Execution(may_overwrite=True, lean=lean))
+            past.keep()
+
+    predicted = pass_bytes(config, pass_shape((1, *latent)), lean=lean) + past_bytes(config, 1, most, 1560)
+    assert predicted == pytest.approx(peak_bytes(chunks), rel=0.01)

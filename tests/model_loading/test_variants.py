@@ -45,6 +45,7 @@ class Variant(NamedTuple):
     changes: dict[str, object] = {}
     name: str = "model"
     said: str | None = None
+    words: dict[str, object] = {}
 
 
 DIM = 5120
@@ -66,7 +67,7 @@ DANCER: Shapes = {
 DANCER_LOCAL: Shapes = {key: shape for key, shape in DANCER.items() if key.startswith("music_")}
 IGNORES = "it runs as plain {}, which ignores its {}."
 TRACKS = IGNORES.format("I2V", "point tracks")
-CAUSAL = "is by its name a causal model"
+CAUSAL = "By its name this is a causal model, which makes a video chunk by chunk and remembers the ones before."
 
 TABLE: dict[str, Variant] = {
     "Wan 2.2 I2V A14B": Variant("i2v-A14B", None, name="wan2.2_i2v_high_noise_14B_fp8_scaled"),
@@ -115,10 +116,16 @@ TABLE: dict[str, Variant] = {
     ),
     "Dancer": Variant("i2v-14B", "is Wan-Dancer,", extra=DANCER | REF_CONV),
     "Dancer, local": Variant("i2v-14B", "is Wan-Dancer,", extra=DANCER_LOCAL),
-    "causal forcing": Variant("t2v-1.3B", CAUSAL, name="causal_forcing-framewise"),
-    "self-forcing": Variant("t2v-1.3B", CAUSAL, name="self_forcing_dmd"),
-    "krea-realtime": Variant("t2v-14B", CAUSAL, name="krea-realtime-video-14b"),
-    "causal by header": Variant("t2v-14B", "a causal model, which makes a video part by part", said="causal"),
+    "causal forcing": Variant("t2v-1.3B", CAUSAL, runs=True, name="causal_forcing-framewise"),
+    "self-forcing": Variant("t2v-1.3B", CAUSAL, runs=True, name="self_forcing_dmd"),
+    "krea-realtime": Variant("t2v-14B", CAUSAL, runs=True, name="krea-realtime-video-14b"),
+    "causal, of image to video": Variant(
+        "i2v-14B", "is by its name a causal model, of image to video", name="causal_forcing_i2v"
+    ),
+    "causal by header": Variant("t2v-14B", "header says that this is a causal model, which", runs=True, said="causal"),
+    "causal by ComfyUI's word": Variant(
+        "t2v-1.3B", "header says that this is a causal model, which", runs=True, said="t2v", words={"causal_ar": True}
+    ),
     "CausVid": Variant("t2v-14B", "By its name this is CausVid; ", runs=True, name="Wan2_1-T2V-14B_CausVid_fp8_e4m3fn"),
     "ChronoEdit": Variant(
         "i2v-14B",
@@ -160,7 +167,8 @@ def shapes(preset: str, **changes: object) -> dict[str, tuple]:
 
 def header(header_file, variant: Variant) -> Path:
     entries = shapes(variant.preset, **variant.changes) | {key: ("BF16", size) for key, size in variant.extra.items()}
-    metadata = {"config": json.dumps({"transformer": {"model_type": variant.said}})} if variant.said else None
+    said = {"model_type": variant.said, **variant.words}
+    metadata = {"config": json.dumps({"transformer": said})} if variant.said else None
     return header_file(entries, metadata, f"{variant.name}.safetensors")
 
 
@@ -269,8 +277,8 @@ def test_what_a_file_is_by_its_name_is_a_warning_while_it_loads(tmp_path: Path, 
 
 
 def test_another_name_is_enough_where_the_name_was_wrong(header_file) -> None:
-    path = header_file(shapes("t2v-1.3B"), name="my_causal_tests.safetensors")
-    with pytest.raises(CheckpointError, match="If it is a plain T2V model, give the file another name"):
+    path = header_file(shapes("i2v-14B"), name="my_animate_2_tests.safetensors")
+    with pytest.raises(CheckpointError, match="If it is a plain I2V model, give the file another name"):
         inspect_checkpoint(open_checkpoint(path))
     assert inspect_checkpoint(open_checkpoint(path.rename(path.with_name("mine.safetensors")))).notes == ()
 

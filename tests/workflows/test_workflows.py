@@ -38,6 +38,7 @@ LOADER_WIDGETS = {
 # (steps, cfg, shift, solver, schedule), (width, height, frames), fps
 UNIPC = ("unipc", "official")
 FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
+CAUSAL = (4, 1.0, 5.0, "lcm", "simple")
 BERNINI = (6, 1.0, 8.0, "res_multistep", "simple")
 FUN_A14B = (20, 3.5, 8.0, "euler", "simple")
 OFFICIAL = {
@@ -47,6 +48,9 @@ OFFICIAL = {
     "t2v_1.3B_prompt_travel": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_step_cache": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_1.3B_windows": ((50, 6.0, 8.0, *UNIPC), (832, 480, 161), 16),
+    # ComfyUI's template video_causal_forcing_i2v, whose sampler noises each guess afresh.
+    "causal_i2v_1.3B": (CAUSAL, (832, 480, 81), 16),
+    "causal_stream_1.3B": (CAUSAL, (832, 480, 161), 16),
     "edit_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "edit_clip_lucy_5B": ((50, 5.0, 5.0, *UNIPC), (832, 480, 81), 24),
     "t2v_1.3B_native": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
@@ -93,15 +97,17 @@ ONE_LORA = {BERNINI: {"high": 3, "low": 1.5}}
 """The strengths of a LoRA that both experts have."""
 FILM = "WanDirectorLongVideo"
 """Has the settings of sampler, size, prompts and file itself."""
+STREAM = "WanDirectorStreamVideo"
+"""Samples and saves."""
 EDIT = "WanDirectorEditClip"
 SIZES = (
     "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl",
-    "WanDirectorBernini", "ImageScale", FILM,
+    "WanDirectorBernini", "WanDirectorCausalStart", "ImageScale", FILM,
 )  # fmt: skip
 SOURCE = "WanDirectorSourceVideo"
 """Takes its size from the clip, and an empty negative prompt goes with it."""
 LATER_CLIPS = ("WanDirectorExtend", "WanDirectorSVI")
-SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo")
+SAVERS = ("WanDirectorSaveVideo", "WanDirectorDecodeToVideo", STREAM)
 
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 each_bundled = pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
@@ -205,7 +211,7 @@ def test_every_workflow_has_official_settings():
 def test_a_clip_is_made_larger_by_the_low_noise_expert_within_24_gb(name, expected, capsys):
     path = ROOT / "workflows" / f"{name}.json"
     settings, (width, height, frames), fps = expected
-    ((upscale,), (film,), (saver,)) = (of_class(path, kind) for kind in (UPSCALE, "WanDirectorLoadVideo", *SAVERS[1:]))
+    ((upscale,), (film,), (saver,)) = (of_class(path, kind) for kind in (UPSCALE, "WanDirectorLoadVideo", SAVERS[1]))
     assert tuple(upscale[key] for key in ("steps", "cfg", "shift", "solver", "schedule")) == settings
     assert (upscale["width"], upscale["height"], film["frames"], saver["fps"]) == (width, height, frames, fps)
     assert upscale["denoise"] <= 0.25 and film["width"] / film["height"] == width / height
@@ -263,7 +269,8 @@ def test_an_edit_of_a_picture_has_the_settings_of_its_model(name: str, settings:
 @pytest.mark.parametrize("path", [path for path in DOWNLOADED if path.stem in OFFICIAL], ids=lambda path: path.stem)
 def test_settings_are_the_official_ones(path: Path):
     settings, shape, fps = OFFICIAL[path.stem]
-    samplers, texts = of_class(path, "WanDirectorSampler", FILM), of_class(path, "WanDirectorTextEncode", FILM)
+    samplers = of_class(path, "WanDirectorSampler", FILM, STREAM)
+    texts = of_class(path, "WanDirectorTextEncode", FILM)
     clips = of_class(path, *LATER_CLIPS)
     is_edited = bool(of_class(path, SOURCE))
     (size,) = of_class(path, *(["WanDirectorLoadVideo"] if is_edited else SIZES))
@@ -345,7 +352,7 @@ def test_other_settings_of_a_workflow_do_not_go_together():
 
 @each_bundled
 def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    samplers = ("WanDirectorSampler", EDIT, UPSCALE, FILM)
+    samplers = ("WanDirectorSampler", EDIT, UPSCALE, FILM, STREAM)
     steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] in samplers]
     assert main(["run", str(path), f"--output={tmp_path}", "--device=cpu", "--quiet", *steps]) == 0
     videos = [Path(line) for line in capsys.readouterr().out.splitlines()]

@@ -62,7 +62,7 @@ class UNETLoader(io.ComfyNode):
     @classmethod
     def execute(cls, unet_name: str, weight_dtype: str) -> Any:
         recipe = ModelRecipe(find_model("diffusion_models", unet_name), precision=_WEIGHT_TYPES[weight_dtype])
-        return io.NodeOutput(NativeModel(video_model(recipe, host().runtime)))
+        return io.NodeOutput(NativeModel.of(video_model(recipe, host().runtime)))
 
 
 class UnetLoaderGGUF(io.ComfyNode):

@@ -59,6 +59,7 @@ TRANSFORMERS = {
     "Wan2_1-I2V-ATI-14B_fp8_e4m3fn": "with_clip", "chrono_edit_14B_fp16": "with_clip",
     "Wan21-WanMove_fp8_scaled_e4m3fn_KJ": "with_clip",
     "wan2.2_bernini_r_high_noise_fp8_scaled": "wan21_t2v", "wan2.2_bernini_r_low_noise_fp8_scaled": "wan21_t2v",
+    "causal_forcing-framewise": "wan21_t2v",
 }  # fmt: skip
 OUTPUTS_48 = {"out_channels": 48}
 FUN_MODELS = {
@@ -90,7 +91,7 @@ RUNNING = [
     "video_wan2_2_5B_fun_inpaint", "video_wan2_2_14B_fun_control", "video_wan2_2_5B_fun_control", "wan2.1_fun_control",
     "video_wan2.1_fun_camera_v1.1_1.3B", "video_wan2.1_fun_camera_v1.1_14B", "video_wan2_2_14B_fun_camera",
     "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
-    "video_bernini_r_video_editing", "video_bernini_r_image_editing",
+    "video_bernini_r_video_editing", "video_bernini_r_image_editing", "video_causal_forcing_i2v",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",

@@ -6,7 +6,13 @@ from .ksampler import KSampler, KSamplerAdvanced
 from .model_sampling import ModelSamplingSD3
 from .names import LEFT_OUT, SCHEDULE_OF, SCHEDULERS, SOLVER_OF
 from .noise import AddNoise, DisableNoise, RandomNoise
-from .samplers import KSamplerSelect, SamplerDPMPP_2S_Ancestral, SamplerER_SDE, SamplerEulerAncestral
+from .samplers import (
+    KSamplerSelect,
+    SamplerARVideo,
+    SamplerDPMPP_2S_Ancestral,
+    SamplerER_SDE,
+    SamplerEulerAncestral,
+)
 from .schedulers import (
     BasicScheduler,
     ExponentialScheduler,
@@ -30,7 +36,7 @@ RUNNING = (
 """Those that take a model."""
 DESCRIBING = (
     RandomNoise, DisableNoise, KSamplerSelect, SamplerEulerAncestral, SamplerDPMPP_2S_Ancestral, SamplerER_SDE,
-    KarrasScheduler, ExponentialScheduler, PolyexponentialScheduler,
+    SamplerARVideo, KarrasScheduler, ExponentialScheduler, PolyexponentialScheduler,
     SplitSigmas, SplitSigmasDenoise, FlipSigmas, SetFirstSigma, ExtendIntermediateSigmas, ManualSigmas,
 )  # fmt: skip
 """Those that take none."""

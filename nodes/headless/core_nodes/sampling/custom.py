@@ -117,13 +117,13 @@ def _run(
     noise: StartingNoise, guider: GuidedBy, sampler: Any, sigmas: Any, latent: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The LATENT of the result, and that of the last guess."""
-    solver, sigmas = sampler_of(sampler).solver, sigmas_of(sigmas)
+    named, sigmas = sampler_of(sampler), sigmas_of(sigmas)
     if sigmas.ndim == 1 and len(sigmas) == 1:
         raise InvalidInputError(
             f"The sigmas are one noise level, {float(sigmas[0]):g}, and a step goes from one to another. Give two or "
             "more, or take this sampler out: SplitSigmas may leave it none."
         )
-    model = guider.model
-    settings = SamplerSettings(noise.seed, cfg=guider.cfg, shift=model.shift, solver=solver, sigmas=sigmas)
+    model = guider.model.in_order(named.order)
+    settings = SamplerSettings(noise.seed, cfg=guider.cfg, shift=model.shift, solver=named.solver, sigmas=sigmas)
     sides = (guider.positive, guider.negative)
     return sampled(model.model, sides, of_the_model(model, latent), settings, adds_noise=noise.is_added)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .....common.checking import instance_of, tensor_of
+from .....sampling.causal.order import AT_ONCE, Order
 from ....sockets.native_model import NativeModel
 from ....standin import Custom
 
@@ -26,9 +27,10 @@ class StartingNoise:
 
 @dataclass(frozen=True, slots=True)
 class NamedSampler:
-    """A SAMPLER: the name of one of our solvers."""
+    """A SAMPLER: the name of one of our solvers, and the order in which frames are made."""
 
     solver: str
+    order: Order = AT_ONCE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .....common.errors import InvalidInputError
+from .....sampling.causal.order import ChunkByChunk
 from .... import standin as io
 from ....api import answer
 from .names import LEFT_OUT, SAMPLERS, check_names, solver_named
@@ -71,6 +72,37 @@ class SamplerER_SDE(io.ComfyNode):  # noqa: N801  (ComfyUI's name)
     def execute(cls, solver_type: str, max_stage: int, eta: float, s_noise: float) -> Any:
         usual = {"solver_type": (solver_type, "ER-SDE"), "max_stage": (max_stage, 3)}
         return io.NodeOutput(_usual("er_sde", {**usual, "eta": (eta, 1.0), "s_noise": (s_noise, 1.0)}))
+
+
+class SamplerARVideo(io.ComfyNode):
+    """A causal model makes a video chunk by chunk."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="SamplerARVideo",
+            display_name="Sampler AR Video",
+            category="model/sampling/samplers",
+            inputs=[
+                io.Int.Input(
+                    "num_frame_per_block",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="Latent frames of a chunk: 1 for framewise models, 3 for chunkwise ones.",
+                )
+            ],
+            outputs=[Sampler.Output()],
+        )
+
+    @classmethod
+    def execute(cls, num_frame_per_block: int) -> Any:
+        return io.NodeOutput(chunk_by_chunk(num_frame_per_block))
+
+
+def chunk_by_chunk(frames: int = 1) -> NamedSampler:
+    """ComfyUI's ar_video, whose steps draw their noise from the run's own seed."""
+    return NamedSampler("lcm", ChunkByChunk(frames, step_seed=0))
 
 
 def _schema(name: str, *inputs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from .bernini import BerniniConditioning
 from .caching import EasyCache
+from .causal import ARVideoI2V, EmptyARVideoLatent
 from .fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
 from .guidance import (
     TCFG,
@@ -23,10 +24,12 @@ from .windows import ContextWindowsManual, WanContextWindowsManual
 
 __all__ = [
     "TCFG",
+    "ARVideoI2V",
     "BerniniConditioning",
     "CFGZeroStar",
     "ContextWindowsManual",
     "EasyCache",
+    "EmptyARVideoLatent",
     "GenerateTracks",
     "ScaleROPE",
     "SkipLayerGuidanceDiT",

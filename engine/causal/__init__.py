@@ -1,0 +1,1 @@
+"""Causal models, which make a video chunk by chunk."""
