@@ -32,6 +32,7 @@ _WAN_2_2 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
 _WRAPPER = "Kijai/WanVideo_comfy"
 _WRAPPER_FP8 = "Kijai/WanVideo_comfy_fp8_scaled"
 _BERNINI = "Comfy-Org/Bernini-R"
+_SCAIL_2 = "Comfy-Org/SCAIL-2"
 _TINY_VAES = "lightx2v/Autoencoders"
 _DECART = "decart-ai/Lucy-Edit-Dev-ComfyUI"
 _FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
@@ -77,7 +78,7 @@ def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN
         folder = "I2V/"
     if repo in (_TINY_VAES, _DECART):
         folder = ""
-    if repo == _BERNINI:
+    if repo in (_BERNINI, _SCAIL_2):
         folder = f"{kind.folder_name}/"
     exact = _EXACT.get(name, (round(size_gb * 1e9), None))
     return KnownFile(name, kind, what, repo, folder + name, *exact, is_non_commercial=repo == _DECART)
@@ -179,6 +180,11 @@ KNOWN_FILES = (
         )
         for noise in ("high", "low")
     ),
+    _file("wan2.1_14B_SCAIL_2_fp16.safetensors", DIT_FILES, "SCAIL-2: characters move as in a video", 32.791, _SCAIL_2),
+    _file(
+        "wan2.1_14B_SCAIL_2_int8_convrot.safetensors", DIT_FILES, "SCAIL-2: characters move as in a video, in int8",
+        16.654, _SCAIL_2,
+    ),
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
@@ -214,13 +220,17 @@ KNOWN_FILES = (
         )
         for noise in ("HIGH", "LOW")
     ),
+    _file(
+        "wan2.1_SCAIL_2_DPO_lora_bf16.safetensors", LORAS, "a LoRA by which SCAIL-2 keeps closer to its reference",
+        0, _SCAIL_2,
+    ),
     _file("wan_alpha_2.1_rgba_lora.safetensors", LORAS, "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.303),
 )  # fmt: skip
 
 USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
 
-MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors"}
+MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors", "scail": "wan2.1_14B_SCAIL_2_int8_convrot.safetensors"}
 """By branch of the transformer, a model to name that has it."""
 _MODULES = {
     "vace_module": {
