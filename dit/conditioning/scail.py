@@ -222,12 +222,11 @@ def colour_channels(masks: Tensor, rows: int, columns: int) -> Tensor:
     check_frames(len(masks))
     if masks.ndim != 4 or masks.shape[-1] != len(COLOURS[0]):
         raise InvalidInputError(
-            f"Coloured masks are pictures [frames, height, width, 3], got {list(masks.shape)}. Make them with Wan "
-            "Coloured Masks."
+            f"Coloured masks are pictures [frames, height, width, 3], got {list(masks.shape)}. Give red, green and "
+            "blue of each pixel."
         )
-    found = torch.empty(len(masks), len(COLOURS), rows, columns)
-    for index, picture in enumerate(masks):  # frame by frame, since all at once are 28 bytes a pixel
-        found[index] = _averaged(picture, rows, columns)
+    # Frame by frame, since all at once are 28 bytes a pixel.
+    found = torch.stack([_averaged(picture, rows, columns) for picture in masks])
     first = found[:1].expand(TEMPORAL_STRIDE, -1, -1, -1)
     whole = torch.cat([first, found[1:]]).view(latent_frames(len(masks)), -1, rows, columns)
     return whole.movedim(0, 1)[None].contiguous()

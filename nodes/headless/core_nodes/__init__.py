@@ -82,6 +82,7 @@ from .wan import (
     ContextWindowsManual,
     EasyCache,
     GenerateTracks,
+    SCAIL2ColoredMask,
     ScaleROPE,
     SkipLayerGuidanceDiT,
     SkipLayerGuidanceDiTSimple,
@@ -95,6 +96,7 @@ from .wan import (
     WanMoveConcatTrack,
     WanMoveTracksFromCoords,
     WanMoveTrackToVideo,
+    WanSCAILToVideo,
     WanTrackToVideo,
 )
 from .wan_videos import (
@@ -111,7 +113,7 @@ _WITH_MODELS = (
     LoraLoaderModelOnly, LoraLoader, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
-    WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning,
+    WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning, WanSCAILToVideo,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
@@ -123,7 +125,7 @@ _NODES = (
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
     ConditioningSetMask, ConditioningSetAreaStrength,
     WanImageToVideoSVIPro,
-    WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
+    WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords, SCAIL2ColoredMask,
     EmptyHunyuanLatentVideo, TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,

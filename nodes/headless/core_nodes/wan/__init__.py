@@ -11,6 +11,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
+from .scail import SCAIL2ColoredMask, WanSCAILToVideo
 from .svi import WanImageToVideoSVIPro
 from .tracks import (
     GenerateTracks,
@@ -28,6 +29,7 @@ __all__ = [
     "ContextWindowsManual",
     "EasyCache",
     "GenerateTracks",
+    "SCAIL2ColoredMask",
     "ScaleROPE",
     "SkipLayerGuidanceDiT",
     "SkipLayerGuidanceDiTSimple",
@@ -41,5 +43,6 @@ __all__ = [
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",
+    "WanSCAILToVideo",
     "WanTrackToVideo",
 ]
