@@ -43,8 +43,8 @@ MODELS = {"scail2": 28, "scail1": 0}
 
 @pytest.fixture(scope="module")
 def scail_models(models):
-    for name, mask_channels in MODELS.items():
-        module = dit(text_dim=4096, in_channels=20, branches=(ClipBranch(1280), ScailBranch(mask_channels=mask_channels)))
+    for name, masked in MODELS.items():
+        module = dit(text_dim=4096, in_channels=20, branches=(ClipBranch(1280), ScailBranch(mask_channels=masked)))
         save_model(models / "diffusion_models" / f"{name}.safetensors", module, HEADS)
 
 
