@@ -35,7 +35,8 @@ class DiTConfig:
         ffn_dim: inner width of the feed-forward layers.
         in_channels: 16 for text to video, 36 = 16 + 4 mask + 16 image channels for image to video; 48 for TI2V-5B,
             which takes its first frame inside the latent. Some models of the Fun family have no mask (32), or a
-            control video before it (48 without a mask, 52 with one). Lucy-Edit has 96: 48 and those of a clip to edit.
+            control video before it (48 without a mask, 52 with one). Lucy-Edit has 96: 48 and those of a clip to edit;
+            SCAIL has 20, with a mask of frames that are given inside the latent.
         text_dim, text_tokens: the text embedding is [B, text_tokens, text_dim].
         branches: what stands beside the trunk, at most one of a kind; a pass begins with them in this order.
     """
@@ -71,6 +72,11 @@ class DiTConfig:
     def control_channels(self) -> int:
         """Of these, the latent of a control video: as many as the latent's, or 0."""
         return self.out_channels if self.image_channels // self.out_channels == 2 else 0
+
+    @property
+    def has_mask_alone(self) -> bool:
+        """Whether all that stands there is a mask, of frames that are given inside the latent (SCAIL)."""
+        return 0 < self.image_channels == self.mask_channels
 
     @property
     def source_channels(self) -> int:

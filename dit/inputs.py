@@ -14,11 +14,11 @@ from ..common.errors import InvalidInputError, PairingError
 from ..common.model_names import THIS_MODEL, ModelNames
 from .branches.branch import Branch
 from .conditioning.cut import Cut
-from .conditioning.in_context import ContextClip, check_clips
+from .conditioning.in_context import ClipBeside
 from .config import DiTConfig
 from .context import Avoided, TextTravel
 from .past import Past
-from .rope import AS_TRAINED, TokenPlaces
+from .rope import AS_TRAINED, RIGHT_BEFORE, FramesBefore, TokenPlaces
 
 
 class Steering(Protocol):
@@ -48,6 +48,7 @@ class DitInputs:
         travel: texts that take turns in time, which then stand in place of `text`.
         in_context: clips beside the video, in order.
         past: of a causal model, what it knows of the frames before these; each pass adds its own.
+        before: where frames of tokens lie that branches put before the video's.
     """
 
     latent: Tensor
@@ -59,8 +60,9 @@ class DitInputs:
     avoided: Avoided | None = None
     places: TokenPlaces = AS_TRAINED
     travel: TextTravel | None = None
-    in_context: tuple[ContextClip, ...] = ()
+    in_context: tuple[ClipBeside, ...] = ()
     past: Past | None = None
+    before: FramesBefore = RIGHT_BEFORE
 
     def steering_of(self, branch: Branch[DiTConfig]) -> tuple[Steering, ...]:
         """What steers one branch, in order."""
@@ -81,12 +83,13 @@ class DitInputs:
             check_branch(config, each.branch)
         for branch in config.branches:
             branch.check(self.steering_of(branch), self.latent)
-        check_clips(config, self.in_context, self.latent)
+        for clip in self.in_context:
+            clip.check(config, self.latent)
         check_beside_clips(config, self.in_context, self.travel, {each.branch for each in self.steering})
         if self.in_context and self.timestep.ndim > 1:
             raise InvalidInputError(
-                "There is a source video or reference of Bernini and a timestep for each frame, which only the frames "
-                "of the video have. Give one timestep for all, without frames given in the latent."
+                f"There is {self.in_context[0].words} and a timestep for each frame, which only the frames of the "
+                "video have. Give one timestep for all, without frames given in the latent."
             )
         if self.past is not None:
             check_causal(config, self.in_context)
@@ -135,7 +138,7 @@ class Conditioning:
     references: int = 0
     travel: TextTravel | None = None
     is_written: bool = True
-    in_context: tuple[ContextClip, ...] = ()
+    in_context: tuple[ClipBeside, ...] = ()
 
     def inputs(self, latent: Tensor, timestep: Tensor) -> DitInputs:
         """Inputs for `latent` [B, C, T, h, w] at `timestep` [B] or [B, T]; a text or item of batch 1 serves all."""
@@ -219,7 +222,7 @@ def check_branch(
 
 
 def check_beside_clips(
-    config: DiTConfig, clips: Collection[ContextClip], travel: TextTravel | None, kinds: Collection[type]
+    config: DiTConfig, clips: Collection[ClipBeside], travel: TextTravel | None, kinds: Collection[type]
 ) -> None:
     """Refuses what cannot steer a pass in which the model sees clips beside the video.
 
@@ -232,20 +235,21 @@ def check_beside_clips(
     """
     if not clips:
         return
+    words = next(iter(clips)).words
     if travel is not None:
         raise InvalidInputError(
-            "A source video or reference of Bernini has no place in time among prompts that take turns in one pass. "
-            "Choose the method passes in the prompt travel, or use one prompt."
+            f"{words[0].upper()}{words[1:]} has no place in time among prompts that take turns in one pass. Choose the "
+            "method passes in the prompt travel, or use one prompt."
         )
     branch = next((each for each in config.branches if type(each) in kinds and each.own_blocks(config.layers)), None)
     if branch is not None:
         raise InvalidInputError(
-            f"The conditioning brings {branch.words} and a source video or reference of Bernini, and the blocks of the "
-            "one take the tokens of the video alone. Leave one of them out."
+            f"The conditioning brings {branch.words} and {words}, and the blocks of the one take the tokens of the "
+            "video alone. Leave one of them out."
         )
 
 
-def check_causal(config: DiTConfig, clips: Collection[ContextClip], names: ModelNames = THIS_MODEL) -> None:
+def check_causal(config: DiTConfig, clips: Collection[ClipBeside], names: ModelNames = THIS_MODEL) -> None:
     """Refuses what cannot make a video in parts that look back at those before.
 
     Raises:

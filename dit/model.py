@@ -18,6 +18,7 @@ from ..common.streaming import check_backward
 from .block import Block
 from .branches.branch import BranchRun
 from .branches.module import BranchModule
+from .conditioning.in_context import ClipBeside, grid_of
 from .config import PATCH, BlockPlace, DiTConfig
 from .context import Avoided, Context, SpansInTime, TextSpan, TextTravel
 from .execution import DEFAULT_EXECUTION, Execution
@@ -25,7 +26,7 @@ from .inputs import DitInputs
 from .layers import Head, timestep_signal
 from .past import Past
 from .precise import in_float32
-from .rope import make_rope, source_turns
+from .rope import PlacedVideo
 
 _NO_RUNS: Mapping[type, BranchRun] = MappingProxyType({})
 
@@ -149,19 +150,19 @@ class WanDiT(nn.Module):
             InvalidInputError, PairingError: the inputs do not fit this model.
         """
         inputs.check(self.config)
-        tokens, grid = self.tokens_of(self.patch_embedding, self._channels(inputs)), _grid(inputs.latent)
+        tokens, grid = self.tokens_of(self.patch_embedding, self._channels(inputs)), grid_of(inputs.latent)
         timesteps = self._timesteps(inputs)  # [B, G]
-        places = inputs.places if inputs.past is None else inputs.places.from_frame(inputs.past.frames)
         signal = timestep_signal(timesteps.flatten(), self.config.freq_dim)
         time = in_float32(self.time_embedding, signal)
         modulation = in_float32(self.time_projection, time).unflatten(1, (6, -1))
+        placed = self._placed(grid, inputs)
         context = Context(
             modulation=modulation.unflatten(0, timesteps.shape),
-            rope=make_rope(self.config.head_dim, self._all_frames(grid, inputs), tokens.device, places),
+            rope=placed.rope(),
             text=self.text_embedding(inputs.text.to(self.dtype)),
             image=None,
             avoided=self._avoided(inputs.avoided),
-            in_time=self._in_time(inputs.travel, self._all_frames(grid, inputs)[0]),
+            in_time=self._in_time(inputs.travel, placed.before + grid[0]),
         )
         runs: dict[type, BranchRun] = {}
         for branch in self.config.branches:
@@ -172,7 +173,7 @@ class WanDiT(nn.Module):
             if run is not None:
                 runs[type(branch)] = run
         if inputs.in_context:
-            tokens, context = self._behind_clips(inputs, tokens, context)
+            tokens, context = self._behind_clips(inputs.in_context, placed, tokens, context)
         return Embedded(
             tokens,
             time.unflatten(0, timesteps.shape),
@@ -186,16 +187,13 @@ class WanDiT(nn.Module):
             inputs.past,
         )
 
-    def _behind_clips(self, inputs: DitInputs, tokens: Tensor, context: Context) -> tuple[Tensor, Context]:
-        """The video's tokens with those of clips before them, and the places of all."""
-        head_dim, device, parts, places = self.config.head_dim, tokens.device, [], []
-        for clip in inputs.in_context:
-            own = self.tokens_of(self.patch_embedding, clip.latent.to(device))
-            parts.append(own.expand(len(tokens), -1, -1))
-            rope = make_rope(head_dim, _grid(clip.latent), device, inputs.places)
-            places.append(rope * source_turns(head_dim, clip.source_id, device))
-        rope = torch.cat([*places, context.rope], dim=1)
-        return torch.cat([*parts, tokens], dim=1), context._replace(rope=rope)
+    def _behind_clips(
+        self, clips: Sequence[ClipBeside], placed: PlacedVideo, tokens: Tensor, context: Context
+    ) -> tuple[Tensor, Context]:
+        """The tokens with those of clips before them, and the places of all."""
+        own = [clip.embed(self, tokens.device).expand(len(tokens), -1, -1) for clip in clips]
+        rope = torch.cat([*(clip.rope(placed) for clip in clips), context.rope], dim=1)
+        return torch.cat([*own, tokens], dim=1), context._replace(rope=rope)
 
     def trunk(self, passes: Sequence[Embedded], execution: Execution = DEFAULT_EXECUTION) -> list[Tensor]:
         """All blocks in order: the tokens [B, L, D] of each pass after the last one.
@@ -233,11 +231,13 @@ class WanDiT(nn.Module):
         tokens = patches.flatten(2).transpose(1, 2).contiguous()
         return tokens.float() if self.fp32_residual else tokens
 
-    def _all_frames(self, grid: tuple[int, int, int], inputs: DitInputs) -> tuple[int, int, int]:
-        """The grid of the video's tokens and of those before them."""
-        branches = self.config.branches
+    def _placed(self, grid: tuple[int, int, int], inputs: DitInputs) -> PlacedVideo:
+        """Where the video's tokens lie, and those before them."""
+        branches, latent = self.config.branches, inputs.latent
         before = sum(branch.frames_before(len(inputs.steering_of(branch))) for branch in branches)
-        return (grid[0] + before, *grid[1:])
+        size = (latent.shape[-2], latent.shape[-1])
+        places = inputs.places if inputs.past is None else inputs.places.from_frame(inputs.past.frames)
+        return PlacedVideo(self.config.head_dim, grid, size, latent.device, before, inputs.before, places)
 
     def _avoided(self, avoided: Avoided | None) -> Avoided | None:
         if avoided is None:
@@ -295,12 +295,6 @@ class RunningDiT:
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
         """See `WanDiT.unembed`."""
         return self.model.unembed(tokens, embedded)
-
-
-def _grid(latent: Tensor) -> tuple[int, int, int]:
-    """Tokens of a latent [B, C, T, h, w] along its frames, rows and columns."""
-    frames, rows, columns = (-(-size // patch) for size, patch in zip(latent.shape[2:], PATCH))
-    return frames, rows, columns
 
 
 def pad_to_patches(x: Tensor) -> Tensor:

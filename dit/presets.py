@@ -7,6 +7,7 @@ from dataclasses import replace
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
 from .branches.reference import ReferenceBranch
+from .branches.scail import ScailBranch
 from .branches.vace import VaceBranch
 from .config import DiTConfig
 
@@ -14,7 +15,7 @@ _1_3B = DiTConfig(dim=1536, ffn_dim=8960, heads=12, layers=30)
 _5B = DiTConfig(dim=3072, ffn_dim=14336, heads=24, layers=30, in_channels=48, out_channels=48)
 _14B = DiTConfig(dim=5120, ffn_dim=13824, heads=40, layers=40)
 
-_CLIP, _CAMERA = ClipBranch(1280), CameraBranch()
+_CLIP, _CAMERA, _SCAIL_2 = ClipBranch(1280), CameraBranch(), ScailBranch(mask_channels=28)
 
 # Source: Wan-Video/Wan2.1 and Wan-Video/Wan2.2 wan/configs, and the shapes of the published files.
 PRESETS = {
@@ -36,6 +37,9 @@ PRESETS = {
     "fun-camera-1.3B": replace(_1_3B, in_channels=32, branches=(_CLIP, _CAMERA)),
     "fun-camera-14B": replace(_14B, in_channels=32, branches=(_CLIP, _CAMERA)),
     "fun-camera-A14B": replace(_14B, branches=(_CAMERA,), in_channels=36),
+    "scail-14B": replace(_14B, in_channels=20, branches=(_CLIP, ScailBranch())),
+    "scail2-1.3B": replace(_1_3B, in_channels=20, branches=(_CLIP, _SCAIL_2)),
+    "scail2-14B": replace(_14B, in_channels=20, branches=(_CLIP, _SCAIL_2)),
     "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
     "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }

@@ -5,6 +5,7 @@ Suffixes: B batch, L tokens, N heads, D head width, P = D / 2 pairs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -26,8 +27,67 @@ class TokenPlaces(NamedTuple):
         """Where tokens lie of which the first frame has this number."""
         return self._replace(shift=(self.shift[0] + self.scale[0] * frame, *self.shift[1:]))
 
+    def of(self, inner: TokenPlaces) -> TokenPlaces:
+        """Where tokens lie whose places within the video are `inner`."""
+        scale = (outer * own for outer, own in zip(self.scale, inner.scale))
+        shift = (at + outer * own for at, outer, own in zip(self.shift, self.scale, inner.shift))
+        return TokenPlaces(_triple(scale), _triple(shift))
+
+
+def _triple(values: Iterable[float]) -> tuple[float, float, float]:
+    frame, row, column = values
+    return frame, row, column
+
 
 AS_TRAINED = TokenPlaces()
+
+
+class FramesBefore(NamedTuple):
+    """Where frames of tokens that come before the video's lie, as a model was trained.
+
+    `shift`: from where the video's own would lie there, in frames, rows and columns; `shared`: how many of the last of
+    them lie at times of the video.
+    """
+
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    shared: int = 0
+
+
+RIGHT_BEFORE = FramesBefore()
+
+
+class PlacedVideo(NamedTuple):
+    """Where the tokens of a video lie.
+
+    `head_dim`: of the model; `grid`: the tokens along its frames, rows and columns, of a latent of `size` (height,
+    width); `before`: frames of tokens before those; `at`: where these lie; `places`: of all.
+    """
+
+    head_dim: int
+    grid: tuple[int, int, int]
+    size: tuple[int, int]
+    device: torch.device
+    before: int = 0
+    at: FramesBefore = RIGHT_BEFORE
+    places: TokenPlaces = AS_TRAINED
+
+    @property
+    def first(self) -> int:
+        """The time of the video's first frame of tokens."""
+        return self.before - self.at.shared if self.before else 0
+
+    def rope(self) -> Tensor:
+        """The turns of the tokens before the video and of its own, see `make_rope`."""
+        if not self.before or self.at == RIGHT_BEFORE:
+            frames = self.before + self.grid[0]
+            return make_rope(self.head_dim, (frames, *self.grid[1:]), self.device, self.places)
+        before = self.beside((self.before, *self.grid[1:]), TokenPlaces(shift=self.at.shift))
+        video = self.beside(self.grid, TokenPlaces(shift=(float(self.first), 0.0, 0.0)))
+        return torch.cat([before, video], dim=1)
+
+    def beside(self, grid: tuple[int, int, int], inner: TokenPlaces = AS_TRAINED) -> Tensor:
+        """The turns of a grid of tokens whose places within the video are `inner`."""
+        return make_rope(self.head_dim, grid, self.device, self.places.of(inner))
 
 
 def axis_dims(head_dim: int) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ An IMAGE is [F, H, W, C], float, in 0..1, with one (grey), three or four channel
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -56,6 +57,18 @@ def fit_pictures(pictures: Tensor, width: int, height: int, fit: Fit, bars: floa
     stretch distorts. Resizing is bicubic and antialiased, in float32; overshoot is cut to 0..1. Pictures that already
     have the size are returned as they are.
     """
+    return _fit(pictures, PictureSize(width, height), fit, bars, _resize)
+
+
+def fit_colours(masks: Tensor, width: int, height: int, fit: Fit, ground: float = 0.0) -> Tensor:
+    """As `fit_pictures`, for masks in plain colours: each pixel has that of the nearest one, and bars the ground's."""
+    return _fit(masks, PictureSize(width, height), fit, ground, _nearest)
+
+
+def _fit(
+    pictures: Tensor, size: PictureSize, fit: Fit, bars: float, resize: Callable[[Tensor, int, int], Tensor]
+) -> Tensor:
+    width, height = size
     have_height, have_width = pictures.shape[1:3]
     if (have_width, have_height) == (width, height):
         return pictures
@@ -65,11 +78,11 @@ def fit_pictures(pictures: Tensor, width: int, height: int, fit: Fit, bars: floa
         top, left = (have_height - cut_height) // 2, (have_width - cut_width) // 2
         pictures = pictures[:, top : top + cut_height, left : left + cut_width]
     if fit != "pad":
-        return _resize(pictures, width, height)
+        return resize(pictures, width, height)
     scale = min(width / have_width, height / have_height)
     inner_width, inner_height = max(1, round(have_width * scale)), max(1, round(have_height * scale))
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    inner = _resize(pictures, inner_width, inner_height)
+    inner = resize(pictures, inner_width, inner_height)
     return F.pad(inner, (0, 0, left, width - inner_width - left, top, height - inner_height - top), value=bars)
 
 
@@ -98,6 +111,12 @@ def _resize(pictures: Tensor, width: int, height: int) -> Tensor:
         return pictures
     resized = F.interpolate(pictures.movedim(-1, 1), (height, width), mode="bicubic", antialias=True)
     return resized.clamp(0, 1).movedim(1, -1)
+
+
+def _nearest(pictures: Tensor, width: int, height: int) -> Tensor:
+    if pictures.shape[1:3] == (height, width):
+        return pictures
+    return F.interpolate(pictures.movedim(-1, 1), (height, width), mode="nearest-exact").movedim(1, -1)
 
 
 def _rgb(images: Tensor, name: str, ground: float) -> Tensor:

@@ -33,6 +33,7 @@ _WRAPPER_NOISE = re.compile(r"A14B[-_](HIGH|LOW)(?![A-Za-z])")
 LOAD_MODEL = Place("load dit", "the diffusion model loader")
 START_IMAGE = Place("start image", "the start image")
 FUN_CONTROL = Place("fun control", "the control video of a Fun model")
+SCAIL_CONDITIONING = Place("scail", "the reference and poses of SCAIL")
 SOURCE_VIDEO = Place("source video", "the clip to edit")
 
 
@@ -242,6 +243,11 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
         raise PairingError(
             f"{name} takes its start image inside the latent, not in channels beside it. Connect ", START_IMAGE,
             f" with {model.family.vae_file}, and its LATENT.",
+        )  # fmt: skip
+    if has_image and model.config.has_mask_alone:
+        raise PairingError(
+            f"{name} takes no start image in channels beside its latent. Connect ", SCAIL_CONDITIONING,
+            " in place of what gives it: its reference_image says who is seen, its previous_frames go before.",
         )  # fmt: skip
     if has_image and model.start_image == "none":
         raise PairingError(

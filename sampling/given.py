@@ -223,6 +223,52 @@ class CleanRegion:
         return CleanRegion(self.clean.to(device), self.mask.to(device))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldRegion:
+    """A part of the latent is kept, as `NoisyRegion`; the model sees it without noise, with the timestep of the rest.
+
+    So SCAIL-2 takes the last frames of a clip before, and is told in channels of its own which these are.
+
+    Attributes:
+        clean: [B, C, T, h, w], normalised: what to keep.
+        mask: [1 or B, 1 or C, T, h, w], float, 1 = made, 0 = kept.
+
+    Source: ComfyUI v0.33.0, comfy/model_base.py, WAN21_SCAIL2.scale_latent_inpaint, and comfy/samplers.py,
+    KSamplerX0Inpaint.
+    """
+
+    clean: Tensor
+    mask: Tensor
+
+    def impose(self, latent: Tensor) -> Tensor:
+        """The latent itself: the model's answers lead to what is kept."""
+        return latent
+
+    def timesteps(self, timestep: Tensor) -> Tensor:
+        """One timestep for all frames: `timestep` [B] itself."""
+        return timestep
+
+    def shown(self, latent: Tensor, sigma: float) -> Tensor:
+        """`latent` [B, C, T, h, w] with what is kept, clean, in its place."""
+        return torch.lerp(self.clean, latent, self.mask)
+
+    def velocity(self, velocity: Tensor, latent: Tensor, shown: Tensor, sigma: float) -> Tensor:
+        """See `NoisyRegion.velocity`."""
+        return _towards(torch.lerp(self.clean, shown - sigma * velocity, self.mask), latent, sigma)
+
+    def finish(self, latent: Tensor, sigma: float) -> Tensor:
+        """See `NoisyRegion.finish`."""
+        return latent if sigma else torch.where(self.mask == 0, self.clean, latent)
+
+    def with_arranged_noise(self, arrange: Callable[[Tensor], Tensor]) -> HeldRegion:
+        """Itself: there is no noise in it."""
+        return self
+
+    def to(self, device: torch.device) -> HeldRegion:
+        """The same on a device."""
+        return HeldRegion(self.clean.to(device), self.mask.to(device))
+
+
 def _kept_before(mask: Tensor) -> int:
     """How many latent frames a mask [B, C, T, h, w] keeps as a whole before the first that it does not."""
     return _leading(mask.eq(0).all(dim=4).all(dim=3).all(dim=1).all(dim=0))
@@ -238,6 +284,6 @@ def _towards(denoised: Tensor, latent: Tensor, sigma: float) -> Tensor:
     return (latent - denoised) / sigma
 
 
-Given = NothingGiven | GivenFrames | NoisyRegion | CleanRegion
+Given = NothingGiven | GivenFrames | NoisyRegion | CleanRegion | HeldRegion
 
 NOTHING_GIVEN = NothingGiven()

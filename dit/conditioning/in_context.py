@@ -1,30 +1,77 @@
-"""Clips that a transformer sees beside the video: to edit it, or to show what is in it (Bernini-R)."""
+"""Clips that a transformer sees beside the video; of Bernini-R those to edit, or that show what is in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ...common.errors import PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ..branches.branch import Trunk
 from ..config import PATCH, DiTConfig
+from ..rope import PlacedVideo, source_turns
 from .cut import Cut
 
 TRAINED_SOURCES = 5
 """The highest id of a clip that Bernini-R was trained with."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ContextClip:
+class ClipBeside(Protocol):
     """A clip or picture without noise, whose tokens stand before those of the video; nothing is made of them.
 
-    They go through the layers of the video's own tokens, with its timestep. Their places begin at 0 in time, rows and
-    columns, and are turned by the clip's id, so that they are not those of the video.
+    They go through the blocks with the video's tokens, with its timestep.
+    """
+
+    @property
+    def words(self) -> str:
+        """What it is called in the midst of a sentence."""
+        ...
+
+    @property
+    def is_source(self) -> bool:
+        """Whether the video follows it frame by frame; else it shows something."""
+        ...
+
+    @property
+    def size(self) -> ContextSize:
+        """Its own."""
+        ...
+
+    def embed(self, trunk: Trunk, device: torch.device) -> Tensor:
+        """Its tokens [1 or B, L, D], on a device."""
+        ...
+
+    def rope(self, video: PlacedVideo) -> Tensor:
+        """The turns of its tokens beside a video, see `rope.make_rope`."""
+        ...
+
+    def check(self, config: DiTConfig, latent: Tensor, names: ModelNames = THIS_MODEL) -> None:
+        """Refuses what a transformer, or a latent [B, C, T, h, w], cannot take beside it.
+
+        Raises:
+            PairingError: the message has the numbers.
+        """
+        ...
+
+    def window(self, cut: Cut) -> ClipBeside | None:
+        """What goes with some of the latent's frames; None where nothing does."""
+        ...
+
+    def to(self, device: torch.device) -> ClipBeside:
+        """This clip on a device."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContextClip:
+    """A clip or picture that goes through the layers of the video's own tokens.
+
+    Its places begin at 0 in time, rows and columns, and are turned by its id, so that they are not those of the video.
 
     Attributes:
         latent: [1 or B, C, T, h, w], normalised, of any size.
@@ -38,6 +85,38 @@ class ContextClip:
     latent: Tensor
     source_id: float
     is_source: bool = False
+
+    @property
+    def words(self) -> str:
+        """See `ClipBeside.words`."""
+        return "a source video or reference of Bernini"
+
+    @property
+    def size(self) -> ContextSize:
+        """See `ClipBeside.size`."""
+        return ContextSize(*self.latent.shape[2:], is_source=self.is_source)
+
+    def embed(self, trunk: Trunk, device: torch.device) -> Tensor:
+        """See `ClipBeside.embed`."""
+        return trunk.tokens_of(trunk.get_submodule("patch_embedding"), self.latent.to(device))
+
+    def rope(self, video: PlacedVideo) -> Tensor:
+        """See `ClipBeside.rope`."""
+        return video.beside(grid_of(self.latent)) * source_turns(video.head_dim, self.source_id, video.device)
+
+    def check(self, config: DiTConfig, latent: Tensor, names: ModelNames = THIS_MODEL) -> None:
+        """See `ClipBeside.check`."""
+        if config.image_channels:
+            raise PairingError(
+                f"{names.subject} has channels for given frames beside the latent, and takes no source video or "
+                "references of Bernini. Choose the two experts of Bernini-R, or another text-to-video model."
+            )
+        if self.latent.shape[1] != config.out_channels or len(self.latent) not in (1, len(latent)):
+            raise PairingError(
+                f"A source video or reference is {len(self.latent)} latents of {self.latent.shape[1]} channels, but "
+                f"the latent to sample is {len(latent)} of {config.out_channels}. Encode it with the model's own VAE, "
+                "as one for all videos or one for each."
+            )
 
     def window(self, cut: Cut) -> ContextClip | None:
         """What goes with some of the latent's frames: those of a source, or of any clip as long as the video.
@@ -59,26 +138,35 @@ class ContextClip:
 
 
 class ContextSize(NamedTuple):
-    """Latent frames, rows and columns of a clip, and whether it is a source."""
+    """Latent frames, rows and columns of a clip, and whether it is a source; of how many rows and columns of the video
+    a source has one."""
 
     frames: int
     height: int
     width: int
     is_source: bool
+    part: int = 1
 
     def tokens(self, seen: tuple[int, int, int], frames: int) -> int:
         """How many it has where the model sees so much (frames, rows, columns) of a video of so many latent frames."""
         moves = self.frames > 1 and (self.is_source or self.frames == frames)
+        shown = (-(-side // self.part) for side in seen[1:])
         size = (
             min(seen[0], self.frames) if moves else self.frames,
-            *(seen[1:] if self.is_source else (self.height, self.width)),
+            *(shown if self.is_source else (self.height, self.width)),
         )
         return prod(-(-length // patch) for length, patch in zip(size, PATCH))
 
 
-def context_sizes(clips: Iterable[ContextClip]) -> tuple[ContextSize, ...]:
+def context_sizes(clips: Iterable[ClipBeside]) -> tuple[ContextSize, ...]:
     """The sizes of clips."""
-    return tuple(ContextSize(*clip.latent.shape[2:], is_source=clip.is_source) for clip in clips)
+    return tuple(clip.size for clip in clips)
+
+
+def grid_of(latent: Tensor) -> tuple[int, int, int]:
+    """Tokens of a latent [B, C, T, h, w] along its frames, rows and columns."""
+    frames, rows, columns = (-(-size // patch) for size, patch in zip(latent.shape[2:], PATCH))
+    return frames, rows, columns
 
 
 def source_ids(count: int, trained: int = TRAINED_SOURCES) -> tuple[float, ...]:
@@ -89,27 +177,3 @@ def source_ids(count: int, trained: int = TRAINED_SOURCES) -> tuple[float, ...]:
     if count <= trained:
         return tuple(float(number) for number in range(1, count + 1))
     return tuple(1 + (trained - 1) * number / (count - 1) for number in range(count))
-
-
-def check_clips(
-    config: DiTConfig, clips: Sequence[ContextClip], latent: Tensor, names: ModelNames = THIS_MODEL
-) -> None:
-    """Refuses clips that a transformer, or a latent [B, C, T, h, w], cannot take beside it.
-
-    Raises:
-        PairingError: the message has the numbers.
-    """
-    if not clips:
-        return
-    if config.image_channels:
-        raise PairingError(
-            f"{names.subject} has channels for given frames beside the latent, and takes no source video or references "
-            "of Bernini. Choose the two experts of Bernini-R, or another text-to-video model."
-        )
-    for clip in clips:
-        if clip.latent.shape[1] != config.out_channels or len(clip.latent) not in (1, len(latent)):
-            raise PairingError(
-                f"A source video or reference is {len(clip.latent)} latents of {clip.latent.shape[1]} channels, but "
-                f"the latent to sample is {len(latent)} of {config.out_channels}. Encode it with the model's own VAE, "
-                "as one for all videos or one for each."
-            )

@@ -40,7 +40,6 @@ _ANIMATE_2 = "Comfy-Org/Wan-Animate-2"
 _SCAIL_2 = "Comfy-Org/SCAIL-2"
 _DANCER = "Comfy-Org/Wan-Dancer"
 _HUMO = "Comfy-Org/HuMo_ComfyUI"
-_CAUSAL = "TalmajM/causal_forcing_framewise_ComfyUI_repackaged"
 _WAV2VEC = "Kijai/wav2vec2_safetensors"
 _SAM = "Comfy-Org/sam3.1"
 _JOYAI = "Comfy-Org/JoyAI-Image-Edit"
@@ -208,6 +207,11 @@ KNOWN_FILES = (
         )
         for noise in ("high", "low")
     ),
+    _file("wan2.1_14B_SCAIL_2_fp16.safetensors", DIT_FILES, "SCAIL-2: characters move as in a video", 32.792, _SCAIL_2),
+    _file(
+        "wan2.1_14B_SCAIL_2_int8_convrot.safetensors", DIT_FILES, "SCAIL-2: characters move as in a video, in int8",
+        16.654, _SCAIL_2,
+    ),
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.643, _WRAPPER_FP8),
     _file(_ATI, DIT_FILES, "ATI: image to video along drawn tracks, 14B, in fp8", 17.137, _WRAPPER),
     _file(_MOVE, DIT_FILES, "Wan-Move: image to video along tracks, 14B, in fp8", 16.407, _WRAPPER_FP8),
@@ -247,20 +251,20 @@ KNOWN_FILES = (
         for noise in ("HIGH", "LOW")
     ),
     _file("wan_alpha_2.1_rgba_lora.safetensors", LORAS, "Wan-Alpha: transparent videos, for Wan 2.1 T2V 14B", 0.312),
-    _file("wan2.1_SCAIL_2_DPO_lora_bf16.safetensors", LORAS, "a LoRA for SCAIL-2", 1.224, _SCAIL_2),
+    _file(
+        "wan2.1_SCAIL_2_DPO_lora_bf16.safetensors", LORAS, "a LoRA by which SCAIL-2 keeps closer to its reference",
+        1.224, _SCAIL_2,
+    ),
 )  # fmt: skip
 
 # What ComfyUI's Wan templates of October 2026 name beside those.
 WAITING_FILES = (
     _waiting("wan_animate_2_int8_convrot.safetensors", DIT_FILES, "Wan-Animate-2", 16.654, _ANIMATE_2),
     _waiting("wan_animate_2_distill_int8_convrot.safetensors", DIT_FILES, "Wan-Animate-2", 16.654, _ANIMATE_2),
-    _waiting("wan2.1_14B_SCAIL_2_fp16.safetensors", DIT_FILES, "SCAIL-2", 32.792, _SCAIL_2),
-    _waiting("wan2.1_14B_SCAIL_2_int8_convrot.safetensors", DIT_FILES, "SCAIL-2", 16.654, _SCAIL_2),
     _waiting("wan2.2_s2v_14B_fp8_scaled.safetensors", DIT_FILES, "Wan 2.2 S2V (speech to video)", 16.396),
     _waiting("humo_17B_fp8_e4m3fn.safetensors", DIT_FILES, "HuMo", 17.062, _HUMO),
     _waiting("wan2.2_dancer_14b_global_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
     _waiting("wan2.2_dancer_14b_local_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
-    _waiting("causal_forcing-framewise.safetensors", DIT_FILES, "a causal model", 5.68, _CAUSAL),
     _waiting("joyai_image_edit_int8_convrot.safetensors", DIT_FILES, "JoyAI Image Edit, no Wan model", 16.428, _JOYAI),
     _waiting(
         "qwen3vl_8b_joyimage_edit_int8_convrot.safetensors", TEXT_FILES, "the text encoder of JoyAI Image Edit", 10.061,
@@ -279,7 +283,7 @@ WAITING_FILES = (
 USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
 
-MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors"}
+MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors", "scail": "wan2.1_14B_SCAIL_2_int8_convrot.safetensors"}
 """By branch of the transformer, a model to name that has it."""
 _MODULES = {
     "vace_module": {

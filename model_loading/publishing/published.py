@@ -31,6 +31,7 @@ _PRESETS = (
     (r"causal_forcing", "t2v-1.3B"),
     (r"lucy-edit", "lucy-edit-5B"),
     (r"chrono_edit|WanMove", "i2v-14B"),
+    (r"SCAIL_2", "scail2-14B"),
     (r"fun_inpaint_5B", "fun-inp-5B"),
     (r"fun_control_5B", "fun-control-5B"),
     (r"fun_control.*1\.3B", "fun-control-1.3B"),
@@ -105,10 +106,11 @@ def _published_spec(known: KnownFile, kind: AnyKind, config: Any, family: Family
 def _published_bytes(known: KnownFile, config: Any, precision: Precision) -> ModelBytes:
     is_fp8, is_cast = "fp8" in known.name, precision.startswith("fp8")
     if known.kind == DIT.files:
-        weights = bytes_before_download(config, "fp8" if is_fp8 or is_cast else "bf16")
+        has_bytes = is_fp8 or "int8" in known.name  # in both, a matrix has a byte a number, and scales
+        weights = bytes_before_download(config, "fp8" if has_bytes or is_cast else "bf16")
         if is_fp8 and known.size_bytes > _MORE_THAN_FP8 * weights.total:
             weights = _of_size(weights, known.size_bytes)
-        return weights._replace(anonymous=weights.total if is_cast and not is_fp8 else 0)
+        return weights._replace(anonymous=weights.total if is_cast and not has_bytes else 0)
     scale = 2 if precision == "fp32" else 1  # all of these files have 16 bits, or fp8
     if known.kind != TEXT_ENCODER.files:
         return ModelBytes(known.size_bytes * scale, (), 2 * scale, PLAIN_MATRICES, 0)

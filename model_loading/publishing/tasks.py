@@ -38,7 +38,7 @@ class TaskFiles(NamedTuple):
 
 
 def _task(name: str, what: str, *models: str, vae: str = _VAE, clip: bool = False) -> TaskFiles:
-    text = _TEXT["fp8" if "fp8" in name else ""]
+    text = _TEXT["fp8" if "fp8" in name or "int8" in name else ""]
     return TaskFiles(
         name, what, tuple(f"{each}.safetensors" for each in (*models, text, vae, *([_CLIP] if clip else [])))
     )
@@ -58,6 +58,8 @@ def _pair(task: str, version: str) -> tuple[str, str]:
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ"
 _ATI, _MOVE = "Wan2_1-I2V-ATI-14B_fp8_e4m3fn", "Wan21-WanMove_fp8_scaled_e4m3fn_KJ"
 _BERNINI = ("wan2.2_bernini_r_high_noise_fp8_scaled", "wan2.2_bernini_r_low_noise_fp8_scaled")
+_SCAIL_2, _SCAIL_2_INT8 = "wan2.1_14B_SCAIL_2_fp16", "wan2.1_14B_SCAIL_2_int8_convrot"
+_SCAIL_2_LORA = "wan2.1_SCAIL_2_DPO_lora_bf16"
 TASKS = (
     _task("t2v-1.3B", "text to video", "wan2.1_t2v_1.3B_fp16"),
     _task("t2v-14B", "text to video", "wan2.1_t2v_14B_fp16"),
@@ -97,7 +99,10 @@ TASKS = (
     _task("bernini-A14B-fp8", "Bernini-R: a video or picture edited by instruction", *_BERNINI),
     _task("bernini-A14B-fp8-6steps", "Bernini-R in 6 steps", *_BERNINI, _T2V_LORA),
     _task("ati-14B-fp8", "ATI: a picture that moves along drawn tracks", _ATI, clip=True),
-    _task("move-14B-fp8-6steps", "Wan-Move: a picture that moves along tracks, in 6 steps", _MOVE, _I2V_LORA, clip=True),
+    _task("move-14B-fp8-6steps", "Wan-Move: a picture moves along tracks, in 6 steps", _MOVE, _I2V_LORA, clip=True),
+    _task("scail2-14B", "SCAIL-2: a character moves as in a video", _SCAIL_2, clip=True),
+    _task("scail2-14B-int8", "SCAIL-2", _SCAIL_2_INT8, clip=True),
+    _task("scail2-14B-int8-6steps", "SCAIL-2 in 6 steps", _SCAIL_2_INT8, _I2V_LORA, _SCAIL_2_LORA, clip=True),
     _task("vace-1.3B", "VACE", "wan2.1_vace_1.3B_fp16"),
     _task("vace-1.3B-4steps", "VACE in few steps", "wan2.1_vace_1.3B_fp16", _CAUSVID["1.3B"]),
     _task("vace-14B", "VACE", "wan2.1_vace_14B_fp16"),

@@ -38,6 +38,9 @@ _PRESET_TITLES = {
     "fun-camera-1.3B": "Wan 2.1 Fun-Camera 1.1 1.3B",
     "fun-camera-14B": "Wan 2.1 Fun-Camera 1.1 14B",
     "fun-camera-A14B": "one expert of Wan 2.2 Fun-Camera A14B",
+    "scail-14B": "Wan 2.1 SCAIL 14B",
+    "scail2-1.3B": "Wan 2.1 SCAIL-2 1.3B",
+    "scail2-14B": "Wan 2.1 SCAIL-2 14B",
     "vace-1.3B": "Wan 2.1 VACE 1.3B",
     "vace-14B": "Wan 2.1 VACE 14B",
 }
@@ -188,6 +191,8 @@ def dit_start_image(config: DiTConfig, family: Family) -> StartImage:
     """Whether a model takes given frames. The tiny demo model was trained with and without, on the same weights."""
     if not config.image_channels:
         return "optional" if family.given_in_latent else "none"
+    if config.has_mask_alone:
+        return "none"
     follows = config.control_channels or config.branch(CameraBranch) is not None
     return "optional" if follows or family is TINY else "required"
 

@@ -31,8 +31,6 @@ WAN_VARIANTS = (
     Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
     Signature("LongCat-Avatar (talking)", None, ("audio_cross_attn.", "blocks.0.ffn.w1.")),
     Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.",)),
-    Signature("SCAIL-2", "dit", ("patch_embedding_mask.",)),
-    Signature("SCAIL", "dit", ("patch_embedding_pose.",)),
     Signature("Wan-Dancer", "dit", ("patch_embedding_global.",)),
     Signature("Wan-Dancer", "dit", ("music_injector.",)),
     Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
@@ -59,13 +57,14 @@ WAN_VARIANTS = (
 # (input channels, output channels) of Wan transformers that need conditioning this version does not have.
 _BY_CHANNELS = {
     (32, 16): "Wan Fun-Camera without its camera adapter",
-    (20, 16): "SCAIL",
+    (20, 16): "SCAIL without its embedding of poses",
 }
 # (input, output) channels of text to video (and VACE), of image to video (and Fun-InP, and Fun-Camera of 2.2), of
 # Fun-Control 2.1 and 2.2, and of the 5B models: TI2V, Lucy-Edit, Fun-InP and Fun-Control.
 _SUPPORTED_CHANNELS = ((16, 16), (36, 16), (48, 16), (52, 16), (48, 48), (96, 48), (100, 48), (148, 48))
 _CAMERA_CHANNELS = ((32, 16), (36, 16))
 _CONTROL_CHANNELS = ((48, 16), (52, 16), (148, 48))
+_SCAIL_CHANNELS = ((20, 16),)
 
 CHRONO_EDIT = "ChronoEdit"
 """The model of image to video that edits pictures, as notes call it: nothing inside its file tells it."""
@@ -145,13 +144,12 @@ _SAME_SHAPE = (
 # How headers call models that tensors tell apart anyway.
 _PLAIN = frozenset(
     ["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp", "control", "funcontrol", "camera", "camera22"]
+    + ["scail", "scail2"]
 )
 _OTHERS = {
     "s2v": "Wan 2.2 S2V (speech to video)",
     "animate": "Wan 2.2 Animate",
     "humo": "HuMo",
-    "scail": "SCAIL",
-    "scail2": "SCAIL-2",
     "wandancer": "Wan-Dancer",
 }
 # Classes of the official code and of diffusers, as the config.json of a folder names them.
@@ -197,6 +195,8 @@ def refuse_channels(name: str, channels: tuple[int, int], tensors: Shapes) -> No
     title, supported = None, _SUPPORTED_CHANNELS
     if tensors.has("control_adapter.conv.weight"):
         title, supported = "a variant of Wan Fun-Camera not known here", _CAMERA_CHANNELS
+    elif tensors.has("patch_embedding_pose.weight"):
+        title, supported = "a variant of SCAIL not known here", _SCAIL_CHANNELS
     elif tensors.has("ref_conv.weight"):
         title, supported = "a variant of Wan with a reference picture that is not known here", _CONTROL_CHANNELS
     if channels not in supported:
@@ -245,7 +245,7 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
     """The error for a transformer of Wan that this version does not run."""
     return CheckpointError(
         f"{name} is {title}, which this version does not run yet. It runs the text-to-video, image-to-video, "
-        f"first-last-frame, Fun and VACE models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
+        f"first-last-frame, Fun, SCAIL and VACE models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
     )
 
 

@@ -7,6 +7,7 @@ the latent the mask stands; a model knows it by itself, so that it is only check
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -41,10 +42,10 @@ def fun_keys(config: DiTConfig) -> frozenset[str]:
     return frozenset(key for key, is_read in keys.items() if is_read)
 
 
-def fun_steering(values: dict[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
+def fun_steering(config: DiTConfig, values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
     """The values as what steers a model, see `check_inputs`; their sizes are left to `check_items`."""
-    kinds = {"reference_latents": ReferenceBranch, "camera_conditions": CameraBranch}
-    return {kind: None for key, kind in kinds.items() if values.get(key) is not None}
+    kinds, own = {"reference_latents": ReferenceBranch, "camera_conditions": CameraBranch}, fun_keys(config)
+    return {kind: None for key, kind in kinds.items() if key in own and values.get(key) is not None}
 
 
 def fun_items(model: WanModel, values: dict[str, Any], side: str) -> tuple[ConditioningItem, ...]:
@@ -53,7 +54,8 @@ def fun_items(model: WanModel, values: dict[str, Any], side: str) -> tuple[Condi
     Raises:
         InvalidInputError: they are none.
     """
-    references, rays = values.get("reference_latents"), values.get("camera_conditions")
+    own = fun_keys(model.spec.config)
+    references, rays = (values.get(key) if key in own else None for key in ("reference_latents", "camera_conditions"))
     items: list[ConditioningItem] = []
     if references is not None:
         name, advice = f"The reference picture of the {side} conditioning", "Make it with Wan Fun Control."

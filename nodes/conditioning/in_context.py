@@ -15,7 +15,7 @@ from ...common.checking import is_finite, kind_of, tensor_of
 from ...common.errors import InvalidInputError, PairingError
 from ...common.log import logger
 from ...common.model_names import ModelNames
-from ...dit.conditioning.in_context import ContextClip, check_clips
+from ...dit.conditioning.in_context import ContextClip
 from ...model_loading.recognition.variants import is_bernini
 from ..sockets.latents import made_by
 from ..sockets.models import WanModel
@@ -74,7 +74,8 @@ def context_clips(model: WanModel, values: dict[str, Any], samples: Tensor, side
         ContextClip(normalize(each.float()) if each.shape[1] == channels else each, *role)
         for each, role in zip(checked, roles)
     )
-    check_clips(model.spec.config, clips, samples, ModelNames(f"{model.file} ({model.spec.title})"))
+    for clip in clips:
+        clip.check(model.spec.config, samples, ModelNames(f"{model.file} ({model.spec.title})"))
     return clips
 
 

@@ -206,7 +206,7 @@ def keyframe_item(
     if config.source_channels:
         return SourceVideo(frames)
     if config.mask_channels:
-        keyframes = KeyframeImages(frames, _given_mask(start, values, latent))
+        keyframes = KeyframeImages(frames, given_mask(start, values, latent))
     else:
         keyframes = KeyframeImages(_only_given(frames, values, latent), None)
     if not config.control_channels:
@@ -244,12 +244,21 @@ def _only_given(frames: Tensor, values: dict[str, Any], latent: dict[str, Any]) 
     """For a model without a mask: zeros, as it was trained, in latent frames that `concat_mask` calls not given."""
     if values.get("concat_mask") is None:
         return frames
-    mask = _given_mask(frames, values, latent)
+    mask = given_mask(frames, values, latent)
     return frames * (mask > 0).any(dim=1, keepdim=True).flatten(3).any(dim=3)[..., None, None]
 
 
-def _given_mask(given: Tensor, values: dict[str, Any], latent: dict[str, Any]) -> Tensor:
-    """Which of the given frames count: [1 or B, 4, T, h, w], 1 = given."""
+def given_mask(given: Tensor, values: dict[str, Any], latent: dict[str, Any]) -> Tensor:
+    """Which of the given frames count: [1 or B, 4, T, h, w], 1 = given.
+
+    Args:
+        given: [1 or B, C, T, h, w], of their latent, of which only the size is read.
+        values: of an entry; its `concat_mask` says it.
+        latent: the LATENT to sample, whose noise mask says it where there is none.
+
+    Raises:
+        PairingError: the mask is of another size.
+    """
     native = values.get("concat_mask")
     if native is None and latent.get("noise_mask") is None:
         return torch.zeros_like(given[:, :4], dtype=torch.float32)

@@ -84,8 +84,9 @@ REFUSED = {
     ),
     "reference_latents": _Refused(
         "a reference picture",
-        "Wan Fun Control, Wan22FunControlToVideo, Set Reference Latent, WanHuMoImageToVideo or WanSoundImageToVideo",
-        "Load a Fun-Control model of 1.1 or of Wan 2.2, or use Wan VACE with a reference_image",
+        "Wan Fun Control, Wan22FunControlToVideo, Wan SCAIL, WanSCAILToVideo, Set Reference Latent, "
+        "WanHuMoImageToVideo or WanSoundImageToVideo",
+        "Load a Fun-Control model of 1.1 or of Wan 2.2 or a SCAIL model, or use Wan VACE with a reference_image",
     ),
     **_same(
         "reference_latents_method reference_latents_text_embeds",
@@ -112,16 +113,17 @@ REFUSED = {
         "reference_motion control_video",
         _Refused("earlier frames or a control video for Wan S2V", "WanSoundImageToVideo", _KIND),
     ),
-    **_same(
-        "face_video_pixels pose_video_latent",
-        _Refused("a face or poses", "WanAnimateToVideo or WanSCAILToVideo", _KIND),
+    **_same("face_video_pixels", _Refused("a face", "WanAnimateToVideo", _KIND)),
+    "pose_video_latent": _Refused(
+        "poses", "Wan SCAIL, WanSCAILToVideo or WanAnimateToVideo", "Load a SCAIL-2 model, or remove that node"
     ),
     **_same(
         "clip_vision_output_pose cross_attn_pose pose_strength reference_strength animate2_cache",
         _Refused("poses for Wan Animate 2", "WanAnimate2ToVideo", _KIND),
     ),
     **_same(
-        "ref_mask_28ch driving_mask_28ch ref_mask_flag", _Refused("masks of SCAIL", "WanSCAILToVideo", _KIND)
+        "ref_mask_28ch driving_mask_28ch ref_mask_flag",
+        _Refused("masks of SCAIL-2", "Wan SCAIL or WanSCAILToVideo", "Load a SCAIL-2 model, or remove that node"),
     ),
     "guidance": _Refused(
         "a guidance for Flux", "FluxGuidance", "Set cfg in Wan Sampler, and remove that node"

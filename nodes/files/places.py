@@ -9,7 +9,7 @@ from ...common.errors import WanDirectorError
 from ...common.places import Place
 from ...media.video_reading import LOAD_VIDEO
 from ...model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
-from ...model_loading.pairing import FUN_CONTROL, SOURCE_VIDEO, START_IMAGE
+from ...model_loading.pairing import FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.causal.order import CAUSAL
 from ...sampling.experts import EXPERTS
@@ -25,6 +25,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     LOAD_VIDEO: "Wan Load Video",
     START_IMAGE: "Wan Image To Video",
     FUN_CONTROL: "Wan Fun Control",
+    SCAIL_CONDITIONING: "Wan SCAIL",
     SOURCE_VIDEO: "Wan Source Video",
     EXPERTS: "Wan Two Experts",
     CAUSAL: "Wan Causal",

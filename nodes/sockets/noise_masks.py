@@ -17,7 +17,8 @@ from torch import Tensor
 from ...common.checking import has_values, kind_of, tensor_of
 from ...common.errors import InvalidInputError
 from ...common.shapes import LatentShape
-from ...sampling.given import NOTHING_GIVEN, CleanRegion, Given, GivenFrames, NoisyRegion
+from ...dit.branches.scail import ScailBranch
+from ...sampling.given import NOTHING_GIVEN, CleanRegion, Given, GivenFrames, HeldRegion, NoisyRegion
 from ...sampling.noise import seeded_noise
 from .models import WanModel
 
@@ -61,8 +62,11 @@ def given_of(model: WanModel, latent: dict[str, Any], clean: Tensor, noise: Tens
     if model.spec.family.given_in_latent:
         frames = _whole_frames(mask)
         return CleanRegion(clean, mask) if frames is None else GivenFrames(clean, frames)
-    makes_all = has_values(mask) and mask.eq(1).all()
-    return NOTHING_GIVEN if makes_all else NoisyRegion(clean, mask, noise)
+    if has_values(mask) and mask.eq(1).all():
+        return NOTHING_GIVEN
+    scail = model.spec.config.branch(ScailBranch)
+    is_told = scail is not None and scail.mask_channels > 0  # see `conditioning.scail.KeptFrames`
+    return HeldRegion(clean, mask) if is_told else NoisyRegion(clean, mask, noise)
 
 
 def latent_mask(mask: Any, latent: Tensor) -> Tensor:

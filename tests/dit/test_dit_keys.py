@@ -7,6 +7,7 @@ import torch
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.reference import ReferenceBranch
+from wan_director.dit.branches.scail import ScailBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
@@ -32,6 +33,9 @@ COUNTS = {
     "fun-camera-1.3B": (989, 1_564_428_608 - 4 * 4 * 1536 + (1536 * 4 + 1 + 2 * (9 * 1536 + 1)) * 1536),
     "fun-camera-14B": (1309, 16_394_878_784 - 4 * 4 * 5120 + (1536 * 4 + 1 + 2 * (9 * 5120 + 1)) * 5120),
     "fun-camera-A14B": (1101, 14_288_901_184 + (1536 * 4 + 1 + 2 * (9 * 5120 + 1)) * 5120),
+    "scail-14B": (1305, 16_394_878_784 - 16 * 4 * 5120 + (20 * 4 + 1) * 5120),
+    "scail2-1.3B": (987, 1_564_428_608 - 16 * 4 * 1536 + (20 * 4 + 1 + 28 * 4 + 1) * 1536),
+    "scail2-14B": (1307, 16_394_878_784 - 16 * 4 * 5120 + (20 * 4 + 1 + 28 * 4 + 1) * 5120),
     "vace-1.3B": (1264, 2_153_972_032),
     "vace-14B": (1331, 17_337_592_896),
 }
@@ -91,8 +95,9 @@ def test_names_are_those_of_the_official_checkpoints(preset):
         expected |= {f"vace_blocks.{index}.{key}" for index in range(vace.blocks) for key in vace_keys}
         expected |= {f"vace_blocks.0.before_proj.{kind}" for kind in ("weight", "bias")}
         expected |= {f"vace_patch_embedding.{kind}" for kind in ("weight", "bias")}
-    fun = {ReferenceBranch: ("ref_conv",), CameraBranch: CAMERA_LAYERS}
-    layers = [layer for branch in config.branches for layer in fun.get(type(branch), ())]
+    others = {ReferenceBranch: ("ref_conv",), CameraBranch: CAMERA_LAYERS, ScailBranch: ("patch_embedding_pose",)}
+    layers = [layer for branch in config.branches for layer in others.get(type(branch), ())]
+    layers += ["patch_embedding_mask"] if preset.startswith("scail2") else []
     expected |= {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
     assert set(build(preset)) == expected
 

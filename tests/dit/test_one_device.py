@@ -11,6 +11,7 @@ from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, Had
 from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
+from wan_director.dit.branches.scail import ScailBranch, ScailReference
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution
@@ -41,6 +42,7 @@ CONFIGS = {
     "vace": DiTConfig(**SIZES, branches=(VaceBranch(1),)),
     "fun control": DiTConfig(**SIZES, in_channels=52, branches=(ReferenceBranch(16),)),
     "fun camera": DiTConfig(**SIZES, in_channels=36, branches=(CameraBranch(),)),
+    "scail": DiTConfig(**SIZES, in_channels=20, branches=(ClipBranch(32), ScailBranch(mask_channels=28))),
 }
 
 
@@ -58,6 +60,9 @@ GIVEN = {
     ClipBranch: lambda branch: ClipInput(torch.zeros(1, 9, branch.dim, device=GPU)),
     VaceBranch: lambda branch: VaceInput(torch.zeros(1, branch.channels, 3, 4, 6, device=GPU), 0.7),
     ReferenceBranch: lambda branch: ReferenceInput(torch.zeros(1, branch.channels, 1, 4, 6, device=GPU)),
+    ScailBranch: lambda branch: ScailReference(
+        torch.zeros(1, 16, 1, 4, 6, device=GPU), torch.zeros(1, 28, 1, 4, 6, device=GPU)
+    ),
     CameraBranch: lambda branch: CameraInput(torch.zeros(1, branch.channels, 3, 32, 48)),  # stays where it is
 }
 

@@ -11,8 +11,10 @@ from wan_director.benchmarks.peak_memory import peak_bytes
 from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
+from wan_director.dit.branches.scail import ScailBranch, ScailReference
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.conditioning.in_context import ContextClip
+from wan_director.dit.conditioning.scail import ScailPose
 from wan_director.dit.context import TextTravel
 from wan_director.dit.execution import Execution, Lean, lean_ways
 from wan_director.dit.footprint import (
@@ -53,6 +55,9 @@ GIVEN = {
     VaceBranch: lambda branch, latent: VaceInput(torch.empty(1, branch.channels, *latent), 1.0),
     ClipBranch: lambda branch, latent: ClipInput(torch.empty(1, branch.image_tokens, branch.dim)),
     ReferenceBranch: lambda branch, latent: ReferenceInput(torch.empty(1, branch.channels, 1, *latent[1:])),
+    ScailBranch: lambda branch, latent: ScailReference(
+        torch.empty(1, 16, 1, *latent[1:]), torch.empty(1, branch.mask_channels, 1, *latent[1:])
+    ),
     CameraBranch: lambda branch, latent: CameraInput(
         torch.empty(1, branch.channels, latent[0], 8 * latent[1], 8 * latent[2])
     ),
@@ -126,6 +131,8 @@ def counted(
         ("fun-camera-1.3B", PLAIN, (21, 60, 104)),
         ("fun-camera-A14B", FP8, (9, 60, 104)),
         ("fun-camera-A14B", PLAIN, (1, 60, 104)),
+        ("scail2-1.3B", PLAIN, (5, 60, 104)),
+        ("scail2-14B", FP8, (9, 60, 104)),
     ],
 )
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
@@ -177,6 +184,28 @@ def test_clips_beside_the_video_are_counted(latent):
     predicted = pass_bytes(PRESETS["t2v-1.3B"], pass_shape((1, *latent), beside=beside))
     counted_bytes = peak_bytes(lambda: model(inputs, Execution(may_overwrite=True)))
     assert predicted == pytest.approx(counted_bytes, rel=0.1)
+
+
+@pytest.mark.parametrize("references", [1, 3])
+@pytest.mark.parametrize("way", [0, 1, 2], ids=["usual", "lean", "leanest"])
+def test_poses_beside_the_video_and_references_before_it_are_counted(references, way):
+    preset, latent = PRESETS["scail2-14B"], (21, 112, 64)
+    half, branch = (latent[0], *(side // 2 for side in latent[1:])), preset.branches[1]
+    with torch.device("meta"):
+        model = WanDiT(replace(preset, layers=1)).to(torch.bfloat16)
+        pose = ScailPose(torch.empty(1, 16, *half), torch.empty(1, 28, *half))
+        steering = (
+            ClipInput(torch.empty(1, 257, 1280)),
+            *(GIVEN[ScailBranch](branch, latent) for _ in range(references)),
+        )
+        inputs = DitInputs(
+            torch.empty(1, 16, *latent), torch.empty(1), torch.empty(1, 512, 4096), None, steering, in_context=(pose,)
+        )
+    lean, given = lean_ways(preset.heads)[way], {ClipBranch: 1, ScailBranch: references}
+    shape = pass_shape((1, *latent), given, beside=pose.size.tokens(latent, latent[0]))
+    predicted = pass_bytes(preset, shape, lean=lean)
+    counted_bytes = peak_bytes(lambda: model(inputs, Execution(may_overwrite=True, lean=lean)))
+    assert predicted == pytest.approx(counted_bytes, rel=0.01)
 
 
 def test_texts_in_time_take_their_own_bytes_and_no_buffer_more():

@@ -150,7 +150,7 @@ def _wan(dim: int = 1536, inputs: int = 16, outputs: int = 16, layers: int = 2) 
 @pytest.mark.parametrize(
     ("entries", "title"),
     [
-        (_wan(5120, 20), "SCAIL (20 input and 16 output channels)"),
+        (_wan(5120, 20), "SCAIL without its embedding of poses (20 input and 16 output channels)"),
         (_wan(1536, 17), "a variant of Wan not known here (17 input and 16 output channels)"),
         (_wan(5120, 32), "Wan Fun-Camera without its camera adapter"),
         (_wan(5120, 48) | {"control_adapter.conv.weight": ("F16", (4, 4))}, "a variant of Wan Fun-Camera not known"),

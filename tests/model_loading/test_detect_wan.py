@@ -13,6 +13,7 @@ from wan_director.common.families import TINY, WAN_2_1, WAN_2_2_5B
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
+from wan_director.dit.branches.scail import ScailBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
@@ -128,6 +129,7 @@ def test_other_published_sizes_are_named(header_file) -> None:
         ({"layers": 4, "branches": (VaceBranch(2),)}, "a Wan 2.1 VACE model of another size"),
         ({"layers": 4, "in_channels": 48}, "a Wan 2.1 Fun-Control model of another size"),
         ({"layers": 4, "in_channels": 100, "out_channels": 48}, "a Wan 2.2 Fun-InP model of another size"),
+        ({"layers": 4, "in_channels": 20, "branches": (ScailBranch(),)}, "a Wan 2.1 SCAIL model of another size"),
         ({"layers": 4, "in_channels": 32, "branches": (CameraBranch(),)}, "a Wan 2.1 Fun-Camera model of another size"),
     ):
         assert _inspect(header_file(_entries(_dit("t2v-1.3B", **changes)))).title == title

@@ -77,8 +77,16 @@ TABLE: dict[str, Variant] = {
     "Animate-2": Variant("i2v-14B", "is Wan-Animate-2 (its header says so)", said="animate2"),
     "Animate-2 by name": Variant("i2v-14B", "is by its name Wan-Animate-2", name="wan_animate_2_int8_convrot"),
     "Animate-2 in its own repository": Variant("i2v-14B", "is by its name Wan-Animate-2", name="Wan2.2-Animate-2-14B"),
-    "SCAIL-2": Variant("i2v-14B", "is SCAIL-2,", extra=POSE | MASK, changes={"in_channels": 20}),
-    "SCAIL": Variant("i2v-14B", "is SCAIL,", extra=POSE, changes={"in_channels": 20}),
+    "SCAIL-2": Variant("scail2-14B", None, name="wan2.1_14B_SCAIL_2_fp16"),
+    "SCAIL-2 by header": Variant("scail2-1.3B", None, said="scail2"),
+    "SCAIL": Variant("scail-14B", None, said="scail"),
+    "SCAIL without its poses": Variant(
+        "i2v-14B", "is SCAIL without its embedding of poses (20 input", changes={"in_channels": 20}
+    ),
+    "SCAIL-2 without its poses": Variant(
+        "i2v-14B", "is SCAIL without its embedding of poses (20 input", extra=MASK, changes={"in_channels": 20}
+    ),
+    "poses on image to video": Variant("i2v-14B", "a variant of SCAIL not known here (36 input", extra=POSE),
     "Bernini-R": Variant(
         "t2v-14B",
         "By its name this is Bernini-R, which takes a video to edit and references; without them it runs as plain T2V.",

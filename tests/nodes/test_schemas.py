@@ -117,6 +117,8 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         },
         "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
         "WanDirectorBernini": {"reference_max_size"},
+        "WanDirectorScail": {"pose_start_percent", "pose_end_percent", "previous_frame_count"},
+        "WanDirectorColouredMasks": {"sort_by", "persons"},
         "WanDirectorMotion": {
             "words_end", "calm_words", "lively_words", "low_pass", "low_pass_end", "amplify", "motion_bucket",
         },

@@ -7,7 +7,7 @@ import torch
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.inputs import Conditioning
 from wan_director.sampling.denoiser import Denoiser
-from wan_director.sampling.given import CleanRegion, GivenFrames, NoisyRegion, NothingGiven
+from wan_director.sampling.given import CleanRegion, GivenFrames, HeldRegion, NoisyRegion, NothingGiven
 from wan_director.sampling.guidance import CFG
 from wan_director.sampling.noise import indexed_noise, seeded_noise
 from wan_director.sampling.schedule import from_sigmas, make_schedule
@@ -36,7 +36,7 @@ def run(given, solver="euler", schedule=None, latent=CLEAN):
     return list(sampled(denoiser, solver, schedule, latent, seed=7, given=given))
 
 
-def native_euler(schedule, mask, frames_see_clean: bool) -> torch.Tensor:
+def native_euler(schedule, mask, frames_see_clean: bool, times_by_frame: bool = False) -> torch.Tensor:
     """KSampler with euler and a denoise mask, in terms of the clean guess: ComfyUI's KSamplerX0Inpaint restated."""
     sigmas = schedule.sigmas.float()
     state = sigmas[0] * NOISE + (1 - sigmas[0]) * CLEAN
@@ -44,7 +44,7 @@ def native_euler(schedule, mask, frames_see_clean: bool) -> torch.Tensor:
         kept = CLEAN if frames_see_clean else sigma * NOISE + (1 - sigma) * CLEAN
         seen = state * mask + kept * (1 - mask)
         timestep = torch.full((2,), float(sigma) * 1000)
-        if frames_see_clean:
+        if times_by_frame:
             timestep = timestep[:, None] * mask.mean(dim=(1, 3, 4))
         guesses = []
         for value in (0.1, -0.1):
@@ -66,11 +66,25 @@ def test_a_masked_run_is_the_native_one(denoise):
 def test_a_masked_run_with_clean_frames_is_the_native_one():
     schedule = make_schedule("simple", 5, 5.0)
     result = run(CleanRegion(CLEAN, SOFT), schedule=schedule)[-1].latent
+    torch.testing.assert_close(result, native_euler(schedule, SOFT, True, True), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.6])
+def test_a_masked_run_with_clean_frames_of_one_time_is_the_native_one(denoise):
+    schedule = make_schedule("simple", 5, 5.0, denoise)
+    result = run(HeldRegion(CLEAN, SOFT), schedule=schedule)[-1].latent
     torch.testing.assert_close(result, native_euler(schedule, SOFT, True), rtol=0, atol=TOLERANCE)
 
 
+REGIONS = (
+    lambda: NoisyRegion(CLEAN, SOFT, NOISE),
+    lambda: CleanRegion(CLEAN, SOFT),
+    lambda: HeldRegion(CLEAN, SOFT),
+)
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("make", [lambda: NoisyRegion(CLEAN, SOFT, NOISE), lambda: CleanRegion(CLEAN, SOFT)])
+@pytest.mark.parametrize("make", REGIONS)
 def test_what_is_kept_is_kept_to_the_bit_by_every_solver(solver, make):
     result = run(make(), solver)[-1].latent
     assert result.isfinite().all()
@@ -111,6 +125,8 @@ def test_what_is_given_goes_to_a_device_as_a_whole():
     device = torch.device("meta")
     region = NoisyRegion(CLEAN, SOFT, NOISE).to(device)
     clean, frames = CleanRegion(CLEAN, SOFT).to(device), GivenFrames(CLEAN, torch.tensor([True, False])).to(device)
+    held = HeldRegion(CLEAN, SOFT).to(device)
     tensors = (region.clean, region.mask, region.noise, clean.clean, clean.mask, frames.clean, frames.frames)
+    tensors += (held.clean, held.mask)
     assert {tensor.device for tensor in tensors} == {device}
     assert NothingGiven().to(device) == NothingGiven()

@@ -84,6 +84,7 @@ from .wan import (
     EasyCache,
     EmptyARVideoLatent,
     GenerateTracks,
+    SCAIL2ColoredMask,
     ScaleROPE,
     SkipLayerGuidanceDiT,
     SkipLayerGuidanceDiTSimple,
@@ -97,6 +98,7 @@ from .wan import (
     WanMoveConcatTrack,
     WanMoveTracksFromCoords,
     WanMoveTrackToVideo,
+    WanSCAILToVideo,
     WanTrackToVideo,
 )
 from .wan_videos import (
@@ -113,7 +115,7 @@ _WITH_MODELS = (
     LoraLoaderModelOnly, LoraLoader, CLIPTextEncode, CLIPVisionEncode,
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
-    WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning, ARVideoI2V,
+    WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning, WanSCAILToVideo, ARVideoI2V,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
@@ -125,7 +127,7 @@ _NODES = (
     ConditioningCombine, ConditioningConcat, ConditioningAverage, ConditioningZeroOut, ConditioningSetTimestepRange,
     ConditioningSetMask, ConditioningSetAreaStrength,
     WanImageToVideoSVIPro,
-    WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords,
+    WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords, SCAIL2ColoredMask,
     EmptyHunyuanLatentVideo, EmptyARVideoLatent,
     TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,

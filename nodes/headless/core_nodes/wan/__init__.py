@@ -12,6 +12,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
+from .scail import SCAIL2ColoredMask, WanSCAILToVideo
 from .svi import WanImageToVideoSVIPro
 from .tracks import (
     GenerateTracks,
@@ -31,6 +32,7 @@ __all__ = [
     "EasyCache",
     "EmptyARVideoLatent",
     "GenerateTracks",
+    "SCAIL2ColoredMask",
     "ScaleROPE",
     "SkipLayerGuidanceDiT",
     "SkipLayerGuidanceDiTSimple",
@@ -44,5 +46,6 @@ __all__ = [
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",
+    "WanSCAILToVideo",
     "WanTrackToVideo",
 ]

@@ -1,0 +1,49 @@
+"""What the values of an entry give a model because of its family: of each family, the module that reads its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ....dit.branches.branch import Branch
+from ....dit.conditioning.in_context import ClipBeside
+from ....dit.config import DiTConfig
+from ....dit.inputs import ConditioningItem
+from ...sockets.models import WanModel
+from ..fun import fun_items, fun_keys, fun_steering
+from ..in_context import context_clips
+from .scail import scail_items, scail_keys, scail_poses, scail_steering
+
+
+def branch_keys(config: DiTConfig) -> frozenset[str]:
+    """The values that a transformer reads beside the usual ones."""
+    return fun_keys(config) | scail_keys(config)
+
+
+def branch_steering(config: DiTConfig, values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
+    """The values as what steers a model, see `check_inputs`; their sizes are left to `check_items`."""
+    return {**fun_steering(config, values), **scail_steering(config, values)}
+
+
+def branch_items(
+    model: WanModel, values: dict[str, Any], latent: dict[str, Any], side: str
+) -> tuple[ConditioningItem, ...]:
+    """The values as conditioning for a LATENT.
+
+    Raises:
+        InvalidInputError: they are none.
+        PairingError: they do not fit the model or the latent.
+    """
+    return (*fun_items(model, values, side), *scail_items(model, values, latent, side))
+
+
+def clips_beside(model: WanModel, values: dict[str, Any], samples: Tensor, side: str) -> tuple[ClipBeside, ...]:
+    """The clips beside a video of the size of `samples` [B, C, T, h, w].
+
+    Raises:
+        InvalidInputError: they are none.
+        PairingError: the model takes none, or they do not fit.
+    """
+    return (*context_clips(model, values, samples, side), *scail_poses(model, values, samples, side))
