@@ -13,6 +13,7 @@ from ..common.errors import InvalidInputError
 from ..common.streaming import BlockStream
 from ..weights.layers import Multiplication
 from .attention import Attention, Grid, Pattern, every_token, sdpa_attention
+from .pose_memory import NO_POSE_MEMORY, PoseMemory
 from .tokens import MATRIX_RUN
 
 OnBlock = Callable[[int, Sequence[Tensor]], None]
@@ -76,6 +77,7 @@ class Execution:
         after_attention: what stands in a block between its attention and its feed-forward layers.
         pattern: which tokens of a video look at which.
         over_video: the kernel of a video's attention to itself in one pass; None for `attention`.
+        pose_memory: what is kept of a pose video's way through the blocks, from pass to pass.
 
     Raises:
         InvalidInputError: tokens that a block is run again with may be overwritten, or a lean one may not overwrite.
@@ -92,6 +94,7 @@ class Execution:
     after_attention: AfterAttention = leave_tokens
     pattern: Pattern = every_token
     over_video: Attention | None = None
+    pose_memory: PoseMemory = NO_POSE_MEMORY
 
     def __post_init__(self) -> None:
         if self.checkpoints and self.may_overwrite:

@@ -6,12 +6,13 @@ from ..config import DiTConfig
 from .branch import Branch, Shapes
 from .camera import CameraBranch
 from .clip import ClipBranch
+from .pose import PoseBranch
 from .reference import ReferenceBranch
 from .speed import SpeedBranch
 from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
-    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, VaceBranch,
+    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, PoseBranch, VaceBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""
