@@ -126,3 +126,12 @@ class Execution:
 
 DEFAULT_EXECUTION = Execution()
 """Exact, and safe to go back through: what a bare call of the model does."""
+
+
+def more_exact(execution: Execution) -> tuple[Execution, str] | None:
+    """The execution without the first thing in it that is fast but not exact, and what that is for people, if any."""
+    if execution.attention is not sdpa_attention or execution.pattern is not every_token:
+        return replace(execution, attention=sdpa_attention, pattern=every_token), "with attention 'sdpa'"
+    if execution.multiply == "fp8":
+        return replace(execution, multiply="dense"), "without fp8 compute"
+    return None

@@ -78,6 +78,12 @@ class NoPoseMemory:
     def put(self, index: int, tokens: Tensor) -> None:
         """Nothing happens."""
 
+    def begin_step(self) -> None:
+        """Nothing is let go."""
+
+    def forget(self) -> None:
+        """There is nothing."""
+
 
 NO_POSE_MEMORY = NoPoseMemory()
 
@@ -97,7 +103,7 @@ class KeptPoses:
 
     def __init__(self, device: torch.device | None, most_bytes: int, *, in_8_bit: bool = False) -> None:
         self._device, self._most_bytes, self._in_8_bit = device, most_bytes, in_8_bit
-        self._slots: list[_Slot] = []
+        self._slots: list[_KeptPose] = []
 
     @property
     def is_exact(self) -> bool:
@@ -116,7 +122,7 @@ class KeptPoses:
             each = size.kept_bytes(in_8_bit=self._in_8_bit)
             room = self._most_bytes - sum(slot.reserved_bytes for slot in self._slots)
             blocks = min(size.most_blocks, max(0, room) // each)
-            found = _Slot(tuple(of), size.blocks - blocks, blocks * each, self._stored)
+            found = _KeptPose(tuple(of), size.blocks - blocks, blocks * each, self._stored)
             self._slots.append(found)
         found.is_asked_for = True
         return found
@@ -141,7 +147,7 @@ class _Store(Protocol):
     def __call__(self, tokens: Tensor, /) -> RotatedRows | Tensor: ...
 
 
-class _Slot:
+class _KeptPose:
     """See `PoseSlot`; keeps what enters the blocks from `first` on."""
 
     def __init__(self, of: tuple[Tensor, ...], first: int, reserved_bytes: int, store: _Store) -> None:

@@ -210,6 +210,11 @@ class Branch(ABC, Generic[ConfigT]):
     def lacking(cls, names: ModelNames = THIS_MODEL) -> PairingError:
         """The error where something steers such a branch and a model has none."""
 
+    @classmethod
+    def unsteered(cls, names: ModelNames = THIS_MODEL) -> PairingError | None:
+        """The error where nothing steers it in a whole run; None where the model then runs as one without it."""
+        return None
+
     @abstractmethod
     def build(self, config: ConfigT, operations: ModuleType) -> Mapping[str, nn.Module]:
         """Its modules, by their names in `roots`."""

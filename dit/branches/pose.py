@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...common.errors import InvalidInputError, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ...common.places import Place
 from ...common.shapes import size_text
 from ..attention import Pattern, every_token
 from ..config import PATCH, DiTConfig
@@ -20,6 +21,8 @@ from ..execution import Execution
 from ..pose_memory import PoseSlot, StreamSize
 from ..rope import TokenPlaces, make_rope
 from .branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk
+
+POSES = Place("poses", "the reference picture and pose video of Wan-Animate-2")
 
 MASK_CHANNELS = 4
 """Of the pose video's frames, all of which are given."""
@@ -53,6 +56,15 @@ class PoseBranch(Branch[DiTConfig]):
         """See `Branch.lacking`."""
         found = f"{names.subject} sees no pose video beside the one to make. Remove it, or choose "
         return PairingError(found, *names.file("pose", "a Wan-Animate-2 model"), ".")
+
+    @classmethod
+    def unsteered(cls, names: ModelNames = THIS_MODEL) -> PairingError:
+        """See `Branch.unsteered`: as a plain image-to-video model it makes bad videos."""
+        return PairingError(
+            f"{names.subject} shows someone of a reference picture moving as in a pose video, and needs both. Connect ",
+            POSES, " between the prompt and the sampler, or choose a plain image-to-video model such as "
+            "wan2.1_i2v_480p_14B_bf16.safetensors.",
+        )  # fmt: skip
 
     def build(self, config: DiTConfig, operations: ModuleType) -> Mapping[str, nn.Module]:
         """Nothing: all layers are the trunk's."""

@@ -9,6 +9,7 @@ from ...dit.rope import AS_TRAINED, TokenPlaces
 from ...sampling.cache import NO_CACHE, Cache
 from ...sampling.guidance import CFG, OfScale
 from ...sampling.windows import WHOLE_CLIP, Windows
+from ..poses.keeping import KEPT_IN_RAM, PoseKeeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class StepPolicies:
         places: where the model sees its tokens in time and space.
         amplify: how far a start image stands from the grey frames, see `dit.conditioning.amplified`; 1 leaves it.
         steering: what steers branches in all passes, beside what the prompts bring.
+        poses: what is kept of a pose video's way through the blocks.
     """
 
     guidance: OfScale = CFG
@@ -30,6 +32,7 @@ class StepPolicies:
     places: TokenPlaces = AS_TRAINED
     amplify: float = 1.0
     steering: tuple[Steering, ...] = ()
+    poses: PoseKeeping = KEPT_IN_RAM
 
 
 WHOLE_STEPS = StepPolicies()

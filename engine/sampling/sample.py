@@ -10,7 +10,7 @@ from ...sampling.prompts import OneSide, as_prompts
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
-from .asked import Questions, Sides, check_prompts
+from .asked import Questions, Sides, check_prompts, check_steered
 from .beginning import Beginning
 from .experts import experts_of, makers_of
 from .run import SampledLatent, work_of
@@ -68,6 +68,7 @@ def run_sampler_with_guess(
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     check_prompts(sides, steps, asked)
+    check_steered(model.spec, sides)
     warn_of_run(settings, sides, experts, makers, steps, asked)
     made = steps_of(experts, makers, steps, sides)
     tell_sights(experts, made, latent)

@@ -20,6 +20,7 @@ from ...sampling.step import NoiseLevel
 from ...sampling.windows import ClipShape
 from ..memory import RunWork
 from ..models import VideoModel
+from ..poses.counting import pose_videos
 from .asked import Sides
 from .experts import GuidedModel
 from .policies import WHOLE_STEPS, StepPolicies
@@ -47,12 +48,14 @@ class Steps:
         levels: where the steps begin; none of a run without any.
         references: latent frames of pictures before the video.
         clips: that the model sees beside the video.
+        poses: how many pose videos go through the blocks beside it, see `pose_videos`.
     """
 
     policies: StepPolicies = WHOLE_STEPS
     levels: tuple[NoiseLevel, ...] = ()
     references: int = 0
     clips: tuple[ContextSize, ...] = ()
+    poses: int = 0
 
     def beside(self, seen: Size, size: Size) -> int:
         """Tokens of the clips beside a window of a latent of this size."""
@@ -84,16 +87,15 @@ def steps_of(
         levels: where each begins.
         sides: the prompts.
     """
-    references, clips = (
-        references_of(sides),
-        clips_of(part.conditioning for side in sides.values() for part in side.parts),
-    )
+    prompts = [part.conditioning for side in sides.values() for part in side.parts]
+    references, clips, poses = references_of(sides), clips_of(prompts), pose_videos(prompts)
     return {
         name: Steps(
             expert.model.policies,
             tuple(level for level, maker in zip(levels, makers) if maker == name),
             references,
             clips,
+            poses,
         )
         for name, expert in experts.items()
         if name in makers

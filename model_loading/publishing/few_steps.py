@@ -32,6 +32,7 @@ def few_steps_lora(path: Path) -> Telling | None:
 
 def few_steps_model(path: Path) -> Telling | None:
     """What tells that a model is distilled for few steps; None where nothing does."""
-    if known_file(path.name) is not None:
-        return None  # none of the published models that are known here is
+    known = known_file(path.name)
+    if known is not None:
+        return "known" if known.for_few_steps else None
     return "by its name" if _DISTILLED.search(path.stem) else None

@@ -32,11 +32,13 @@ _WAN_2_2 = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
 _WRAPPER = "Kijai/WanVideo_comfy"
 _WRAPPER_FP8 = "Kijai/WanVideo_comfy_fp8_scaled"
 _BERNINI = "Comfy-Org/Bernini-R"
+_ANIMATE_2 = "Comfy-Org/Wan-Animate-2"
 _TINY_VAES = "lightx2v/Autoencoders"
 _DECART = "decart-ai/Lucy-Edit-Dev-ComfyUI"
 _FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 _FEW_STEPS_I2V = "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors"
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors"
+_MOVES = "Wan-Animate-2: someone of a picture moves as in a video"
 _CAUSVID_1_3B = "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
 
 
@@ -77,7 +79,7 @@ def _file(name: str, kind: FileKind, what: str, size_gb: float, repo: str = _WAN
         folder = "I2V/"
     if repo in (_TINY_VAES, _DECART):
         folder = ""
-    if repo == _BERNINI:
+    if repo in (_BERNINI, _ANIMATE_2):
         folder = f"{kind.folder_name}/"
     exact = _EXACT.get(name, (round(size_gb * 1e9), None))
     return KnownFile(name, kind, what, repo, folder + name, *exact, is_non_commercial=repo == _DECART)
@@ -179,6 +181,11 @@ KNOWN_FILES = (
         )
         for noise in ("high", "low")
     ),
+    _file("wan_animate_2_int8_convrot.safetensors", DIT_FILES, f"{_MOVES}, 14B, in int8", 16.65, _ANIMATE_2),
+    _file(
+        "wan_animate_2_distill_int8_convrot.safetensors", DIT_FILES, f"{_MOVES}, in 10 steps, 14B, in int8", 16.65,
+        _ANIMATE_2,
+    )._replace(for_few_steps=True),
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
@@ -220,7 +227,10 @@ KNOWN_FILES = (
 USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
 
-MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors"}
+MODELS_WITH = {
+    "pose": "wan_animate_2_int8_convrot.safetensors",
+    "vace": "wan2.1_vace_14B_fp16.safetensors",
+}
 """By branch of the transformer, a model to name that has it."""
 _MODULES = {
     "vace_module": {

@@ -38,7 +38,7 @@ class TaskFiles(NamedTuple):
 
 
 def _task(name: str, what: str, *models: str, vae: str = _VAE, clip: bool = False) -> TaskFiles:
-    text = _TEXT["fp8" if "fp8" in name else ""]
+    text = _TEXT["fp8" if "fp8" in name or "int8" in name else ""]
     return TaskFiles(
         name, what, tuple(f"{each}.safetensors" for each in (*models, text, vae, *([_CLIP] if clip else [])))
     )
@@ -57,6 +57,7 @@ def _pair(task: str, version: str) -> tuple[str, str]:
 
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ"
 _BERNINI = ("wan2.2_bernini_r_high_noise_fp8_scaled", "wan2.2_bernini_r_low_noise_fp8_scaled")
+_MOVES = "Wan-Animate-2: someone of a picture moves as in a video"
 TASKS = (
     _task("t2v-1.3B", "text to video", "wan2.1_t2v_1.3B_fp16"),
     _task("t2v-14B", "text to video", "wan2.1_t2v_14B_fp16"),
@@ -94,6 +95,9 @@ TASKS = (
     _task("edit-clip-5B", "a clip edited by words, Lucy-Edit", "lucy-edit-dev-cui-fp16", vae="wan2.2_vae"),
     _task("bernini-A14B-fp8", "Bernini-R: a video or picture edited by instruction", *_BERNINI),
     _task("bernini-A14B-fp8-6steps", "Bernini-R in 6 steps", *_BERNINI, _T2V_LORA),
+    _task("animate2-14B-int8", _MOVES, "wan_animate_2_int8_convrot", clip=True),
+    _task("animate2-14B-int8-6steps", f"{_MOVES}, in 6 steps", "wan_animate_2_int8_convrot", _I2V_LORA, clip=True),
+    _task("animate2-14B-int8-10steps", f"{_MOVES}, in 10 steps", "wan_animate_2_distill_int8_convrot", clip=True),
     _task("vace-1.3B", "VACE", "wan2.1_vace_1.3B_fp16"),
     _task("vace-1.3B-4steps", "VACE in few steps", "wan2.1_vace_1.3B_fp16", _CAUSVID["1.3B"]),
     _task("vace-14B", "VACE", "wan2.1_vace_14B_fp16"),

@@ -35,6 +35,7 @@ def test_known_files_are_consistent() -> None:
             "lightx2v/Autoencoders": "",
             "decart-ai/Lucy-Edit-Dev-ComfyUI": "",
             "Comfy-Org/Bernini-R": "diffusion_models/",
+            "Comfy-Org/Wan-Animate-2": "diffusion_models/",
         }
         folder = folders.get(file.repo, f"split_files/{Path(file.folder).name}/")
         assert file.path_in_repo == folder + file.name
