@@ -24,6 +24,11 @@ class StreamSize(NamedTuple):
         return self.tokens * (self.width + 4 if in_8_bit else self.width * self.itemsize)
 
     @property
+    def plain_bytes(self) -> int:
+        """Of the tokens themselves."""
+        return self.kept_bytes(in_8_bit=False)
+
+    @property
     def most_blocks(self) -> int:
         """Blocks before which they are worth keeping: all but the first, which they enter as they are embedded."""
         return self.blocks - 1
@@ -53,6 +58,10 @@ class PoseMemory(Protocol):
         """Whether tokens come back as they were."""
         ...
 
+    def as_kept(self, tokens: Tensor) -> Tensor:
+        """Tokens as they would come back, for which there is no room."""
+        ...
+
     def slot(self, of: Sequence[Tensor], size: StreamSize) -> PoseSlot:
         """What is kept of the pose video with these inputs: latent, text, features of a picture."""
         ...
@@ -62,6 +71,10 @@ class NoPoseMemory:
     """Nothing is kept: every pass makes all of it again."""
 
     is_exact = True
+
+    def as_kept(self, tokens: Tensor) -> Tensor:
+        """The tokens themselves."""
+        return tokens
 
     def slot(self, of: Sequence[Tensor], size: StreamSize) -> NoPoseMemory:
         """Itself."""
@@ -109,6 +122,10 @@ class KeptPoses:
     def is_exact(self) -> bool:
         """See `PoseMemory`."""
         return not self._in_8_bit
+
+    def as_kept(self, tokens: Tensor) -> Tensor:
+        """See `PoseMemory`: what is seen then does not depend on how much room there is."""
+        return RotatedRows.of(tokens).plain() if self._in_8_bit else tokens
 
     @property
     def size_bytes(self) -> int:

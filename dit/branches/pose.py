@@ -188,9 +188,11 @@ class PoseRun:
 
     def _shown(self, index: int, execution: Execution) -> Tensor:
         """The tokens that enter a block, as the video sees them: in the first pass as in all that follow."""
-        slot = self._slot_of(execution)
-        is_own = self._tokens is not None and execution.pose_memory.is_exact
-        return slot.take(index, self._latent.device) if slot.has(index) and not is_own else self._own(index, slot)
+        slot, memory = self._slot_of(execution), execution.pose_memory
+        if slot.has(index) and (self._tokens is None or not memory.is_exact):
+            return slot.take(index, self._latent.device)
+        own = self._own(index, slot)
+        return memory.as_kept(own) if index else own  # what enters the first block is made anew in every pass
 
     def _own(self, index: int, slot: PoseSlot) -> Tensor:
         """The tokens that enter a block, which may be overwritten."""

@@ -27,9 +27,12 @@ def needed_bytes(
         poses: how many videos, see `pose_videos`.
         itemsize: bytes of a number of the tokens.
     """
-    total = 0
-    for frames, height, width in windows:
-        tokens = prod(-(-length // patch) for length, patch in zip((frames - 1, height, width), PATCH))
-        size = StreamSize(poses * tokens, config.dim, itemsize, config.layers)
-        total += size.most_blocks * size.kept_bytes(in_8_bit=in_8_bit)
-    return total
+    sizes = (stream_size(config, window, poses, itemsize) for window in windows)
+    return sum(size.most_blocks * size.kept_bytes(in_8_bit=in_8_bit) for size in sizes)
+
+
+def stream_size(config: DiTConfig, window: tuple[int, int, int], poses: int, itemsize: int) -> StreamSize:
+    """Of the poses that are seen in a window, see `needed_bytes`."""
+    frames, height, width = window
+    tokens = prod(-(-length // patch) for length, patch in zip((frames - 1, height, width), PATCH))
+    return StreamSize(poses * tokens, config.dim, itemsize, config.layers)

@@ -54,10 +54,15 @@ KEPT_IN_RAM = PoseKeeping()
 
 
 class PoseRoom(NamedTuple):
-    """What a model of a run keeps of poses; `needed_bytes`: of all that a step can use again, 0 without poses."""
+    """What a model of a run keeps of poses.
+
+    `needed_bytes`: of all that a step can use again, 0 without poses. `tokens_bytes`: of the tokens of poses, as plain
+    numbers, that a pass sees at most.
+    """
 
     keeping: PoseKeeping = KEPT_IN_RAM
     needed_bytes: int = 0
+    tokens_bytes: int = 0
 
     @property
     def is_on_device(self) -> bool:
@@ -66,8 +71,9 @@ class PoseRoom(NamedTuple):
 
     @property
     def device_bytes(self) -> int:
-        """What it takes of the device where all of it finds room."""
-        return self.keeping.planned_bytes(self.needed_bytes) if self.is_on_device else 0
+        """What it takes of the device where all of it finds room; rounded tokens are seen beside those they are of."""
+        rounded = self.tokens_bytes if self.keeping.in_8_bit and self.keeping.place != "nowhere" else 0
+        return rounded + (self.keeping.planned_bytes(self.needed_bytes) if self.is_on_device else 0)
 
     @property
     def host_bytes(self) -> int:

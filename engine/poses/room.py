@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...dit.config import DiTConfig
 from ..sampling.sights import Size, Steps
-from .counting import needed_bytes
+from .counting import needed_bytes, stream_size
 from .keeping import PoseRoom
 
 
@@ -16,4 +16,7 @@ def pose_room(steps: Steps, config: DiTConfig, size: Size, itemsize: int) -> Pos
     of_steps = (
         needed_bytes(config, cuts, steps.poses, itemsize, in_8_bit=keeping.in_8_bit) for cuts in steps.seen(size)
     )
-    return PoseRoom(keeping, max(of_steps))
+    tokens = max(
+        stream_size(config, cut, steps.poses, itemsize).plain_bytes for cuts in steps.seen(size) for cut in cuts
+    )
+    return PoseRoom(keeping, max(of_steps), tokens)

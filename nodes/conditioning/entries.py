@@ -2,8 +2,9 @@
 
 A native CONDITIONING is a list of [embedding, values]. Of the values we read and write `concat_latent_image` (raw VAE
 latent [1, C, T, h, w] of the given frames, for Fun-Control behind that of the control video), `concat_mask` ([1, 4 or
-1, T, h, w], 0 = given), `clip_vision_output`, for the Fun family those in `fun`, for Bernini those in `in_context`, and
-for VACE the lists `vace_frames` (raw latents [1, 32, T, h, w]), `vace_mask` ([1, 64, T, h, w]) and `vace_strength`.
+1, T, h, w], 0 = given), `clip_vision_output`, for the Fun family those in `fun`, for Bernini those in `in_context`, for
+Wan-Animate-2 those in `animate2`, and for VACE the lists `vace_frames` (raw latents [1, 32, T, h, w]), `vace_mask`
+([1, 64, T, h, w]) and `vace_strength`.
 What native nodes have no value for is in `items`. How much an entry counts, and where, is read in `weights`, and when
 in `travel`; all other values are in `keys`.
 """
@@ -20,6 +21,7 @@ from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
 from ..sockets.latents import reference_frames, video_samples
 from ..sockets.models import TEXT_TAG, VAE_TAG, WanModel
+from .animate2.reading import pictures_before, pose_items, pose_keys
 from .clip_image import clip_features, clip_items, clip_width
 from .fun import fun_items, fun_keys, fun_steering
 from .in_context import context_clips
@@ -51,11 +53,12 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
     """
     prompts, given = [], []
     for embedding, values in entries_of(conditioning, side):
-        check_keys(values, side, fun_keys(model.spec.config))
+        check_keys(values, side, fun_keys(model.spec.config) | pose_keys(model.spec.config))
         prompts.append(_prompt(model, embedding, values, latent, side))
         given.append(values)
     run = RunOf(side, shift, model.spec.family.fps)
-    parts = tuple(parts_of(prompts, given, video_samples(latent), reference_frames(latent), run=run))
+    references = pictures_before(model.spec.config, reference_frames(latent))
+    parts = tuple(parts_of(prompts, given, video_samples(latent), references, run=run))
     for prompt in (part.conditioning for part in parts):
         check_beside_clips(model.spec.config, prompt.in_context, prompt.travel, set(prompt.steering()))
     return Prompts(parts)
@@ -82,7 +85,10 @@ def _prompt(
         steering={**control_width(values), **clip_width(clip), **fun_steering(values), **steered_by(values)},
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
-    others, batch = (*fun_items(model, values, side), *own_items(values)), len(samples)
+    others, batch = (
+        (*fun_items(model, values, side), *pose_items(model, values, side), *own_items(values)),
+        len(samples),
+    )
     check_items(model.spec.config, others, samples)
     for what, tensor in (("text embeddings", embedding), ("CLIP vision features", clip), ("given frames", given)):
         if tensor is not None and len(tensor) not in (1, batch):
@@ -93,7 +99,7 @@ def _prompt(
     return Conditioning(
         text_of(model, embedding, side),
         (*keyframes, *clip_items(clip), *vace_items(model, values, samples), *others),
-        reference_frames(latent),
+        pictures_before(model.spec.config, reference_frames(latent)),
         is_written=UNWRITTEN not in values,
         in_context=in_context,
     )

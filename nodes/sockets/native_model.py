@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...common.checking import instance_of
+from ...dit.branches.pose import PoseBranch
 from .models import WanModel
 
 NATIVE_SHIFT = 8.0
@@ -13,6 +14,10 @@ NATIVE_SHIFT = 8.0
 
 Source: ComfyUI v0.33.0, comfy/supported_models.py, WAN21_T2V.
 """
+
+
+ANIMATE_2_SHIFT = 5.0
+"""The same of Wan-Animate-2 (class WAN_Animate2 there)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,12 @@ class NativeModel:
     def with_attention(self, kernel: str) -> NativeModel:
         """The same weights, with another attention kernel."""
         return replace(self, model=replace(self.model, recipe=replace(self.model.recipe, attention=kernel)))
+
+
+def as_native(model: WanModel) -> NativeModel:
+    """A model as ComfyUI's own loaders give it, with the shift of its kind."""
+    is_animate_2 = model.spec.config.branch(PoseBranch) is not None
+    return NativeModel(model, ANIMATE_2_SHIFT if is_animate_2 else NATIVE_SHIFT)
 
 
 def native_model(value: Any) -> NativeModel:

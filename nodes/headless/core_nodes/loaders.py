@@ -18,7 +18,7 @@ from ...api import answer
 from ...files.model_files import check_model, check_video_model, find_lora, find_model
 from ...hosts.host import host
 from ...sockets.models import clip_vision, text_encoder, video_autoencoder, video_model
-from ...sockets.native_model import NativeModel, native_model
+from ...sockets.native_model import NativeModel, as_native, native_model
 from .dynamic_inputs import Model
 
 MAX_STRENGTH = 100.0
@@ -62,7 +62,7 @@ class UNETLoader(io.ComfyNode):
     @classmethod
     def execute(cls, unet_name: str, weight_dtype: str) -> Any:
         recipe = ModelRecipe(find_model("diffusion_models", unet_name), precision=_WEIGHT_TYPES[weight_dtype])
-        return io.NodeOutput(NativeModel(video_model(recipe, host().runtime)))
+        return io.NodeOutput(as_native(video_model(recipe, host().runtime)))
 
 
 class UnetLoaderGGUF(io.ComfyNode):
