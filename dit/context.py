@@ -69,14 +69,45 @@ class TokenPart(NamedTuple):
     length: int
 
 
+class PoseTokens(NamedTuple):
+    """A second stream of tokens, of a pose video, as it enters a block: each frame of the video sees its own.
+
+    tokens [1 or B, (F - 1) * n, D], n for each of the video's F frames of tokens but the first, which is a picture;
+    modulation [1, 1, 6, D] float32 and rope [1, (F - 1) * n, 1, head_dim / 2] are theirs. Their values count `strength`
+    times.
+    """
+
+    tokens: Tensor
+    modulation: Tensor
+    rope: Tensor
+    strength: float = 1.0
+
+
+class Posed(NamedTuple):
+    """How the frames of a video that begins with a picture look at themselves, and at poses (Wan-Animate-2).
+
+    Attributes:
+        frames: of tokens, the picture's included.
+        picture_strength: how much the values of the picture's tokens count.
+        second_bias: added to the logits of the keys of the second frame, the first one of the video; 0 is off.
+        poses: as they enter the block; None where nothing is shown.
+    """
+
+    frames: int
+    picture_strength: float = 1.0
+    second_bias: float = 0.0
+    poses: PoseTokens | None = None
+
+
 class Context(NamedTuple):
     """What every block of one forward pass sees beside the tokens.
 
     text [B, text_tokens, D] and image [B, image tokens, D] or None are in the compute dtype;
     modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
     number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places. The text may be led away
-    from another one. Where texts take turns in time, `in_time` stands in place of the text. Where the tokens are not
-    all, but those of one device of several, `part` says which.
+    from another one. Where texts take turns in time, `in_time` stands in place of the text. `posed` is of
+    Wan-Animate-2, and its poses are others in each block. Where the tokens are not all, but those of one device of
+    several, `part` says which.
     """
 
     modulation: Tensor
@@ -85,6 +116,7 @@ class Context(NamedTuple):
     image: Tensor | None
     avoided: Avoided | None = None
     in_time: SpansInTime | None = None
+    posed: Posed | None = None
     part: TokenPart | None = None
 
     def of_tokens(self, tokens: slice, length: int) -> Context:

@@ -13,6 +13,7 @@ from ..common.errors import InvalidInputError
 from ..common.streaming import BlockStream
 from ..weights.layers import Multiplication
 from .attention import Attention, Grid, Pattern, every_token, sdpa_attention
+from .pose_memory import NO_POSE_MEMORY, PoseMemory
 from .tokens import MATRIX_RUN
 
 OnBlock = Callable[[int, Sequence[Tensor]], None]
@@ -101,6 +102,7 @@ class Execution:
         over_video: the kernel of a video's attention to itself in one pass; None for `attention`.
         shared: what makes that kernel see the tokens of other devices, too.
         look_back: what a block's tokens look at beside themselves: what was before them in time.
+        pose_memory: what is kept of a pose video's way through the blocks, from pass to pass.
 
     Raises:
         InvalidInputError: tokens that a block is run again with may be overwritten, or a lean one may not overwrite.
@@ -119,6 +121,7 @@ class Execution:
     over_video: Attention | None = None
     shared: Sharing = unshared
     look_back: LookBack = nothing_before
+    pose_memory: PoseMemory = NO_POSE_MEMORY
 
     def __post_init__(self) -> None:
         if self.checkpoints and self.may_overwrite:
@@ -167,3 +170,12 @@ class Execution:
 
 DEFAULT_EXECUTION = Execution()
 """Exact, and safe to go back through: what a bare call of the model does."""
+
+
+def more_exact(execution: Execution) -> tuple[Execution, str] | None:
+    """The execution without the first thing in it that is fast but not exact, and what that is for people, if any."""
+    if execution.attention is not sdpa_attention or execution.pattern is not every_token:
+        return replace(execution, attention=sdpa_attention, pattern=every_token), "with attention 'sdpa'"
+    if execution.multiply == "fp8":
+        return replace(execution, multiply="dense"), "without fp8 compute"
+    return None

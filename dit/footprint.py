@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .branches.branch import NO_STEERING, PassShape, WeightCount
+from .branches.pose import PoseBranch
 from .config import PATCH, DiTConfig
 from .execution import Lean
 from .tokens import DEVICE_ELEMENTS, LEAN_PARTS, matrix_run_of
@@ -109,6 +110,18 @@ def _context_bytes(config: DiTConfig, shape: PassShape, itemsize: int) -> int:
     return turns + shape.batch * (config.text_tokens + config.image_tokens) * config.dim * itemsize
 
 
+class _Poses(NamedTuple):
+    """Of the tokens of a pose video, and of one frame, of the dtype of computation; 0 without one."""
+
+    whole: int
+    frame: int
+
+
+def _poses(shape: PassShape, buffer: int) -> _Poses:
+    frame = buffer // shape.frames
+    return _Poses(buffer - frame, frame) if shape.steering.get(PoseBranch) else _Poses(0, 0)
+
+
 def _block_bytes(config: DiTConfig, shape: PassShape, itemsize: int, unpacking: Unpacking, run: int) -> int:
     """Beside the tokens that enter a block."""
     buffer = shape.tokens * config.dim * itemsize
@@ -120,6 +133,10 @@ def _block_bytes(config: DiTConfig, shape: PassShape, itemsize: int, unpacking: 
     attention = max(4 * buffer, 3 * buffer + max(square.made, rows), 3 * buffer + part + square.making)
     if config.image_tokens:
         attention = max(attention, 4 * buffer + 2 * shape.batch * config.image_tokens * config.dim * itemsize)
+    poses = _poses(shape, buffer)
+    if poses.whole:  # their keys and values, room for those of a frame behind the video's, and what it makes of them
+        looked = max(buffer + poses.frame, part + square.making)
+        attention = max(attention, 3 * buffer + 2 * poses.whole + 2 * poses.frame + looked)
     chunk = shape.batch * min(shape.length, run) if run else usual
     hidden = chunk * config.ffn_dim * itemsize
     result = chunk * config.dim * itemsize
@@ -158,8 +175,12 @@ class _LeanBlock(NamedTuple):
     @property
     def _normed(self) -> int:
         """A run while it is normed, or while it is multiplied."""
-        in_float32 = 4 * self._run_tokens(self.lean.run) * self.config.dim if self.fp32_residual else 0
-        return self._part + max(in_float32, self._copied)
+        return self._part + max(self._in_float32, self._copied)
+
+    @property
+    def _in_float32(self) -> int:
+        """A run as the norm gives it, of tokens in float32."""
+        return 4 * self._run_tokens(self.lean.run) * self.config.dim if self.fp32_residual else 0
 
     @property
     def _copied(self) -> int:
@@ -171,7 +192,7 @@ class _LeanBlock(NamedTuple):
 
     def _queries_and_keys(self) -> int:
         square = _unpacked(self.config.dim**2, self.itemsize, self.unpacking)
-        held = 0 if self.lean.keys_in_groups else self._buffer
+        held = 0 if self.lean.keys_in_groups else self._buffer + _poses(self.shape, self._buffer).whole
         rows = self._copied + self._rows(DEVICE_ELEMENTS // LEAN_PARTS)
         return held + max(square.making, square.made + self._buffer + max(self._normed, rows))
 
@@ -181,10 +202,23 @@ class _LeanBlock(NamedTuple):
         of_group = self._buffer * heads // config.heads
         rows = config.dim if self.unpacking.scratch else heads * config.head_dim
         matrix = _unpacked(config.dim * rows, self.itemsize, self.unpacking)
-        held = self._buffer + (4 * self.shape.tokens + of_group if self.lean.keys_in_groups else self._buffer)
+        in_groups, poses = self.lean.keys_in_groups, _poses(self.shape, self._buffer)
+        held = self._buffer + (4 * self.shape.tokens if in_groups else self._buffer + poses.whole)
+        keys = of_group if in_groups else 0
         copied = self._copied * heads // config.heads
-        made = matrix.made + of_group + max(self._part, self._normed - self._copied) + copied
-        return held + max(2 * of_group, made, matrix.making)
+        beside = matrix.made + self._part + max(self._in_float32, copied)  # while a matrix is multiplied
+        made = keys + max(2 * of_group, of_group + beside, matrix.making)
+        return held + max(made, self._poses_of_group(poses, heads, beside) if poses.whole else 0)
+
+    def _poses_of_group(self, poses: _Poses, heads: int, beside: int) -> int:
+        """Keys and values of a group with room for a frame of poses; then those of the poses, too."""
+        part, config = self.lean.keys_in_groups, self.config
+        whole, frame, own = (
+            size * heads // config.heads for size in (poses.whole, poses.frame, self._buffer)
+        )  # fmt: skip
+        room = 2 * (own + frame)
+        of_poses = whole + (4 * self.shape.tokens * poses.whole // self._buffer + whole if part else 0)
+        return max((2 if part else 1) * own + room, room + of_poses + max(beside, frame))
 
     def _context(self) -> int:
         """Queries, their result and the matrices of both; keys and values of what is shown."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..common.errors import InvalidInputError
 from ..common.streaming import check_backward
 from .block import Block
-from .branches.branch import BranchRun
+from .branches.branch import ALONE, BranchRun, Companion
 from .branches.module import BranchModule
 from .conditioning.in_context import ClipBeside, grid_of
 from .config import PATCH, BlockPlace, DiTConfig
@@ -37,7 +37,7 @@ class Embedded(NamedTuple):
     tokens [B, L, D], those of the video last; time [B, G, D] of G equal runs of the video's tokens, float32; the grid
     of these; height and width of the latent, and its dtype; the timesteps [B, G]; the blocks' context; by kind, the
     runs of the branches that have blocks of their own in this pass; the trunk's blocks that are skipped; what a causal
-    model looks back at.
+    model looks back at; what goes through the trunk's blocks beside the tokens.
     """
 
     tokens: Tensor
@@ -50,6 +50,7 @@ class Embedded(NamedTuple):
     runs: Mapping[type, BranchRun] = _NO_RUNS
     skipped: frozenset[int] = frozenset()
     past: Past | None = None
+    companion: Companion = ALONE
 
     @property
     def groups(self) -> int:
@@ -57,7 +58,15 @@ class Embedded(NamedTuple):
         return self.context.modulation.shape[1]
 
     def part(self, tokens: slice) -> Embedded:
-        """What one device of several that share the pass works on: some of the tokens; see `Context.of_tokens`."""
+        """What one device of several that share the pass works on: some of the tokens; see `Context.of_tokens`.
+
+        Raises:
+            InvalidInputError: more than tokens goes through the blocks.
+        """
+        if self.past is not None or self.companion is not ALONE or self.context.posed is not None:
+            raise InvalidInputError(
+                "A causal model and Wan-Animate-2 cannot be shared among devices by their tokens. Use one device."
+            )
         length = self.tokens.shape[1]
         runs = {kind: run.part(tokens) for kind, run in self.runs.items()}
         return self._replace(
@@ -115,6 +124,11 @@ class WanDiT(nn.Module):
         return self.patch_embedding.weight.dtype
 
     @property
+    def token_dtype(self) -> torch.dtype:
+        """The dtype of the tokens between the matrices."""
+        return torch.float32 if self.fp32_residual else self.dtype
+
+    @property
     def streamed_blocks(self) -> list[nn.Module]:
         """Every block that a pass can run, in order, those of the branches included."""
         return self._blocks_at(self.config.block_order())
@@ -152,31 +166,31 @@ class WanDiT(nn.Module):
         inputs.check(self.config)
         tokens, grid = self.tokens_of(self.patch_embedding, self._channels(inputs)), grid_of(inputs.latent)
         timesteps = self._timesteps(inputs)  # [B, G]
-        signal = timestep_signal(timesteps.flatten(), self.config.freq_dim)
-        time = in_float32(self.time_embedding, signal)
-        modulation = in_float32(self.time_projection, time).unflatten(1, (6, -1))
+        time, modulation = self.time_of(timesteps)
         placed = self._placed(grid, inputs)
         context = Context(
-            modulation=modulation.unflatten(0, timesteps.shape),
+            modulation=modulation,
             rope=placed.rope(),
-            text=self.text_embedding(inputs.text.to(self.dtype)),
+            text=self.text_of(inputs.text),
             image=None,
             avoided=self._avoided(inputs.avoided),
             in_time=self._in_time(inputs.travel, placed.before + grid[0]),
         )
         runs: dict[type, BranchRun] = {}
+        companion: Companion = ALONE
         for branch in self.config.branches:
             given = inputs.steering_of(branch)
             if not given:
                 continue
-            tokens, context, run = branch.embed(self, given, tokens, context)
+            tokens, context, run, beside = branch.embed(self, given, tokens, context)
             if run is not None:
                 runs[type(branch)] = run
+            companion = beside or companion
         if inputs.in_context:
             tokens, context = self._behind_clips(inputs.in_context, placed, tokens, context)
         return Embedded(
             tokens,
-            time.unflatten(0, timesteps.shape),
+            time,
             grid,
             (inputs.latent.shape[-2], inputs.latent.shape[-1]),
             inputs.latent.dtype,
@@ -185,6 +199,7 @@ class WanDiT(nn.Module):
             runs,
             inputs.skipped,
             inputs.past,
+            companion,
         )
 
     def _behind_clips(
@@ -209,9 +224,14 @@ class WanDiT(nn.Module):
                 context, runs = passes[number].context, passes[number].runs
                 way = ways[number] if index else execution  # the first block looks at everything
                 if place.branch is None:
+                    context = passes[number].companion.seen(place.index, context, way)
                     tokens[number] = passes[number].way(way, place).run(block, tokens[number], context)
+                    del context  # with what the companion showed
                 else:
                     tokens[number] = runs[place.branch].after(block, tokens[number], context, way)
+            if place.branch is None:
+                for embedded in passes:
+                    embedded.companion.follow(block, place.index, execution)
             check_backward(execution.stream, tokens)
             execution.on_block(index, [tokens[number] for number in running])
         return tokens
@@ -225,11 +245,22 @@ class WanDiT(nn.Module):
         height, width = embedded.size
         return values[..., :height, :width].to(embedded.dtype)  # without what was padded
 
+    def time_of(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Timesteps [B, G] as the head sees them [B, G, D], and as the blocks do [B, G, 6, D], both in float32."""
+        signal = timestep_signal(timesteps.flatten(), self.config.freq_dim)
+        time = in_float32(self.time_embedding, signal)
+        modulation = in_float32(self.time_projection, time).unflatten(1, (6, -1))
+        return time.unflatten(0, timesteps.shape), modulation.unflatten(0, timesteps.shape)
+
+    def text_of(self, text: Tensor) -> Tensor:
+        """A text [B, tokens, text_dim] as the blocks see it, [B, tokens, D] in the dtype of computation."""
+        return self.text_embedding(text.to(self.dtype))
+
     def tokens_of(self, embedding: nn.Module, channels: Tensor) -> Tensor:
         """Channels [B, C, T, h, w] as tokens [B, L, D], by an embedding that takes so many channels."""
-        patches = embedding(pad_to_patches(channels.to(self.dtype)))  # [B, D, T, h', w']
-        tokens = patches.flatten(2).transpose(1, 2).contiguous()
-        return tokens.float() if self.fp32_residual else tokens
+        tokens = embedding(pad_to_patches(channels.to(self.dtype)))  # [B, D, T, h', w']
+        tokens = tokens.flatten(2).transpose(1, 2).contiguous()
+        return tokens.to(self.token_dtype)
 
     def _placed(self, grid: tuple[int, int, int], inputs: DitInputs) -> PlacedVideo:
         """Where the video's tokens lie, and those before them."""
@@ -242,7 +273,7 @@ class WanDiT(nn.Module):
     def _avoided(self, avoided: Avoided | None) -> Avoided | None:
         if avoided is None:
             return None
-        return avoided._replace(text=self.text_embedding(avoided.text.to(self.dtype)))
+        return avoided._replace(text=self.text_of(avoided.text))
 
     def _in_time(self, travel: TextTravel | None, frames: int) -> SpansInTime | None:
         """The texts of `frames` of tokens; those before the video's see what its first frame sees."""
@@ -257,7 +288,7 @@ class WanDiT(nn.Module):
             start, stop = int(seen[0]), int(seen[-1]) + 1
             is_alone = bool((share[start:stop] == 1).all())
             mixed = None if is_alone else share[start:stop].view(1, -1, 1, 1, 1).to(text.device)
-            spans.append(TextSpan(self.text_embedding(text.to(self.dtype)), start, stop, mixed))
+            spans.append(TextSpan(self.text_of(text), start, stop, mixed))
         return SpansInTime(tuple(spans), frames)
 
     def _timesteps(self, inputs: DitInputs) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
+from .branches.pose import PoseBranch
 from .branches.reference import ReferenceBranch
 from .branches.scail import ScailBranch
 from .branches.vace import VaceBranch
@@ -24,6 +25,7 @@ PRESETS = {
     "i2v-14B": replace(_14B, in_channels=36, branches=(_CLIP,)),
     "flf2v-14B": replace(_14B, in_channels=36, branches=(ClipBranch(1280, positions=514),)),
     "i2v-A14B": replace(_14B, in_channels=36),  # each expert of Wan 2.2
+    "animate2-14B": replace(_14B, in_channels=36, branches=(_CLIP, PoseBranch())),
     "ti2v-5B": _5B,
     "lucy-edit-5B": replace(_5B, in_channels=96),
     "fun-inp-1.3B": replace(_1_3B, in_channels=36, branches=(_CLIP,)),  # the others have the shapes of i2v

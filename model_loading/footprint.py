@@ -44,6 +44,11 @@ class ModelBytes(NamedTuple):
         """All bytes."""
         return self.fixed + sum(self.blocks)
 
+    @property
+    def token_itemsize(self) -> int:
+        """Bytes of a number of the tokens between the matrices."""
+        return 4 if self.fp32_residual else self.itemsize
+
 
 class Outline(NamedTuple):
     """What a model file holds, the dtype to compute in, and what its weights take."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -254,6 +254,8 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} is a text-to-video model and cannot take a start image. Choose an image-to-video model such as "
             "wan2.1_i2v_480p_14B_bf16.safetensors, or remove the image."
         )
+    if not has_image:
+        check_unsteered(model, ())
     if not has_image and model.config.source_channels:
         raise PairingError(
             f"{name} edits a clip and needs it. Connect ", SOURCE_VIDEO, " between the prompt and the sampler, or "
@@ -270,3 +272,18 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} is an image-to-video model and needs a start image. Connect ", place, " between the prompt "
             f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
+
+
+def check_unsteered(model: ModelSpec[DiTConfig], kinds: Collection[type]) -> None:
+    """Refuses a run in which nothing steers a branch that makes no sense without.
+
+    Args:
+        kinds: of the branches that something steers.
+
+    Raises:
+        PairingError: it is so; the message says what to connect.
+    """
+    for branch in model.config.branches:
+        error = None if type(branch) in kinds else branch.unsteered(_names(model))
+        if error is not None:
+            raise error

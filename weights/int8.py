@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from .arithmetic import made_by_rows, scaled_numbers
+from .arithmetic import made_by_rows, row_runs, scaled_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +66,59 @@ def rotation_matrix(size: int, device: torch.device) -> Tensor:
     while len(matrix) < size:
         matrix = torch.kron(matrix, four)
     return matrix.to(device)
+
+
+@dataclass(frozen=True, slots=True)
+class RotatedRows:
+    """Numbers [..., width] as int8 codes and a scale for each row, rotated in groups before they were rounded.
+
+    Attributes:
+        codes: [rows, width], int8.
+        scale: [rows, 1], float32: the largest number of a row is 127 times that.
+        shape, dtype: of the numbers.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    shape: torch.Size
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, numbers: Tensor) -> RotatedRows:
+        """Rounds numbers [..., width]."""
+        rows, width = numbers.flatten(0, -2), numbers.shape[-1]
+        rotation = rotation_matrix(_group(width), numbers.device)
+        codes = torch.empty(rows.shape, dtype=torch.int8, device=numbers.device)
+        scale = torch.empty(len(rows), 1, dtype=torch.float32, device=numbers.device)
+        for run in _runs_of(rows):
+            rotated = (rows[run].float().unflatten(1, (-1, len(rotation))) @ rotation).flatten(1)
+            scale[run] = rotated.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12) / 127
+            codes[run] = (rotated / scale[run]).round_().to(torch.int8)
+        return cls(codes, scale, numbers.shape, numbers.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Of codes and scales."""
+        return self.codes.nbytes + self.scale.nbytes
+
+    def to(self, device: torch.device) -> RotatedRows:
+        """The same on a device."""
+        return RotatedRows(self.codes.to(device), self.scale.to(device), self.shape, self.dtype)
+
+    def plain(self) -> Tensor:
+        """The numbers again, to within a rounding."""
+        out = torch.empty(self.shape, dtype=self.dtype, device=self.codes.device)
+        rows, rotation = out.flatten(0, -2), rotation_matrix(_group(self.shape[-1]), out.device)
+        for run in _runs_of(rows):
+            numbers = self.codes[run].float() * self.scale[run]
+            rows[run] = (numbers.unflatten(1, (-1, len(rotation))) @ rotation).flatten(1)
+        return out
+
+
+def _group(width: int) -> int:
+    """How many neighbours are rotated together: the largest power of 4, up to 256, that divides the width."""
+    return next(group for group in (256, 64, 16, 4, 1) if width % group == 0)
+
+
+def _runs_of(rows: Tensor) -> Iterator[slice]:
+    return row_runs(*rows.shape, threads=None if rows.device.type == "cpu" else 64)

@@ -31,6 +31,11 @@ class AdapterRun:
         """
         return trainable_in([applied for applied, _ in self._dials])
 
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Of every adapter at this moment."""
+        return tuple(dial.strength for _, dial in self._dials)
+
     def begin_step(self, index: int, steps: int) -> None:
         """Sets every adapter's strength for the step `index`, 0..steps - 1."""
         for applied, dial in self._dials:

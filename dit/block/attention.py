@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from ...weights.layers import Opened
 from ...weights.multiplication import multiply
 from ..config import DiTConfig
-from ..context import Avoided, Context, SpansInTime
+from ..context import Avoided, Context, Posed, PoseTokens, SpansInTime
 from ..execution import Execution
 from ..layers import RMSNorm, add
 from ..rope import rotate
 from ..tokens import matrix_run, rows_run, update_tokens
-
-KeysAndValues = tuple[Tensor, Tensor]
+from .posed import KeysAndValues, look_posed, weighed, with_room
 
 
 class See(Protocol):
@@ -65,6 +64,31 @@ class SelfAttention(AttentionLayers):
         out = execution.attend_video(*heads).flatten(2)
         del q, k, v
         return multiply_tokens(self.o, out, execution)
+
+    def look(self, x: Tensor, rope: Tensor, posed: Posed, poses: Tensor | None, execution: Execution) -> Tensor:
+        """As `forward`, of a video that sees poses: x [B, L, D] -> [B, L, D].
+
+        Args:
+            x, poses: may be overwritten if the execution says so; `poses` [1 or B, L less a frame, D] are normed as x.
+        """
+        shown = None if poses is None or posed.poses is None else self._shown(poses, posed.poses, execution)
+        q = self.rotated(self.norm_q, multiply(self.q, x, execution.multiply), rope, execution)
+        k = with_room(self.rotated(self.norm_k, multiply(self.k, x, execution.multiply), rope, execution), posed)
+        v = multiply_tokens(self.v, x, execution)
+        v = with_room(weighed(v, posed, may_overwrite=execution.may_overwrite), posed)
+        q, k, v = (rearrange(part, "B L (N D) -> B L N D", N=self.heads) for part in (q, k, v))
+        out = look_posed(q, k, v, shown, posed, execution).flatten(2)
+        del q, k, v, shown
+        return multiply_tokens(self.o, out, execution)
+
+    def _shown(self, normed: Tensor, poses: PoseTokens, execution: Execution) -> KeysAndValues:
+        """Keys and values of poses, each [1 or B, L less a frame, N, D]."""
+        keys = self.rotated(self.norm_k, multiply(self.k, normed, execution.multiply), poses.rope, execution)
+        values = multiply_tokens(self.v, normed, execution)
+        if poses.strength != 1.0:
+            values = values.mul_(poses.strength) if execution.may_overwrite else poses.strength * values
+        keys, values = (rearrange(part, "B L (N D) -> B L N D", N=self.heads) for part in (keys, values))
+        return keys, values
 
     def rotated(self, norm: RMSNorm, x: Tensor, rope: Tensor, execution: Execution, run: int = 0) -> Tensor:
         """Queries or keys of what their matrix gives, x [B, L, D], which may be overwritten if the execution says so.

@@ -14,6 +14,7 @@ from ..execution import Execution
 from ..layers import add, add_gated, affine_norm, modulated_norm
 from .attention import CrossAttention, SelfAttention, multiply_tokens
 from .lean import lean_pass
+from .posed import normed_poses
 
 
 class Block(nn.Module):
@@ -43,10 +44,19 @@ class Block(nn.Module):
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.unbind(2)  # each [B, G, D]
 
         y = modulated_norm(x, scale_1, shift_1, self.eps).to(dtype)
-        x = add_gated(x, self.self_attn(y, context.rope, execution), gate_1, may_overwrite=may_overwrite)
+        x = add_gated(x, self._looked_at(y, context, execution), gate_1, may_overwrite=may_overwrite)
         y = affine_norm(x, self.norm3).to(dtype)
         x = add(x, self.cross_attn(y, context, execution), may_overwrite=may_overwrite)
         x = execution.after_attention(x)
         y = modulated_norm(x, scale_2, shift_2, self.eps).to(dtype)
         y = multiply_tokens(self.ffn, y, execution, run=execution.feed_forward_run)
         return add_gated(x, y, gate_2, may_overwrite=may_overwrite)
+
+    def _looked_at(self, y: Tensor, context: Context, execution: Execution) -> Tensor:
+        """What the normed tokens [B, L, D] make of the video, and of the poses of their frames if there are any."""
+        posed = context.posed
+        if posed is None:
+            return self.self_attn(y, context.rope, execution)
+        poses = posed.poses
+        normed = None if poses is None else normed_poses(poses.tokens, poses, self.modulation, self.eps).to(y.dtype)
+        return self.self_attn.look(y, context.rope, posed, normed, execution)

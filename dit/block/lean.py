@@ -11,19 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ...weights.layers import ALL_ROWS, Opened
 from ...weights.multiplication import MatrixSequence, multiply, opened
-from ..context import Context
+from ..context import Context, Posed
 from ..execution import Execution, Lean
 from ..layers import RMSNorm, add_gated, affine_norm, modulated_norm
 from ..rope import rotate
 from ..tokens import LEAN_PARTS, rows_run, update_tokens
 from .attention import CrossAttention, SelfAttention, Sight
+from .posed import KeysAndValues, look_posed, normed_poses, weighed, with_room
 
 _REMEMBERED = 3
 """Keys and values that runs of tokens share: of a text, of one that is avoided, of a picture."""
@@ -62,7 +63,7 @@ def lean_pass(block: Layers, x: Tensor, context: Context, execution: Execution, 
     def before_feed_forward(part: slice) -> Tensor:
         return _modulated(x, part, scale_2, shift_2, block.eps).to(text.dtype)
 
-    seen = _look_at_video(block.self_attn, before_attention, x, context, execution, lean)
+    seen = _look_at_video(block, before_attention, x, context, execution, lean)
     matrix = opened(block.self_attn.o, text, how)
     for part in _runs(x, lean.run):
         _add_gated(x, part, matrix(seen[:, part]), gate_1)
@@ -93,48 +94,122 @@ def head_groups(heads: int, width: int, groups: int) -> list[slice]:
     return [slice(start, stop) for start, stop in zip(bounds, bounds[1:])]
 
 
-def _look_at_video(
-    attn: SelfAttention, normed: Normed, x: Tensor, context: Context, execution: Execution, lean: Lean
-) -> Tensor:
-    """What self-attention gives before its last matrix, [B, L, D] in the dtype of computation."""
-    how, runs, width = execution.multiply, list(_runs(x, lean.run)), x.shape[-1]
-    head_dim, like, rope = width // attn.heads, context.text, context.rope
+class _Looked(NamedTuple):
+    """Tokens that self-attention makes queries, keys and values of, a run at a time.
 
-    def made(layer: nn.Module, columns: slice, finish: Finish | None = None) -> Tensor:
+    `tokens` [B, L, D] for their size; `normed` as the matrices take them; `rope` [1, L, 1, P].
+    """
+
+    attn: SelfAttention
+    tokens: Tensor
+    normed: Normed
+    rope: Tensor
+    like: Tensor
+    execution: Execution
+    lean: Lean
+
+    def made(self, layer: nn.Module, columns: slice, finish: Finish | None = None) -> Tensor:
         """[B, L, W] of all tokens."""
-        whole, matrix = None, opened(layer, like, how, columns)
+        whole, matrix = None, opened(layer, self.like, self.execution.multiply, columns)
+        runs = list(_runs(self.tokens, self.lean.run))
         for part in runs:
-            values = matrix(normed(part))
+            values = matrix(self.normed(part))
             if finish is not None:
                 values = finish(values, part)
             if len(runs) == 1:
                 return values
             if whole is None:
-                whole = values.new_empty(*x.shape[:2], values.shape[2])
+                whole = values.new_empty(*self.tokens.shape[:2], values.shape[2])
             whole[:, part] = values
             del values  # before the next run is normed
         assert whole is not None, "there are tokens"
         return whole
 
-    def with_norm(norm: RMSNorm) -> Finish:
-        return lambda values, part: attn.rotated(norm, values, rope[:, part], execution, _rows_run(values))
+    def normed_heads(self, layer: nn.Module, norm: RMSNorm) -> Tensor:
+        """Queries or keys of all heads, [B, L, D]."""
 
-    lengths = _key_lengths(attn.norm_k, opened(attn.k, like, how), normed, x, lean) if lean.keys_in_groups else None
-    queries = made(attn.q, ALL_ROWS, with_norm(attn.norm_q))
-    keys = made(attn.k, ALL_ROWS, with_norm(attn.norm_k)) if lengths is None else None
+        def finish(values: Tensor, part: slice) -> Tensor:
+            return self.attn.rotated(norm, values, self.rope[:, part], self.execution, _rows_run(values))
+
+        return self.made(layer, ALL_ROWS, finish)
+
+    def keys(self) -> _Keys:
+        """The keys, or what they are made by in groups."""
+        attn = self.attn
+        if not self.lean.keys_in_groups:
+            return _Keys(self, whole=self.normed_heads(attn.k, attn.norm_k))
+        matrix = opened(attn.k, self.like, self.execution.multiply)
+        return _Keys(self, lengths=_key_lengths(attn.norm_k, matrix, self.normed, self.tokens, self.lean))
+
+    def values(self, columns: slice) -> Tensor:
+        """[B, L, W] of some heads."""
+        return self.made(self.attn.v, columns)
+
+
+class _Keys(NamedTuple):
+    """Keys of all heads, or only the lengths by which those of a group are made."""
+
+    of: _Looked
+    whole: Tensor | None = None
+    lengths: Tensor | None = None
+
+    def of_heads(self, columns: slice, head_dim: int) -> Tensor:
+        """[B, L, W] of some heads."""
+        if self.whole is not None:
+            return self.whole[:, :, columns]
+        assert self.lengths is not None, "either the keys are there or their lengths"
+        attn, rope = self.of.attn, self.of.rope
+        finish = _with_known_lengths(self.lengths, attn.norm_k.weight[columns], rope, head_dim)
+        return self.of.made(attn.k, columns, finish)
+
+
+def _look_at_video(
+    block: Layers, normed: Normed, x: Tensor, context: Context, execution: Execution, lean: Lean
+) -> Tensor:
+    """What self-attention gives before its last matrix, [B, L, D] in the dtype of computation."""
+    attn, width, like = block.self_attn, x.shape[-1], context.text
+    head_dim = width // attn.heads
+    video = _Looked(attn, x, normed, context.rope, like, execution, lean)
+    poses = _poses(block, context, execution, lean)
+    shown = None if poses is None else poses.keys()
+    keys, queries = video.keys(), video.normed_heads(attn.q, attn.norm_q)
     for columns in head_groups(attn.heads, width, lean.groups):
-        if keys is not None:
-            k = keys[:, :, columns]
-        else:
-            assert lengths is not None, "either the keys are there or their lengths"
-            k = made(attn.k, columns, _with_known_lengths(lengths, attn.norm_k.weight[columns], rope, head_dim))
-        v = made(attn.v, columns)
         q = queries[:, :, columns]
+        k, v = keys.of_heads(columns, head_dim), video.values(columns)
+        if context.posed is not None:
+            v = weighed(v, context.posed, may_overwrite=True)
+            k, v = (with_room(each, context.posed) for each in (k, v))
         heads = (each.unflatten(-1, (-1, head_dim)) for each in (q, k, v))
-        numbers = slice(columns.start // head_dim, columns.stop // head_dim)
-        q.copy_(execution.attend_video(*heads, numbers).flatten(2))
+        if context.posed is None:
+            numbers = slice(columns.start // head_dim, columns.stop // head_dim)
+            q.copy_(execution.attend_video(*heads, numbers).flatten(2))
+        else:
+            of_poses = None if shown is None else _of_heads(shown, columns, head_dim, context.posed)
+            q.copy_(look_posed(*heads, of_poses, context.posed, execution).flatten(2))
+            del of_poses
         del k, v
     return queries
+
+
+def _of_heads(poses: _Keys, columns: slice, head_dim: int, posed: Posed) -> KeysAndValues:
+    """Keys and values of poses for some heads, each [1 or B, L less a frame, N, head_dim]."""
+    keys, values = poses.of_heads(columns, head_dim), poses.of.values(columns)
+    if posed.poses is not None and posed.poses.strength != 1.0:
+        values.mul_(posed.poses.strength)
+    keys, values = (each.unflatten(-1, (-1, head_dim)) for each in (keys, values))
+    return keys, values
+
+
+def _poses(block: Layers, context: Context, execution: Execution, lean: Lean) -> _Looked | None:
+    """The tokens of poses, if there are any."""
+    poses = None if context.posed is None else context.posed.poses
+    if poses is None:
+        return None
+
+    def normed(part: slice) -> Tensor:
+        return normed_poses(poses.tokens[:, part], poses, block.modulation, block.eps).to(context.text.dtype)
+
+    return _Looked(block.self_attn, poses.tokens, normed, poses.rope, context.text, execution, lean)
 
 
 def _key_lengths(norm: RMSNorm, matrix: Opened, normed: Normed, x: Tensor, lean: Lean) -> Tensor:

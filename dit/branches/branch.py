@@ -99,12 +99,25 @@ class Trunk(Protocol):
         """The dtype the matrices are multiplied in."""
         ...
 
+    @property
+    def token_dtype(self) -> torch.dtype:
+        """The dtype of the tokens between the matrices."""
+        ...
+
     def get_submodule(self, target: str) -> nn.Module:
         """A layer by its official name."""
         ...
 
     def tokens_of(self, embedding: nn.Module, channels: Tensor) -> Tensor:
         """Channels [B, C, T, h, w] as tokens [B, L, D], by an embedding that takes so many channels."""
+        ...
+
+    def time_of(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Timesteps [B, G], 0..1000, as the head sees them [B, G, D] and as the blocks do [B, G, 6, D], in float32."""
+        ...
+
+    def text_of(self, text: Tensor) -> Tensor:
+        """A text [B, tokens, text_dim] as the blocks see it, [B, tokens, D] in the dtype of computation."""
         ...
 
 
@@ -123,15 +136,43 @@ class BranchRun(Protocol):
         ...
 
 
+class Companion(Protocol):
+    """A second stream of tokens that goes through the trunk's blocks beside those of one pass, and is seen by them."""
+
+    def seen(self, index: int, context: Context, execution: Execution) -> Context:
+        """What the block of this number sees; asked before `follow`, and not where the pass leaves the block out."""
+        ...
+
+    def follow(self, block: nn.Module, index: int, execution: Execution) -> None:
+        """Takes the stream through a block, each in its turn, after all passes have gone through it."""
+        ...
+
+
+class Alone:
+    """No second stream."""
+
+    def seen(self, index: int, context: Context, execution: Execution) -> Context:
+        """What it sees anyway."""
+        return context
+
+    def follow(self, block: nn.Module, index: int, execution: Execution) -> None:
+        """Nothing goes beside."""
+
+
+ALONE = Alone()
+
+
 class Steered(NamedTuple):
     """The beginning of a pass with a branch: what the blocks see, and the branch's run if it has blocks of its own.
 
-    `tokens` may be more than the branch was given: those before the video's, which nothing is made of.
+    `tokens` may be more than the branch was given: those before the video's, which nothing is made of. `companion`: of
+    a branch that sends a stream of its own through the trunk's blocks.
     """
 
     tokens: Tensor
     context: Context
     run: BranchRun | None = None
+    companion: Companion | None = None
 
 
 class Branch(ABC, Generic[ConfigT]):
@@ -172,6 +213,11 @@ class Branch(ABC, Generic[ConfigT]):
     @abstractmethod
     def lacking(cls, names: ModelNames = THIS_MODEL) -> PairingError:
         """The error where something steers such a branch and a model has none."""
+
+    @classmethod
+    def unsteered(cls, names: ModelNames = THIS_MODEL) -> PairingError | None:
+        """The error where nothing steers it in a whole run; None where the model then runs as one without it."""
+        return None
 
     @abstractmethod
     def build(self, config: ConfigT, operations: ModuleType) -> Mapping[str, nn.Module]:

@@ -6,13 +6,14 @@ from ..config import DiTConfig
 from .branch import Branch, Shapes
 from .camera import CameraBranch
 from .clip import ClipBranch
+from .pose import PoseBranch
 from .reference import ReferenceBranch
 from .scail import ScailBranch
 from .speed import SpeedBranch
 from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
-    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, ScailBranch, VaceBranch,
+    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, ScailBranch, PoseBranch, VaceBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""

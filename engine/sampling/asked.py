@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from ...dit.config import DiTConfig
 from ...dit.inputs import Conditioning
+from ...model_loading.pairing import check_unsteered
+from ...model_loading.spec import ModelSpec
 from ...sampling.ask import Ask, Side
 from ...sampling.prompts import Prompts
 from ...sampling.step import NoiseLevel
@@ -37,6 +39,16 @@ def check_prompts(sides: Sides, steps: Sequence[NoiseLevel], asked: Sequence[Seq
         for level, asks in zip(steps, asked):
             if any(side in ask.reads for ask in asks):
                 prompts.text(level.sigma)
+
+
+def check_steered(model: ModelSpec[DiTConfig], sides: Sides) -> None:
+    """Refuses a run in which nothing steers a branch that makes no sense without.
+
+    Raises:
+        PairingError: it is so; the message says what to connect.
+    """
+    prompts = (part.conditioning for of_side in sides.values() for part in of_side.parts)
+    check_unsteered(model, {kind for prompt in prompts for kind in prompt.steering()})
 
 
 def most_asked(sides: Sides, steps: Iterable[Sequence[Ask]]) -> list[Conditioning]:

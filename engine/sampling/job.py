@@ -17,6 +17,7 @@ from ...model_loading.footprint import ModelBytes
 from ...weights.casting import CASTINGS
 from ..memory import Job, MemorySettings, RunWork
 from ..models import VideoModel
+from ..poses.counting import pose_videos
 from ..previews.preview import NO_PREVIEW, Preview
 from ..tasks import latent_shape, smaller_videos
 from .asked import bytes_in_time
@@ -63,7 +64,8 @@ def sampling_job(
             passes=len(asked),
             steering=steering,
             run=memory.feed_forward_run,
-            steps=steps or Steps(model.policies, references=references, clips=clips_of(asked)),
+            steps=steps
+            or Steps(model.policies, references=references, clips=clips_of(asked), poses=pose_videos(asked)),
         )
         step = step if multiplies else with_plain_matrices(step, weights, config)
         return with_work_between(step, shape, batch, preview.working_bytes(shape))

@@ -10,6 +10,7 @@ from ...sampling.cache import NO_CACHE, Cache
 from ...sampling.causal.order import AT_ONCE, Order
 from ...sampling.guidance import CFG, OfScale
 from ...sampling.windows import WHOLE_CLIP, Windows
+from ..poses.keeping import KEPT_IN_RAM, PoseKeeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class StepPolicies:
         amplify: how far a start image stands from the grey frames, see `dit.conditioning.amplified`; 1 leaves it.
         steering: what steers branches in all passes, beside what the prompts bring.
         order: in which the frames are made.
+        poses: what is kept of a pose video's way through the blocks.
     """
 
     guidance: OfScale = CFG
@@ -33,6 +35,7 @@ class StepPolicies:
     amplify: float = 1.0
     steering: tuple[Steering, ...] = ()
     order: Order = AT_ONCE
+    poses: PoseKeeping = KEPT_IN_RAM
 
 
 WHOLE_STEPS = StepPolicies()

@@ -12,7 +12,7 @@ from ..causal.checks import check_chunks, check_order, tell_chunks
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
-from .asked import Questions, Sides, check_prompts
+from .asked import Questions, Sides, check_prompts, check_steered
 from .experts import experts_of, makers_of
 from .run import ReadyRun, SampledLatent
 from .settings import SamplerSettings
@@ -90,6 +90,7 @@ def ready_run(
     sides: Sides = {"positive": as_prompts(positive), "negative": as_prompts(negative)}
     check_prompts(sides, steps, asked)
     check_chunks(model, schedule, sides)
+    check_steered(model.spec, sides)
     warn_of_run(settings, sides, experts, makers, steps, asked)
     made = steps_of(experts, makers, steps, sides)
     tell_sights(experts, made, latent)

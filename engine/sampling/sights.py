@@ -22,6 +22,7 @@ from ...sampling.step import NoiseLevel
 from ...sampling.windows import ClipShape
 from ..memory import RunWork
 from ..models import VideoModel
+from ..poses.counting import pose_videos
 from .asked import Sides
 from .experts import GuidedModel
 from .policies import WHOLE_STEPS, StepPolicies
@@ -50,6 +51,7 @@ class Steps:
         references: latent frames of pictures before the video.
         clips: that the model sees beside the video.
         questions: how many different ones they put, each of which a causal model remembers frames for.
+        poses: how many pose videos go through the blocks beside it, see `pose_videos`.
     """
 
     policies: StepPolicies = WHOLE_STEPS
@@ -57,6 +59,7 @@ class Steps:
     references: int = 0
     clips: tuple[ContextSize, ...] = ()
     questions: int = 1
+    poses: int = 0
 
     def beside(self, seen: Size, size: Size) -> int:
         """Tokens of the clips beside a window of a latent of this size."""
@@ -107,10 +110,8 @@ def steps_of(
         levels: where each begins.
         sides: the prompts.
     """
-    references, clips = (
-        references_of(sides),
-        clips_of(part.conditioning for side in sides.values() for part in side.parts),
-    )
+    prompts = [part.conditioning for side in sides.values() for part in side.parts]
+    references, clips, poses = references_of(sides), clips_of(prompts), pose_videos(prompts)
     return {
         name: Steps(
             expert.model.policies,
@@ -126,6 +127,7 @@ def steps_of(
                     for part in sides[ask.side].asks(ask, level.sigma)
                 }
             ),
+            poses,
         )
         for name, expert in experts.items()
         if name in makers

@@ -14,8 +14,7 @@ from ...common.log import logger
 from ...common.out_of_memory import free_unused, is_out_of_memory
 from ...common.shapes import video_frames
 from ...dit.adapters import adapted
-from ...dit.attention import every_token, sdpa_attention
-from ...dit.execution import Execution, Lean, lean_ways
+from ...dit.execution import Execution, Lean, lean_ways, more_exact
 from ...dit.guard import NonFiniteError, check_finite
 from ...dit.inputs import DitInputs
 from ...dit.model import Embedded
@@ -24,6 +23,7 @@ from ...memory.policy import MemoryPolicy, block_bytes, streamed_blocks
 from ...sampling.ask import Ask
 from ...sampling.denoiser import in_turn
 from ..models import VideoModel
+from ..poses.working import NO_ROOM, PoseRoom, WorkingPoses
 
 Made = TypeVar("Made")
 Asked = ParamSpec("Asked")
@@ -55,6 +55,7 @@ class Stage:
         steps: of the run.
         step: with which this model begins.
         execution: how to compute, to start with.
+        poses: what is kept of a pose video's way through the blocks; made anew in each arrangement.
 
     Attributes:
         mended: how many times the way to compute was made more exact, see `more_exact`.
@@ -69,6 +70,7 @@ class Stage:
         *,
         step: int = 0,
         execution: Execution,
+        poses: PoseRoom = NO_ROOM,
     ) -> None:
         self.module = model.residence.module
         self.memory = memory
@@ -82,6 +84,7 @@ class Stage:
         self.mended = 0
         self._execution = execution
         self._arranged = execution
+        self._poses = WorkingPoses(poses)
         self._may_join = workload.may_join
         self._joins = False
         self._sharing = model.runtime.sharing
@@ -119,6 +122,7 @@ class Stage:
         self._step = index
         self._model.residence.reload()
         self._loras.begin_step(index, self._steps)
+        self._poses.begin_step(self._loras.strengths)
 
     def carefully(self, predict: Callable[Asked, Tensor], *asked: Asked.args, **named: Asked.kwargs) -> Tensor:
         """What `predict` gives, asked again in another arrangement after what can be mended; interrupts go through."""
@@ -169,7 +173,8 @@ class Stage:
             blocks = streamed_blocks(module)
             self._joins = self._may_join and self._copies_dominate(blocks)
             stream = stack.enter_context(self.memory.streaming(blocks, residence.device, residence.slabs))
-            self._arranged = replace(self._execution, stream=stream, on_block=self._watch)
+            poses = self._poses.start(residence.device)
+            self._arranged = replace(self._execution, stream=stream, on_block=self._watch, pose_memory=poses)
             return stack.pop_all()
 
     def _watch(self, index: int, tokens: Sequence[Tensor]) -> None:
@@ -192,10 +197,13 @@ class Stage:
         self._stack.close()
         if self._shared:
             raise self._too_large_to_share()
+        self._poses.give_up()
         self._may_join = False
         blocks = len(streamed_blocks(self.module))
         lowered, leaner = self.memory.lowered(blocks), self._leaner()
-        if lowered is not None:
+        if self._poses.leave_device():
+            how = "what is kept of the poses is kept in RAM"
+        elif lowered is not None:
             self.memory = lowered
             swapped = len(lowered.swapped(blocks))
             is_swapped = f"{swapped} of {blocks} blocks are swapped in from RAM"
@@ -260,12 +268,3 @@ class Stage:
             f"{device}, even with every block swapped: a step takes about {needed / 1e9:.1f} GB beside the weights"
             f"{free_text}. {advice}."
         )
-
-
-def more_exact(execution: Execution) -> tuple[Execution, str] | None:
-    """The execution without the first thing in it that is fast but not exact, and what that is for people, if any."""
-    if execution.attention is not sdpa_attention or execution.pattern is not every_token:
-        return replace(execution, attention=sdpa_attention, pattern=every_token), "with attention 'sdpa'"
-    if execution.multiply == "fp8":
-        return replace(execution, multiply="dense"), "without fp8 compute"
-    return None

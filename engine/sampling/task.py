@@ -14,6 +14,7 @@ from ...dit.footprint import NO_STEERING, block_weights, pass_bytes, pass_shape,
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.plan import Task, Way
 from ...model_loading.footprint import ModelBytes
+from ..poses.room import pose_room
 from .sights import Size, Steps
 
 _SLOWDOWN = (0.0, 0.03, 0.08)
@@ -56,7 +57,7 @@ def sampling_task(
     lengths = [shape_of(window).length for window in windows]
     _, before = steps.remembered(size)
     flops = batch * sum(config.block_flops(length, before) for length in lengths) / len(windows) * len(weights.blocks)
-    itemsize = 4 if weights.fp32_residual else weights.itemsize
+    itemsize = weights.token_itemsize
     on_device = latent._replace(frames=steps.policies.order.frames_at_once(latent.frames))
     kept = _kept_bytes(config, batch, on_device, passes, steering)
     kept += steps.kept_bytes(config, (batch, *latent), weights.itemsize)
@@ -70,6 +71,8 @@ def sampling_task(
         )
         for seen in steps.seen(size)
     )
+    poses = pose_room(steps, config, size, itemsize)
+    kept += poses.device_bytes
     # Where copies would take longer than computing, the passes can go together, for a buffer more.
     numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
     ways = tuple(
@@ -92,7 +95,7 @@ def sampling_task(
         for number in sorted(numbers)
     )
     runs = passes * len(windows)
-    return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, anonymous_bytes=weights.anonymous)
+    return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, weights.anonymous, poses.host_bytes)
 
 
 def with_plain_matrices(task: Task, weights: ModelBytes, config: DiTConfig) -> Task:

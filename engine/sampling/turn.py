@@ -9,18 +9,19 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ...common.log import logger
-from ...dit.execution import Execution, lean_ways
+from ...dit.execution import Execution, lean_ways, more_exact
 from ...memory.plan import Choice
 from ...memory.policy import streamed_blocks
 from ...sampling.experts import Expert
 from ..memory import MemorySettings, tell
+from ..poses.room import pose_room
 from ..progress import Counted
 from ..runtime import Progress, Runtime, watched_blocks
 from .asked import Sides
 from .experts import AtWork, Beside, GuidedModel, denoiser_of
 from .job import pass_tokens
 from .sights import Size, Steps
-from .stage import Stage, Workload, more_exact
+from .stage import Stage, Workload
 
 Choices = dict[Expert, Choice]
 """How much of each model is on its device."""
@@ -74,7 +75,8 @@ class SamplingRun:
             on_block=watched_blocks(model.runtime, progress, blocks, expert),
         )
         policy = self.memory.policy(choice)
-        with Stage(model, policy, workload, self.steps, step=step, execution=execution) as stage:
+        poses = pose_room(own, model.spec.config, Size(*self.latent.shape[2:]), model.placed.weights.token_itemsize)
+        with Stage(model, policy, workload, self.steps, step=step, execution=execution, poses=poses) as stage:
             others = tuple(
                 denoiser_of(model, stage, each.sides, each.guidance[name], f"{name}, {each.name}", each.places)
                 for each in self.beside

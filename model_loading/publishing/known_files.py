@@ -54,6 +54,7 @@ _ATI = "Wan2_1-I2V-ATI-14B_fp8_e4m3fn.safetensors"
 _MOVE = "Wan21-WanMove_fp8_scaled_e4m3fn_KJ.safetensors"
 _TWICE = "Wan2.1_VAE_upscale2x_imageonly_real_v1.safetensors"
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors"
+_MOVES = "Wan-Animate-2: someone of a picture moves as in a video"
 _CAUSVID_1_3B = "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
 
 
@@ -207,6 +208,11 @@ KNOWN_FILES = (
         )
         for noise in ("high", "low")
     ),
+    _file("wan_animate_2_int8_convrot.safetensors", DIT_FILES, f"{_MOVES}, 14B, in int8", 16.654, _ANIMATE_2),
+    _file(
+        "wan_animate_2_distill_int8_convrot.safetensors", DIT_FILES, f"{_MOVES}, in 10 steps, 14B, in int8", 16.654,
+        _ANIMATE_2,
+    )._replace(for_few_steps=True),
     _file("wan2.1_14B_SCAIL_2_fp16.safetensors", DIT_FILES, "SCAIL-2: characters move as in a video", 32.792, _SCAIL_2),
     _file(
         "wan2.1_14B_SCAIL_2_int8_convrot.safetensors", DIT_FILES, "SCAIL-2: characters move as in a video, in int8",
@@ -259,8 +265,6 @@ KNOWN_FILES = (
 
 # What ComfyUI's Wan templates of October 2026 name beside those.
 WAITING_FILES = (
-    _waiting("wan_animate_2_int8_convrot.safetensors", DIT_FILES, "Wan-Animate-2", 16.654, _ANIMATE_2),
-    _waiting("wan_animate_2_distill_int8_convrot.safetensors", DIT_FILES, "Wan-Animate-2", 16.654, _ANIMATE_2),
     _waiting("wan2.2_s2v_14B_fp8_scaled.safetensors", DIT_FILES, "Wan 2.2 S2V (speech to video)", 16.396),
     _waiting("humo_17B_fp8_e4m3fn.safetensors", DIT_FILES, "HuMo", 17.062, _HUMO),
     _waiting("wan2.2_dancer_14b_global_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
@@ -283,7 +287,11 @@ WAITING_FILES = (
 USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
 
-MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors", "scail": "wan2.1_14B_SCAIL_2_int8_convrot.safetensors"}
+MODELS_WITH = {
+    "pose": "wan_animate_2_int8_convrot.safetensors",
+    "vace": "wan2.1_vace_14B_fp16.safetensors",
+    "scail": "wan2.1_14B_SCAIL_2_int8_convrot.safetensors",
+}
 """By branch of the transformer, a model to name that has it."""
 _MODULES = {
     "vace_module": {

@@ -30,6 +30,7 @@ from .known_files import KnownFile, known_file
 _PRESETS = (
     (r"causal_forcing", "t2v-1.3B"),
     (r"lucy-edit", "lucy-edit-5B"),
+    (r"animate_2", "animate2-14B"),
     (r"chrono_edit|WanMove", "i2v-14B"),
     (r"SCAIL_2", "scail2-14B"),
     (r"fun_inpaint_5B", "fun-inp-5B"),
@@ -104,7 +105,7 @@ def _published_spec(known: KnownFile, kind: AnyKind, config: Any, family: Family
 
 
 def _published_bytes(known: KnownFile, config: Any, precision: Precision) -> ModelBytes:
-    is_fp8, is_cast = "fp8" in known.name, precision.startswith("fp8")
+    is_fp8, is_cast = "fp8" in known.name or "int8" in known.name, precision.startswith("fp8")
     if known.kind == DIT.files:
         has_bytes = is_fp8 or "int8" in known.name  # in both, a matrix has a byte a number, and scales
         weights = bytes_before_download(config, "fp8" if has_bytes or is_cast else "bf16")

@@ -60,6 +60,7 @@ _ATI, _MOVE = "Wan2_1-I2V-ATI-14B_fp8_e4m3fn", "Wan21-WanMove_fp8_scaled_e4m3fn_
 _BERNINI = ("wan2.2_bernini_r_high_noise_fp8_scaled", "wan2.2_bernini_r_low_noise_fp8_scaled")
 _SCAIL_2, _SCAIL_2_INT8 = "wan2.1_14B_SCAIL_2_fp16", "wan2.1_14B_SCAIL_2_int8_convrot"
 _SCAIL_2_LORA = "wan2.1_SCAIL_2_DPO_lora_bf16"
+_MOVES = "Wan-Animate-2: someone of a picture moves as in a video"
 TASKS = (
     _task("t2v-1.3B", "text to video", "wan2.1_t2v_1.3B_fp16"),
     _task("t2v-14B", "text to video", "wan2.1_t2v_14B_fp16"),
@@ -103,6 +104,9 @@ TASKS = (
     _task("scail2-14B", "SCAIL-2: a character moves as in a video", _SCAIL_2, clip=True),
     _task("scail2-14B-int8", "SCAIL-2", _SCAIL_2_INT8, clip=True),
     _task("scail2-14B-int8-6steps", "SCAIL-2 in 6 steps", _SCAIL_2_INT8, _I2V_LORA, _SCAIL_2_LORA, clip=True),
+    _task("animate2-14B-int8", _MOVES, "wan_animate_2_int8_convrot", clip=True),
+    _task("animate2-14B-int8-6steps", f"{_MOVES}, in 6 steps", "wan_animate_2_int8_convrot", _I2V_LORA, clip=True),
+    _task("animate2-14B-int8-10steps", f"{_MOVES}, in 10 steps", "wan_animate_2_distill_int8_convrot", clip=True),
     _task("vace-1.3B", "VACE", "wan2.1_vace_1.3B_fp16"),
     _task("vace-1.3B-4steps", "VACE in few steps", "wan2.1_vace_1.3B_fp16", _CAUSVID["1.3B"]),
     _task("vace-14B", "VACE", "wan2.1_vace_14B_fp16"),

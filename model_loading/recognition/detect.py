@@ -23,7 +23,7 @@ from .naming import FoundLayout, find_layout
 from .refusals import addition, more_than_known, unknown_file, unreadable_format
 from .tensors import Tensors
 from .titles import FAMILY_KEY, find_family, find_preset
-from .variants import refuse_channels, refuse_variants, said_model_type, same_shape_notes
+from .variants import as_said, refuse_channels, refuse_variants, said_model_type, same_shape_notes
 
 # Names beside the weights that published files carry and that can be left out.
 _EXTRAS = re.compile(
@@ -92,7 +92,7 @@ def _inspect(checkpoint: Checkpoint, wanted: AnyKind | None) -> ModelSpec[Any]:
         raise unreadable_format(checkpoint, kind, _title(checkpoint, kind, tensors), numbers)
     if kind.has_variants:
         refuse_channels(name, _channels(tensors), tensors)
-    config = kind.read_config(tensors, checkpoint.metadata)
+    config = _config(checkpoint, kind, tensors, said)
     facts = _facts(checkpoint, kind, config)
     roots = [key for key in tensors.keys if "." not in key and math.prod(tensors.shape(key)) > 1]
     if roots and kind.has_variants:
@@ -120,9 +120,16 @@ def _title(checkpoint: Checkpoint, kind: AnyKind, tensors: Tensors) -> str | Non
     try:
         if kind.has_variants:
             refuse_channels(checkpoint.path.name, _channels(tensors), tensors)
-        return str(_facts(checkpoint, kind, kind.read_config(tensors, checkpoint.metadata))["title"])
+        said = said_model_type(checkpoint.path, checkpoint.metadata) if kind.has_variants else None
+        return str(_facts(checkpoint, kind, _config(checkpoint, kind, tensors, said))["title"])
     except CheckpointError:
         return None
+
+
+def _config(checkpoint: Checkpoint, kind: AnyKind, tensors: Tensors, said: str | None) -> Any:
+    """The sizes of a model by its tensors, and what its header or name says beside them."""
+    config = kind.read_config(tensors, checkpoint.metadata)
+    return as_said(checkpoint.path, config, said) if kind.has_variants else config
 
 
 def _channels(tensors: Tensors) -> tuple[int, int]:

@@ -25,6 +25,7 @@ _PRESET_TITLES = {
     "i2v-14B": "Wan 2.1 I2V 14B",
     "flf2v-14B": "Wan 2.1 FLF2V 14B",
     "i2v-A14B": "one expert of Wan 2.2 I2V A14B",
+    "animate2-14B": "Wan-Animate-2 14B",
     "ti2v-5B": "Wan 2.2 TI2V 5B",
     "lucy-edit-5B": "Lucy-Edit 5B",
     "fun-inp-1.3B": "Wan 2.1 Fun-InP 1.3B",

@@ -18,6 +18,8 @@ from typing import Literal, NamedTuple
 from ...common.errors import CheckpointError
 from ...common.families import WAN_2_1
 from ...dit.branches.branch import Shapes
+from ...dit.branches.clip import ClipBranch
+from ...dit.branches.pose import PoseBranch
 from ...dit.config import DiTConfig
 from ..publishing.known_files import USUAL_MODEL, where_to_get
 from .foreign import Signature, match
@@ -94,13 +96,14 @@ def _same_shape(
     return _SameShape(title, frozenset(said.split()), re.compile(pattern, re.IGNORECASE), bases, ignored, takes)
 
 
+ANIMATE_2 = "Wan-Animate-2"
 BERNINI = "Bernini-R"
 CAUSAL = "a causal model"
 _T2V: tuple[Base, ...] = ("T2V",)
 _I2V: tuple[Base, ...] = ("I2V",)
 _TI2V: tuple[Base, ...] = ("TI2V",)
 _SAME_SHAPE = (
-    _same_shape("Wan-Animate-2", "animate2 wananimate2", r"animate[-_. ]?2(?!\d)", _I2V, None),
+    _same_shape(ANIMATE_2, "animate2 wananimate2", r"animate[-_. ]?2(?!\d)", _I2V, "", "a pose video"),
     _same_shape(
         CAUSAL,
         "causal causalforcing selfforcing krearealtime causalwan",
@@ -204,6 +207,25 @@ def refuse_channels(name: str, channels: tuple[int, int], tensors: Shapes) -> No
         raise unsupported_variant(name, f"{variant} ({channels[0]} input and {channels[1]} output channels)")
 
 
+def as_said(path: Path, config: DiTConfig, said: str | None) -> DiTConfig:
+    """The transformer with what its header says, or else its file's name, of a branch that has no tensors.
+
+    Raises:
+        CheckpointError: its header says so, and the tensors are those of no such model.
+    """
+    told = _said_same_shape(said)
+    is_said = told is not None and told.title == ANIMATE_2
+    is_alike = (config.in_channels, config.out_channels, config.branch_title) == (36, 16, None) and config.branch(
+        ClipBranch
+    ) is not None
+    if is_said and not is_alike:
+        raise unsupported_variant(path.name, f"{ANIMATE_2} by its header, with tensors that none is known to have")
+    named = _by_name(path, "I2V") if is_alike and said is None else None
+    if is_said or (named is not None and named.title == ANIMATE_2):
+        return config.with_branches((PoseBranch(),))
+    return config
+
+
 def same_shape_notes(path: Path, config: DiTConfig, said: str | None) -> tuple[str, ...]:
     """What to say of a transformer that runs as the plain model whose tensors it has, but is another.
 
@@ -212,11 +234,15 @@ def same_shape_notes(path: Path, config: DiTConfig, said: str | None) -> tuple[s
     """
     base = _base(config)
     told = _said_same_shape(said)
+    if config.branch(PoseBranch) is not None:
+        if told is not None:
+            return ()
+        return (f"By its name this is {ANIMATE_2}, and it runs as that; nothing inside it tells.",)
     if told is not None:
         return (_note("Its header says that this is", told, base),)
     is_plain = config.branch_title is None and not (config.control_channels or config.source_channels)
     named = _by_name(path, base) if is_plain else None
-    if named is None:
+    if named is None or named.title == ANIMATE_2:  # of that name, but plain by its header
         return ()
     if named.ignored is None:
         raise CheckpointError(

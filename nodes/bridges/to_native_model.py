@@ -6,6 +6,7 @@ from typing import Any
 
 from ...common.checking import instance_of
 from ...common.errors import InvalidInputError, PairingError
+from ...dit.branches.pose import PoseBranch
 from ...engine.sampling.policies import WHOLE_STEPS
 from ...model_loading.recognition.variants import is_causal
 from ..api import io, one_sentence
@@ -51,6 +52,11 @@ class WanDirectorToNativeModel(io.ComfyNode):
                 f"The model is a pair of experts ({model.file} and {model.low_noise.model.file}), and a native sampler "
                 "runs one. Connect each of the two to a Wan To Native Model of its own, without Wan Two Experts, and "
                 "use two KSampler (Advanced) that share the steps."
+            )
+        if model.spec.config.branch(PoseBranch) is not None:
+            raise PairingError(
+                f"{model.file} ({model.spec.title}) sees a pose video, which the MODEL of this node cannot be shown. "
+                "Use it with Wan Sampler, or load it with Load Diffusion Model."
             )
         if model.policies != WHOLE_STEPS:
             raise InvalidInputError(

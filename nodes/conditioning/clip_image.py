@@ -36,13 +36,16 @@ def looks_at_both(config: DiTConfig) -> bool:
     return branch is not None and branch.positions is not None
 
 
-def clip_features(values: dict[str, Any], side: str) -> Tensor | None:
+def clip_features(values: dict[str, Any], side: str, key: str = "clip_vision_output") -> Tensor | None:
     """The features [1 or B, tokens, width] among the values of an entry, if there are any.
+
+    Args:
+        key: of the value; that of the start picture if not given.
 
     Raises:
         InvalidInputError: what is there is no output of CLIP vision.
     """
-    output = values.get("clip_vision_output")
+    output = values.get(key)
     return None if output is None else _hidden_states(output, f"The CLIP vision output of the {side} conditioning")
 
 

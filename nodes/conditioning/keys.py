@@ -22,13 +22,19 @@ UNWRITTEN = f"{OWN}unwritten"
 
 
 class OnlyOurs:
-    """Stands where native samplers look for a ControlNet, so that they do not pass over a travel in silence.
+    """Stands where native samplers look for a ControlNet, so that they do not pass over what only ours follows.
 
-    They ask it for something before they sample. A mask or an area behind the travel leaves it there, and a ControlNet
+    They ask it for something before they sample. A mask or an area behind the node leaves it there, and a ControlNet
     asks it as the one before. The host itself looks in every output of a node for models, and finds none.
+
+    Args:
+        sentence: that they then give.
     """
 
     patcher = None
+
+    def __init__(self, sentence: str) -> None:
+        self._sentence = sentence
 
     def get_models(self) -> list[Any]:
         """None."""
@@ -37,13 +43,13 @@ class OnlyOurs:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):  # what Python asks of any object
             raise AttributeError(name)
-        raise InvalidInputError(
-            "The conditioning is a prompt travel, and only Wan Sampler follows it. Use Wan Sampler (a native MODEL "
-            "comes there by Wan From Native), or a conditioning without travel."
-        )
+        raise InvalidInputError(self._sentence)
 
 
-ONLY_OURS = OnlyOurs()
+ONLY_OURS = OnlyOurs(
+    "The conditioning is a prompt travel, and only Wan Sampler follows it. Use Wan Sampler (a native MODEL comes there "
+    "by Wan From Native), or a conditioning without travel."
+)
 
 
 class _Refused(NamedTuple):
@@ -58,6 +64,7 @@ _REMOVE = "Remove that node"
 _HOOKS = "Use Wan LoRA, which has a strength, a start and an end"
 _CONTROL = "Use Wan VACE to follow a control video"
 _PICTURES = "Use Wan VACE with a reference_image"
+_ANIMATE_2 = "Load a Wan-Animate-2 model, or remove that node"
 _KIND = "Load the kind of model it is for with ComfyUI's own loader, or remove that node"
 
 
@@ -119,7 +126,7 @@ REFUSED = {
     ),
     **_same(
         "clip_vision_output_pose cross_attn_pose pose_strength reference_strength animate2_cache",
-        _Refused("poses for Wan Animate 2", "WanAnimate2ToVideo", _KIND),
+        _Refused("poses for Wan-Animate-2", "Wan Animate 2 or WanAnimate2ToVideo", _ANIMATE_2),
     ),
     **_same(
         "ref_mask_28ch driving_mask_28ch ref_mask_flag",

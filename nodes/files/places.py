@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from ...common.errors import WanDirectorError
 from ...common.places import Place
+from ...dit.branches.pose import POSES
 from ...media.video_reading import LOAD_VIDEO
 from ...model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
 from ...model_loading.pairing import FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, START_IMAGE
@@ -26,6 +27,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     START_IMAGE: "Wan Image To Video",
     FUN_CONTROL: "Wan Fun Control",
     SCAIL_CONDITIONING: "Wan SCAIL",
+    POSES: "Wan Animate 2",
     SOURCE_VIDEO: "Wan Source Video",
     EXPERTS: "Wan Two Experts",
     CAUSAL: "Wan Causal",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...common.checking import instance_of
+from ...dit.branches.pose import PoseBranch
 from ...engine.models import with_policies
 from ...model_loading.recognition.variants import is_causal
 from ...sampling.causal.order import Order
@@ -17,6 +18,10 @@ NATIVE_SHIFT = 8.0
 Source: ComfyUI v0.33.0, comfy/supported_models.py, WAN21_T2V and WAN21_CausalAR_T2V.
 """
 CAUSAL_SHIFT = 5.0
+
+
+ANIMATE_2_SHIFT = 5.0
+"""The same of Wan-Animate-2 (class WAN_Animate2 there)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class NativeModel:
     @classmethod
     def of(cls, model: WanModel) -> NativeModel:
         """A model with the shift that ComfyUI gives it."""
+        if model.spec.config.branch(PoseBranch) is not None:
+            return cls(model, ANIMATE_2_SHIFT)
         return cls(model, CAUSAL_SHIFT if is_causal(model.spec.notes) else NATIVE_SHIFT)
 
     def in_order(self, order: Order) -> NativeModel:

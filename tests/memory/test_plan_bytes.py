@@ -10,6 +10,7 @@ from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
 from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
+from wan_director.dit.branches.pose import PoseBranch, PoseInput
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.branches.scail import ScailBranch, ScailReference
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
@@ -57,6 +58,9 @@ GIVEN = {
     ReferenceBranch: lambda branch, latent: ReferenceInput(torch.empty(1, branch.channels, 1, *latent[1:])),
     ScailBranch: lambda branch, latent: ScailReference(
         torch.empty(1, 16, 1, *latent[1:]), torch.empty(1, branch.mask_channels, 1, *latent[1:])
+    ),
+    PoseBranch: lambda branch, latent: PoseInput(
+        latent[0], torch.empty(1, 16, latent[0] - 1, *latent[1:]), torch.empty(1, 512, 4096), torch.empty(1, 257, 1280)
     ),
     CameraBranch: lambda branch, latent: CameraInput(
         torch.empty(1, branch.channels, latent[0], 8 * latent[1], 8 * latent[2])
@@ -117,6 +121,9 @@ def counted(
         ("i2v-14B", PLAIN, (9, 60, 104)),
         ("i2v-14B", FP8, (9, 60, 104)),
         ("flf2v-14B", PLAIN, (1, 60, 104)),
+        ("animate2-14B", PLAIN, (22, 60, 104)),
+        ("animate2-14B", FP8, (10, 60, 104)),
+        ("animate2-14B", BLOCKWISE, (3, 60, 104)),
         ("vace-14B", PLAIN, (9, 60, 104)),
         ("t2v-1.3B", PLAIN, (21, 60, 104)),
         ("t2v-1.3B", PLAIN, (5, 60, 104)),
@@ -150,6 +157,9 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
         ("t2v-14B", FP8, (1, 60, 104), True),
         ("i2v-14B", PLAIN, (21, 90, 160), False),
         ("flf2v-14B", PLAIN, (1, 60, 104), False),
+        ("animate2-14B", PLAIN, (22, 60, 104), False),
+        ("animate2-14B", FP8, (10, 60, 104), False),
+        ("animate2-14B", PLAIN, (22, 60, 104), True),
         ("vace-14B", PLAIN, (21, 60, 104), False),
         ("vace-14B", FP8, (9, 60, 104), False),
         ("t2v-1.3B", PLAIN, (21, 60, 104), False),
@@ -243,6 +253,7 @@ def test_the_time_layers_in_float32_hold_less_than_the_text_layers(preset):
         ("i2v-14B", FP8, (9, 60, 104), 1),
         ("vace-14B", PLAIN, (9, 60, 104), 1),
         ("t2v-1.3B", PLAIN, (5, 60, 104), 2),
+        ("animate2-14B", PLAIN, (10, 60, 104), 2),
         ("ti2v-5B", PLAIN, (31, 44, 80), 1),
     ],
 )

@@ -68,15 +68,20 @@ DANCER_LOCAL: Shapes = {key: shape for key, shape in DANCER.items() if key.start
 IGNORES = "it runs as plain {}, which ignores its {}."
 TRACKS = IGNORES.format("I2V", "point tracks")
 CAUSAL = "By its name this is a causal model, which makes a video chunk by chunk and remembers the ones before."
+ANIMATE_2 = "By its name this is Wan-Animate-2, and it runs as that; nothing inside it tells."
 
 TABLE: dict[str, Variant] = {
     "Wan 2.2 I2V A14B": Variant("i2v-A14B", None, name="wan2.2_i2v_high_noise_14B_fp8_scaled"),
     "Wan 2.2 T2V A14B": Variant("t2v-14B", None, name="wan2.2_t2v_low_noise_14B_fp8_scaled"),
     "FLF2V": Variant("flf2v-14B", None, name="wan2.1_flf2v_720p_14B_fp16"),
     "TI2V-5B": Variant("ti2v-5B", None, name="wan2.2_ti2v_5B_fp16"),
-    "Animate-2": Variant("i2v-14B", "is Wan-Animate-2 (its header says so)", said="animate2"),
-    "Animate-2 by name": Variant("i2v-14B", "is by its name Wan-Animate-2", name="wan_animate_2_int8_convrot"),
-    "Animate-2 in its own repository": Variant("i2v-14B", "is by its name Wan-Animate-2", name="Wan2.2-Animate-2-14B"),
+    "Animate-2": Variant("animate2-14B", None, said="animate2"),
+    "Animate-2 by name": Variant("animate2-14B", ANIMATE_2, runs=True, name="wan_animate_2_int8_convrot"),
+    "Animate-2 in its own repository": Variant("animate2-14B", ANIMATE_2, runs=True, name="Wan2.2-Animate-2-14B"),
+    "Animate-2 of its name, plain by its header": Variant("i2v-14B", None, said="i2v", name="wan_animate_2_x"),
+    "Animate-2 by the header of a text-to-video model": Variant(
+        "t2v-14B", "is Wan-Animate-2 by its header, with tensors that none is known to have,", said="animate2"
+    ),
     "SCAIL-2": Variant("scail2-14B", None, name="wan2.1_14B_SCAIL_2_fp16"),
     "SCAIL-2 by header": Variant("scail2-1.3B", None, said="scail2"),
     "SCAIL": Variant("scail-14B", None, said="scail"),
@@ -251,7 +256,7 @@ def test_vace_on_an_image_model_is_named_not_called_incomplete(header_file, nami
     ("config", "says"),
     [
         ({"_class_name": "WanTransformer3DModel"}, None),
-        ({"_class_name": "WanAnimate2Transformer3DModel"}, "is Wan-Animate-2 (its header says so)"),
+        ({"_class_name": "WanAnimate2Transformer3DModel"}, None),
         ({"_class_name": "ChronoEditTransformer3DModel"}, "this is ChronoEdit; "),
         ({"_class_name": "CausalWanTransformer3DModel"}, "a causal model"),
         ({"_class_name": "WanModel", "model_type": "i2v"}, None),

@@ -119,6 +119,10 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorBernini": {"reference_max_size"},
         "WanDirectorScail": {"pose_start_percent", "pose_end_percent", "previous_frame_count"},
         "WanDirectorColouredMasks": {"sort_by", "persons"},
+        "WanDirectorAnimate2": {
+            "pose_strength", "pose_start_percent", "pose_end_percent", "reference_image_strength", "first_frame_bias",
+            "weak_negative",
+        },
         "WanDirectorMotion": {
             "words_end", "calm_words", "lively_words", "low_pass", "low_pass_end", "amplify", "motion_bucket",
         },

@@ -119,9 +119,9 @@ def test_a_renamed_lora_is_told_by_its_size_and_others_by_their_name(tmp_path: P
         assert few_steps_lora(tmp_path / f"{name}.safetensors") is None
 
 
-def test_published_models_are_not_distilled_and_others_may_say_so():
+def test_two_published_models_are_distilled_and_others_may_say_so():
     distilled = {file.name for file in KNOWN_FILES if few_steps_model(Path(file.name)) and file.kind != LORAS}
-    assert distilled == {"causal_forcing-framewise.safetensors"}
+    assert distilled == {"causal_forcing-framewise.safetensors", "wan_animate_2_distill_int8_convrot.safetensors"}
     assert few_steps_model(Path("causal_forcing-chunkwise.safetensors")) == "by its name"
     assert few_steps_model(Path("Wan2.1-T2V-14B-StepDistill-CfgDistill.safetensors")) == "by its name"
     assert few_steps_model(Path("my_wan_merge.safetensors")) is None

@@ -27,6 +27,7 @@ USUAL_SHIFTS: Mapping[str, tuple[float, float]] = MappingProxyType({
     "i2v-14B": (3.0, 8.0),
     "flf2v-14B": (3.0, 16.0),
     "i2v-A14B": (3.0, 8.0),
+    "animate2-14B": (3.0, 8.0),
     "ti2v-5B": (3.0, 8.0),
     "lucy-edit-5B": (3.0, 8.0),
     "fun-inp-1.3B": (3.0, 8.0),

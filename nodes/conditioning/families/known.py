@@ -12,6 +12,7 @@ from ....dit.conditioning.in_context import ClipBeside
 from ....dit.config import DiTConfig
 from ....dit.inputs import ConditioningItem
 from ...sockets.models import WanModel
+from ..animate2.reading import pose_items, pose_keys
 from ..fun import fun_items, fun_keys, fun_steering
 from ..in_context import context_clips
 from .scail import scail_items, scail_keys, scail_poses, scail_steering
@@ -19,7 +20,7 @@ from .scail import scail_items, scail_keys, scail_poses, scail_steering
 
 def branch_keys(config: DiTConfig) -> frozenset[str]:
     """The values that a transformer reads beside the usual ones."""
-    return fun_keys(config) | scail_keys(config)
+    return fun_keys(config) | scail_keys(config) | pose_keys(config)
 
 
 def branch_steering(config: DiTConfig, values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
@@ -36,7 +37,8 @@ def branch_items(
         InvalidInputError: they are none.
         PairingError: they do not fit the model or the latent.
     """
-    return (*fun_items(model, values, side), *scail_items(model, values, latent, side))
+    scail = scail_items(model, values, latent, side)
+    return (*fun_items(model, values, side), *scail, *pose_items(model, values, side))
 
 
 def clips_beside(model: WanModel, values: dict[str, Any], samples: Tensor, side: str) -> tuple[ClipBeside, ...]:

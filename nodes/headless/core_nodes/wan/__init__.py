@@ -1,5 +1,6 @@
 """Nodes that are about Wan models alone, or about how a model is asked."""
 
+from .animate2 import WanAnimate2Cache, WanAnimate2ToVideo
 from .bernini import BerniniConditioning
 from .caching import EasyCache
 from .causal import ARVideoI2V, EmptyARVideoLatent
@@ -38,6 +39,8 @@ __all__ = [
     "SkipLayerGuidanceDiTSimple",
     "UNetTemporalAttentionMultiply",
     "Wan22FunControlToVideo",
+    "WanAnimate2Cache",
+    "WanAnimate2ToVideo",
     "WanCameraEmbedding",
     "WanCameraImageToVideo",
     "WanContextWindowsManual",
