@@ -132,7 +132,8 @@ class WanDirectorAnimate2(io.ComfyNode):
                 io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with all that is given."),
                 io.Latent.Output(
                     display_name="LATENT",
-                    tooltip="A blank latent of this size, for the Wan Sampler. Wan Decode Video leaves out the picture's.",
+                    tooltip="A blank latent of this size, for the Wan Sampler. Wan Decode Video leaves out the "
+                    "picture's.",
                 ),
                 io.Int.Output(
                     display_name="trim_latent",
