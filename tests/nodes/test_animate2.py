@@ -20,6 +20,7 @@ from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.core_nodes.scaling import scaled
 from wan_director.nodes.sockets.native_model import NativeModel
 from wan_director.sampling.windows import SlidingWindows
+from wan_director.text_encoder.clip_vision import ClipVisionOutput
 
 from .conftest import HEADS, call, dit, encode, load, load_vae, picture, save_lora, save_model
 
@@ -133,6 +134,19 @@ def test_comfyuis_node_gives_the_same_with_its_own_scaling(vae, sides, animate2)
     nothing = native(vae, sides)[0][0][1]
     assert "pose_video_latent" not in nothing and "cross_attn_pose" in nothing
     assert torch.equal(nothing["concat_latent_image"][:, :, :1], vae.encode(torch.zeros(1, 48, 64, 3)))
+
+
+def test_of_clip_features_of_a_whole_pose_video_the_first_count(vae, sides, animate2):
+    def seen(pictures):
+        features = torch.rand(pictures, 257, 1280, generator=torch.Generator().manual_seed(2))
+        output = ClipVisionOutput(features, features, features[:, 0])
+        _, (item,) = items_of(animate2, prepared(vae, sides, clip_vision_pose=output))
+        return item.features
+
+    assert seen(9).shape == (1, 257, 1280)
+    one = torch.rand(1, 257, 1280)
+    made = prepared(vae, sides, clip_vision=ClipVisionOutput(one, one, one[:, 0]))
+    assert torch.equal(items_of(animate2, made)[1][0].features, one)  # of the reference, where there are none
 
 
 def test_in_a_part_of_the_run_poses_are_not_seen(vae, sides, animate2):

@@ -86,6 +86,11 @@ PICTURE_FIRST = {"text_image_video_14B_480p": ("t2v_1.3B", "i2v_14B_480p")}
 """A picture by the settings of one workflow, its video by those of another."""
 PICTURE_EDITS = {"edit_picture_chronoedit_14B": (50, 5.0, 5.0, *UNIPC)}
 """By scripts/run_inference_diffusers.py of nv-tlabs/ChronoEdit."""
+ANIMATED = {
+    "animate2_14B": ((6, 1.0, 5.0, "lcm", "simple"), (480, 848, 81), 30),
+    "animate2_14B_long": ((10, 1.0, 5.0, "lcm", "simple"), (480, 848, 81), 30),
+}
+"""As ComfyUI's templates video_wan_animate2 and ..._distilled, whose 482 x 854 are a latent of the same size."""
 HIGH_NOISE_STEPS = {FEW_STEPS: 2, FUN_A14B: 10, BERNINI: 3}
 """By the official settings; 0 leaves the change of experts to where they were trained to."""
 FRAME_EDITS = {"edit_first_frame_14B_480p": "i2v_14B_480p"}
@@ -204,7 +209,28 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 
 
 def test_every_workflow_has_official_settings():
-    assert {path.stem for path in DOWNLOADED} == {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *FRAME_EDITS, *UPSCALED}
+    expected = {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *FRAME_EDITS, *UPSCALED, *ANIMATED}
+    assert {path.stem for path in DOWNLOADED} == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), ANIMATED.items())
+def test_chunks_of_wan_animate_2_have_the_settings_of_its_templates(name, expected):
+    path = ROOT / "workflows" / f"{name}.json"
+    settings, shape, fps = expected
+    samplers, chunks = of_class(path, "WanDirectorSampler"), of_class(path, "WanDirectorAnimate2")
+    assert len(samplers) == len(chunks) == (2 if "long" in name else 1)
+    assert len({sampler["seed"] for sampler in samplers}) == len(samplers)
+    for sampler, chunk in zip(samplers, chunks):
+        assert tuple(sampler[key] for key in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+        assert tuple(chunk[key] for key in ("width", "height", "frames")) == shape
+        assert {"clip_vision", "clip_vision_pose", "positive_pose"} <= set(chunk)
+    (film,), (saver,) = of_class(path, "WanDirectorLoadVideo"), of_class(path, *SAVERS)
+    assert (film["frames"], film["fps"], saver["fps"]) == (len(chunks) * (shape[2] - 1) + 1, fps, fps)
+    assert [lora["strength"] for lora in of_class(path, "WanDirectorLora")] == ([] if "long" in name else [1])
+    assert all(text["negative"] == OFFICIAL_NEGATIVE for text in of_class(path, "WanDirectorTextEncode"))
+    for earlier, later in zip(chunks, chunks[1:]):
+        assert "continue_motion" not in earlier and isinstance(later["video_frame_offset"], list)
+    assert all(isinstance(join["overlap"], list) for join in of_class(path, "WanDirectorJoin"))
 
 
 @pytest.mark.parametrize(("name", "expected"), UPSCALED.items())

@@ -73,6 +73,8 @@ def pose_items(model: WanModel, values: dict[str, Any], side: Any) -> tuple[Pose
     features = clip_features(values, side, PICTURE)
     if features is None:
         features = clip_features(values, side)
+    if features is not None:
+        features = features[:1]  # of a whole pose video its first picture, as in ComfyUI
     left_out = _weak_block(config) if options.is_weak else frozenset[int]()
     bias = float(options.first_frame_bias)
     item = PoseVideo(latent, text, None if features is None else features.float(), *strengths, bias, left_out)

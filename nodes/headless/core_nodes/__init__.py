@@ -28,7 +28,7 @@ from .conditioning import (
     ConditioningSetTimestepRange,
     ConditioningZeroOut,
 )
-from .finishing import ColorTransfer, ImageUpscaleWithModel, UpscaleModelLoader
+from .finishing import ColorTransfer, ImageStitch, ImageUpscaleWithModel, UpscaleModelLoader
 from .latents import (
     LatentConcat,
     LatentCut,
@@ -135,7 +135,7 @@ _NODES = (
     TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
     ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
-    ImageInvert, ImageCrop, Canny, ColorTransfer,
+    ImageInvert, ImageCrop, Canny, ColorTransfer, ImageStitch,
     ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo, LoadAudio, TrimAudioDuration, EmptyAudio,

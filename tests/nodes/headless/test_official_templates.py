@@ -58,6 +58,7 @@ TRANSFORMERS = {
     "wan2.2_fun_camera_low_noise_14B_fp8_scaled": "fun_camera_a14b",
     "Wan2_1-I2V-ATI-14B_fp8_e4m3fn": "with_clip", "chrono_edit_14B_fp16": "with_clip",
     "Wan21-WanMove_fp8_scaled_e4m3fn_KJ": "with_clip",
+    "wan_animate_2_distill_int8_convrot": "with_clip",
     "wan2.2_bernini_r_high_noise_fp8_scaled": "wan21_t2v", "wan2.2_bernini_r_low_noise_fp8_scaled": "wan21_t2v",
     "causal_forcing-framewise": "wan21_t2v",
 }  # fmt: skip
@@ -92,9 +93,10 @@ RUNNING = [
     "video_wan2.1_fun_camera_v1.1_1.3B", "video_wan2.1_fun_camera_v1.1_14B", "video_wan2_2_14B_fun_camera",
     "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
     "video_bernini_r_video_editing", "video_bernini_r_image_editing", "video_causal_forcing_i2v",
+    "video_wan_animate2_distilled",
 ]  # fmt: skip
 REFUSED = {
-    "video_wan_animate2": "WanAnimate2ToVideo", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
+    "video_wan_animate2": "StartLoop", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
     "video_wan2_2_14B_s2v": "WanSoundImageToVideo",
     "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo", "video_wan_vace_inpainting": "SAM3_Detect",
 }  # fmt: skip
