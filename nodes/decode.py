@@ -59,8 +59,8 @@ class WanDirectorDecodeRGBA(io.ComfyNode):
             node_id="WanDirectorDecodeRGBA",
             display_name="Wan Decode RGBA",
             category="Wan Director/latent",
-            description="Decodes the latent of Wan-Alpha into frames with an alpha channel, by one VAE for the colours and "
-            "another VAE for the transparency. Wan Save Video keeps it in webm, ProRes and png files.",
+            description="Decodes the latent of Wan-Alpha into frames with an alpha channel, by one VAE for the colours "
+            "and another VAE for the transparency. Wan Save Video keeps it in webm, ProRes and png files.",
             search_aliases=["wan alpha", "transparent video", "JoinImageWithAlpha", "alpha channel", "rgba", "prores"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE for the colours: wan_alpha_2.1_vae_rgb_channel."),

@@ -101,7 +101,7 @@ TASKS = (
     _task("bernini-A14B-fp8", "Bernini-R: a video or picture edited by instruction", *_BERNINI),
     _task("bernini-A14B-fp8-6steps", "Bernini-R in 6 steps", *_BERNINI, _T2V_LORA),
     _task("ati-14B-fp8", "ATI: a picture that moves along drawn tracks", _ATI, clip=True),
-    _task("move-14B-fp8-6steps", "Wan-Move: a picture that moves along tracks, in 6 steps", _MOVE, _I2V_LORA, clip=True),
+    _task("move-14B-fp8-6steps", "Wan-Move: a picture moves along tracks, in 6 steps", _MOVE, _I2V_LORA, clip=True),
     _task("vace-1.3B", "VACE", "wan2.1_vace_1.3B_fp16"),
     _task("vace-1.3B-4steps", "VACE in few steps", "wan2.1_vace_1.3B_fp16", _CAUSVID["1.3B"]),
     _task("vace-14B", "VACE", "wan2.1_vace_14B_fp16"),
