@@ -44,11 +44,15 @@ _SYSTEM_ERRORS = {
 
 
 class Codec(NamedTuple):
-    """What ffmpeg is told about the coding: the encoder, its pixel format and its options."""
+    """What ffmpeg is told about the coding: the encoder, its pixel format and its options.
+
+    `channels`: of the frames that it is given, 3 or, with opacity, 4.
+    """
 
     name: str
     pixels: str
     parameters: tuple[str, ...]
+    channels: int = 3
 
 
 def check_codec(codec: Codec) -> None:
@@ -59,7 +63,7 @@ def check_codec(codec: Codec) -> None:
     """
     program, side = ffmpeg_program(TO_WRITE), 64
     command = tuple(_command(program, (side, side), 16.0, codec))
-    _try(program, codec.name, command, side * side * 3, "one small frame")
+    _try(program, codec.name, command, side * side * codec.channels, "one small frame")
 
 
 def check_sound_codec(codec: SoundCodec) -> None:
@@ -123,7 +127,8 @@ def _command(
 ) -> list[str]:
     """Raw frames in, one video stream out, and the sound beside it; size: width, height."""
     rate = str(Fraction(fps).limit_denominator())
-    source = ["-f", "rawvideo", "-vcodec", "rawvideo", "-s", "{}x{}".format(*size), "-pix_fmt", "rgb24", "-r", rate]
+    raw = ["-f", "rawvideo", "-vcodec", "rawvideo", "-s", "{}x{}".format(*size)]
+    source = [*raw, "-pix_fmt", "rgba" if codec.channels == 4 else "rgb24", "-r", rate]
     heard = [] if sound is None else sound.source
     told = ["-an"] if sound is None else ["-map", "0:v", "-map", "1:a", *sound.target]
     target = [*told, "-vcodec", codec.name, "-pix_fmt", codec.pixels, "-v", "error", *codec.parameters]
@@ -165,7 +170,7 @@ class Encoder:
         self._listener.start()
 
     def write(self, frame: np.ndarray) -> None:
-        """Hands over a frame [H, W, 3], uint8.
+        """Hands over a frame [H, W, 3], or [H, W, 4] with opacity, uint8.
 
         Raises:
             OSError: ffmpeg could not write; OutputError: it failed otherwise.

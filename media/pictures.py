@@ -22,13 +22,13 @@ Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 
 
-def clean_clip(images: Tensor, name: str, ground: float = 0.0) -> Tensor:
+def clean_clip(images: Tensor, name: str, ground: float | None = 0.0) -> Tensor:
     """Pictures as [F, H, W, 3], float32, in 0..1: grey is expanded, transparent parts lie over a ground.
 
     Args:
         images: an IMAGE.
         name: the input, for messages.
-        ground: 0 black, 1 white.
+        ground: 0 black, 1 white; None leaves pictures of four channels as they are: [F, H, W, 4].
 
     Raises:
         InvalidInputError: no pictures, an unknown number of channels, or values that are NaN or infinite.
@@ -119,9 +119,9 @@ def _nearest(pictures: Tensor, width: int, height: int) -> Tensor:
     return F.interpolate(pictures.movedim(-1, 1), (height, width), mode="nearest-exact").movedim(1, -1)
 
 
-def _rgb(images: Tensor, name: str, ground: float) -> Tensor:
+def _rgb(images: Tensor, name: str, ground: float | None) -> Tensor:
     channels = images.shape[-1]
-    if channels == 3:
+    if channels == 3 or (channels == 4 and ground is None):
         return images
     if channels == 1:
         return images.expand(-1, -1, -1, 3)
@@ -135,7 +135,7 @@ def _rgb(images: Tensor, name: str, ground: float) -> Tensor:
 
 
 def to_bytes(picture: Tensor) -> np.ndarray:
-    """A picture [H, W, 3] in 0..1 in 8 bits, as files have it."""
+    """A picture [H, W, C] in 0..1 in 8 bits, as files have it."""
     return np.ascontiguousarray((picture.numpy() * 255).round().astype(np.uint8))
 
 

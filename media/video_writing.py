@@ -1,4 +1,4 @@
-"""Writing frames to a file, mp4, webm, gif or numbered pictures, whole or not at all."""
+"""Writing frames to a file, mp4, webm, mov, gif or numbered pictures, whole or not at all."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Format:
         container: ffmpeg's options about the file around the pictures.
         metadata: whether the file has room for texts.
         sound: how it is coded; None where the file has no room for it.
+        opacity: the pixel format that has room for it, and ffmpeg's options then; None where there is none.
     """
 
     ending: str
@@ -49,9 +50,16 @@ class Format:
     even_sides: bool = True
     metadata: bool = True
     sound: SoundCodec | None = None
+    opacity: tuple[str, ...] | None = None
 
     def coding(self, quality: int) -> Codec:
         return Codec(self.codec, self.pixels, tuple(self.parameters(quality)))
+
+    def coding_with_opacity(self, quality: int) -> Codec:
+        """For frames of four channels."""
+        assert self.opacity is not None, "asked for where there is room for it"
+        pixels, *more = self.opacity
+        return Codec(self.codec, pixels, (*self.parameters(quality), *more), channels=4)
 
 
 class _Coding(NamedTuple):
@@ -85,18 +93,31 @@ def _vp9(quality: int) -> list[str]:
     return [*_crf(quality, 60, 15), "-b:v", "0", "-row-mt", "1", *_BT709]
 
 
+def _prores(quality: int) -> list[str]:
+    scale = round(32 + (2 - 32) * quality / 100)
+    return ["-profile:v", "4444", "-vendor", "apl0", "-qscale:v", str(scale), *_BT709]
+
+
 def _gif(_quality: int) -> list[str]:
     return _ONE_PALETTE
 
 
-PNG_FRAMES, GIF = "png frames", "gif"
+PNG_FRAMES, GIF, PRORES = "png frames", "gif", "mov-prores"
 _ENCODED = {
     "mp4-h264": Format("mp4", "libx264", "yuv420p", _h264, _TAGS, sound=AAC),
     "mp4-h265": Format("mp4", "libx265", "yuv420p", _h265, _TAGS, sound=AAC),
-    "webm-vp9": Format("webm", "libvpx-vp9", "yuv420p", _vp9, _WITHOUT_CHANCE, sound=OPUS),
+    # libvpx codes opacity as a second stream, for which it must not make frames that are never shown.
+    "webm-vp9": Format(
+        "webm", "libvpx-vp9", "yuv420p", _vp9, _WITHOUT_CHANCE, sound=OPUS, opacity=("yuva420p", "-auto-alt-ref", "0")
+    ),
     GIF: Format("gif", "gif", "pal8", _gif, ("-loop", "0"), even_sides=False, metadata=False),
+    PRORES: Format(
+        "mov", "prores_ks", "yuv444p10le", _prores, _TAGS, even_sides=False, sound=AAC, opacity=("yuva444p10le",)
+    ),
 }
-FORMATS = (*_ENCODED, PNG_FRAMES)
+FORMATS = (*(name for name in _ENCODED if name != PRORES), PNG_FRAMES, PRORES)
+WITH_OPACITY = ("webm-vp9", PNG_FRAMES, PRORES)
+"""The formats whose files keep how transparent a picture is."""
 _USUAL_QUALITY = 80
 
 
@@ -148,15 +169,16 @@ def save_video(
     at the same time do not meet.
 
     Args:
-        frames: each [H, W, 3] in 0..1. Where a format needs even sides, an odd one grows by repeating the edge.
+        frames: each [H, W, 3] in 0..1; for a format of `WITH_OPACITY` also [H, W, 4], where the fourth is opacity. An
+            odd side grows by repeating the edge where a format needs even ones.
         format: one of FORMATS.
         quality: 1..100; not used for gif and png.
         metadata: name -> JSON data put into the file (gif has no room for it).
         check: called before each frame, and while the encoder ends; what it raises ends the writing.
-        sound: what is heard, as long as the frames (see `Sound.fitted`): AAC in mp4, Opus in webm.
+        sound: what is heard, as long as the frames (see `Sound.fitted`): AAC in mp4 and mov, Opus in webm.
 
     Raises:
-        InvalidInputError: an unknown format, one without sound, or fps or quality out of range.
+        InvalidInputError: an unknown format, one without sound or transparency, or fps or quality out of range.
         MissingPackageError: imageio-ffmpeg, its ffmpeg or the encoder is missing.
         OutputError: the folder cannot be written, the disk is full, or the encoder failed.
     """
@@ -174,9 +196,25 @@ def save_video(
     watched = _watched(frames, check)
     if format == PNG_FRAMES:
         return save_pictures(watched, place, texts)
-    kind = _ENCODED[format]
+    kind, first = _ENCODED[format], next(watched)
+    codec = _coding_of(first, format, quality)
     container = [*kind.container, *(_metadata_parameters(texts) if kind.metadata else [])]
-    return [_encode(watched, place, kind, _Coding(fps, kind.coding(quality), container, sound), check)]
+    return [_encode(chain((first,), watched), place, kind, _Coding(fps, codec, container, sound), check)]
+
+
+def _coding_of(frame: Tensor, format: str, quality: int) -> Codec:
+    """How frames such as this one are coded; with opacity also that is tried before the file is begun."""
+    kind = _ENCODED[format]
+    if frame.shape[-1] != 4:
+        return kind.coding(quality)
+    if kind.opacity is None:
+        raise InvalidInputError(
+            f"The format '{format}' has no room for transparency, and the frames have some. Choose one of "
+            f"{', '.join(WITH_OPACITY)}, or leave their fourth channel out."
+        )
+    codec = kind.coding_with_opacity(quality)
+    check_codec(codec)
+    return codec
 
 
 def _watched(frames: Iterable[Tensor], check: Callable[[], None]) -> Iterator[Tensor]:

@@ -15,7 +15,7 @@ from ..common.log import logger
 from ..common.shapes import video_frames
 from ..engine.memory import MemorySettings
 from ..media.pictures import clean_clip
-from ..media.video_writing import FORMATS
+from ..media.video_writing import FORMATS, WITH_OPACITY
 from .api import io, one_sentence
 from .options.memory import memory_input, with_memory
 from .saving.rescue import keep_frames, keep_latent
@@ -66,7 +66,7 @@ class WanDirectorSaveVideo(io.ComfyNode):
     def execute(
         cls, images: Any, fps: float, filename_prefix: str, format: str, quality: int, audio: Any = None
     ) -> Any:
-        frames = clean_clip(images, "images")
+        frames = clean_clip(images, "images", None if format in WITH_OPACITY else 0.0)
         options = FileOptions(fps, filename_prefix, format, quality).with_sound(audio, len(frames))
         keep = functools.partial(keep_frames, frames)
         return io.NodeOutput(ui=saved_result(frames, (frames.shape[1], frames.shape[2]), options, cls.hidden, keep))
@@ -161,7 +161,7 @@ def audio_input() -> Any:
         "audio",
         optional=True,
         tooltip="The sound of the video, from Wan Load Video, Load Audio or any node that gives AUDIO: cut, or "
-        "filled up with silence, to the length of the video. The mp4 and webm formats hold sound.",
+        "filled up with silence, to the length of the video. The mp4, webm and mov formats hold sound.",
     )
 
 
@@ -190,7 +190,9 @@ def file_inputs() -> list[Any]:
             options=list(FORMATS),
             default="mp4-h264",
             tooltip="mp4-h264 plays everywhere; mp4-h265 and webm-vp9 are smaller, but mp4-h265 stays blank where a "
-            "browser has no decoder for it; gif has 256 colours and no room for the workflow; png frames are exact.",
+            "browser has no decoder for it; gif has 256 colours and no room for the workflow; png frames are exact; "
+            "mov-prores (4444) is for editors, no browser shows it. webm-vp9, png frames and mov-prores keep how "
+            "transparent pictures of four channels are.",
         ),
         io.Int.Input(
             "quality",

@@ -56,6 +56,7 @@ def _pair(task: str, version: str) -> tuple[str, str]:
 
 
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ"
+_ALPHA = ("wan_alpha_2.1_rgba_lora", "wan_alpha_2.1_vae_rgb_channel", "wan_alpha_2.1_vae_alpha_channel")
 _ATI, _MOVE = "Wan2_1-I2V-ATI-14B_fp8_e4m3fn", "Wan21-WanMove_fp8_scaled_e4m3fn_KJ"
 _BERNINI = ("wan2.2_bernini_r_high_noise_fp8_scaled", "wan2.2_bernini_r_low_noise_fp8_scaled")
 _SCAIL_2, _SCAIL_2_INT8 = "wan2.1_14B_SCAIL_2_fp16", "wan2.1_14B_SCAIL_2_int8_convrot"
@@ -66,6 +67,10 @@ TASKS = (
     _task("t2v-14B", "text to video", "wan2.1_t2v_14B_fp16"),
     _task("t2v-14B-fp8", "text to video", "wan2.1_t2v_14B_fp8_scaled"),
     _task("t2v-14B-fp8-4steps", "text to video in 4 steps", "wan2.1_t2v_14B_fp8_scaled", _T2V_LORA),
+    TaskFiles(
+        "alpha-14B-fp8", "transparent videos, Wan-Alpha",
+        tuple(f"{name}.safetensors" for name in ("wan2.1_t2v_14B_fp8_scaled", *_ALPHA, _TEXT["fp8"])),
+    ),
     _task("t2v-A14B", "text to video, Wan 2.2", *_experts("t2v", "fp16")),
     _task("t2v-A14B-fp8", "text to video, Wan 2.2", *_experts("t2v", "fp8_scaled")),
     _task(

@@ -174,7 +174,7 @@ WAY = {
 
 
 def along_tracks(prepare: str, **inputs: Any) -> Graph:
-    """A start image whose points move."""
+    """A start image whose points move, or without tracks stays as it is."""
     sides = {"positive": ["positive", 0], "negative": ["negative", 0]}
     picture = {"vae": ["vae", 0], "start_image": ["picture", 0]}
     return around(
@@ -188,6 +188,21 @@ def along_tracks(prepare: str, **inputs: Any) -> Graph:
             denoise=1.0, **RUN, **SIDES,
         ),
     )  # fmt: skip
+
+
+def as_its_template(graph: Graph, sampler: str, cfg: float, shift: float, **patches: Graph) -> Graph:
+    """The graph with the sampler, cfg and shift of a template, its model patched in turn by nodes of these names."""
+    graph["latent"]["inputs"] |= {"sampler_name": sampler, "cfg": cfg}
+    graph["i2v_high"]["inputs"]["shift"] = shift
+    last = "i2v_high_lora"
+    for name, values in patches.items():
+        graph[name] = node(name, model=[last, 0], **values)
+        last = name
+    graph["i2v_high"]["inputs"]["model"] = [last, 0]
+    return graph
+
+
+STRETCHED = {"scale_x": 1.0, "shift_x": 0.0, "scale_y": 1.0, "shift_y": 0.0, "scale_t": 7.0, "shift_t": 0.0}
 
 
 def guided(**patches: Graph) -> Graph:
@@ -313,6 +328,15 @@ GRAPHS = {
         ScaleROPE={"scale_x": 1.0, "shift_x": 0.0, "scale_y": 0.8, "shift_y": 1.5, "scale_t": 7.0, "shift_t": 0.0}
     ),
     "ati": along_tracks("WanTrackToVideo", tracks=json.dumps(POINTS), temperature=20.0, topk=2),
+    "ati as its template": as_its_template(
+        along_tracks("WanTrackToVideo", tracks=json.dumps(POINTS), temperature=220.0, topk=10), "uni_pc", 3.0, 8.0
+    ),
+    "wan move as its template": as_its_template(
+        along_tracks("WanMoveTrackToVideo", tracks=["tracks", 0], strength=1.0), "er_sde", 1.0, 8.0
+    ),
+    "chrono edit as its template": as_its_template(
+        along_tracks("WanImageToVideo"), "uni_pc", 4.0, 5.0, ScaleROPE=STRETCHED
+    ),
     "wan move": along_tracks("WanMoveTrackToVideo", tracks=["tracks", 0], strength=0.8),
     "i2v two experts": two_experts("WanImageToVideo", start_image=["picture", 0]),
     **{

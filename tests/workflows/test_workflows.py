@@ -71,6 +71,8 @@ OFFICIAL = {
     "t2v_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
     "flf2v_A14B": (FEW_STEPS, (640, 640, 81), 16),
     "extend_A14B_lora_4_steps": (FEW_STEPS, (640, 640, 81), 16),
+    # ComfyUI's template video_wan2.1_alpha_t2v_14B.
+    "t2v_alpha_14B": ((20, 6.0, 5.0, "unipc", "simple"), (832, 480, 33), 16),
     # vita-epfl/Stable-Video-Infinity, branch svi_wan22: inference_svi_2.0_pro.py as its README runs it.
     "svi_A14B": ((50, 4.0, 5.0, "euler", "simple"), (832, 480, 81), 15),
     "long_video_A14B": (FEW_STEPS, (640, 640, 81), 16),
