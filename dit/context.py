@@ -68,7 +68,8 @@ class Context(NamedTuple):
     text [B, text_tokens, D] and image [B, image tokens, D] or None are in the compute dtype;
     modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
     number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places. The text may be led away
-    from another one. Where texts take turns in time, `in_time` stands in place of the text.
+    from another one. Where texts take turns in time, `in_time` stands in place of the text. time [B, G, D], float32, is
+    the embedding of the timesteps that the modulation is made of.
     """
 
     modulation: Tensor
@@ -77,3 +78,4 @@ class Context(NamedTuple):
     image: Tensor | None
     avoided: Avoided | None = None
     in_time: SpansInTime | None = None
+    time: Tensor | None = None

@@ -149,6 +149,7 @@ class WanDiT(nn.Module):
             image=None,
             avoided=self._avoided(inputs.avoided),
             in_time=self._in_time(inputs.travel, self._all_frames(grid, inputs)[0]),
+            time=time.unflatten(0, timesteps.shape),
         )
         runs: dict[type, BranchRun] = {}
         for branch in self.config.branches:

@@ -130,9 +130,9 @@ def _look_at_video(
             k = made(attn.k, columns, _with_known_lengths(lengths, attn.norm_k.weight[columns], rope, head_dim))
         v = made(attn.v, columns)
         q = queries[:, :, columns]
-        heads = (each.unflatten(-1, (-1, head_dim)) for each in (q, k, v))
         numbers = slice(columns.start // head_dim, columns.stop // head_dim)
-        q.copy_(execution.attend_video(*heads, numbers).flatten(2))
+        of_heads = (each.unflatten(-1, (-1, head_dim)) for each in (q, k, v))
+        q.copy_(execution.attend_video(*of_heads, heads=numbers).flatten(2))
         del k, v
     return queries
 

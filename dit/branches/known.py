@@ -8,10 +8,11 @@ from .camera import CameraBranch
 from .clip import ClipBranch
 from .reference import ReferenceBranch
 from .speed import SpeedBranch
+from .uni3c import Uni3CBranch
 from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
-    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, VaceBranch,
+    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, VaceBranch, Uni3CBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""
