@@ -116,17 +116,19 @@ class Context(NamedTuple):
     image: Tensor | None
     avoided: Avoided | None = None
     in_time: SpansInTime | None = None
+    time: Tensor | None = None
     posed: Posed | None = None
     part: TokenPart | None = None
 
     def of_tokens(self, tokens: slice, length: int) -> Context:
         """What the blocks see beside some of `length` tokens; where frames have their own times, some whole frames."""
-        modulation, groups = self.modulation, self.modulation.shape[1]
+        modulation, time, groups = self.modulation, self.time, self.modulation.shape[1]
         if groups > 1:
             size = length // groups
-            modulation = modulation[:, tokens.start // size : tokens.stop // size]
+            frames = slice(tokens.start // size, tokens.stop // size)
+            modulation, time = modulation[:, frames], None if time is None else time[:, frames]
         part = TokenPart(tokens.start, length)
-        return self._replace(modulation=modulation, rope=self.rope[:, tokens], part=part)
+        return self._replace(modulation=modulation, time=time, rope=self.rope[:, tokens], part=part)
 
     def whole_of(self, part: slice, length: int) -> tuple[range, int]:
         """The numbers of some of `length` tokens in the whole sequence, and how long that is."""

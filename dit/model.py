@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..common.errors import InvalidInputError
 from ..common.streaming import check_backward
 from .block import Block
-from .branches.branch import ALONE, BranchRun, Companion
+from .branches.branch import ALONE, BranchRun, Companion, unshareable
 from .branches.module import BranchModule
 from .conditioning.in_context import ClipBeside, grid_of
 from .config import PATCH, BlockPlace, DiTConfig
@@ -64,9 +64,7 @@ class Embedded(NamedTuple):
             InvalidInputError: more than tokens goes through the blocks.
         """
         if self.past is not None or self.companion is not ALONE or self.context.posed is not None:
-            raise InvalidInputError(
-                "A causal model and Wan-Animate-2 cannot be shared among devices by their tokens. Use one device."
-            )
+            raise unshareable("a causal model and of Wan-Animate-2")
         length = self.tokens.shape[1]
         runs = {kind: run.part(tokens) for kind, run in self.runs.items()}
         return self._replace(
@@ -175,6 +173,7 @@ class WanDiT(nn.Module):
             image=None,
             avoided=self._avoided(inputs.avoided),
             in_time=self._in_time(inputs.travel, placed.before + grid[0]),
+            time=time,
         )
         runs: dict[type, BranchRun] = {}
         companion: Companion = ALONE

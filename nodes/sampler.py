@@ -36,6 +36,11 @@ def shift_input(tooltip: str) -> Any:
     return io.Float.Input("shift", default=5.0, min=0.01, max=MAX_SHIFT, step=0.1, round=0.01, tooltip=tooltip)
 
 
+def solver_input(tooltip: str, *, default: str = "unipc") -> Any:
+    """The widget solver."""
+    return io.Combo.Input("solver", options=list(SOLVERS), default=default, tooltip=tooltip)
+
+
 def schedule_input(tooltip: str) -> Any:
     """The widget schedule."""
     return io.Combo.Input("schedule", options=list(SCHEDULES), default="simple", tooltip=tooltip)
@@ -56,11 +61,8 @@ def step_inputs() -> list[Any]:
 def solver_inputs() -> list[Any]:
     """How the steps are computed, and where they lie."""
     return [
-        io.Combo.Input(
-            "solver",
-            options=list(SOLVERS),
-            default="unipc",
-            tooltip="How a step is computed. unipc is the official one; euler is the simplest; lcm is for "
+        solver_input(
+            "How a step is computed. unipc is the official one; euler is the simplest; lcm is for "
             "distilled models. unipc and dpmpp_2m follow the official code and give another video than KSampler's "
             "solvers of those names, which are uni_pc, uni_pc_bh2 and dpmpp_2m_native here. dpmpp_2m_sde, by its older "
             "name dpmpp_sde, is that of diffusers. Those behind dpmpp_2m_sde give KSampler's results; its dpmpp_sde "

@@ -60,8 +60,8 @@ class SelfAttention(AttentionLayers):
         q = self.rotated(self.norm_q, multiply(self.q, x, execution.multiply), rope, execution)
         k = self.rotated(self.norm_k, multiply(self.k, x, execution.multiply), rope, execution)
         v = multiply_tokens(self.v, x, execution)
-        heads = (rearrange(part, "B L (N D) -> B L N D", N=self.heads) for part in (q, k, v))
-        out = execution.attend_video(*heads).flatten(2)
+        q, k, v = (rearrange(part, "B L (N D) -> B L N D", N=self.heads) for part in (q, k, v))
+        out = execution.attend_video(q, k, v).flatten(2)
         del q, k, v
         return multiply_tokens(self.o, out, execution)
 

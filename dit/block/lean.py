@@ -182,7 +182,7 @@ def _look_at_video(
         heads = (each.unflatten(-1, (-1, head_dim)) for each in (q, k, v))
         if context.posed is None:
             numbers = slice(columns.start // head_dim, columns.stop // head_dim)
-            q.copy_(execution.attend_video(*heads, numbers).flatten(2))
+            q.copy_(execution.attend_video(*heads, heads=numbers).flatten(2))
         else:
             of_poses = None if shown is None else _of_heads(shown, columns, head_dim, context.posed)
             q.copy_(look_posed(*heads, of_poses, context.posed, execution).flatten(2))

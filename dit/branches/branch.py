@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ...common.errors import PairingError
+from ...common.errors import InvalidInputError, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
 from ..context import Context
 from ..execution import Execution
@@ -132,7 +132,11 @@ class BranchRun(Protocol):
         ...
 
     def part(self, tokens: slice) -> BranchRun:
-        """The run for some of the tokens [B, L, D]: what one device of several does."""
+        """The run for some of the tokens [B, L, D]: what one device of several does.
+
+        Raises:
+            InvalidInputError: it needs all, see `unshareable`.
+        """
         ...
 
 
@@ -160,6 +164,11 @@ class Alone:
 
 
 ALONE = Alone()
+
+
+def unshareable(words: str) -> InvalidInputError:
+    """The error where what needs all tokens of a pass is given those of one device of several."""
+    return InvalidInputError(f"The tokens of {words} cannot be shared among devices. Use one device.")
 
 
 class Steered(NamedTuple):

@@ -10,10 +10,11 @@ from .pose import PoseBranch
 from .reference import ReferenceBranch
 from .scail import ScailBranch
 from .speed import SpeedBranch
+from .uni3c import Uni3CBranch
 from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
-    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, ScailBranch, PoseBranch, VaceBranch,
+    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, ScailBranch, PoseBranch, VaceBranch, Uni3CBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""

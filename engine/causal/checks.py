@@ -9,8 +9,7 @@ from torch import Tensor
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...common.model_names import ModelNames
-from ...dit.attention import resolve_pattern
-from ...dit.attention.pattern import every_token
+from ...dit.attention import every_token, resolve_pattern
 from ...dit.inputs import check_causal
 from ...memory.budget import gigabytes
 from ...model_loading.recognition.variants import is_causal
@@ -21,6 +20,7 @@ from ...sampling.windows import WHOLE_CLIP
 from ..models import VideoModel
 from ..sampling.asked import Sides
 from ..sampling.sights import Steps
+from ..sampling.task import remembered_bytes
 
 
 def check_order(model: VideoModel) -> None:
@@ -53,10 +53,10 @@ def check_all_at_once(model: VideoModel, what: str) -> None:
     Raises:
         InvalidInputError: it is so.
     """
-    if model.policies.order != AT_ONCE:
+    if model.policies.order != AT_ONCE or is_causal(model.spec.notes):
         raise InvalidInputError(
-            f"{what} changes all frames at once, and a model that went through ", CAUSAL, " makes them chunk by chunk. "
-            "Take it away.",
+            f"{what} changes all frames at once, and {model.file} makes them chunk by chunk, by its kind or by ",
+            CAUSAL, ". Use a plain model.",
         )  # fmt: skip
 
 
@@ -106,7 +106,9 @@ def tell_chunks(model: VideoModel, steps: Iterable[Steps], latent: Tensor) -> No
             "%s makes the video chunk by chunk, but is no causal model by its name: models that were not trained so "
             "make something else of it.", model.file,
         )  # fmt: skip
-    kept_bytes = sum(own.kept_bytes(model.spec.config, latent.shape, model.placed.weights.itemsize) for own in steps)
+    kept_bytes = sum(
+        remembered_bytes(own, model.spec.config, latent.shape, model.placed.weights.itemsize) for own in steps
+    )
     logger.info(
         "The model remembers at most %d of the %d latent frames at a time, in %s.",
         order.frames_kept(frames), frames, gigabytes(kept_bytes),

@@ -16,6 +16,7 @@ from ...dit.rope import AS_TRAINED, TokenPlaces
 from ...sampling.cache import NO_CACHE
 from ...sampling.prompts import OneSide, as_prompts
 from ...sampling.windows import WHOLE_CLIP, SpatialTiles, Windows
+from ..causal.checks import check_all_at_once
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel, with_policies
 from ..sampling.asked import Sides
@@ -78,6 +79,7 @@ def check_picture_edit(model: VideoModel, settings: SamplerSettings, whole_steps
     Raises:
         InvalidInputError: the sentence about it.
     """
+    check_all_at_once(model, "An edit of a picture")
     steps = settings.noise_schedule().steps
     if not 0 <= whole_steps <= steps:
         raise InvalidInputError(f"{whole_steps} of {steps} steps cannot reason. Use 0 (none) to {steps}.")

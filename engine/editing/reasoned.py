@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ...sampling.experts import Expert
 from ...sampling.loop import levels_asked
-from ..causal.checks import check_all_at_once
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
@@ -45,7 +44,6 @@ def run_reasoned(
     """
     schedule = settings.noise_schedule()
     steps = schedule.levels[:-1]
-    check_all_at_once(model, "An edit of a picture")
     experts, expert_at = experts_of(model, settings.cfg, schedule)
     makers = makers_of(steps, expert_at)
     asked = [experts[maker].guidance.asks(level) for level, maker in zip(steps, makers)]

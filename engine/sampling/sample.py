@@ -7,8 +7,7 @@ from torch import Tensor
 from ...sampling.given import NOTHING_GIVEN, Given
 from ...sampling.loop import levels_asked
 from ...sampling.prompts import OneSide, as_prompts
-from ..causal.beginning import beginning_of
-from ..causal.checks import check_chunks, check_order, tell_chunks
+from ..causal import beginning_of, check_chunks, check_order, tell_chunks
 from ..memory import AUTOMATIC, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview

@@ -13,8 +13,6 @@ from ...common.families import Family
 from ...common.log import logger
 from ...common.shapes import VideoShape, latent_frames, video_frames
 from ...dit.conditioning.in_context import ContextSize, context_sizes
-from ...dit.config import DiTConfig
-from ...dit.footprint import pass_shape, past_bytes
 from ...dit.inputs import Conditioning
 from ...sampling.cache import NO_CACHE
 from ...sampling.experts import Expert
@@ -76,20 +74,6 @@ class Steps:
     def largest(self, size: Size) -> Size:
         """The most that a pass sees of a latent of this size."""
         return max((window for windows in self.seen(size) for window in windows), key=prod)
-
-    def kept_bytes(self, config: DiTConfig, latent: Sequence[int], itemsize: int) -> int:
-        """What a causal model keeps of a latent of the shape [B, C, T, h, w]."""
-        tokens, _ = self.remembered(Size(*latent[2:]))
-        return self.questions * past_bytes(config, latent[0], 1, tokens, itemsize=itemsize)
-
-    def remembered(self, size: Size) -> tuple[int, int]:
-        """Tokens of such a video that a causal model remembers, with those of a pass, and looks back at on average."""
-        order = self.policies.order
-        of_frame = pass_shape((1, 1, size.height, size.width)).tokens
-        most = order.frames_kept(size.frames)
-        seen = min(most, (size.frames + order.frames_at_once(size.frames)) / 2)
-        before = max(0.0, seen - order.frames_at_once(size.frames)) if most else 0.0
-        return most * of_frame, round(before * of_frame)
 
     def frames_in_time(self, size: Size) -> int:
         """Of a latent of this size the frames that the model knows of at once: those that it sees or remembers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -10,7 +10,7 @@ from ...common.shapes import LatentShape
 from ...dit.branches.branch import PassShape
 from ...dit.config import PATCH, DiTConfig
 from ...dit.execution import lean_ways
-from ...dit.footprint import NO_STEERING, block_weights, pass_bytes, pass_shape, with_frames_before
+from ...dit.footprint import NO_STEERING, block_weights, pass_bytes, pass_shape, past_bytes, with_frames_before
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.plan import Task, Way
 from ...model_loading.footprint import ModelBytes
@@ -55,12 +55,12 @@ def sampling_task(
     windows, largest = steps.busiest(size), steps.largest(size)
     shape = plain_shape(largest)
     lengths = [shape_of(window).length for window in windows]
-    _, before = steps.remembered(size)
+    _, before = remembered(steps, size)
     flops = batch * sum(config.block_flops(length, before) for length in lengths) / len(windows) * len(weights.blocks)
     itemsize = weights.token_itemsize
     on_device = latent._replace(frames=steps.policies.order.frames_at_once(latent.frames))
     kept = _kept_bytes(config, batch, on_device, passes, steering)
-    kept += steps.kept_bytes(config, (batch, *latent), weights.itemsize)
+    kept += remembered_bytes(steps, config, (batch, *latent), weights.itemsize)
     kept += 4 * config.out_channels * steps.beside(size, size) * prod(PATCH)  # of one video: all passes share them
     kept += max(
         sum(
@@ -96,6 +96,22 @@ def sampling_task(
     )
     runs = passes * len(windows)
     return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, weights.anonymous, poses.host_bytes)
+
+
+def remembered_bytes(steps: Steps, config: DiTConfig, latent: Sequence[int], itemsize: int) -> int:
+    """What a causal model remembers of a latent of the shape [B, C, T, h, w], at most."""
+    tokens, _ = remembered(steps, Size(*latent[2:]))
+    return steps.questions * past_bytes(config, latent[0], 1, tokens, itemsize=itemsize)
+
+
+def remembered(steps: Steps, size: Size) -> tuple[int, int]:
+    """Tokens of such a video that a causal model remembers, with those of a pass, and looks back at on average."""
+    order = steps.policies.order
+    of_frame = pass_shape((1, 1, size.height, size.width)).tokens
+    most = order.frames_kept(size.frames)
+    seen = min(most, (size.frames + order.frames_at_once(size.frames)) / 2)
+    before = max(0.0, seen - order.frames_at_once(size.frames)) if most else 0.0
+    return most * of_frame, round(before * of_frame)
 
 
 def with_plain_matrices(task: Task, weights: ModelBytes, config: DiTConfig) -> Task:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...common.checking import choice_of
@@ -15,7 +14,7 @@ from ...media.pictures import FITS, clean_clip, fit_pictures
 from ..api import io, one_sentence
 from ..image import CATEGORY, batch_input, size_inputs
 from ..options.memory import memory_input, with_memory
-from ..sockets.latents import check_video_size, empty_latent
+from ..sockets.latents import begun_latent, check_video_size, empty_latent
 
 
 class WanDirectorCausalStart(io.ComfyNode):
@@ -79,17 +78,6 @@ class WanDirectorCausalStart(io.ComfyNode):
         clip = _whole_latents(clean_clip(start_image, "start_image"), frames)
         shown = fit_pictures(clip, width, height, choice_of(fit, FITS, "fit"))
         return io.NodeOutput(begun_latent(blank, with_memory(vae, memory).encode(shown)))
-
-
-def begun_latent(blank: dict[str, Any], start: Tensor) -> dict[str, Any]:
-    """A blank LATENT that begins with raw latent frames [1, C, T, h, w], which its noise mask keeps."""
-    samples = blank["samples"]
-    given = start.shape[2]
-    batch, _, frames, height, width = samples.shape
-    begun = torch.cat([start.to(samples).expand(batch, -1, -1, -1, -1), samples[:, :, given:]], dim=2)
-    mask = torch.ones(1, 1, frames, height, width, dtype=torch.float32)
-    mask[:, :, :given] = 0
-    return {**blank, "samples": begun, "noise_mask": mask}
 
 
 def _whole_latents(clip: Tensor, frames: int) -> Tensor:

@@ -11,11 +11,10 @@ from ...common.shapes import video_frames
 from ...engine.causal.streaming import StreamedVideo
 from ...engine.memory import AUTOMATIC, MemorySettings
 from ...engine.sampling.settings import SamplerSettings
-from ...sampling.solvers import SOLVERS
 from ..api import io, one_sentence
 from ..loaders import WanModelType
 from ..options.memory import memory_input
-from ..sampler import cfg_input, schedule_input, seed_input, shift_input, steps_input
+from ..sampler import cfg_input, schedule_input, seed_input, shift_input, solver_input, steps_input
 from ..saving.rescue import keep_latent
 from ..saving.result import FileOptions, check_file, saved_result
 from ..sockets.latents import native_latent
@@ -99,12 +98,10 @@ def _run_inputs() -> list[Any]:
         steps_input("How often the model is asked for each chunk; causal models are made for 4.", default=4),
         cfg_input("How strongly the prompt counts. Causal models are made for 1.", default=1.0),
         shift_input("How much time is spent at high noise. Causal models are made for 5."),
-        io.Combo.Input(
-            "solver",
-            options=list(SOLVERS),
-            default="lcm",
-            tooltip="How a step is computed: lcm, which noises the guess afresh, as causal models are trained. See Wan "
+        solver_input(
+            "How a step is computed: lcm, which noises the guess afresh, as causal models are trained. See Wan "
             "Sampler.",
+            default="lcm",
         ),
         schedule_input("Where the steps lie between noise and video; simple for causal models. See Wan Sampler."),
     ]

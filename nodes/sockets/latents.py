@@ -98,6 +98,17 @@ def tagged_latent(samples: Tensor, vae: Any) -> dict[str, Any]:
     return {"samples": samples} | made_by(vae)
 
 
+def begun_latent(blank: dict[str, Any], start: Tensor) -> dict[str, Any]:
+    """A blank LATENT that begins with raw latent frames [1, C, T, h, w], which its noise mask keeps."""
+    samples = blank["samples"]
+    given = start.shape[2]
+    batch, _, frames, height, width = samples.shape
+    begun = torch.cat([start.to(samples).expand(batch, -1, -1, -1, -1), samples[:, :, given:]], dim=2)
+    mask = torch.ones(1, 1, frames, height, width, dtype=torch.float32)
+    mask[:, :, :given] = 0
+    return {**blank, "samples": begun, "noise_mask": mask}
+
+
 def decodable(vae: Any, latent: dict[str, Any]) -> Tensor:
     """The samples of a LATENT without its references, after checking that this VAE made or can decode them.
 

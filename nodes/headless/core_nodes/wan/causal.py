@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .....common.shapes import check_bounds
 from .... import standin as io
-from ....causal.start import begun_latent
+from ....sockets.latents import begun_latent
 from ....sockets.native_model import NativeModel, native_model
 from ..dynamic_inputs import Model
 from ..wan_videos import blank, fitted, latent_frames_of

@@ -1,0 +1,63 @@
+"""A video rendered along a camera's path, for Uni3C."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..branches.uni3c import LATENT_CHANNELS, Uni3CBranch, Uni3CInput
+from ..inputs import DitInputs, expand_batch
+from .cut import Cut
+
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedVideo:
+    """A conditioning item: the model follows a rendered video.
+
+    Attributes:
+        latent: [1 or B, C, T, h, w], normalised.
+        strength: 1 as in training, 0 for no influence.
+        first_sigma, last_sigma: it counts at noise levels between these two, both included.
+    """
+
+    latent: Tensor
+    strength: float = 1.0
+    first_sigma: float = 1.0
+    last_sigma: float = 0.0
+
+    @property
+    def branch(self) -> type[Uni3CBranch]:
+        """See `ConditioningItem.branch`."""
+        return Uni3CBranch
+
+    def apply(self, inputs: DitInputs) -> DitInputs:
+        """Adds the video to what steers the model, with the noisy latent and the mask that the model itself sees."""
+        if not self._counts(inputs.timestep):
+            return inputs
+        latent, image = inputs.latent, inputs.image_channels
+        mask = latent.new_zeros(len(latent), LATENT_CHANNELS - latent.shape[1], *latent.shape[2:])
+        if image is not None and image.shape[1] >= mask.shape[1]:
+            mask = image[:, : mask.shape[1]].to(latent)
+        render = expand_batch(self.latent.to(latent), len(latent))
+        channels = torch.cat([latent, mask.expand(len(latent), -1, -1, -1, -1), render], dim=1)
+        return replace(inputs, steering=(*inputs.steering, Uni3CInput(channels, self.strength)))
+
+    def window(self, cut: Cut) -> RenderedVideo:
+        """The part of the video that goes with some of the latent's frames."""
+        return replace(self, latent=cut.of(self.latent))
+
+    def to(self, device: torch.device) -> RenderedVideo:
+        """This item on a device."""
+        return replace(self, latent=self.latent.to(device))
+
+    def _counts(self, timestep: Tensor) -> bool:
+        if self.strength == 0.0:
+            return False
+        if timestep.numel() == 0 or timestep.is_meta or (self.first_sigma, self.last_sigma) == (1.0, 0.0):
+            return True
+        sigma = float(timestep.max()) / 1000
+        return self.last_sigma - _ROUNDING <= sigma <= self.first_sigma + _ROUNDING
