@@ -253,6 +253,34 @@ def video_to_video() -> Graph:
     )  # fmt: skip
 
 
+def edit(longer: int) -> Graph:
+    """Bernini's template for pictures: two samplers in turn, the size that of a picture whose longer side is given."""
+    return around(
+        **model("t2v"),
+        source=node(
+            "ResizeImageMaskNode", input=["picture", 0], resize_type="scale longer dimension", scale_method="area",
+            **{"resize_type.longer_size": longer},
+        ),
+        size=node("GetImageSize", image=["source", 0]),
+        made=node(
+            "BerniniConditioning", **{side: [side, 0] for side in SIDES}, vae=["vae", 0], width=["size", 0],
+            height=["size", 1], length=1, batch_size=1, source_video=["source", 0], ref_max_size=48,
+            **{"reference_images.reference_image_0": ["picture", 0]},
+        ),
+        levels=node("BasicScheduler", model=["t2v", 0], scheduler="simple", steps=6, denoise=1.0),
+        parts=node("SplitSigmas", sigmas=["levels", 0], step=3),
+        solver=node("KSamplerSelect", sampler_name="res_multistep"),
+        first=node(
+            "SamplerCustom", model=["t2v", 0], add_noise=True, noise_seed=3, cfg=3.0, **SIDES, sampler=["solver", 0],
+            sigmas=["parts", 0], latent_image=["made", 2],
+        ),
+        latent=node(
+            "SamplerCustom", model=["t2v", 0], add_noise=False, noise_seed=0, cfg=3.0, **SIDES, sampler=["solver", 0],
+            sigmas=["parts", 1], latent_image=["first", 0],
+        ),
+    )  # fmt: skip
+
+
 def start_in_the_latent() -> Graph:
     """TI2V-5B: the start image lies in the latent, under a noise mask."""
     graph = around(
@@ -337,6 +365,7 @@ GRAPHS = {
     "chrono edit as its template": as_its_template(
         along_tracks("WanImageToVideo"), "uni_pc", 4.0, 5.0, ScaleROPE=STRETCHED
     ),
+    **{f"bernini edits a picture, {longer} wide": edit(longer) for longer in (64, 90)},
     "wan move": along_tracks("WanMoveTrackToVideo", tracks=["tracks", 0], strength=0.8),
     "i2v two experts": two_experts("WanImageToVideo", start_image=["picture", 0]),
     **{

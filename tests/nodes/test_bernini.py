@@ -119,6 +119,18 @@ def test_comfyuis_node_gives_ids_and_sizes_of_its_own(vae, sides):
     assert nothing[0] == sides["positive"] and "context_latents" not in nothing[0][0][1]
 
 
+def test_comfyuis_node_takes_the_size_of_any_picture(vae, sides):
+    """As it does: what stands over whole cells is cut off, and their number may be odd."""
+    source = picture(1, 75, 90)
+    node = CORE_NODES["BerniniConditioning"]
+    size = {"width": 90, "height": 75, "length": 1, "batch_size": 1}
+    positive, _, latent = node.execute(**sides, vae=vae, **size, source_video=source).args
+    (encoded,) = positive[0][1]["context_latents"]
+    assert encoded.shape == latent["samples"].shape == (1, 16, 1, 9, 11)
+    with pytest.raises(WanDirectorError, match="at least 32 pixels, got 20"):
+        node.execute(**sides, vae=vae, **size | {"height": 20}, source_video=source)
+
+
 def test_native_values_without_roles_are_read(bernini, vae, sides):
     """Of the size of the video the first is the source; ids count from 1."""
     latent = {"samples": torch.zeros(1, 16, 3, 6, 8)}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....common.log import logger
-from ....common.shapes import check_bounds, video_frames
+from ....common.shapes import check_bounds, check_size, video_frames
 from ....dit.conditioning.vace import mask_channels
 from ... import standin as io
 from ...conditioning.clip_image import joined_clip_vision
@@ -247,9 +247,17 @@ def latent_frames_of(length: int) -> int:
     return frames
 
 
-def blank(vae: Any, width: int, height: int, length: int, batch_size: int, *, more: int = 0) -> dict[str, Any]:
-    """A native LATENT of zeros, with `more` latent frames of references before the video."""
-    check_video_size(width, height, None, family_of(vae))
+def blank(
+    vae: Any, width: int, height: int, length: int, batch_size: int, *, more: int = 0, any_size: bool = False
+) -> dict[str, Any]:
+    """A native LATENT of zeros, with `more` latent frames of references before the video.
+
+    With `any_size` what stands over the cells of the VAE is cut off, and an odd number of cells is no mistake.
+    """
+    if any_size:
+        check_size(width, height, multiple=1)
+    else:
+        check_video_size(width, height, None, family_of(vae))
     check_bounds(width, height, length, batch_size)
     stride = vae.spacial_compression_encode()
     shape = (batch_size, vae.latent_channels, more + latent_frames_of(length), height // stride, width // stride)

@@ -72,7 +72,8 @@ class BerniniConditioning(io.ComfyNode):
         reference_images: dict[str, Tensor | None] | None = None,
         ref_max_size: int = 848,
     ) -> Any:
-        latent = blank(vae, width, height, length, batch_size)
+        # A template gives it the size of a picture, whatever that is.
+        latent = blank(vae, width, height, length, batch_size, any_size=True)
         clips = (
             [] if source_video is None else [scaled(_colours(source_video[:length]), width, height, "area", "center")]
         )
