@@ -62,6 +62,7 @@ SAYING = {
     "WanDirectorBatchPrompts",
     "WanDirectorEnhancePrompt",
     "WanDirectorPromptTravel",
+    "WanDirectorScail",
     "WanDirectorSourceVideo",
     "WanDirectorTextEncode",
     "WanDirectorVace",
