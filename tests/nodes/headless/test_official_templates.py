@@ -277,6 +277,34 @@ def test_the_scail_templates_run_with_masks_of_ones_own(name, official_host, tmp
     assert (len(first), len(both)) == (9, 13) and float(both[9:].std()) > 0
 
 
+@pytest.mark.parametrize("name", ["scail2_replacement", "scail2_two_parts"])
+def test_our_own_scail_workflows_run(name, official_host, tmp_path):
+    """In parts of 9 frames, the second of which begins with the last 5 of the first."""
+    graph, workflow = read_graph(Path(__file__).parents[3] / "workflows" / f"{name}.json", CLASSES)
+    save_inputs(graph, tmp_path)
+    of_parts = {81: 9, 157: 13, 896: 96, 512: 64}
+    changed = {
+        id: replace(node, inputs={key: of_parts.get(value, value) for key, value in node.inputs.items()})
+        for id, node in graph.items()
+        if node.class_type != "WanDirectorLoadVideo"
+    }
+    long = {"driving_video.mp4": 0.8, "driving_mask.mp4": 0.2}
+    for id, node in graph.items():
+        if node.class_type == "WanDirectorLoadVideo":
+            changed[id] = replace(node, inputs={**node.inputs, "frames": 13, "fps": 16.0, "width": 96, "height": 64})
+            pixels = torch.full((13, 64, 96, 3), long[node.inputs["file"]])
+            pixels[:, :, :48] = 1 - pixels[:, :, :48]
+            place = SavePlace(tmp_path, "film", 1, "")
+            (file,) = save_video(pixels, place, format="mp4-h264", fps=16, quality=80, metadata={})
+            file.rename(tmp_path / node.inputs["file"])
+    picture = Image.fromarray(np.full((64, 96, 4), 200, dtype=np.uint8))
+    picture.save(tmp_path / "example.png")
+    (shown,) = run_graph(changed, CLASSES, workflow)
+    (video,) = [official_host.output / each["subfolder"] / each["filename"] for each in shown["images"]]
+    frames = read_video(video)[0]
+    assert len(frames) == (13 if name == "scail2_two_parts" else 9) and float(frames.std()) > 0
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_official_template_for_another_model_is_refused_by_its_nodes(name, tiny_host):
     with pytest.raises(GraphError, match=REFUSED[name]):
