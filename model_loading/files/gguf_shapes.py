@@ -9,6 +9,8 @@ from math import prod
 from .gguf_header import GgufTensorInfo
 
 _PATCH = (1, 2, 2)
+# Of the video, and of what goes with it: vace_patch_embedding, patch_embedding_pose.
+_PATCHES = re.compile(r"(.*patch_embedding(?:_[a-z]+)?)\.weight")
 # The VAE's convolutions over time and space; those over space alone, and its attention, have four dimensions.
 _VIDEO_CONV = re.compile(r"(?:.*\.)?(?:encoder|decoder)\.(?!.*(?:resample|to_qkv|proj)).+\.weight")
 _OUTER_CONV = re.compile(r"(?:.*\.)?(?:conv1|conv2|quant_conv|post_quant_conv)\.weight")
@@ -17,16 +19,16 @@ _OUTER_CONV = re.compile(r"(?:.*\.)?(?:conv1|conv2|quant_conv|post_quant_conv)\.
 def wan_shape(name: str, tensors: Mapping[str, GgufTensorInfo]) -> tuple[int, ...]:
     """The shape a tensor of a Wan transformer or VAE had before it was flattened; other tensors keep theirs.
 
-    llama-quantize drops leading ones ([1, 6, D] becomes [6, D]); other converters join dimensions of the patch
-    embedding [D, C, 1, 2, 2], which its bias [D] and the constant patch restore, and of the VAE's convolutions
+    llama-quantize drops leading ones ([1, 6, D] becomes [6, D]); other converters join dimensions of patch
+    embeddings [D, C, 1, 2, 2], which its bias [D] and the constant patch restore, and of the VAE's convolutions
     [O, I, T, h, w], see `_video_conv_shape`. The order of the numbers is the same in all of them.
     """
     shape = tensors[name].shape
     if len(shape) == 2 and name.endswith((".modulation", ".emb_pos", "scale_shift_table")):
         return (1, *shape)
-    stem, _, _ = name.rpartition("patch_embedding.weight")
-    bias = tensors.get(f"{stem}patch_embedding.bias")
-    if name.endswith("patch_embedding.weight") and len(shape) != 5 and bias is not None and bias.elements:
+    patches = _PATCHES.fullmatch(name)
+    bias = None if patches is None else tensors.get(f"{patches[1]}.bias")
+    if len(shape) != 5 and bias is not None and bias.elements:
         channels, rest = divmod(tensors[name].elements, bias.elements * prod(_PATCH))
         if channels and not rest:
             return (bias.elements, channels, *_PATCH)

@@ -25,7 +25,7 @@ from .names import LayerNames
 from .report import LoraReport
 from .roles import Part, find_part
 
-_CHANNEL_LAYERS = re.compile(r"(\w+_)?patch_embedding|head\.head")
+_CHANNEL_LAYERS = re.compile(r"(\w+_)?patch_embedding(_\w+)?|head\.head")
 """Layers whose shape depends on the channels of the video: a LoRA for text to video may be used for image to video."""
 
 

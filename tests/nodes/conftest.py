@@ -15,6 +15,7 @@ from torch import nn
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
+from wan_director.dit.branches.scail import ScailBranch
 from wan_director.dit.branches.speed import SpeedBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
@@ -150,8 +151,8 @@ def tokenizer_json() -> str:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
-    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, ti2v and lucy_edit; tiny, wan21 and
-    wan22 VAEs; tiny and wan21 text encoders.
+    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, ti2v and lucy_edit;
+    tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -164,6 +165,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "diffusion_models" / "wan21_i2v.safetensors", dit(text_dim=4096, in_channels=36), HEADS)
     wan21_camera = dit(text_dim=4096, in_channels=36, branches=(CameraBranch(),))
     save_model(folder / "diffusion_models" / "wan21_camera.safetensors", wan21_camera, HEADS)
+    wan21_scail = dit(text_dim=4096, in_channels=20, branches=(ClipBranch(1280), ScailBranch(mask_channels=28)))
+    save_model(folder / "diffusion_models" / "wan21_scail.safetensors", wan21_scail, HEADS)
     save_model(folder / "diffusion_models" / "ti2v.safetensors", dit(text_dim=4096, **CHANNELS_48), HEADS)
     lucy_edit = dit(text_dim=4096, in_channels=96, out_channels=48)
     save_model(folder / "diffusion_models" / "lucy_edit.safetensors", lucy_edit, HEADS)

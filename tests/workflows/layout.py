@@ -65,6 +65,7 @@ SAYING = {
     "WanDirectorBatchPrompts",
     "WanDirectorEnhancePrompt",
     "WanDirectorPromptTravel",
+    "WanDirectorScail",
     "WanDirectorSourceVideo",
     "WanDirectorTextEncode",
     "WanDirectorVace",

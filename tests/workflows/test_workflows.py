@@ -40,6 +40,7 @@ UNIPC = ("unipc", "official")
 FEW_STEPS = (4, 1.0, 5.0, "euler", "simple")
 CAUSAL = (4, 1.0, 5.0, "lcm", "simple")
 BERNINI = (6, 1.0, 8.0, "res_multistep", "simple")
+SCAIL = (6, 1.0, 5.0, "euler", "simple")
 FUN_A14B = (20, 3.5, 8.0, "euler", "simple")
 OFFICIAL = {
     "t2v_1.3B": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
@@ -83,7 +84,11 @@ OFFICIAL = {
     # ComfyUI's template video_bernini_r_video_editing, whose models have the shift 8 there.
     "edit_bernini_A14B": (BERNINI, (832, 480, 81), 16),
     "reference_bernini_A14B": (BERNINI, (832, 480, 81), 16),
+    # ComfyUI's template video_wan21_scail2_character_replacement.
+    "scail2_replacement": (SCAIL, (896, 512, 81), 30),
 }
+IN_PARTS = {"scail2_two_parts": "scail2_replacement"}
+"""Parts that begin with the last frames of the one before, each by the settings of the workflow of the same model."""
 PICTURE_FIRST = {"text_image_video_14B_480p": ("t2v_1.3B", "i2v_14B_480p")}
 """A picture by the settings of one workflow, its video by those of another."""
 PICTURE_EDITS = {"edit_picture_chronoedit_14B": (50, 5.0, 5.0, *UNIPC)}
@@ -109,7 +114,7 @@ STREAM = "WanDirectorStreamVideo"
 EDIT = "WanDirectorEditClip"
 SIZES = (
     "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl",
-    "WanDirectorBernini", "WanDirectorCausalStart", "ImageScale", FILM,
+    "WanDirectorBernini", "WanDirectorCausalStart", "WanDirectorScail", "ImageScale", FILM,
 )  # fmt: skip
 SOURCE = "WanDirectorSourceVideo"
 """Takes its size from the clip, and an empty negative prompt goes with it."""
@@ -211,7 +216,7 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 
 
 def test_every_workflow_has_official_settings():
-    expected = {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *FRAME_EDITS, *UPSCALED, *ANIMATED}
+    expected = {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *FRAME_EDITS, *UPSCALED, *ANIMATED, *IN_PARTS}
     assert {path.stem for path in DOWNLOADED} == expected
 
 
@@ -280,6 +285,36 @@ def test_an_edited_first_frame_goes_on_with_the_settings_of_its_model(name: str,
     for side in of_class(path, "WanDirectorImageToVideo"):
         assert (side["width"], side["height"], side["frames"]) == (width, height, frames)
     assert all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in of_class(path, "WanDirectorTextEncode"))
+
+
+@pytest.mark.parametrize(("name", "model"), IN_PARTS.items())
+def test_parts_have_the_settings_of_their_model_and_join_where_they_overlap(name: str, model: str):
+    path = ROOT / "workflows" / f"{name}.json"
+    settings, shape, fps = OFFICIAL[model]
+    samplers, parts = of_class(path, "WanDirectorSampler"), of_class(path, "WanDirectorScail")
+    assert len({sampler["seed"] for sampler in samplers}) == len(samplers) == len(parts) == 2
+    for sampler, part in zip(samplers, parts):
+        assert tuple(sampler[key] for key in ("steps", "cfg", "shift", "solver", "schedule", "denoise")) == (
+            *settings,
+            1,
+        )
+        assert (part["width"], part["height"], part["frames"]) == shape
+    ((join,), (saver,)) = (of_class(path, kind) for kind in ("WanDirectorJoin", SAVERS[0]))
+    assert join["overlap"] == parts[1]["previous_frame_count"] == 5 and saver["fps"] == fps
+    assert (parts[0]["video_frame_offset"], parts[1]["video_frame_offset"]) == (0, shape[2])
+    films = of_class(path, "WanDirectorLoadVideo")
+    assert all((film["frames"], film["fps"]) == (2 * shape[2] - join["overlap"], fps) for film in films)
+
+
+@pytest.mark.parametrize("path", [path for path in DOWNLOADED if "scail2" in path.stem], ids=lambda path: path.stem)
+def test_scail_has_both_loras_and_one_mode(path: Path):
+    loras = {lora["lora_name"]: lora["strength"] for lora in of_class(path, "WanDirectorLora")}
+    assert loras == {
+        "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors": 0.8,
+        "wan2.1_SCAIL_2_DPO_lora_bf16.safetensors": 1,
+    }
+    nodes = of_class(path, "WanDirectorScail", "WanDirectorColouredMasks")
+    assert {each["replacement_mode"] for each in nodes} == {path.stem == "scail2_replacement"}
 
 
 @pytest.mark.parametrize(("name", "settings"), PICTURE_EDITS.items())

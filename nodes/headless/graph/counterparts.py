@@ -24,6 +24,8 @@ _BY_OURS = {
     "Wan Join Clips": ("ImageBatchExtendWithOverlap", "CrossFadeImages"),
     "Wan Match Colour": ("ColorMatch",),
     "Wan VACE": ("WanVideoVACEEncode", "WanVideoVACEStartToEndFrame"),
+    "Wan SCAIL": ("WanVideoAddSCAILPoseEmbeds", "WanVideoAddSCAILReferenceEmbeds"),
+    "masks made before, in Wan Coloured Masks": ("SAM3_VideoTrack",),
     "Wan Encode Video": ("WanVideoEncode",),
     "Wan Memory": (
         "WanVideoBlockSwap", "WanVideoSetBlockSwap", "WanVideoVRAMManagement", "wanBlockSwap",

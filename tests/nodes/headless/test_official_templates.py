@@ -21,11 +21,13 @@ from wan_director.common.errors import GraphError, MissingFileError
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.reference import ReferenceBranch
+from wan_director.dit.branches.scail import ScailBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.engine.local import LocalRuntime
 from wan_director.media.place import SavePlace
 from wan_director.media.video_reading import read_video
 from wan_director.media.video_writing import save_video
+from wan_director.nodes import standin as io
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import Graph, read_graph
 from wan_director.nodes.headless.model_paths import models_in
@@ -59,6 +61,7 @@ TRANSFORMERS = {
     "Wan2_1-I2V-ATI-14B_fp8_e4m3fn": "with_clip", "chrono_edit_14B_fp16": "with_clip",
     "Wan21-WanMove_fp8_scaled_e4m3fn_KJ": "with_clip",
     "wan_animate_2_distill_int8_convrot": "with_clip",
+    "wan2.1_14B_SCAIL_2_fp16": "scail2", "wan2.1_14B_SCAIL_2_int8_convrot": "scail2",
     "wan2.2_bernini_r_high_noise_fp8_scaled": "wan21_t2v", "wan2.2_bernini_r_low_noise_fp8_scaled": "wan21_t2v",
     "causal_forcing-framewise": "wan21_t2v",
 }  # fmt: skip
@@ -70,6 +73,7 @@ FUN_MODELS = {
     "fun_control_a14b": {"in_channels": 52, "branches": (ReferenceBranch(16),)},
     "fun_camera": {"in_channels": 32, "branches": (ClipBranch(1280), CameraBranch())},
     "fun_camera_a14b": {"in_channels": 36, "branches": (CameraBranch(),)},
+    "scail2": {"in_channels": 20, "branches": (ClipBranch(1280), ScailBranch(mask_channels=28))},
 }
 OTHERS = {
     "vae/wan_2.1_vae": "vae/wan21_vae", "vae/Wan2_1_VAE_bf16": "vae/wan21_vae", "vae/wan2.2_vae": "vae/wan22_vae",
@@ -82,7 +86,7 @@ LORAS = [
     *(f"wan2.2_t2v_lightx2v_4steps_lora_v1.1_{part}_noise" for part in ("high", "low")),
     "chronoedit_distill_lora", "wan_alpha_2.1_rgba_lora", "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16",
     "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16",
-    "Wan21_CausVid_14B_T2V_lora_rank32", "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32",
+    "wan2.1_SCAIL_2_DPO_lora_bf16", "Wan21_CausVid_14B_T2V_lora_rank32", "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32",
 ]  # fmt: skip
 RUNNING = [
     "video_wan2_2_14B_i2v", "video_wan2_2_14B_flf2v", "video_wan2_2_14B_t2v", "video_wan2_2_5B_ti2v",
@@ -96,7 +100,8 @@ RUNNING = [
     "video_wan_animate2_distilled",
 ]  # fmt: skip
 REFUSED = {
-    "video_wan_animate2": "StartLoop", "video_wan21_scail2_character_replacement": "WanSCAILToVideo",
+    "video_wan_animate2": "StartLoop",
+    "video_wan21_scail2_character_replacement": "SAM3_VideoTrack .*; use masks made before, in Wan Coloured Masks",
     "video_wan2_2_14B_s2v": "WanSoundImageToVideo",
     "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo", "video_wan_vace_inpainting": "SAM3_Detect",
 }  # fmt: skip
@@ -162,9 +167,9 @@ def small(graph: Graph) -> Graph:
     return changed
 
 
-def save_inputs(graph: Graph, folder: Path) -> None:
+def save_inputs(graph: Graph, folder: Path, frames: int = 9) -> None:
     """A small file for each picture and video that a graph loads."""
-    pixels = torch.rand(9, 48, 64, 3, generator=torch.Generator().manual_seed(0))
+    pixels = torch.rand(frames, 48, 64, 3, generator=torch.Generator().manual_seed(0))
     for node in graph.values():
         if node.class_type in ("LoadImage", "LoadImageMask"):
             Image.fromarray((pixels[0] * 255).to(torch.uint8).numpy()).save(folder / node.inputs["image"], "png")
@@ -218,6 +223,89 @@ def test_the_task_of_the_template_stands_before_the_instruction(official_host, t
     task = "You are a helpful assistant specialized in video editing on content propagation."
     assert {text.split(".")[0] + "." for text in asked if text.startswith("You")} == {task}
     assert any("Replace the gray studio backdrop" in text for text in asked)
+
+
+class Detector(io.ComfyNode):
+    """In place of the loader of SAM3, which the command line does not have: a text encoder for its word."""
+
+    @classmethod
+    def define_schema(cls):
+        outputs = [io.Model.Output(), io.Clip.Output(), io.Vae.Output()]
+        return io.Schema(
+            node_id="CheckpointLoaderSimple", category="", inputs=[io.String.Input("ckpt_name")], outputs=outputs
+        )
+
+    @classmethod
+    def execute(cls, ckpt_name):
+        return io.NodeOutput(None, CORE_NODES["CLIPLoader"].execute("umt5_xxl_fp16.safetensors", "wan").args[0], None)
+
+
+class Tracks(io.ComfyNode):
+    """In place of SAM3_VideoTrack: somebody in the left half of each picture."""
+
+    @classmethod
+    def define_schema(cls):
+        inputs = [io.Image.Input("images"), io.Model.Input("model"), io.Conditioning.Input("conditioning")]
+        inputs += [io.Float.Input("detection_threshold"), io.Int.Input("max_objects"), io.Int.Input("detect_interval")]
+        outputs = [io.Custom("SAM3_TRACK_DATA").Output()]
+        return io.Schema(node_id="SAM3_VideoTrack", category="", inputs=inputs, outputs=outputs)
+
+    @classmethod
+    def execute(cls, images, **_rest):
+        packed = torch.zeros(len(images), 1, 16, 4, dtype=torch.uint8)
+        packed[..., :2] = 255
+        return io.NodeOutput({"packed_masks": packed, "orig_size": tuple(images.shape[1:3]), "n_frames": len(images)})
+
+
+@pytest.mark.parametrize("name", ["", "_int8"])
+def test_the_scail_templates_run_with_masks_of_ones_own(name, official_host, tmp_path):
+    """Two parts of 9 frames; only the nodes of SAM3 are others'."""
+    classes = {**CLASSES, "CheckpointLoaderSimple": Detector, "SAM3_VideoTrack": Tracks}
+    graph, workflow = read_graph(template(f"video_wan21_scail2_character_replacement{name}"), classes)
+    save_inputs(graph, tmp_path, frames=13)
+    of_parts = {81: 9, 896: 96, 512: 64}
+    changed = {
+        id: replace(
+            node, inputs={key: of_parts.get(value, value) if type(value) is int else value
+                          for key, value in node.inputs.items()}
+        )
+        for id, node in graph.items()
+    }  # fmt: skip
+    shown = run_graph(changed, classes, workflow)
+    first, both = [
+        read_video(official_host.output / each["subfolder"] / each["filename"])[0]
+        for one in shown
+        for each in one.get("images", [])
+    ]
+    assert (len(first), len(both)) == (9, 13) and float(both[9:].std()) > 0
+
+
+@pytest.mark.parametrize("name", ["scail2_replacement", "scail2_two_parts"])
+def test_our_own_scail_workflows_run(name, official_host, tmp_path):
+    """In parts of 9 frames, the second of which begins with the last 5 of the first."""
+    graph, workflow = read_graph(Path(__file__).parents[3] / "workflows" / f"{name}.json", CLASSES)
+    save_inputs(graph, tmp_path)
+    of_parts = {81: 9, 157: 13, 896: 96, 512: 64}
+    changed = {
+        id: replace(node, inputs={key: of_parts.get(value, value) for key, value in node.inputs.items()})
+        for id, node in graph.items()
+        if node.class_type != "WanDirectorLoadVideo"
+    }
+    long = {"driving_video.mp4": 0.8, "driving_mask.mp4": 0.2}
+    for id, node in graph.items():
+        if node.class_type == "WanDirectorLoadVideo":
+            changed[id] = replace(node, inputs={**node.inputs, "frames": 13, "fps": 16.0, "width": 96, "height": 64})
+            pixels = torch.full((13, 64, 96, 3), long[node.inputs["file"]])
+            pixels[:, :, :48] = 1 - pixels[:, :, :48]
+            place = SavePlace(tmp_path, "film", 1, "")
+            (file,) = save_video(pixels, place, format="mp4-h264", fps=16, quality=80, metadata={})
+            file.rename(tmp_path / node.inputs["file"])
+    picture = Image.fromarray(np.full((64, 96, 4), 200, dtype=np.uint8))
+    picture.save(tmp_path / "example.png")
+    (shown,) = run_graph(changed, CLASSES, workflow)
+    (video,) = [official_host.output / each["subfolder"] / each["filename"] for each in shown["images"]]
+    frames = read_video(video)[0]
+    assert len(frames) == (13 if name == "scail2_two_parts" else 9) and float(frames.std()) > 0
 
 
 @pytest.mark.parametrize("name", REFUSED)

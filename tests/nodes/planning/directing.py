@@ -169,10 +169,50 @@ def tiled() -> dict:
     return prompt
 
 
+def acted() -> dict:
+    """Persons who move as in a film, in a part that begins with frames of another, in windows."""
+    prompt = steered(
+        t2v("wan21_scail.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorScail",
+        fit="crop", pose_strength=0.8, pose_start_percent=0.0, pose_end_percent=0.6, video_frame_offset=5,
+        previous_frame_count=5, replacement_mode=True, pose_video=["film", 0], pose_video_mask=["masks", 0],
+        reference_image=["two", 0], reference_image_mask=["masks", 1], previous_frames=["film", 0], frames=13,
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["two"] = node("RepeatImageBatch", image=["picture", 0], amount=2)
+    prompt["film"] = node("WanDirectorLoadVideo", file="clip.mp4", frames=9, fps=0.0, width=96, height=64)
+    prompt["there"] = node("ImageToMask", image=["film", 0], channel="red")
+    prompt["here"] = node("ImageToMask", image=["two", 0], channel="red")
+    person = {"replacement_mode": True, "sort_by": "none", "persons": ""}
+    person |= {"pose_mask": ["there", 0], "reference_mask": ["here", 0]}
+    prompt["first"] = node("WanDirectorColouredMasks", colour="red", **person)
+    prompt["masks"] = node(
+        "WanDirectorColouredMasks", colour="next", **person, pose_video_mask=["first", 0],
+        reference_image_mask=["first", 1],
+    )  # fmt: skip
+    prompt["windows"] = node(
+        "WanDirectorWindows", model=["model", 0], frames=9, overlap=4, schedule="static", blend="linear",
+        noise="repeated", from_sigma=1.0, keep_first_frame=False, frame_before=False,
+    )  # fmt: skip
+    prompt["sample"]["inputs"]["model"] = ["windows", 0]
+    return prompt
+
+
+def acted_natively() -> dict:
+    """The same by the node of ComfyUI."""
+    prompt = acted()
+    own = prompt["steer"]["inputs"]
+    same = ("positive", "negative", "vae", "width", "height", "batch_size", "pose_strength", "video_frame_offset")
+    same += ("previous_frame_count", "replacement_mode", "pose_video", "pose_video_mask", "reference_image")
+    same += ("reference_image_mask", "previous_frames")
+    given = {name: own[name] for name in same}
+    prompt["steer"] = node("WanSCAILToVideo", length=own["frames"], pose_start=0.0, pose_end=0.6, **given)
+    return prompt
+
+
 DIRECTING = {
     made.__name__: made
     for made in (
         in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited, by_instruction,
-        edited_picture, instructed, instructed_natively, enlarged, tiled,
+        edited_picture, instructed, instructed_natively, enlarged, tiled, acted, acted_natively,
     )
 }  # fmt: skip

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank
+from wan_director.dit.conditioning.scail import REPLACEMENT, KeptFrames, ScailCharacter, ScailPose
 from wan_director.dit.inputs import Conditioning
 from wan_director.dit.rope import TokenPlaces
 from wan_director.engine.memory import MemorySettings
@@ -22,7 +23,7 @@ from wan_director.engine.resuming import identity
 from wan_director.engine.resuming.digest import NoDigest, digest
 from wan_director.memory.budget import Budget
 from wan_director.sampling.cache import RatioRecorder
-from wan_director.sampling.given import GivenFrames, NoisyRegion
+from wan_director.sampling.given import GivenFrames, HeldRegion, NoisyRegion
 from wan_director.sampling.guidance import CFG, CfgZeroStar
 from wan_director.sampling.prompts import PromptPart, Prompts
 
@@ -81,10 +82,25 @@ def test_every_input_makes_another_run(tiny_host):
         *({"prompts": (Conditioning(positive.text, references=1), negative)}, {"latent": LATENT}, {"noise": LATENT}),
         *({"given": GivenFrames(LATENT, frame)}, {"given": GivenFrames(LATENT, ~frame)}),
         *({"given": NoisyRegion(LATENT, part, LATENT)}, {"given": NoisyRegion(LATENT, part / 2, LATENT)}),
+        *({"given": HeldRegion(LATENT, part)}, {"given": HeldRegion(LATENT, part / 2)}),
         {"memory": MemorySettings(feed_forward_run=16)},
     ]
     keys = [key_of(tiny_host.runtime, **each) for each in inputs]
     assert len(set(keys)) == len(keys)
+
+
+def test_references_and_poses_of_scail_make_another_run():
+    """Those of equal values do not, whatever object they are."""
+    text, picture = torch.zeros(1, 512, 8), torch.zeros(1, 16, 1, 6, 8)
+    items = [
+        *((ScailCharacter(picture),), (ScailCharacter(picture + 1),), (ScailCharacter(picture, places=REPLACEMENT),)),
+        *((ScailCharacter(picture, picture),), (ScailCharacter(picture),) * 2, (KeptFrames(LATENT),)),
+    ]
+    poses = [ScailPose(LATENT), ScailPose(LATENT / 2), ScailPose(LATENT, LATENT)]
+    prompts = [Conditioning(text, each) for each in ((), *items)]
+    prompts += [Conditioning(text, in_context=(pose,)) for pose in poses]
+    assert len({digest(prompt) for prompt in prompts}) == len(prompts)
+    assert digest(prompts[1]) == digest(Conditioning(text.clone(), (ScailCharacter(picture.clone()),)))
 
 
 def test_everything_of_a_model_makes_another_run(tiny_host, models, tmp_path):
