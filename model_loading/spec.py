@@ -112,6 +112,11 @@ class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
         return self.files.folder
 
     @property
+    def with_article(self) -> str:
+        """The title in a sentence."""
+        return f"{'an' if self.title[0] in 'aeiou' else 'a'} {self.title}"
+
+    @property
     def where_to_get(self) -> str:
         """The usual file, where it is published and where to put it."""
         return where_to_get(self.example)
@@ -189,10 +194,10 @@ def require_kind(spec: ModelSpec[Any], kind: ModelKind[ConfigT, Any, Any]) -> Mo
         return spec
     if found.is_found:
         raise CheckpointError(
-            f"{spec.path.name} is a {found.title} ({spec.title}), not a {kind.title}: put it into {found.folder}, "
-            f"where it is found without being chosen. Here choose a file such as {kind.example}."
+            f"{spec.path.name} is {found.with_article} ({spec.title}), not {kind.with_article}: put it "
+            f"into {found.folder}, where it is found without being chosen. Here choose a file such as {kind.example}."
         )
     raise CheckpointError(
-        f"{spec.path.name} is a {found.title} ({spec.title}), not a {kind.title}: put it into {found.folder} and "
-        "choose it in ", found.place, f". Here choose a file such as {kind.example}.",
+        f"{spec.path.name} is {found.with_article} ({spec.title}), not {kind.with_article}: put it into "
+        f"{found.folder} and choose it in ", found.place, f". Here choose a file such as {kind.example}.",
     )  # fmt: skip

@@ -24,6 +24,7 @@ SPEED_FILES = FileKind("speed_module", "diffusion_models")
 VAE_FILES = FileKind("vae", "vae")
 TEXT_FILES = FileKind("text_encoder", "text_encoders")
 CLIP_FILES = FileKind("clip_vision", "clip_vision")
+AUDIO_FILES = FileKind("audio_encoder", "audio_encoders")
 PREVIEW_FILES = FileKind("preview_decoder", "vae_approx")
 LORAS = FileKind("lora", "loras")
 
@@ -190,6 +191,7 @@ KNOWN_FILES = (
     _file("umt5_xxl_fp16.safetensors", TEXT_FILES, "the text encoder of all Wan models", 11.362),
     _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", TEXT_FILES, "the text encoder of all Wan models, in fp8", 6.74),
     _file("clip_vision_h.safetensors", CLIP_FILES, "the picture encoder of Wan 2.1 image to video", 1.264),
+    _file("wav2vec2_large_english_fp16.safetensors", AUDIO_FILES, "what Wan S2V hears speech through", 0.631, _WAN_2_2),
     _file("lighttaew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.045, _TINY_VAES),
     _file("taew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.023, _TINY_VAES),
     _file("lighttaew2_2.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.2 TI2V-5B", 0.045, _TINY_VAES),

@@ -41,7 +41,7 @@ def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
     return DiTConfig(
         dim=dim,
         ffn_dim=tensors.size("blocks.0.ffn.0.weight", 0),
-        heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
+        heads=number_of_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
         layers=layers,
         in_channels=tensors.size("patch_embedding.weight", 1),
         out_channels=tensors.size("head.head.weight", 0) // math.prod(PATCH),
@@ -59,7 +59,7 @@ def read_branch_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConf
     return DiTConfig(
         dim=dim,
         ffn_dim=tensors.size(f"{own[0]}.ffn.0.weight", 0),
-        heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
+        heads=number_of_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
         layers=len(own),
         branches=branches,
     )
@@ -205,14 +205,14 @@ def read_clip(tensors: Tensors, metadata: Mapping[str, str]) -> ClipVisionConfig
         image_size=side * patch,
         patch=patch,
         dim=dim,
-        heads=_heads(tensors, metadata, dim, _CLIP_HEAD_DIM),
+        heads=number_of_heads(tensors, metadata, dim, _CLIP_HEAD_DIM),
         layers=tensors.count("transformer."),
         mlp_dim=tensors.size("transformer.0.mlp.0.weight", 0),
         embed_dim=tensors.size("head", 1),
     )
 
 
-def _heads(tensors: Tensors, metadata: Mapping[str, str], dim: int, head_dim: int) -> int:
+def number_of_heads(tensors: Tensors, metadata: Mapping[str, str], dim: int, head_dim: int) -> int:
     """The number of attention heads, which no shape tells: from the file's metadata, else by the published width."""
     written = metadata.get(HEADS_KEY)
     if written is None and dim % head_dim == 0:

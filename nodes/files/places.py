@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ...common.errors import WanDirectorError
 from ...common.places import Place
 from ...media.video_reading import LOAD_VIDEO
-from ...model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
+from ...model_loading.kinds import AUDIO_ENCODER, CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
 from ...model_loading.pairing import FUN_CONTROL, SOURCE_VIDEO, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.experts import EXPERTS
@@ -20,6 +20,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     VAE.place: "Load Wan VAE",
     TEXT_ENCODER.place: "Load Wan Text Encoder",
     CLIP_VISION.place: "Load Wan CLIP Vision",
+    AUDIO_ENCODER.place: "Load Wan Audio Encoder",
     LOAD_LORA: "Wan LoRA",
     LOAD_VIDEO: "Wan Load Video",
     START_IMAGE: "Wan Image To Video",
