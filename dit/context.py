@@ -65,10 +65,11 @@ class SpansInTime(NamedTuple):
 class Context(NamedTuple):
     """What every block of one forward pass sees beside the tokens.
 
-    text [B, text_tokens, D] and image [B, image tokens, D] or None are in the compute dtype;
-    modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
-    number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places. The text may be led away
-    from another one. Where texts take turns in time, `in_time` stands in place of the text.
+    text [B, text_tokens, D] and image [B, image tokens, D] or None are in the compute dtype; modulation [B, G, 6, D]
+    float32 comes from the timesteps, one for each of G runs of tokens (G is 1, or the number of latent frames): equal
+    ones, unless `runs` has their lengths, of which the first is then without noise; rope [1, L, 1, head_dim / 2] comes
+    from the tokens' places. The text may be led away from another one. Where texts take turns in time, `in_time` stands
+    in place of the text.
     """
 
     modulation: Tensor
@@ -77,3 +78,4 @@ class Context(NamedTuple):
     image: Tensor | None
     avoided: Avoided | None = None
     in_time: SpansInTime | None = None
+    runs: tuple[int, ...] | None = None

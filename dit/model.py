@@ -211,6 +211,12 @@ class WanDiT(nn.Module):
         tokens = patches.flatten(2).transpose(1, 2).contiguous()
         return tokens.float() if self.fp32_residual else tokens
 
+    def modulation_at(self, timestep: float) -> Tensor:
+        """What blocks see of a timestep, 0..1000: [1, 1, 6, D], float32."""
+        at = torch.tensor([timestep], device=self.patch_embedding.weight.device)
+        time = in_float32(self.time_embedding, timestep_signal(at, self.config.freq_dim))
+        return in_float32(self.time_projection, time).view(1, 1, 6, -1)
+
     def _all_frames(self, grid: tuple[int, int, int], inputs: DitInputs) -> tuple[int, int, int]:
         """The grid of the video's tokens and of those before them."""
         branches = self.config.branches

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .branches.audio.past import PastBranch
+from .branches.audio.pose import PoseBranch
+from .branches.audio.speech import SpeechBranch
+from .branches.audio.still import StillBranch
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
 from .branches.reference import ReferenceBranch
@@ -36,6 +40,7 @@ PRESETS = {
     "fun-camera-1.3B": replace(_1_3B, in_channels=32, branches=(_CLIP, _CAMERA)),
     "fun-camera-14B": replace(_14B, in_channels=32, branches=(_CLIP, _CAMERA)),
     "fun-camera-A14B": replace(_14B, branches=(_CAMERA,), in_channels=36),
+    "s2v-14B": replace(_14B, branches=(PoseBranch(), SpeechBranch(), StillBranch(), PastBranch())),
     "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
     "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }

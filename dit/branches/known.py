@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from ..config import DiTConfig
+from .audio.past import PastBranch
+from .audio.pose import PoseBranch
+from .audio.speech import SpeechBranch
+from .audio.still import StillBranch
 from .branch import Branch, Shapes
 from .camera import CameraBranch
 from .clip import ClipBranch
@@ -11,7 +15,8 @@ from .speed import SpeedBranch
 from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
-    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, VaceBranch,
+    ClipBranch, SpeedBranch, CameraBranch, PoseBranch, SpeechBranch, StillBranch, PastBranch, ReferenceBranch,
+    VaceBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""

@@ -54,7 +54,7 @@ def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
 def read_branch_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
     """Branches by themselves; `layers` are then their own blocks. Errors as `read_dit`."""
     branches = read_branches(tensors)
-    own = [name for branch in branches for name in branch.own_blocks(MAX_LAYERS).values()]
+    own = [name for branch in branches for names in branch.own_blocks(MAX_LAYERS).values() for name in names]
     dim = tensors.size(f"{own[0]}.ffn.0.weight", 1)
     return DiTConfig(
         dim=dim,
