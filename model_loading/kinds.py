@@ -32,6 +32,7 @@ DIT: ModelKind[DiTConfig, WanDiT, None] = ModelKind(
     find_tokenizer=no_tokenizer,
     start_image=titles.dit_start_image,
     partners=titles.dit_partners,
+    other_files=titles.dit_other_files,
     is_network=True,
     is_transformer=True,
     has_variants=True,

@@ -180,6 +180,8 @@ KNOWN_FILES = (
         )
         for noise in ("high", "low")
     ),
+    _file("wan2.2_s2v_14B_bf16.safetensors", DIT_FILES, "Wan 2.2 speech to video, 14B", 32.592, _WAN_2_2),
+    _file("wan2.2_s2v_14B_fp8_scaled.safetensors", DIT_FILES, "Wan 2.2 speech to video, 14B, in fp8", 16.4, _WAN_2_2),
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
@@ -222,7 +224,10 @@ KNOWN_FILES = (
 USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
 
-MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors"}
+MODELS_WITH = {
+    "speech": "wan2.2_s2v_14B_fp8_scaled.safetensors",
+    "vace": "wan2.1_vace_14B_fp16.safetensors",
+}
 """By branch of the transformer, a model to name that has it."""
 _MODULES = {
     "vace_module": {

@@ -195,3 +195,8 @@ def dit_start_image(config: DiTConfig, family: Family) -> StartImage:
 def dit_partners(config: DiTConfig) -> tuple[str, ...]:
     """The kinds of model whose output steers its branches."""
     return tuple(branch.partner for branch in config.branches if branch.partner is not None)
+
+
+def dit_other_files(config: DiTConfig) -> tuple[str, ...]:
+    """The audio encoders that its branches listen through."""
+    return tuple(branch.listens_through for branch in config.branches if branch.listens_through is not None)

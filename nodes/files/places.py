@@ -9,7 +9,7 @@ from ...common.errors import WanDirectorError
 from ...common.places import Place
 from ...media.video_reading import LOAD_VIDEO
 from ...model_loading.kinds import AUDIO_ENCODER, CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
-from ...model_loading.pairing import FUN_CONTROL, SOURCE_VIDEO, START_IMAGE
+from ...model_loading.pairing import FUN_CONTROL, SOURCE_VIDEO, SPEECH, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.experts import EXPERTS
 
@@ -26,6 +26,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     START_IMAGE: "Wan Image To Video",
     FUN_CONTROL: "Wan Fun Control",
     SOURCE_VIDEO: "Wan Source Video",
+    SPEECH: "Wan Speech To Video",
     EXPERTS: "Wan Two Experts",
 })  # fmt: skip
 """Place -> title of the node."""

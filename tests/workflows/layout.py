@@ -45,6 +45,7 @@ FILLING = ("MarkdownNote", "SaveImage", "WanDirectorSaveVideo", "WanDirectorDeco
 WORDS = 64
 """What Nodes 2.0 adds below a node while it says in words how far it is."""
 SAYING = {
+    "WanDirectorAudioEncode",
     "WanDirectorClipVisionEncode",
     "WanDirectorDecode",
     "WanDirectorEditPicture",
@@ -54,6 +55,7 @@ SAYING = {
     "WanDirectorImageToVideo",
     "WanDirectorKeyframe",
     "WanDirectorLoadClipVision",
+    "WanDirectorLoadAudioEncoder",
     "WanDirectorLoadModel",
     "WanDirectorLoadTextEncoder",
     "WanDirectorLoadVAE",
@@ -63,6 +65,7 @@ SAYING = {
     "WanDirectorEnhancePrompt",
     "WanDirectorPromptTravel",
     "WanDirectorSourceVideo",
+    "WanDirectorSpeechToVideo",
     "WanDirectorTextEncode",
     "WanDirectorVace",
 }

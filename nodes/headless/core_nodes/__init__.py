@@ -77,6 +77,8 @@ from .values import (
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
     TCFG,
+    AudioEncoderEncode,
+    AudioEncoderLoader,
     BerniniConditioning,
     CFGZeroStar,
     ContextWindowsManual,
@@ -95,6 +97,8 @@ from .wan import (
     WanMoveConcatTrack,
     WanMoveTracksFromCoords,
     WanMoveTrackToVideo,
+    WanSoundImageToVideo,
+    WanSoundImageToVideoExtend,
     WanTrackToVideo,
 )
 from .wan_videos import (
@@ -112,6 +116,7 @@ _WITH_MODELS = (
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning,
+    AudioEncoderLoader, AudioEncoderEncode, WanSoundImageToVideo, WanSoundImageToVideoExtend,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,

@@ -11,6 +11,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
+from .sound import AudioEncoderEncode, AudioEncoderLoader, WanSoundImageToVideo, WanSoundImageToVideoExtend
 from .svi import WanImageToVideoSVIPro
 from .tracks import (
     GenerateTracks,
@@ -23,6 +24,8 @@ from .windows import ContextWindowsManual, WanContextWindowsManual
 
 __all__ = [
     "TCFG",
+    "AudioEncoderEncode",
+    "AudioEncoderLoader",
     "BerniniConditioning",
     "CFGZeroStar",
     "ContextWindowsManual",
@@ -41,5 +44,7 @@ __all__ = [
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",
+    "WanSoundImageToVideo",
+    "WanSoundImageToVideoExtend",
     "WanTrackToVideo",
 ]
