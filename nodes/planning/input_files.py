@@ -1,4 +1,4 @@
-"""Pictures and videos of which a plan knows the shape alone; of those that are not here yet it guesses one."""
+"""Pictures, videos and sounds of which a plan knows the shape alone; of those that are not here yet it guesses one."""
 
 from __future__ import annotations
 
@@ -71,6 +71,8 @@ class OutlinedFiles:
 
     def sound(self, path: Path, span: SoundSpan = WHOLE_SOUND, *, each: Callable[[], None]) -> Sound | None:
         if not os.path.isfile(path):
+            if printable_name(path.name) in self.missing:  # a video, which may have none
+                return None
             self.has_guessed = True
             length = _GUESSED_S if span.duration_s is None else span.duration_s
             return Sound(empty(2, max(1, round(length * _GUESSED_RATE))), _GUESSED_RATE)
