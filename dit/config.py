@@ -120,7 +120,7 @@ class DiTConfig:
         ]
         for index in range(self.layers):
             yield BlockPlace(f"blocks.{index}", index)
-            yield from (BlockPlace(names[index], index, kind) for kind, names in own if index in names)
+            yield from (BlockPlace(name, index, kind) for kind, names in own for name in names.get(index, ()))
 
     def block_flops(self, tokens: int, before: int = 0) -> int:
         """Floating-point operations of one block for a video of so many tokens: matrices and attention.

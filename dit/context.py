@@ -102,12 +102,12 @@ class Posed(NamedTuple):
 class Context(NamedTuple):
     """What every block of one forward pass sees beside the tokens.
 
-    text [B, text_tokens, D] and image [B, image tokens, D] or None are in the compute dtype;
-    modulation [B, G, 6, D] float32 comes from the timesteps, one for each of G equal runs of tokens (G is 1, or the
-    number of latent frames); rope [1, L, 1, head_dim / 2] comes from the tokens' places. The text may be led away
-    from another one. Where texts take turns in time, `in_time` stands in place of the text. `posed` is of
-    Wan-Animate-2, and its poses are others in each block. Where the tokens are not all, but those of one device of
-    several, `part` says which.
+    text [B, text_tokens, D] and image [B, image tokens, D] or None are in the compute dtype; modulation [B, G, 6, D]
+    float32 comes from the timesteps, one for each of G runs of tokens (G is 1, or the number of latent frames): equal
+    ones, unless `runs` has their lengths, of which the first is then without noise; rope [1, L, 1, head_dim / 2] comes
+    from the tokens' places. The text may be led away from another one. Where texts take turns in time, `in_time` stands
+    in place of the text. `posed` is of Wan-Animate-2, and its poses are others in each block. Where the tokens are not
+    all, but those of one device of several, `part` says which.
     """
 
     modulation: Tensor
@@ -116,6 +116,7 @@ class Context(NamedTuple):
     image: Tensor | None
     avoided: Avoided | None = None
     in_time: SpansInTime | None = None
+    runs: tuple[int, ...] | None = None
     time: Tensor | None = None
     posed: Posed | None = None
     part: TokenPart | None = None

@@ -36,10 +36,12 @@ def pass_shape(
     return PassShape(batch, frames, -(-height // PATCH[1]), -(-width // PATCH[2]), steering, together, beside)
 
 
-def with_frames_before(config: DiTConfig, shape: PassShape) -> PassShape:
-    """The pass with the frames of tokens that branches put before those of the video."""
-    before = sum(branch.frames_before(shape.steering.get(type(branch), 0)) for branch in config.branches)
-    return shape._replace(frames=shape.frames + before)
+def with_tokens_before(config: DiTConfig, shape: PassShape) -> PassShape:
+    """The pass with the tokens that branches put before those of the video: whole frames, and others."""
+    given = [(branch, shape.steering.get(type(branch), 0)) for branch in config.branches]
+    frames = sum(branch.frames_before(count) for branch, count in given)
+    others = sum(branch.tokens_before(shape, count) for branch, count in given)
+    return shape._replace(frames=shape.frames + frames, beside=shape.beside + others)
 
 
 def block_weights(config: DiTConfig) -> list[WeightCount]:
@@ -84,7 +86,8 @@ def pass_bytes(
         fp32_residual: see `WanDiT`; what enters a block then has 4 bytes a number.
         lean: how little a block keeps.
     """
-    shape = with_frames_before(config, shape)
+    ends = _ends_bytes(config, shape._replace(beside=0), itemsize, fp32_residual)
+    shape = with_tokens_before(config, shape)
     buffer = shape.tokens * config.dim * (4 if fp32_residual else itemsize)
     kept = shape.together * (buffer + _context_bytes(config, shape, itemsize))
     if lean is None:
@@ -96,7 +99,7 @@ def pass_bytes(
         if given:
             own = branch.pass_bytes(shape, given, buffer)
             kept, block = kept + own.kept, max(block, block + own.in_block)
-    return kept + max(block, _ends_bytes(config, shape, itemsize, fp32_residual))
+    return kept + max(block, ends)
 
 
 def past_bytes(config: DiTConfig, batch: int, frames: int, frame_tokens: int, *, itemsize: int = 2) -> int:
@@ -255,8 +258,8 @@ def _unpacked(elements: int, itemsize: int, unpacking: Unpacking) -> _Unpacked:
 
 
 def _ends_bytes(config: DiTConfig, shape: PassShape, itemsize: int, fp32_residual: bool) -> int:
-    """Before the first block: the patches as the convolution gives them, and the channels it takes. After the last one:
-    the normed tokens, which float32 ones are first in float32."""
+    """Of the video's own tokens. Before the first block: the patches as the convolution gives them, and the channels it
+    takes. After the last one: the normed tokens, which float32 ones are first in float32."""
     latent, numbers = shape.tokens * PATCH[1] * PATCH[2], shape.tokens * config.dim
     first = numbers * itemsize + latent * config.in_channels * (4 + itemsize)
     return max(first, numbers * (4 + itemsize)) if fp32_residual else first

@@ -233,6 +233,12 @@ def check_beside_clips(
     Raises:
         InvalidInputError: texts take turns in time, or the blocks of a branch take the video's tokens alone.
     """
+    adding = next((each for each in config.branches if each.adds_tokens and type(each) in kinds), None)
+    if adding is not None and travel is not None:
+        raise InvalidInputError(
+            f"The conditioning brings {adding.words}, which has no place in time among prompts that take turns in one "
+            "pass. Choose the method passes in the prompt travel, or use one prompt."
+        )
     if not clips:
         return
     words = next(iter(clips)).words

@@ -6,7 +6,6 @@ from types import ModuleType
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
@@ -26,20 +25,21 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps)
 
 
-def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float, runs: tuple[int, ...] | None = None) -> Tensor:
     """LayerNorm(x) * (1 + scale) + shift in one pass, statistics in float32, given in x's dtype.
 
     Rounding scale and shift to a 16-bit x costs nothing measurable beside the rounding of x itself.
 
     Args:
         x: [B, L, D].
-        scale, shift: [B, G, D], float32, one row for each of G equal runs of tokens.
+        scale, shift: [B, G, D], float32, one row for each of G runs of tokens.
+        runs: their lengths; None for equal ones.
     """
     weights, biases = ((1 + scale).to(x.dtype).flatten(0, 1), shift.to(x.dtype).flatten(0, 1))
-    runs = rearrange(x, "B (G n) D -> (B G) n D", G=scale.shape[1])
-    parts = zip(runs.split(1), weights, biases)
+    lengths = runs or [x.shape[1] // scale.shape[1]] * scale.shape[1]
+    parts = zip((run for video in x.split(1) for run in video.split(lengths, dim=1)), weights, biases)
     normed = [F.layer_norm(part, x.shape[-1:], weight, bias, eps) for part, weight, bias in parts]
-    return normed[0] if len(normed) == 1 else torch.cat(normed).view_as(x)
+    return normed[0] if len(normed) == 1 else torch.cat(normed, dim=1).view_as(x)
 
 
 def affine_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
@@ -47,13 +47,20 @@ def affine_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 
-def add_gated(x: Tensor, y: Tensor, gate: Tensor, *, may_overwrite: bool) -> Tensor:
+def add_gated(
+    x: Tensor, y: Tensor, gate: Tensor, runs: tuple[int, ...] | None = None, *, may_overwrite: bool
+) -> Tensor:
     """x + y * gate in x's dtype, in place if x may be overwritten.
 
     Args:
         x, y: [B, L, D].
-        gate: [B, G, D], one row for each of G equal runs of tokens.
+        gate: [B, G, D], one row for each of G runs of tokens.
+        runs: their lengths; None for equal ones.
     """
+    if runs is not None:
+        parts = zip(*(tokens.split(runs, dim=1) for tokens in (x, y)), gate.split(1, dim=1))
+        added = [add_gated(*part, may_overwrite=may_overwrite) for part in parts]
+        return x if may_overwrite else torch.cat(added, dim=1)
     gates = gate.to(x.dtype).unsqueeze(2)
     into, added = (tokens.unflatten(1, (gate.shape[1], -1)) for tokens in (x, y))  # [B, G, L / G, D]
     if not may_overwrite:

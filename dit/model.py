@@ -63,8 +63,9 @@ class Embedded(NamedTuple):
         Raises:
             InvalidInputError: more than tokens goes through the blocks.
         """
-        if self.past is not None or self.companion is not ALONE or self.context.posed is not None:
-            raise unshareable("a causal model and of Wan-Animate-2")
+        seen = self.context
+        if self.past is not None or seen.posed is not None or seen.runs is not None:
+            raise unshareable("a causal model, of Wan-Animate-2 and of S2V")
         length = self.tokens.shape[1]
         runs = {kind: run.part(tokens) for kind, run in self.runs.items()}
         return self._replace(
@@ -260,6 +261,10 @@ class WanDiT(nn.Module):
         tokens = embedding(pad_to_patches(channels.to(self.dtype)))  # [B, D, T, h', w']
         tokens = tokens.flatten(2).transpose(1, 2).contiguous()
         return tokens.to(self.token_dtype)
+
+    def modulation_at(self, timestep: float) -> Tensor:
+        """What blocks see of a timestep, 0..1000: [1, 1, 6, D], float32."""
+        return self.time_of(torch.tensor([[timestep]], device=self.patch_embedding.weight.device))[1]
 
     def _placed(self, grid: tuple[int, int, int], inputs: DitInputs) -> PlacedVideo:
         """Where the video's tokens lie, and those before them."""

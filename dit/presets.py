@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .branches.audio.past import PastBranch
+from .branches.audio.pose import SpeechPoseBranch
+from .branches.audio.speech import SpeechBranch
+from .branches.audio.still import StillBranch
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
 from .branches.pose import PoseBranch
@@ -42,6 +46,7 @@ PRESETS = {
     "scail-14B": replace(_14B, in_channels=20, branches=(_CLIP, ScailBranch())),
     "scail2-1.3B": replace(_1_3B, in_channels=20, branches=(_CLIP, _SCAIL_2)),
     "scail2-14B": replace(_14B, in_channels=20, branches=(_CLIP, _SCAIL_2)),
+    "s2v-14B": replace(_14B, branches=(SpeechPoseBranch(), SpeechBranch(), StillBranch(), PastBranch())),
     "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
     "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }

@@ -109,14 +109,21 @@ def make_rope(
 
     Source: Wan-Video/Wan2.1 wan/modules/model.py, rope_params and rope_apply.
     """
-    axes = []
-    for axis, (dim, length) in enumerate(zip(axis_dims(head_dim), grid)):
+    frames, rows, columns = (
+        torch.arange(length, dtype=torch.float64) * scale + shift for length, scale, shift in zip(grid, *places)
+    )
+    return rope_at(head_dim, (frames, rows, columns), device)
+
+
+def rope_at(head_dim: int, places: tuple[Tensor, Tensor, Tensor], device: torch.device | str = "cpu") -> Tensor:
+    """As `make_rope`, for tokens at these places in time and along rows and columns."""
+    axes, grid = [], tuple(len(at) for at in places)
+    for axis, (dim, at) in enumerate(zip(axis_dims(head_dim), places)):
         frequencies = THETA ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-        at = torch.arange(length, dtype=torch.float64) * places.scale[axis] + places.shift[axis]
-        angles = torch.outer(at, frequencies)
+        angles = torch.outer(at.double(), frequencies)
         turns = torch.complex(angles.cos().float(), angles.sin().float()).to(device)
         shape = [1, 1, 1, dim // 2]
-        shape[axis] = length
+        shape[axis] = grid[axis]
         axes.append(turns.view(shape).expand(*grid, -1))
     return torch.cat(axes, dim=-1).flatten(0, 2)[None, :, None]
 

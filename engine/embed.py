@@ -1,4 +1,4 @@
-"""Prompts and pictures as the embeddings that a video model looks at."""
+"""Prompts, pictures and sounds as the embeddings that a video model looks at and listens to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from functools import partial
 
 from torch import Tensor
 
+from ..audio_encoder.encode import (
+    AudioFeatures,
+    encode_sound,
+    passes_of,
+    prepared,
+    prepared_length,
+    steps_of,
+    working_bytes,
+)
 from ..common.empty_tensors import empty
 from ..common.streaming import BlockStream
 from ..memory.policy import streamed_blocks
@@ -19,8 +28,8 @@ from ..weights.multiplication import multiplication_of
 from .loaded import PlacedModel
 from .memory import AUTOMATIC, Job, MemorySettings, check_for_cpu, tell
 from .progress import Counted
-from .runtime import Work, watched_stream
-from .tasks import clip_task, text_task
+from .runtime import Work, counting, watched_stream
+from .tasks import clip_task, sound_task, text_task
 
 
 def embed_prompt(encoder: PlacedModel, prompt: str | PromptTokens, memory: MemorySettings = AUTOMATIC) -> Tensor:
@@ -60,6 +69,27 @@ def embed_picture(encoder: PlacedModel, image: Tensor, *, crop: bool = True) -> 
     return encoder.runtime.perform(Work(partial(_embed_picture, encoder, image, crop), outline, (job,)))
 
 
+def embed_sound(encoder: PlacedModel, waveform: Tensor, sample_rate: int) -> AudioFeatures:
+    """Features of a sound [C, n], float32, CPU; its channels are mixed.
+
+    Raises:
+        OutOfMemory: it does not fit.
+    """
+    config = encoder.spec.config
+    samples = prepared_length(waveform.shape[1], sample_rate)
+    job = Job(
+        "sound", encoder.recipe, encoder.spec, encoder.weights, AUTOMATIC,
+        lambda weights, _: sound_task(weights, config, samples),
+    )  # fmt: skip
+
+    def outline() -> AudioFeatures:
+        layer = empty(1, steps_of(samples, config), config.dim)
+        return AudioFeatures((layer,) * (config.layers + 1), samples)
+
+    run = partial(_embed_sound, encoder, waveform, sample_rate)
+    return encoder.runtime.perform(Work(run, outline, (job,)))
+
+
 def _embed_prompt(encoder: PlacedModel, prompt: PromptTokens, job: Job) -> Tensor:
     residence, runtime, memory = encoder.residence, encoder.runtime, job.memory
     how = multiplication_of(residence.module, CASTINGS.get(encoder.recipe.precision))
@@ -95,3 +125,17 @@ def _embed_picture(encoder: PlacedModel, image: Tensor, crop: bool) -> ClipVisio
         features = encode_image(module, image, crop=crop, stream=watched_stream(runtime, progress, iter))
     parts = (features.penultimate_hidden_states, features.last_hidden_state, features.image_embeds)
     return ClipVisionOutput(*(part.cpu() for part in parts))
+
+
+def _embed_sound(encoder: PlacedModel, waveform: Tensor, sample_rate: int) -> AudioFeatures:
+    runtime, config = encoder.runtime, encoder.spec.config
+    runtime.check_interrupt()
+    samples = prepared(waveform, sample_rate)
+    length = samples.shape[1]
+    counted = Counted("Encoding the sound", "layer", config.layers * passes_of(length, config))
+    needed = working_bytes(length, config, encoder.weights.itemsize)
+    with runtime.progress(counted) as progress, encoder.residence.loaded(needed) as module:
+        before_layer = counting(progress, runtime.check_interrupt)
+        features = encode_sound(module, samples.to(encoder.residence.device), before_layer)
+        progress.update(counted.total)
+    return features._replace(layers=tuple(layer.cpu() for layer in features.layers))

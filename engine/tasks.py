@@ -8,6 +8,7 @@ from math import prod
 import torch
 from torch import nn
 
+from .. import audio_encoder
 from ..common.families import Family
 from ..common.shapes import LatentShape, VideoShape, latent_frames
 from ..dit.footprint import BLOCKWISE, FP8, PLAIN, Unpacking
@@ -55,6 +56,12 @@ def clip_task(weights: ModelBytes) -> Task:
     return Task(
         "look at the picture", weights.total, (), (Way(1, weights.total // 20),), anonymous_bytes=weights.anonymous
     )
+
+
+def sound_task(weights: ModelBytes, config: audio_encoder.AudioEncoderConfig, samples: int) -> Task:
+    """Listening to a sound of so many samples."""
+    working = audio_encoder.working_bytes(samples, config, weights.itemsize)
+    return Task("encode the sound", weights.total, (), (Way(1, working),), anonymous_bytes=weights.anonymous)
 
 
 def encoding_task(

@@ -8,8 +8,8 @@ from ..dit.model import WanDiT
 from ..text_encoder.clip_vision import ClipVisionConfig, ClipVisionEncoder
 from ..text_encoder.tokenizer import Tokenizer
 from ..text_encoder.umt5 import UMT5Config, UMT5Encoder
-from ..vae3d import CausalVAE, VAEConfig
-from ..vae3d.tiny import TinyDecoder, TinyDecoderConfig
+from ..vae3d import CausalVAE, TinyDecoder, TinyDecoderConfig, VAEConfig
+from .audio_kind import AUDIO_ENCODER
 from .key_maps import layouts
 from .pairing import check_clip, check_module, check_speed_module, check_text_encoder, check_vae
 from .publishing import known_files
@@ -32,6 +32,7 @@ DIT: ModelKind[DiTConfig, WanDiT, None] = ModelKind(
     find_tokenizer=no_tokenizer,
     start_image=titles.dit_start_image,
     partners=titles.dit_partners,
+    other_files=titles.dit_other_files,
     is_network=True,
     is_transformer=True,
     has_variants=True,
@@ -136,6 +137,15 @@ PREVIEW_DECODER: ModelKind[TinyDecoderConfig, TinyDecoder, None] = ModelKind(
 
 # The transformers before VACE modules: a whole VACE model has the tensors of a module, too.
 # Speed control last: its three layers are called as those of many small networks.
-_KINDS: tuple[AnyKind, ...] = (DIT, VACE_MODULE, VAE, TEXT_ENCODER, CLIP_VISION, PREVIEW_DECODER, SPEED_MODULE)
+_KINDS: tuple[AnyKind, ...] = (
+    DIT,
+    VACE_MODULE,
+    VAE,
+    TEXT_ENCODER,
+    CLIP_VISION,
+    AUDIO_ENCODER,
+    PREVIEW_DECODER,
+    SPEED_MODULE,
+)
 MODEL_KINDS: dict[str, AnyKind] = {kind.name: kind for kind in _KINDS}
 """Name -> kind, in the order in which files are compared with them."""

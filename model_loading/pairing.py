@@ -34,6 +34,7 @@ LOAD_MODEL = Place("load dit", "the diffusion model loader")
 START_IMAGE = Place("start image", "the start image")
 FUN_CONTROL = Place("fun control", "the control video of a Fun model")
 SCAIL_CONDITIONING = Place("scail", "the reference and poses of SCAIL")
+SPEECH = Place("speech to video", "the conditioning of a speech-to-video model")
 SOURCE_VIDEO = Place("source video", "the clip to edit")
 
 
@@ -184,7 +185,8 @@ def _names(model: ModelSpec[DiTConfig]) -> ModelNames:
 
 def _model_with(kind: type[Branch[DiTConfig]], model: ModelSpec[DiTConfig]) -> Words:
     """What to choose in place of a model that lacks a branch."""
-    example = f"a {kind.words} model such as {MODELS_WITH[kind.name]}"
+    title = kind.words if kind.module_kind is not None else f"Wan {kind.title}"
+    example = f"a {title} model such as {MODELS_WITH[kind.name]}"
     if kind.module_kind is None or not _takes_module(model):
         return (example,)
     module = module_file(kind.module_kind, model.config.dim)
@@ -223,6 +225,11 @@ def check_inputs(
     check_image_input(model, has_image)  # before what another model makes of the image
     for kind, width in steering.items():
         check_branch(config, kind, width, names)
+    if any(branch.is_always_steered and type(branch) not in steering for branch in config.branches):
+        raise PairingError(
+            f"{names.model} is a speech-to-video model, and nothing is prepared for it. Connect ", SPEECH, " between "
+            f"the prompt and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
+        )  # fmt: skip
     for branch in config.branches:
         is_usual = model.family is TINY or not config.image_channels  # the tiny demo model was trained without, too
         if branch.expected is not None and type(branch) not in steering and not is_usual:
@@ -248,6 +255,11 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
         raise PairingError(
             f"{name} takes no start image in channels beside its latent. Connect ", SCAIL_CONDITIONING,
             " in place of what gives it: its reference_image says who is seen, its previous_frames go before.",
+        )  # fmt: skip
+    if has_image and any(branch.is_always_steered for branch in model.config.branches):
+        raise PairingError(
+            f"{name} is a speech-to-video model and takes no start image in channels beside the latent. Connect the "
+            "picture as the reference of ", SPEECH, " instead.",
         )  # fmt: skip
     if has_image and model.start_image == "none":
         raise PairingError(

@@ -66,6 +66,7 @@ class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
         check_partner: refuses a pair of a transformer and one of this kind that do not belong together.
         start_image: whether frames go into such a model beside the latent.
         partners: names of the kinds whose output goes into it beside latent and text.
+        other_files: files of other models that it works with, whatever its family.
         is_network: whether it is mostly big matrices, which can be cast to fp8.
         is_transformer: whether it is the transformer or a part of one: tensors it has beside the known ones are a part
             of what it does, so that it is refused with them.
@@ -88,6 +89,7 @@ class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
     check_partner: Callable[[ModelSpec[DiTConfig], ModelSpec[ConfigT]], None] = goes_with_any
     start_image: Callable[[ConfigT, Family], StartImage] = no_start_image
     partners: Callable[[ConfigT], tuple[str, ...]] = no_partners
+    other_files: Callable[[ConfigT], tuple[str, ...]] = no_partners
     is_network: bool = False
     is_transformer: bool = False
     has_variants: bool = False
@@ -110,6 +112,11 @@ class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
     def folder(self) -> str:
         """The way to that folder, for people."""
         return self.files.folder
+
+    @property
+    def with_article(self) -> str:
+        """The title in a sentence."""
+        return f"{'an' if self.title[0] in 'aeiou' else 'a'} {self.title}"
 
     @property
     def where_to_get(self) -> str:
@@ -175,7 +182,8 @@ class ModelSpec(Generic[ConfigT_co]):
     def goes_with(self) -> tuple[str, ...]:
         """File names of the other parts of its model."""
         partners = ("vae", "text_encoder", *self.kind.partners(self.config))
-        return tuple(self.family.files[kind] for kind in partners if kind != self.kind.name)
+        files = tuple(self.family.files[kind] for kind in partners if kind != self.kind.name)
+        return (*files, *self.kind.other_files(self.config))
 
 
 def require_kind(spec: ModelSpec[Any], kind: ModelKind[ConfigT, Any, Any]) -> ModelSpec[ConfigT]:
@@ -189,10 +197,10 @@ def require_kind(spec: ModelSpec[Any], kind: ModelKind[ConfigT, Any, Any]) -> Mo
         return spec
     if found.is_found:
         raise CheckpointError(
-            f"{spec.path.name} is a {found.title} ({spec.title}), not a {kind.title}: put it into {found.folder}, "
-            f"where it is found without being chosen. Here choose a file such as {kind.example}."
+            f"{spec.path.name} is {found.with_article} ({spec.title}), not {kind.with_article}: put it "
+            f"into {found.folder}, where it is found without being chosen. Here choose a file such as {kind.example}."
         )
     raise CheckpointError(
-        f"{spec.path.name} is a {found.title} ({spec.title}), not a {kind.title}: put it into {found.folder} and "
-        "choose it in ", found.place, f". Here choose a file such as {kind.example}.",
+        f"{spec.path.name} is {found.with_article} ({spec.title}), not {kind.with_article}: put it into "
+        f"{found.folder} and choose it in ", found.place, f". Here choose a file such as {kind.example}.",
     )  # fmt: skip

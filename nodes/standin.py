@@ -110,6 +110,8 @@ Vae = Custom("VAE")
 ClipVision = Custom("CLIP_VISION")
 Model = Custom("MODEL")
 ClipVisionOutput = Custom("CLIP_VISION_OUTPUT")
+AudioEncoder = Custom("AUDIO_ENCODER")
+AudioEncoderOutput = Custom("AUDIO_ENCODER_OUTPUT")
 
 
 class UploadType(str, Enum):

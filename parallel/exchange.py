@@ -36,7 +36,7 @@ class Group(Protocol):
         ...
 
 
-class Alone:
+class OneRank:
     """One rank, with nobody to hand anything to."""
 
     rank, size = 0, 1
@@ -107,7 +107,7 @@ class DistributedGroup:
         if len(chosen) == self.size:
             return self
         if chosen not in self._teams:
-            self._teams[chosen] = Alone() if len(chosen) == 1 else DistributedGroup([self._world[r] for r in chosen])
+            self._teams[chosen] = OneRank() if len(chosen) == 1 else DistributedGroup([self._world[r] for r in chosen])
         return self._teams[chosen]
 
 

@@ -106,7 +106,7 @@ def _unit(model: nn.Module, path: str) -> nn.Module:
     unit = model
     for name in filter(None, path.split(".")):
         unit = getattr(unit, name)
-        if not isinstance(unit, nn.ModuleList):
+        if not isinstance(unit, nn.ModuleList | nn.ModuleDict):
             break
     return unit
 

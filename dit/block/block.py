@@ -39,18 +39,18 @@ class Block(nn.Module):
         """
         if execution.lean is not None:
             return lean_pass(self, x, context, execution, execution.lean)
-        dtype, may_overwrite = context.text.dtype, execution.may_overwrite
+        dtype, may_overwrite, runs = context.text.dtype, execution.may_overwrite, context.runs
         modulation = self.modulation.float() + context.modulation
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.unbind(2)  # each [B, G, D]
 
-        y = modulated_norm(x, scale_1, shift_1, self.eps).to(dtype)
-        x = add_gated(x, self._looked_at(y, context, execution), gate_1, may_overwrite=may_overwrite)
+        y = modulated_norm(x, scale_1, shift_1, self.eps, runs).to(dtype)
+        x = add_gated(x, self._looked_at(y, context, execution), gate_1, runs, may_overwrite=may_overwrite)
         y = affine_norm(x, self.norm3).to(dtype)
         x = add(x, self.cross_attn(y, context, execution), may_overwrite=may_overwrite)
         x = execution.after_attention(x)
-        y = modulated_norm(x, scale_2, shift_2, self.eps).to(dtype)
+        y = modulated_norm(x, scale_2, shift_2, self.eps, runs).to(dtype)
         y = multiply_tokens(self.ffn, y, execution, run=execution.feed_forward_run)
-        return add_gated(x, y, gate_2, may_overwrite=may_overwrite)
+        return add_gated(x, y, gate_2, runs, may_overwrite=may_overwrite)
 
     def _looked_at(self, y: Tensor, context: Context, execution: Execution) -> Tensor:
         """What the normed tokens [B, L, D] make of the video, and of the poses of their frames if there are any."""

@@ -56,24 +56,26 @@ def lean_pass(block: Layers, x: Tensor, context: Context, execution: Execution, 
     text, how = context.text, execution.multiply
     modulation = block.modulation.float() + context.modulation
     shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.unbind(2)  # each [B, G, D]
+    groups = modulation.shape[1]
+    runs = context.runs or (x.shape[1] // groups,) * groups
 
     def before_attention(part: slice) -> Tensor:
-        return _modulated(x, part, scale_1, shift_1, block.eps).to(text.dtype)
+        return _modulated(x, part, scale_1, shift_1, block.eps, runs).to(text.dtype)
 
     def before_feed_forward(part: slice) -> Tensor:
-        return _modulated(x, part, scale_2, shift_2, block.eps).to(text.dtype)
+        return _modulated(x, part, scale_2, shift_2, block.eps, runs).to(text.dtype)
 
     seen = _look_at_video(block, before_attention, x, context, execution, lean)
     matrix = opened(block.self_attn.o, text, how)
     for part in _runs(x, lean.run):
-        _add_gated(x, part, matrix(seen[:, part]), gate_1)
+        _add_gated(x, part, matrix(seen[:, part]), gate_1, runs)
     del seen, matrix
     _look_at_context(block, x, context, execution, lean)
     x = execution.after_attention(x)
     matrix = partial(multiply, block.ffn, how=how) if lean.keys_in_groups else opened(block.ffn, text, how)
     run = lean.run if execution.feed_forward_run == 0 else min(lean.run, execution.feed_forward_run)
     for part in _runs(x, run):
-        _add_gated(x, part, matrix(before_feed_forward(part)), gate_2)
+        _add_gated(x, part, matrix(before_feed_forward(part)), gate_2, runs)
     return x
 
 
@@ -250,24 +252,27 @@ def _runs(x: Tensor, run: int) -> Iterator[slice]:
         yield slice(start, min(start + step, length))
 
 
-def _modulated(x: Tensor, part: slice, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+def _modulated(x: Tensor, part: slice, scale: Tensor, shift: Tensor, eps: float, runs: tuple[int, ...]) -> Tensor:
     """`modulated_norm` of a run of x [B, L, D], which need not begin where a row of scale [B, G, D] does."""
     pieces = [
         modulated_norm(x[:, piece], scale[:, group, None], shift[:, group, None], eps)
-        for group, piece in _pieces(part, x.shape[1], scale.shape[1])
+        for group, piece in _pieces(part, runs)
     ]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
 
-def _add_gated(x: Tensor, part: slice, y: Tensor, gate: Tensor) -> None:
+def _add_gated(x: Tensor, part: slice, y: Tensor, gate: Tensor, runs: tuple[int, ...]) -> None:
     """Adds y [B, run, D] to a run of x, as `add_gated` does."""
-    for group, piece in _pieces(part, x.shape[1], gate.shape[1]):
+    for group, piece in _pieces(part, runs):
         of_run = slice(piece.start - part.start, piece.stop - part.start)
         add_gated(x[:, piece], y[:, of_run], gate[:, group, None], may_overwrite=True)
 
 
-def _pieces(part: slice, length: int, groups: int) -> Iterator[tuple[int, slice]]:
-    """A run of `length` tokens, cut where another of so many equal groups of them begins; each with its group."""
-    size = length // groups
-    for group in range(part.start // size, -(-part.stop // size)):
-        yield group, slice(max(part.start, group * size), min(part.stop, (group + 1) * size))
+def _pieces(part: slice, runs: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+    """A run of tokens, cut where another group of them begins, of these lengths; each with its group."""
+    start = 0
+    for group, length in enumerate(runs):
+        stop = start + length
+        if start < part.stop and stop > part.start:
+            yield group, slice(max(part.start, start), min(part.stop, stop))
+        start = stop

@@ -108,6 +108,10 @@ class Trunk(Protocol):
         """A layer by its official name."""
         ...
 
+    def modulation_at(self, timestep: float) -> Tensor:
+        """What blocks see of a timestep, 0..1000: [1, 1, 6, D], float32."""
+        ...
+
     def tokens_of(self, embedding: nn.Module, channels: Tensor) -> Tensor:
         """Channels [B, C, T, h, w] as tokens [B, L, D], by an embedding that takes so many channels."""
         ...
@@ -197,6 +201,9 @@ class Branch(ABC, Generic[ConfigT]):
         title: what models are called that have it; None where they are called after their trunk.
         partner: the kind of model file whose output steers it, which a loaded model goes with; None without one.
         expected: what to say of a model with channels for pictures that nothing steers here; None where that is usual.
+        listens_through: the file of an audio encoder whose features steer it; None where it hears nothing.
+        is_always_steered: whether a model with it makes nothing of use where nothing steers it.
+        adds_tokens: whether it puts tokens before those of the video that are no whole frames, see `tokens_before`.
         module_kind: the kind of file that holds such a branch by itself, for models without; None if there is none.
     """
 
@@ -208,6 +215,9 @@ class Branch(ABC, Generic[ConfigT]):
     partner: ClassVar[str | None] = None
     expected: ClassVar[str | None] = None
     module_kind: ClassVar[str | None] = None
+    listens_through: ClassVar[str | None] = None
+    is_always_steered: ClassVar[bool] = False
+    adds_tokens: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -259,13 +269,17 @@ class Branch(ABC, Generic[ConfigT]):
         """Tokens of pictures that every block sees beside the text; 0: blocks have no attention to them."""
         return 0
 
-    def own_blocks(self, layers: int) -> Mapping[int, str]:
-        """Official names of its own blocks, by the number of the trunk's block they run after, of so many layers."""
+    def own_blocks(self, layers: int) -> Mapping[int, Sequence[str]]:
+        """Official names of its own blocks in order, by the number of the trunk's block they run after, of so many."""
         return {}
 
     def frames_before(self, given: int) -> int:
         """Frames of tokens that it puts before those of the video in a pass that `given` things steer; the places of
         tokens in time begin with them."""
+        return 0
+
+    def tokens_before(self, shape: PassShape, given: int) -> int:
+        """Tokens at places of their own that it puts before those of each video in a pass that `given` things steer."""
         return 0
 
     def check_layers(self, layers: int) -> None:

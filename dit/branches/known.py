@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from ..config import DiTConfig
+from .audio.past import PastBranch
+from .audio.pose import SpeechPoseBranch
+from .audio.speech import SpeechBranch
+from .audio.still import StillBranch
 from .branch import Branch, Shapes
 from .camera import CameraBranch
 from .clip import ClipBranch
@@ -14,7 +18,8 @@ from .uni3c import Uni3CBranch
 from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
-    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, ScailBranch, PoseBranch, VaceBranch, Uni3CBranch,
+    ClipBranch, SpeedBranch, CameraBranch, SpeechPoseBranch, SpeechBranch, StillBranch, PastBranch, ReferenceBranch,
+    ScailBranch, PoseBranch, VaceBranch, Uni3CBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""

@@ -87,9 +87,9 @@ class Uni3CBranch(Branch[DiTConfig]):
             *names.file("uni3c", "a Uni3C module"), " to it.",
         )  # fmt: skip
 
-    def own_blocks(self, layers: int) -> Mapping[int, str]:
+    def own_blocks(self, layers: int) -> Mapping[int, Sequence[str]]:
         """See `Branch.own_blocks`."""
-        return {number: f"controlnet_blocks.{number}" for number in range(self.blocks)}
+        return {number: (f"controlnet_blocks.{number}",) for number in range(self.blocks)}
 
     def check_layers(self, layers: int) -> None:
         """See `Branch.check_layers`."""

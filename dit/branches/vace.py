@@ -55,9 +55,9 @@ class VaceBranch(Branch[DiTConfig]):
         """The blocks of a trunk of so many layers that its own steer: every (layers / blocks)-th, from the first on."""
         return tuple(range(0, layers, layers // self.blocks))[: self.blocks]
 
-    def own_blocks(self, layers: int) -> Mapping[int, str]:
+    def own_blocks(self, layers: int) -> Mapping[int, Sequence[str]]:
         """See `Branch.own_blocks`."""
-        return {layer: f"vace_blocks.{number}" for number, layer in enumerate(self.steered_layers(layers))}
+        return {layer: (f"vace_blocks.{number}",) for number, layer in enumerate(self.steered_layers(layers))}
 
     def check_layers(self, layers: int) -> None:
         """See `Branch.check_layers`."""

@@ -10,7 +10,7 @@ from ...common.shapes import LatentShape
 from ...dit.branches.branch import PassShape
 from ...dit.config import PATCH, DiTConfig
 from ...dit.execution import lean_ways
-from ...dit.footprint import NO_STEERING, block_weights, pass_bytes, pass_shape, past_bytes, with_frames_before
+from ...dit.footprint import NO_STEERING, block_weights, pass_bytes, pass_shape, past_bytes, with_tokens_before
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.plan import Task, Way
 from ...model_loading.footprint import ModelBytes
@@ -50,7 +50,7 @@ def sampling_task(
         return pass_shape((batch, seen.frames, seen.height, seen.width), steering, beside=steps.beside(seen, size))
 
     def shape_of(seen: Size) -> PassShape:
-        return with_frames_before(config, plain_shape(seen))
+        return with_tokens_before(config, plain_shape(seen))
 
     windows, largest = steps.busiest(size), steps.largest(size)
     shape = plain_shape(largest)

@@ -106,6 +106,23 @@ CLIP_VISION_LAYOUTS = (
     ),
 )
 
+AUDIO_ENCODER_LAYOUTS = (
+    Layout(
+        "official",
+        ("", "wav2vec2.", "model.wav2vec2."),
+        ("feature_extractor.conv_layers.0.conv.weight", "feature_projection.projection.weight"),
+        Renaming(
+            (r"(encoder\.pos_conv_embed\.conv\.)weight_g", r"wav2vec2.\1parametrizations.weight.original0"),
+            (r"(encoder\.pos_conv_embed\.conv\.)weight_v", r"wav2vec2.\1parametrizations.weight.original1"),
+            (r".+", r"wav2vec2.\g<0>"),
+        ),
+    ),
+    Layout(
+        "official",
+        ("", "model."),
+        ("encoder.embed_positions.weight", "encoder.conv1.weight", "encoder.layers.0.fc1.weight"),
+    ),
+)
 PREVIEW_DECODER_LAYOUTS = (
     Layout(
         "official",

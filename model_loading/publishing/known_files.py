@@ -24,9 +24,9 @@ SPEED_FILES = FileKind("speed_module", "diffusion_models")
 VAE_FILES = FileKind("vae", "vae")
 TEXT_FILES = FileKind("text_encoder", "text_encoders")
 CLIP_FILES = FileKind("clip_vision", "clip_vision")
+AUDIO_FILES = FileKind("audio_encoder", "audio_encoders")
 PREVIEW_FILES = FileKind("preview_decoder", "vae_approx")
 LORAS = FileKind("lora", "loras")
-AUDIO_ENCODERS = FileKind("audio_encoder", "audio_encoders")
 MODEL_PATCHES = FileKind("model_patch", "model_patches")
 INTERPOLATORS = FileKind("frame_interpolator", "frame_interpolation")
 CHECKPOINTS = FileKind("checkpoint", "checkpoints")
@@ -208,6 +208,8 @@ KNOWN_FILES = (
         )
         for noise in ("high", "low")
     ),
+    _file("wan2.2_s2v_14B_bf16.safetensors", DIT_FILES, "Wan 2.2 speech to video, 14B", 32.592, _WAN_2_2),
+    _file("wan2.2_s2v_14B_fp8_scaled.safetensors", DIT_FILES, "Wan 2.2 speech to video, 14B, in fp8", 16.396, _WAN_2_2),
     _file("wan_animate_2_int8_convrot.safetensors", DIT_FILES, f"{_MOVES}, 14B, in int8", 16.654, _ANIMATE_2),
     _file(
         "wan_animate_2_distill_int8_convrot.safetensors", DIT_FILES, f"{_MOVES}, in 10 steps, 14B, in int8", 16.654,
@@ -232,6 +234,7 @@ KNOWN_FILES = (
     _file("umt5_xxl_fp16.safetensors", TEXT_FILES, "the text encoder of all Wan models", 11.362),
     _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", TEXT_FILES, "the text encoder of all Wan models, in fp8", 6.74),
     _file("clip_vision_h.safetensors", CLIP_FILES, "the picture encoder of Wan 2.1 image to video", 1.264),
+    _file("wav2vec2_large_english_fp16.safetensors", AUDIO_FILES, "what Wan S2V hears speech through", 0.631, _WAN_2_2),
     _file("lighttaew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.045, _TINY_VAES),
     _file("taew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.023, _TINY_VAES),
     _file("lighttaew2_2.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.2 TI2V-5B", 0.045, _TINY_VAES),
@@ -265,7 +268,6 @@ KNOWN_FILES = (
 
 # What ComfyUI's Wan templates of October 2026 name beside those.
 WAITING_FILES = (
-    _waiting("wan2.2_s2v_14B_fp8_scaled.safetensors", DIT_FILES, "Wan 2.2 S2V (speech to video)", 16.396),
     _waiting("humo_17B_fp8_e4m3fn.safetensors", DIT_FILES, "HuMo", 17.062, _HUMO),
     _waiting("wan2.2_dancer_14b_global_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
     _waiting("wan2.2_dancer_14b_local_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
@@ -276,9 +278,8 @@ WAITING_FILES = (
     ),
     _waiting("wan2.1_infiniteTalk_multi_fp16.safetensors", MODEL_PATCHES, "InfiniteTalk", 5.122, _WAN_2_1),
     _waiting("wan2.1_infiniteTalk_single_fp16.safetensors", MODEL_PATCHES, "InfiniteTalk", 5.122, _WAN_2_1),
-    _waiting("wav2vec2_large_english_fp16.safetensors", AUDIO_ENCODERS, "the audio encoder of Wan 2.2 S2V", 0.631),
-    _waiting("wav2vec2-chinese-base_fp16.safetensors", AUDIO_ENCODERS, "that of InfiniteTalk", 0.19, _WAV2VEC),
-    _waiting("whisper_large_v3_fp16.safetensors", AUDIO_ENCODERS, "the audio encoder of HuMo", 3.092, _HUMO),
+    _waiting("wav2vec2-chinese-base_fp16.safetensors", AUDIO_FILES, "that of InfiniteTalk", 0.19, _WAV2VEC),
+    _waiting("whisper_large_v3_fp16.safetensors", AUDIO_FILES, "the audio encoder of HuMo", 3.092, _HUMO),
     _waiting("sam3.1_multiplex_fp16.safetensors", CHECKPOINTS, "SAM 3.1, which finds masks", 1.75, _SAM),
     _waiting("film_net_fp16.safetensors", INTERPOLATORS, "FILM, which makes frames between", 0.069, _INTERPOLATION),
 )  # fmt: skip
@@ -289,8 +290,9 @@ USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 
 MODELS_WITH = {
     "pose": "wan_animate_2_int8_convrot.safetensors",
-    "vace": "wan2.1_vace_14B_fp16.safetensors",
     "scail": "wan2.1_14B_SCAIL_2_int8_convrot.safetensors",
+    "speech": "wan2.2_s2v_14B_fp8_scaled.safetensors",
+    "vace": "wan2.1_vace_14B_fp16.safetensors",
 }
 """By branch of the transformer, a model to name that has it."""
 _MODULES = {

@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
+from ...audio_encoder.config import WAV2VEC2_LARGE
 from ...common.errors import MissingFileError
 from ...common.families import WAN_2_1, WAN_2_2_5B, Family
 from ...dit.footprint import PLAIN as PLAIN_MATRICES
 from ...dit.presets import PRESETS
-from ...text_encoder.clip_vision import CLIP_VIT_H
+from ...text_encoder import CLIP_VIT_H, UMT5_XXL
 from ...text_encoder.footprint import block_elements, other_elements
-from ...text_encoder.umt5 import UMT5_XXL
 from ...vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE
 from ..footprint import ModelBytes, Outline, bytes_before_download
 from ..formats.plain import PLAIN
-from ..kinds import CLIP_VISION, DIT, TEXT_ENCODER, VAE
+from ..kinds import AUDIO_ENCODER, CLIP_VISION, DIT, TEXT_ENCODER, VAE
 from ..precision import Precision, choose_dtype
 from ..recognition.titles import find_preset
 from ..spec import AnyKind, ModelSpec
@@ -42,6 +42,7 @@ _PRESETS = (
     (r"fun_camera", "fun-camera-A14B"),
     (r"wan2\.2_i2v|wan2\.2_fun_inpaint", "i2v-A14B"),
     (r"fun_inp_1\.3B", "fun-inp-1.3B"),
+    (r"s2v", "s2v-14B"),
     (r"ti2v", "ti2v-5B"),
     (r"vace.*1\.3B", "vace-1.3B"),
     (r"vace", "vace-14B"),
@@ -56,6 +57,7 @@ _CONFIGS: Mapping[tuple[str, Family], Any] = MappingProxyType({
     (VAE.name, WAN_2_2_5B): WAN_2_2_VAE,
     (TEXT_ENCODER.name, WAN_2_1): UMT5_XXL,
     (CLIP_VISION.name, WAN_2_1): CLIP_VIT_H,
+    (AUDIO_ENCODER.name, WAN_2_1): WAV2VEC2_LARGE,
 })  # fmt: skip
 
 

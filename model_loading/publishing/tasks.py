@@ -55,6 +55,7 @@ def _pair(task: str, version: str) -> tuple[str, str]:
     )
 
 
+_SPEECH = ("wan2.2_s2v_14B_fp8_scaled", "wav2vec2_large_english_fp16")
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ"
 _ALPHA = ("wan_alpha_2.1_rgba_lora", "wan_alpha_2.1_vae_rgb_channel", "wan_alpha_2.1_vae_alpha_channel")
 _ATI, _MOVE = "Wan2_1-I2V-ATI-14B_fp8_e4m3fn", "Wan21-WanMove_fp8_scaled_e4m3fn_KJ"
@@ -93,6 +94,11 @@ TASKS = (
     _task(
         "flf-A14B-fp8-4steps", "first and last frame to video in 4 steps, Wan 2.2", *_experts("i2v", "fp8_scaled"),
         *_pair("i2v", "v1"),
+    ),
+    _task("s2v-14B", "somebody who speaks, Wan 2.2", "wan2.2_s2v_14B_bf16", _SPEECH[1]),
+    _task("s2v-14B-fp8", "somebody who speaks, Wan 2.2", *_SPEECH),
+    _task(
+        "s2v-14B-fp8-4steps", "somebody who speaks in 4 steps, Wan 2.2", *_SPEECH, _pair("t2v", "v1.1")[0],
     ),
     _task("ti2v-5B", "text and image to video, Wan 2.2", "wan2.2_ti2v_5B_fp16", vae="wan2.2_vae"),
     _task("causal-1.3B", "text or image to video frame by frame, Causal Forcing", "causal_forcing-framewise"),

@@ -42,7 +42,7 @@ def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
     return DiTConfig(
         dim=dim,
         ffn_dim=tensors.size("blocks.0.ffn.0.weight", 0),
-        heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
+        heads=number_of_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
         layers=layers,
         in_channels=tensors.size("patch_embedding.weight", 1),
         out_channels=tensors.size("head.head.weight", 0) // math.prod(PATCH),
@@ -55,12 +55,12 @@ def read_dit(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
 def read_branch_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
     """Branches by themselves; `layers` are then their own blocks. Errors as `read_dit`."""
     branches = read_branches(tensors)
-    own = [name for branch in branches for name in branch.own_blocks(MAX_LAYERS).values()]
+    own = [name for branch in branches for names in branch.own_blocks(MAX_LAYERS).values() for name in names]
     dim = tensors.size(f"{own[0]}.ffn.0.weight", 1)
     return DiTConfig(
         dim=dim,
         ffn_dim=tensors.size(f"{own[0]}.ffn.0.weight", 0),
-        heads=_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
+        heads=number_of_heads(tensors, metadata, dim, _DIT_HEAD_DIM),
         layers=len(own),
         branches=branches,
     )
@@ -211,14 +211,14 @@ def read_clip(tensors: Tensors, metadata: Mapping[str, str]) -> ClipVisionConfig
         image_size=side * patch,
         patch=patch,
         dim=dim,
-        heads=_heads(tensors, metadata, dim, _CLIP_HEAD_DIM),
+        heads=number_of_heads(tensors, metadata, dim, _CLIP_HEAD_DIM),
         layers=tensors.count("transformer."),
         mlp_dim=tensors.size("transformer.0.mlp.0.weight", 0),
         embed_dim=tensors.size("head", 1),
     )
 
 
-def _heads(tensors: Tensors, metadata: Mapping[str, str], dim: int, head_dim: int) -> int:
+def number_of_heads(tensors: Tensors, metadata: Mapping[str, str], dim: int, head_dim: int) -> int:
     """The number of attention heads, which no shape tells: from the file's metadata, else by the published width."""
     written = metadata.get(HEADS_KEY)
     if written is None and dim % head_dim == 0:

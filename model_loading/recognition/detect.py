@@ -28,7 +28,9 @@ from .variants import as_said, refuse_channels, refuse_variants, said_model_type
 # Names beside the weights that published files carry and that can be left out.
 _EXTRAS = re.compile(
     r"spiece_model|tokenizer_json|scaled_fp8|log_scale|logit_scale|textual\..+|text_model\..+|text_projection\..+"
-    r"|.*position_ids|decoder\.block\..+|decoder\.final_layer_norm\..+|decoder\.embed_tokens\..+|lm_head\.weight"
+    r"|.*position_ids|decoder\.block\..+|decoder\.final_layer_norm\..+|decoder\.embed_tokens\..+|lm_head\.(weight|bias)"
+    r"|decoder\.layers\.\d+\..+|decoder\.embed_positions\.weight|decoder\.layer_norm\..+"
+    r"|masked_spec_embed|quantizer\..+|project_(q|hid)\..+"
     r"|model_type\..+|encoder\.\d+\..+"
 )
 

@@ -42,6 +42,7 @@ _PRESET_TITLES = {
     "scail-14B": "Wan 2.1 SCAIL 14B",
     "scail2-1.3B": "Wan 2.1 SCAIL-2 1.3B",
     "scail2-14B": "Wan 2.1 SCAIL-2 14B",
+    "s2v-14B": "Wan 2.2 S2V 14B",
     "vace-1.3B": "Wan 2.1 VACE 1.3B",
     "vace-14B": "Wan 2.1 VACE 14B",
 }
@@ -201,3 +202,8 @@ def dit_start_image(config: DiTConfig, family: Family) -> StartImage:
 def dit_partners(config: DiTConfig) -> tuple[str, ...]:
     """The kinds of model whose output steers its branches."""
     return tuple(branch.partner for branch in config.branches if branch.partner is not None)
+
+
+def dit_other_files(config: DiTConfig) -> tuple[str, ...]:
+    """The audio encoders that its branches listen through."""
+    return tuple(branch.listens_through for branch in config.branches if branch.listens_through is not None)

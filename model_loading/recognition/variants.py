@@ -26,8 +26,6 @@ from .foreign import Signature, match
 
 # By the names only they carry; the first that matches names the file. Those of no kind are of a family of their own.
 WAN_VARIANTS = (
-    Signature("Wan 2.2 S2V (speech to video)", "dit", ("casual_audio_encoder.",)),
-    Signature("Wan 2.2 S2V (speech to video)", "dit", ("audio_injector.",)),
     Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
     Signature("Wan 2.2 Animate", "dit", ("pose_patch_embedding.weight",)),
     Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
@@ -146,11 +144,10 @@ _SAME_SHAPE = (
 )
 # How headers call models that tensors tell apart anyway.
 _PLAIN = frozenset(
-    ["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp", "control", "funcontrol", "camera", "camera22"]
+    ["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp", "control", "funcontrol", "camera", "camera22", "s2v"]
     + ["scail", "scail2"]
 )
 _OTHERS = {
-    "s2v": "Wan 2.2 S2V (speech to video)",
     "animate": "Wan 2.2 Animate",
     "humo": "HuMo",
     "wandancer": "Wan-Dancer",
@@ -175,6 +172,8 @@ def refuse_variants(name: str, names: Mapping[str, str], said: str | None) -> No
     same_shape = _said_same_shape(said)
     if same_shape is not None and same_shape.ignored is None:
         raise unsupported_variant(name, f"{same_shape.title} (its header says so)")
+    if said == "s2v" and not any(name.startswith("casual_audio_encoder.") for name in names):
+        raise unsupported_variant(name, "Wan 2.2 S2V (speech to video) by its header, but nothing in it hears speech")
     if said in _OTHERS:
         raise unsupported_variant(name, f"{_OTHERS[said]} (its header says so)")
     if said is not None and same_shape is None and said not in _PLAIN:

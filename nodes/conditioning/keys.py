@@ -65,6 +65,7 @@ _HOOKS = "Use Wan LoRA, which has a strength, a start and an end"
 _CONTROL = "Use Wan VACE to follow a control video"
 _PICTURES = "Use Wan VACE with a reference_image"
 _ANIMATE_2 = "Load a Wan-Animate-2 model, or remove that node"
+_SPEECH = "Load a Wan S2V model, or remove that node"
 _KIND = "Load the kind of model it is for with ComfyUI's own loader, or remove that node"
 
 
@@ -113,13 +114,14 @@ REFUSED = {
         "a camera's path", "WanCameraImageToVideo or Wan Fun Control", "Load a Fun-Camera model, or remove the path"
     ),
     **_same(
-        "audio_embed audio_inject_scale fps clip_vision_output_ref",
+        "audio_inject_scale fps clip_vision_output_ref",
         _Refused("sound", "WanSoundImageToVideo, WanHuMoImageToVideo or WanDancerVideo", _KIND),
     ),
     **_same(
         "reference_motion control_video",
-        _Refused("earlier frames or a control video for Wan S2V", "WanSoundImageToVideo", _KIND),
+        _Refused("earlier frames or poses for Wan S2V", "Wan Speech To Video or WanSoundImageToVideo", _SPEECH),
     ),
+    "audio_embed": _Refused("sound", "Wan Speech To Video or WanSoundImageToVideo", _SPEECH),
     **_same("face_video_pixels", _Refused("a face", "WanAnimateToVideo", _KIND)),
     "pose_video_latent": _Refused(
         "poses", "Wan SCAIL, WanSCAILToVideo or WanAnimateToVideo", "Load a SCAIL-2 model, or remove that node"

@@ -9,8 +9,8 @@ from ...common.errors import WanDirectorError
 from ...common.places import Place
 from ...dit.branches.pose import POSES
 from ...media.video_reading import LOAD_VIDEO
-from ...model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
-from ...model_loading.pairing import FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, START_IMAGE
+from ...model_loading.kinds import AUDIO_ENCODER, CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
+from ...model_loading.pairing import FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, SPEECH, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.causal.order import CAUSAL
 from ...sampling.experts import EXPERTS
@@ -22,6 +22,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     VAE.place: "Load Wan VAE",
     TEXT_ENCODER.place: "Load Wan Text Encoder",
     CLIP_VISION.place: "Load Wan CLIP Vision",
+    AUDIO_ENCODER.place: "Load Wan Audio Encoder",
     LOAD_LORA: "Wan LoRA",
     LOAD_VIDEO: "Wan Load Video",
     START_IMAGE: "Wan Image To Video",
@@ -29,6 +30,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     SCAIL_CONDITIONING: "Wan SCAIL",
     POSES: "Wan Animate 2",
     SOURCE_VIDEO: "Wan Source Video",
+    SPEECH: "Wan Speech To Video",
     EXPERTS: "Wan Two Experts",
     CAUSAL: "Wan Causal",
 })  # fmt: skip

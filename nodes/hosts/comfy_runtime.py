@@ -73,6 +73,7 @@ class ComfyRuntime:
             "vae": manager.vae_device,
             "text_encoder": manager.text_encoder_device,
             "clip_vision": manager.text_encoder_device,
+            "audio_encoder": manager.text_encoder_device,
         }.get(kind, manager.get_torch_device)()
 
     def residence(self, module: M, device: torch.device) -> ComfyResidence[M]:

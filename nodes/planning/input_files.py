@@ -1,4 +1,4 @@
-"""Pictures and videos of which a plan knows the shape alone; of those that are not here yet it guesses one."""
+"""Pictures, videos and sounds of which a plan knows the shape alone; of those that are not here yet it guesses one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from ...media.sound.reading import WHOLE_SOUND, SoundSpan, outlined_sound, probe
 from ...media.video_reading import WHOLE, Cut, Fitting, VideoFile, no_frames, outlined_video, probe_video
 
 _GUESSED_FPS = 16
+_GUESSED_S, _GUESSED_RATE = 10.0, 44_100
+"""Of a sound, whose length matters little: one of two minutes takes 2 GB while it is encoded."""
 
 
 class OutlinedFiles:
@@ -68,7 +70,13 @@ class OutlinedFiles:
         return empty(frames, height, width, 3), fps
 
     def sound(self, path: Path, span: SoundSpan = WHOLE_SOUND, *, each: Callable[[], None]) -> Sound | None:
-        track = probe_sound(path) if os.path.isfile(path) else None
+        if not os.path.isfile(path):
+            if printable_name(path.name) in self.missing:  # a video, which may have none
+                return None
+            self.has_guessed = True
+            length = _GUESSED_S if span.duration_s is None else span.duration_s
+            return Sound(empty(2, max(1, round(length * _GUESSED_RATE))), _GUESSED_RATE)
+        track = probe_sound(path)
         return None if track is None else outlined_sound(track, span)
 
     def frames(self, path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:

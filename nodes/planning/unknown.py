@@ -10,7 +10,7 @@ from ...common.shapes import VideoShape
 from ..headless.graph import GraphNode
 from ..headless.widgets import MATCHING, WIDGET_TYPES, InputSpec, types_match
 
-MODEL_SOCKETS = frozenset({"MODEL", "WAN_DIRECTOR_MODEL", "VAE", "CLIP", "CLIP_VISION"})
+MODEL_SOCKETS = frozenset({"MODEL", "WAN_DIRECTOR_MODEL", "VAE", "CLIP", "CLIP_VISION", "AUDIO_ENCODER"})
 """What comes over them takes memory when a node runs it."""
 _TEXT_WIDTH, _TEXT_TOKENS = 4096, 512
 """Of all published Wan models."""

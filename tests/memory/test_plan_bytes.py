@@ -8,6 +8,10 @@ import pytest
 import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
+from wan_director.dit.branches.audio.past import PastBranch, PastInput
+from wan_director.dit.branches.audio.pose import SpeechPoseBranch, SpeechPoseInput
+from wan_director.dit.branches.audio.speech import SpeechBranch, SpeechInput
+from wan_director.dit.branches.audio.still import StillBranch, StillInput
 from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.pose import PoseBranch, PoseInput
@@ -65,7 +69,15 @@ GIVEN = {
     CameraBranch: lambda branch, latent: CameraInput(
         torch.empty(1, branch.channels, latent[0], 8 * latent[1], 8 * latent[2])
     ),
+    SpeechPoseBranch: lambda branch, latent: SpeechPoseInput(torch.empty(1, branch.channels, *latent)),
+    SpeechBranch: lambda branch, latent: SpeechInput(
+        torch.empty(1, branch.layers, branch.width, 4 * latent[0]), 0, latent[0]
+    ),
+    StillBranch: lambda branch, latent: StillInput(torch.empty(1, 16, 1, *latent[1:]), latent[0]),
+    PastBranch: lambda branch, latent: PastInput(torch.empty(1, branch.channels, 19, *latent[1:])),
 }
+SMALLER = {VaceBranch: VaceBranch(1), SpeechBranch: SpeechBranch(1)}
+"""Of the branches with blocks of their own, that of one block."""
 
 
 def store(model: WanDiT, unpacking) -> None:
@@ -91,8 +103,8 @@ def counted(
     residual: bool = False,
     lean: Lean | None = None,
 ) -> int:
-    """Peak of a pass through a model with one block (two with VACE), which is that of the whole model."""
-    branches = tuple(VaceBranch(1) if isinstance(branch, VaceBranch) else branch for branch in PRESETS[preset].branches)
+    """Peak of a pass through a model with one block, and of a branch one, which is that of the whole model."""
+    branches = tuple(SMALLER.get(type(branch), branch) for branch in PRESETS[preset].branches)
     config = replace(PRESETS[preset], layers=1, branches=branches)
     with torch.device("meta"):
         operations = nn if unpacking is PLAIN else layers
@@ -140,6 +152,9 @@ def counted(
         ("fun-camera-A14B", PLAIN, (1, 60, 104)),
         ("scail2-1.3B", PLAIN, (5, 60, 104)),
         ("scail2-14B", FP8, (9, 60, 104)),
+        ("s2v-14B", PLAIN, (20, 60, 104)),
+        ("s2v-14B", FP8, (20, 80, 80)),
+        ("s2v-14B", PLAIN, (1, 60, 104)),
     ],
 )
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
@@ -165,6 +180,9 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
         ("t2v-1.3B", PLAIN, (21, 60, 104), False),
         ("ti2v-5B", PLAIN, (31, 44, 80), False),
         ("fun-control-A14B", FP8, (9, 60, 104), False),
+        ("s2v-14B", PLAIN, (20, 60, 104), False),
+        ("s2v-14B", FP8, (20, 80, 80), False),
+        ("s2v-14B", PLAIN, (20, 60, 104), True),
     ],
 )
 def test_a_lean_pass_holds_what_the_arithmetic_says(preset, unpacking, latent, residual, way):

@@ -102,7 +102,8 @@ TABLE: dict[str, Variant] = {
         "t2v-14B", "header says that this is Bernini-R, which takes ", runs=True, said="bernini"
     ),
     "Animate": Variant("i2v-14B", "is Wan 2.2 Animate,", extra={"pose_patch_embedding.weight": (DIM, 16, 1, 2, 2)}),
-    "S2V": Variant("t2v-14B", "is Wan 2.2 S2V", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
+    "S2V": Variant("s2v-14B", None, name="wan2.2_s2v_14B_bf16", said="s2v"),
+    "a part of S2V": Variant("t2v-14B", "lacks the tensor", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
     "InfiniteTalk merged": Variant("i2v-14B", "is MultiTalk", extra={"blocks.0.audio_cross_attn.proj.weight": (8, 8)}),
     "HuMo": Variant("i2v-A14B", "is HuMo,", extra={"audio_proj.audio_proj_glob_1.layer.bias": (512,)}),
     "Fun-Control 2.1": Variant("fun-control-1.3B", None, name="wan2.1_fun_control_1.3B_bf16"),
@@ -167,7 +168,7 @@ TABLE: dict[str, Variant] = {
     "FlashVSR": Variant("t2v-1.3B", "is FlashVSR,", extra={"LQ_proj_in.linear_layers.0.weight": (8, 8)}),
     "unknown channels": Variant("t2v-1.3B", "not known here (17 input", changes={"in_channels": 17}),
     "unknown by header": Variant("t2v-1.3B", "a variant of Wan not known here, 'warp9' by its header", said="Warp-9"),
-    "S2V by header": Variant("t2v-14B", "is Wan 2.2 S2V (speech to video) (its header says so)", said="s2v"),
+    "S2V by header": Variant("t2v-14B", "by its header, but nothing in it hears speech", said="s2v"),
     "plain by header": Variant("t2v-14B", None, said="t2v"),
 }
 
@@ -260,7 +261,10 @@ def test_vace_on_an_image_model_is_named_not_called_incomplete(header_file, nami
         ({"_class_name": "ChronoEditTransformer3DModel"}, "this is ChronoEdit; "),
         ({"_class_name": "CausalWanTransformer3DModel"}, "a causal model"),
         ({"_class_name": "WanModel", "model_type": "i2v"}, None),
-        ({"_class_name": "WanModel_S2V"}, "is Wan 2.2 S2V (speech to video) (its header says so)"),
+        (
+            {"_class_name": "WanModel_S2V"},
+            "is Wan 2.2 S2V (speech to video) by its header, but nothing in it hears speech",
+        ),
         ("{", None),
         ([1], None),
     ],

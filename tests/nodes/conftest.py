@@ -12,6 +12,12 @@ import torch
 import wan_director
 from safetensors.torch import save_file
 from torch import nn
+from wan_director.audio_encoder.config import SpeechConfig
+from wan_director.audio_encoder.encoder import build_audio_encoder
+from wan_director.dit.branches.audio.past import PastBranch
+from wan_director.dit.branches.audio.pose import SpeechPoseBranch
+from wan_director.dit.branches.audio.speech import SpeechBranch
+from wan_director.dit.branches.audio.still import StillBranch
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
@@ -33,6 +39,7 @@ torch.set_num_threads(1)
 
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 HEADS = {"wan_director.heads": "4"}
+HEARING = SpeechConfig(32, 48, 4, 2, conv_dims=(16,) * 7, position_kernel=16, position_groups=4)
 CHANNELS_48 = {"in_channels": 48, "out_channels": 48}
 
 
@@ -151,8 +158,8 @@ def tokenizer_json() -> str:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
-    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, ti2v and lucy_edit;
-    tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders.
+    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, s2v, ti2v and lucy_edit;
+    tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; an audio encoder.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -167,6 +174,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "diffusion_models" / "wan21_camera.safetensors", wan21_camera, HEADS)
     wan21_scail = dit(text_dim=4096, in_channels=20, branches=(ClipBranch(1280), ScailBranch(mask_channels=28)))
     save_model(folder / "diffusion_models" / "wan21_scail.safetensors", wan21_scail, HEADS)
+    speaking = (SpeechPoseBranch(), SpeechBranch(1, 32, 3), StillBranch(), PastBranch())
+    save_model(folder / "diffusion_models" / "s2v.safetensors", dit(text_dim=4096, branches=speaking), HEADS)
+    save_model(folder / "audio_encoders" / "speech.safetensors", build_audio_encoder(HEARING), HEADS)
     save_model(folder / "diffusion_models" / "ti2v.safetensors", dit(text_dim=4096, **CHANNELS_48), HEADS)
     lucy_edit = dit(text_dim=4096, in_channels=96, out_channels=48)
     save_model(folder / "diffusion_models" / "lucy_edit.safetensors", lucy_edit, HEADS)

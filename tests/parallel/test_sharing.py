@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from wan_director.parallel.exchange import Alone
+from wan_director.parallel.exchange import OneRank
 from wan_director.parallel.layout import split
 
 from . import cases, ranks
@@ -31,7 +31,7 @@ def of_all(name: str, found: list[dict[str, torch.Tensor]]) -> torch.Tensor:
 def test_what_several_processes_compute_is_what_one_does(answers):
     number, found = answers
     for name, case in cases.all_cases(number).items():
-        expected, got = case(Alone()), of_all(name, found)
+        expected, got = case(OneRank()), of_all(name, found)
         assert got.isfinite().all() and got.shape == expected.shape, name
         error = float((got - expected).abs().max() / expected.abs().max())
         assert error < LIMIT, f"{name}: {error}"
@@ -41,14 +41,14 @@ def test_attention_itself_is_the_same_to_the_bit(answers):
     number, found = answers
     for name, case in cases.all_cases(number).items():
         if name.startswith("attention"):
-            assert torch.equal(of_all(name, found), case(Alone())), name
+            assert torch.equal(of_all(name, found), case(OneRank())), name
 
 
 def test_whole_passes_on_a_rank_each_are_the_same_to_the_bit(answers):
     number, found = answers
     exact = {2: ("t2v, 2 passes", "t2v, 4 passes", "run"), 3: ("t2v, 3 passes",), 4: ("t2v, 4 passes",)}
     for name in exact[number]:
-        assert torch.equal(of_all(name, found), cases.all_cases(number)[name](Alone())), name
+        assert torch.equal(of_all(name, found), cases.all_cases(number)[name](OneRank())), name
 
 
 def test_parts_are_cut_where_the_ranks_divide_badly():

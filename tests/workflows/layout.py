@@ -48,6 +48,7 @@ FILLING = (
 WORDS = 64
 """What Nodes 2.0 adds below a node while it says in words how far it is."""
 SAYING = {
+    "WanDirectorAudioEncode",
     "WanDirectorClipVisionEncode",
     "WanDirectorDecode",
     "WanDirectorEditPicture",
@@ -57,6 +58,7 @@ SAYING = {
     "WanDirectorImageToVideo",
     "WanDirectorKeyframe",
     "WanDirectorLoadClipVision",
+    "WanDirectorLoadAudioEncoder",
     "WanDirectorLoadModel",
     "WanDirectorLoadTextEncoder",
     "WanDirectorLoadVAE",
@@ -67,6 +69,7 @@ SAYING = {
     "WanDirectorPromptTravel",
     "WanDirectorScail",
     "WanDirectorSourceVideo",
+    "WanDirectorSpeechToVideo",
     "WanDirectorTextEncode",
     "WanDirectorVace",
 }

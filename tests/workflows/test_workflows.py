@@ -30,6 +30,7 @@ LOADER_WIDGETS = {
     "WanDirectorLoadVAE": ("vae_name", "vae"),
     "WanDirectorLoadTextEncoder": ("text_encoder_name", "text_encoders"),
     "WanDirectorLoadClipVision": ("clip_vision_name", "clip_vision"),
+    "WanDirectorLoadAudioEncoder": ("audio_encoder_name", "audio_encoders"),
     "WanDirectorLora": ("lora_name", "loras"),
 }
 
@@ -104,6 +105,8 @@ FRAME_EDITS = {"edit_first_frame_14B_480p": "i2v_14B_480p"}
 """An edited first frame carried on, by the settings of the workflow of the same model."""
 UPSCALED = {"upscale_14B_1280x2048": (FEW_STEPS, (1280, 2048, 113), 16)}
 """Makes a clip larger by an expert alone, with the settings of its LoRA."""
+SPOKEN = {"s2v_14B": ((4, 1.0, 8.0, "unipc", "simple"), (640, 640, 77), 16)}
+"""Chunks with one sound, by ComfyUI's template video_wan2_2_14B_s2v with its LoRA for 4 steps."""
 UPSCALE = "WanDirectorUpscaleVideo"
 ONE_LORA = {BERNINI: {"high": 3, "low": 1.5}}
 """The strengths of a LoRA that both experts have."""
@@ -216,7 +219,7 @@ def test_comfyui_can_offer_the_download_of_every_file(path: Path):
 
 
 def test_every_workflow_has_official_settings():
-    expected = {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *FRAME_EDITS, *UPSCALED, *ANIMATED, *IN_PARTS}
+    expected = {*OFFICIAL, *PICTURE_FIRST, *PICTURE_EDITS, *FRAME_EDITS, *UPSCALED, *ANIMATED, *IN_PARTS, *SPOKEN}
     assert {path.stem for path in DOWNLOADED} == expected
 
 
@@ -254,6 +257,29 @@ def test_a_clip_is_made_larger_by_the_low_noise_expert_within_24_gb(name, expect
     plan = capsys.readouterr().out
     assert "in 24 tiles of at most 81 frames of 480 x 832 at a time: 96 passes of the model in all" in plan
     assert "does not fit" not in plan and "swapped in" not in plan
+
+
+@pytest.mark.parametrize(("name", "expected"), SPOKEN.items())
+def test_chunks_go_on_with_one_sound_and_save_it(name, expected):
+    path = ROOT / "workflows" / f"{name}.json"
+    settings, size, fps = expected
+    graph = prompt(path)
+    chunks = {id: node["inputs"] for id, node in graph.items() if node["class_type"] == "WanDirectorSpeechToVideo"}
+    samplers = {id: node["inputs"] for id, node in graph.items() if node["class_type"] == "WanDirectorSampler"}
+    for sampler in samplers.values():
+        assert tuple(sampler[key] for key in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+    assert len(chunks) == len(samplers) == len({sampler["seed"] for sampler in samplers.values()}) == 2
+    assert {tuple(chunk[key] for key in ("width", "height", "frames")) for chunk in chunks.values()} == {size}
+    (first, second) = chunks.values()
+    assert "previous" not in first and graph[second["previous"][0]]["class_type"] == "WanDirectorSampler"
+    assert first["audio"] == second["audio"] and first["reference_image"] == second["reference_image"]
+    (heard,), (saver,), (cut,) = (
+        of_class(path, kind) for kind in ("WanDirectorAudioEncode", "WanDirectorSaveVideo", "ImageFromBatch")
+    )
+    assert heard["audio"] == saver["audio"] and saver["fps"] == fps
+    assert (cut["batch_index"], cut["length"]) == (4, 4096)  # a latent frame in front, of which nothing is to be seen
+    (text,) = of_class(path, "WanDirectorTextEncode")
+    assert text["negative"] == OFFICIAL_NEGATIVE
 
 
 @pytest.mark.parametrize(("name", "parts"), PICTURE_FIRST.items())

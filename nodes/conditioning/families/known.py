@@ -7,11 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ....dit.branches.audio.speech import SpeechBranch
 from ....dit.branches.branch import Branch
 from ....dit.conditioning.in_context import ClipBeside
 from ....dit.config import DiTConfig
 from ....dit.inputs import ConditioningItem
+from ...sockets.latents import video_samples
 from ...sockets.models import WanModel
+from ...talking.values import SPEECH_KEYS, speech_items, speech_steering
 from ..animate2.reading import pose_items, pose_keys
 from ..fun import fun_items, fun_keys, fun_steering
 from ..in_context import context_clips
@@ -20,11 +23,13 @@ from .scail import scail_items, scail_keys, scail_poses, scail_steering
 
 def branch_keys(config: DiTConfig) -> frozenset[str]:
     """The values that a transformer reads beside the usual ones."""
-    return fun_keys(config) | scail_keys(config) | pose_keys(config)
+    return SPEECH_KEYS if _speaks(config) else fun_keys(config) | scail_keys(config) | pose_keys(config)
 
 
 def branch_steering(config: DiTConfig, values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
     """The values as what steers a model, see `check_inputs`; their sizes are left to `check_items`."""
+    if _speaks(config):
+        return speech_steering(values)
     return {**fun_steering(config, values), **scail_steering(config, values)}
 
 
@@ -37,6 +42,8 @@ def branch_items(
         InvalidInputError: they are none.
         PairingError: they do not fit the model or the latent.
     """
+    if _speaks(model.spec.config):
+        return speech_items(model, values, video_samples(latent), side)
     scail = scail_items(model, values, latent, side)
     return (*fun_items(model, values, side), *scail, *pose_items(model, values, side))
 
@@ -49,3 +56,7 @@ def clips_beside(model: WanModel, values: dict[str, Any], samples: Tensor, side:
         PairingError: the model takes none, or they do not fit.
     """
     return (*context_clips(model, values, samples, side), *scail_poses(model, values, samples, side))
+
+
+def _speaks(config: DiTConfig) -> bool:
+    return config.branch(SpeechBranch) is not None

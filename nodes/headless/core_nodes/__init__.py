@@ -78,6 +78,8 @@ from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
     TCFG,
     ARVideoI2V,
+    AudioEncoderEncode,
+    AudioEncoderLoader,
     BerniniConditioning,
     CFGZeroStar,
     ContextWindowsManual,
@@ -101,6 +103,8 @@ from .wan import (
     WanMoveTracksFromCoords,
     WanMoveTrackToVideo,
     WanSCAILToVideo,
+    WanSoundImageToVideo,
+    WanSoundImageToVideoExtend,
     WanTrackToVideo,
 )
 from .wan_videos import (
@@ -119,6 +123,7 @@ _WITH_MODELS = (
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning, WanAnimate2ToVideo, WanAnimate2Cache, WanSCAILToVideo,
     ARVideoI2V,
+    AudioEncoderLoader, AudioEncoderEncode, WanSoundImageToVideo, WanSoundImageToVideoExtend,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,

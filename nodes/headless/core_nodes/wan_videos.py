@@ -203,7 +203,7 @@ class Wan22ImageToVideoLatent(io.ComfyNode):
         return io.NodeOutput({**latent, "samples": samples, "noise_mask": mask})
 
 
-def video_schema(name: str, inputs: list[Any], *more: Any, folder: str = "") -> Any:
+def video_schema(name: str, inputs: list[Any], *more: Any, folder: str = "", length: int = 81) -> Any:
     return io.Schema(
         node_id=name,
         category=f"model/conditioning/wan{folder}",
@@ -211,7 +211,7 @@ def video_schema(name: str, inputs: list[Any], *more: Any, folder: str = "") -> 
             io.Conditioning.Input("positive"),
             io.Conditioning.Input("negative"),
             io.Vae.Input("vae"),
-            *size_inputs(832, 480, 81),
+            *size_inputs(832, 480, length),
             *inputs,
         ],
         outputs=[

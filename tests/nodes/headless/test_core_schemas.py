@@ -21,7 +21,7 @@ FILES = {
     ("UNETLoader", "unet_name"), ("CLIPLoader", "clip_name"), ("VAELoader", "vae_name"),
     ("CLIPVisionLoader", "clip_name"), ("LoraLoader", "lora_name"), ("LoraLoaderModelOnly", "lora_name"),
     ("UnetLoaderGGUF", "unet_name"), ("CLIPLoaderGGUF", "clip_name"), ("CustomCombo", "choice"),
-    ("UpscaleModelLoader", "model_name"),
+    ("UpscaleModelLoader", "model_name"), ("AudioEncoderLoader", "audio_encoder_name"),
 }  # fmt: skip
 """Inputs that list the files of a folder there, and take any path here; and the one that lists what a user writes."""
 BY_THE_CANVAS = {"CustomCombo": {"index", *(f"option{number}" for number in range(1, 33))}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import wave
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,7 @@ TRANSFORMERS = {
     "wan2.1_14B_SCAIL_2_fp16": "scail2", "wan2.1_14B_SCAIL_2_int8_convrot": "scail2",
     "wan2.2_bernini_r_high_noise_fp8_scaled": "wan21_t2v", "wan2.2_bernini_r_low_noise_fp8_scaled": "wan21_t2v",
     "causal_forcing-framewise": "wan21_t2v",
+    "wan2.2_s2v_14B_fp8_scaled": "s2v",
 }  # fmt: skip
 OUTPUTS_48 = {"out_channels": 48}
 FUN_MODELS = {
@@ -80,6 +82,7 @@ OTHERS = {
     "vae/wan_alpha_2.1_vae_rgb_channel": "vae/wan21_vae", "vae/wan_alpha_2.1_vae_alpha_channel": "vae/wan21_vae",
     "text_encoders/umt5_xxl_fp8_e4m3fn_scaled": "text_encoders/wan21_text",
     "text_encoders/umt5_xxl_fp16": "text_encoders/wan21_text", "clip_vision/clip_vision_h": "clip_vision/wan21_clip",
+    "audio_encoders/wav2vec2_large_english_fp16": "audio_encoders/speech",
 }  # fmt: skip
 LORAS = [
     *(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{part}_noise" for part in ("high", "low")),
@@ -97,12 +100,11 @@ RUNNING = [
     "video_wan2.1_fun_camera_v1.1_1.3B", "video_wan2.1_fun_camera_v1.1_14B", "video_wan2_2_14B_fun_camera",
     "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
     "video_bernini_r_video_editing", "video_bernini_r_image_editing", "video_causal_forcing_i2v",
-    "video_wan_animate2_distilled",
+    "video_wan_animate2_distilled", "video_wan2_2_14B_s2v",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "StartLoop",
     "video_wan21_scail2_character_replacement": "SAM3_VideoTrack .*; use masks made before, in Wan Coloured Masks",
-    "video_wan2_2_14B_s2v": "WanSoundImageToVideo",
     "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo", "video_wan_vace_inpainting": "SAM3_Detect",
 }  # fmt: skip
 """Template -> a node that the command line does not know."""
@@ -168,7 +170,7 @@ def small(graph: Graph) -> Graph:
 
 
 def save_inputs(graph: Graph, folder: Path, frames: int = 9) -> None:
-    """A small file for each picture and video that a graph loads."""
+    """A small file for each picture, video and sound that a graph loads."""
     pixels = torch.rand(frames, 48, 64, 3, generator=torch.Generator().manual_seed(0))
     for node in graph.values():
         if node.class_type in ("LoadImage", "LoadImageMask"):
@@ -178,6 +180,10 @@ def save_inputs(graph: Graph, folder: Path, frames: int = 9) -> None:
                 pixels, SavePlace(folder, "in", 1, ""), format="mp4-h264", fps=16, quality=80, metadata={}
             )
             file.rename(folder / node.inputs["file"])
+        if node.class_type == "LoadAudio":
+            with wave.open(str(folder / node.inputs["audio"]), "wb") as sound:
+                sound.setparams((1, 2, 16000, 16000, "NONE", ""))
+                sound.writeframes((np.sin(np.arange(16000) / 9) * 9000).astype("<i2").tobytes())
 
 
 @pytest.mark.parametrize("name", RUNNING)

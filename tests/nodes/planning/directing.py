@@ -145,6 +145,42 @@ def instructed_natively() -> dict:
     return prompt
 
 
+def spoken() -> dict:
+    """Two chunks with one sound, joined as latents, and the sound in the file."""
+    prompt = steered(
+        t2v("s2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorSpeechToVideo",
+        fit="crop", audio=["heard", 0], reference_image=["picture", 0], pose_video=["film", 0],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["film"] = node("WanDirectorLoadVideo", file="clip.mp4", frames=5, fps=0.0, width=96, height=64)
+    prompt["sound"] = node("EmptyAudio", duration=1.3)
+    prompt["ear"] = node("WanDirectorLoadAudioEncoder", audio_encoder_name="speech.safetensors", precision="auto")
+    prompt["heard"] = node("WanDirectorAudioEncode", audio_encoder=["ear", 0], audio=["sound", 0])
+    first = prompt["steer"]["inputs"]
+    prompt["steer 2"] = node("WanDirectorSpeechToVideo", **{**first, "previous": ["sample", 0], "frames": 5})
+    given = {"positive": ["steer 2", 0], "negative": ["steer 2", 1], "latent": ["steer 2", 2], "seed": 2}
+    prompt["sample 2"] = node("WanDirectorSampler", **{**prompt["sample"]["inputs"], **given})
+    prompt["both"] = node("LatentConcat", samples1=["sample", 0], samples2=["sample 2", 0], dim="t")
+    prompt["decode"]["inputs"]["latent"] = ["both", 0]
+    prompt["save"]["inputs"] |= {"audio": ["sound", 0], "format": "mp4-h264", "quality": 80}
+    return prompt
+
+
+def spoken_natively() -> dict:
+    """The same nodes of ComfyUI."""
+    prompt = spoken()
+    prompt["ear"] = node("AudioEncoderLoader", audio_encoder_name="speech.safetensors")
+    prompt["heard"] = node("AudioEncoderEncode", audio_encoder=["ear", 0], audio=["sound", 0])
+    given = {
+        "positive": ["text", 0], "negative": ["text", 1], "vae": ["vae", 0], "audio_encoder_output": ["heard", 0],
+        "ref_image": ["picture", 0], "control_video": ["film", 0],
+    }  # fmt: skip
+    size = {"width": 64, "height": 96, "length": 9, "batch_size": 1}
+    prompt["steer"] = node("WanSoundImageToVideo", **given, **size, ref_motion=["film", 0])
+    prompt["steer 2"] = node("WanSoundImageToVideoExtend", **given, length=5, video_latent=["sample", 0])
+    return prompt
+
+
 def enlarged() -> dict:
     """A clip made larger in tiles and windows, its frames enlarged by arithmetic."""
     prompt = v2v()
@@ -213,6 +249,7 @@ DIRECTING = {
     made.__name__: made
     for made in (
         in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited, by_instruction,
-        edited_picture, instructed, instructed_natively, enlarged, tiled, acted, acted_natively,
+        edited_picture, instructed, instructed_natively, enlarged, tiled, acted, acted_natively, spoken,
+        spoken_natively,
     )
 }  # fmt: skip

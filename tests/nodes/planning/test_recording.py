@@ -11,6 +11,7 @@ import torch
 import wan_director
 from PIL import Image
 from safetensors.torch import save_file
+from wan_director.audio_encoder import working_bytes
 from wan_director.common.errors import InvalidInputError
 from wan_director.common.shapes import VideoShape
 from wan_director.engine.embed import embed_prompt
@@ -31,7 +32,7 @@ from wan_director.nodes.planning.recording import Recording, record
 from wan_director.nodes.planning.stages import find_stages
 from wan_director.nodes.planning.unknown import ASSUMPTIONS
 
-from ..conftest import save_experts
+from ..conftest import HEARING, save_experts
 from ..headless.conftest import node
 from .directing import DIRECTING
 from .graphs import GRAPHS, LONG, t2v, to_video
@@ -303,3 +304,15 @@ def test_the_plan_of_a_14b_workflow_is_quick_and_takes_no_memory(monkeypatch):
     began = time.process_time()
     assert [planned.stage.kind for planned in plan_prompt(prompt).stages] == ["text", "sample", "decode"]
     assert time.process_time() - began < 5, "usually a tenth of a second"
+
+
+def test_a_sound_that_is_not_here_is_planned_as_one_of_ten_seconds(noting):
+    prompt = DIRECTING["spoken"]()
+    del prompt["sound"]
+    prompt["voice"] = node("LoadAudio", audio="later.wav")
+    for id in ("heard", "save"):
+        prompt[id]["inputs"]["audio"] = ["voice", 0]
+    made = recorded_loosely(prompt)
+    assert made.has_guessed and not made.passed_over
+    (heard,) = {stage.job.task.ways[0].working_bytes for stage in made.stages if stage.job.kind == "sound"}
+    assert heard == working_bytes(160_000, HEARING, 4)

@@ -14,6 +14,7 @@ from .guidance import (
     UNetTemporalAttentionMultiply,
 )
 from .scail import SCAIL2ColoredMask, WanSCAILToVideo
+from .sound import AudioEncoderEncode, AudioEncoderLoader, WanSoundImageToVideo, WanSoundImageToVideoExtend
 from .svi import WanImageToVideoSVIPro
 from .tracks import (
     GenerateTracks,
@@ -27,6 +28,8 @@ from .windows import ContextWindowsManual, WanContextWindowsManual
 __all__ = [
     "TCFG",
     "ARVideoI2V",
+    "AudioEncoderEncode",
+    "AudioEncoderLoader",
     "BerniniConditioning",
     "CFGZeroStar",
     "ContextWindowsManual",
@@ -50,5 +53,7 @@ __all__ = [
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",
     "WanSCAILToVideo",
+    "WanSoundImageToVideo",
+    "WanSoundImageToVideoExtend",
     "WanTrackToVideo",
 ]

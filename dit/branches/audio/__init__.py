@@ -1,0 +1,1 @@
+"""What talking models carry beside the trunk, one file per kind."""

@@ -1,0 +1,1 @@
+"""Conditioning of talking models, one file per kind."""
