@@ -43,8 +43,9 @@ def build_audio_encoder(config: AudioEncoderConfig, operations: ModuleType = nn)
     Raises:
         MissingPackageError: transformers is not installed.
     """
-    kind = SpeechEncoder if isinstance(config, SpeechConfig) else SpokenEncoder
-    return kind(config, operations)
+    if isinstance(config, SpeechConfig):
+        return SpeechEncoder(config, operations)
+    return SpokenEncoder(config, operations)
 
 
 class SpeechEncoder(AudioEncoder):
@@ -57,6 +58,7 @@ class SpeechEncoder(AudioEncoder):
         super().__init__()
         transformers = _transformers()
         self.config = config
+        self.takes_normed = config.is_stable
         sizes = transformers.Wav2Vec2Config(
             hidden_size=config.dim,
             intermediate_size=config.ffn_dim,
@@ -82,7 +84,7 @@ class SpeechEncoder(AudioEncoder):
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
         """See `AudioEncoder.forward`."""
-        if self.config.is_stable:
+        if self.takes_normed:
             samples = _normed(samples)
         dtype = self.wav2vec2.feature_projection.layer_norm.weight.dtype
         return _of_layers(self.wav2vec2(samples.to(dtype), output_hidden_states=True))

@@ -120,12 +120,13 @@ class PastBranch(Branch[DiTConfig]):
         """See `Branch.embed`."""
         latent = given[-1].latent[:, :, -PAST_FRAMES:]
         latent = F.pad(latent, (0, 0, 0, 0, PAST_FRAMES - latent.shape[2], 0))
-        sides, packed, ropes, end = [-(-side // 2) for side in latent.shape[-2:]], [], [], PAST_FRAMES
+        rows, columns = (-(-side // 2) for side in latent.shape[-2:])
+        packed, ropes, end = [], [], PAST_FRAMES
         for bucket in _BUCKETS:
             embedding = trunk.get_submodule(f"frame_packer.{bucket.name}")
             packed.append(trunk.tokens_of(embedding, latent[:, :, end - bucket.frames : end]))
             end -= bucket.frames
-            places = (torch.tensor(bucket.times), *(_places(bucket, side) for side in sides))
+            places = torch.tensor(bucket.times), _places(bucket, rows), _places(bucket, columns)
             ropes.append(rope_at(2 * context.rope.shape[-1], places, tokens.device))
         added = torch.cat(packed, dim=1)
         return clean_before(trunk, tokens, context, added + role(trunk, PAST).to(added.dtype), torch.cat(ropes, dim=1))
