@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .branches.animate.face import FaceBranch
+from .branches.animate.pose import PoseBranch
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
 from .branches.reference import ReferenceBranch
@@ -36,6 +38,7 @@ PRESETS = {
     "fun-camera-1.3B": replace(_1_3B, in_channels=32, branches=(_CLIP, _CAMERA)),
     "fun-camera-14B": replace(_14B, in_channels=32, branches=(_CLIP, _CAMERA)),
     "fun-camera-A14B": replace(_14B, branches=(_CAMERA,), in_channels=36),
+    "animate-14B": replace(_14B, in_channels=36, branches=(_CLIP, PoseBranch(), FaceBranch(8))),
     "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
     "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }

@@ -167,7 +167,7 @@ def _names(model: ModelSpec[DiTConfig]) -> ModelNames:
 
 def _model_with(kind: type[Branch[DiTConfig]], model: ModelSpec[DiTConfig]) -> Words:
     """What to choose in place of a model that lacks a branch."""
-    example = f"a {kind.words} model such as {MODELS_WITH[kind.name]}"
+    example = f"a {kind.title or kind.words} model such as {MODELS_WITH[kind.name]}"
     if kind.module_kind is None or not _takes_module(model):
         return (example,)
     module = module_file(kind.module_kind, model.config.dim)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..config import DiTConfig
+from .animate.face import FaceBranch
+from .animate.pose import PoseBranch
 from .branch import Branch, Shapes
 from .camera import CameraBranch
 from .clip import ClipBranch
@@ -11,7 +13,7 @@ from .speed import SpeedBranch
 from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
-    ClipBranch, SpeedBranch, CameraBranch, ReferenceBranch, VaceBranch,
+    ClipBranch, SpeedBranch, CameraBranch, PoseBranch, ReferenceBranch, FaceBranch, VaceBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""

@@ -158,6 +158,8 @@ KNOWN_FILES = (
     ),
     _file("wan2.1_fun_inp_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-InP, 1.3B", 3.129),
     _file("wan2.2_fun_inpaint_5B_bf16.safetensors", DIT_FILES, "Wan 2.2 Fun-InP, 5B", 10.001, _WAN_2_2),
+    _file("wan2.2_animate_14B_bf16.safetensors", DIT_FILES, "Wan 2.2 Animate, 14B", 34.550, _WAN_2_2),
+    _file("wan2.2_animate_14B_int8_convrot.safetensors", DIT_FILES, "Wan 2.2 Animate, 14B, in int8", 18.41, _WAN_2_2),
     _file("chrono_edit_14B_fp16.safetensors", DIT_FILES, "ChronoEdit: pictures edited by words, 14B", 32.790, _WAN_2_2),
     _file("lucy-edit-dev-cui-fp16.safetensors", DIT_FILES, "Lucy-Edit: clips edited by words, 5B", 10.000, _DECART),
     _file("wan2.1_fun_control_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Control, 1.3B", 3.129),
@@ -220,7 +222,10 @@ KNOWN_FILES = (
 USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
 
-MODELS_WITH = {"vace": "wan2.1_vace_14B_fp16.safetensors"}
+MODELS_WITH = {
+    "vace": "wan2.1_vace_14B_fp16.safetensors",
+    **dict.fromkeys(("animate", "animate_face"), "wan2.2_animate_14B_bf16.safetensors"),
+}
 """By branch of the transformer, a model to name that has it."""
 _MODULES = {
     "vace_module": {

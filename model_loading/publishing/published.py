@@ -30,6 +30,7 @@ from .known_files import KnownFile, known_file
 _PRESETS = (
     (r"lucy-edit", "lucy-edit-5B"),
     (r"chrono_edit", "i2v-14B"),
+    (r"animate_14B", "animate-14B"),
     (r"fun_inpaint_5B", "fun-inp-5B"),
     (r"fun_control_5B", "fun-control-5B"),
     (r"fun_control.*1\.3B", "fun-control-1.3B"),
@@ -101,7 +102,7 @@ def _published_spec(known: KnownFile, kind: AnyKind, config: Any, family: Family
 
 
 def _published_bytes(known: KnownFile, config: Any, precision: Precision) -> ModelBytes:
-    is_fp8, is_cast = "fp8" in known.name, precision.startswith("fp8")
+    is_fp8, is_cast = re.search("fp8|int8", known.name) is not None, precision.startswith("fp8")  # of the same size
     if known.kind == DIT.files:
         weights = bytes_before_download(config, "fp8" if is_fp8 or is_cast else "bf16")
         return weights._replace(anonymous=weights.total if is_cast and not is_fp8 else 0)

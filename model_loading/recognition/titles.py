@@ -38,6 +38,7 @@ _PRESET_TITLES = {
     "fun-camera-1.3B": "Wan 2.1 Fun-Camera 1.1 1.3B",
     "fun-camera-14B": "Wan 2.1 Fun-Camera 1.1 14B",
     "fun-camera-A14B": "one expert of Wan 2.2 Fun-Camera A14B",
+    "animate-14B": "Wan 2.2 Animate 14B",
     "vace-1.3B": "Wan 2.1 VACE 1.3B",
     "vace-14B": "Wan 2.1 VACE 14B",
 }

@@ -25,8 +25,6 @@ from .foreign import Signature, match
 WAN_VARIANTS = (
     Signature("Wan 2.2 S2V (speech to video)", "dit", ("casual_audio_encoder.",)),
     Signature("Wan 2.2 S2V (speech to video)", "dit", ("audio_injector.",)),
-    Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
-    Signature("Wan 2.2 Animate", "dit", ("pose_patch_embedding.weight",)),
     Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
     Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.",)),
     Signature("SCAIL-2", "dit", ("patch_embedding_mask.",)),
@@ -46,6 +44,9 @@ WAN_VARIANTS = (
     Signature("ReCamMaster", "dit", ("blocks.0.cam_encoder.",)),
     Signature("SkyReels-V2 DF", "dit", ("fps_projection.",)),
 )
+
+PARTS = (*WAN_VARIANTS, Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)))
+"""The same, and models of which this version runs whole ones: files with their names and no trunk are parts of them."""
 
 # (input channels, output channels) of Wan transformers that need conditioning this version does not have.
 _BY_CHANNELS = {
@@ -118,11 +119,10 @@ _SAME_SHAPE = (
 )
 # How headers call models that tensors tell apart anyway.
 _PLAIN = frozenset(
-    ["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp", "control", "funcontrol", "camera", "camera22"]
+    ["animate", "t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp", "control", "funcontrol", "camera", "camera22"]
 )
 _OTHERS = {
     "s2v": "Wan 2.2 S2V (speech to video)",
-    "animate": "Wan 2.2 Animate",
     "humo": "HuMo",
     "scail": "SCAIL",
     "scail2": "SCAIL-2",
@@ -217,7 +217,7 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
     """The error for a transformer of Wan that this version does not run."""
     return CheckpointError(
         f"{name} is {title}, which this version does not run yet. It runs the text-to-video, image-to-video, "
-        f"first-last-frame, Fun and VACE models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
+        f"first-last-frame, Fun, VACE and Animate models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
     )
 
 

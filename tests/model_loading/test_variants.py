@@ -87,7 +87,13 @@ TABLE: dict[str, Variant] = {
     "Bernini-R by header": Variant(
         "t2v-14B", "header says that this is Bernini-R, which takes ", runs=True, said="bernini"
     ),
-    "Animate": Variant("i2v-14B", "is Wan 2.2 Animate,", extra={"pose_patch_embedding.weight": (DIM, 16, 1, 2, 2)}),
+    "Animate": Variant("animate-14B", None, name="wan2.2_animate_14B_bf16"),
+    "Animate by header": Variant("animate-14B", None, said="animate"),
+    "Animate without its face": Variant(
+        "i2v-14B",
+        "has the poses of Wan-Animate but no layers",
+        extra={"pose_patch_embedding.weight": (DIM, 16, 1, 2, 2)},
+    ),
     "S2V": Variant("t2v-14B", "is Wan 2.2 S2V", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
     "InfiniteTalk merged": Variant("i2v-14B", "is MultiTalk", extra={"blocks.0.audio_cross_attn.proj.weight": (8, 8)}),
     "HuMo": Variant("i2v-A14B", "is HuMo,", extra={"audio_proj.audio_proj_glob_1.layer.bias": (512,)}),
