@@ -2,10 +2,10 @@
 
 A native CONDITIONING is a list of [embedding, values]. Of the values we read and write `concat_latent_image` (raw VAE
 latent [1, C, T, h, w] of the given frames, for Fun-Control behind that of the control video), `concat_mask` ([1, 4 or
-1, T, h, w], 0 = given), `clip_vision_output`, for the Fun family those in `fun`, for Bernini those in `in_context`, and
-for VACE the lists `vace_frames` (raw latents [1, 32, T, h, w]), `vace_mask` ([1, 64, T, h, w]) and `vace_strength`.
-What native nodes have no value for is in `items`. How much an entry counts, and where, is read in `weights`, and when
-in `travel`; all other values are in `keys`.
+1, T, h, w], 0 = given), `clip_vision_output`, for single kinds of models those in `of_models`, for Bernini those in
+`in_context`, and for VACE the lists `vace_frames` (raw latents [1, 32, T, h, w]), `vace_mask` ([1, 64, T, h, w]) and
+`vace_strength`. What native nodes have no value for is in `items`. How much an entry counts, and where, is read in
+`weights`, and when in `travel`; all other values are in `keys`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ...sampling.prompts import Prompts
 from ..sockets.latents import reference_frames, video_samples
 from ..sockets.models import TEXT_TAG, VAE_TAG, WanModel
 from .clip_image import clip_features, clip_items, clip_width
-from .fun import fun_items, fun_keys, fun_steering
 from .in_context import context_clips
 from .items import check_items, own_items, steered_by
 from .keyframes import given_latent, keyframe_item
 from .keys import UNWRITTEN, check_keys
+from .of_models.together import model_items, model_keys, model_references, model_steering
 from .reading import Side, entries_of, in_form, text_of
 from .travel import RunOf, parts_of
 from .vace import control_width, vace_items
@@ -51,11 +51,11 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
     """
     prompts, given = [], []
     for embedding, values in entries_of(conditioning, side):
-        check_keys(values, side, fun_keys(model.spec.config))
+        check_keys(values, side, model_keys(model.spec.config))
         prompts.append(_prompt(model, embedding, values, latent, side))
         given.append(values)
-    run = RunOf(side, shift, model.spec.family.fps)
-    parts = tuple(parts_of(prompts, given, video_samples(latent), reference_frames(latent), run=run))
+    run, references = RunOf(side, shift, model.spec.family.fps), max(prompt.references for prompt in prompts)
+    parts = tuple(parts_of(prompts, given, video_samples(latent), references, run=run))
     for prompt in (part.conditioning for part in parts):
         check_beside_clips(model.spec.config, prompt.in_context, prompt.travel, set(prompt.steering()))
     return Prompts(parts)
@@ -79,10 +79,10 @@ def _prompt(
         latent_channels=samples.shape[1],
         text_width=embedding.shape[-1],
         has_image=given is not None,
-        steering={**control_width(values), **clip_width(clip), **fun_steering(values), **steered_by(values)},
+        steering={**control_width(values), **clip_width(clip), **model_steering(values), **steered_by(values)},
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
-    others, batch = (*fun_items(model, values, side), *own_items(values)), len(samples)
+    others, batch = (*model_items(model, values, side), *own_items(values)), len(samples)
     check_items(model.spec.config, others, samples)
     for what, tensor in (("text embeddings", embedding), ("CLIP vision features", clip), ("given frames", given)):
         if tensor is not None and len(tensor) not in (1, batch):
@@ -93,7 +93,7 @@ def _prompt(
     return Conditioning(
         text_of(model, embedding, side),
         (*keyframes, *clip_items(clip), *vace_items(model, values, samples), *others),
-        reference_frames(latent),
+        max(reference_frames(latent), model_references(values)),
         is_written=UNWRITTEN not in values,
         in_context=in_context,
     )

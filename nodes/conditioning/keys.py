@@ -114,7 +114,11 @@ REFUSED = {
     ),
     **_same(
         "face_video_pixels pose_video_latent",
-        _Refused("a face or poses", "WanAnimateToVideo or WanSCAILToVideo", _KIND),
+        _Refused(
+            "a face or poses",
+            "Wan Animate, WanAnimateToVideo or WanSCAILToVideo",
+            "Load a Wan-Animate model, or remove that node",
+        ),
     ),
     **_same(
         "clip_vision_output_pose cross_attn_pose pose_strength reference_strength animate2_cache",

@@ -9,7 +9,7 @@ from ...common.errors import WanDirectorError
 from ...common.places import Place
 from ...media.video_reading import LOAD_VIDEO
 from ...model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
-from ...model_loading.pairing import FUN_CONTROL, SOURCE_VIDEO, START_IMAGE
+from ...model_loading.pairing import ANIMATE, FUN_CONTROL, SOURCE_VIDEO, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.experts import EXPERTS
 
@@ -22,6 +22,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     CLIP_VISION.place: "Load Wan CLIP Vision",
     LOAD_LORA: "Wan LoRA",
     LOAD_VIDEO: "Wan Load Video",
+    ANIMATE: "Wan Animate",
     START_IMAGE: "Wan Image To Video",
     FUN_CONTROL: "Wan Fun Control",
     SOURCE_VIDEO: "Wan Source Video",

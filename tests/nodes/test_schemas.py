@@ -116,6 +116,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         },
         "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
         "WanDirectorBernini": {"reference_max_size"},
+        "WanDirectorAnimate": {"continue_motion_max_frames"},
         "WanDirectorMotion": {
             "words_end", "calm_words", "lively_words", "low_pass", "low_pass_end", "amplify", "motion_bucket",
         },

@@ -45,6 +45,7 @@ FILLING = ("MarkdownNote", "SaveImage", "WanDirectorSaveVideo", "WanDirectorDeco
 WORDS = 64
 """What Nodes 2.0 adds below a node while it says in words how far it is."""
 SAYING = {
+    "WanDirectorAnimate",
     "WanDirectorClipVisionEncode",
     "WanDirectorDecode",
     "WanDirectorEditPicture",

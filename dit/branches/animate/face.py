@@ -104,7 +104,7 @@ class FaceBranch(Branch[DiTConfig]):
             if pixels.shape[1] != 3 or pixels.shape[2] < 1 or pixels.shape[3:] != (side, side):
                 raise PairingError(
                     f"The face video has the shape {list(pixels.shape)}, and this model takes [1, 3, frames, {side}, "
-                    f"{side}]. Make it with Wan Animate or WanAnimateToVideo."
+                    f"{side}]. Prepare it for this model."
                 )
             if len(pixels) not in (1, len(latent)):
                 raise PairingError(

@@ -1,5 +1,6 @@
 """Nodes that are about Wan models alone, or about how a model is asked."""
 
+from .animate import WanAnimateToVideo
 from .bernini import BerniniConditioning
 from .caching import EasyCache
 from .fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
@@ -33,6 +34,7 @@ __all__ = [
     "SkipLayerGuidanceDiTSimple",
     "UNetTemporalAttentionMultiply",
     "Wan22FunControlToVideo",
+    "WanAnimateToVideo",
     "WanCameraEmbedding",
     "WanCameraImageToVideo",
     "WanContextWindowsManual",
