@@ -14,7 +14,7 @@ from ..common.errors import InvalidInputError, PairingError
 from ..common.model_names import THIS_MODEL, ModelNames
 from .branches.branch import Branch
 from .conditioning.cut import Cut
-from .conditioning.in_context import ContextClip, check_clips
+from .conditioning.in_context import ContextClip, check_clips, words_of
 from .config import DiTConfig
 from .context import Avoided, TextTravel
 from .rope import AS_TRAINED, TokenPlaces
@@ -82,8 +82,8 @@ class DitInputs:
         check_beside_clips(config, self.in_context, self.travel, {each.branch for each in self.steering})
         if self.in_context and self.timestep.ndim > 1:
             raise InvalidInputError(
-                "There is a source video or reference of Bernini and a timestep for each frame, which only the frames "
-                "of the video have. Give one timestep for all, without frames given in the latent."
+                f"There is {words_of(self.in_context).one} and a timestep for each frame, which only the frames of the "
+                "video have. Give one timestep for all, without frames given in the latent."
             )
 
 
@@ -229,14 +229,14 @@ def check_beside_clips(
         return
     if travel is not None:
         raise InvalidInputError(
-            "A source video or reference of Bernini has no place in time among prompts that take turns in one pass. "
-            "Choose the method passes in the prompt travel, or use one prompt."
+            f"{words_of(clips).beginning} has no place in time among prompts that take turns in one pass. Choose the "
+            "method passes in the prompt travel, or use one prompt."
         )
     branch = next((each for each in config.branches if type(each) in kinds and each.own_blocks(config.layers)), None)
     if branch is not None:
         raise InvalidInputError(
-            f"The conditioning brings {branch.words} and a source video or reference of Bernini, and the blocks of the "
-            "one take the tokens of the video alone. Leave one of them out."
+            f"The conditioning brings {branch.words} and {words_of(clips).one}, and the blocks of the one take the "
+            "tokens of the video alone. Leave one of them out."
         )
 
 

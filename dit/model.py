@@ -170,8 +170,14 @@ class WanDiT(nn.Module):
         for clip in inputs.in_context:
             own = self.tokens_of(self.patch_embedding, clip.latent.to(device))
             parts.append(own.expand(len(tokens), -1, -1))
-            rope = make_rope(head_dim, _grid(clip.latent), device, inputs.places)
-            places.append(rope * source_turns(head_dim, clip.source_id, device))
+            _, rows, columns = grid = _grid(clip.latent)
+            if clip.behind is None:
+                rope = make_rope(head_dim, grid, device, inputs.places)
+                places.append(rope * source_turns(head_dim, clip.source_id, device))
+            else:
+                before = self._all_frames(_grid(inputs.latent), inputs)[0] + clip.behind
+                rope = make_rope(head_dim, (before + grid[0], rows, columns), device, inputs.places)
+                places.append(rope[:, before * rows * columns :])
         rope = torch.cat([*places, context.rope], dim=1)
         return torch.cat([*parts, tokens], dim=1), context._replace(rope=rope)
 

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
+from ..dit.conditioning.in_context import ContextClip
 from ..dit.context import Avoided
 from ..dit.inputs import DitInputs, expand_batch
 
@@ -102,7 +103,7 @@ class OtherText:
 
 @dataclass(frozen=True, slots=True)
 class LessContext:
-    """Of the clips beside the video the model sees the source alone, or none."""
+    """Of the clips beside the video the model sees the source alone, or none; pictures behind it become blank."""
 
     keeps_source: bool
 
@@ -113,8 +114,11 @@ class LessContext:
 
     def apply(self, inputs: DitInputs, text: TextOf) -> DitInputs:
         """Leaves the others out; where there are none, nothing changes."""
-        kept = tuple(clip for clip in inputs.in_context if clip.is_source and self.keeps_source)
-        return replace(inputs, in_context=kept)
+        left = tuple(clip for clip in inputs.in_context if clip.behind is not None or self._keeps(clip))
+        return replace(inputs, in_context=tuple(clip if self._keeps(clip) else clip.blank() for clip in left))
+
+    def _keeps(self, clip: ContextClip) -> bool:
+        return clip.is_source and self.keeps_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Clips that a transformer sees beside the video: to edit it, or to show what is in it (Bernini-R)."""
+"""Clips that a transformer sees beside the video: to edit it, or to show what is in it (Bernini-R, Phantom)."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ class ContextClip:
     """A clip or picture without noise, whose tokens stand before those of the video; nothing is made of them.
 
     They go through the layers of the video's own tokens, with its timestep. Their places begin at 0 in time, rows and
-    columns, and are turned by the clip's id, so that they are not those of the video.
+    columns, and are turned by the clip's id, so that they are not those of the video; or they are those of frames
+    behind the video.
 
     Attributes:
         latent: [1 or B, C, T, h, w], normalised, of any size.
         source_id: 1, 2, 3, ...; the video itself has 0. Parts of numbers lie between.
         is_source: whether the video is an edit of it, and stands at its places; of the others it shows something.
+        behind: of a picture that stands at the time of a frame behind the video's last one, which frame, from 0 on; its
+            id turns nothing then.
 
     Source: bytedance/Bernini bernini/models/wan_diffusion.py; ComfyUI v0.33.0, comfy/ldm/wan/model.py, WanModel
-        (`context_latents`).
+        (`context_latents`, and `time_dim_concat` of pictures behind the video).
     """
 
     latent: Tensor
     source_id: float
     is_source: bool = False
+    behind: int | None = None
 
     def window(self, cut: Cut) -> ContextClip | None:
         """What goes with some of the latent's frames: those of a source, or of any clip as long as the video.
@@ -53,9 +57,32 @@ class ContextClip:
             latent = latent[:, :, cut.start : stop]
         return replace(self, latent=latent)
 
+    def blank(self) -> ContextClip:
+        """This clip with nothing on it."""
+        return replace(self, latent=torch.zeros_like(self.latent))
+
     def to(self, device: torch.device) -> ContextClip:
         """This clip on a device."""
         return replace(self, latent=self.latent.to(device))
+
+
+class ClipWords(NamedTuple):
+    """What clips are called in the midst of a sentence: one of them, all that a model takes none of, and a model."""
+
+    one: str
+    several: str
+    model: str
+
+    @property
+    def beginning(self) -> str:
+        """One of them at the beginning of a sentence."""
+        return self.one[0].upper() + self.one[1:]
+
+
+_BERNINI = ClipWords(
+    "a source video or reference of Bernini", "source video or references of Bernini", "the two experts of Bernini-R"
+)
+_PICTURES = ClipWords("a picture of a subject for Phantom", "pictures of subjects for Phantom", "a Phantom model")
 
 
 class ContextSize(NamedTuple):
@@ -103,13 +130,18 @@ def check_clips(
         return
     if config.image_channels:
         raise PairingError(
-            f"{names.subject} has channels for given frames beside the latent, and takes no source video or references "
-            "of Bernini. Choose the two experts of Bernini-R, or another text-to-video model."
+            f"{names.subject} has channels for given frames beside the latent, and takes no {words_of(clips).several}. "
+            f"Choose {words_of(clips).model}, or another text-to-video model."
         )
     for clip in clips:
         if clip.latent.shape[1] != config.out_channels or len(clip.latent) not in (1, len(latent)):
             raise PairingError(
-                f"A source video or reference is {len(clip.latent)} latents of {clip.latent.shape[1]} channels, but "
+                f"{words_of(clips).beginning} is {len(clip.latent)} latents of {clip.latent.shape[1]} channels, but "
                 f"the latent to sample is {len(latent)} of {config.out_channels}. Encode it with the model's own VAE, "
                 "as one for all videos or one for each."
             )
+
+
+def words_of(clips: Iterable[ContextClip]) -> ClipWords:
+    """What clips are called."""
+    return _PICTURES if any(clip.behind is not None for clip in clips) else _BERNINI

@@ -181,6 +181,8 @@ KNOWN_FILES = (
         )
         for noise in ("high", "low")
     ),
+    _file("Phantom-Wan-1_3B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 1.3B", 2.838, _WRAPPER),
+    _file("Phantom-Wan-14B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 14B", 28.577, _WRAPPER),
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.6, _WRAPPER_FP8),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),

@@ -45,7 +45,7 @@ _PRESETS = (
     (r"vace", "vace-14B"),
     (r"flf2v", "flf2v-14B"),
     (r"i2v|I2V", "i2v-14B"),
-    (r"1\.3B", "t2v-1.3B"),
+    (r"1[._]3B", "t2v-1.3B"),
     (r".", "t2v-14B"),
 )
 _CONFIGS: Mapping[tuple[str, Family], Any] = MappingProxyType({

@@ -96,6 +96,8 @@ TASKS = (
     _task("bernini-A14B-fp8-6steps", "Bernini-R in 6 steps", *_BERNINI, _T2V_LORA),
     _task("animate-14B", "Animate: a person follows poses and a face", "wan2.2_animate_14B_bf16", clip=True),
     _task("animate-14B-int8", "Animate, in int8", "wan2.2_animate_14B_int8_convrot", clip=True),
+    _task("phantom-1.3B", "Phantom: subjects of pictures in a video", "Phantom-Wan-1_3B_fp16"),
+    _task("phantom-14B", "Phantom", "Phantom-Wan-14B_fp16"),
     _task("vace-1.3B", "VACE", "wan2.1_vace_1.3B_fp16"),
     _task("vace-1.3B-4steps", "VACE in few steps", "wan2.1_vace_1.3B_fp16", _CAUSVID["1.3B"]),
     _task("vace-14B", "VACE", "wan2.1_vace_14B_fp16"),

@@ -87,7 +87,7 @@ def _same_shape(
     return _SameShape(title, frozenset(said.split()), re.compile(pattern, re.IGNORECASE), bases, ignored, takes)
 
 
-BERNINI = "Bernini-R"
+BERNINI, PHANTOM = "Bernini-R", "Phantom"
 _T2V: tuple[Base, ...] = ("T2V",)
 _I2V: tuple[Base, ...] = ("I2V",)
 _SAME_SHAPE = (
@@ -100,7 +100,7 @@ _SAME_SHAPE = (
         None,
     ),
     _same_shape(BERNINI, "bernini berninir", r"bernini", _T2V, "", "a video to edit and references"),
-    _same_shape("Phantom", "phantom", r"phantom", _T2V, "reference pictures"),
+    _same_shape(PHANTOM, "phantom", r"phantom", _T2V, "", "pictures of up to four subjects"),
     _same_shape("MoCha", "mocha", r"mocha(?![a-z])", _T2V, "source video, mask and reference pictures"),
     _same_shape("EchoShot", "echoshot", r"echo[-_. ]?shot", _T2V, "division into shots"),
     _same_shape("CausVid", "causvid", r"caus[-_. ]?vid", _T2V, "order of making frames (all are made at once)"),
@@ -224,6 +224,11 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
 def is_bernini(notes: Iterable[str]) -> bool:
     """Whether a model whose notes these are is Bernini-R by its header or its name."""
     return any(f" {BERNINI}," in note for note in notes)
+
+
+def is_phantom(notes: Iterable[str]) -> bool:
+    """Whether a model whose notes these are is Phantom by its header or its name."""
+    return any(f" {PHANTOM}," in note for note in notes)
 
 
 def _note(start: str, model: _SameShape, base: Base) -> str:

@@ -21,11 +21,10 @@ from ...sampling.prompts import Prompts
 from ..sockets.latents import reference_frames, video_samples
 from ..sockets.models import TEXT_TAG, VAE_TAG, WanModel
 from .clip_image import clip_features, clip_items, clip_width
-from .in_context import context_clips
 from .items import check_items, own_items, steered_by
 from .keyframes import given_latent, keyframe_item
 from .keys import UNWRITTEN, check_keys
-from .of_models.together import model_items, model_keys, model_references, model_steering
+from .of_models.together import clips_beside, model_items, model_keys, model_references, model_steering
 from .reading import Side, entries_of, in_form, text_of
 from .travel import RunOf, parts_of
 from .vace import control_width, vace_items
@@ -68,7 +67,7 @@ def _prompt(
     for tag in (TEXT_TAG, VAE_TAG):
         if tag in values:
             check_pair(model.spec, values[tag].spec)
-    in_context = context_clips(model, values, video_samples(latent), side)
+    in_context = clips_beside(model, values, video_samples(latent), side)
     samples, given, clip = video_samples(latent), given_latent(model, values, side), clip_features(values, side)
     made_by = getattr(values.get("clip_vision_output"), "made_by", None)
     if made_by is not None:

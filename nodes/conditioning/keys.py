@@ -95,7 +95,11 @@ REFUSED = {
             _PICTURES,
         ),
     ),
-    "time_dim_concat": _Refused("pictures of subjects for Phantom", "WanPhantomSubjectToVideo", _PICTURES),
+    "time_dim_concat": _Refused(
+        "pictures of subjects for Phantom",
+        "Wan Phantom or WanPhantomSubjectToVideo",
+        "Load a Phantom model, or use Wan VACE with a reference_image",
+    ),
     "concat_mask_index": _Refused(
         "a start image and a control video for Wan 2.2 Fun Control",
         "Wan22FunControlToVideo or Wan Fun Control",

@@ -136,7 +136,7 @@ TABLE: dict[str, Variant] = {
     "Wan-Move": Variant("i2v-14B", "is Wan-Move; " + TRACKS, runs=True, name="Wan21-WanMove_fp8_scaled_e4m3fn_KJ"),
     "Phantom": Variant(
         "t2v-1.3B",
-        "is Phantom; " + IGNORES.format("T2V", "reference pictures"),
+        "By its name this is Phantom, which takes pictures of up to four subjects; without them it runs as plain T2V.",
         runs=True,
         name="Phantom-Wan-1_3B_fp16",
     ),
@@ -271,7 +271,7 @@ def test_what_a_file_is_by_its_name_is_a_warning_while_it_loads(tmp_path: Path, 
     with caplog.at_level(logging.WARNING, "wan_director"):
         load(kinds.DIT, path, device="cpu")
     (record,) = caplog.records
-    assert record.getMessage().startswith("my_phantom.safetensors: By its name this is Phantom; it runs as plain T2V")
+    assert record.getMessage().startswith("my_phantom.safetensors: By its name this is Phantom, which takes pictures")
 
 
 def test_another_name_is_enough_where_the_name_was_wrong(header_file) -> None:

@@ -62,6 +62,7 @@ SAYING = {
     "WanDirectorMotion",
     "WanDirectorBatchPrompts",
     "WanDirectorEnhancePrompt",
+    "WanDirectorPhantom",
     "WanDirectorPromptTravel",
     "WanDirectorSourceVideo",
     "WanDirectorTextEncode",

@@ -163,6 +163,8 @@ def _warn_of_stages(asked: Sequence[Sequence[Ask]], sides: Sides) -> None:
     idle, way = "", ""
     if not clips and asks & {SOURCE_SHOWN, NOTHING_SHOWN}:
         idle, way = "there is no source video and no reference in the negative prompt", "Choose the formula cfg"
+    elif SOURCE_SHOWN in asks and any(clip.behind is not None for clip in clips):
+        idle, way = "the pictures are those of Phantom", "Choose the formula phantom"
     elif sources == len(clips) and SOURCE_SHOWN in asks:
         idle, way = "there is no reference beside the source video", "Set the scale of references to that of the video"
     elif not sources and {SOURCE_SHOWN, NOTHING_SHOWN} <= asks:

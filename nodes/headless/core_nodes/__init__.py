@@ -96,6 +96,7 @@ from .wan import (
     WanMoveConcatTrack,
     WanMoveTracksFromCoords,
     WanMoveTrackToVideo,
+    WanPhantomSubjectToVideo,
     WanTrackToVideo,
 )
 from .wan_videos import (
@@ -113,6 +114,7 @@ _WITH_MODELS = (
     WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo, WanVaceToVideo, Wan22ImageToVideoLatent,
     WanFunControlToVideo, Wan22FunControlToVideo, WanCameraImageToVideo,
     WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning, WanAnimateToVideo,
+    WanPhantomSubjectToVideo,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,

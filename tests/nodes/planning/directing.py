@@ -181,6 +181,43 @@ def animated_natively() -> dict:
     return prompt
 
 
+def of_subjects() -> dict:
+    """Pictures behind the video, with a scale of their own."""
+    prompt = steered(
+        t2v("wan21_t2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorPhantom",
+        fit="pad", reference_image_1=["picture", 0], reference_image_2=["two", 0],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["two"] = node("RepeatImageBatch", image=["picture", 0], amount=2)
+    prompt["guided"] = node("WanDirectorGuidance", **instructed()["guided"]["inputs"] | {"formula": "phantom"})
+    prompt["sample"]["inputs"]["model"] = ["guided", 0]
+    return prompt
+
+
+def of_subjects_natively() -> dict:
+    """Nodes of ComfyUI from the pictures to the latent."""
+    prompt = of_subjects()
+    for gone in ("guided", "sample", "model"):
+        del prompt[gone]
+    prompt["steer"] = node(
+        "WanPhantomSubjectToVideo", positive=["text", 0], negative=["text", 1], vae=["vae", 0], width=64, height=96,
+        length=9, batch_size=1, images=["two", 0],
+    )  # fmt: skip
+    prompt["file"] = node("UNETLoader", unet_name="wan21_t2v.safetensors", weight_dtype="default")
+    prompt["guider"] = node(
+        "DualCFGGuider", model=["file", 0], cond1=["steer", 0], cond2=["steer", 1], negative=["steer", 2],
+        cfg_conds=7.5, cfg_cond2_negative=5.0, style="regular",
+    )  # fmt: skip
+    prompt["noise"] = node("RandomNoise", noise_seed=1)
+    prompt["euler"] = node("KSamplerSelect", sampler_name="euler")
+    prompt["levels"] = node("BasicScheduler", model=["file", 0], scheduler="simple", steps=2, denoise=1.0)
+    prompt["sample"] = node(
+        "SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["euler", 0], sigmas=["levels", 0],
+        latent_image=["steer", 3],
+    )  # fmt: skip
+    return prompt
+
+
 def enlarged() -> dict:
     """A clip made larger in tiles and windows, its frames enlarged by arithmetic."""
     prompt = v2v()
@@ -209,6 +246,7 @@ DIRECTING = {
     made.__name__: made
     for made in (
         in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited, by_instruction,
-        edited_picture, instructed, instructed_natively, animated, animated_natively, enlarged, tiled,
+        edited_picture, instructed, instructed_natively, animated, animated_natively, of_subjects,
+        of_subjects_natively, enlarged, tiled,
     )
 }  # fmt: skip

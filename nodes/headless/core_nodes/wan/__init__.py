@@ -12,6 +12,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
+from .phantom import WanPhantomSubjectToVideo
 from .svi import WanImageToVideoSVIPro
 from .tracks import (
     GenerateTracks,
@@ -43,5 +44,6 @@ __all__ = [
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",
+    "WanPhantomSubjectToVideo",
     "WanTrackToVideo",
 ]
