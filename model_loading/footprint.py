@@ -20,7 +20,7 @@ from .precision import Precision, choose_casting, choose_dtype
 from .spec import ModelSpec
 
 _SCALE_BYTES = 4
-_BLOCK = re.compile(r"(\w*blocks)\.(\d+)\..+")  # of the trunk, and of its branches
+_BLOCK = re.compile(r"(\w*blocks|face_adapter\.fuser_blocks)\.(\d+)\..+")  # of the trunk, and of its branches
 _WHOLE_CODES = frozenset({"F8_E4M3", "F8_E5M2", "I8"})
 
 

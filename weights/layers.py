@@ -20,6 +20,7 @@ from .stored import Codec, StoredWeight
 
 LayerNorm = nn.LayerNorm
 GroupNorm = nn.GroupNorm
+Conv1d = nn.Conv1d
 Conv2d = nn.Conv2d
 Conv3d = nn.Conv3d
 

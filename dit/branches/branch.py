@@ -85,10 +85,12 @@ class PassShape(NamedTuple):
 
 
 class PassBytes(NamedTuple):
-    """What a branch holds in the passes that go together: all the time, and while one of its blocks runs."""
+    """What a branch holds in the passes that go together: all the time, while one of its blocks runs, and while a pass
+    begins."""
 
     kept: int
     in_block: int
+    starting: int = 0
 
 
 class Trunk(Protocol):

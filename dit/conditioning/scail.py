@@ -187,6 +187,9 @@ class ScailPose:
         mask = None if self.mask is None else _of_half(self.mask, cut)[:, :, cut.start : stop]
         return ScailPose(latent, mask)
 
+    def unshown(self) -> None:
+        """See `ClipBeside.unshown`: the model was trained without poses, too."""
+
     def to(self, device: torch.device) -> ScailPose:
         """This clip on a device."""
         return ScailPose(self.latent.to(device), None if self.mask is None else self.mask.to(device))

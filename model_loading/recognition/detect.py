@@ -29,7 +29,7 @@ from .variants import as_said, refuse_channels, refuse_variants, said_model_type
 _EXTRAS = re.compile(
     r"spiece_model|tokenizer_json|scaled_fp8|log_scale|logit_scale|textual\..+|text_model\..+|text_projection\..+"
     r"|.*position_ids|decoder\.block\..+|decoder\.final_layer_norm\..+|decoder\.embed_tokens\..+|lm_head\.weight"
-    r"|model_type\..+|encoder\.\d+\..+"
+    r"|model_type\..+|encoder\.\d+\..+|motion_encoder\..+\.kernel"
 )
 
 # Those of them that hold no weights at all, and so say nothing about the number format of the weights.

@@ -10,7 +10,7 @@ from ...common.places import Place
 from ...dit.branches.pose import POSES
 from ...media.video_reading import LOAD_VIDEO
 from ...model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
-from ...model_loading.pairing import FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, START_IMAGE
+from ...model_loading.pairing import ANIMATE, FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.causal.order import CAUSAL
 from ...sampling.experts import EXPERTS
@@ -24,6 +24,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     CLIP_VISION.place: "Load Wan CLIP Vision",
     LOAD_LORA: "Wan LoRA",
     LOAD_VIDEO: "Wan Load Video",
+    ANIMATE: "Wan Animate",
     START_IMAGE: "Wan Image To Video",
     FUN_CONTROL: "Wan Fun Control",
     SCAIL_CONDITIONING: "Wan SCAIL",

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
+from wan_director.dit.branches.animate.face import FaceBranch, FaceInput
+from wan_director.dit.branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
 from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.pose import PoseBranch, PoseInput
@@ -55,6 +57,12 @@ PARTS = {
 GIVEN = {
     VaceBranch: lambda branch, latent: VaceInput(torch.empty(1, branch.channels, *latent), 1.0),
     ClipBranch: lambda branch, latent: ClipInput(torch.empty(1, branch.image_tokens, branch.dim)),
+    AnimatePoseBranch: lambda branch, latent: AnimatePoseInput(
+        torch.empty(1, branch.channels, latent[0] - 1, *latent[1:])
+    ),
+    FaceBranch: lambda branch, latent: FaceInput(
+        torch.empty(1, 3, 4 * latent[0] - 7, branch.motion.side, branch.motion.side), latent[0]
+    ),
     ReferenceBranch: lambda branch, latent: ReferenceInput(torch.empty(1, branch.channels, 1, *latent[1:])),
     ScailBranch: lambda branch, latent: ScailReference(
         torch.empty(1, 16, 1, *latent[1:]), torch.empty(1, branch.mask_channels, 1, *latent[1:])
@@ -91,8 +99,9 @@ def counted(
     residual: bool = False,
     lean: Lean | None = None,
 ) -> int:
-    """Peak of a pass through a model with one block (two with VACE), which is that of the whole model."""
-    branches = tuple(VaceBranch(1) if isinstance(branch, VaceBranch) else branch for branch in PRESETS[preset].branches)
+    """Peak of a pass through a model with one block (two with VACE or a face), which is that of the whole model."""
+    one = {VaceBranch: VaceBranch(1), FaceBranch: FaceBranch(1)}
+    branches = tuple(one.get(type(branch), branch) for branch in PRESETS[preset].branches)
     config = replace(PRESETS[preset], layers=1, branches=branches)
     with torch.device("meta"):
         operations = nn if unpacking is PLAIN else layers
@@ -138,6 +147,9 @@ def counted(
         ("fun-camera-1.3B", PLAIN, (21, 60, 104)),
         ("fun-camera-A14B", FP8, (9, 60, 104)),
         ("fun-camera-A14B", PLAIN, (1, 60, 104)),
+        ("animate-14B", PLAIN, (21, 60, 104)),
+        ("animate-14B", FP8, (9, 60, 104)),
+        ("animate-14B", PLAIN, (2, 30, 40)),
         ("scail2-1.3B", PLAIN, (5, 60, 104)),
         ("scail2-14B", FP8, (9, 60, 104)),
     ],
@@ -165,6 +177,8 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
         ("t2v-1.3B", PLAIN, (21, 60, 104), False),
         ("ti2v-5B", PLAIN, (31, 44, 80), False),
         ("fun-control-A14B", FP8, (9, 60, 104), False),
+        ("animate-14B", PLAIN, (21, 60, 104), False),
+        ("animate-14B", FP8, (9, 60, 104), False),
     ],
 )
 def test_a_lean_pass_holds_what_the_arithmetic_says(preset, unpacking, latent, residual, way):

@@ -12,6 +12,9 @@ import torch
 import wan_director
 from safetensors.torch import save_file
 from torch import nn
+from wan_director.dit.branches.animate.face import FaceBranch
+from wan_director.dit.branches.animate.motion import MotionSizes
+from wan_director.dit.branches.animate.pose import AnimatePoseBranch
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
@@ -32,6 +35,9 @@ torch.set_num_threads(1)
 
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 HEADS = {"wan_director.heads": "4"}
+FACE = FaceBranch(1, MotionSizes((2,) * 8, style=6, linears=2, directions=3, features=8), width=8, tokens=2)
+ANIMATE = (ClipBranch(64), AnimatePoseBranch(), FACE)
+"""As of Wan-Animate, for a transformer of 5 layers; its encoder of faces takes pictures of the published size."""
 CHANNELS_48 = {"in_channels": 48, "out_channels": 48}
 
 
@@ -150,8 +156,8 @@ def tokenizer_json() -> str:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
-    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, ti2v and lucy_edit; tiny, wan21 and
-    wan22 VAEs; tiny and wan21 text encoders.
+    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_animate, ti2v and lucy_edit;
+    tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -164,6 +170,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "diffusion_models" / "wan21_i2v.safetensors", dit(text_dim=4096, in_channels=36), HEADS)
     wan21_camera = dit(text_dim=4096, in_channels=36, branches=(CameraBranch(),))
     save_model(folder / "diffusion_models" / "wan21_camera.safetensors", wan21_camera, HEADS)
+    wan21_animate = dit(text_dim=4096, in_channels=36, layers=5, branches=ANIMATE)
+    save_model(folder / "diffusion_models" / "wan21_animate.safetensors", wan21_animate, HEADS)
     save_model(folder / "diffusion_models" / "ti2v.safetensors", dit(text_dim=4096, **CHANNELS_48), HEADS)
     lucy_edit = dit(text_dim=4096, in_channels=96, out_channels=48)
     save_model(folder / "diffusion_models" / "lucy_edit.safetensors", lucy_edit, HEADS)

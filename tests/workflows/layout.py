@@ -48,6 +48,7 @@ FILLING = (
 WORDS = 64
 """What Nodes 2.0 adds below a node while it says in words how far it is."""
 SAYING = {
+    "WanDirectorAnimate",
     "WanDirectorClipVisionEncode",
     "WanDirectorDecode",
     "WanDirectorEditPicture",
@@ -64,6 +65,7 @@ SAYING = {
     "WanDirectorMotion",
     "WanDirectorBatchPrompts",
     "WanDirectorEnhancePrompt",
+    "WanDirectorPhantom",
     "WanDirectorPromptTravel",
     "WanDirectorSourceVideo",
     "WanDirectorTextEncode",
