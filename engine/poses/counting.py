@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from ...dit.conditioning.pose import PoseVideo
+from ...dit.conditioning.characters.pose import PoseVideo
 from ...dit.config import PATCH, DiTConfig
 from ...dit.inputs import Conditioning
 from ...dit.pose_memory import StreamSize

@@ -16,7 +16,7 @@ from wan_director.dit.branches.animate.face import FaceBranch, FaceInput
 from wan_director.dit.branches.animate.motion import MotionSizes
 from wan_director.dit.branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
-from wan_director.dit.conditioning.animate import AnimatePoseVideo, FaceVideo
+from wan_director.dit.conditioning.characters.animate import AnimatePoseVideo, FaceVideo
 from wan_director.dit.conditioning.cut import Cut, Span
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution, lean_ways

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from wan_director.common.errors import InvalidInputError, PairingError
+from wan_director.dit.conditioning.characters.subjects import SubjectPicture
 from wan_director.dit.conditioning.cut import Cut, Span
 from wan_director.dit.conditioning.in_context import context_sizes
-from wan_director.dit.conditioning.subjects import SubjectPicture
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.execution import Execution, lean_ways
 from wan_director.dit.inputs import Conditioning, DitInputs

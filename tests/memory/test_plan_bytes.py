@@ -16,8 +16,8 @@ from wan_director.dit.branches.pose import PoseBranch, PoseInput
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.branches.scail import ScailBranch, ScailReference
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
+from wan_director.dit.conditioning.characters.scail import ScailPose
 from wan_director.dit.conditioning.in_context import ContextClip
-from wan_director.dit.conditioning.scail import ScailPose
 from wan_director.dit.context import TextTravel
 from wan_director.dit.execution import Execution, Lean, lean_ways
 from wan_director.dit.footprint import (

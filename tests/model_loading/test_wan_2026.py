@@ -105,7 +105,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("humo_17B_fp8_e4m3fn", "humo-17B", "refused", "is HuMo,"),
         Row("humo_1.7B_fp16", "humo-1.7B", "refused", "is HuMo,"),
     ),
-    "Wan-Animate": (Row("wan2.2_animate_14B_bf16", "animate-14B", "refused", "is Wan 2.2 Animate,"),),
+    "Wan-Animate": (Row("wan2.2_animate_14B_bf16", "animate-14B", "runs", "Wan 2.2 Animate 14B"),),
     "Fun-Control": (
         Row("wan2.1_fun_control_1.3B_bf16", "fun-control-1.3B", "runs", "Wan 2.1 Fun-Control 1.3B"),
         Row("fun_control_1.1", "fun-control-1.1-1.3B", "runs", "Wan 2.1 Fun-Control 1.1 1.3B"),

@@ -14,8 +14,8 @@ from diffusers.guiders import (
 )
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer
 from wan_director.common.errors import InvalidInputError
+from wan_director.dit.conditioning.characters.subjects import SubjectPicture
 from wan_director.dit.conditioning.in_context import ContextClip
-from wan_director.dit.conditioning.subjects import SubjectPicture
 from wan_director.dit.inputs import DitInputs
 from wan_director.sampling.ask import NEGATIVE, POSITIVE, AvoidedText
 from wan_director.sampling.guidance import (

@@ -149,7 +149,7 @@ class FaceInput(NamedTuple):
 
     `pixels` [1 or B, 3, F, side, side] in -1..1, on any device; `frames`: latent frames of the pass, that of the
     reference among them; `before`: latent frames at the beginning of the face that are only there to be heard from
-    (see `conditioning.animate`).
+    (see `conditioning.characters.animate`).
     """
 
     pixels: Tensor

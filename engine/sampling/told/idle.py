@@ -13,7 +13,7 @@ from ....common.log import logger
 from ....dit.adapters import AppliedAdapter
 from ....dit.branches.speed import SpeedBranch
 from ....dit.conditioning.amplified import can_be_amplified
-from ....dit.conditioning.subjects import SubjectPicture
+from ....dit.conditioning.characters.subjects import SubjectPicture
 from ....sampling.ask import Ask
 from ....sampling.experts import Expert
 from ....sampling.guidance import (

@@ -17,7 +17,7 @@ from ....common.errors import InvalidInputError
 from ....dit.branches.animate.face import FaceBranch
 from ....dit.branches.animate.pose import REFERENCE_FRAMES, AnimatePoseBranch
 from ....dit.branches.branch import Branch
-from ....dit.conditioning.animate import AnimatePoseVideo, FaceVideo
+from ....dit.conditioning.characters.animate import AnimatePoseVideo, FaceVideo
 from ....dit.config import DiTConfig
 from ....dit.inputs import ConditioningItem
 from ...sockets.models import WanModel

@@ -17,7 +17,7 @@ from ....common.errors import InvalidInputError, PairingError
 from ....common.log import logger
 from ....common.model_names import ModelNames
 from ....common.shapes import size_text
-from ....dit.conditioning.subjects import SubjectPicture
+from ....dit.conditioning.characters.subjects import SubjectPicture
 from ....dit.config import DiTConfig
 from ....model_loading.recognition.variants import is_phantom
 from ...sockets.latents import family_of, made_by

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...common.errors import PairingError
-from ...common.model_names import THIS_MODEL, ModelNames
-from ..branches.branch import Trunk
-from ..config import DiTConfig
-from ..rope import PlacedVideo, TokenPlaces
-from .cut import Cut
-from .in_context import ContextSize, grid_of
+from ....common.errors import PairingError
+from ....common.model_names import THIS_MODEL, ModelNames
+from ...branches.branch import Trunk
+from ...config import DiTConfig
+from ...rope import PlacedVideo, TokenPlaces
+from ..cut import Cut
+from ..in_context import ContextSize, grid_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)

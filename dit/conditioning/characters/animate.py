@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...common.shapes import TEMPORAL_STRIDE
-from ..branches.animate.face import FaceBranch, FaceInput
-from ..branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
-from ..inputs import DitInputs
-from .cut import Cut
+from ....common.shapes import TEMPORAL_STRIDE
+from ...branches.animate.face import FaceBranch, FaceInput
+from ...branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
+from ...inputs import DitInputs
+from ..cut import Cut
 
 _HEARD_BEFORE = 2
 """Latent frames before one that the encoder of a face hears: convolutions of three, at three rates, over the past."""
