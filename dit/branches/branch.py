@@ -154,7 +154,7 @@ class Companion(Protocol):
         ...
 
 
-class Alone:
+class NoCompanion:
     """No second stream."""
 
     def seen(self, index: int, context: Context, execution: Execution) -> Context:
@@ -165,7 +165,7 @@ class Alone:
         """Nothing goes beside."""
 
 
-ALONE = Alone()
+ALONE = NoCompanion()
 
 
 def unshareable(words: str) -> InvalidInputError:

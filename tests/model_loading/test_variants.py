@@ -296,7 +296,7 @@ def test_what_a_file_is_by_its_name_is_a_warning_while_it_loads(tmp_path: Path, 
 
 
 def test_another_name_is_enough_where_the_name_was_wrong(header_file) -> None:
-    path = header_file(shapes("i2v-14B"), name="my_animate_2_tests.safetensors")
+    path = header_file(shapes("i2v-14B"), name="my_causal_tests.safetensors")
     with pytest.raises(CheckpointError, match="If it is a plain I2V model, give the file another name"):
         inspect_checkpoint(open_checkpoint(path))
     assert inspect_checkpoint(open_checkpoint(path.rename(path.with_name("mine.safetensors")))).notes == ()
