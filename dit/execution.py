@@ -13,7 +13,7 @@ from ..common.errors import InvalidInputError
 from ..common.streaming import BlockStream
 from ..weights.layers import Multiplication
 from .attention import Attention, Grid, Pattern, every_token, sdpa_attention
-from .pose_memory import NO_POSE_MEMORY, PoseMemory
+from .branches.pose_memory import NO_POSE_MEMORY, PoseMemory
 from .tokens import MATRIX_RUN
 
 OnBlock = Callable[[int, Sequence[Tensor]], None]

@@ -94,12 +94,13 @@ def pass_bytes(
         block = _block_bytes(config, shape, itemsize, unpacking, run)
     else:
         block = _LeanBlock(config, shape, itemsize, unpacking, run, fp32_residual, lean).size_bytes
+    starting = 0
     for branch in config.branches:
         given = shape.steering.get(type(branch), 0)
         if given:
             own = branch.pass_bytes(shape, given, buffer)
-            kept, block = kept + own.kept, max(block, block + own.in_block)
-    return kept + max(block, ends)
+            kept, block, starting = kept + own.kept, max(block, block + own.in_block), max(starting, own.starting)
+    return kept + max(block, starting, ends)
 
 
 def past_bytes(config: DiTConfig, batch: int, frames: int, frame_tokens: int, *, itemsize: int = 2) -> int:

@@ -270,8 +270,8 @@ def check_causal(config: DiTConfig, clips: Collection[ClipBeside], names: ModelN
         )
     if clips:
         raise InvalidInputError(
-            "A causal model makes a video chunk by chunk, and a source video or reference of Bernini is for the whole "
-            "of it. Leave it out."
+            f"A causal model makes a video chunk by chunk, and {next(iter(clips)).words} is for the whole of it. Leave "
+            "it out."
         )
 
 

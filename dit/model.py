@@ -86,7 +86,7 @@ class WanDiT(nn.Module):
 
     Args:
         config: sizes, see `PRESETS`.
-        operations: namespace that gives Linear, LayerNorm, Conv2d and Conv3d.
+        operations: namespace that gives Linear, LayerNorm, Conv1d, Conv2d and Conv3d.
         fp32_residual: keep the tokens in float32 between the matrices of a 16-bit model. Closer to the float32
             result, at twice the memory of one token buffer.
     """

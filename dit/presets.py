@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .branches.animate.face import FaceBranch
+from .branches.animate.pose import AnimatePoseBranch
 from .branches.audio.past import PastBranch
 from .branches.audio.pose import SpeechPoseBranch
 from .branches.audio.speech import SpeechBranch
@@ -43,6 +45,7 @@ PRESETS = {
     "fun-camera-1.3B": replace(_1_3B, in_channels=32, branches=(_CLIP, _CAMERA)),
     "fun-camera-14B": replace(_14B, in_channels=32, branches=(_CLIP, _CAMERA)),
     "fun-camera-A14B": replace(_14B, branches=(_CAMERA,), in_channels=36),
+    "animate-14B": replace(_14B, in_channels=36, branches=(_CLIP, AnimatePoseBranch(), FaceBranch(8))),
     "scail-14B": replace(_14B, in_channels=20, branches=(_CLIP, ScailBranch())),
     "scail2-1.3B": replace(_1_3B, in_channels=20, branches=(_CLIP, _SCAIL_2)),
     "scail2-14B": replace(_14B, in_channels=20, branches=(_CLIP, _SCAIL_2)),

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..common.checking import has_values, tensor_of
+from ..common.checking import has_values, is_finite, tensor_of
 from ..common.errors import InvalidInputError
 from ..common.log import logger
 from ..common.shapes import PictureSize
@@ -48,6 +48,25 @@ def clean_image(image: Tensor, name: str) -> Tensor:
     if image.ndim == 4 and len(image) > 1:
         logger.info("%s holds %d pictures; the first is used.", name, len(image))
     return clean_clip(image[:1], name)
+
+
+def clean_masks(masks: Tensor, name: str) -> Tensor:
+    """A MASK [F, H, W] or [H, W] as pictures [F, H, W, 1], float32, in 0..1.
+
+    Raises:
+        InvalidInputError: it is none, or holds NaN or infinity.
+    """
+    masks = tensor_of(masks, name, "masks [frames, height, width]", "Connect a mask.")
+    masks = masks[None] if masks.ndim == 2 else masks
+    if masks.ndim != 3 or 0 in masks.shape or not is_finite(masks):
+        raise InvalidInputError(
+            f"{name} must be masks [frames, height, width] of finite numbers, got {list(masks.shape)}. Connect a mask."
+        )
+    masks = masks.detach().cpu().float().unsqueeze(-1)
+    low, high = (float(masks.min()), float(masks.max())) if has_values(masks) else (0.0, 1.0)
+    if low < 0 or high > 1:
+        logger.info("%s has values from %.3g to %.3g; they are cut to 0..1.", name, low, high)
+    return masks.clamp(0, 1)
 
 
 def fit_pictures(pictures: Tensor, width: int, height: int, fit: Fit, bars: float = 0.0) -> Tensor:

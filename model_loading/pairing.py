@@ -32,6 +32,7 @@ _WRAPPER_NOISE = re.compile(r"A14B[-_](HIGH|LOW)(?![A-Za-z])")
 
 LOAD_MODEL = Place("load dit", "the diffusion model loader")
 START_IMAGE = Place("start image", "the start image")
+ANIMATE = Place("animate", "the reference picture and the poses of Wan-Animate")
 FUN_CONTROL = Place("fun control", "the control video of a Fun model")
 SCAIL_CONDITIONING = Place("scail", "the reference and poses of SCAIL")
 SPEECH = Place("speech to video", "the conditioning of a speech-to-video model")
@@ -276,6 +277,11 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
     if not has_image and model.config.control_channels:
         raise PairingError(
             f"{name} is a Fun-Control model and needs a control video. Connect ", FUN_CONTROL, " between the prompt "
+            f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
+        )  # fmt: skip
+    if not has_image and any(branch.name == "animate" for branch in model.config.branches):
+        raise PairingError(
+            f"{name} is a Wan-Animate model and needs a reference picture. Connect ", ANIMATE, " between the prompt "
             f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
     if not has_image and model.start_image == "required":

@@ -20,8 +20,8 @@ CATEGORY = "Wan Director/latent"
 Keyframes = io.Custom("WAN_DIRECTOR_KEYFRAMES")
 
 
-def size_inputs() -> list[Any]:
-    """The widgets width, height and frames, the same in every node that has them."""
+def size_inputs(frames: int = 81) -> list[Any]:
+    """The widgets width, height and frames, the same in every node that has them, but for the usual length."""
     return [
         io.Int.Input(
             "width",
@@ -41,7 +41,7 @@ def size_inputs() -> list[Any]:
         ),
         io.Int.Input(
             "frames",
-            default=81,
+            default=frames,
             min=1,
             max=MAX_FRAMES,
             step=4,

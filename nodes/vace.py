@@ -7,12 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common.checking import has_values, is_finite, tensor_of
-from ..common.errors import InvalidInputError
 from ..common.log import logger
 from ..common.shapes import VideoShape
 from ..dit.conditioning.vace import mask_channels, split_by_mask
-from ..media.pictures import clean_clip, fit_pictures
+from ..media.pictures import clean_clip, clean_masks, fit_pictures
 from .api import io, one_sentence
 from .conditioning.vace import with_vace
 from .image import batch_input, size_inputs
@@ -137,7 +135,9 @@ def control_clip(control: Tensor | None, masks: Tensor | None, shape: VideoShape
         given = len(clip)
         video[:given] = clip
     if masks is not None:
-        fitted = fit_pictures(_first(_clean_masks(masks), frames, "control_masks"), width, height, "crop")[..., 0]
+        fitted = fit_pictures(
+            _first(clean_masks(masks, "control_masks"), frames, "control_masks"), width, height, "crop"
+        )[..., 0]
         last = given if len(fitted) == 1 and given else len(fitted)
         mask[:last] = fitted
     return video, mask
@@ -155,22 +155,6 @@ def encode_references(vae: Any, pictures: Tensor | None, shape: VideoShape) -> l
     )
     latents = [vae.encode(picture[None]) for picture in fitted]
     return [torch.cat([each, family_of(vae).denormalize(torch.zeros_like(each))], dim=1) for each in latents]
-
-
-def _clean_masks(masks: Tensor) -> Tensor:
-    """A MASK as pictures [F, H, W, 1]."""
-    masks = tensor_of(masks, "control_masks", "masks [frames, height, width]", "Connect a mask.")
-    masks = masks[None] if masks.ndim == 2 else masks
-    if masks.ndim != 3 or 0 in masks.shape or not is_finite(masks):
-        raise InvalidInputError(
-            f"control_masks must be masks [frames, height, width] of finite numbers, got {list(masks.shape)}. "
-            "Connect a mask."
-        )
-    masks = masks.detach().cpu().float().unsqueeze(-1)
-    low, high = (float(masks.min()), float(masks.max())) if has_values(masks) else (0.0, 1.0)
-    if low < 0 or high > 1:
-        logger.info("control_masks has values from %.3g to %.3g; they are cut to 0..1.", low, high)
-    return masks.clamp(0, 1)
 
 
 def _first(clip: Tensor, frames: int, name: str) -> Tensor:

@@ -112,9 +112,9 @@ class LessContext:
         return frozenset()
 
     def apply(self, inputs: DitInputs, text: TextOf) -> DitInputs:
-        """Leaves the others out; where there are none, nothing changes."""
-        kept = tuple(clip for clip in inputs.in_context if clip.is_source and self.keeps_source)
-        return replace(inputs, in_context=kept)
+        """Leaves the others out, see `ClipBeside.unshown`; where there are none, nothing changes."""
+        seen = (clip if clip.is_source and self.keeps_source else clip.unshown() for clip in inputs.in_context)
+        return replace(inputs, in_context=tuple(clip for clip in seen if clip is not None))
 
 
 @dataclass(frozen=True, slots=True)

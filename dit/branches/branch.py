@@ -85,10 +85,12 @@ class PassShape(NamedTuple):
 
 
 class PassBytes(NamedTuple):
-    """What a branch holds in the passes that go together: all the time, and while one of its blocks runs."""
+    """What a branch holds in the passes that go together: all the time, while one of its blocks runs, and while a pass
+    begins."""
 
     kept: int
     in_block: int
+    starting: int = 0
 
 
 class Trunk(Protocol):
@@ -156,7 +158,7 @@ class Companion(Protocol):
         ...
 
 
-class Alone:
+class NoCompanion:
     """No second stream."""
 
     def seen(self, index: int, context: Context, execution: Execution) -> Context:
@@ -167,7 +169,7 @@ class Alone:
         """Nothing goes beside."""
 
 
-ALONE = Alone()
+ALONE = NoCompanion()
 
 
 def unshareable(words: str) -> InvalidInputError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..config import DiTConfig
+from .animate.face import FaceBranch
+from .animate.pose import AnimatePoseBranch
 from .audio.past import PastBranch
 from .audio.pose import SpeechPoseBranch
 from .audio.speech import SpeechBranch
@@ -18,8 +20,8 @@ from .uni3c import Uni3CBranch
 from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
-    ClipBranch, SpeedBranch, CameraBranch, SpeechPoseBranch, SpeechBranch, StillBranch, PastBranch, ReferenceBranch,
-    ScailBranch, PoseBranch, VaceBranch, Uni3CBranch,
+    ClipBranch, SpeedBranch, CameraBranch, AnimatePoseBranch, SpeechPoseBranch, SpeechBranch, StillBranch, PastBranch,
+    ReferenceBranch, ScailBranch, PoseBranch, FaceBranch, VaceBranch, Uni3CBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""

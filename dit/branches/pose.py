@@ -18,9 +18,9 @@ from ..attention import Pattern, every_token
 from ..config import PATCH, DiTConfig
 from ..context import Context, Posed, PoseTokens
 from ..execution import Execution
-from ..pose_memory import PoseSlot, StreamSize
 from ..rope import TokenPlaces, make_rope
 from .branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk
+from .pose_memory import PoseSlot, StreamSize
 
 POSES = Place("poses", "the reference picture and pose video of Wan-Animate-2")
 

@@ -62,6 +62,10 @@ class ClipBeside(Protocol):
         """What goes with some of the latent's frames; None where nothing does."""
         ...
 
+    def unshown(self) -> ClipBeside | None:
+        """What stands in its place in a pass that is not shown it; None where nothing does."""
+        ...
+
     def to(self, device: torch.device) -> ClipBeside:
         """This clip on a device."""
         ...
@@ -131,6 +135,9 @@ class ContextClip:
                 return None
             latent = latent[:, :, cut.start : stop]
         return replace(self, latent=latent)
+
+    def unshown(self) -> None:
+        """See `ClipBeside.unshown`: the model was trained without it."""
 
     def to(self, device: torch.device) -> ContextClip:
         """This clip on a device."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from ...dit.conditioning.pose import PoseVideo
+from ...dit.branches.pose_memory import StreamSize
+from ...dit.conditioning.characters.pose import PoseVideo
 from ...dit.config import PATCH, DiTConfig
 from ...dit.inputs import Conditioning
-from ...dit.pose_memory import StreamSize
 
 
 def pose_videos(prompts: Iterable[Conditioning]) -> int:

@@ -10,7 +10,7 @@ import torch
 from ...common.errors import InvalidInputError
 from ...common.free_ram import free_ram_bytes
 from ...common.log import logger
-from ...dit.pose_memory import NO_POSE_MEMORY, KeptPoses, NoPoseMemory
+from ...dit.branches.pose_memory import NO_POSE_MEMORY, KeptPoses, NoPoseMemory
 
 PosePlace = Literal["RAM", "device", "nowhere"]
 POSE_PLACES: tuple[PosePlace, ...] = ("RAM", "device", "nowhere")

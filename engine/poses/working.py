@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...dit.pose_memory import NO_POSE_MEMORY, KeptPoses, NoPoseMemory, PoseMemory
+from ...dit.branches.pose_memory import NO_POSE_MEMORY, KeptPoses, NoPoseMemory, PoseMemory
 from .keeping import PoseRoom
 
 

@@ -1,15 +1,18 @@
-"""Names of the transformer in diffusers' WanTransformer3DModel -> official names."""
+"""Names of the transformer in diffusers' WanTransformer3DModel and its kin -> official names."""
 
 from __future__ import annotations
 
-from .renaming import Renaming
+from collections.abc import Iterable
+
+from .diffusers_animate import from_diffusers_animate
+from .renaming import Renaming, Sources
 
 _END = r"\.(weight|bias)"
 
 # Source: huggingface/diffusers, scripts/convert_wan_to_diffusers.py. norm2 and norm3 swap their names: diffusers
 # numbers the norms in the order they are applied, the official model puts the one with parameters last.
 # The projections of VACE blocks have the name of the model's own head.
-from_diffusers_dit = Renaming(
+_names = Renaming(
     (r"condition_embedder\.time_embedder\.linear_1" + _END, r"time_embedding.0.\1"),
     (r"condition_embedder\.time_embedder\.linear_2" + _END, r"time_embedding.2.\1"),
     (r"condition_embedder\.text_embedder\.linear_1" + _END, r"text_embedding.0.\1"),
@@ -38,3 +41,8 @@ from_diffusers_dit = Renaming(
     (r"(vace_blocks\.\d+)\.proj_in" + _END, r"\1.before_proj.\2"),
     (r"(vace_blocks\.\d+)\.proj_out" + _END, r"\1.after_proj.\2"),
 )
+
+
+def from_diffusers_dit(keys: Iterable[str]) -> Sources:
+    """Names of the trunk one by one, those of Wan-Animate's parts by their own map."""
+    return {_names.official(key): source for key, source in from_diffusers_animate(keys).items()}

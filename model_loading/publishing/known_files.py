@@ -187,6 +187,8 @@ KNOWN_FILES = (
         "causal_forcing-framewise.safetensors", DIT_FILES, "Causal Forcing: videos made frame by frame, 1.3B",
         5.676, _CAUSAL,
     )._replace(for_few_steps=True),
+    _file("wan2.2_animate_14B_bf16.safetensors", DIT_FILES, "Wan 2.2 Animate, 14B", 34.550, _WAN_2_2),
+    _file("wan2.2_animate_14B_int8_convrot.safetensors", DIT_FILES, "Wan 2.2 Animate, 14B, in int8", 18.41, _WAN_2_2),
     _file("chrono_edit_14B_fp16.safetensors", DIT_FILES, "ChronoEdit: pictures edited by words, 14B", 32.790, _WAN_2_2),
     _file("lucy-edit-dev-cui-fp16.safetensors", DIT_FILES, "Lucy-Edit: clips edited by words, 5B", 10.000, _DECART),
     _file("wan2.1_fun_control_1.3B_bf16.safetensors", DIT_FILES, "Wan 2.1 Fun-Control, 1.3B", 3.129),
@@ -223,6 +225,8 @@ KNOWN_FILES = (
     _file(_I2V_FP8, DIT_FILES, "Wan 2.1 image to video at 480p, 14B, in fp8", 16.643, _WRAPPER_FP8),
     _file(_ATI, DIT_FILES, "ATI: image to video along drawn tracks, 14B, in fp8", 17.137, _WRAPPER),
     _file(_MOVE, DIT_FILES, "Wan-Move: image to video along tracks, 14B, in fp8", 16.407, _WRAPPER_FP8),
+    _file("Phantom-Wan-1_3B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 1.3B", 2.838, _WRAPPER),
+    _file("Phantom-Wan-14B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 14B", 28.577, _WRAPPER),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
     _file("wan_2.1_vae.safetensors", VAE_FILES, "the VAE of Wan 2.1 and of Wan 2.2 14B", 0.254),
@@ -289,6 +293,7 @@ USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
 
 MODELS_WITH = {
+    **dict.fromkeys(("animate", "animate_face"), "wan2.2_animate_14B_bf16.safetensors"),
     "pose": "wan_animate_2_int8_convrot.safetensors",
     "scail": "wan2.1_14B_SCAIL_2_int8_convrot.safetensors",
     "speech": "wan2.2_s2v_14B_fp8_scaled.safetensors",

@@ -31,6 +31,7 @@ _PRESETS = (
     (r"causal_forcing", "t2v-1.3B"),
     (r"lucy-edit", "lucy-edit-5B"),
     (r"animate_2", "animate2-14B"),
+    (r"animate_14B", "animate-14B"),
     (r"chrono_edit|WanMove", "i2v-14B"),
     (r"SCAIL_2", "scail2-14B"),
     (r"fun_inpaint_5B", "fun-inp-5B"),
@@ -48,7 +49,7 @@ _PRESETS = (
     (r"vace", "vace-14B"),
     (r"flf2v", "flf2v-14B"),
     (r"i2v|I2V", "i2v-14B"),
-    (r"1\.3B", "t2v-1.3B"),
+    (r"1[._]3B", "t2v-1.3B"),
     (r".", "t2v-14B"),
 )
 _MORE_THAN_FP8 = 1.02

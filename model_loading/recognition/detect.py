@@ -31,7 +31,7 @@ _EXTRAS = re.compile(
     r"|.*position_ids|decoder\.block\..+|decoder\.final_layer_norm\..+|decoder\.embed_tokens\..+|lm_head\.(weight|bias)"
     r"|decoder\.layers\.\d+\..+|decoder\.embed_positions\.weight|decoder\.layer_norm\..+"
     r"|masked_spec_embed|quantizer\..+|project_(q|hid)\..+"
-    r"|model_type\..+|encoder\.\d+\..+"
+    r"|model_type\..+|encoder\.\d+\..+|motion_encoder\..+\.kernel"
 )
 
 # Those of them that hold no weights at all, and so say nothing about the number format of the weights.

@@ -13,7 +13,7 @@ from ..publishing.known_files import LORAS
 from ..spec import AnyKind
 from .foreign import SIGNATURES, Signature, match
 from .kin import other_adapter
-from .variants import WAN_VARIANTS
+from .variants import PARTS
 
 LOAD_LORA = Place("load lora", "the LoRA loader")
 
@@ -29,7 +29,7 @@ _REMAINS = (
 def unknown_file(checkpoint: Checkpoint, names: Iterable[str]) -> CheckpointError:
     """The error for a file whose tensors, called `names`, are those of no model here."""
     name, names = checkpoint.path.name, sorted(names)
-    variant = match(WAN_VARIANTS, names)
+    variant = match(PARTS, names)
     if variant is not None and variant.kind is not None:
         return CheckpointError(
             f"{name} is a part of {variant.title}, not a whole model, and is not supported yet by this version. "

@@ -39,6 +39,7 @@ _PRESET_TITLES = {
     "fun-camera-1.3B": "Wan 2.1 Fun-Camera 1.1 1.3B",
     "fun-camera-14B": "Wan 2.1 Fun-Camera 1.1 14B",
     "fun-camera-A14B": "one expert of Wan 2.2 Fun-Camera A14B",
+    "animate-14B": "Wan 2.2 Animate 14B",
     "scail-14B": "Wan 2.1 SCAIL 14B",
     "scail2-1.3B": "Wan 2.1 SCAIL-2 1.3B",
     "scail2-14B": "Wan 2.1 SCAIL-2 14B",

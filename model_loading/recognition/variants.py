@@ -26,8 +26,6 @@ from .foreign import Signature, match
 
 # By the names only they carry; the first that matches names the file. Those of no kind are of a family of their own.
 WAN_VARIANTS = (
-    Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
-    Signature("Wan 2.2 Animate", "dit", ("pose_patch_embedding.weight",)),
     Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
     Signature("LongCat-Avatar (talking)", None, ("audio_cross_attn.", "blocks.0.ffn.w1.")),
     Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.",)),
@@ -53,6 +51,9 @@ WAN_VARIANTS = (
     Signature("LongCat-Video", None, ("blocks.0.ffn.w1.",)),
     Signature("SkyReels-V2 DF", "dit", ("fps_projection.",)),
 )
+
+PARTS = (*WAN_VARIANTS, Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)))
+"""The same, and models of which this version runs whole ones: files with their names and no trunk are parts of them."""
 
 # (input channels, output channels) of Wan transformers that need conditioning this version does not have.
 _BY_CHANNELS = {
@@ -97,6 +98,7 @@ def _same_shape(
 ANIMATE_2 = "Wan-Animate-2"
 BERNINI = "Bernini-R"
 CAUSAL = "a causal model"
+PHANTOM = "Phantom"
 _T2V: tuple[Base, ...] = ("T2V",)
 _I2V: tuple[Base, ...] = ("I2V",)
 _TI2V: tuple[Base, ...] = ("TI2V",)
@@ -118,7 +120,7 @@ _SAME_SHAPE = (
         None,
     ),
     _same_shape(BERNINI, "bernini berninir", r"bernini", _T2V, "", "a video to edit and references"),
-    _same_shape("Phantom", "phantom", r"phantom", _T2V, "reference pictures"),
+    _same_shape(PHANTOM, "phantom", r"phantom", _T2V, "", "pictures of up to four subjects"),
     _same_shape("MoCha", "mocha", r"mocha(?![a-z])", _T2V, "source video, mask and reference pictures"),
     _same_shape("EchoShot", "echoshot", r"echo[-_. ]?shot", _T2V, "division into shots"),
     _same_shape("CausVid", "causvid", r"caus[-_. ]?vid", _T2V, "order of making frames (all are made at once)"),
@@ -145,10 +147,9 @@ _SAME_SHAPE = (
 # How headers call models that tensors tell apart anyway.
 _PLAIN = frozenset(
     ["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp", "control", "funcontrol", "camera", "camera22", "s2v"]
-    + ["scail", "scail2"]
+    + ["animate", "scail", "scail2"]
 )
 _OTHERS = {
-    "animate": "Wan 2.2 Animate",
     "humo": "HuMo",
     "wandancer": "Wan-Dancer",
 }
@@ -270,13 +271,18 @@ def unsupported_variant(name: str, title: str) -> CheckpointError:
     """The error for a transformer of Wan that this version does not run."""
     return CheckpointError(
         f"{name} is {title}, which this version does not run yet. It runs the text-to-video, image-to-video, "
-        f"first-last-frame, Fun, SCAIL and VACE models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
+        f"first-last-frame, Fun, SCAIL, Animate and VACE models of Wan 2.1 and 2.2: get {where_to_get(USUAL_MODEL)}."
     )
 
 
 def is_bernini(notes: Iterable[str]) -> bool:
     """Whether a model whose notes these are is Bernini-R by its header or its name."""
     return any(f" {BERNINI}," in note for note in notes)
+
+
+def is_phantom(notes: Iterable[str]) -> bool:
+    """Whether a model whose notes these are is Phantom by its header or its name."""
+    return any(f" {PHANTOM}," in note for note in notes)
 
 
 def is_causal(notes: Iterable[str]) -> bool:

@@ -21,9 +21,8 @@ from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
 from ..sockets.latents import reference_frames, video_samples
 from ..sockets.models import TEXT_TAG, VAE_TAG, WanModel
-from .animate2.reading import pictures_before
 from .clip_image import clip_features, clip_items, clip_width
-from .families.known import branch_items, branch_keys, branch_steering, clips_beside
+from .families.known import branch_items, branch_keys, branch_steering, clips_beside, frames_before
 from .items import check_items, own_items, steered_by
 from .keyframes import given_latent, keyframe_item
 from .keys import UNWRITTEN, check_keys
@@ -82,8 +81,7 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
         check_keys(values, side, branch_keys(model.spec.config))
         prompts.append(_prompt(model, embedding, values, latent, side))
         given.append(values)
-    run = RunOf(side, shift, model.spec.family.fps)
-    references = pictures_before(model.spec.config, reference_frames(latent))
+    run, references = RunOf(side, shift, model.spec.family.fps), max(prompt.references for prompt in prompts)
     parts = tuple(parts_of(prompts, given, video_samples(latent), references, run=run))
     for prompt in (part.conditioning for part in parts):
         check_beside_clips(model.spec.config, prompt.in_context, prompt.travel, set(prompt.steering()))
@@ -128,7 +126,7 @@ def _prompt(
     return Conditioning(
         text_of(model, embedding, side),
         (*keyframes, *clip_items(clip), *vace_items(model, values, samples), *others),
-        pictures_before(model.spec.config, reference_frames(latent)),
+        frames_before(config, values, reference_frames(latent)),
         is_written=UNWRITTEN not in values,
         in_context=beside,
     )

@@ -64,6 +64,7 @@ _REMOVE = "Remove that node"
 _HOOKS = "Use Wan LoRA, which has a strength, a start and an end"
 _CONTROL = "Use Wan VACE to follow a control video"
 _PICTURES = "Use Wan VACE with a reference_image"
+_ANIMATE = "Load a Wan-Animate model, or remove that node"
 _ANIMATE_2 = "Load a Wan-Animate-2 model, or remove that node"
 _SPEECH = "Load a Wan S2V model, or remove that node"
 _KIND = "Load the kind of model it is for with ComfyUI's own loader, or remove that node"
@@ -104,7 +105,11 @@ REFUSED = {
             _PICTURES,
         ),
     ),
-    "time_dim_concat": _Refused("pictures of subjects for Phantom", "WanPhantomSubjectToVideo", _PICTURES),
+    "time_dim_concat": _Refused(
+        "pictures of subjects for Phantom",
+        "Wan Phantom or WanPhantomSubjectToVideo",
+        "Load a Phantom model, or use Wan VACE with a reference_image",
+    ),
     "concat_mask_index": _Refused(
         "a start image and a control video for Wan 2.2 Fun Control",
         "Wan22FunControlToVideo or Wan Fun Control",
@@ -122,9 +127,11 @@ REFUSED = {
         _Refused("earlier frames or poses for Wan S2V", "Wan Speech To Video or WanSoundImageToVideo", _SPEECH),
     ),
     "audio_embed": _Refused("sound", "Wan Speech To Video or WanSoundImageToVideo", _SPEECH),
-    **_same("face_video_pixels", _Refused("a face", "WanAnimateToVideo", _KIND)),
+    **_same("face_video_pixels", _Refused("a face", "Wan Animate or WanAnimateToVideo", _ANIMATE)),
     "pose_video_latent": _Refused(
-        "poses", "Wan SCAIL, WanSCAILToVideo or WanAnimateToVideo", "Load a SCAIL-2 model, or remove that node"
+        "poses",
+        "Wan Animate, WanAnimateToVideo, Wan Animate 2, WanAnimate2ToVideo, Wan SCAIL or WanSCAILToVideo",
+        "Load the kind of model they are for, or remove that node",
     ),
     **_same(
         "clip_vision_output_pose cross_attn_pose pose_strength reference_strength animate2_cache",

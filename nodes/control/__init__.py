@@ -1,1 +1,1 @@
-"""Nodes for the Fun family of Wan models: what a video follows, and where its camera goes."""
+"""Nodes for models that follow or show what they are given: the Fun family, Bernini-R, Wan-Animate."""

@@ -77,6 +77,47 @@ def _widgets() -> list[Any]:
     ]
 
 
+def _pictures_and_prompts() -> list[Any]:
+    """Who moves how, and what more is said and shown of it."""
+    return [
+        io.Image.Input("reference_image", tooltip="Who is to move. In every chunk the same."),
+        io.Image.Input("pose_video", tooltip="The video whose motion is taken over, as it was filmed."),
+        io.ClipVisionOutput.Input("clip_vision", optional=True, tooltip="The reference image through CLIP vision."),
+        io.Conditioning.Input(
+            "positive_pose",
+            optional=True,
+            tooltip="A prompt for the pose video: what is done there. Without it the positive one counts.",
+        ),
+        io.ClipVisionOutput.Input(
+            "clip_vision_pose",
+            optional=True,
+            tooltip="The first frame of the pose video through CLIP vision; without it, the reference's.",
+        ),
+        io.Image.Input(
+            "continue_motion",
+            optional=True,
+            tooltip="The chunk before, whose last frame this one begins with. Leave open for the first chunk.",
+        ),
+    ]
+
+
+def _outputs() -> list[Any]:
+    return [
+        io.Conditioning.Output(display_name="positive", tooltip="The positive prompt with all that is given."),
+        io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with all that is given."),
+        io.Latent.Output(
+            display_name="LATENT",
+            tooltip="A blank latent of this size, for the Wan Sampler. Wan Decode Video leaves out the picture's.",
+        ),
+        io.Int.Output(
+            display_name="trim_latent",
+            tooltip="Latent frames before the video, for ComfyUI's TrimVideoLatent and VAE Decode.",
+        ),
+        io.Int.Output(display_name="trim_image", tooltip="Frames that this chunk shares with the one before: 1, or 0."),
+        io.Int.Output(display_name="video_frame_offset", tooltip="Where in the pose video the next chunk goes on."),
+    ]
+
+
 class WanDirectorAnimate2(io.ComfyNode):
     """The conditioning and latent of a video, or of a chunk of one, for Wan-Animate-2."""
 
@@ -106,46 +147,9 @@ class WanDirectorAnimate2(io.ComfyNode):
                     "(centred), pad adds black bars, stretch distorts.",
                 ),
                 *_widgets(),
-                io.Image.Input("reference_image", tooltip="Who is to move. In every chunk the same."),
-                io.Image.Input("pose_video", tooltip="The video whose motion is taken over, as it was filmed."),
-                io.ClipVisionOutput.Input(
-                    "clip_vision", optional=True, tooltip="The reference image through CLIP vision."
-                ),
-                io.Conditioning.Input(
-                    "positive_pose",
-                    optional=True,
-                    tooltip="A prompt for the pose video: what is done there. Without it the positive one counts.",
-                ),
-                io.ClipVisionOutput.Input(
-                    "clip_vision_pose",
-                    optional=True,
-                    tooltip="The first frame of the pose video through CLIP vision; without it, the reference's.",
-                ),
-                io.Image.Input(
-                    "continue_motion",
-                    optional=True,
-                    tooltip="The chunk before, whose last frame this one begins with. Leave open for the first chunk.",
-                ),
+                *_pictures_and_prompts(),
             ],
-            outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="The positive prompt with all that is given."),
-                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with all that is given."),
-                io.Latent.Output(
-                    display_name="LATENT",
-                    tooltip="A blank latent of this size, for the Wan Sampler. Wan Decode Video leaves out the "
-                    "picture's.",
-                ),
-                io.Int.Output(
-                    display_name="trim_latent",
-                    tooltip="Latent frames before the video, for ComfyUI's TrimVideoLatent and VAE Decode.",
-                ),
-                io.Int.Output(
-                    display_name="trim_image", tooltip="Frames that this chunk shares with the one before: 1, or 0."
-                ),
-                io.Int.Output(
-                    display_name="video_frame_offset", tooltip="Where in the pose video the next chunk goes on."
-                ),
-            ],
+            outputs=_outputs(),
         )  # fmt: skip
 
     @classmethod

@@ -11,7 +11,7 @@ from ...common.checking import check_number, has_values
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape, latent_frames
-from ...dit.conditioning.scail import colour_channels
+from ...dit.conditioning.characters.scail import colour_channels
 from ...media.pictures import Fit, clean_clip, fit_colours, fit_pictures
 from ..conditioning.clip_image import joined_clip_vision
 from ..conditioning.entries import with_values_in_range

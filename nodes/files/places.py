@@ -10,7 +10,7 @@ from ...common.places import Place
 from ...dit.branches.pose import POSES
 from ...media.video_reading import LOAD_VIDEO
 from ...model_loading.kinds import AUDIO_ENCODER, CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
-from ...model_loading.pairing import FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, SPEECH, START_IMAGE
+from ...model_loading.pairing import ANIMATE, FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, SPEECH, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.causal.order import CAUSAL
 from ...sampling.experts import EXPERTS
@@ -25,6 +25,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     AUDIO_ENCODER.place: "Load Wan Audio Encoder",
     LOAD_LORA: "Wan LoRA",
     LOAD_VIDEO: "Wan Load Video",
+    ANIMATE: "Wan Animate",
     START_IMAGE: "Wan Image To Video",
     FUN_CONTROL: "Wan Fun Control",
     SCAIL_CONDITIONING: "Wan SCAIL",

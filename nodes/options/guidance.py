@@ -36,7 +36,8 @@ def _scale_widgets() -> list[Any]:
             default="cfg",
             tooltip="How positive and negative prompt are weighed: cfg plainly; cfg_zero_star keeps colours calmer "
             "with few steps; apg lets high cfg keep its colours; tcfg damps what only the negative prompt says; staged "
-            "is for Bernini-R: source video and references by scales of their own.",
+            "is for Bernini-R: source video and references by scales of their own; phantom is for Phantom: pictures "
+            "by staged_references.",
         ),
         io.String.Input(
             "cfg_course",
@@ -171,7 +172,8 @@ def _stage_widgets() -> list[Any]:
         io.Float.Input(
             "staged_references",
             default=STAGED_REFERENCES,
-            tooltip="Only staged: how much its references count. Without references the same number as staged_video.",
+            tooltip="Only staged: how much its references count. Without references the same number as staged_video. "
+            "Only phantom: how much its pictures count; its authors take 5, and 7.5 for cfg.",
             **scale,
         ),
     ]
@@ -301,6 +303,8 @@ class GuidanceWidgets(NamedTuple):
             "apg": {"apg_parallel": 0, "apg_longest": 0, "apg_momentum": 0},
             "staged": {"staged_video": STAGED_VIDEO, "staged_references": STAGED_REFERENCES},
         }
+        if self.formula == "phantom":
+            del of_formulas["staged"]["staged_references"]
         for formula, defaults in of_formulas.items():
             own = self._asdict()
             for name in (name for name in defaults if self.formula != formula and own[name] != defaults[name]):

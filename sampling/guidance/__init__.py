@@ -10,7 +10,7 @@ from .projected import AdaptiveProjected, TangentialDamping
 from .scale import ScaleCurve, ScaleOverRun, parse_curve
 from .settings import FORMULAS, GuidanceSettings, SkippedLayers
 from .skip_layers import SkipLayers, check_blocks
-from .staged import NOTHING_SHOWN, SOURCE_SHOWN, StagedContext
+from .staged import NOTHING_SHOWN, SOURCE_SHOWN, ShownSubjects, StagedContext
 from .words import SliderSettings, WordsSlider
 from .zero_star import CfgZeroStar
 
@@ -35,6 +35,7 @@ __all__ = [
     "PartOfSteps",
     "ScaleCurve",
     "ScaleOverRun",
+    "ShownSubjects",
     "SkipLayers",
     "SliderSettings",
     "StagedContext",

@@ -13,7 +13,7 @@ from .parts import Part
 from .projected import AdaptiveProjected, TangentialDamping
 from .scale import ScaleOverRun
 from .skip_layers import SkipLayers, WeakNegative
-from .staged import StagedContext
+from .staged import ShownSubjects, StagedContext
 from .words import WordsSlider
 from .zero_star import CfgZeroStar
 
@@ -27,7 +27,7 @@ _WORDS: dict[type, str] = {
 }
 
 
-Formula = CFG | CfgZeroStar | AdaptiveProjected | TangentialDamping | StagedContext
+Formula = CFG | CfgZeroStar | AdaptiveProjected | TangentialDamping | StagedContext | ShownSubjects
 """What lies at the bottom of a guidance: how two velocities become one."""
 
 _ON_TOP = AttentionGuidance | SkipLayers | WeakNegative | WordsSlider | LowPass

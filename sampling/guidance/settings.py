@@ -18,11 +18,11 @@ from .parts import WHOLE_RUN, Part
 from .projected import AdaptiveProjected, TangentialDamping
 from .scale import ScaleCurve, ScaleOverRun
 from .skip_layers import SkipLayers, WeakNegative
-from .staged import StagedContext
+from .staged import ShownSubjects, StagedContext
 from .words import SliderSettings
 from .zero_star import CfgZeroStar
 
-FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg", "staged")
+FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg", "staged", "phantom")
 """How the two prompts become one velocity."""
 
 
@@ -68,7 +68,7 @@ class GuidanceSettings:
         nag, nag_part: see `AttentionGuidance`; None turns it off.
         before: what the settings build on.
         weak: see `WeakNegative`; its scale does not count.
-        video, references: see `StagedContext`.
+        video, references: see `StagedContext`; the latter of `ShownSubjects`, too.
 
     Raises:
         InvalidInputError: there is no such formula, its numbers cannot be, or the settings say again what those before
@@ -131,6 +131,7 @@ class GuidanceSettings:
             "apg": partial(AdaptiveProjected, parallel=self.parallel, longest=self.longest, momentum=self.momentum),
             "tcfg": TangentialDamping,
             "staged": partial(StagedContext, video=self.video, references=self.references),
+            "phantom": partial(ShownSubjects, pictures=self.references),
         }
 
 

@@ -15,14 +15,14 @@ from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, ada
 from wan_director.dit.attention import resolve_pattern
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.pose import PoseBranch, PoseInput
+from wan_director.dit.branches.pose_memory import KeptPoses
+from wan_director.dit.conditioning.characters.pose import PoseVideo
 from wan_director.dit.conditioning.cut import Cut, Span
-from wan_director.dit.conditioning.pose import PoseVideo
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.context import Avoided, TextTravel
 from wan_director.dit.execution import Execution, Lean
 from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT
-from wan_director.dit.pose_memory import KeptPoses
 from wan_director.memory.policy import BlockSwap
 from wan_director.memory.slabs import Slabs
 from wan_director.weights import layers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from wan_director.dit.branches.animate.face import FaceBranch
+from wan_director.dit.branches.animate.pose import AnimatePoseBranch
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.reference import ReferenceBranch
@@ -34,6 +36,8 @@ COUNTS = {
     "fun-camera-1.3B": (989, 1_564_428_608 - 4 * 4 * 1536 + (1536 * 4 + 1 + 2 * (9 * 1536 + 1)) * 1536),
     "fun-camera-14B": (1309, 16_394_878_784 - 4 * 4 * 5120 + (1536 * 4 + 1 + 2 * (9 * 5120 + 1)) * 5120),
     "fun-camera-A14B": (1101, 14_288_901_184 + (1536 * 4 + 1 + 2 * (9 * 5120 + 1)) * 5120),
+    # Without the 14 constant kernels of its blurs.
+    "animate-14B": (1427, 17_274_816_884),
     "scail-14B": (1305, 16_394_878_784 - 16 * 4 * 5120 + (20 * 4 + 1) * 5120),
     "scail2-1.3B": (987, 1_564_428_608 - 16 * 4 * 1536 + (20 * 4 + 1 + 28 * 4 + 1) * 1536),
     "scail2-14B": (1307, 16_394_878_784 - 16 * 4 * 5120 + (20 * 4 + 1 + 28 * 4 + 1) * 5120),
@@ -67,6 +71,31 @@ CLIP_TOP_KEYS = {f"img_emb.proj.{layer}.{kind}" for layer in (0, 1, 3, 4) for ki
 CAMERA_LAYERS = (
     "control_adapter.conv", "control_adapter.residual_blocks.0.conv1", "control_adapter.residual_blocks.0.conv2",
 )  # fmt: skip
+_CONVS = "motion_encoder.enc.net_app.convs."
+FACE_KEYS = {
+    *(f"{_CONVS}{name}" for name in ("0.0.weight", "0.1.bias", "8.weight")),
+    *(
+        f"{_CONVS}{block}.{name}"
+        for block in range(1, 8)
+        for name in ("conv1.0.weight", "conv1.1.bias", "conv2.1.weight", "conv2.2.bias", "skip.1.weight")
+    ),
+    *(f"motion_encoder.enc.fc.{layer}.{kind}" for layer in range(5) for kind in ("weight", "bias")),
+    "motion_encoder.dec.direction.weight",
+    *(
+        f"face_encoder.{layer}.{kind}"
+        for layer in ("conv1_local.conv", "conv2.conv", "conv3.conv", "out_proj")
+        for kind in ("weight", "bias")
+    ),
+    "face_encoder.padding_tokens",
+    *(
+        f"face_adapter.fuser_blocks.{block}.{name}"
+        for block in range(8)
+        for name in (
+            "linear1_kv.weight", "linear1_kv.bias", "linear1_q.weight", "linear1_q.bias", "linear2.weight",
+            "linear2.bias", "q_norm.weight", "k_norm.weight",
+        )
+    ),
+}  # fmt: skip
 
 
 def build(preset: str) -> dict[str, torch.Tensor]:
@@ -96,7 +125,14 @@ def test_names_are_those_of_the_official_checkpoints(preset):
         expected |= {f"vace_blocks.{index}.{key}" for index in range(vace.blocks) for key in vace_keys}
         expected |= {f"vace_blocks.0.before_proj.{kind}" for kind in ("weight", "bias")}
         expected |= {f"vace_patch_embedding.{kind}" for kind in ("weight", "bias")}
-    others = {ReferenceBranch: ("ref_conv",), CameraBranch: CAMERA_LAYERS, ScailBranch: ("patch_embedding_pose",)}
+    if config.branch(FaceBranch) is not None:
+        expected |= FACE_KEYS
+    others = {
+        ReferenceBranch: ("ref_conv",),
+        CameraBranch: CAMERA_LAYERS,
+        ScailBranch: ("patch_embedding_pose",),
+        AnimatePoseBranch: ("pose_patch_embedding",),
+    }
     layers = [layer for branch in config.branches for layer in others.get(type(branch), ())]
     layers += ["patch_embedding_mask"] if preset.startswith("scail2") else []
     expected |= {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, Hadamard, Kronecker, LowRank, adapted
+from wan_director.dit.branches.animate.face import FaceBranch, FaceInput
+from wan_director.dit.branches.animate.motion import MotionSizes
+from wan_director.dit.branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
 from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
@@ -42,6 +45,9 @@ CONFIGS = {
     "vace": DiTConfig(**SIZES, branches=(VaceBranch(1),)),
     "fun control": DiTConfig(**SIZES, in_channels=52, branches=(ReferenceBranch(16),)),
     "fun camera": DiTConfig(**SIZES, in_channels=36, branches=(CameraBranch(),)),
+    "animate": DiTConfig(
+        **SIZES, in_channels=36, branches=(AnimatePoseBranch(), FaceBranch(1, MotionSizes((4, 6), 8, 2, 3, 8), 16, 2))
+    ),
     "scail": DiTConfig(**SIZES, in_channels=20, branches=(ClipBranch(32), ScailBranch(mask_channels=28))),
 }
 
@@ -64,6 +70,8 @@ GIVEN = {
         torch.zeros(1, 16, 1, 4, 6, device=GPU), torch.zeros(1, 28, 1, 4, 6, device=GPU)
     ),
     CameraBranch: lambda branch: CameraInput(torch.zeros(1, branch.channels, 3, 32, 48)),  # stays where it is
+    AnimatePoseBranch: lambda branch: AnimatePoseInput(torch.zeros(1, branch.channels, 2, 4, 6, device=GPU)),
+    FaceBranch: lambda branch: FaceInput(torch.zeros(1, 3, 5, branch.motion.side, branch.motion.side), 3),  # as well
 }
 
 

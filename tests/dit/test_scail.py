@@ -14,9 +14,7 @@ from wan_director.common.errors import FileFault, InvalidInputError, PairingErro
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, Full, adapted
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.scail import ScailBranch, ScailReference
-from wan_director.dit.conditioning.cut import Cut, Span
-from wan_director.dit.conditioning.in_context import context_sizes
-from wan_director.dit.conditioning.scail import (
+from wan_director.dit.conditioning.characters.scail import (
     ANIMATION,
     REPLACEMENT,
     KeptFrames,
@@ -24,6 +22,8 @@ from wan_director.dit.conditioning.scail import (
     ScailPose,
     colour_channels,
 )
+from wan_director.dit.conditioning.cut import Cut, Span
+from wan_director.dit.conditioning.in_context import context_sizes
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.context import TextTravel
 from wan_director.dit.execution import Execution, lean_ways

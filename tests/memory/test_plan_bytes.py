@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
+from wan_director.dit.branches.animate.face import FaceBranch, FaceInput
+from wan_director.dit.branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
 from wan_director.dit.branches.audio.past import PastBranch, PastInput
 from wan_director.dit.branches.audio.pose import SpeechPoseBranch, SpeechPoseInput
 from wan_director.dit.branches.audio.speech import SpeechBranch, SpeechInput
@@ -18,8 +20,8 @@ from wan_director.dit.branches.pose import PoseBranch, PoseInput
 from wan_director.dit.branches.reference import ReferenceBranch, ReferenceInput
 from wan_director.dit.branches.scail import ScailBranch, ScailReference
 from wan_director.dit.branches.vace import VaceBranch, VaceInput
+from wan_director.dit.conditioning.characters.scail import ScailPose
 from wan_director.dit.conditioning.in_context import ContextClip
-from wan_director.dit.conditioning.scail import ScailPose
 from wan_director.dit.context import TextTravel
 from wan_director.dit.execution import Execution, Lean, lean_ways
 from wan_director.dit.footprint import (
@@ -59,6 +61,12 @@ PARTS = {
 GIVEN = {
     VaceBranch: lambda branch, latent: VaceInput(torch.empty(1, branch.channels, *latent), 1.0),
     ClipBranch: lambda branch, latent: ClipInput(torch.empty(1, branch.image_tokens, branch.dim)),
+    AnimatePoseBranch: lambda branch, latent: AnimatePoseInput(
+        torch.empty(1, branch.channels, latent[0] - 1, *latent[1:])
+    ),
+    FaceBranch: lambda branch, latent: FaceInput(
+        torch.empty(1, 3, 4 * latent[0] - 7, branch.motion.side, branch.motion.side), latent[0]
+    ),
     ReferenceBranch: lambda branch, latent: ReferenceInput(torch.empty(1, branch.channels, 1, *latent[1:])),
     ScailBranch: lambda branch, latent: ScailReference(
         torch.empty(1, 16, 1, *latent[1:]), torch.empty(1, branch.mask_channels, 1, *latent[1:])
@@ -76,7 +84,7 @@ GIVEN = {
     StillBranch: lambda branch, latent: StillInput(torch.empty(1, 16, 1, *latent[1:]), latent[0]),
     PastBranch: lambda branch, latent: PastInput(torch.empty(1, branch.channels, 19, *latent[1:])),
 }
-SMALLER = {VaceBranch: VaceBranch(1), SpeechBranch: SpeechBranch(1)}
+SMALLER = {VaceBranch: VaceBranch(1), SpeechBranch: SpeechBranch(1), FaceBranch: FaceBranch(1)}
 """Of the branches with blocks of their own, that of one block."""
 
 
@@ -150,6 +158,9 @@ def counted(
         ("fun-camera-1.3B", PLAIN, (21, 60, 104)),
         ("fun-camera-A14B", FP8, (9, 60, 104)),
         ("fun-camera-A14B", PLAIN, (1, 60, 104)),
+        ("animate-14B", PLAIN, (21, 60, 104)),
+        ("animate-14B", FP8, (9, 60, 104)),
+        ("animate-14B", PLAIN, (2, 30, 40)),
         ("scail2-1.3B", PLAIN, (5, 60, 104)),
         ("scail2-14B", FP8, (9, 60, 104)),
         ("s2v-14B", PLAIN, (20, 60, 104)),
@@ -180,6 +191,8 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
         ("t2v-1.3B", PLAIN, (21, 60, 104), False),
         ("ti2v-5B", PLAIN, (31, 44, 80), False),
         ("fun-control-A14B", FP8, (9, 60, 104), False),
+        ("animate-14B", PLAIN, (21, 60, 104), False),
+        ("animate-14B", FP8, (9, 60, 104), False),
         ("s2v-14B", PLAIN, (20, 60, 104), False),
         ("s2v-14B", FP8, (20, 80, 80), False),
         ("s2v-14B", PLAIN, (20, 60, 104), True),

@@ -101,7 +101,13 @@ TABLE: dict[str, Variant] = {
     "Bernini-R by header": Variant(
         "t2v-14B", "header says that this is Bernini-R, which takes ", runs=True, said="bernini"
     ),
-    "Animate": Variant("i2v-14B", "is Wan 2.2 Animate,", extra={"pose_patch_embedding.weight": (DIM, 16, 1, 2, 2)}),
+    "Animate": Variant("animate-14B", None, name="wan2.2_animate_14B_bf16"),
+    "Animate by header": Variant("animate-14B", None, said="animate"),
+    "Animate without its face": Variant(
+        "i2v-14B",
+        "has the poses of Wan-Animate but no layers",
+        extra={"pose_patch_embedding.weight": (DIM, 16, 1, 2, 2)},
+    ),
     "S2V": Variant("s2v-14B", None, name="wan2.2_s2v_14B_bf16", said="s2v"),
     "a part of S2V": Variant("t2v-14B", "lacks the tensor", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
     "InfiniteTalk merged": Variant("i2v-14B", "is MultiTalk", extra={"blocks.0.audio_cross_attn.proj.weight": (8, 8)}),
@@ -151,7 +157,7 @@ TABLE: dict[str, Variant] = {
     "Wan-Move": Variant("i2v-14B", "is Wan-Move; " + TRACKS, runs=True, name="Wan21-WanMove_fp8_scaled_e4m3fn_KJ"),
     "Phantom": Variant(
         "t2v-1.3B",
-        "is Phantom; " + IGNORES.format("T2V", "reference pictures"),
+        "By its name this is Phantom, which takes pictures of up to four subjects; without them it runs as plain T2V.",
         runs=True,
         name="Phantom-Wan-1_3B_fp16",
     ),
@@ -290,11 +296,11 @@ def test_what_a_file_is_by_its_name_is_a_warning_while_it_loads(tmp_path: Path, 
     with caplog.at_level(logging.WARNING, "wan_director"):
         load(kinds.DIT, path, device="cpu")
     (record,) = caplog.records
-    assert record.getMessage().startswith("my_phantom.safetensors: By its name this is Phantom; it runs as plain T2V")
+    assert record.getMessage().startswith("my_phantom.safetensors: By its name this is Phantom, which takes pictures")
 
 
 def test_another_name_is_enough_where_the_name_was_wrong(header_file) -> None:
-    path = header_file(shapes("i2v-14B"), name="my_animate_2_tests.safetensors")
+    path = header_file(shapes("i2v-14B"), name="my_causal_tests.safetensors")
     with pytest.raises(CheckpointError, match="If it is a plain I2V model, give the file another name"):
         inspect_checkpoint(open_checkpoint(path))
     assert inspect_checkpoint(open_checkpoint(path.rename(path.with_name("mine.safetensors")))).notes == ()

@@ -50,7 +50,7 @@ class Row(NamedTuple):
 
 
 REF_CONV = {"ref_conv.weight": (5120, 16, 2, 2), "ref_conv.bias": (5120,)}
-CAUSAL = "is by its name a causal model"
+CAUSAL = "this is a causal model, which makes a video chunk by chunk"
 IMAGES = {"img_emb.proj.1.weight": (1280, 1280)}
 LYNX = {f"blocks.0.cross_attn.ip_adapter.{name}.weight": (5120, 2048) for name in ("to_k_ip", "to_v_ip")}
 STEADY = {"condition_embedding_align.ffn_pose.0.weight": (8, 8), "patch_embedding_fuse.weight": (5120, 68, 1, 2, 2)}
@@ -67,15 +67,15 @@ ROWS: dict[str, tuple[Row, ...]] = {
         for noise in ("high", "low")
     ),
     "Wan-Animate-2": (
-        Row("wan_animate_2_int8_convrot", "animate-2-14B", "refused", "is Wan-Animate-2", "animate2"),
-        Row("wan_animate_2_distill_int8_convrot", "animate-2-14B", "refused", "is Wan-Animate-2", "animate2"),
-        Row("wan_animate_2_bf16", "animate-2-14B", "refused", "is by its name Wan-Animate-2"),
+        Row("wan_animate_2_int8_convrot", "animate-2-14B", "runs", "Wan-Animate-2 14B", "animate2"),
+        Row("wan_animate_2_distill_int8_convrot", "animate-2-14B", "runs", "Wan-Animate-2 14B", "animate2"),
+        Row("wan_animate_2_bf16", "animate-2-14B", "runs", "this is Wan-Animate-2, and it runs as that"),
     ),
     "SCAIL-2": (
-        Row("wan2.1_14B_SCAIL_2_int8_convrot", "scail-2-14B", "refused", "is SCAIL-2,"),
-        Row("wan2.1_SCAIL_2_1.3B", "scail-2-1.3B", "refused", "is SCAIL-2,"),
+        Row("wan2.1_14B_SCAIL_2_int8_convrot", "scail-2-14B", "runs", "Wan 2.1 SCAIL-2 14B"),
+        Row("wan2.1_SCAIL_2_1.3B", "scail-2-1.3B", "runs", "Wan 2.1 SCAIL-2 1.3B"),
     ),
-    "SCAIL": (Row("wan2.1_scail_preview_14B", "scail-14B", "refused", "is SCAIL,"),),
+    "SCAIL": (Row("wan2.1_scail_preview_14B", "scail-14B", "runs", "Wan 2.1 SCAIL 14B"),),
     "FLF2V": (
         Row("wan2.2_i2v_high_noise_14B_fp8_scaled", "i2v-a14B", "runs", "Wan 2.2 I2V A14B"),
         Row("wan2.1_flf2v_720p_14B_fp16", "flf2v-14B", "runs", "Wan 2.1 FLF2V 14B"),
@@ -105,7 +105,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("humo_17B_fp8_e4m3fn", "humo-17B", "refused", "is HuMo,"),
         Row("humo_1.7B_fp16", "humo-1.7B", "refused", "is HuMo,"),
     ),
-    "Wan-Animate": (Row("wan2.2_animate_14B_bf16", "animate-14B", "refused", "is Wan 2.2 Animate,"),),
+    "Wan-Animate": (Row("wan2.2_animate_14B_bf16", "animate-14B", "runs", "Wan 2.2 Animate 14B"),),
     "Fun-Control": (
         Row("wan2.1_fun_control_1.3B_bf16", "fun-control-1.3B", "runs", "Wan 2.1 Fun-Control 1.3B"),
         Row("fun_control_1.1", "fun-control-1.1-1.3B", "runs", "Wan 2.1 Fun-Control 1.1 1.3B"),
@@ -128,9 +128,9 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("dancer", "dancer-14B", "refused", "is Wan-Dancer,", without=("patch_embedding_global", "head_global")),
     ),
     "causal models": (
-        Row("causal_forcing-framewise", "t2v-1.3B", "refused", CAUSAL),
-        Row("self_forcing_dmd", "t2v-1.3B", "refused", CAUSAL),
-        Row("krea-realtime-video-14b", "t2v-14B", "refused", CAUSAL),
+        Row("causal_forcing-framewise", "t2v-1.3B", "runs", CAUSAL),
+        Row("self_forcing_dmd", "t2v-1.3B", "runs", CAUSAL),
+        Row("krea-realtime-video-14b", "t2v-14B", "runs", CAUSAL),
     ),
     "ChronoEdit": (Row("chrono_edit_14B_fp16", "i2v-14B", "runs", "this is ChronoEdit"),),
     "ATI": (Row("Wan2_1-I2V-ATI-14B_fp8_e4m3fn", "i2v-14B", "runs", "this is ATI"),),

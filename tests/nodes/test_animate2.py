@@ -217,7 +217,7 @@ def test_a_lora_of_a_part_of_the_run_changes_what_is_kept(vae, sides, animate2, 
 
 
 def test_when_memory_runs_out_what_is_kept_on_the_device_goes_to_ram(vae, sides, animate2, monkeypatch, caplog):
-    from wan_director.dit.pose_memory import KeptPoses
+    from wan_director.dit.branches.pose_memory import KeptPoses
 
     made, failures = prepared(vae, sides), []
     expected, stored = sampled(animate2, made), KeptPoses._stored

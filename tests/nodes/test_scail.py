@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from wan_director.common.errors import WanDirectorError
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.scail import ScailBranch
-from wan_director.dit.conditioning.scail import ANIMATION, REPLACEMENT, KeptFrames, ScailCharacter
+from wan_director.dit.conditioning.characters.scail import ANIMATION, REPLACEMENT, KeptFrames, ScailCharacter
 from wan_director.engine.memory import AUTOMATIC
 from wan_director.engine.models import with_policies
 from wan_director.engine.sampling.job import sampling_job

@@ -14,6 +14,7 @@ from diffusers.guiders import (
 )
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer
 from wan_director.common.errors import InvalidInputError
+from wan_director.dit.conditioning.characters.subjects import SubjectPicture
 from wan_director.dit.conditioning.in_context import ContextClip
 from wan_director.dit.inputs import DitInputs
 from wan_director.sampling.ask import NEGATIVE, POSITIVE, AvoidedText
@@ -28,6 +29,7 @@ from wan_director.sampling.guidance import (
     LowPass,
     PartOfNoise,
     PartOfSteps,
+    ShownSubjects,
     SkipLayers,
     SkippedLayers,
     StagedContext,
@@ -310,3 +312,43 @@ def test_a_stage_shows_less_of_the_clips():
     shown = {ask: ask.inputs(inputs, lambda _: torch.zeros(1)).in_context for ask in STAGES}
     assert shown[NEGATIVE] == shown[POSITIVE] == (source, picture)
     assert shown[SOURCE_SHOWN] == (source,) and shown[NOTHING_SHOWN] == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "pictures", "asked"),
+    [
+        (7.5, 5.0, {POSITIVE, NEGATIVE, NOTHING_SHOWN}),
+        (5.0, 5.0, {POSITIVE, NOTHING_SHOWN}),
+        (1.0, 5.0, {POSITIVE, NEGATIVE, NOTHING_SHOWN}),
+        (4.0, 0.0, {POSITIVE, NEGATIVE, NOTHING_SHOWN}),
+    ],
+)
+def test_subjects_count_as_comfyuis_dual_cfg_guider_weighs_them(words, pictures, asked):
+    """cfg_cond2_negative is that of the pictures there, cfg_conds that of the words."""
+    ours = ShownSubjects(words, pictures)
+    blank, shown, positive = (STAGES[ask] for ask in (NOTHING_SHOWN, NEGATIVE, POSITIVE))
+    expected = blank + (shown - blank) * pictures + (positive - shown) * words
+    asks = ours.asks(level(3))
+    assert set(asks) == asked and len(asks) == len(asked)
+    assert furthest(ours.velocity([STAGES[ask] for ask in asks], level(3), LATENT, {}), expected) < 1e-6
+
+
+def test_pictures_of_one_are_plain_guidance_to_the_bit():
+    for scale in (1.0, 4.0):
+        settings = GuidanceSettings("phantom", references=1.0)(scale)
+        asks = settings.asks(level(0))
+        assert asks == CFG(scale).asks(level(0))
+        answers = [STAGES[ask] for ask in asks]
+        plain = CFG(scale).velocity(answers, level(0), LATENT, {})
+        assert torch.equal(settings.velocity(answers, level(0), LATENT, {}), plain)
+    with pytest.raises(InvalidInputError, match="scale of the pictures must be from 0 to 100, got -1. Usual is 5"):
+        GuidanceSettings("phantom", references=-1.0)
+
+
+def test_pictures_behind_the_video_become_blank_and_are_not_left_out():
+    pictures = tuple(SubjectPicture(torch.ones(1, 16, 1, 2, 2), number) for number in (0, 1))
+    inputs = DitInputs(LATENT, torch.zeros(2), torch.zeros(2, 4, 8), in_context=pictures)
+    shown = {ask: ask.inputs(inputs, lambda _: torch.zeros(1)).in_context for ask in STAGES}
+    assert shown[NEGATIVE] == shown[POSITIVE] == pictures
+    for ask in (SOURCE_SHOWN, NOTHING_SHOWN):
+        assert [clip.behind for clip in shown[ask]] == [0, 1] and not any(clip.latent.any() for clip in shown[ask])

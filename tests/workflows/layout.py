@@ -48,6 +48,7 @@ FILLING = (
 WORDS = 64
 """What Nodes 2.0 adds below a node while it says in words how far it is."""
 SAYING = {
+    "WanDirectorAnimate",
     "WanDirectorAudioEncode",
     "WanDirectorClipVisionEncode",
     "WanDirectorDecode",
@@ -66,6 +67,7 @@ SAYING = {
     "WanDirectorMotion",
     "WanDirectorBatchPrompts",
     "WanDirectorEnhancePrompt",
+    "WanDirectorPhantom",
     "WanDirectorPromptTravel",
     "WanDirectorScail",
     "WanDirectorSourceVideo",

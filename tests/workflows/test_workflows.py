@@ -83,6 +83,10 @@ OFFICIAL = {
     "fun_camera_A14B": (FUN_A14B, (720, 720, 81), 16),
     "fun_control_A14B": (FUN_A14B, (640, 640, 81), 16),
     # ComfyUI's template video_bernini_r_video_editing, whose models have the shift 8 there.
+    # Phantom-video/Phantom generate.py, s2v-1.3B.
+    "phantom_1.3B": ((50, 7.5, 5.0, *UNIPC), (832, 480, 81), 16),
+    # Wan-Video/Wan2.2 wan/configs/wan_animate_14B.py and generate.py.
+    "animate_14B": ((20, 1.0, 5.0, *UNIPC), (1280, 720, 77), 30),
     "edit_bernini_A14B": (BERNINI, (832, 480, 81), 16),
     "reference_bernini_A14B": (BERNINI, (832, 480, 81), 16),
     # ComfyUI's template video_wan21_scail2_character_replacement.
@@ -117,7 +121,8 @@ STREAM = "WanDirectorStreamVideo"
 EDIT = "WanDirectorEditClip"
 SIZES = (
     "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl",
-    "WanDirectorBernini", "WanDirectorCausalStart", "WanDirectorScail", "ImageScale", FILM,
+    "WanDirectorBernini", "WanDirectorAnimate", "WanDirectorPhantom", "WanDirectorCausalStart", "WanDirectorScail",
+    "ImageScale", FILM,
 )  # fmt: skip
 SOURCE = "WanDirectorSourceVideo"
 """Takes its size from the clip, and an empty negative prompt goes with it."""

@@ -13,6 +13,7 @@ from ....common.log import logger
 from ....dit.adapters import AppliedAdapter
 from ....dit.branches.speed import SpeedBranch
 from ....dit.conditioning.amplified import can_be_amplified
+from ....dit.conditioning.characters.subjects import SubjectPicture
 from ....sampling.ask import Ask
 from ....sampling.experts import Expert
 from ....sampling.guidance import (
@@ -163,6 +164,8 @@ def _warn_of_stages(asked: Sequence[Sequence[Ask]], sides: Sides) -> None:
     idle, way = "", ""
     if not clips and asks & {SOURCE_SHOWN, NOTHING_SHOWN}:
         idle, way = "there is no source video and no reference in the negative prompt", "Choose the formula cfg"
+    elif SOURCE_SHOWN in asks and any(isinstance(clip, SubjectPicture) for clip in clips):
+        idle, way = "the pictures are those of Phantom", "Choose the formula phantom"
     elif sources == len(clips) and SOURCE_SHOWN in asks:
         idle, way = "there is no reference beside the source video", "Set the scale of references to that of the video"
     elif not sources and {SOURCE_SHOWN, NOTHING_SHOWN} <= asks:

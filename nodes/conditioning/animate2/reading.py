@@ -15,7 +15,7 @@ from ....common.checking import is_finite, tensor_of
 from ....common.errors import InvalidInputError
 from ....dit.attention import resolve_pattern
 from ....dit.branches.pose import PoseBranch, check_pattern
-from ....dit.conditioning.pose import WEAK_BLOCK, PoseVideo
+from ....dit.conditioning.characters.pose import WEAK_BLOCK, PoseVideo
 from ....dit.config import DiTConfig
 from ...sockets.models import WanModel
 from ..clip_image import clip_features

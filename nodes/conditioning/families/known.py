@@ -15,22 +15,26 @@ from ....dit.inputs import ConditioningItem
 from ...sockets.latents import video_samples
 from ...sockets.models import WanModel
 from ...talking.values import SPEECH_KEYS, speech_items, speech_steering
-from ..animate2.reading import pose_items, pose_keys
+from ..animate2.reading import pictures_before, pose_items, pose_keys
 from ..fun import fun_items, fun_keys, fun_steering
 from ..in_context import context_clips
+from .animate import animate_items, animate_keys, animate_references, animate_steering
 from .scail import scail_items, scail_keys, scail_poses, scail_steering
+from .subjects import subject_keys, subject_pictures
 
 
 def branch_keys(config: DiTConfig) -> frozenset[str]:
     """The values that a transformer reads beside the usual ones."""
-    return SPEECH_KEYS if _speaks(config) else fun_keys(config) | scail_keys(config) | pose_keys(config)
+    if _speaks(config):
+        return SPEECH_KEYS
+    return fun_keys(config) | scail_keys(config) | animate_keys(config) | pose_keys(config) | subject_keys(config)
 
 
 def branch_steering(config: DiTConfig, values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
     """The values as what steers a model, see `check_inputs`; their sizes are left to `check_items`."""
     if _speaks(config):
         return speech_steering(values)
-    return {**fun_steering(config, values), **scail_steering(config, values)}
+    return {**fun_steering(config, values), **scail_steering(config, values), **animate_steering(config, values)}
 
 
 def branch_items(
@@ -44,8 +48,12 @@ def branch_items(
     """
     if _speaks(model.spec.config):
         return speech_items(model, values, video_samples(latent), side)
-    scail = scail_items(model, values, latent, side)
-    return (*fun_items(model, values, side), *scail, *pose_items(model, values, side))
+    return (
+        *fun_items(model, values, side),
+        *scail_items(model, values, latent, side),
+        *animate_items(model, values, side),
+        *pose_items(model, values, side),
+    )
 
 
 def clips_beside(model: WanModel, values: dict[str, Any], samples: Tensor, side: str) -> tuple[ClipBeside, ...]:
@@ -55,7 +63,16 @@ def clips_beside(model: WanModel, values: dict[str, Any], samples: Tensor, side:
         InvalidInputError: they are none.
         PairingError: the model takes none, or they do not fit.
     """
-    return (*context_clips(model, values, samples, side), *scail_poses(model, values, samples, side))
+    return (
+        *context_clips(model, values, samples, side),
+        *scail_poses(model, values, samples, side),
+        *subject_pictures(model, values, samples, side),
+    )
+
+
+def frames_before(config: DiTConfig, values: Mapping[str, Any], stated: int) -> int:
+    """How many latent frames stand before the video, where a LATENT says `stated`: native ones say nothing."""
+    return max(pictures_before(config, stated), animate_references(config, values))
 
 
 def _speaks(config: DiTConfig) -> bool:

@@ -19,7 +19,7 @@ from ....common.errors import InvalidInputError, PairingError
 from ....common.model_names import ModelNames
 from ....dit.branches.branch import Branch
 from ....dit.branches.scail import ScailBranch
-from ....dit.conditioning.scail import ANIMATION, REPLACEMENT, KeptFrames, ScailCharacter, ScailPose
+from ....dit.conditioning.characters.scail import ANIMATION, REPLACEMENT, KeptFrames, ScailCharacter, ScailPose
 from ....dit.config import DiTConfig
 from ....dit.inputs import ConditioningItem
 from ...sockets.latents import video_samples

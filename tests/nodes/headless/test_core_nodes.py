@@ -394,9 +394,7 @@ def test_pictures_are_put_beside_one_another_as_comfyui_does():
     assert torch.equal(left[:, 1:10, :8], held) and torch.equal(left[..., 12:, :3], wide)  # 4 of space: even
     matched = call("ImageStitch", image1=wide, image2=high, direction="down", **{**settings, "match_image_size": True})
     assert matched.shape == (3, 12 + int(20 / (8 / 9)), 20, 4)
-    red = call(
-        "ImageStitch", image1=wide, image2=wide, direction="up", match_image_size=True, spacing_width=2,
-        spacing_color="red",
-    )  # fmt: skip
+    spaced = {"match_image_size": True, "spacing_width": 2, "spacing_color": "red"}
+    red = call("ImageStitch", image1=wide, image2=wide, direction="up", **spaced)
     assert red[:, 12:14].unique().tolist() == [0, 1] and bool((red[:, 12:14, :, 0] == 1).all())
     assert call("ImageStitch", image1=wide, direction="up", **settings) is wide

@@ -181,6 +181,79 @@ def spoken_natively() -> dict:
     return prompt
 
 
+def animated() -> dict:
+    """A second part of a video of a person, who is put into another one, swapped in windows."""
+    prompt = steered(
+        t2v("wan21_animate.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorAnimate",
+        reference_image=["picture", 0], fit="crop", continue_motion_max_frames=5, video_frame_offset=9, frames=17,
+        pose_video=["film", 0], face_video=["film", 0], background_video=["film", 0], character_mask=["picture", 1],
+        continue_motion=["film", 0], clip_vision=["look", 0],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["clip"] = node("WanDirectorLoadClipVision", clip_vision_name="clip.safetensors")
+    prompt["look"] = node("WanDirectorClipVisionEncode", clip_vision=["clip", 0], image=["picture", 0])
+    prompt["film"] = node("WanDirectorLoadVideo", file="clip.mp4", frames=9, fps=0.0, width=96, height=64)
+    prompt["windows"] = node(
+        "WanDirectorWindows", model=["model", 0], frames=9, overlap=4, schedule="static", blend="linear",
+        noise="repeated", from_sigma=1.0, keep_first_frame=False, frame_before=False,
+    )  # fmt: skip
+    prompt["sample"]["inputs"]["model"] = ["windows", 0]
+    return prompt
+
+
+def animated_natively() -> dict:
+    """The node of ComfyUI, whose latent a native one trims."""
+    prompt = animated()
+    given = ("background_video", "character_mask", "continue_motion", "pose_video", "face_video", "reference_image")
+    ours = prompt["steer"]["inputs"]
+    prompt["steer"] = node(
+        "WanAnimateToVideo", positive=["text", 0], negative=["text", 1], vae=["vae", 0], width=ours["width"],
+        height=ours["height"], length=17, batch_size=1, continue_motion_max_frames=5, video_frame_offset=9,
+        clip_vision_output=["look", 0], **{name: ours[name] for name in given},
+    )  # fmt: skip
+    prompt["sample"]["inputs"]["model"] = ["model", 0]
+    prompt["trim"] = node("TrimVideoLatent", samples=["sample", 0], trim_amount=["steer", 3])
+    prompt["decode"]["inputs"]["latent"] = ["trim", 0]
+    return prompt
+
+
+def of_subjects() -> dict:
+    """Pictures behind the video, with a scale of their own."""
+    prompt = steered(
+        t2v("wan21_t2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorPhantom",
+        fit="pad", reference_image_1=["picture", 0], reference_image_2=["two", 0],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["two"] = node("RepeatImageBatch", image=["picture", 0], amount=2)
+    prompt["guided"] = node("WanDirectorGuidance", **instructed()["guided"]["inputs"] | {"formula": "phantom"})
+    prompt["sample"]["inputs"]["model"] = ["guided", 0]
+    return prompt
+
+
+def of_subjects_natively() -> dict:
+    """Nodes of ComfyUI from the pictures to the latent."""
+    prompt = of_subjects()
+    for gone in ("guided", "sample", "model"):
+        del prompt[gone]
+    prompt["steer"] = node(
+        "WanPhantomSubjectToVideo", positive=["text", 0], negative=["text", 1], vae=["vae", 0], width=64, height=96,
+        length=9, batch_size=1, images=["two", 0],
+    )  # fmt: skip
+    prompt["file"] = node("UNETLoader", unet_name="wan21_t2v.safetensors", weight_dtype="default")
+    prompt["guider"] = node(
+        "DualCFGGuider", model=["file", 0], cond1=["steer", 0], cond2=["steer", 1], negative=["steer", 2],
+        cfg_conds=7.5, cfg_cond2_negative=5.0, style="regular",
+    )  # fmt: skip
+    prompt["noise"] = node("RandomNoise", noise_seed=1)
+    prompt["euler"] = node("KSamplerSelect", sampler_name="euler")
+    prompt["levels"] = node("BasicScheduler", model=["file", 0], scheduler="simple", steps=2, denoise=1.0)
+    prompt["sample"] = node(
+        "SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["euler", 0], sigmas=["levels", 0],
+        latent_image=["steer", 3],
+    )  # fmt: skip
+    return prompt
+
+
 def enlarged() -> dict:
     """A clip made larger in tiles and windows, its frames enlarged by arithmetic."""
     prompt = v2v()
@@ -249,7 +322,7 @@ DIRECTING = {
     made.__name__: made
     for made in (
         in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited, by_instruction,
-        edited_picture, instructed, instructed_natively, enlarged, tiled, acted, acted_natively, spoken,
-        spoken_natively,
+        edited_picture, instructed, instructed_natively, animated, animated_natively, of_subjects,
+        of_subjects_natively, enlarged, tiled, acted, acted_natively, spoken, spoken_natively,
     )
 }  # fmt: skip

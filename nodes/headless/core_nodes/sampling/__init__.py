@@ -1,7 +1,7 @@
 """ComfyUI's samplers, and the nodes that say what a run of them is made of."""
 
 from .custom import SamplerCustom, SamplerCustomAdvanced
-from .guiders import BasicGuider, CFGGuider
+from .guiders import BasicGuider, CFGGuider, DualCFGGuider
 from .ksampler import KSampler, KSamplerAdvanced
 from .model_sampling import ModelSamplingSD3
 from .names import LEFT_OUT, SCHEDULE_OF, SCHEDULERS, SOLVER_OF
@@ -30,8 +30,8 @@ from .sigmas import (
 )
 
 RUNNING = (
-    KSampler, KSamplerAdvanced, SamplerCustom, SamplerCustomAdvanced, CFGGuider, BasicGuider, ModelSamplingSD3,
-    BasicScheduler, SamplingPercentToSigma, AddNoise,
+    KSampler, KSamplerAdvanced, SamplerCustom, SamplerCustomAdvanced, CFGGuider, DualCFGGuider, BasicGuider,
+    ModelSamplingSD3, BasicScheduler, SamplingPercentToSigma, AddNoise,
 )  # fmt: skip
 """Those that take a model."""
 DESCRIBING = (

@@ -1,5 +1,6 @@
 """Nodes that are about Wan models alone, or about how a model is asked."""
 
+from .animate import WanAnimateToVideo
 from .animate2 import WanAnimate2Cache, WanAnimate2ToVideo
 from .bernini import BerniniConditioning
 from .caching import EasyCache
@@ -13,6 +14,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
+from .phantom import WanPhantomSubjectToVideo
 from .scail import SCAIL2ColoredMask, WanSCAILToVideo
 from .sound import AudioEncoderEncode, AudioEncoderLoader, WanSoundImageToVideo, WanSoundImageToVideoExtend
 from .svi import WanImageToVideoSVIPro
@@ -42,6 +44,7 @@ __all__ = [
     "SkipLayerGuidanceDiTSimple",
     "UNetTemporalAttentionMultiply",
     "Wan22FunControlToVideo",
+    "WanAnimateToVideo",
     "WanAnimate2Cache",
     "WanAnimate2ToVideo",
     "WanCameraEmbedding",
@@ -52,6 +55,7 @@ __all__ = [
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",
+    "WanPhantomSubjectToVideo",
     "WanSCAILToVideo",
     "WanSoundImageToVideo",
     "WanSoundImageToVideoExtend",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...common.errors import PairingError
-from ..branches.pose import PoseBranch, PoseInput
-from ..inputs import DitInputs
-from .cut import Cut
+from ....common.errors import PairingError
+from ...branches.pose import PoseBranch, PoseInput
+from ...inputs import DitInputs
+from ..cut import Cut
 
 WEAK_BLOCK = 9
 """What the original code leaves out of its negative passes."""

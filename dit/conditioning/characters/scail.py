@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...common.errors import InvalidInputError, PairingError
-from ...common.model_names import THIS_MODEL, ModelNames
-from ...common.shapes import TEMPORAL_STRIDE, check_frames, latent_frames, size_text
-from ..branches.branch import Trunk
-from ..branches.scail import ScailBranch, ScailReference, as_given
-from ..config import PATCH, DiTConfig
-from ..inputs import DitInputs
-from ..rope import RIGHT_BEFORE, FramesBefore, PlacedVideo, TokenPlaces
-from .cut import Cut
-from .in_context import ContextSize, grid_of
-from .start_image import beside
+from ....common.errors import InvalidInputError, PairingError
+from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.shapes import TEMPORAL_STRIDE, check_frames, latent_frames, size_text
+from ...branches.branch import Trunk
+from ...branches.scail import ScailBranch, ScailReference, as_given
+from ...config import PATCH, DiTConfig
+from ...inputs import DitInputs
+from ...rope import RIGHT_BEFORE, FramesBefore, PlacedVideo, TokenPlaces
+from ..cut import Cut
+from ..in_context import ContextSize, grid_of
+from ..start_image import beside
 
 POSE_PART = 2
 """Rows and columns of the video for one of the pose video."""
@@ -186,6 +186,9 @@ class ScailPose:
         latent = _of_half(self.latent, cut)[:, :, cut.start : stop]
         mask = None if self.mask is None else _of_half(self.mask, cut)[:, :, cut.start : stop]
         return ScailPose(latent, mask)
+
+    def unshown(self) -> None:
+        """See `ClipBeside.unshown`: the model was trained without poses, too."""
 
     def to(self, device: torch.device) -> ScailPose:
         """This clip on a device."""

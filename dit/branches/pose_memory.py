@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ..weights.int8 import RotatedRows
+from ...weights.int8 import RotatedRows
 
 
 class StreamSize(NamedTuple):
