@@ -96,7 +96,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("wan2.1_t2v_1.3B_fp16", "t2v-1.3B", "runs", "Wan 2.1 T2V 1.3B"),
         Row("wan2.1_i2v_480p_14B_fp16", "i2v-14B", "runs", "Wan 2.1 I2V 14B"),
     ),
-    "S2V": (Row("wan2.2_s2v_14B_fp8_scaled", "s2v-14B", "refused", "is Wan 2.2 S2V"),),
+    "S2V": (Row("wan2.2_s2v_14B_fp8_scaled", "s2v-14B", "runs", "Wan 2.2 S2V 14B"),),
     "InfiniteTalk": (
         Row("wan2.1_infiniteTalk_multi_fp16", "infinitetalk", "part", "MultiTalk or InfiniteTalk"),
         Row("wan2.1_infiniteTalk_single_fp16", "infinitetalk", "part", "MultiTalk or InfiniteTalk"),

@@ -138,6 +138,21 @@ def test_comfyuis_node_gives_the_same_with_its_own_scaling(vae, sides, animate2)
     assert torch.equal(nothing["concat_latent_image"][:, :, :1], vae.encode(torch.zeros(1, 48, 64, 3)))
 
 
+@pytest.mark.parametrize(("width", "height", "cells"), [(66, 54, (6, 8)), (75, 90, (11, 9))])
+def test_comfyuis_node_takes_any_size(width, height, cells, vae, sides, animate2):
+    """Its templates scale to 482 x 854: what stands over whole cells is cut off."""
+    shown = {"reference_image": picture(1, 96, 100), "pose_video": picture(9, 30, 90)}
+    made = native(vae, sides, **shown, width=width, height=height)
+    values = made[0][0][1]
+    assert made[2]["samples"].shape == values["concat_latent_image"].shape == (1, 16, 4, *cells)
+    area = scaled(shown["pose_video"], width, height, "area", "center")
+    top, left = (height % 8) // 2, (width % 8) // 2
+    cut = area[:, top : top + 8 * cells[0], left : left + 8 * cells[1]]
+    assert torch.equal(values["pose_video_latent"], vae.encode(cut))
+    video = sampled(animate2, made)
+    assert video.shape == made[2]["samples"].shape and video.isfinite().all()
+
+
 def test_of_clip_features_of_a_whole_pose_video_the_first_count(vae, sides, animate2):
     def seen(pictures):
         features = torch.rand(pictures, 257, 1280, generator=torch.Generator().manual_seed(2))

@@ -51,6 +51,12 @@ NODES: dict[str, tuple[str, ...]] = {
     "video_bernini_r_video_editing": ("WanDirectorExperts", "WanDirectorBernini"),
     "video_bernini_r_image_editing": ("WanDirectorExperts", "WanDirectorBernini"),
     "image_chrono_edit_14B": ("WanDirectorEditPicture",), "video_wan2.1_alpha_t2v_14B": ("WanDirectorDecodeRGBA",),
+    "video_wan_animate2": ("WanDirectorAnimate2", "WanDirectorPoseCache"),
+    "video_wan_animate2_distilled": ("WanDirectorAnimate2", "WanDirectorPoseCache"),
+    "video_wan21_scail2_character_replacement": ("WanDirectorColouredMasks", "WanDirectorScail"),
+    "video_wan21_scail2_character_replacement_int8": ("WanDirectorColouredMasks", "WanDirectorScail"),
+    "video_wan2_2_14B_s2v": ("WanDirectorAudioEncode", "WanDirectorSpeechToVideo"),
+    "video_causal_forcing_i2v": ("WanDirectorCausal", "WanDirectorCausalStart"),
     "video_wan_ati": ("WanTrackToVideo",), "video_wanmove_480p": ("WanMoveTrackToVideo",),
 }  # fmt: skip
 """Template -> the nodes that its model needs more than any other, here; ComfyUI's own where those go before ours."""

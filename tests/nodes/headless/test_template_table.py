@@ -34,8 +34,13 @@ def test_the_page_has_a_row_for_each_template() -> None:
 def test_what_the_page_says_that_runs_is_run_by_the_tests() -> None:
     runs = {line.split("(`")[1].split("`)")[0] for line in ROWS if line.split(" | ")[3] == "yes"}
     assert runs == set(RUNNING)
-    for name, kind in REFUSED.items():
-        assert f"*{kind}*" in _row_of(name).split(" | ")[3]
+    for name, words in REFUSED.items():
+        assert f"*{words.split()[0]}*" in _row_of(name).split(" | ")[3]
+
+
+def test_what_runs_is_planned_in_the_size_of_its_template() -> None:
+    planned = {line.split(" | ")[4].rstrip(" |") for line in ROWS if line.split(" | ")[3] == "yes"}
+    assert planned == {"yes", "with `--size`"}
 
 
 def test_there_are_nodes_here_for_all_that_runs() -> None:

@@ -102,7 +102,8 @@ class WanAnimate2ToVideo(io.ComfyNode):
         pose_end_percent: float = 1.0,
         reference_image_strength: float = 1.0,
     ) -> Any:
-        latent = blank(vae, width, height, length, batch_size, more=1)
+        # The templates scale to 482 x 854.
+        latent = blank(vae, width, height, length, batch_size, more=1, any_size=True)
 
         def fitted(pictures: Tensor) -> Tensor:
             return scaled(pictures[..., :3].float(), width, height, "area", "center")
