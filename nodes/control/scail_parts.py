@@ -78,10 +78,10 @@ class FollowedPoses(NamedTuple):
 
 
 class Before(NamedTuple):
-    """The frames of the part before as they came, how many of them this one begins with, and where it begins."""
+    """The frames of the part before as they came, how many of them at most begin this one, and where it begins."""
 
     frames: Any
-    count: int
+    most: int
     offset: int
 
 
@@ -206,12 +206,12 @@ def _begun(video: ScailVideo, latent: dict[str, Any], before: Before) -> Begun:
     if before.frames is None:
         return Begun(latent, 0)
     clip, frames = clean_clip(before.frames, "previous_frames"), video.shape.frames
-    check_number(before.count, "previous_frame_count")
-    used = min(before.count, len(clip))
+    check_number(before.most, "previous_frame_count")
+    used = min(before.most, len(clip))
     if used < 1 or used % TEMPORAL_STRIDE != 1 or used >= frames:
         raise InvalidInputError(
             f"A part begins with 1 + 4k frames of the part before, fewer than its own {frames}; got {used} "
-            f"(previous_frame_count {before.count}, previous_frames {len(clip)}). Use {USUAL_PREVIOUS}, on which "
+            f"(previous_frame_count {before.most}, previous_frames {len(clip)}). Use {USUAL_PREVIOUS}, on which "
             "SCAIL-2 was trained."
         )
     encoded = video.vae.encode(video.fitted(clip[-used:]))
