@@ -230,7 +230,7 @@ def _part_of_run(followed: FollowedPoses) -> tuple[float, float]:
     if followed.start >= followed.end:
         raise InvalidInputError(
             f"The poses would count from {followed.start:g} to {followed.end:g} of the run, which is nowhere. Set "
-            "pose_end_percent above pose_start_percent, or pose_strength to 0."
+            "pose_end_percent above pose_start_percent, or leave pose_video out."
         )
     return followed.start, followed.end
 
