@@ -14,8 +14,8 @@ from ...common.shapes import TEMPORAL_STRIDE, VideoShape, latent_frames
 from ...dit.conditioning.scail import colour_channels
 from ...media.pictures import Fit, clean_clip, fit_colours, fit_pictures
 from ..conditioning.clip_image import joined_clip_vision
-from ..conditioning.entries import with_values_in_range
-from ..conditioning.families.scail import ANIMATES, POSE, POSE_MASK, REFERENCE_MASK, REFERENCES, with_scail
+from ..conditioning.entries import with_values, with_values_in_range
+from ..conditioning.families.scail import ANIMATES, POSE, POSE_MASK, REFERENCE_MASK, REFERENCES, check_fresh
 from ..conditioning.reading import Side
 from ..sockets.latents import check_video_size, empty_latent, family_of, made_by
 from .colours import BLACK, WHITE, has_persons
@@ -122,13 +122,16 @@ def prepared(
     """
     frames, height, width = video.shape
     check_size(width, height, frames)
+    positive, negative = sides
+    check_fresh(positive, "positive")
+    check_fresh(negative, "negative")
     _check_given(video.vae, followed.pictures, shown.pictures, before.frames)
+    _check_pairs(shown, followed)
     part = _part_of_run(followed)
     started = _begun(video, empty_latent(video.vae, width, height, frames, batch_size), before)
     offset = max(0, before.offset - started.frames)
     values = _references(video, shown) | joined_clip_vision(shown.clip_vision, None)
     moved = _poses(video, followed, offset)
-    positive, negative = sides
     positive = _conditioned(positive, values, moved, part, "positive")
     negative = _conditioned(negative, values, moved, part, "negative")
     return positive, negative, started.latent, offset + frames
@@ -151,14 +154,23 @@ def _check_given(vae: Any, *given: Any) -> None:
         )
 
 
+def _check_pairs(shown: ShownPersons, followed: FollowedPoses) -> None:
+    """Refuses masks of what is not there, and a strength that is none."""
+    if shown.pictures is None and shown.masks is not None:
+        raise InvalidInputError(
+            "There is a reference_image_mask and no reference_image. Connect the picture it is of, or remove it."
+        )
+    if followed.pictures is None and followed.masks is not None:
+        raise InvalidInputError(
+            "There is a pose_video_mask and no pose_video. Connect the video it is of, or remove it."
+        )
+    check_number(followed.strength, "pose_strength")
+
+
 def _references(video: ScailVideo, shown: ShownPersons) -> dict[str, Any]:
     """The values of reference pictures, the first of which is the main one, and of the mode."""
     found: dict[str, Any] = {ANIMATES: not video.replaces} | made_by(video.vae)
     if shown.pictures is None:
-        if shown.masks is not None:
-            raise InvalidInputError(
-                "There is a reference_image_mask and no reference_image. Connect the picture it is of, or remove it."
-            )
         return found
     clip = video.fitted(clean_clip(shown.pictures, "reference_image"))
     if shown.masks is not None:
@@ -174,12 +186,7 @@ def _references(video: ScailVideo, shown: ShownPersons) -> dict[str, Any]:
 
 def _poses(video: ScailVideo, followed: FollowedPoses, offset: int) -> dict[str, Any]:
     """The values of poses and of their mask from a frame on; none without, or where they have ended before."""
-    check_number(followed.strength, "pose_strength")
     if followed.pictures is None:
-        if followed.masks is not None:
-            raise InvalidInputError(
-                "There is a pose_video_mask and no pose_video. Connect the video it is of, or remove it."
-            )
         return {}
     clip = clean_clip(followed.pictures, "pose_video")
     masks = None if followed.masks is None else clean_clip(followed.masks, "pose_video_mask")
@@ -245,11 +252,9 @@ def _conditioned(
         moved: of `_poses`.
         part: see `_part_of_run`.
 
-    Raises:
-        InvalidInputError: it is none, or has such values already.
     """
     always = {key: value for key, value in moved.items() if key != POSE}
-    conditioning = with_scail(conditioning, values | always, side)
+    conditioning = with_values(conditioning, values | always, side)
     return with_values_in_range(conditioning, {POSE: moved[POSE]}, *part, side) if POSE in moved else conditioning
 
 
