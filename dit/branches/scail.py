@@ -123,15 +123,16 @@ class ScailBranch(Branch[DiTConfig]):
         Where references have masks, the video's tokens have that of a mask which shows nobody.
         """
         latents = _in_time([each.latent for each in given])
-        shown = trunk.tokens_of(trunk.get_submodule("patch_embedding"), as_given(latents))
         masks = [each.mask for each in given if each.mask is not None]
-        if masks:
+        shown = trunk.tokens_of(trunk.get_submodule("patch_embedding"), as_given(latents))
+        if not masks:
+            longer = torch.cat([shown.expand(len(tokens), -1, -1), tokens], dim=1)
+        else:
             layer = trunk.get_submodule("patch_embedding_mask")
             shown = shown + trunk.tokens_of(layer, _in_time(masks))
-            nobody = trunk.tokens_of(layer, latents.new_zeros(1, self.mask_channels, *PATCH))
-        longer = torch.cat([shown.expand(len(tokens), -1, -1), tokens], dim=1)
-        if masks:
-            longer[:, shown.shape[1] :] += nobody
+            longer = torch.cat([shown.expand(len(tokens), -1, -1), tokens], dim=1)
+            nobody = latents.new_zeros(1, self.mask_channels, *PATCH)
+            longer[:, shown.shape[1] :] += trunk.tokens_of(layer, nobody)
         modulation = context.modulation
         if modulation.shape[1] > 1:  # a timestep for each frame: references have that of the frames that are made last
             modulation = torch.cat([modulation[:, -1:].expand(-1, len(given), -1, -1), modulation], dim=1)

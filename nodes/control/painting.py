@@ -54,13 +54,13 @@ def coloured(shown: tuple[PersonsIn, PersonsIn], colour: str, sorting: Sorting, 
     masks = [_single_mask(each) for each in shown]
     has_single = any(mask is not None for mask in masks)
     own = next_colour([*used, *of_tracks]) if has_single and colour == NEXT else colour
-    results = []
-    for each, pictures, tracks, mask in zip(shown, started, found, masks):
-        pictures = _with_tracks(each, pictures, tracks, of_tracks)
+    results: list[Tensor | None] = []
+    for each, before, tracks, mask in zip(shown, started, found, masks):
+        pictures = _with_tracks(each, before, tracks, of_tracks)
         results.append(pictures if mask is None else _with_mask(each, pictures, mask, own))
-    size = next(pictures.shape for pictures in results if pictures is not None)[1:3]
+    height, width = next(pictures.shape for pictures in results if pictures is not None)[1:3]
     return [
-        ground_picture(1, *size, each.ground) if pictures is None else pictures
+        ground_picture(1, height, width, each.ground) if pictures is None else pictures
         for each, pictures in zip(shown, results)
     ]
 
@@ -120,12 +120,12 @@ def _with_tracks(
 
 
 def _with_mask(shown: PersonsIn, pictures: Tensor | None, mask: Tensor, colour: str) -> Tensor:
-    if pictures is None:
-        pictures = ground_picture(*mask.shape, shown.ground)
-    if len(mask) > 1 and len(pictures) == 1:
-        pictures = pictures.expand(len(mask), -1, -1, -1)
-    _check_alike(shown, pictures, (len(pictures) if len(mask) == 1 else len(mask), *mask.shape[1:]))
-    return painted(pictures, mask.expand(len(pictures), -1, -1), colour, shown.ground)
+    frames, height, width = mask.shape
+    before = ground_picture(frames, height, width, shown.ground) if pictures is None else pictures
+    if frames > 1 and len(before) == 1:
+        before = before.expand(frames, -1, -1, -1)
+    _check_alike(shown, before, (len(before) if frames == 1 else frames, height, width))
+    return painted(before, mask.expand(len(before), -1, -1), colour, shown.ground)
 
 
 def _check_alike(shown: PersonsIn, pictures: Tensor, size: tuple[int, int, int]) -> None:

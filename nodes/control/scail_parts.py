@@ -14,8 +14,8 @@ from ...common.shapes import TEMPORAL_STRIDE, VideoShape, latent_frames
 from ...dit.conditioning.characters.scail import colour_channels
 from ...media.pictures import Fit, clean_clip, fit_colours, fit_pictures
 from ..conditioning.clip_image import joined_clip_vision
-from ..conditioning.entries import with_values_in_range
-from ..conditioning.families.scail import ANIMATES, POSE, POSE_MASK, REFERENCE_MASK, REFERENCES, with_scail
+from ..conditioning.entries import with_values, with_values_in_range
+from ..conditioning.families.scail import ANIMATES, POSE, POSE_MASK, REFERENCE_MASK, REFERENCES, check_fresh
 from ..conditioning.reading import Side
 from ..sockets.latents import check_video_size, empty_latent, family_of, made_by
 from .colours import BLACK, WHITE, has_persons
@@ -78,10 +78,10 @@ class FollowedPoses(NamedTuple):
 
 
 class Before(NamedTuple):
-    """The frames of the part before as they came, how many of them this one begins with, and where it begins."""
+    """The frames of the part before as they came, how many of them at most begin this one, and where it begins."""
 
     frames: Any
-    count: int
+    most: int
     offset: int
 
 
@@ -122,13 +122,16 @@ def prepared(
     """
     frames, height, width = video.shape
     check_size(width, height, frames)
+    positive, negative = sides
+    check_fresh(positive, "positive")
+    check_fresh(negative, "negative")
     _check_given(video.vae, followed.pictures, shown.pictures, before.frames)
+    _check_pairs(shown, followed)
     part = _part_of_run(followed)
     started = _begun(video, empty_latent(video.vae, width, height, frames, batch_size), before)
     offset = max(0, before.offset - started.frames)
     values = _references(video, shown) | joined_clip_vision(shown.clip_vision, None)
     moved = _poses(video, followed, offset)
-    positive, negative = sides
     positive = _conditioned(positive, values, moved, part, "positive")
     negative = _conditioned(negative, values, moved, part, "negative")
     return positive, negative, started.latent, offset + frames
@@ -151,14 +154,23 @@ def _check_given(vae: Any, *given: Any) -> None:
         )
 
 
+def _check_pairs(shown: ShownPersons, followed: FollowedPoses) -> None:
+    """Refuses masks of what is not there, and a strength that is none."""
+    if shown.pictures is None and shown.masks is not None:
+        raise InvalidInputError(
+            "There is a reference_image_mask and no reference_image. Connect the picture it is of, or remove it."
+        )
+    if followed.pictures is None and followed.masks is not None:
+        raise InvalidInputError(
+            "There is a pose_video_mask and no pose_video. Connect the video it is of, or remove it."
+        )
+    check_number(followed.strength, "pose_strength")
+
+
 def _references(video: ScailVideo, shown: ShownPersons) -> dict[str, Any]:
     """The values of reference pictures, the first of which is the main one, and of the mode."""
     found: dict[str, Any] = {ANIMATES: not video.replaces} | made_by(video.vae)
     if shown.pictures is None:
-        if shown.masks is not None:
-            raise InvalidInputError(
-                "There is a reference_image_mask and no reference_image. Connect the picture it is of, or remove it."
-            )
         return found
     clip = video.fitted(clean_clip(shown.pictures, "reference_image"))
     if shown.masks is not None:
@@ -174,12 +186,7 @@ def _references(video: ScailVideo, shown: ShownPersons) -> dict[str, Any]:
 
 def _poses(video: ScailVideo, followed: FollowedPoses, offset: int) -> dict[str, Any]:
     """The values of poses and of their mask from a frame on; none without, or where they have ended before."""
-    check_number(followed.strength, "pose_strength")
     if followed.pictures is None:
-        if followed.masks is not None:
-            raise InvalidInputError(
-                "There is a pose_video_mask and no pose_video. Connect the video it is of, or remove it."
-            )
         return {}
     clip = clean_clip(followed.pictures, "pose_video")
     masks = None if followed.masks is None else clean_clip(followed.masks, "pose_video_mask")
@@ -206,12 +213,12 @@ def _begun(video: ScailVideo, latent: dict[str, Any], before: Before) -> Begun:
     if before.frames is None:
         return Begun(latent, 0)
     clip, frames = clean_clip(before.frames, "previous_frames"), video.shape.frames
-    check_number(before.count, "previous_frame_count")
-    used = min(before.count, len(clip))
+    check_number(before.most, "previous_frame_count")
+    used = min(before.most, len(clip))
     if used < 1 or used % TEMPORAL_STRIDE != 1 or used >= frames:
         raise InvalidInputError(
             f"A part begins with 1 + 4k frames of the part before, fewer than its own {frames}; got {used} "
-            f"(previous_frame_count {before.count}, previous_frames {len(clip)}). Use {USUAL_PREVIOUS}, on which "
+            f"(previous_frame_count {before.most}, previous_frames {len(clip)}). Use {USUAL_PREVIOUS}, on which "
             "SCAIL-2 was trained."
         )
     encoded = video.vae.encode(video.fitted(clip[-used:]))
@@ -230,7 +237,7 @@ def _part_of_run(followed: FollowedPoses) -> tuple[float, float]:
     if followed.start >= followed.end:
         raise InvalidInputError(
             f"The poses would count from {followed.start:g} to {followed.end:g} of the run, which is nowhere. Set "
-            "pose_end_percent above pose_start_percent, or pose_strength to 0."
+            "pose_end_percent above pose_start_percent, or leave pose_video out."
         )
     return followed.start, followed.end
 
@@ -245,11 +252,9 @@ def _conditioned(
         moved: of `_poses`.
         part: see `_part_of_run`.
 
-    Raises:
-        InvalidInputError: it is none, or has such values already.
     """
     always = {key: value for key, value in moved.items() if key != POSE}
-    conditioning = with_scail(conditioning, values | always, side)
+    conditioning = with_values(conditioning, values | always, side)
     return with_values_in_range(conditioning, {POSE: moved[POSE]}, *part, side) if POSE in moved else conditioning
 
 

@@ -218,7 +218,8 @@ def _image_changed(model: VideoModel, low_pass: float, low_pass_end: float, ampl
 
 def _check_start_image(model: VideoModel, name: str) -> None:
     """Refuses what changes given frames for a model that has no channels for them and their mask."""
-    if not model.spec.config.mask_channels:
+    config = model.spec.config
+    if not config.mask_channels or config.has_mask_alone:
         raise PairingError(
             f"{model.file} ({model.spec.title}) takes no start image in channels of its own, which {name} changes. Set "
             f"{name} to 1, or choose an image-to-video model."

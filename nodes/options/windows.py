@@ -137,7 +137,7 @@ def _rare_widgets() -> list[Any]:
 def _tell_of_first_frame(model: VideoModel) -> None:
     """Says where nothing is given that could stand at the beginning of every window."""
     config = model.spec.config
-    takes_frames = config.image_channels and not config.source_channels
+    takes_frames = config.image_channels and not config.source_channels and not config.has_mask_alone
     if takes_frames or config.branch(VaceBranch) is not None:
         return
     why = "takes no start image"

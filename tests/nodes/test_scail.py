@@ -16,13 +16,17 @@ from wan_director.engine.memory import AUTOMATIC
 from wan_director.engine.models import with_policies
 from wan_director.engine.sampling.job import sampling_job
 from wan_director.nodes.conditioning.entries import prompts_of
+from wan_director.nodes.conditioning.travel import in_turns
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.sockets.noise_masks import given_of
 from wan_director.sampling.given import HeldRegion, NoisyRegion
+from wan_director.sampling.travel import Moment, PromptSchedule
 from wan_director.sampling.windows import SlidingWindows
 
 from .conftest import HEADS, call, dit, encode, load, load_vae, picture, save_model
 from .persons import masks
+from .test_guidance_node import guided
+from .test_motion_node import moved
 
 SIZE = {"width": 64, "height": 96, "frames": 9, "batch_size": 1, "fit": "crop"}
 USUAL = {
@@ -320,12 +324,40 @@ def test_windows_swapped_blocks_and_batches(scail, vae, sides):
     torch.testing.assert_close(batch[:1], whole, rtol=0, atol=1e-5)
 
 
+def test_attention_guidance_a_step_cache_sparse_attention_and_texts_in_turn_go_with_poses(scail, vae, sides):
+    positive, negative, latent, _ = prepared(vae, sides, **everything())
+    plain = sampled(scail, positive, negative, latent, cfg=1.0)
+    avoiding = guided(scail, nag_scale=11.0)
+    assert not torch.allclose(sampled(avoiding, positive, negative, latent, cfg=1.0), plain, atol=1e-5)
+    cache = {"method": "easycache", "threshold": 1e9, "start": 0.0, "end": 1.0, "most_in_a_row": 3, "table": ""}
+    spared = sampled(call("StepCache", model=scail, **cache), positive, negative, latent, steps=12)
+    assert spared.isfinite().all() and not torch.equal(spared, sampled(scail, positive, negative, latent, steps=12))
+    sparse = call("LoadModel", model_name="scail2.safetensors", precision="auto", attention="radial")
+    assert sampled(sparse, positive, negative, latent, cfg=1.0).isfinite().all()
+    schedule = PromptSchedule((Moment(0.0, "frame"), Moment(5.0, "frame")))
+    passes = in_turns([positive, negative], schedule, in_one_pass=False)
+    assert sampled(scail, passes, negative, latent).isfinite().all()
+    with pytest.raises(WanDirectorError, match="A pose video of SCAIL has no place in time among prompts"):
+        sampled(scail, in_turns([positive, positive], schedule, in_one_pass=True), negative, latent)
+
+
 def test_what_was_given_before_is_not_replaced_in_silence(vae, sides):
     positive, negative, *_ = prepared(vae, sides, **everything())
     with pytest.raises(WanDirectorError, match="has references or poses already"):
         prepared(vae, {"positive": positive, "negative": negative}, reference_image=picture(1))
     again = native(vae, {"positive": positive, "negative": negative}, reference_image=picture(1))[0]
     assert len(again[0][1]["reference_latents"]) == 3  # as ComfyUI's node adds them
+
+
+def test_options_of_given_frames_are_refused_or_told_to_change_nothing(scail, caplog):
+    with pytest.raises(WanDirectorError, match="takes no start image in channels of its own, which amplify changes"):
+        moved(scail, 0.0, amplify=1.15)
+    with pytest.raises(WanDirectorError, match="which low_pass changes"):
+        moved(scail, 0.0, low_pass=0.4)
+    windows = {"frames": 9, "overlap": 4, "schedule": "static", "blend": "linear", "noise": "repeated"}
+    with caplog.at_level(logging.WARNING, logger="wan_director"):
+        call("Windows", model=scail, **windows, from_sigma=1.0, keep_first_frame=True, frame_before=False)
+    assert "keep_first_frame changes nothing" in caplog.text
 
 
 def test_the_plan_counts_poses_and_references(scail, vae, sides):

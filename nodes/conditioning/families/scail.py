@@ -32,18 +32,17 @@ REFERENCE_MASK, POSE_MASK, ANIMATES = "ref_mask_28ch", "driving_mask_28ch", "ref
 _ADVICE = "Make it with Wan SCAIL or WanSCAILToVideo."
 
 
-def with_scail(conditioning: list, values: dict[str, Any], side: Side) -> list:
-    """A native CONDITIONING with values of SCAIL in each entry.
+def check_fresh(conditioning: Any, side: Side) -> None:
+    """Refuses what is no native CONDITIONING, and one that has values of SCAIL, which others would replace.
 
     Raises:
-        InvalidInputError: it is none, or has such values already.
+        InvalidInputError: it is so.
     """
     given = (REFERENCES, POSE, REFERENCE_MASK, POSE_MASK, ANIMATES)
     if any(entry.get(key) is not None for _embedding, entry in in_form(conditioning, side) for key in given):
         raise InvalidInputError(
             f"The {side} conditioning has references or poses already, which these would replace. Give all to one node."
         )
-    return [[embedding, {**entry, **values}] for embedding, entry in conditioning]
 
 
 def scail_keys(config: DiTConfig) -> frozenset[str]:

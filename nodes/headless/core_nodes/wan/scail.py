@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .....common.checking import choice_of
 from .....common.shapes import video_frames
 from .... import standin as io
 from ....conditioning.clip_image import joined_clip_vision
@@ -14,6 +15,7 @@ from ....conditioning.entries import with_values, with_values_in_range
 from ....conditioning.families.scail import ANIMATES, POSE, POSE_MASK, REFERENCE_MASK, REFERENCES
 from ....control.colours import BLACK, NAMES, WHITE
 from ....control.painting import PersonsIn, coloured
+from ....control.person_tracks import SORTINGS
 from ....control.scail_parts import IS_SOMEBODY, mask_channels, reference_channels
 from ....sockets.latents import made_by
 from ..dynamic_inputs import ManyTyped
@@ -87,7 +89,8 @@ class WanSCAILToVideo(io.ComfyNode):
         previous_frames: Tensor | None = None,
     ) -> Any:
         latent, size = blank(vae, width, height, length, batch_size), (width, height)
-        values = joined_clip_vision(clip_vision_output, None) | made_by(vae) | {ANIMATES: not replacement_mode}
+        values: dict[str, Any] = joined_clip_vision(clip_vision_output, None) | made_by(vae)
+        values[ANIMATES] = not replacement_mode
         if previous_frames is not None and len(previous_frames):
             previous = previous_frames[-previous_frame_count:]
             video_frame_offset = max(0, video_frame_offset - len(previous))
@@ -202,4 +205,5 @@ class SCAIL2ColoredMask(io.ComfyNode):
             PersonsIn("pose", grounds[0], None, None, driving_track_data),
             PersonsIn("reference", grounds[1], None, *((ref_track_data, None) if is_mask else (None, ref_track_data))),
         )
-        return io.NodeOutput(*coloured(shown, NAMES[0], sort_by.replace("_", " "), object_indices))
+        sorting = choice_of(sort_by.replace("_", " "), SORTINGS, "sort_by")
+        return io.NodeOutput(*coloured(shown, NAMES[0], sorting, object_indices))
