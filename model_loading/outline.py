@@ -31,7 +31,7 @@ def outline(
 
     Args:
         path: a file or folder; one that is not there is known by its name if it is a published one.
-        modules: kinds and files of what is added to a transformer, in order.
+        modules: kinds and files of what is added to a transformer, in order; known as `path` is.
 
     Raises:
         MissingFileError: it is not there, and no published file either.
@@ -39,12 +39,13 @@ def outline(
         InvalidInputError: see `precision.choose_dtype`.
     """
     if not os.path.exists(path):  # False for names too long
-        known = published_outline(path.name, kind, precision, device, modules)
-        notes = same_shape_notes(path, known.spec.config, None) if kind.has_variants else ()
-        return known._replace(spec=replace(known.spec, notes=notes))
-    checkpoint = open_checkpoint(path)
-    spec = inspect_as(checkpoint, kind)
-    dtype, weights = choose_dtype(spec, precision, device).dtype, model_bytes(checkpoint, spec, precision, device)
+        spec, dtype, weights = published_outline(path.name, kind, precision, device)
+        notes = same_shape_notes(path, spec.config, None) if kind.has_variants else ()
+        spec = replace(spec, notes=notes)
+    else:
+        checkpoint = open_checkpoint(path)
+        spec = inspect_as(checkpoint, kind)
+        dtype, weights = choose_dtype(spec, precision, device).dtype, model_bytes(checkpoint, spec, precision, device)
     for name, file in modules:
         spec, weights = outline_with_module(spec, weights, file, MODEL_KINDS[name], precision, device)
     return Outline(spec, dtype, weights)

@@ -23,7 +23,7 @@ from ..sockets.models import TEXT_TAG, VAE_TAG, WanModel
 from .clip_image import clip_features, clip_items, clip_width
 from .fun import fun_items, fun_keys, fun_steering
 from .in_context import context_clips
-from .items import check_items, own_items, steered_by
+from .items import check_items, items_at_shift, steered_by
 from .keyframes import given_latent, keyframe_item
 from .keys import UNWRITTEN, check_keys
 from .reading import Side, entries_of, in_form, text_of
@@ -52,7 +52,7 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
     prompts, given = [], []
     for embedding, values in entries_of(conditioning, side):
         check_keys(values, side, fun_keys(model.spec.config))
-        prompts.append(_prompt(model, embedding, values, latent, side))
+        prompts.append(_prompt(model, embedding, values, latent, side, shift))
         given.append(values)
     run = RunOf(side, shift, model.spec.family.fps)
     parts = tuple(parts_of(prompts, given, video_samples(latent), reference_frames(latent), run=run))
@@ -62,7 +62,7 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
 
 
 def _prompt(
-    model: WanModel, embedding: Tensor, values: dict[str, Any], latent: dict[str, Any], side: Side
+    model: WanModel, embedding: Tensor, values: dict[str, Any], latent: dict[str, Any], side: Side, shift: float
 ) -> Conditioning:
     """An entry for the model, wherever it counts."""
     for tag in (TEXT_TAG, VAE_TAG):
@@ -82,7 +82,8 @@ def _prompt(
         steering={**control_width(values), **clip_width(clip), **fun_steering(values), **steered_by(values)},
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
-    others, batch = (*fun_items(model, values, side), *own_items(values)), len(samples)
+    others = (*fun_items(model, values, side), *items_at_shift(values, shift))
+    batch = len(samples)
     check_items(model.spec.config, others, samples)
     for what, tensor in (("text embeddings", embedding), ("CLIP vision features", clip), ("given frames", given)):
         if tensor is not None and len(tensor) not in (1, batch):

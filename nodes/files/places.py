@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ...common.errors import WanDirectorError
 from ...common.places import Place
 from ...media.video_reading import LOAD_VIDEO
-from ...model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
+from ...model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, UNI3C_MODULE, VACE_MODULE, VAE
 from ...model_loading.pairing import FUN_CONTROL, SOURCE_VIDEO, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.causal.order import CAUSAL
@@ -17,6 +17,7 @@ from ...sampling.experts import EXPERTS
 TITLES: Mapping[Place, str] = MappingProxyType({
     DIT.place: "Load Wan Model",
     SPEED_MODULE.place: "Load Wan Model as its speed_module",
+    UNI3C_MODULE.place: "Load Wan Uni3C",
     VACE_MODULE.place: "Load Wan Model as its vace_module",
     VAE.place: "Load Wan VAE",
     TEXT_ENCODER.place: "Load Wan Text Encoder",

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 import wan_director
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
 from wan_director.dit.branches.speed import SpeedBranch
+from wan_director.dit.branches.uni3c import Uni3CBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
@@ -140,6 +141,20 @@ def save_experts(models: Path) -> None:
         save_file(weights, models / "diffusion_models" / name, TINY)
 
 
+def save_uni3c(path: Path) -> None:
+    """Writes the Uni3C module for the models of this width, its attention named as in the published file."""
+    branch = Uni3CBranch(2, dim=64, ffn_dim=80, embedded=48, mask_width=16)
+    save_model(path, BranchModule(dit(text_dim=4096, branches=(branch,)).config), {})
+    names = {f".self_attn.{part}.": f".self_attn.to_{part}." for part in "qkv"}
+    names[".self_attn.o."] = ".self_attn.to_out.0."
+    renamed = {}
+    for key, value in load_file(path).items():
+        for ours, published in names.items():
+            key = key.replace(ours, published)
+        renamed[key] = value
+    save_file(renamed, path)
+
+
 def tokenizer_json() -> str:
     """Bytes as pieces: any text can be encoded, one token per byte."""
     vocab = [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], *([f"<0x{byte:02X}>", 0.0] for byte in range(256))]
@@ -150,8 +165,8 @@ def tokenizer_json() -> str:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
-    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, ti2v and lucy_edit; tiny, wan21 and
-    wan22 VAEs; tiny and wan21 text encoders.
+    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, ti2v and lucy_edit; uni3c, for the
+    latter; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -172,6 +187,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "diffusion_models" / "vace_module.safetensors", module, TINY)
     module = BranchModule(dit(branches=(SpeedBranch(),)).config).get_submodule("motion_controller")
     save_model(folder / "diffusion_models" / "speed_module.safetensors", module, TINY)
+    save_uni3c(folder / "model_patches" / "uni3c.safetensors")
     wan22_vae = replace(vae, latent_channels=48, patch_size=2, level_shortcuts=True)
     save_model(folder / "vae" / "wan22_vae.safetensors", CausalVAE(wan22_vae), {})
     save_model(folder / "vae" / "vae.safetensors", CausalVAE(vae), TINY)
