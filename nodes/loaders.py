@@ -169,7 +169,7 @@ class WanDirectorLoadModel(io.ComfyNode):
         return io.NodeOutput(video_model(recipe, host().runtime))
 
 
-def _of_wire(path: Path, module: Any) -> dict[str, Path]:
+def _of_wire(path: Path, module: Any) -> dict[str, Any]:
     """What came over the socket for a module, as the recipe has it, checked against the model by both headers.
 
     Raises:
