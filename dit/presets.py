@@ -15,6 +15,7 @@ from .branches.clip import ClipBranch
 from .branches.pose import PoseBranch
 from .branches.reference import ReferenceBranch
 from .branches.scail import ScailBranch
+from .branches.uni3c import Uni3CBranch
 from .branches.vace import VaceBranch
 from .config import DiTConfig
 
@@ -53,6 +54,8 @@ PRESETS = {
     "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
     "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }
+UNI3C_14B = replace(_14B, branches=(Uni3CBranch(20),))
+"""A transformer with the control net, which is published by itself."""
 
 _TEXT_BOUNDARY, _IMAGE_BOUNDARY = 875.0, 900.0
 

@@ -58,7 +58,7 @@ class ModelRecipe:
         device: auto, cpu or gpu.
         attention: of a transformer, a name in `dit.attention.ATTENTION`.
         fp32_residual: of a transformer, see `dit.model.WanDiT`.
-        vace_module, speed_module: the files of a VACE and of a speed-control module to add to a transformer.
+        vace_module, speed_module, uni3c_module: the files of modules to add to a transformer.
         loras: on a transformer, in order.
         low_noise: takes over from a transformer in a run.
     """
@@ -73,11 +73,16 @@ class ModelRecipe:
     loras: tuple[LoraRecipe, ...] = ()
     low_noise: LowNoiseRecipe | None = None
     speed_module: Path | None = None
+    uni3c_module: Path | None = None
 
     @property
     def modules(self) -> tuple[tuple[str, Path], ...]:
         """The kinds and files of what is added to a transformer, in order."""
-        named = (("vace_module", self.vace_module), ("speed_module", self.speed_module))
+        named = (
+            ("vace_module", self.vace_module),
+            ("speed_module", self.speed_module),
+            ("uni3c_module", self.uni3c_module),
+        )
         return tuple((kind, path) for kind, path in named if path is not None)
 
     @property

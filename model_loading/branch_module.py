@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from .meter import OnBytes, untold
 from .opening import open_checkpoint
 from .pairing import check_pair
 from .precision import Precision, choose_casting
+from .publishing.published import published_outline
 from .recognition.detect import inspect_as
 from .spec import ModelKind, ModelSpec
 
@@ -77,13 +79,18 @@ def outline_with_module(
 
     Args:
         model, weights: without the branch.
+        path: one that is not there is known by its name if it is a published one.
 
     Raises:
         MissingFileError, CheckpointError, PairingError: see `inspect_module`.
     """
-    checkpoint = open_checkpoint(path)
-    module = inspect_module(checkpoint, kind, model)
-    added = model_bytes(checkpoint, module, precision, device)
+    if os.path.exists(path):
+        checkpoint = open_checkpoint(path)
+        module = inspect_module(checkpoint, kind, model)
+        added = model_bytes(checkpoint, module, precision, device)
+    else:
+        module, _, added = published_outline(path.name, kind, precision, device)
+        check_pair(model, module)
     whole = _described(model, module)
     kinds = {type(branch) for branch in module.config.branches}
     sizes = {False: iter(weights.blocks), True: iter(added.blocks)}

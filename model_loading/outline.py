@@ -33,7 +33,7 @@ def outline(
 
     Args:
         path: a file or folder; one that is not there is known by its name if it is a published one.
-        modules: kinds and files of what is added to a transformer, in order.
+        modules: kinds and files of what is added to a transformer, in order; known as `path` is.
 
     Raises:
         MissingFileError: it is not there, and no published file either.
@@ -44,14 +44,15 @@ def outline(
         waiting = known_file(path.name)
         if waiting is not None and not waiting.is_run:
             raise unsupported_variant(path.name, waiting.what)
-        known = published_outline(path.name, kind, precision, device, modules)
-        notes = same_shape_notes(path, known.spec.config, None) if kind.has_variants else ()
-        return known._replace(spec=replace(known.spec, notes=notes))
-    checkpoint = open_checkpoint(path)
-    spec = inspect_as(checkpoint, kind)
-    if kind.is_transformer:
-        check_complete(spec)
-    dtype, weights = choose_dtype(spec, precision, device).dtype, model_bytes(checkpoint, spec, precision, device)
+        spec, dtype, weights = published_outline(path.name, kind, precision, device)
+        notes = same_shape_notes(path, spec.config, None) if kind.has_variants else ()
+        spec = replace(spec, notes=notes)
+    else:
+        checkpoint = open_checkpoint(path)
+        spec = inspect_as(checkpoint, kind)
+        if kind.is_transformer:
+            check_complete(spec)
+        dtype, weights = choose_dtype(spec, precision, device).dtype, model_bytes(checkpoint, spec, precision, device)
     for name, file in modules:
         spec, weights = outline_with_module(spec, weights, file, MODEL_KINDS[name], precision, device)
     return Outline(spec, dtype, weights)

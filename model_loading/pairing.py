@@ -172,6 +172,21 @@ def check_speed_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]
         )
 
 
+def check_uni3c_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> None:
+    """`check_pair` for Uni3C by itself."""
+    config, branch = model.config, module.config.branches[0]
+    name = f"{model.path.name} ({model.title})"
+    if config.branch(type(branch)) is not None:
+        raise PairingError(f"{name} has {branch.words} of its own and takes no module. Remove {module.path.name}.")
+    fits = config.dim == module.config.dim and module.config.layers <= config.layers
+    if not fits or model.family is not module.family:
+        raise PairingError(
+            f"{module.path.name} is {branch.words} for {module.family.title} models of width {module.config.dim} with "
+            f"{module.config.layers} blocks or more, but {name} has {config.layers} of width {config.dim}. Use a 14B "
+            "model, or remove the module."
+        )
+
+
 def _takes_module(model: ModelSpec[DiTConfig]) -> bool:
     """Whether it is a text-to-video model; TI2V-5B, for which there are no modules, is none."""
     return not model.config.image_channels and not model.family.given_in_latent

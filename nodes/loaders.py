@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from ..common.checking import instance_of
 from ..dit.attention import ATTENTION
 from ..engine.recipe import ModelRecipe
-from ..model_loading.kinds import CLIP_VISION, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
+from ..model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, UNI3C_MODULE, VACE_MODULE, VAE
+from ..model_loading.outline import outline
 from ..model_loading.precision import precision_named
 from ..sampling.validation import find_choice
 from .api import ADVANCED, answer, io, one_sentence
-from .files.model_files import check_model, check_video_model, find_model, fingerprint
+from .files.model_files import ModuleFile, check_model, check_video_model, find_model, fingerprint
 from .hosts.host import host
 from .sockets.models import clip_vision, text_encoder, video_autoencoder, video_model
 
@@ -32,12 +35,13 @@ ATTENTION_TIP = (
     "away: less to compute where a video is large or long, but another video."
 )
 WanModelType = io.Custom("WAN_DIRECTOR_MODEL")
+WanModuleType = io.Custom("WAN_DIRECTOR_MODULE")
 NO_MODULE = "none"
 RESIDUALS = ["auto", "fp32"]
 
 
 def _speed_widget() -> Any:
-    """The last input, as it came later."""
+    """Behind the others, as it came later."""
     return io.Combo.Input(
         "speed_module",
         options=[NO_MODULE, *host().model_files("diffusion_models")],
@@ -105,6 +109,11 @@ class WanDirectorLoadModel(io.ComfyNode):
                     **ADVANCED,
                 ),
                 _speed_widget(),
+                WanModuleType.Input(
+                    "module",
+                    optional=True,
+                    tooltip="A part of a model in a file of its own that goes onto this one: from Load Wan Uni3C.",
+                ),
             ],
             outputs=[WanModelType.Output(display_name="model", tooltip="The video model, for the Wan Sampler.")],
         )
@@ -139,12 +148,14 @@ class WanDirectorLoadModel(io.ComfyNode):
         vace_module: str = NO_MODULE,
         residual: str = "auto",
         speed_module: str = NO_MODULE,
+        module: ModuleFile | None = None,
     ) -> Any:
         path = find_model("diffusion_models", model_name)
         vace, speed = (
             None if name == NO_MODULE else find_model("diffusion_models", name) for name in (vace_module, speed_module)
         )
         find_choice(dict.fromkeys(RESIDUALS), residual, "residual")
+        more = _of_wire(path, module)
         recipe = ModelRecipe(
             path,
             "dit",
@@ -153,8 +164,23 @@ class WanDirectorLoadModel(io.ComfyNode):
             fp32_residual=residual == "fp32",
             vace_module=vace,
             speed_module=speed,
+            **more,
         )
         return io.NodeOutput(video_model(recipe, host().runtime))
+
+
+def _of_wire(path: Path, module: Any) -> dict[str, Any]:
+    """What came over the socket for a module, as the recipe has it, checked against the model by both headers.
+
+    Raises:
+        InvalidInputError: it is none.
+        MissingFileError, CheckpointError, PairingError: see `outline`.
+    """
+    if module is None:
+        return {}
+    instance_of(module, ModuleFile, "module", "the module of Load Wan Uni3C")
+    outline(path, DIT, modules=[(module.kind.name, module.path)])
+    return {module.kind.name: module.path}
 
 
 class WanDirectorLoadVAE(io.ComfyNode):
@@ -278,3 +304,41 @@ class WanDirectorLoadClipVision(io.ComfyNode):
     def execute(cls, clip_vision_name: str) -> Any:
         recipe = ModelRecipe(find_model("clip_vision", clip_vision_name), "clip_vision")
         return io.NodeOutput(clip_vision(recipe, host().runtime))
+
+
+class WanDirectorLoadUni3C(io.ComfyNode):
+    """The control net, for Load Wan Model."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorLoadUni3C",
+            display_name="Load Wan Uni3C",
+            category="Wan Director/loaders",
+            description="Chooses the Uni3C control net, which Load Wan Model puts onto a 14B model. Wan Uni3C then "
+            "gives the video that it follows.",
+            search_aliases=["uni3c", "ModelPatchLoader", "model patch", "load controlnet", "load wan uni3c"],
+            inputs=[
+                io.Combo.Input(
+                    "uni3c_name",
+                    options=host().model_files(UNI3C_MODULE.folder_name),
+                    tooltip="A file in models/model_patches that holds Uni3C for Wan, such as "
+                    "Wan21_Uni3C_controlnet_fp16.",
+                )
+            ],
+            outputs=[WanModuleType.Output(display_name="module", tooltip="The control net, for Load Wan Model.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, uni3c_name: str | None = None) -> bool | str:
+        return answer(check_model, UNI3C_MODULE, uni3c_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, uni3c_name: str) -> str:
+        return fingerprint(UNI3C_MODULE.folder_name, uni3c_name)
+
+    @classmethod
+    @one_sentence
+    def execute(cls, uni3c_name: str) -> Any:
+        find_model(UNI3C_MODULE.folder_name, uni3c_name)
+        return io.NodeOutput(ModuleFile(UNI3C_MODULE, uni3c_name))

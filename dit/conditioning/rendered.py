@@ -22,12 +22,15 @@ class RenderedVideo:
         latent: [1 or B, C, T, h, w], normalised.
         strength: 1 as in training, 0 for no influence.
         first_sigma, last_sigma: it counts at noise levels between these two, both included.
+        start, end: in which part of a schedule it is to count, 0..1, which the two above are made of for a run.
     """
 
     latent: Tensor
     strength: float = 1.0
     first_sigma: float = 1.0
     last_sigma: float = 0.0
+    start: float = 0.0
+    end: float = 1.0
 
     @property
     def branch(self) -> type[Uni3CBranch]:

@@ -69,6 +69,17 @@ SPEED_MODULE_LAYOUTS = (
         Renaming((r"linear\..+", r"motion_controller.\g<0>")),
     ),
 )
+UNI3C_MODULE_LAYOUTS = (
+    Layout(
+        "official",
+        ("", "model."),
+        ("controlnet_patch_embedding.weight", "controlnet_blocks.0.ffn.0.weight", "proj_out.0.weight"),
+        Renaming(
+            (r"(controlnet_blocks\.\d+\.self_attn)\.to_([qkv])\.(.+)", r"\1.\2.\3"),
+            (r"(controlnet_blocks\.\d+\.self_attn)\.to_out\.0\.(.+)", r"\1.o.\2"),
+        ),
+    ),
+)
 VAE_LAYOUTS = (
     Layout("official", _VAE_PREFIXES, ("encoder.conv1.weight", "decoder.middle.0.residual.0.gamma")),
     Layout(

@@ -21,6 +21,7 @@ class FileKind(NamedTuple):
 DIT_FILES = FileKind("dit", "diffusion_models")
 VACE_FILES = FileKind("vace_module", "diffusion_models")
 SPEED_FILES = FileKind("speed_module", "diffusion_models")
+UNI3C_FILES = FileKind("uni3c_module", "model_patches")
 VAE_FILES = FileKind("vae", "vae")
 TEXT_FILES = FileKind("text_encoder", "text_encoders")
 CLIP_FILES = FileKind("clip_vision", "clip_vision")
@@ -229,6 +230,7 @@ KNOWN_FILES = (
     _file("Phantom-Wan-14B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 14B", 28.577, _WRAPPER),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
+    _file("Wan21_Uni3C_controlnet_fp16.safetensors", UNI3C_FILES, "Uni3C: camera control, 14B", 2.331, _WRAPPER),
     _file("wan_2.1_vae.safetensors", VAE_FILES, "the VAE of Wan 2.1 and of Wan 2.2 14B", 0.254),
     _file("wan2.2_vae.safetensors", VAE_FILES, "the VAE of Wan 2.2 TI2V-5B", 1.409, _WAN_2_2),
     _file("Wan2_1_VAE_bf16.safetensors", VAE_FILES, "the VAE of Wan 2.1 and 2.2 14B, in bf16", 0.254, _WRAPPER),
@@ -305,6 +307,7 @@ _MODULES = {
         1536: "Wan2_1-VACE_module_1_3B_bf16.safetensors",
         5120: "Wan2_1-VACE_module_14B_bf16.safetensors",
     },
+    "uni3c_module": {5120: "Wan21_Uni3C_controlnet_fp16.safetensors"},
     "speed_module": {1536: "model.safetensors of DiffSynth-Studio/Wan2.1-1.3b-speedcontrol-v1 on ModelScope"},
 }
 """By name of a kind with a branch by itself, its file for the transformers of a width."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ from ...audio_encoder.config import WAV2VEC2_LARGE
 from ...common.errors import MissingFileError
 from ...common.families import WAN_2_1, WAN_2_2_5B, Family
 from ...dit.footprint import PLAIN as PLAIN_MATRICES
-from ...dit.presets import PRESETS
+from ...dit.presets import PRESETS, UNI3C_14B
 from ...text_encoder import CLIP_VIT_H, UMT5_XXL
 from ...text_encoder.footprint import block_elements, other_elements
 from ...vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE
@@ -53,6 +54,12 @@ _PRESETS = (
     (r".", "t2v-14B"),
 )
 _MORE_THAN_FP8 = 1.02
+# Name of a known module -> a transformer that has it.
+_WITH_MODULE: Mapping[str, Any] = MappingProxyType({
+    "Wan2_1-VACE_module_1_3B_bf16.safetensors": PRESETS["vace-1.3B"],
+    "Wan2_1-VACE_module_14B_bf16.safetensors": PRESETS["vace-14B"],
+    "Wan21_Uni3C_controlnet_fp16.safetensors": UNI3C_14B,
+})  # fmt: skip
 _CONFIGS: Mapping[tuple[str, Family], Any] = MappingProxyType({
     (VAE.name, WAN_2_1): WAN_2_1_VAE,
     (VAE.name, WAN_2_2_5B): WAN_2_2_VAE,
@@ -67,24 +74,32 @@ def published_outline(
     kind: AnyKind,
     precision: Precision = "auto",
     device: torch.device | str | None = None,
-    modules: Sequence[tuple[str, Path]] = (),
 ) -> Outline:
-    """As `outline.outline`, of a known published file, whether it is here or not."""
+    """As `outline.outline`, of a known published file, whether it is here or not; of a module by itself, too."""
     known = known_file(name)
-    if known is None or known.kind != kind.files or modules:
+    if known is None or known.kind != kind.files:
         raise MissingFileError(
-            f"{modules[0][1].name if modules else name} is not in the models folders, and its size is not "
+            f"{name} is not in the models folders, and its size is not "
             "known beforehand. Give --models or --comfyui, or a published file, which the command download '?' lists."
         )
+    family, config, weights = _known(known, kind, precision)
+    spec = _published_spec(known, kind, config, family, weights.total // weights.itemsize)
+    return Outline(spec, choose_dtype(spec, precision, device).dtype, weights)
+
+
+def _known(known: KnownFile, kind: AnyKind, precision: Precision) -> tuple[Family, Any, ModelBytes]:
+    """What a published file belongs with, its sizes, and what its weights take."""
+    whole = _WITH_MODULE.get(known.name)
+    if whole is not None:
+        own = sum(place.branch is not None for place in whole.block_order())
+        return WAN_2_1, replace(whole, layers=own), _module_bytes(whole, precision)
     if kind is DIT:
         config = PRESETS[next(preset for pattern, preset in _PRESETS if re.search(pattern, known.name))]
         family = WAN_2_2_5B if config.out_channels == WAN_2_2_5B.latent_channels else WAN_2_1
     else:
         family = WAN_2_2_5B if kind is VAE and "2.2" in known.name else WAN_2_1
         config = _CONFIGS[kind.name, family]
-    weights = _published_bytes(known, config, precision)
-    spec = _published_spec(known, kind, config, family, weights.total // weights.itemsize)
-    return Outline(spec, choose_dtype(spec, precision, device).dtype, weights)
+    return family, config, _published_bytes(known, config, precision)
 
 
 def _published_spec(known: KnownFile, kind: AnyKind, config: Any, family: Family, parameters: int) -> ModelSpec[Any]:
@@ -105,6 +120,17 @@ def _published_spec(known: KnownFile, kind: AnyKind, config: Any, family: Family
         size_bytes=known.size_bytes,
         start_image=kind.start_image(config, family),
     )
+
+
+def _module_bytes(whole: Any, precision: Precision) -> ModelBytes:
+    """What such a transformer takes more than one without the branch."""
+    is_cast = precision.startswith("fp8")
+    both, alone = (
+        bytes_before_download(config, "fp8" if is_cast else "bf16") for config in (whole, replace(whole, branches=()))
+    )
+    own = tuple(size for size, place in zip(both.blocks, whole.block_order()) if place.branch is not None)
+    added = both._replace(fixed=both.fixed - alone.fixed, blocks=own)
+    return added._replace(anonymous=added.total if is_cast else 0)
 
 
 def _published_bytes(known: KnownFile, config: Any, precision: Precision) -> ModelBytes:

@@ -78,6 +78,16 @@ def read_speed_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfi
     return DiTConfig(dim=dim, ffn_dim=0, heads=1, layers=0, branches=read_branches(tensors))
 
 
+def read_uni3c_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """Uni3C by itself, of a transformer of the width that it gives to. Errors as `read_dit`."""
+    branches = read_branches(tensors)
+    own = sum(len(branch.own_blocks(MAX_LAYERS)) for branch in branches)
+    dim = tensors.size("proj_out.0.weight", 0)
+    if tensors.size("controlnet_blocks.0.norm1.linear.weight", 1) != dim:
+        raise FileFault("has the names of Uni3C but not its structure", "use another file")
+    return DiTConfig(dim=dim, ffn_dim=0, heads=1, layers=own, branches=branches)
+
+
 def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
     """A video autoencoder.
 

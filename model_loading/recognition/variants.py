@@ -32,7 +32,6 @@ WAN_VARIANTS = (
     Signature("Wan-Dancer", "dit", ("patch_embedding_global.",)),
     Signature("Wan-Dancer", "dit", ("music_injector.",)),
     Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
-    Signature("Uni3C (camera control)", "dit", ("controlnet_patch_embedding.",)),
     Signature("SteadyDancer", "dit", ("condition_embedding_align.",)),
     Signature("Stand-In", "dit", (".q_loras.down.",)),
     Signature("Lynx", "dit", (".ip_adapter.to_k_ip.",)),

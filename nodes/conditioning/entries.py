@@ -23,7 +23,7 @@ from ..sockets.latents import reference_frames, video_samples
 from ..sockets.models import TEXT_TAG, VAE_TAG, WanModel
 from .clip_image import clip_features, clip_items, clip_width
 from .families.known import branch_items, branch_keys, branch_steering, clips_beside, frames_before
-from .items import check_items, own_items, steered_by
+from .items import check_items, items_at_shift, steered_by
 from .keyframes import given_latent, keyframe_item
 from .keys import UNWRITTEN, check_keys
 from .reading import Side, entries_of, in_form, text_of
@@ -79,7 +79,7 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
     prompts, given = [], []
     for embedding, values in entries_of(conditioning, side):
         check_keys(values, side, branch_keys(model.spec.config))
-        prompts.append(_prompt(model, embedding, values, latent, side))
+        prompts.append(_prompt(model, embedding, values, latent, side, shift))
         given.append(values)
     run, references = RunOf(side, shift, model.spec.family.fps), max(prompt.references for prompt in prompts)
     parts = tuple(parts_of(prompts, given, video_samples(latent), references, run=run))
@@ -89,7 +89,7 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
 
 
 def _prompt(
-    model: WanModel, embedding: Tensor, values: dict[str, Any], latent: dict[str, Any], side: Side
+    model: WanModel, embedding: Tensor, values: dict[str, Any], latent: dict[str, Any], side: Side, shift: float
 ) -> Conditioning:
     """An entry for the model, wherever it counts."""
     for tag in (TEXT_TAG, VAE_TAG):
@@ -115,7 +115,7 @@ def _prompt(
         },
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
-    others, batch = (*branch_items(model, values, latent, side), *own_items(values)), len(samples)
+    others, batch = (*branch_items(model, values, latent, side), *items_at_shift(values, shift)), len(samples)
     check_items(config, others, samples)
     for what, tensor in (("text embeddings", embedding), ("CLIP vision features", clip), ("given frames", given)):
         if tensor is not None and len(tensor) not in (1, batch):

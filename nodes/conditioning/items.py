@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
 from torch import Tensor
 
 from ...dit.branches.branch import Branch
+from ...dit.conditioning.rendered import RenderedVideo
 from ...dit.config import DiTConfig
 from ...dit.inputs import ConditioningItem, DitInputs
+from ...sampling.prompts import sigma_of_percent
 
 ITEMS_KEY = "wan_director_items"
 
@@ -23,6 +26,16 @@ def with_item(conditioning: list, item: ConditioningItem) -> list:
 def own_items(values: Mapping[str, Any]) -> tuple[ConditioningItem, ...]:
     """The items among the values of an entry."""
     return values.get(ITEMS_KEY, ())
+
+
+def items_at_shift(values: Mapping[str, Any], shift: float) -> tuple[ConditioningItem, ...]:
+    """The items for a run with this shift, whose schedule says which noise levels a part of it is."""
+    return tuple(_placed(item, shift) if isinstance(item, RenderedVideo) else item for item in own_items(values))
+
+
+def _placed(item: RenderedVideo, shift: float) -> RenderedVideo:
+    first, last = (sigma_of_percent(part, shift) for part in (item.start, item.end))
+    return replace(item, first_sigma=first, last_sigma=last)
 
 
 def steered_by(values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:

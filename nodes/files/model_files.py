@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ...common.errors import InvalidInputError, MissingFileError
 from ...model_loading.branch_module import ModuleKind, inspect_module
@@ -15,6 +16,18 @@ from ...model_loading.publishing.missing import missing_file_sentence
 from ...model_loading.recognition.detect import inspect_as
 from ...model_loading.spec import AnyKind
 from ..hosts.host import BUNDLED_MODELS, host
+
+
+class ModuleFile(NamedTuple):
+    """A part of a transformer in a file of its own, as it travels between nodes: its kind, and what it is called."""
+
+    kind: ModuleKind
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies; errors as `find_model`."""
+        return find_model(self.kind.folder_name, self.name)
 
 
 def find_model(folder: str, name: str) -> Path:
@@ -61,7 +74,7 @@ def check_video_model(name: str | None, modules: Sequence[tuple[ModuleKind, str]
         return
     spec = inspect_as(open_checkpoint(find_model(DIT.folder_name, name)), DIT)
     for kind, module in modules:
-        inspect_module(open_checkpoint(find_model(DIT.folder_name, module)), kind, spec)
+        inspect_module(open_checkpoint(find_model(kind.folder_name, module)), kind, spec)
 
 
 def find_lora(name: str) -> Path:

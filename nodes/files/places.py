@@ -9,7 +9,16 @@ from ...common.errors import WanDirectorError
 from ...common.places import Place
 from ...dit.branches.pose import POSES
 from ...media.video_reading import LOAD_VIDEO
-from ...model_loading.kinds import AUDIO_ENCODER, CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, VACE_MODULE, VAE
+from ...model_loading.kinds import (
+    AUDIO_ENCODER,
+    CLIP_VISION,
+    DIT,
+    SPEED_MODULE,
+    TEXT_ENCODER,
+    UNI3C_MODULE,
+    VACE_MODULE,
+    VAE,
+)  # fmt: skip
 from ...model_loading.pairing import ANIMATE, FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, SPEECH, START_IMAGE
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.causal.order import CAUSAL
@@ -18,6 +27,7 @@ from ...sampling.experts import EXPERTS
 TITLES: Mapping[Place, str] = MappingProxyType({
     DIT.place: "Load Wan Model",
     SPEED_MODULE.place: "Load Wan Model as its speed_module",
+    UNI3C_MODULE.place: "Load Wan Uni3C",
     VACE_MODULE.place: "Load Wan Model as its vace_module",
     VAE.place: "Load Wan VAE",
     TEXT_ENCODER.place: "Load Wan Text Encoder",

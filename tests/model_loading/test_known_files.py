@@ -7,9 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from wan_director.common.errors import PairingError
 from wan_director.common.families import WAN_2_2_5B
 from wan_director.dit.branches.scail import ScailBranch
-from wan_director.model_loading.kinds import DIT, MODEL_KINDS
+from wan_director.model_loading.kinds import DIT, MODEL_KINDS, UNI3C_MODULE, VACE_MODULE
+from wan_director.model_loading.outline import outline
 from wan_director.model_loading.publishing.known_files import (
     KNOWN_FILES,
     LORAS,
@@ -18,6 +20,7 @@ from wan_director.model_loading.publishing.known_files import (
 )
 from wan_director.model_loading.publishing.missing import download_command, missing_file_sentence
 from wan_director.model_loading.publishing.published import published_outline
+from wan_director.model_loading.spec import AnyKind
 
 FEW_STEPS = "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors"
 VAE = known_file("wan_2.1_vae.safetensors")
@@ -149,3 +152,23 @@ def test_a_transformer_that_is_not_here_yet_is_planned_as_what_it_is(name: str) 
     assert ("animate_14B" in name) == ("Animate 14B" in outline.spec.title)
     assert ("SCAIL" in name) == (outline.spec.config.branch(ScailBranch) is not None)
     assert ("5B" in name or "lucy" in name) == (outline.spec.family is WAN_2_2_5B)
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "model"),
+    [
+        ("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_MODULE, "wan2.1_t2v_1.3B_fp16.safetensors"),
+        ("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_MODULE, "wan2.1_t2v_14B_fp16.safetensors"),
+        ("Wan21_Uni3C_controlnet_fp16.safetensors", UNI3C_MODULE, "wan2.1_i2v_480p_14B_fp16.safetensors"),
+    ],
+)
+def test_a_module_that_is_not_here_yet_is_planned_on_its_model(module: str, kind: AnyKind, model: str) -> None:
+    """Its size follows from its shapes; a transformer of another width is refused as in a run."""
+    alone = outline(Path(model), DIT)
+    whole = outline(Path(model), DIT, modules=[(kind.name, Path(module))])
+    added = whole.weights.total - alone.weights.total
+    assert added == pytest.approx(known_file(module).size_bytes, rel=1e-3)
+    assert whole.spec.title == f"{alone.spec.title} with {published_outline(module, kind).spec.title}"
+    other = "wan2.1_t2v_14B_fp16.safetensors" if "1_3B" in module else "wan2.1_t2v_1.3B_fp16.safetensors"
+    with pytest.raises(PairingError, match="width"):
+        outline(Path(other), DIT, modules=[(kind.name, Path(module))])

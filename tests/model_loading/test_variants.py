@@ -215,10 +215,6 @@ def test_a_variant_is_called_what_it_is(header_file, title: str) -> None:
 
 
 PARTS: dict[str, tuple[Shapes, str]] = {
-    "Uni3C": (
-        {"controlnet_patch_embedding.weight": (DIM, 36, 1, 2, 2), "controlnet_blocks.0.ffn.0.bias": (8192,)},
-        "is a part of Uni3C (camera control), not a whole model",
-    ),
     "InfiniteTalk": ({"blocks.0.audio_cross_attn.proj.weight": (DIM, DIM)}, "is a part of MultiTalk or InfiniteTalk"),
     "Lynx": ({"blocks.0.self_attn.ref_adapter.to_k_ref.weight": (DIM, DIM)}, "is a part of Lynx"),
     "Fantasy": ({"blocks.0.cross_attn.processor.k_proj.weight": (DIM, DIM)}, "is a part of FantasyTalking"),

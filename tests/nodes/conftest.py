@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import wan_director
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from wan_director.audio_encoder.config import SpeechConfig
 from wan_director.audio_encoder.encoder import build_audio_encoder
@@ -26,6 +26,7 @@ from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
 from wan_director.dit.branches.scail import ScailBranch
 from wan_director.dit.branches.speed import SpeedBranch
+from wan_director.dit.branches.uni3c import Uni3CBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.model import WanDiT
@@ -154,6 +155,20 @@ def save_experts(models: Path) -> None:
         save_file(weights, models / "diffusion_models" / name, TINY)
 
 
+def save_uni3c(path: Path) -> None:
+    """Writes the Uni3C module for the models of this width, its attention named as in the published file."""
+    branch = Uni3CBranch(2, dim=64, ffn_dim=80, embedded=48, mask_width=16)
+    save_model(path, BranchModule(dit(text_dim=4096, branches=(branch,)).config), {})
+    names = {f".self_attn.{part}.": f".self_attn.to_{part}." for part in "qkv"}
+    names[".self_attn.o."] = ".self_attn.to_out.0."
+    renamed = {}
+    for key, value in load_file(path).items():
+        for ours, published in names.items():
+            key = key.replace(ours, published)
+        renamed[key] = value
+    save_file(renamed, path)
+
+
 def tokenizer_json() -> str:
     """Bytes as pieces: any text can be encoded, one token per byte."""
     vocab = [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], *([f"<0x{byte:02X}>", 0.0] for byte in range(256))]
@@ -165,7 +180,7 @@ def tokenizer_json() -> str:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
     families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, wan21_animate, s2v, ti2v
-    and lucy_edit; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; an audio encoder.
+    and lucy_edit; uni3c; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; an audio encoder.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -193,6 +208,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "diffusion_models" / "vace_module.safetensors", module, TINY)
     module = BranchModule(dit(branches=(SpeedBranch(),)).config).get_submodule("motion_controller")
     save_model(folder / "diffusion_models" / "speed_module.safetensors", module, TINY)
+    save_uni3c(folder / "model_patches" / "uni3c.safetensors")
     wan22_vae = replace(vae, latent_channels=48, patch_size=2, level_shortcuts=True)
     save_model(folder / "vae" / "wan22_vae.safetensors", CausalVAE(wan22_vae), {})
     save_model(folder / "vae" / "vae.safetensors", CausalVAE(vae), TINY)

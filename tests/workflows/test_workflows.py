@@ -32,6 +32,7 @@ LOADER_WIDGETS = {
     "WanDirectorLoadClipVision": ("clip_vision_name", "clip_vision"),
     "WanDirectorLoadAudioEncoder": ("audio_encoder_name", "audio_encoders"),
     "WanDirectorLora": ("lora_name", "loras"),
+    "WanDirectorLoadUni3C": ("uni3c_name", "model_patches"),
 }
 
 # Sources: Wan-Video/Wan2.1 README, generate.py and wan/vace.py; Wan-Video/Wan2.2 wan/configs; of Lucy-Edit the pipeline
@@ -58,6 +59,7 @@ OFFICIAL = {
     "t2v_1.3B_native": ((50, 6.0, 8.0, *UNIPC), (832, 480, 81), 16),
     "t2v_14B": ((50, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
     "i2v_14B_480p": ((40, 5.0, 3.0, *UNIPC), (832, 480, 81), 16),
+    "uni3c_i2v_14B_480p": ((40, 5.0, 3.0, *UNIPC), (832, 480, 81), 16),
     "i2v_14B_720p": ((40, 5.0, 5.0, *UNIPC), (1280, 720, 81), 16),
     "flf2v_14B": ((50, 5.0, 16.0, *UNIPC), (1280, 720, 81), 16),
     **dict.fromkeys(("vace_1.3B", "vace_inpaint_1.3B"), ((50, 5.0, 16.0, *UNIPC), (832, 480, 81), 16)),

@@ -318,11 +318,42 @@ def acted_natively() -> dict:
     return prompt
 
 
+def chunk_by_chunk() -> dict:
+    """A clip gone on with by a causal model, and saved while it is made."""
+    prompt = v2v()
+    del prompt["sample"], prompt["decode"], prompt["save"], prompt["matched"]
+    prompt["causal"] = node("WanDirectorCausal", model=["model", 0], chunk_frames=2, window_frames=3, sink_frames=1)
+    prompt["size"] = node(
+        "WanDirectorCausalStart", vae=["vae", 0], start_image=["parts", 0], width=64, height=96, frames=33,
+        batch_size=1, fit="crop",
+    )  # fmt: skip
+    prompt["stream"] = node(
+        "WanDirectorStreamVideo", model=["causal", 0], positive=["text", 0], negative=["text", 1], vae=["vae", 0],
+        latent=["size", 0], seed=1, steps=2, cfg=4.0, shift=5.0, solver="lcm", schedule="simple", fps=8.0,
+        filename_prefix="a", format="gif",
+    )  # fmt: skip
+    return prompt
+
+
+def rendered() -> dict:
+    """A clip that follows a rendered one in the first half of the steps."""
+    prompt = t2v("wan21_t2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors")
+    prompt["film"] = node("WanDirectorLoadVideo", file="clip.mp4", frames=9, fps=0.0, width=80, height=64)
+    prompt["module"] = node("WanDirectorLoadUni3C", uni3c_name="uni3c.safetensors")
+    prompt["model"]["inputs"]["module"] = ["module", 0]
+    prompt["follow"] = node(
+        "WanDirectorUni3C", positive=["text", 0], negative=["text", 1], vae=["vae", 0], latent=["size", 0],
+        render_video=["film", 0], strength=0.8, start_percent=0.0, end_percent=0.5, fit="crop",
+    )  # fmt: skip
+    prompt["sample"]["inputs"] |= {"positive": ["follow", 0], "negative": ["follow", 1]}
+    return prompt
+
+
 DIRECTING = {
     made.__name__: made
     for made in (
         in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited, by_instruction,
         edited_picture, instructed, instructed_natively, animated, animated_natively, of_subjects,
-        of_subjects_natively, enlarged, tiled, acted, acted_natively, spoken, spoken_natively,
+        of_subjects_natively, enlarged, tiled, acted, acted_natively, spoken, spoken_natively, chunk_by_chunk, rendered,
     )
 }  # fmt: skip

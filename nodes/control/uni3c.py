@@ -1,0 +1,133 @@
+"""The node that lets a video follow one that is rendered along a camera's path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...common.checking import check_number, choice_of
+from ...common.errors import InvalidInputError
+from ...common.log import logger
+from ...common.shapes import video_frames
+from ...dit.conditioning.rendered import RenderedVideo
+from ...engine.memory import MemorySettings
+from ...media.pictures import FITS, clean_clip, fit_pictures
+from ..api import ADVANCED, io, one_sentence
+from ..conditioning.items import with_item
+from ..conditioning.reading import in_form
+from ..options.memory import memory_input, with_memory
+from ..sockets.latents import family_of, video_samples
+
+MOST_STRENGTH = 10.0
+
+
+class WanDirectorUni3C(io.ComfyNode):
+    """A rendered video in the conditioning."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorUni3C",
+            display_name="Wan Uni3C",
+            category="Wan Director/latent",
+            description="Uni3C: the video follows one that is rendered along a camera's path, most often points of the "
+            "start image seen from elsewhere. For 14B models with the module of Load Wan Uni3C.",
+            search_aliases=[
+                "uni3c", "WanUni3CControlnetApply", "Apply Wan Uni3C ControlNet", "camera control", "control net",
+                "controlnet", "point cloud", "render", "wan uni3c",
+            ],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The positive prompt, with a start image if there is one."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, with the same."),
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE, which encodes the rendered video."),
+                io.Latent.Input("latent", tooltip="The latent to sample: the rendered video comes to its size."),
+                io.Image.Input(
+                    "render_video",
+                    tooltip="The rendered video. Frames beyond the end of the video are left out; of a shorter one the "
+                    "last frame stands still.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-MOST_STRENGTH,
+                    max=MOST_STRENGTH,
+                    step=0.01,
+                    tooltip="How strongly the video follows: 1 as trained, 0 not at all.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="From which part of the steps on it follows.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Up to which part of the steps it follows. Less leaves details to the model.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=list(FITS),
+                    default="crop",
+                    tooltip="How a rendered video of another shape comes to the video's size: crop cuts off what "
+                    "stands over (centred), pad adds black bars, stretch distorts.",
+                    **ADVANCED,
+                ),
+                memory_input("How much of the GPU to use, and how many strips."),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="The positive prompt with the rendered video."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with the rendered video."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    @one_sentence
+    def execute(
+        cls,
+        positive: list,
+        negative: list,
+        vae: Any,
+        latent: dict,
+        render_video: Any,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        fit: str,
+        memory: MemorySettings | None = None,
+    ) -> Any:
+        _check_numbers(strength, start_percent, end_percent)
+        samples, stride = video_samples(latent), family_of(vae).spatial_stride
+        count, height, width = samples.shape[2:]
+        clip = _as_long(clean_clip(render_video, "render_video"), video_frames(count))
+        shown = fit_pictures(clip, width * stride, height * stride, choice_of(fit, FITS, "fit"))
+        render = family_of(vae).normalize(with_memory(vae, memory).encode(shown).float())
+        item = RenderedVideo(render, float(strength), start=float(start_percent), end=float(end_percent))
+        return io.NodeOutput(*(with_item(in_form(side), item) for side in (positive, negative)))
+
+
+def _check_numbers(strength: float, start: float, end: float) -> None:
+    for name, value in (("strength", strength), ("start_percent", start), ("end_percent", end)):
+        check_number(value, name)
+    if abs(strength) > MOST_STRENGTH or not 0.0 <= start < end <= 1.0:
+        raise InvalidInputError(
+            f"Uni3C takes a strength from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g} and a part of the steps from 0 to 1, "
+            f"got {strength:g}, and {start:g} to {end:g}. Usual are 1, and 0 to 1."
+        )
+
+
+def _as_long(clip: Tensor, frames: int) -> Tensor:
+    """So many frames of a clip; the last one stands still to the end."""
+    if len(clip) > frames:
+        logger.info("render_video has %d frames; the first %d are used.", len(clip), frames)
+    elif len(clip) < frames:
+        logger.info("render_video has %d frames of %d; the last one stands still.", len(clip), frames)
+    missing = max(frames - len(clip), 0)
+    return torch.cat([clip[:frames], clip[-1:].expand(missing, -1, -1, -1)])
