@@ -183,8 +183,9 @@ class PoseRun:
             self._tokens = None
             return
         tokens, self._tokens = self._own(index, slot), None
-        self._tokens = execution.run(block, tokens, self._own_context())
-        slot.put(following, self._tokens)
+        tokens = execution.run(block, tokens, self._own_context())
+        slot.put(following, tokens)
+        self._tokens = tokens
 
     def _shown(self, index: int, execution: Execution) -> Tensor:
         """The tokens that enter a block, as the video sees them: in the first pass as in all that follow."""

@@ -224,7 +224,7 @@ def test_chunks_of_wan_animate_2_have_the_settings_of_its_templates(name, expect
     assert all(text["negative"] == OFFICIAL_NEGATIVE for text in of_class(path, "WanDirectorTextEncode"))
     for earlier, later in zip(chunks, chunks[1:]):
         assert "continue_motion" not in earlier and isinstance(later["video_frame_offset"], list)
-    assert all(isinstance(join["overlap"], list) for join in of_class(path, "WanDirectorJoin"))
+    assert all((join["overlap"], join["blend"]) == (1, "frames of a") for join in of_class(path, "WanDirectorJoin"))
 
 
 @pytest.mark.parametrize(("name", "expected"), UPSCALED.items())
