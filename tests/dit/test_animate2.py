@@ -18,12 +18,16 @@ from wan_director.dit.branches.pose import PoseBranch, PoseInput
 from wan_director.dit.conditioning.cut import Cut, Span
 from wan_director.dit.conditioning.pose import PoseVideo
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.context import Avoided, TextTravel
 from wan_director.dit.execution import Execution, Lean
 from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.dit.pose_memory import KeptPoses
 from wan_director.memory.policy import BlockSwap
 from wan_director.memory.slabs import Slabs
+from wan_director.weights import layers
+
+from .trainable_models import packed_in
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MODELS = runpy.run_path(str(FIXTURES / "animate2_models.py"))
@@ -185,6 +189,49 @@ def test_blocks_that_are_swapped_give_the_same_bits(model):
     with BlockSwap(3, 0).streaming(model.streamed_blocks, torch.device("cpu"), Slabs()) as stream:
         for _ in range(2):
             assert torch.equal(model(inputs_of(), replace(execution, stream=stream)), expected)
+
+
+@pytest.mark.parametrize("form", ["fp8", "gguf", "int8"])
+@pytest.mark.parametrize("lean", [None, Lean(2, keys_in_groups=True, run=20)])
+def test_stored_matrices_give_what_their_numbers_give(form, lean):
+    stored = WanDiT(CONFIG, layers)
+    stored.load_state_dict(build(CONFIG).state_dict())
+    plain = build(CONFIG)
+    for name, layer in stored.blocks.named_modules():
+        if isinstance(layer, layers.Linear):
+            layer.store(packed_in(form)(layer.weight.detach()))
+            plain.blocks.get_submodule(name).weight.data.copy_(layer.dense_weight())
+    stored.eval().requires_grad_(False)
+    assert near(stored(inputs_of(), replace(keeping(), lean=lean)), plain(inputs_of()))
+
+
+def test_normalized_attention_guidance_leads_the_video_and_not_the_poses(model):
+    other = torch.randn(1, 512, CONFIG.text_dim, generator=torch.Generator().manual_seed(6))
+    inputs, plain = inputs_of(), model(inputs_of(), OVERWRITES)
+    away = replace(inputs, avoided=Avoided(other, 11.0, 0.25, 2.5))
+    execution = keeping()
+    expected = model(away, OVERWRITES)
+    assert torch.equal(model(inputs, execution), plain)
+    assert torch.equal(model(away, execution), expected)  # by the poses that the other pass has kept
+    assert near(model(away, replace(OVERWRITES, lean=Lean(2, run=20))), expected, 2e-6)
+    assert (expected - plain).norm() > 1e-3 * plain.norm()
+
+
+def test_texts_in_time_and_poses_of_16_bit_tokens(model):
+    texts = tuple(torch.randn(1, 512, CONFIG.text_dim, generator=torch.Generator().manual_seed(n)) for n in (7, 8))
+    shares = torch.tensor([[1.0, 1.0, 0.5, 0.0], [0.0, 0.0, 0.5, 1.0]])
+    travelling = replace(inputs_of(), travel=TextTravel(texts, shares))
+    assert torch.equal(model(travelling, keeping()), model(travelling, OVERWRITES))
+    half = build(CONFIG).to(torch.bfloat16)
+    expected = half(travelling, OVERWRITES)
+    assert torch.equal(half(travelling, keeping()), expected)
+    assert (expected - model(travelling)).norm() < 3e-2 * expected.norm()
+    residual = WanDiT(CONFIG, fp32_residual=True).eval().requires_grad_(False)
+    residual.load_state_dict(build(CONFIG).state_dict())
+    residual = residual.to(torch.bfloat16)
+    execution = keeping()
+    first = residual(travelling, execution)
+    assert torch.equal(residual(travelling, execution), first) and execution.pose_memory.size_bytes
 
 
 @pytest.mark.parametrize("layer", ["blocks.0.self_attn.k", "blocks.3.self_attn.v", "blocks.1.ffn.0", "img_emb.proj.1"])

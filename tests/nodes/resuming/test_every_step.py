@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from dataclasses import replace
@@ -9,7 +10,12 @@ from dataclasses import replace
 import pytest
 import torch
 from wan_director.dit.attention import ATTENTION, sdpa_attention
+from wan_director.dit.branches.clip import ClipBranch
+from wan_director.dit.conditioning.pose import PoseVideo
+from wan_director.dit.conditioning.start_image import KeyframeImages
+from wan_director.dit.inputs import Conditioning
 from wan_director.engine.models import with_low_noise, with_policies
+from wan_director.engine.poses.keeping import PoseKeeping
 from wan_director.engine.sampling import stage
 from wan_director.sampling.cache.settings import StepCacheSettings
 from wan_director.sampling.given import GivenFrames
@@ -17,8 +23,8 @@ from wan_director.sampling.guidance.parts import WHOLE_RUN
 from wan_director.sampling.solvers import SOLVERS
 from wan_director.sampling.windows import SlidingWindows
 
-from ..conftest import HIGH, LOW, save_experts
-from .conftest import SETTINGS, files, kill_in_step, load, sample, stop_in_step, undisturbed
+from ..conftest import HIGH, LOW, TINY, dit, save_experts, save_model
+from .conftest import SETTINGS, files, kill_in_step, load, sample, sides, stop_in_step, undisturbed
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are copies of this one")
 LATENT = torch.randn(1, 16, 3, 6, 8, generator=torch.Generator().manual_seed(4))
@@ -55,6 +61,27 @@ def cached(model):
     settings = StepCacheSettings("magcache", 9.0, WHOLE_RUN, most_in_a_row=2)
     cache = settings.of(model.spec.config, "the model", ratios=(1.0, 0.9, 0.8, 0.7))
     return with_policies(model, lambda policies: replace(policies, cache=cache))
+
+
+def animated_prompts() -> tuple[Conditioning, Conditioning]:
+    """Both sides of a run that shows poses in all but the last steps; the negative one leaves block 1 out."""
+    poses, mask = LATENT[:, :, :2], torch.zeros(1, 4, 3, 6, 8)
+    pose = PoseVideo(poses, torch.ones(1, 512, 128), torch.ones(1, 17, 64), 0.8, 1.2, -1.3)
+    given = KeyframeImages(LATENT.flip(2), mask)
+    return tuple(
+        replace(side, items=(given, replace(pose, left_out=frozenset(out))), references=1)
+        for side, out in zip(sides(), ((), (1,)))
+    )
+
+
+@pytest.mark.parametrize("in_8_bit", [False, True])
+def test_what_is_kept_of_poses_is_made_again(in_8_bit, kept, caplog, models):
+    said = {"config": json.dumps({"transformer": {"model_type": "animate2"}})}
+    network = dit(in_channels=36, layers=4, branches=(ClipBranch(64),))
+    save_model(models / "diffusion_models" / "resumed_animate2.safetensors", network, TINY | said)
+    keeping = PoseKeeping(in_8_bit=in_8_bit)
+    model = with_policies(load("resumed_animate2.safetensors"), lambda policies: replace(policies, poses=keeping))
+    check_every_step(model, SETTINGS, kept, caplog, prompts=animated_prompts())
 
 
 def test_windows_and_a_cache(kept, caplog):
