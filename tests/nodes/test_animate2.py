@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -147,6 +149,17 @@ def test_of_clip_features_of_a_whole_pose_video_the_first_count(vae, sides, anim
     one = torch.rand(1, 257, 1280)
     made = prepared(vae, sides, clip_vision=ClipVisionOutput(one, one, one[:, 0]))
     assert torch.equal(items_of(animate2, made)[1][0].features, one)  # of the reference, where there are none
+
+
+def test_comfyuis_node_gives_what_comfyui_gives():
+    """Recorded, with a VAE that averages."""
+    official = runpy.run_path(str(Path(__file__).parent / "headless" / "fixtures" / "animate2_node.py"))
+    found = official["given_by"](lambda **inputs: CORE_NODES["WanAnimate2ToVideo"].execute(**inputs).args)
+    recorded = json.loads(official["RECORDED"].read_text(encoding="utf-8"))
+    assert set(found) == set(recorded) and len(recorded) > 100
+    for name, (first, *others) in recorded.items():
+        assert found[name][0] == first, name
+        assert found[name][1:] == pytest.approx(others, rel=1e-5, abs=1e-4), name
 
 
 def test_in_a_part_of_the_run_poses_are_not_seen(vae, sides, animate2):
