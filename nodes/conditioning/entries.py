@@ -21,9 +21,8 @@ from ...model_loading.pairing import check_image_input, check_inputs, check_pair
 from ...sampling.prompts import Prompts
 from ..sockets.latents import reference_frames, video_samples
 from ..sockets.models import TEXT_TAG, VAE_TAG, WanModel
-from .animate2.reading import pictures_before, pose_items, pose_keys
 from .clip_image import clip_features, clip_items, clip_width
-from .fun import fun_items, fun_keys, fun_steering
+from .families import family_items, family_keys, family_steering, pictures_before
 from .in_context import context_clips
 from .items import check_items, own_items, steered_by
 from .keyframes import given_latent, keyframe_item
@@ -53,7 +52,7 @@ def prompts_of(model: WanModel, conditioning: Any, latent: dict[str, Any], side:
     """
     prompts, given = [], []
     for embedding, values in entries_of(conditioning, side):
-        check_keys(values, side, fun_keys(model.spec.config) | pose_keys(model.spec.config))
+        check_keys(values, side, family_keys(model.spec.config))
         prompts.append(_prompt(model, embedding, values, latent, side))
         given.append(values)
     run = RunOf(side, shift, model.spec.family.fps)
@@ -82,13 +81,10 @@ def _prompt(
         latent_channels=samples.shape[1],
         text_width=embedding.shape[-1],
         has_image=given is not None,
-        steering={**control_width(values), **clip_width(clip), **fun_steering(values), **steered_by(values)},
+        steering={**control_width(values), **clip_width(clip), **family_steering(values), **steered_by(values)},
     )
     keyframes = () if given is None else (keyframe_item(model, given, values, latent),)
-    others, batch = (
-        (*fun_items(model, values, side), *pose_items(model, values, side), *own_items(values)),
-        len(samples),
-    )
+    others, batch = (*family_items(model, values, side), *own_items(values)), len(samples)
     check_items(model.spec.config, others, samples)
     for what, tensor in (("text embeddings", embedding), ("CLIP vision features", clip), ("given frames", given)):
         if tensor is not None and len(tensor) not in (1, batch):
