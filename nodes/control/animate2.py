@@ -42,6 +42,28 @@ def _percent(name: str, default: float, tooltip: str) -> Any:
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05, round=0.001, tooltip=tooltip, **ADVANCED)
 
 
+def _optional_inputs() -> list[Any]:
+    """What may be given beside the picture and the poses."""
+    return [
+        io.ClipVisionOutput.Input("clip_vision", optional=True, tooltip="The reference image through CLIP vision."),
+        io.Conditioning.Input(
+            "positive_pose",
+            optional=True,
+            tooltip="A prompt for the pose video: what is done there. Without it the positive one counts.",
+        ),
+        io.ClipVisionOutput.Input(
+            "clip_vision_pose",
+            optional=True,
+            tooltip="The first frame of the pose video through CLIP vision; without it, the reference's.",
+        ),
+        io.Image.Input(
+            "continue_motion",
+            optional=True,
+            tooltip="The chunk before, whose last frame this one begins with. Leave open for the first chunk.",
+        ),
+    ]
+
+
 def _widgets() -> list[Any]:
     """How strongly, and when, poses and picture are followed."""
     return [
