@@ -215,7 +215,8 @@ def save_model(path: Path, module: torch.nn.Module, metadata: dict[str, str], **
 
 def save_random_dit(path: Path, seed: int, **changes: Any) -> None:
     """A model that ComfyUI's own loader takes too: its heads are 128 wide."""
-    config = DiTConfig(dim=128, ffn_dim=128, heads=1, layers=2, text_dim=4096, freq_dim=256, **changes)
+    sizes = {"dim": 128, "ffn_dim": 128, "heads": 1, "layers": 2, "text_dim": 4096, "freq_dim": 256}
+    config = DiTConfig(**{**sizes, **changes})
     generator = torch.Generator().manual_seed(seed)
     weights = {
         name: torch.randn(value.shape, generator=generator) * 0.05 + float("norm" in name and "weight" in name)
