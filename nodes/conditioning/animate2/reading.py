@@ -45,6 +45,11 @@ def pose_keys(config: DiTConfig) -> frozenset[str]:
     return POSE_KEYS if config.branch(PoseBranch) is not None else frozenset()
 
 
+def pictures_before(config: DiTConfig, references: int) -> int:
+    """How many latent frames stand before the video, where a LATENT says `references`: native ones say nothing."""
+    return max(references, 1) if config.branch(PoseBranch) is not None else references
+
+
 def pose_items(model: WanModel, values: dict[str, Any], side: Any) -> tuple[PoseVideo, ...]:
     """The poses among the values of an entry, and how strongly they are followed; nothing where all is usual.
 
