@@ -140,5 +140,5 @@ def test_strips_are_chosen_by_the_free_memory(vae, tiny_host, monkeypatch):
     for available, strips in (*cases, (1000, 0)):
         monkeypatch.setattr(tiny_host.runtime, "available_bytes", lambda _device, bytes_=available: bytes_)
         job = engine_vae._job("decode", vae.placed, vae.memory, video, decoding_task)
-        with engine_vae._at_work(vae.placed, job) as (_, found):
+        with engine_vae.at_work(vae.placed, job) as (_, found):
             assert found == strips
