@@ -29,8 +29,6 @@ from .sharing import ManyDevices
 VARIABLE = "WAN_DIRECTOR_RANK"
 """Tells a process its seat; the pack sets it for those that it starts."""
 _PACK = Path(__file__).absolute().parents[1]
-_MEETING = timedelta(minutes=3)
-"""How long those that have come wait for the others, who have to import torch."""
 _STEP = timedelta(hours=6)
 """How long one waits for another in a step, which takes as long as a step does."""
 _LAST_WORDS_S = 10.0
@@ -97,10 +95,9 @@ def joined(seat: Seat, device: str, why_broken: Whys | None = None) -> Iterator[
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform != "win32" else "")
     said = why_broken or Whys()
     try:
-        store = dist.FileStore(str(seat.meeting), seat.ranks)
-        store.set_timeout(_MEETING)
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
-        dist.init_process_group(backend, store=store, rank=seat.rank, world_size=seat.ranks, timeout=_STEP)
+        address = seat.meeting.absolute().as_uri()
+        dist.init_process_group(backend, init_method=address, rank=seat.rank, world_size=seat.ranks, timeout=_STEP)
     except RuntimeError as error:
         raise SharingError(said() or f"The {seat.ranks} processes of the run did not find each other.") from error
     try:

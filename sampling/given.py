@@ -264,6 +264,15 @@ class HeldRegion:
         """Itself: there is no noise in it."""
         return self
 
+    def frames_before(self, frames: int) -> int:
+        """How many of so many latent frames are kept as a whole before the first that is not."""
+        return _kept_before(self.mask)
+
+    def window(self, cut: Cut) -> Given:
+        """What is kept of some of the latent's frames."""
+        mask = cut.of(self.mask)
+        return NOTHING_GIVEN if bool(mask.eq(1).all()) else HeldRegion(cut.of(self.clean), mask)
+
     def to(self, device: torch.device) -> HeldRegion:
         """The same on a device."""
         return HeldRegion(self.clean.to(device), self.mask.to(device))

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ SPEECH_KEYS = frozenset(_KINDS)
 _ADVICE = "Make it with Wan Speech To Video."
 
 
-def speech_steering(values: dict[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
+def speech_steering(values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
     """The values as what steers a model, see `check_inputs`; their sizes are left to `check_items`."""
     return {kind: None for key, kind in _KINDS.items() if values.get(key) is not None}
 
