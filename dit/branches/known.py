@@ -5,10 +5,7 @@ from __future__ import annotations
 from ..config import DiTConfig
 from .animate.face import FaceBranch
 from .animate.pose import AnimatePoseBranch
-from .audio.past import PastBranch
-from .audio.pose import SpeechPoseBranch
-from .audio.speech import SpeechBranch
-from .audio.still import StillBranch
+from .audio import PastBranch, SpeechBranch, SpeechPoseBranch, StillBranch
 from .branch import Branch, Shapes
 from .camera import CameraBranch
 from .clip import ClipBranch

@@ -66,7 +66,7 @@ class ReadyRun(NamedTuple):
         choices = choices_of(whole.experts, self.jobs)
         shape = shape_of(whole.latent, whole.sides, self.jobs.values())
         draw = self.preview.start(shape, model.residence.device, model.runtime.check_interrupt)
-        yield from walked(model, replace(whole, choices=choices), self.beginning, self.expert_at, draw)
+        return walked(model, replace(whole, choices=choices), self.beginning, self.expert_at, draw)
 
     def _sampled(self) -> SampledLatent:
         (state,) = deque(self.states(), maxlen=1)

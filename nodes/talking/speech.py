@@ -146,14 +146,14 @@ class ShapedPictures(NamedTuple):
         return self.vae.encode(fit_pictures(pictures, self.shape.width, self.shape.height, self.fit))
 
 
-class Past(NamedTuple):
+class BeforeChunk(NamedTuple):
     """What is before a chunk: the conditioning values of it, and the latent frame that the chunk begins with."""
 
     values: dict[str, Any]
     first: int
 
 
-def past_latent(pictures: ShapedPictures, samples: Tensor, previous: Any, previous_frames: Any) -> Past:
+def past_latent(pictures: ShapedPictures, samples: Tensor, previous: Any, previous_frames: Any) -> BeforeChunk:
     """The frames before a chunk with the latent `samples` [B, C, T, h, w].
 
     Raises:
@@ -170,13 +170,13 @@ def past_latent(pictures: ShapedPictures, samples: Tensor, previous: Any, previo
                 f"{before.shape[1]} channels, but this chunk has {pictures.shape.width} x {pictures.shape.height} and "
                 f"{samples.shape[1]}. Set width and height to those of the video so far."
             )
-        return Past({"reference_motion": before[:, :, -PAST_FRAMES:]}, before.shape[2])
+        return BeforeChunk({"reference_motion": before[:, :, -PAST_FRAMES:]}, before.shape[2])
     if previous_frames is None:
-        return Past({}, 0)
+        return BeforeChunk({}, 0)
     clip = clean_clip(previous_frames, "previous_frames")[-video_frames(PAST_FRAMES) :]
     fitted = fit_pictures(clip, pictures.shape.width, pictures.shape.height, pictures.fit)
     grey = torch.full((video_frames(PAST_FRAMES) - len(fitted), *fitted.shape[1:]), 0.5)
-    return Past({"reference_motion": pictures.vae.encode(torch.cat([grey, fitted]))}, 0)
+    return BeforeChunk({"reference_motion": pictures.vae.encode(torch.cat([grey, fitted]))}, 0)
 
 
 def pose_latent(pictures: ShapedPictures, samples: Tensor, pose_video: Any) -> Tensor:

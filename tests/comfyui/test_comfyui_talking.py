@@ -13,7 +13,7 @@ import torch
 from wan_director.audio_encoder.config import SpeechConfig
 from wan_director.audio_encoder.encoder import build_audio_encoder
 from wan_director.dit.branches.audio.past import PastBranch
-from wan_director.dit.branches.audio.pose import PoseBranch
+from wan_director.dit.branches.audio.pose import SpeechPoseBranch
 from wan_director.dit.branches.audio.speech import SpeechBranch
 from wan_director.dit.branches.audio.still import StillBranch
 
@@ -66,7 +66,7 @@ def write_sound(path: Path) -> None:
 def server(odd_models: ComfyServer) -> ComfyServer:
     """The server with a random S2V, an encoder that it listens through, and a sound."""
     folder = odd_models.folder
-    branches = (PoseBranch(), SpeechBranch(), StillBranch(), PastBranch())
+    branches = (SpeechPoseBranch(), SpeechBranch(), StillBranch(), PastBranch())
     save_random_dit(folder / "models" / "diffusion_models" / MODEL, 1, layers=40, branches=branches)
     torch.manual_seed(2)
     save_model(folder / "models" / "audio_encoders" / EAR, build_audio_encoder(HEARING), {})

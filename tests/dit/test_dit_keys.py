@@ -41,6 +41,7 @@ COUNTS = {
     "scail-14B": (1305, 16_394_878_784 - 16 * 4 * 5120 + (20 * 4 + 1) * 5120),
     "scail2-1.3B": (987, 1_564_428_608 - 16 * 4 * 1536 + (20 * 4 + 1 + 28 * 4 + 1) * 1536),
     "scail2-14B": (1307, 16_394_878_784 - 16 * 4 * 5120 + (20 * 4 + 1 + 28 * 4 + 1) * 5120),
+    "s2v-14B": (1260, 16_295_755_609),
     "vace-1.3B": (1264, 2_153_972_032),
     "vace-14B": (1331, 17_337_592_896),
 }
@@ -109,7 +110,7 @@ def test_key_and_parameter_counts_of_the_published_models(preset):
     assert (len(state), sum(tensor.numel() for tensor in state.values())) == COUNTS[preset]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [each for each in PRESETS if each != "s2v-14B"])  # see test_s2v_files.py
 def test_names_are_those_of_the_official_checkpoints(preset):
     config = PRESETS[preset]
     block_keys, expected = set(BLOCK_KEYS), set(TOP_KEYS)

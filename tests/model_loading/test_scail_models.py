@@ -15,7 +15,7 @@ from torch import Tensor
 from wan_director.dit.adapters import AppliedAdapter, ParameterShapes, adapted
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.scail import ScailBranch
-from wan_director.dit.conditioning.scail import REPLACEMENT, KeptFrames, ScailCharacter, ScailPose
+from wan_director.dit.conditioning.characters.scail import REPLACEMENT, KeptFrames, ScailCharacter, ScailPose
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import WanDiT

@@ -93,7 +93,7 @@ def test_no_file_is_both_run_and_waiting() -> None:
     assert all(file.is_run for file in KNOWN_FILES) and not any(file.is_run for file in WAITING_FILES)
     folders = {kind.files.folder_name for kind in MODEL_KINDS.values()} | {LORAS.folder_name}
     assert {file.kind.folder_name for file in WAITING_FILES} - folders == {
-        "checkpoints", "frame_interpolation", "model_patches",
+        "checkpoints", "frame_interpolation",
     }  # fmt: skip
 
 

@@ -171,7 +171,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
     "VACE on an I2V model": (
         Row("id-v2v", "vace-14B", "refused", "VACE on an image-to-video", beside=IMAGES),
     ),
-    "Uni3C": (Row("Wan21_Uni3C_controlnet_fp16", "uni3c", "part", "Uni3C"),),
+    "Uni3C": (Row("Wan21_Uni3C_controlnet_fp16", "uni3c", "runs", "Uni3C"),),
     "Wan-Alpha": (
         Row("wan_alpha_2.1_vae_rgb_channel", "vae-2.1", "runs", "the Wan 2.1 VAE"),
         Row("wan_alpha_2.1_vae_alpha_channel", "vae-2.1", "runs", "the Wan 2.1 VAE"),

@@ -42,6 +42,10 @@ USUAL_SHIFTS: Mapping[str, tuple[float, float]] = MappingProxyType({
     "fun-camera-14B": (3.0, 8.0),
     "fun-camera-A14B": (3.0, 8.0),
     "animate-14B": (3.0, 8.0),
+    "scail-14B": (3.0, 8.0),
+    "scail2-1.3B": (3.0, 8.0),
+    "scail2-14B": (3.0, 8.0),
+    "s2v-14B": (3.0, 12.0),
     "vace-1.3B": (3.0, 16.0),
     "vace-14B": (3.0, 16.0),
 })  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 import torch
 from wan_director.dit.attention import ATTENTION, sdpa_attention
 from wan_director.dit.branches.clip import ClipBranch
-from wan_director.dit.conditioning.pose import PoseVideo
+from wan_director.dit.conditioning.characters.pose import PoseVideo
 from wan_director.dit.conditioning.start_image import KeyframeImages
 from wan_director.dit.inputs import Conditioning
 from wan_director.engine.models import with_low_noise, with_policies

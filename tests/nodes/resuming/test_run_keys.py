@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from wan_director.dit.adapters import Adapter, AppliedAdapter, Change, LowRank
-from wan_director.dit.conditioning.scail import REPLACEMENT, KeptFrames, ScailCharacter, ScailPose
+from wan_director.dit.conditioning.characters.scail import REPLACEMENT, KeptFrames, ScailCharacter, ScailPose
 from wan_director.dit.inputs import Conditioning
 from wan_director.dit.rope import TokenPlaces
 from wan_director.engine.memory import MemorySettings
