@@ -17,25 +17,13 @@ from ...media.pictures import FITS, Fit, clean_clip, fit_pictures
 from ..api import ADVANCED, io, one_sentence
 from ..conditioning.in_context import ClipRole, with_clips
 from ..image import CATEGORY, batch_input, size_inputs
+from ..pictures.sockets import picture_inputs, pictures_of
 from ..sockets.latents import check_video_size, empty_latent, family_of
 
 MOST_PICTURES = 8
 SOCKETS = 4
 LONGEST_SIDE = 848
 _MULTIPLE = 16
-
-
-def _picture_inputs() -> list[Any]:
-    """Sockets for references, each in its own shape."""
-    first = "Who or what the video shows, in its own shape. A batch is several pictures; no more than 8 in all."
-    return [
-        io.Image.Input(
-            f"reference_image_{number}",
-            optional=True,
-            tooltip=first if number == 1 else "One more reference, of any shape, or a batch of several.",
-        )
-        for number in range(1, SOCKETS + 1)
-    ]
 
 
 class WanDirectorBernini(io.ComfyNode):
@@ -85,7 +73,12 @@ class WanDirectorBernini(io.ComfyNode):
                 io.Image.Input(
                     "reference_video", optional=True, tooltip="A video of what is to be put into the source video."
                 ),
-                *_picture_inputs(),
+                *picture_inputs(
+                    SOCKETS,
+                    "Who or what the video shows, in its own shape. A batch is several pictures; no more than 8 in "
+                    "all.",
+                    "One more reference, of any shape, or a batch of several.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The positive prompt with all that is given."),
@@ -138,8 +131,7 @@ def references(video: Any, piles: tuple[Any, ...], frames: int, longest: int) ->
     check_number(longest, "reference_max_size")
     if longest < _MULTIPLE:
         raise InvalidInputError(f"reference_max_size must be at least {_MULTIPLE}, got {longest}. Usual is 848.")
-    named = [(f"reference_image_{number}", pile) for number, pile in enumerate(piles, 1) if pile is not None]
-    pictures = [picture[None] for name, pile in named for picture in clean_clip(pile, name)]
+    pictures = pictures_of(piles)
     if len(pictures) > MOST_PICTURES:
         raise InvalidInputError(
             f"There are {len(pictures)} reference pictures, and Bernini-R takes at most {MOST_PICTURES}. Leave some "

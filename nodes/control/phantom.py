@@ -10,10 +10,11 @@ from torch import Tensor
 from ...common.checking import choice_of
 from ...common.errors import InvalidInputError
 from ...common.log import logger
-from ...media.pictures import FITS, clean_clip, fit_pictures
+from ...media.pictures import FITS, fit_pictures
 from ..api import io, one_sentence
 from ..conditioning.families.subjects import MOST_SUBJECTS, with_blank_pictures, with_pictures
 from ..image import CATEGORY, batch_input, size_inputs
+from ..pictures.sockets import picture_inputs, pictures_of
 from ..sockets.latents import check_video_size, empty_latent, family_of
 
 
@@ -45,7 +46,12 @@ class WanDirectorPhantom(io.ComfyNode):
                     tooltip="How pictures of another shape come to the video's size: pad adds white bars, as in the "
                     "training, crop cuts off what stands over (centred), stretch distorts.",
                 ),
-                *_picture_inputs(),
+                *picture_inputs(
+                    MOST_SUBJECTS,
+                    "Somebody or something that the video shows, on a plain ground. A batch is several pictures; four "
+                    "in all.",
+                    "One more subject, of any shape, or a batch of several.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The positive prompt with the pictures."),
@@ -90,27 +96,13 @@ class WanDirectorPhantom(io.ComfyNode):
         return io.NodeOutput(*sides, latent, with_blank_pictures(vae, negative, encoded))
 
 
-def _picture_inputs() -> list[Any]:
-    """Sockets for subjects, each in its own shape."""
-    first = "Somebody or something that the video shows, on a plain ground. A batch is several pictures; four in all."
-    return [
-        io.Image.Input(
-            f"reference_image_{number}",
-            optional=True,
-            tooltip=first if number == 1 else "One more subject, of any shape, or a batch of several.",
-        )
-        for number in range(1, MOST_SUBJECTS + 1)
-    ]
-
-
 def subjects(piles: tuple[Any, ...], vae: Any) -> list[Tensor]:
     """The pictures [1, H, W, 3] of all subjects, each in its own shape, on white.
 
     Raises:
         InvalidInputError: there are none, they are no pictures, or the VAE is that of TI2V-5B.
     """
-    named = [(f"reference_image_{number}", pile) for number, pile in enumerate(piles, 1) if pile is not None]
-    pictures = [picture[None] for name, pile in named for picture in clean_clip(pile, name, ground=1.0)]
+    pictures = pictures_of(piles, ground=1.0)
     if not pictures:
         raise InvalidInputError("No picture is given. Connect a reference_image, or use Wan Empty Latent.")
     if family_of(vae).given_in_latent:
