@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "media": {"common"},
     "parallel": {"common", "dit"},
     "engine": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
-    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel"} | ISLANDS,
+    "tuning": {"common", "weights", "sampling", "model_loading", "media", "engine"} | ISLANDS,
+    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel", "tuning"} | ISLANDS,
     "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "nodes", "NODE_CLASS_MAPPINGS"},
 }
