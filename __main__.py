@@ -198,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     each.add_argument("file", type=_by_name, metavar="FILE", help="a model file, or a folder of its parts")
     _add_download(commands)
     _add_extract_lora(commands)
+    _add_train(commands)
 
     each = commands.add_parser("workflows", help="list the bundled workflows, which run and plan take by name")
     each.set_defaults(command="listing.workflows")
@@ -251,6 +252,15 @@ def _add_extract_lora(commands: argparse._SubParsersAction) -> None:
         "nearly as good"
     )  # fmt: skip
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    each = commands.add_parser("train", help="train a LoRA on pictures and clips, see docs/training.md")
+    each.set_defaults(command="training.train")
+    each.add_argument("config", type=Path, metavar="CONFIG.toml", help="the settings; paths in it start at its folder")
+    each.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., see run")
+    each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+    _add_model_options(each)
 
 
 def _by_name(text: str) -> Path:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..dit.adapters import Adapter, LowRank
 from ..media.faults import writing_to
 from ..media.whole import replace_file, unfinished_file
+from ..model_loading.files.tensor_stream import TensorStream
 from ..model_loading.lora.writing import lora_tensors
 
 _OWN_PREFIX, _KOHYA_PREFIX = "diffusion_model.", "lora_unet_"
+_ENTRY_BYTES = 256
+"""Of a tensor in the header, beside its name: more than it ever takes."""
 _ROLES = ("lora_down.weight", "lora_up.weight", "alpha")
 
 
@@ -34,7 +36,7 @@ def file_tensors(adapter: Adapter) -> dict[str, Tensor]:
 
 
 def save_lora(adapter: Adapter, path: Path, metadata: Mapping[str, str]) -> None:
-    """Writes a LoRA file, in place of one of that name.
+    """Writes a LoRA file, in place of one of that name; equal ones have equal bytes.
 
     Raises:
         OutputError: it cannot be written.
@@ -42,8 +44,17 @@ def save_lora(adapter: Adapter, path: Path, metadata: Mapping[str, str]) -> None
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished_file(path.parent, "safetensors") as part:
-            save_file(file_tensors(adapter), part, {"format": "pt", **metadata})
+            _write(part, file_tensors(adapter), {"format": "pt", **metadata})
             replace_file(part, path)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    texts = sum(len(repr(text).encode("unicode_escape")) for text in (*tensors, *metadata, *metadata.values()))
+    with path.open("r+b") as file:
+        stream = TensorStream(file, 2 * texts + _ENTRY_BYTES * len(tensors), metadata)
+        for name, tensor in sorted(tensors.items()):
+            stream.add(name, tensor)
+        stream.finish()
 
 
 def _kohya_name(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -115,7 +115,31 @@ class Linear(StoringLayer, MatrixLayer, nn.Linear):
             return partial(_in_fp8, stored=stored if rows == ALL_ROWS else stored.of_rows(rows), bias=bias)
         if self.kept is not None:
             return partial(F.linear, weight=_rows_of(self.kept.of(stored, like.dtype), rows), bias=bias)
-        return partial(F.linear, weight=stored.dense_rows(rows, like.dtype), bias=bias)
+        return partial(_made_again, dense=stored.dense_rows(rows, like.dtype), bias=bias, stored=stored, rows=rows)
+
+
+class _MadeAgain(torch.autograd.Function):
+    """x @ W.T + b of a frozen matrix that is stored packed: what goes back to x makes the plain numbers anew.
+
+    So nothing but the stored parts waits for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dense: Tensor, bias: Tensor | None, stored: StoredWeight, rows: slice) -> Tensor:
+        ctx.stored, ctx.rows = stored, rows
+        return F.linear(x, dense, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        wants_input, _, wants_bias, *_ = ctx.needs_input_grad
+        back = gradient @ ctx.stored.dense_rows(ctx.rows, gradient.dtype) if wants_input else None
+        of_bias = gradient.flatten(0, -2).sum(0) if wants_bias else None
+        return back, None, of_bias, None, None
+
+
+def _made_again(x: Tensor, dense: Tensor, bias: Tensor | None, stored: StoredWeight, rows: slice) -> Tensor:
+    return _MadeAgain.apply(x, dense, bias, stored, rows) if x.requires_grad else F.linear(x, dense, bias)
 
 
 def plain_rows(layer: nn.Linear, rows: slice = ALL_ROWS) -> Opened:

@@ -1,0 +1,146 @@
+"""A training from its settings to its file: everything read, encoded, learned, kept on the way and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..common.errors import InvalidInputError
+from ..common.log import logger
+from ..dit.adapters import AppliedAdapter, adapted
+from ..dit.execution import Execution
+from ..engine import ModelRecipe, Runtime, VideoModel, load_model, place
+from ..engine.progress import Counted
+from ..engine.resuming.digest import digest
+from ..engine.resuming.state_file import Unusable, read, write
+from ..media.faults import writing_to
+from .batch import TrainingBatch
+from .datasets import PictureShape, read_dataset
+from .datasets.finding import clips_of
+from .learner import Learner
+from .loop import TrainedStep, learn
+from .new_adapter import new_adapter
+from .preparing import Encoders, Rounds
+from .saving import save_lora
+from .settings import TrainingSettings
+
+FindModel = Callable[[str, str], Path]
+"""Gives the file of a kind and a name: "diffusion_models", "x.safetensors"."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Training:
+    """A training that is ready.
+
+    Attributes:
+        settings: of it.
+        model: that is trained.
+        clips, prior: what it learns from, and what is to stay; None without a prior.
+        target: the file.
+    """
+
+    settings: TrainingSettings
+    model: VideoModel
+    clips: Rounds
+    prior: Rounds | None
+    target: Path
+
+    def run(self) -> Iterator[TrainedStep]:
+        """Makes the steps that are left; the file is there after the last. One that was broken off goes on."""
+        settings, device = self.settings, self.model.residence.device
+        module, runtime = self.model.residence.module, self.model.runtime
+        adapter = new_adapter(settings.output.name, module, settings.lora, settings.training.seed)
+        learner = Learner(adapter, settings.optimiser, device)
+        state, key = self.target.with_suffix(".training.safetensors"), self._key()
+        self._go_on(learner, state, key)
+        execution = replace(self.model.execution, may_overwrite=False, checkpoints=True, multiply="dense")
+        counted = Counted("Training", "step", settings.training.steps)
+        with (
+            runtime.progress(counted) as progress,
+            self.model.residence.loaded() as loaded,
+            adapted(loaded, [AppliedAdapter(learner.adapter)]),
+        ):
+            predict = _predicting(loaded, execution)
+            for made in learn(predict, learner, self._supply, settings.noise, settings.training):
+                progress.note(f"loss {made.loss:.4f}")
+                progress.update(made.step)
+                if made.step % settings.output.save_every == 0 and made.step < made.steps:
+                    self._keep(learner, state, key)
+                yield made
+                runtime.check_interrupt()
+        save_lora(learner.learned(), self.target, self._metadata(learner.step))
+        state.unlink(missing_ok=True)
+
+    def _supply(self, step: int, turn: int) -> Sequence[TrainingBatch]:
+        number, device = step * self.settings.training.turns + turn, self.model.residence.device
+        rounds = [self.clips] if self.prior is None else [self.clips, self.prior]
+        return [each.batch(number).to(device) for each in rounds]
+
+    def _key(self) -> str:
+        """Of a run: all that its numbers depend on."""
+        settings = replace(self.settings, folder=Path("."), output=replace(self.settings.output, save_every=1))
+        return digest((settings, str(self.model.recipe.key())))
+
+    def _go_on(self, learner: Learner, state: Path, key: str) -> None:
+        try:
+            learner.restore(read(state, key))
+        except OSError:
+            return
+        except Unusable as error:
+            logger.warning("%s %s: the training begins anew.", state.name, error)
+            return
+        logger.info("The training goes on after step %d.", learner.step)
+
+    def _keep(self, learner: Learner, state: Path, key: str) -> None:
+        with writing_to(state.parent):
+            state.parent.mkdir(parents=True, exist_ok=True)
+            write(state, learner.tensors(), key)
+
+    def _metadata(self, steps: int) -> dict[str, str]:
+        settings = self.settings
+        return {
+            "ss_network_module": "networks.lora_wan",
+            "ss_network_dim": str(settings.lora.rank),
+            "ss_network_alpha": f"{settings.lora.alpha:g}",
+            "ss_steps": str(steps),
+            "ss_learning_rate": f"{settings.optimiser.learning_rate:g}",
+            "ss_seed": str(settings.training.seed),
+            "ss_output_name": settings.output.name,
+            "ss_sd_model_name": self.model.file,
+            "wan_director.trigger": settings.output.trigger,
+        }
+
+
+def prepare(settings: TrainingSettings, runtime: Runtime, find: FindModel) -> Training:
+    """Loads the models and encodes the clips; what is in the cache already is not encoded again.
+
+    Raises:
+        WanDirectorError: files are missing, or settings, clips and models do not go together.
+    """
+    files, output = settings.model, settings.output
+    target = settings.folder / output.folder / f"{output.name}.safetensors"
+    if output.save_every < 1:
+        raise InvalidInputError(f"save_every is 1 step or more, got {output.save_every}. Use 100.")
+    precision: Any = files.precision
+    model = load_model(ModelRecipe(find("diffusion_models", files.diffusion_model), precision=precision), runtime)
+    text = place(ModelRecipe(find("text_encoders", files.text_encoder), "text_encoder"), runtime)
+    vae = place(ModelRecipe(find("vae", files.vae), "vae"), runtime)
+    encoders = Encoders(model, text, vae, target.parent / "cache")
+    data, seed = settings.dataset, settings.training.seed
+    parts = read_dataset(settings.folder / data.source, PictureShape(*data.resolution), data.frames)
+    with torch.no_grad():
+        found = [(encoders.clip(clip, part, data.given), part) for part in parts for clip in clips_of(part)]
+        silence = encoders.caption("")
+        prior = encoders.prior(settings.prior) if settings.prior.prompts else []
+    repeats, sizes = [part.num_repeats for _, part in found], [part.batch_size for _, part in found]
+    clips = Rounds([clip for clip, _ in found], repeats, sizes, silence, data.caption_drop, seed)
+    kept = Rounds(prior, [1] * len(prior), [settings.prior.batch] * len(prior), silence, 0.0, seed) if prior else None
+    return Training(settings, model, clips, kept, target)
+
+
+def _predicting(module: Any, execution: Execution) -> Callable[..., torch.Tensor]:
+    return lambda inputs: module(inputs, execution)

@@ -1,0 +1,158 @@
+"""The settings of a training as a TOML file says them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ..common.checking import choice_of
+from ..common.errors import InvalidInputError
+from .datasets.finding import read_toml
+from .learner import OptimiserSettings
+from .loop import TrainingCourse
+from .new_adapter import AdapterSettings
+from .noise import NoiseLevels
+
+Settings = TypeVar("Settings")
+GivenKind = Literal["none", "first", "first_last"]
+GIVEN_KINDS: tuple[GivenKind, ...] = ("none", "first", "first_last")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The files that are trained with, by the names that they have in the model folders, or their paths.
+
+    `precision`: of the transformer, as of its loader.
+    """
+
+    diffusion_model: str
+    text_encoder: str
+    vae: str
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSettings:
+    """What is learned from.
+
+    Attributes:
+        source: a folder, a .jsonl or a .toml, from the folder of the settings on.
+        resolution, frames: of a folder or .jsonl.
+        given: frames of each clip that the model is told: none, the first, or the first and the last.
+        caption_drop: the part of the steps that see no caption.
+    """
+
+    source: str
+    resolution: tuple[int, int] = (832, 480)
+    frames: tuple[int, ...] = ()
+    given: GivenKind = "none"
+    caption_drop: float = 0.05
+
+    def __post_init__(self) -> None:
+        choice_of(self.given, GIVEN_KINDS, "given")
+        if not 0 <= self.caption_drop <= 1:
+            raise InvalidInputError(f"caption_drop is a part, 0 to 1, got {self.caption_drop:g}. Use 0.05.")
+
+
+@dataclass(frozen=True, slots=True)
+class PriorSettings:
+    """What is to stay: clips of more general prompts, made by the model itself before it learns.
+
+    Attributes:
+        prompts: of the clips; none for no prior.
+        copies: of each prompt, of seeds of their own.
+        weight: in the loss.
+        width, height, frames: of the clips.
+        steps, cfg, shift: that they are made with.
+        batch: of them in each step.
+    """
+
+    prompts: tuple[str, ...] = ()
+    copies: int = 1
+    weight: float = 1.0
+    width: int = 832
+    height: int = 480
+    frames: int = 1
+    steps: int = 20
+    cfg: float = 5.0
+    shift: float = 5.0
+    batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """Where the file goes: `folder` from that of the settings on; `save_every`: steps after which a run can go on."""
+
+    name: str
+    folder: str = "."
+    trigger: str = ""
+    save_every: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """All of it; `folder`: of the file, from which paths start."""
+
+    model: ModelFiles
+    dataset: DatasetSettings
+    output: OutputSettings
+    lora: AdapterSettings = field(default_factory=AdapterSettings)
+    noise: NoiseLevels = field(default_factory=NoiseLevels)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    training: TrainingCourse = field(default_factory=TrainingCourse)
+    prior: PriorSettings = field(default_factory=PriorSettings)
+    folder: Path = Path(".")
+
+
+_SECTIONS: Mapping[str, type] = {
+    "model": ModelFiles, "dataset": DatasetSettings, "output": OutputSettings, "lora": AdapterSettings,
+    "noise": NoiseLevels, "optimiser": OptimiserSettings, "training": TrainingCourse, "prior": PriorSettings,
+}  # fmt: skip
+
+
+def read_settings(path: Path) -> TrainingSettings:
+    """The settings in a file.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InvalidInputError: something is missing, unknown, or cannot be.
+    """
+    table = read_toml(path)
+    unknown = sorted(set(table) - set(_SECTIONS))
+    if unknown:
+        raise InvalidInputError(f"{path.name} has sections {unknown}, but known are {', '.join(_SECTIONS)}.")
+    missing = [name for name in ("model", "dataset", "output") if name not in table]
+    if missing:
+        raise InvalidInputError(f"{path.name} lacks the sections {', '.join(missing)}. Add them.")
+    made = {name: _settings(_SECTIONS[name], values, f"[{name}] of {path.name}") for name, values in table.items()}
+    return TrainingSettings(**made, folder=path.parent)
+
+
+def _settings(kind: type[Settings], values: Any, where: str) -> Settings:
+    known = {each.name: each for each in fields(kind)}  # pyright: ignore[reportArgumentType]
+    if not isinstance(values, dict) or set(values) - set(known):
+        unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else values
+        raise InvalidInputError(f"{where} has {unknown}, but known are {', '.join(known)}.")
+    ready = {name: _value(str(known[name].type), value, f"{name} in {where}") for name, value in values.items()}
+    try:
+        return kind(**ready)
+    except TypeError:
+        raise InvalidInputError(f"{where} lacks something that has to be said. Known are {', '.join(known)}.") from None
+
+
+def _value(wanted: str, value: Any, where: str) -> Any:
+    """A value as the field takes it."""
+    if wanted.startswith("tuple"):
+        if isinstance(value, list):
+            return tuple(value)
+    elif wanted == "float":
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif wanted in ("int", "bool", "str"):
+        if type(value).__name__ == wanted:
+            return value
+    elif isinstance(value, str):
+        return value
+    raise InvalidInputError(f"{where} is {value!r}, but it is to be {'a list' if wanted[0] == 't' else wanted}.")
