@@ -155,3 +155,14 @@ def test_kept_latents_are_what_the_encoder_gives(tmp_path):
     assert torch.equal(first.latent, again.latent) and torch.equal(first.told.text, again.told.text)
     assert [file.stat().st_mtime_ns for file in sorted((tmp_path / "out/cache").iterdir())] == stamps
     assert len(files) == 5  # two pictures, two captions and the empty one
+
+
+def test_the_example_of_the_guide_is_ready_to_run():
+    example = Path(__file__).parents[2] / "docs/example_training/bar.toml"
+    settings = read_settings(example)
+    (part,) = read_dataset(example.parent / settings.dataset.source, PictureShape(1, 1))
+    assert [clip.caption.split(" stays")[0] for clip in clips_of(part)] == [
+        "a red sks square", "a blue sks square", "a green sks square", "a yellow sks square",
+    ]  # fmt: skip
+    files = {"diffusion_models": settings.model.diffusion_model, "vae": settings.model.vae}
+    assert all(find(kind, name).is_file() for kind, name in files.items()) and len(settings.prior.prompts) == 6
