@@ -60,7 +60,7 @@ class Encoders(NamedTuple):
         places = (0,) if given == "first" or len(frames) == 1 else (0, len(frames) - 1)
         video = keyframe_video({place: 2 * frames[place].movedim(-1, 0) - 1 for place in places}, len(frames))
         pictures = (video[0].movedim(0, -1) + 1) / 2  # [F, H, W, 3], grey where nothing is given
-        mask = keyframe_mask(places, len(frames), *latent.shape[3:]) if config.mask_channels else None
+        mask = keyframe_mask(places, len(frames), latent.shape[3], latent.shape[4]) if config.mask_channels else None
         item: ConditioningItem = KeyframeImages(self.latent(pictures, (*content, given)), mask)
         return TrainingBatch(latent, replace(told, items=(item,)))
 
@@ -75,10 +75,10 @@ class Encoders(NamedTuple):
         return made
 
     def _made(self, settings: PriorSettings, prompt: str, seed: int) -> Tensor:
-        sides = (Conditioning(self.caption(words)) for words in (prompt, ""))
+        positive, negative = (Conditioning(self.caption(words)) for words in (prompt, ""))
         latent = empty_latent(self.model.spec.family, VideoShape(settings.frames, settings.height, settings.width))
         how = SamplerSettings(seed, settings.steps, settings.cfg, settings.shift, "euler")
-        return run_sampler(self.model, *sides, latent, how)
+        return run_sampler(self.model, positive, negative, latent, how)
 
 
 class Rounds:

@@ -10,17 +10,13 @@ from typing import Any
 import torch
 
 from ..common.errors import InvalidInputError
-from ..common.log import logger
 from ..dit.adapters import AppliedAdapter, adapted
 from ..dit.execution import Execution
 from ..engine import ModelRecipe, Runtime, VideoModel, load_model, place
 from ..engine.progress import Counted
-from ..engine.resuming.digest import digest
-from ..engine.resuming.state_file import Unusable, read, write
-from ..media.faults import writing_to
 from .batch import TrainingBatch
-from .datasets import PictureShape, read_dataset
-from .datasets.finding import clips_of
+from .datasets import PictureShape, clips_of, read_dataset
+from .keeping import KeptTraining
 from .learner import Learner
 from .loop import TrainedStep, learn
 from .new_adapter import new_adapter
@@ -55,8 +51,8 @@ class Training:
         module, runtime = self.model.residence.module, self.model.runtime
         adapter = new_adapter(settings.output.name, module, settings.lora, settings.training.seed)
         learner = Learner(adapter, settings.optimiser, device)
-        state, key = self.target.with_suffix(".training.safetensors"), self._key()
-        self._go_on(learner, state, key)
+        kept = self._kept()
+        kept.go_on(learner)
         execution = replace(self.model.execution, may_overwrite=False, checkpoints=True, multiply="dense")
         counted = Counted("Training", "step", settings.training.steps)
         with (
@@ -69,36 +65,20 @@ class Training:
                 progress.note(f"loss {made.loss:.4f}")
                 progress.update(made.step)
                 if made.step % settings.output.save_every == 0 and made.step < made.steps:
-                    self._keep(learner, state, key)
+                    kept.keep(learner)
                 yield made
                 runtime.check_interrupt()
         save_lora(learner.learned(), self.target, self._metadata(learner.step))
-        state.unlink(missing_ok=True)
+        kept.forget()
 
     def _supply(self, step: int, turn: int) -> Sequence[TrainingBatch]:
         number, device = step * self.settings.training.turns + turn, self.model.residence.device
         rounds = [self.clips] if self.prior is None else [self.clips, self.prior]
         return [each.batch(number).to(device) for each in rounds]
 
-    def _key(self) -> str:
-        """Of a run: all that its numbers depend on."""
+    def _kept(self) -> KeptTraining:
         settings = replace(self.settings, folder=Path("."), output=replace(self.settings.output, save_every=1))
-        return digest((settings, str(self.model.recipe.key())))
-
-    def _go_on(self, learner: Learner, state: Path, key: str) -> None:
-        try:
-            learner.restore(read(state, key))
-        except OSError:
-            return
-        except Unusable as error:
-            logger.warning("%s %s: the training begins anew.", state.name, error)
-            return
-        logger.info("The training goes on after step %d.", learner.step)
-
-    def _keep(self, learner: Learner, state: Path, key: str) -> None:
-        with writing_to(state.parent):
-            state.parent.mkdir(parents=True, exist_ok=True)
-            write(state, learner.tensors(), key)
+        return KeptTraining.beside(self.target, settings, str(self.model.recipe.key()))
 
     def _metadata(self, steps: int) -> dict[str, str]:
         settings = self.settings

@@ -1,7 +1,7 @@
 """Which clips and pictures a training learns from: folders, lines of JSON, and tables in musubi-tuner's form."""
 
 from .clips import ClipFile, DatasetPart, PictureShape
-from .finding import read_dataset
+from .finding import clips_of, read_dataset
 from .frames import read_clip
 
-__all__ = ["ClipFile", "DatasetPart", "PictureShape", "read_clip", "read_dataset"]
+__all__ = ["ClipFile", "DatasetPart", "PictureShape", "clips_of", "read_clip", "read_dataset"]

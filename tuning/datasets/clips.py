@@ -21,7 +21,8 @@ class PictureShape(NamedTuple):
     height: int
 
 
-class ClipFile(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ClipFile:
     """A picture or video, or some frames of one, with its caption. `count`: frames from `first` on; 0 for a picture."""
 
     path: Path

@@ -6,16 +6,16 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from ....common.errors import MissingFileError
-from ....common.log import logger
-from ....engine.local import LocalRuntime
-from ....tuning.run import prepare
-from ....tuning.settings import read_settings
-from ...hosts.host import BUNDLED_MODELS
-from ..model_paths import Folders
-from .folders import model_folders
-from .session import Session
-from .terminal import say
+from .....common.errors import MissingFileError
+from .....common.log import logger
+from .....engine.local import LocalRuntime
+from .....tuning.run import prepare
+from .....tuning.settings import read_settings
+from ....hosts.host import BUNDLED_MODELS
+from ...model_paths import Folders
+from ..folders import model_folders
+from ..session import Session
+from ..terminal import say
 
 _TOLD_EVERY = 10
 

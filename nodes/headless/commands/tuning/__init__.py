@@ -1,0 +1,5 @@
+"""Commands that train."""
+
+from .training import train
+
+__all__ = ["train"]
