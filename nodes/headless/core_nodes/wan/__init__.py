@@ -14,6 +14,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
+from .humo import WanHuMoImageToVideo
 from .phantom import WanPhantomSubjectToVideo
 from .scail import SCAIL2ColoredMask, WanSCAILToVideo
 from .sound import AudioEncoderEncode, AudioEncoderLoader, WanSoundImageToVideo, WanSoundImageToVideoExtend
@@ -51,6 +52,7 @@ __all__ = [
     "WanCameraImageToVideo",
     "WanContextWindowsManual",
     "WanFunControlToVideo",
+    "WanHuMoImageToVideo",
     "WanImageToVideoSVIPro",
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
