@@ -103,17 +103,22 @@ class WanDirectorUni3C(io.ComfyNode):
         fit: str,
         memory: MemorySettings | None = None,
     ) -> Any:
-        _check_numbers(strength, start_percent, end_percent)
+        check_following(strength, start_percent, end_percent)
         samples, stride = video_samples(latent), family_of(vae).spatial_stride
         count, height, width = samples.shape[2:]
-        clip = _as_long(clean_clip(render_video, "render_video"), video_frames(count))
+        clip = as_long(clean_clip(render_video, "render_video"), video_frames(count))
         shown = fit_pictures(clip, width * stride, height * stride, choice_of(fit, FITS, "fit"))
         render = family_of(vae).normalize(with_memory(vae, memory).encode(shown).float())
         item = RenderedVideo(render, float(strength), start=float(start_percent), end=float(end_percent))
         return io.NodeOutput(*(with_item(in_form(side), item) for side in (positive, negative)))
 
 
-def _check_numbers(strength: float, start: float, end: float) -> None:
+def check_following(strength: float, start: float, end: float) -> None:
+    """Refuses numbers that nothing can be followed with.
+
+    Raises:
+        InvalidInputError: the message has them.
+    """
     for name, value in (("strength", strength), ("start_percent", start), ("end_percent", end)):
         check_number(value, name)
     if abs(strength) > MOST_STRENGTH or not 0.0 <= start < end <= 1.0:
@@ -123,7 +128,7 @@ def _check_numbers(strength: float, start: float, end: float) -> None:
         )
 
 
-def _as_long(clip: Tensor, frames: int) -> Tensor:
+def as_long(clip: Tensor, frames: int) -> Tensor:
     """So many frames of a clip; the last one stands still to the end."""
     if len(clip) > frames:
         logger.info("render_video has %d frames; the first %d are used.", len(clip), frames)

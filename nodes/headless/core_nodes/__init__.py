@@ -86,6 +86,7 @@ from .wan import (
     EasyCache,
     EmptyARVideoLatent,
     GenerateTracks,
+    ModelPatchLoader,
     SCAIL2ColoredMask,
     ScaleROPE,
     SkipLayerGuidanceDiT,
@@ -109,6 +110,7 @@ from .wan import (
     WanSoundImageToVideo,
     WanSoundImageToVideoExtend,
     WanTrackToVideo,
+    WanUni3CControlnetApply,
 )
 from .wan_videos import (
     EmptyHunyuanLatentVideo,
@@ -127,7 +129,7 @@ _WITH_MODELS = (
     WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning, WanAnimateToVideo, WanAnimate2ToVideo, WanAnimate2Cache,
     WanPhantomSubjectToVideo, WanSCAILToVideo, ARVideoI2V,
     AudioEncoderLoader, AudioEncoderEncode, WanSoundImageToVideo, WanSoundImageToVideoExtend,
-    WanHuMoImageToVideo,
+    WanHuMoImageToVideo, ModelPatchLoader, WanUni3CControlnetApply,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,

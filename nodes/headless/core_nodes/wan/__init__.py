@@ -14,10 +14,16 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
-from .humo import WanHuMoImageToVideo
+from .patches import ModelPatchLoader, WanUni3CControlnetApply
 from .phantom import WanPhantomSubjectToVideo
 from .scail import SCAIL2ColoredMask, WanSCAILToVideo
-from .sound import AudioEncoderEncode, AudioEncoderLoader, WanSoundImageToVideo, WanSoundImageToVideoExtend
+from .sound import (
+    AudioEncoderEncode,
+    AudioEncoderLoader,
+    WanHuMoImageToVideo,
+    WanSoundImageToVideo,
+    WanSoundImageToVideoExtend,
+)
 from .svi import WanImageToVideoSVIPro
 from .tracks import (
     GenerateTracks,
@@ -39,6 +45,7 @@ __all__ = [
     "EasyCache",
     "EmptyARVideoLatent",
     "GenerateTracks",
+    "ModelPatchLoader",
     "SCAIL2ColoredMask",
     "ScaleROPE",
     "SkipLayerGuidanceDiT",
@@ -62,4 +69,5 @@ __all__ = [
     "WanSoundImageToVideo",
     "WanSoundImageToVideoExtend",
     "WanTrackToVideo",
+    "WanUni3CControlnetApply",
 ]
