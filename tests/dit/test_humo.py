@@ -41,14 +41,16 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def models():
-    """Both, with the weights that ComfyUI's had. Nothing writes into them."""
-    built = {}
-    for name, config in CONFIGS.items():
-        model = WanDiT(config)
-        shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        model.load_state_dict(SMALL["random_like"](shapes))
-        built[name] = model.eval().requires_grad_(False)
-    return built
+    """Both. Nothing writes into them."""
+    return {name: build(name) for name in CONFIGS}
+
+
+def build(name: str) -> WanDiT:
+    """With the weights that ComfyUI's had."""
+    model = WanDiT(CONFIGS[name])
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    model.load_state_dict(SMALL["random_like"](shapes))
+    return model.eval().requires_grad_(False)
 
 
 def scene(name: str = LARGE, given: bool = True) -> HumoScene:
