@@ -8,11 +8,10 @@ from ...common.checking import choice_of
 from ...common.shapes import VideoShape
 from ...media.pictures import FITS, clean_image
 from ..api import io, one_sentence
-from ..conditioning.entries import with_values
 from ..image import batch_input, size_inputs
 from ..sockets.latents import check_video_size, empty_latent
 from .encoder import CATEGORY
-from .scene import scene_values
+from .heard import humo_sides
 from .speech import ShapedPictures
 
 USUAL_FRAMES = 97
@@ -97,6 +96,4 @@ class WanDirectorHumo(io.ComfyNode):
         if reference_image is not None:
             pictures = ShapedPictures(vae, VideoShape(frames, height, width), choice_of(fit, FITS, "fit"))
             picture = pictures.encoded(clean_image(reference_image, "reference_image"))
-        prompts = {"positive": positive, "negative": negative}
-        given = scene_values(latent["samples"], audio, picture)
-        return io.NodeOutput(*(with_values(prompts[side], values, side) for side, values in given), latent)
+        return io.NodeOutput(*humo_sides(positive, negative, latent["samples"], audio, picture), latent)

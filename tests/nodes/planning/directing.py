@@ -182,7 +182,7 @@ def spoken_natively() -> dict:
 
 
 def humo() -> dict:
-    """Somebody with a sound, which is in the file."""
+    """Somebody with a sound."""
     prompt = steered(
         t2v("humo.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorHumo",
         fit="crop", audio=["heard", 0], reference_image=["picture", 0],
@@ -191,7 +191,6 @@ def humo() -> dict:
     prompt["sound"] = node("EmptyAudio", duration=1.3)
     prompt["ear"] = node("WanDirectorLoadAudioEncoder", audio_encoder_name="whisper.safetensors", precision="auto")
     prompt["heard"] = node("WanDirectorAudioEncode", audio_encoder=["ear", 0], audio=["sound", 0])
-    prompt["save"]["inputs"] |= {"audio": ["sound", 0], "format": "mp4-h264", "quality": 80}
     return prompt
 
 

@@ -12,14 +12,12 @@ from torch import Tensor
 
 from .....common.checking import instance_of
 from .....common.errors import InvalidInputError
-from .....common.shapes import video_frames
-from .....dit.conditioning.rendered import RenderedVideo
+from .....dit.conditioning.rendered import MOST_STRENGTH, RenderedVideo, as_long, check_following
 from .....engine.models import with_policies
 from .....model_loading.kinds import DIT, UNI3C_MODULE
 from .....model_loading.outline import outline
 from .... import standin as io
 from ....api import answer
-from ....control.uni3c import MOST_STRENGTH, as_long, check_following
 from ....files.model_files import ModuleFile, check_model, find_model
 from ....hosts.host import host
 from ....sockets.latents import family_of
@@ -115,6 +113,6 @@ class ShownRender:
         """It for a latent [B, C, T, h, w]."""
         stride = family_of(self.vae).spatial_stride
         height, width = (side * stride for side in samples.shape[-2:])
-        clip = as_long(self.video, video_frames(samples.shape[2]))
+        clip = as_long(self.video, samples.shape[2])
         latent = family_of(self.vae).normalize(self.vae.encode(fitted(clip, width, height)).float())
         return RenderedVideo(latent, float(self.strength), start=float(self.start), end=float(self.end))

@@ -16,13 +16,11 @@ from .....engine.recipe import ModelRecipe
 from .....model_loading.kinds import AUDIO_ENCODER
 from .... import standin as io
 from ....api import answer
-from ....conditioning.entries import with_values
 from ....files.model_files import check_model, find_model
 from ....hosts.host import host
 from ....sockets.audio_encoders import audio_encoder
 from ....sockets.latents import video_samples
-from ....talking.heard import both_sides, heard_features
-from ....talking.scene import scene_values
+from ....talking.heard import both_sides, heard_features, humo_sides
 from ..scaling import MAX_SIDE
 from ..wan_videos import blank, fitted, video_schema
 from .fun import placed
@@ -176,9 +174,7 @@ class WanHuMoImageToVideo(io.ComfyNode):
     ) -> Any:
         latent = blank(vae, width, height, length, batch_size)
         picture = None if ref_image is None else vae.encode(fitted(ref_image[:1], width, height))
-        prompts = {"positive": positive, "negative": negative}
-        given = scene_values(latent["samples"], audio_encoder_output, picture)
-        return io.NodeOutput(*(with_values(prompts[side], values, side) for side, values in given), latent)
+        return io.NodeOutput(*humo_sides(positive, negative, latent["samples"], audio_encoder_output, picture), latent)
 
 
 def _sound_inputs() -> list[Any]:
