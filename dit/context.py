@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .execution import Execution
 
 
 class Avoided(NamedTuple):
@@ -99,6 +102,22 @@ class Posed(NamedTuple):
     poses: PoseTokens | None = None
 
 
+class Layered(Protocol):
+    """A block, as what is heard finds its layers in it."""
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """A layer by its name."""
+        ...
+
+
+class Heard(Protocol):
+    """What is heard in a pass, by the layers for it that a branch has inside each block."""
+
+    def added(self, block: Layered, tokens: Tensor, execution: Execution) -> Tensor:
+        """The tokens [B, L, D] of a block, which may be overwritten if the execution says so, with what they hear."""
+        ...
+
+
 class Context(NamedTuple):
     """What every block of one forward pass sees beside the tokens.
 
@@ -120,6 +139,7 @@ class Context(NamedTuple):
     time: Tensor | None = None
     posed: Posed | None = None
     part: TokenPart | None = None
+    heard: Heard | None = None
 
     def of_tokens(self, tokens: slice, length: int) -> Context:
         """What the blocks see beside some of `length` tokens; where frames have their own times, some whole frames."""

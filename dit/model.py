@@ -64,8 +64,8 @@ class Embedded(NamedTuple):
             InvalidInputError: more than tokens goes through the blocks.
         """
         seen = self.context
-        if self.past is not None or seen.posed is not None or seen.runs is not None:
-            raise unshareable("a causal model, of Wan-Animate-2 and of S2V")
+        if self.past is not None or any(each is not None for each in (seen.posed, seen.runs, seen.heard)):
+            raise unshareable("a causal model, of Wan-Animate-2 and of talking models")
         length = self.tokens.shape[1]
         runs = {kind: run.part(tokens) for kind, run in self.runs.items()}
         return self._replace(
