@@ -21,6 +21,8 @@ def originals(hashes: Sequence[tuple[int, ...]], pixels: Sequence[int]) -> list[
         pixels: of each clip, of a frame.
     """
     found: list[int | None] = [None] * len(hashes)
+    if not hashes:
+        return found
     order = sorted(range(len(hashes)), key=lambda number: (-pixels[number], number))
     every = np.array(hashes, np.uint64).reshape(len(hashes), -1)[order]
     kept: list[int] = []

@@ -21,7 +21,7 @@ from .results.dataset import CLIPS, LINES, write_dataset
 from .results.records import Clip, PreparedClips, RefusedVideo, reasons_of
 from .settings import Preparation
 from .sources import RawVideo, video_files
-from .spreading import spread
+from .spreading import Spreading, spread_over
 from .working import FOUND, Found, Preparing
 
 Item = TypeVar("Item")
@@ -58,22 +58,13 @@ def prepare(folder: Path, out: Path, settings: Preparation, ways: Ways, runtime:
     with writing_to(out):
         (out / CLIPS).mkdir(parents=True, exist_ok=True)
     run = Preparing(folder, out, settings)
-    found = _each(run.look_at, files, ways, runtime, Counted("Looking for cuts", "video", len(files)))
-    refused = [refusal for each in found for refusal in each.refused]
-    tasks, too_short = _tasks(found, settings)
-    refused += too_short
-    measured = _each(run.measure, tasks, ways, runtime, Counted("Measuring clips", "clip", len(tasks)))
-    refused += [answer for answer in measured if isinstance(answer, RefusedVideo)]
-    clips = [
-        _clip(source, excerpt, answer, settings)
-        for (source, excerpt), answer in zip(tasks, measured)
-        if isinstance(answer, Measured)
-    ]
-    clips = _without_duplicates(clips, settings)
-    clips = _with_captions(clips, run, ways, runtime)
-    wanted = [clip for clip in clips if clip.is_kept]
-    _remove_others(out, {clip.name(settings) for clip in wanted})
-    _each(run.write, wanted, ways, runtime, Counted("Writing clips", "clip", len(wanted)))
+    with spread_over(ways.jobs, ways.cluster) as spread:
+        each = _Each(spread, runtime)
+        clips, refused = _measured(run, each, files)
+        clips = _with_captions(_without_duplicates(clips, settings), run, ways, runtime)
+        wanted = [clip for clip in clips if clip.is_kept]
+        _remove_others(out, {clip.name(settings) for clip in wanted})
+        each.done(run.write, wanted, Counted("Writing clips", "clip", len(wanted)))
     for clip in wanted:
         write_caption(clip, out / CLIPS, settings)
     prepared = PreparedClips(tuple(clips), tuple(refused), settings)
@@ -81,16 +72,34 @@ def prepare(folder: Path, out: Path, settings: Preparation, ways: Ways, runtime:
     return prepared
 
 
-def _each(
-    work: Callable[[Item], Answer], items: Sequence[Item], ways: Ways, runtime: Runtime, counted: Counted
-) -> list[Answer]:
-    answers: list[Answer] = []
-    with runtime.progress(counted) as progress:
-        for answer in spread(work, items, ways.jobs, ways.cluster):
-            runtime.check_interrupt()
-            answers.append(answer)
-            progress.update(len(answers))
-    return answers
+class _Each:
+    """Does work for each of some things, and tells how far it is."""
+
+    def __init__(self, spread: Spreading, runtime: Runtime) -> None:
+        self._spread, self._runtime = spread, runtime
+
+    def done(self, work: Callable[[Item], Answer], items: Sequence[Item], counted: Counted) -> list[Answer]:
+        answers: list[Answer] = []
+        with self._runtime.progress(counted) as progress:
+            for answer in self._spread(work, items):
+                self._runtime.check_interrupt()
+                answers.append(answer)
+                progress.update(len(answers))
+        return answers
+
+
+def _measured(run: Preparing, each: _Each, files: Sequence[Path]) -> tuple[list[Clip], list[RefusedVideo]]:
+    """The clips of all videos with their scores, and what cannot be used."""
+    found = each.done(run.look_at, files, Counted("Looking for cuts", "video", len(files)))
+    refused = [refusal for one in found for refusal in one.refused]
+    tasks, too_short = _tasks(found, run.settings)
+    measured = each.done(run.measure, tasks, Counted("Measuring clips", "clip", len(tasks)))
+    refused += [*too_short, *(answer for answer in measured if isinstance(answer, RefusedVideo))]
+    return [
+        _clip(source, excerpt, answer, run.settings)
+        for (source, excerpt), answer in zip(tasks, measured)
+        if isinstance(answer, Measured)
+    ], refused
 
 
 def _tasks(found: Sequence[Found], settings: Preparation) -> tuple[list[tuple[RawVideo, Excerpt]], list[RefusedVideo]]:

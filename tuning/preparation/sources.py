@@ -67,7 +67,9 @@ def read_source(path: Path, folder: Path) -> RawVideo:
     if not path.stat().st_size:
         raise InvalidInputError(f"{path.name} is empty. Copy it again.")
     video = probe_video(path)
-    if video.width * video.height > LARGEST_PICTURE or min(video.width, video.height) < 1:
+    if min(video.width, video.height) < 1:
+        raise InvalidInputError(f"{path.name} is damaged: its pictures have no size that can be. Copy it again.")
+    if video.width * video.height > LARGEST_PICTURE:
         raise InvalidInputError(
             f"{path.name} has pictures of {video.width}x{video.height}, and at most {LARGEST_PICTURE:,} pixels are "
             "read. Make it smaller."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ...common.errors import InvalidInputError, MissingPackageError
 
@@ -15,11 +17,17 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def spread(work: Callable[[Item], Answer], items: Sequence[Item], jobs: int = 1, cluster: str = "") -> Iterator[Answer]:
-    """What `work` gives for each item, in their order, each as soon as it is known.
+class Spreading(Protocol):
+    """Gives what `work` gives for each item, in their order, each as soon as it is known."""
+
+    def __call__(self, work: Callable[[Item], Answer], items: Sequence[Item]) -> Iterable[Answer]: ...
+
+
+@contextmanager
+def spread_over(jobs: int = 1, cluster: str = "") -> Generator[Spreading, None, None]:
+    """What spreads work; its processes end with it. Work can be pickled, as its items and answers.
 
     Args:
-        work: can be pickled, as its items and answers.
         jobs: processes; 1 is this one.
         cluster: the address of a Ray cluster, whose machines see the folders under the same paths.
 
@@ -30,23 +38,42 @@ def spread(work: Callable[[Item], Answer], items: Sequence[Item], jobs: int = 1,
     if jobs < 1:
         raise InvalidInputError(f"Work is done by 1 process or more, got {jobs}. Use 1, or at most {os.cpu_count()}.")
     if cluster:
-        return _on_cluster(work, items, cluster)
-    return map(work, items) if min(jobs, len(items)) < 2 else _in_processes(work, items, min(jobs, len(items)))
+        yield partial(_on_cluster, _cluster(cluster))
+    elif jobs == 1:
+        yield _here
+    else:
+        # Spawned: a forked process would have this one's threads' locks, but not its threads.
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            yield partial(_in_processes, pool)
 
 
-def _in_processes(work: Callable[[Item], Answer], items: Sequence[Item], jobs: int) -> Iterator[Answer]:
-    # Spawned: a forked process would have this one's threads' locks, but not its threads.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(work, item) for item in items]
-        try:
-            for each in waiting:
-                yield each.result()
-        finally:
-            for each in waiting:
-                each.cancel()
+def _here(work: Callable[[Item], Answer], items: Sequence[Item]) -> Iterable[Answer]:
+    return map(work, items)
 
 
-def _on_cluster(work: Callable[[Item], Answer], items: Sequence[Item], address: str) -> Iterator[Answer]:
+def _in_processes(pool: ProcessPoolExecutor, work: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Answer]:
+    waiting = [pool.submit(work, item) for item in items]
+    try:
+        for each in waiting:
+            yield each.result()
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
+def _on_cluster(ray: Any, work: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Answer]:
+    remote, sent = ray.remote(_done), ray.put(work)
+    waiting = [remote.remote(sent, item) for item in items]
+    for each in waiting:
+        yield ray.get(each)
+
+
+def _done(work: Callable[[Item], Answer], item: Item) -> Answer:
+    return work(item)
+
+
+def _cluster(address: str) -> Any:
+    """Ray, connected to a cluster."""
     try:
         ray: Any = import_module("ray")
     except ImportError as error:
@@ -63,7 +90,4 @@ def _on_cluster(work: Callable[[Item], Answer], items: Sequence[Item], address: 
                 f"There is no Ray cluster at '{address}' ({reason}). Start one with `ray start --head`, or correct the "
                 "address."
             ) from None
-    remote = ray.remote(work)
-    waiting = [remote.remote(item) for item in items]
-    for each in waiting:
-        yield ray.get(each)
+    return ray
