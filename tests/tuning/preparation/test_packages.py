@@ -9,7 +9,7 @@ import pytest
 from wan_director.__main__ import main
 from wan_director.common.errors import MissingPackageError
 from wan_director.tuning.preparation.packages import opencv, say_which_opencv
-from wan_director.tuning.preparation.scores.optional import check_package
+from wan_director.tuning.preparation.scores import optional
 from wan_director.tuning.preparation.spreading import spread_over
 
 
@@ -28,8 +28,8 @@ def test_a_missing_package_is_one_sentence_before_anything_is_done(
 ):
     if module != "cv2":
         pytest.importorskip("scenedetect", reason="needs PySceneDetect")
-    check_package.__globals__["_text_detector"].cache_clear()
-    check_package.__globals__["_quality_model"].cache_clear()
+    optional._text_detector.cache_clear()
+    optional._quality_model.cache_clear()
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["prepare", str(tmp_path), "--out", str(tmp_path / "out"), *words]) == 1
     told = capsys.readouterr().err
