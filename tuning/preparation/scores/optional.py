@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ....common.errors import MissingPackageError
 from ..packages import quality_model, text_detector
 
 
@@ -37,7 +39,7 @@ def brisque_of(pictures: Sequence[np.ndarray]) -> float:
 
 def check_package(name: str) -> None:
     """Raises:
-    MissingPackageError: what measures this score is not installed.
+    MissingPackageError: what measures this score is not installed, or does not work here.
     """
     {"text": _text_detector, "brisque": _quality_model}[name]()
 
@@ -56,9 +58,19 @@ def _area(corners: np.ndarray) -> float:
 
 @functools.cache
 def _text_detector() -> Any:
-    return text_detector()()
+    made = text_detector()
+    logging.getLogger("RapidOCR").setLevel(logging.ERROR)  # it tells of each file, and of each frame without text
+    return made()
 
 
 @functools.cache
 def _quality_model() -> Any:
-    return quality_model()(url=False)
+    model = quality_model()(url=False)
+    try:
+        model.score(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    except (TypeError, ValueError, AttributeError) as error:  # brisque 0.2.0 does, with NumPy 2.4
+        raise MissingPackageError(
+            f"The package brisque that is installed does not work with NumPy {np.__version__} ({error}). Install a "
+            "newer one, or leave --measure brisque out."
+        ) from None
+    return model
