@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "media": {"common"},
     "parallel": {"common", "dit"},
     "engine": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
-    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel"} | ISLANDS,
+    "cluster": {"common", "media"},
+    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel", "cluster"} | ISLANDS,
     "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "nodes", "NODE_CLASS_MAPPINGS"},
 }
