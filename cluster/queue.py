@@ -147,10 +147,10 @@ class JobQueue:
             worker: its name.
             warm: the model that it has in memory, see `Request.model`.
         """
-        now_s = self.clock()
         with self.changed:
             for id in [id for id, watch in self._watches.items() if watch.worker == worker]:
                 self._lose(id, "its process ended")
+            now_s = self.clock()
             with transaction(self._database) as database:
                 number = self._next(warm, now_s)
                 if number is None:
