@@ -16,8 +16,8 @@ from ..common.log import logger
 KEPT = "WAN_DIRECTOR_KEPT"
 """Tells a process that it is kept: it ends when its standard input does."""
 _PACK = Path(__file__).absolute().parents[1]
-_PATIENCE_S, _AGAIN_S, _LONGEST_S = 20.0, 0.5, 60.0
-_WELL_S = 60.0
+_PATIENCE_S, _AGAIN_S, _LONGEST_S = 20.0, 0.5, 10.0
+_WELL_S = 20.0
 """A command that has run for so long had a good start."""
 
 

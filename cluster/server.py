@@ -102,6 +102,11 @@ class QueueServer(ThreadingHTTPServer):
         """The one that it has got."""
         return self.server_address[1]
 
+    @property
+    def ends(self) -> bool:
+        """Whether it answers nothing any more."""
+        return self._ends.is_set()
+
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         """Inside, it answers."""
@@ -194,6 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
         Raises:
             Refused, MissingInputs, WanDirectorError: there is none.
         """
+        if self.server.ends:
+            raise Refused(503, "The server is about to end.")
         asked = urlsplit(self.path)
         if not self.server.address.knows(self.headers.get("Host", "")):
             raise Refused(403, "The server is called by a name that it does not have. Start it with --name NAME.")

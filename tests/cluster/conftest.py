@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> SharedFolder:
 @pytest.fixture
 def server(folder: SharedFolder) -> Iterator[QueueServer]:
     tokens = folder.tokens()
-    queue = JobQueue(folder.queue, Rules(span_s=2.0, pause_s=0.0))
+    queue = JobQueue(folder.queue, Rules(span_s=60.0, pause_s=0.0))
     made = QueueServer(Desk(folder, queue, check), tokens, Address(port=0))
     with made.serving():
         yield made
