@@ -276,18 +276,21 @@ class JobQueue:
     def _next(self, warm: str, now_s: float) -> int | None:
         """The number of the job that comes next: of the highest priority that waits, of the model at hand if there is
         one, else the oldest."""
-        front = self._first("", (), now_s)
+        front = self._first("waiting", "", (), now_s)
         if front is None:
             return None
         number, priority, submitted_s, model = front
         if not warm or model == warm or now_s - submitted_s > self.rules.patience_s:
             return number
-        same = self._first("model = ? AND priority = ? AND", (warm, priority), now_s)
+        same = self._first("waiting_for_model", "model = ? AND priority = ? AND", (warm, priority), now_s)
         return number if same is None else same[0]
 
-    def _first(self, which: str, values: tuple[Any, ...], now_s: float) -> tuple[int, int, float, str] | None:
+    def _first(
+        self, index: str, which: str, values: tuple[Any, ...], now_s: float
+    ) -> tuple[int, int, float, str] | None:
+        # SQLite by itself takes the index of all states and sorts: 100 ms with 100,000 jobs, and not 0.1.
         return self._database.execute(
-            f"SELECT number, priority, submitted_s, model FROM jobs WHERE {which} state = 'queued' "
+            f"SELECT number, priority, submitted_s, model FROM jobs INDEXED BY {index} WHERE {which} state = 'queued' "
             "AND not_before_s <= ? ORDER BY priority DESC, number LIMIT 1",
             (*values, now_s),
         ).fetchone()

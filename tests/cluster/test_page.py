@@ -50,7 +50,12 @@ def jobs(client, working, folder) -> dict[str, str]:
             client.change(job["id"], "cancel")
         for _ in range({"aside": 3, "done": 1, "failed": 1, "running": 1}.get(state, 0)):
             leased = working.ask("/work/lease", {"worker": state, "warm": "", "wait_s": 0})["job"]
-            said = {"lease": leased["lease"], "worker": state, "reached": 3, "said": "Sampling: step 4 of 20, 3 min left"}
+            said = {
+                "lease": leased["lease"],
+                "worker": state,
+                "reached": 3,
+                "said": "Sampling: step 4 of 20, 3 min left",
+            }
             folder.show(job["id"], picture())
             if state == "aside":
                 working.ask(f"/work/{job['id']}/end", {**said, "how": "lost", "error": "its process ended"})

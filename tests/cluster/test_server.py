@@ -88,7 +88,9 @@ def test_no_job_is_handed_to_a_worker_that_has_gone(client, server, working):
     said = json.dumps({**LEASE, "worker": "gone", "wait_s": 20})
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         head = f"POST /work/lease HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.tokens.working}\r\n"
-        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(said)}\r\n\r\n{said}".encode())
+        connection.sendall(
+            f"{head}Content-Type: application/json\r\nContent-Length: {len(said)}\r\n\r\n{said}".encode()
+        )
         time.sleep(0.3)
     time.sleep(0.1)
     job = submitted(client)
