@@ -279,7 +279,7 @@ def _add_serving(commands: argparse._SubParsersAction) -> None:
     _add_worker_options(each)
 
     each = commands.add_parser("work", help="make the videos of a queue, one after another")
-    each.set_defaults(command="queue.serving.work")
+    each.set_defaults(command="queue.working.work")
     each.add_argument("folder", type=Path, metavar="FOLDER", help="that serve was given")
     each.add_argument("--to", metavar="URL", help="of the queue (default: as serve has written into FOLDER)")
     each.add_argument("--name", metavar="NAME", help="in the list of workers; of one process at a time")

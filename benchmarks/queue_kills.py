@@ -74,23 +74,20 @@ def cluster(folder: Path, workers: int) -> Iterator[None]:
         pack(*common, "--stop")
     finally:
         for process in psutil.process_iter(["pid", "cmdline"]):
-            if process.pid not in before and any(str(short) in word for word in process.info["cmdline"] or ()):
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
+            is_of_ray = any(str(short) in word for word in process.info["cmdline"] or ())
+            if process.pid not in before and is_of_ray:
+                process.kill()
 
 
 def victims(folder: Path) -> dict[str, list[psutil.Process]]:
     """Processes of the queue by what they are: a server or worker, or what of Ray keeps it."""
-    found: dict[str, list[psutil.Process]] = {"server": [], "worker": [], "Ray's keeper": []}
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if len(words) > 3 and words[3:4] == [str(folder)] and words[2] in ("serve", "work"):
-            found["server" if words[2] == "serve" else "worker"].append(process)
-            with contextlib.suppress(psutil.Error):
-                parent = process.parent()
-                if parent is not None and "ray::" in " ".join(parent.cmdline()):
-                    found["Ray's keeper"].append(parent)
-    return found
+    listed = list(psutil.process_iter(["cmdline"]))
+    of_queue = {
+        kind: [each for each in listed if (each.info["cmdline"] or [])[2:4] == [kind, str(folder)]]
+        for kind in ("serve", "work")
+    }
+    keepers = [each for each in listed if "ray::KeptCommand" in " ".join(each.info["cmdline"] or ())]
+    return {"server": of_queue["serve"], "worker": of_queue["work"], "Ray's keeper": keepers}
 
 
 def resident_mb(folder: Path) -> float:

@@ -35,7 +35,7 @@ class QueueClient:
 
     Attributes:
         url: http://HOST:PORT, or https behind a server that adds it.
-        token: see `folder.Tokens`.
+        token: see `folder.QueueTokens`.
         timeout_s: for an answer.
     """
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..common.errors import InvalidInputError
 from ..common.log import logger
 from .folder import SharedFolder, checked_name
-from .jobs import PRIORITIES, STATES, Request, ResultFile, VideoJob
+from .jobs import PRIORITIES, STATES, JobState, Request, ResultFile, VideoJob
 from .queue import JobQueue
 
 LONGEST_WAIT_S = 25.0
@@ -80,7 +80,7 @@ class Desk:
 
     def listed(self, state: str, limit: int, before: str) -> dict[str, Any]:
         """Jobs, how many there are in each state, and the workers."""
-        known = next((each for each in STATES if each == state), None)
+        known: JobState | None = next((each for each in STATES if each == state), None)
         if state and known is None:
             raise InvalidInputError(f"There are no jobs that are {state[:40]!r}. Choose one of: {', '.join(STATES)}.")
         jobs = self.queue.jobs(known, max(1, min(limit, MOST_SHOWN)), before)

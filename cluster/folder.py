@@ -23,7 +23,7 @@ _RESERVE_BYTES = 500_000_000
 """What is left free on the disk: the results have to go there, too."""
 
 
-class Tokens(NamedTuple):
+class QueueTokens(NamedTuple):
     """What one shows to be let in: those who ask for videos, and those who make them."""
 
     asking: str
@@ -62,7 +62,7 @@ class SharedFolder:
         """Where runs wait that were broken off."""
         return self.path / "states"
 
-    def tokens(self) -> Tokens:
+    def tokens(self) -> QueueTokens:
         """Those of this folder, made where there are none; who can read the folder's owner's files has them.
 
         Raises:
@@ -70,7 +70,7 @@ class SharedFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            return Tokens(self._token("token"), self._token("worker_token"))
+            return QueueTokens(self._token("token"), self._token("worker_token"))
         except OSError as error:
             reason = error.strerror or error
             raise OutputError(

@@ -5,6 +5,7 @@ anew elsewhere when one is lost. What they say to each other does not go through
 from __future__ import annotations
 
 import contextlib
+import importlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def connected(address: str) -> Iterator[Any]:
         ClusterError: there is no cluster at the address.
     """
     try:
-        import ray
+        ray = importlib.import_module("ray")
     except ImportError:
         raise MissingPackageError(
             "ray is not installed. Install it on every machine of the cluster, as wan-director[ray]."
@@ -74,12 +75,11 @@ def start(ray: Any, server: Sequence[str], workers: Sequence[Sequence[str]], sea
         workers: that of each worker.
         seats: see there.
     """
-    from ray.util.placement_group import placement_group
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
-
+    groups = importlib.import_module("ray.util.placement_group")
+    strategies = importlib.import_module("ray.util.scheduling_strategies")
     kept = ray.remote(KeptCommand)
     always = {"lifetime": "detached", "max_restarts": -1, "get_if_exists": True, "namespace": NAMESPACE}
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     first = kept.options(name=SERVER, num_cpus=0, scheduling_strategy=here, **always).remote(list(server))
     ray.get(first.process.remote(), timeout=_PATIENCE_S)
     there = _names(ray)
@@ -89,23 +89,22 @@ def start(ray: Any, server: Sequence[str], workers: Sequence[Sequence[str]], sea
             continue
         needs = {"CPU": seats.cpus, **({"GPU": seats.gpus} if seats.gpus else {})}
         # A video is never spread over machines: its parts are sent to and fro in every block.
-        group = placement_group([needs], strategy="STRICT_PACK", lifetime="detached", name=name)
-        place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
+        group = groups.placement_group([needs], strategy="STRICT_PACK", lifetime="detached", name=name)
+        place = strategies.PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
         options = {**always, "num_cpus": seats.cpus, "num_gpus": seats.gpus, "scheduling_strategy": place}
         kept.options(name=name, **options).remote(list(words))
 
 
 def stop(ray: Any) -> int:
     """Ends what `start` has started; how many commands that were."""
-    from ray.util.placement_group import get_placement_group, remove_placement_group
-
+    groups = importlib.import_module("ray.util.placement_group")
     names = _names(ray)
     for name in names:
         with contextlib.suppress(ValueError):  # it has gone
             ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
         if name != SERVER:
             with contextlib.suppress(ValueError):
-                remove_placement_group(get_placement_group(name))
+                groups.remove_placement_group(groups.get_placement_group(name))
     until_s = time.monotonic() + _PATIENCE_S
     while _names(ray) and time.monotonic() < until_s:
         time.sleep(0.1)

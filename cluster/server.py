@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ..common.errors import InvalidInputError, OutputError, WanDirectorError
 from ..common.log import logger
 from .desk import Desk, MissingInputs, as_told
-from .folder import Tokens
+from .folder import QueueTokens
 
 MOST_JSON_BYTES, MOST_FILE_BYTES = 4 << 20, 8 << 30
 _MOST_CONNECTIONS, _SILENCE_S = 512, 40.0
@@ -51,7 +51,7 @@ class Reply(NamedTuple):
     file: Path | None = None
 
 
-class Refused(Exception):  # noqa: N818  (it is an answer)
+class NotAnswered(Exception):  # noqa: N818  (it is an answer)
     """A question that is not answered, with the status that says so."""
 
     def __init__(self, status: int, why: str) -> None:
@@ -85,12 +85,12 @@ class QueueServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, desk: Desk, tokens: Tokens, address: Address = Address()) -> None:
+    def __init__(self, desk: Desk, tokens: QueueTokens, address: Address = Address()) -> None:
         self.desk, self.tokens, self.address = desk, tokens, address
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._ends = threading.Event()
         try:
-            super().__init__((address.host, address.port), _Handler)
+            super().__init__((address.host, address.port), _Connection)
         except OSError as error:
             raise OutputError(
                 f"Port {address.port} of {address.host} cannot be served ({error.strerror or error}). Choose another "
@@ -151,13 +151,17 @@ class QueueServer(ThreadingHTTPServer):
         """A connection that broke is no matter for the log."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Connection(BaseHTTPRequestHandler):
     """One connection."""
 
-    server: QueueServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "wan-director", ""
     timeout = _SILENCE_S
+
+    @property
+    def _queue(self) -> QueueServer:
+        assert isinstance(self.server, QueueServer)
+        return self.server
 
     def do_GET(self) -> None:  # noqa: N802  (the library's name)
         self._answer("GET")
@@ -174,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, method: str) -> None:
         try:
             reply = self._reply(method)
-        except Refused as refused:
+        except NotAnswered as refused:
             self.close_connection = True  # what it sent is not read
             reply = Reply(refused.status, {"error": str(refused)})
         except MissingInputs as missing:
@@ -197,32 +201,32 @@ class _Handler(BaseHTTPRequestHandler):
         """An answer.
 
         Raises:
-            Refused, MissingInputs, WanDirectorError: there is none.
+            NotAnswered, MissingInputs, WanDirectorError: there is none.
         """
-        if self.server.ends:
-            raise Refused(503, "The server is about to end.")
+        if self._queue.ends:
+            raise NotAnswered(503, "The server is about to end.")
         asked = urlsplit(self.path)
-        if not self.server.address.knows(self.headers.get("Host", "")):
-            raise Refused(403, "The server is called by a name that it does not have. Start it with --name NAME.")
+        if not self._queue.address.knows(self.headers.get("Host", "")):
+            raise NotAnswered(403, "The server is called by a name that it does not have. Start it with --name NAME.")
         origin = self.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != self.headers.get("Host"):
-            raise Refused(403, "A page of another server asks. Only the server's own page may.")
+            raise NotAnswered(403, "A page of another server asks. Only the server's own page may.")
         if method == "GET" and asked.path in _PAGES:
             return Reply(200, file=_PAGE / _PAGES[asked.path])
         parts = [unquote(part) for part in asked.path.strip("/").split("/")]
-        self._check_token(self.server.tokens.working if parts[0] == "work" else self.server.tokens.asking)
+        self._check_token(self._queue.tokens.working if parts[0] == "work" else self._queue.tokens.asking)
         if method == "PUT" and len(parts) == 3 and parts[:2] == ["api", "files"]:
             return self._take_file(parts[2])
         said = {name: values[-1] for name, values in parse_qs(asked.query).items()}
         if method == "POST" and parts == ["work", "lease"]:
-            return Reply(200, {"job": self.server.desk.lease(self._json(), self._is_open)})
+            return Reply(200, {"job": self._queue.desk.lease(self._json(), self._is_open)})
         route, ids = _find(method, parts)
-        return route(self.server.desk, *ids, self._json() if method == "POST" else said)
+        return route(self._queue.desk, *ids, self._json() if method == "POST" else said)
 
     def _check_token(self, token: str) -> None:
         shown = self.headers.get("Authorization", "")
         if not secrets.compare_digest(shown.encode("utf-8", "replace"), f"Bearer {token}".encode()):
-            raise Refused(401, "The token is missing or wrong. The server has written it to its folder.")
+            raise NotAnswered(401, "The token is missing or wrong. The server has written it to its folder.")
 
     def _is_open(self) -> bool:
         """Whether whoever asks is still there: one that has gone has closed its end."""
@@ -234,30 +238,30 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _length(self, most: int) -> int:
         if self.headers.get("Transfer-Encoding") is not None:
-            raise Refused(411, "Say the length of what you send.")
+            raise NotAnswered(411, "Say the length of what you send.")
         said = self.headers.get("Content-Length", "")
         if not re.fullmatch(r"[0-9]{1,15}", said):
-            raise Refused(411, "Say the length of what you send.")
+            raise NotAnswered(411, "Say the length of what you send.")
         if int(said) > most:
-            raise Refused(413, f"{int(said):,} bytes are too many, {most:,} may be sent.")
+            raise NotAnswered(413, f"{int(said):,} bytes are too many, {most:,} may be sent.")
         return int(said)
 
     def _json(self) -> dict[str, Any]:
         kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            raise Refused(415, "Send JSON, as application/json. Nothing else is read.")
+            raise NotAnswered(415, "Send JSON, as application/json. Nothing else is read.")
         content = self.rfile.read(self._length(MOST_JSON_BYTES))
         try:
             said = json.loads(content)
         except (ValueError, RecursionError):
-            raise Refused(400, "What was sent is no JSON.") from None
+            raise NotAnswered(400, "What was sent is no JSON.") from None
         if not isinstance(said, dict):
-            raise Refused(400, "Send an object of JSON.")
+            raise NotAnswered(400, "Send an object of JSON.")
         return said
 
     def _take_file(self, digest: str) -> Reply:
         size = self._length(MOST_FILE_BYTES)
-        self.server.desk.folder.add_file(digest, size, self.rfile.read)
+        self._queue.desk.folder.add_file(digest, size, self.rfile.read)
         return Reply(201, {"file": digest})
 
     def _send(self, reply: Reply) -> None:
@@ -330,4 +334,4 @@ def _find(method: str, parts: list[str]) -> tuple[Route, list[str]]:
         names = pattern.split("/")
         if wanted == method and len(names) == len(parts) and all(n in ("*", p) for n, p in zip(names, parts)):
             return route, [part for name, part in zip(names, parts) if name == "*"]
-    raise Refused(404, "There is nothing at this address.")
+    raise NotAnswered(404, "There is nothing at this address.")

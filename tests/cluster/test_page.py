@@ -44,31 +44,28 @@ def jobs(client, working, folder) -> dict[str, str]:
               "cancelled": "Not any more", "running": "A cat jumps over a puddle", "queued": "x" * 300}  # fmt: skip
     ids = {}
     for state, title in titles.items():
-        job = client.submit({"key": f"key-{state}", "prompt": GRAPH, "title": title}, {})
-        ids[state] = job["id"]
+        ids[state] = client.submit({"key": f"key-{state}", "prompt": GRAPH, "title": title}, {})["id"]
         if state == "cancelled":
-            client.change(job["id"], "cancel")
+            client.change(ids[state], "cancel")
         for _ in range({"aside": 3, "done": 1, "failed": 1, "running": 1}.get(state, 0)):
-            leased = working.ask("/work/lease", {"worker": state, "warm": "", "wait_s": 0})["job"]
-            said = {
-                "lease": leased["lease"],
-                "worker": state,
-                "reached": 3,
-                "said": "Sampling: step 4 of 20, 3 min left",
-            }
-            folder.show(job["id"], picture())
-            if state == "aside":
-                working.ask(f"/work/{job['id']}/end", {**said, "how": "lost", "error": "its process ended"})
-            elif state == "failed":
-                working.ask(f"/work/{job['id']}/end", {**said, "how": "failed", "error": "Width is 3. Use 16 or more."})
-            elif state == "running":
-                working.ask(f"/work/{job['id']}/beat", said)
-            else:
-                with folder.unfinished() as part:
-                    (part / "frame_00001_.png").write_bytes(picture())
-                    results = [list(each) for each in folder.publish(job["id"], part)]
-                working.ask(f"/work/{job['id']}/end", {**said, "how": "done", "results": results})
+            worked_on(working, folder, ids[state], state)
     return ids
+
+
+def worked_on(working, folder, id: str, state: str) -> None:
+    """A worker brings a job into a state."""
+    leased = working.ask("/work/lease", {"worker": state, "warm": "", "wait_s": 0})["job"]
+    said = {"lease": leased["lease"], "worker": state, "reached": 3, "said": "Sampling: step 4 of 20, 3 min left"}
+    folder.show(id, picture())
+    if state == "running":
+        working.ask(f"/work/{id}/beat", said)
+        return
+    with folder.unfinished() as part:
+        (part / "frame_00001_.png").write_bytes(picture())
+        results = [list(each) for each in folder.publish(id, part)] if state == "done" else []
+    ends = {"aside": ("lost", "its process ended"), "failed": ("failed", "Width is 3. Use 16 or more.")}
+    how, error = ends.get(state, ("done", ""))
+    working.ask(f"/work/{id}/end", {**said, "how": how, "error": error, "results": results})
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -74,12 +75,10 @@ def _workflows(options: argparse.Namespace, classes: dict[str, type]) -> Iterato
 def _patiently(ask: Any) -> Any:
     """Asks again where the server is away for a moment: a request that comes twice is one job."""
     for _ in range(_TRIES):
-        try:
+        with contextlib.suppress(Unreachable):
             return ask()
-        except Unreachable as error:
-            away = error
-            time.sleep(_POLL_S)
-    raise away
+        time.sleep(_POLL_S)
+    return ask()
 
 
 def status(options: argparse.Namespace, _session: Session) -> None:

@@ -8,7 +8,7 @@ from .....cluster.folder import SharedFolder
 from .....cluster.on_ray import Seats, connected, gpus_of, start, stop
 from .....common.errors import InvalidInputError
 from ..terminal import say
-from .serving import work_words
+from .working import work_words
 
 
 def serve_by_ray(options: argparse.Namespace) -> None:
