@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .convolution import convolve, laid_out
 from .stream import FrameStream, Step
 from .winograd import filtering_for, is_recorded
 
@@ -64,13 +65,13 @@ def _conv_of_one(conv: nn.Conv3d, frame: Tensor, stream: FrameStream) -> Tensor:
         kernel = _flat_kernel(conv.weight[:, :, -len(seen) :])
     height, (_, margin, _) = frame.shape[3], _padding(conv)
 
-    def convolve(start: int, end: int) -> Tensor:
+    def rows(start: int, end: int) -> Tensor:
         low, high = max(0, start - margin), min(height, end + margin)
-        picture = torch.cat([each[..., low:high, :] for each in seen], dim=1).squeeze(2)
-        result = F.conv2d(picture, kernel, conv.bias, padding=_padding(conv)[1:])
+        picture = torch.cat([each[..., low:high, :] for each in seen], dim=1)
+        result = convolve(picture.squeeze(2), kernel, conv.bias, padding=margin)
         return result[..., start - low : end - low, :].unsqueeze(2)
 
-    return _by_rows(convolve, height, len(seen) * frame.numel())
+    return _by_rows(rows, height, len(seen) * frame.numel())
 
 
 def conv_of_few(norm: ChannelNorm, conv: nn.Conv3d, frames: Tensor, stream: FrameStream) -> Tensor:
@@ -87,13 +88,13 @@ def _conv_of_few(norm: ChannelNorm, conv: nn.Conv3d, frame: Tensor, stream: Fram
     kernel = rearrange(conv.weight.float(), "D C k n m -> (k D) n m C").movedim(-1, 1)
     height, (_, margin, _) = frame.shape[3], _padding(conv)
 
-    def convolve(start: int, end: int) -> Tensor:
+    def rows(start: int, end: int) -> Tensor:
         low, high = max(0, start - margin), min(height, end + margin)
         picture = norm.silu(frame[..., low:high, :]).squeeze(2).float()
-        result = F.conv2d(picture, kernel, padding=_padding(conv)[1:])
+        result = F.conv2d(picture, kernel, padding=margin)
         return result[..., start - low : end - low, :].unsqueeze(2)
 
-    *later, now = _by_rows(convolve, height, 4 * frame.numel()).chunk(taps, dim=1)
+    *later, now = _by_rows(rows, height, 4 * frame.numel()).chunk(taps, dim=1)
     waiting = stream.past(conv) if stream.has_begun(conv) else ()
     sums = [part.clone() for part in (now, *later[::-1])]
     for part, before in zip(sums, waiting, strict=False):
@@ -113,8 +114,8 @@ def norm_and_conv(head: nn.Sequential) -> tuple[ChannelNorm, nn.Conv3d]:
 
 
 def _flat_kernel(weight: Tensor) -> Tensor:
-    """[D, C, k, n, n] -> [D, k * C, n, n], for frames side by side as channels; channels last."""
-    return rearrange(weight, "D C k n m -> D n m (k C)").movedim(-1, 1)
+    """[D, C, k, n, n] -> [D, k * C, n, n], for frames side by side as channels."""
+    return laid_out(rearrange(weight, "D C k n m -> D (k C) n m"))
 
 
 def _by_rows(
@@ -282,8 +283,8 @@ def _kernel_of_squares(weight: Tensor) -> Tensor:
     """A kernel [D, C, 3, 3] for pictures whose pixels are squares of four -> [4 * D, C, 2, 2], see below."""
     taps = torch.kron(_MEETING_TAPS, _MEETING_TAPS).to(weight)
     kernels = taps @ rearrange(weight, "D C n m -> D (n m) C")  # [D, 16, C]
-    places = rearrange(kernels, "D (row n column m) C -> (row column D) n m C", row=2, n=2, column=2)
-    return places.movedim(-1, 1)
+    places = rearrange(kernels, "D (row n column m) C -> (row column D) C n m", row=2, n=2, column=2)
+    return laid_out(places)
 
 
 def _convolve_enlarged(pictures: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -301,7 +302,7 @@ def _convolve_enlarged(pictures: Tensor, kernel: Tensor, bias: Tensor | None) ->
         [B, D, 2 * H, 2 * W].
     """
     bias = None if bias is None else bias.repeat(4)
-    parts = F.conv2d(pictures, kernel, bias, padding=1).unflatten(1, (4, -1))
+    parts = convolve(pictures, kernel, bias, padding=1).unflatten(1, (4, -1))
     batch, _, channels = parts.shape[:3]
     height, width = pictures.shape[2:]
     result = parts.new_empty(batch, 2 * height, 2 * width, channels).movedim(-1, 1)
@@ -327,7 +328,8 @@ class Downsample(nn.Module):
 
     def shrink(self, x: Tensor, stream: FrameStream) -> Tensor:
         """[B, C, T, H, W] -> [B, C, T, H / 2, W / 2]."""
-        return unfold_frames(self.resample(fold_frames(x)), x.shape[2])
+        margin, conv = self.resample[0], cast(nn.Conv2d, self.resample[1])
+        return unfold_frames(convolve(margin(fold_frames(x)), conv.weight, conv.bias, stride=2), x.shape[2])
 
     def halve_frames(self, x: Tensor, stream: FrameStream) -> Tensor:
         """The clip's first frame stays; each pair after it becomes one, seen together with the frame before it.

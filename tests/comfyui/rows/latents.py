@@ -62,10 +62,12 @@ def tiled(w: Any, node: str, **tiles: int) -> dict:
 def inpaint(w: Any) -> dict:
     mask = torch.zeros(1, 64, 64)
     mask[:, 16:48] = 1.0
-    one, other = (
-        w.one("VAEEncodeForInpaint", pixels=clip_of(1), vae=w.vae(side), mask=mask, grow_mask_by=4)
-        for side in ("ours", "native")
-    )
+    given = {"pixels": clip_of(1), "mask": mask, "grow_mask_by": 4}
+    try:
+        other = w.one("VAEEncodeForInpaint", vae=w.vae("native"), **given)
+    except TypeError:  # 0.3.64 divides by the ratio of a picture's VAE, and a video's is three numbers
+        return {"lacking": ["VAEEncodeForInpaint for VAEs of videos"]}
+    one = w.one("VAEEncodeForInpaint", vae=w.vae("ours"), **given)
     return worst(same(one["samples"], other["samples"]), same(one["noise_mask"], other["noise_mask"]))
 
 

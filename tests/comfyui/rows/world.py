@@ -129,7 +129,7 @@ class World:
         import comfy.utils
 
         _keep_fp32()
-        made = comfy.clip_vision.ClipVisionModel(json.loads((self.folder / "clip_sizes.json").read_text()))
+        made = comfy.clip_vision.ClipVisionModel(str(self.folder / "clip_sizes.json"))
         made.load_sd(
             comfy.utils.load_torch_file(str(self.folder / "models" / "clip_vision" / "clip_vision.safetensors"))
         )
