@@ -26,7 +26,9 @@ MAY_IMPORT = {
     "parallel": {"common", "dit"},
     "engine": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
     "tuning": {"common", "weights", "sampling", "model_loading", "media", "engine"} | ISLANDS,
-    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel", "tuning"} | ISLANDS,
+    "cluster": {"common", "media"},
+    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel", "cluster", "tuning"}
+    | ISLANDS,
     "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "nodes", "NODE_CLASS_MAPPINGS"},
 }
