@@ -32,7 +32,7 @@ def run_shared(trunk: Trunk, passes: Sequence[Embedded], execution: Execution, g
     shared = teams(group.size, len(passes))
     mine = next(team for team in shared if group.rank in team.ranks)
     own = group.team(mine.ranks)
-    shares = [split_tokens(each.tokens.shape[1], each.groups, len(mine.ranks)) for each in passes]
+    shares = [split_tokens(each.tokens.shape[1], len(mine.ranks)) for each in passes]
     made = _own(trunk, [(passes[number], shares[number]) for number in mine.passes], execution, own)
     parts = dict(zip(mine.passes, made))
     return [

@@ -33,6 +33,7 @@ from wan_director.sampling.solvers import SOLVERS
 from wan_director.sampling.windows import SlidingWindows
 
 from ..dit.trainable_models import everything, stored_model
+from . import steered
 
 Case = Callable[[Group], Tensor]
 
@@ -40,13 +41,15 @@ SIZES = {"dim": 48, "ffn_dim": 80, "heads": 6, "layers": 3, "text_dim": 24, "tex
 FRAMES, ROWS, COLUMNS = 5, 6, 10
 """Of the latent: 15 tokens a frame, an odd number in all."""
 
-KINDS = {
+KINDS: dict[str, dict] = {
     "t2v": {},
     "flf2v": {"in_channels": 36, "branches": (ClipBranch(20, 17),)},
     "vace": {"branches": (VaceBranch(2),)},
     "reference": {"in_channels": 52, "branches": (ReferenceBranch(16),)},
     "frame times": {"in_channels": 48, "out_channels": 48},
+    **steered.KINDS,
 }
+REFUSED = {"uni3c and reference": {"branches": (ReferenceBranch(16), *KINDS["uni3c"]["branches"])}}
 WAYS = {
     "usual": Execution(),
     "overwriting": Execution(may_overwrite=True),
@@ -63,7 +66,7 @@ def random(*shape: int, seed: int) -> Tensor:
 
 def model_of(kind: str) -> WanDiT:
     torch.manual_seed(0)
-    model = WanDiT(DiTConfig(**SIZES, **KINDS.get(kind, {}))).eval().requires_grad_(False)
+    model = WanDiT(DiTConfig(**SIZES, **(KINDS | REFUSED).get(kind, {}))).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.05)
     return model
@@ -87,6 +90,8 @@ def inputs_of(kind: str, config: DiTConfig, seed: int = 1, batch: int = 1) -> Di
         "texts in time": {"travel": TextTravel(texts, shares)},
         "clips beside": {"in_context": (ContextClip(random(1, 16, 3, 4, 6, seed=seed + 8), 1.0, True),)},
     }
+    if kind in steered.KINDS:
+        return replace(plain, steering=steered.steering_of(kind, size, seed + 6))
     return replace(plain, **changes.get(kind, {}))
 
 
@@ -189,7 +194,8 @@ def all_cases(ranks: int) -> dict[str, Case]:
         add(f"attention, {name}", attention, *sizes, torch.float32)
     add("attention, bf16", attention, 101, 6, torch.bfloat16)
     for kind in ASKED:
-        for way in WAYS if ranks == 2 else ("overwriting",):
+        ways = [way for way in WAYS if way != "radial" or not kind.startswith("poses")]
+        for way in ways if ranks == 2 else ("overwriting",):
             add(f"{kind}, {way}", passes, kind, way, 1, 1)
     add("t2v, batch", passes, "t2v", "lean", 1, 2)
     for number in (2, 3, 4):

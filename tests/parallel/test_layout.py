@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 from wan_director.common.errors import InvalidInputError
 from wan_director.dit.config import DiTConfig
+from wan_director.dit.context import Context, frame_pieces
 from wan_director.dit.execution import Execution
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
@@ -28,18 +29,37 @@ def test_everything_is_somebodys_and_all_have_nearly_as_much(count, ranks):
     assert covered == list(range(len(covered)))
 
 
-@given(st.integers(1, 40), st.integers(1, 60), RANKS)
-def test_frames_with_their_own_times_are_not_cut(frames, of_frame, ranks):
-    if frames == 1 or frames < ranks:
-        return
-    shares = split_tokens(frames * of_frame, frames, ranks)
-    assert shares.total == frames * of_frame and all(count and count % of_frame == 0 for count in shares.counts)
+@given(st.integers(1, 12), st.integers(0, 9), st.integers(1, 30), RANKS)
+def test_every_token_of_a_frame_is_in_one_piece_with_its_frame(frames, before, of_frame, ranks):
+    length = before + frames * of_frame
+    shares, found = split(length, ranks), []
+    for rank in range(ranks):
+        own = range(length)[shares.slice(rank)]
+        for piece in frame_pieces(own, before, of_frame):
+            rows = own[piece.rows]
+            assert not piece.rows.start < 0 and len(rows) % (piece.frames.stop - piece.frames.start) == 0
+            each = len(rows) // (piece.frames.stop - piece.frames.start)
+            found += [(row, piece.frames.start + number // each) for number, row in enumerate(rows)]
+    assert found == [(before + number, number // of_frame) for number in range(frames * of_frame)]
 
 
-@pytest.mark.parametrize(("length", "groups", "said"), [(3, 1, "3 tokens"), (60, 3, "3 frames")])
-def test_a_rank_without_tokens_is_refused(length, groups, said):
-    with pytest.raises(InvalidInputError, match=f"{said}.* among 4 devices. Use fewer"):
-        split_tokens(length, groups, 4)
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=6), RANKS)
+def test_every_token_keeps_the_time_that_it_has(runs, ranks):
+    length = sum(runs)
+    rows = torch.arange(len(runs)).view(1, -1, 1, 1)
+    whole = Context(rows, torch.zeros(1, length, 1, 1), torch.zeros(0), None, runs=tuple(runs))
+    times = []
+    for rank in range(min(ranks, length)):
+        own = whole.of_tokens(split(length, min(ranks, length)).slice(rank), length)
+        lengths = own.runs or ()
+        assert own.modulation.shape[1] == len(lengths)
+        times += own.modulation.flatten().repeat_interleave(torch.tensor(lengths)).tolist()
+    assert times == rows.flatten().repeat_interleave(torch.tensor(runs)).tolist()
+
+
+def test_a_rank_without_tokens_is_refused():
+    with pytest.raises(InvalidInputError, match="3 tokens cannot be shared among 4 devices. Use fewer"):
+        split_tokens(3, 4)
 
 
 @given(RANKS, st.integers(1, 6))
