@@ -47,7 +47,7 @@ def leave_tokens(tokens: Tensor) -> Tensor:
 class SharedAttention(Protocol):
     """Makes of a kernel one that sees the tokens of all devices that share a pass."""
 
-    def __call__(self, attention: Callable[..., Tensor], *beside: Tensor) -> Attention:
+    def __call__(self, attention: Callable[..., Tensor], /, *beside: Tensor) -> Attention:
         """`beside`: what every token looks at, too, [.., N, D]; the kernel gets some of its heads behind q, k, v."""
         ...
 

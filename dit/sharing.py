@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -35,6 +35,16 @@ class OneDevice:
     """This device alone."""
 
     devices = 1
+
+    def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
+        """See `Sharing.trunk`."""
+        return trunk(passes, execution)
+
+
+class PlannedDevices(NamedTuple):
+    """So many devices of a run that is planned, and computes nothing."""
+
+    devices: int
 
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
         """See `Sharing.trunk`."""

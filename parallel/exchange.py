@@ -31,6 +31,13 @@ class Group(Protocol):
         """
         ...
 
+    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Sends a part to all ranks, and gives the numbers that each has sent, `sizes` of them, one behind the other.
+
+        All ranks call it at the same time with one dtype; a part without numbers costs nothing.
+        """
+        ...
+
     def team(self, ranks: Sequence[int]) -> Group:
         """Some of the ranks, this one among them; all ranks have to ask for their teams in the same order."""
         ...
@@ -44,6 +51,10 @@ class OneRank:
     def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         """See `Group.swap`."""
         return list(parts)
+
+    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        """See `Group.gather`."""
+        return part.reshape(-1)
 
     def team(self, ranks: Sequence[int]) -> Group:
         """See `Group.team`."""
@@ -65,9 +76,15 @@ class CountingGroup:
         self.sent = 0
 
     def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-        """See `Group.swap`."""
+        """See `Group.swap`; it takes the memory that it takes with the others."""
         self.sent += sum(part.nbytes for rank, part in enumerate(parts) if rank != self.rank)
-        return [parts[0].new_empty(*shape) for shape in shapes]
+        sent = torch.cat([part.reshape(-1) for part in parts])
+        return _cut(sent.new_empty(sum(map(prod, shapes))), shapes)
+
+    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        """See `Group.gather`."""
+        self.sent += part.nbytes * (self.size - 1)
+        return part.new_empty(sum(sizes))
 
     def team(self, ranks: Sequence[int]) -> Group:
         """See `Group.team`; what a team sends is not counted in the whole group."""
@@ -99,7 +116,17 @@ class DistributedGroup:
         received = sent.new_empty(sum(sizes))
         numbers = [part.numel() for part in parts]
         dist.all_to_all_single(_carried(received), _carried(sent), sizes, numbers, group=self._group)
-        return [part.view(*shape) for part, shape in zip(received.split(sizes), shapes, strict=True)]
+        return _cut(received, shapes)
+
+    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        """See `Group.gather`."""
+        received = part.new_empty(sum(sizes))
+        parts = received.split([*sizes])
+        parts[self.rank].copy_(part.reshape(-1))
+        for rank, each in zip(self._world, parts):
+            if each.numel():
+                dist.broadcast(_carried(each), rank, group=self._group)
+        return received
 
     def team(self, ranks: Sequence[int]) -> Group:
         """See `Group.team`."""
@@ -109,6 +136,11 @@ class DistributedGroup:
         if chosen not in self._teams:
             self._teams[chosen] = OneRank() if len(chosen) == 1 else DistributedGroup([self._world[r] for r in chosen])
         return self._teams[chosen]
+
+
+def _cut(values: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Numbers that lie one behind the other, as tensors of these shapes."""
+    return [each.view(*shape) for each, shape in zip(values.split([*map(prod, shapes)]), shapes, strict=True)]
 
 
 def _carried(values: Tensor) -> Tensor:

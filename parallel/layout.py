@@ -62,7 +62,7 @@ def teams(ranks: int, passes: int) -> tuple[Team, ...]:
 
 
 class Exchanged(NamedTuple):
-    """Bytes that one rank sends in a step: `attention`, in all blocks; `results`, the tokens behind the last one."""
+    """Bytes that one rank sends in a pass: `attention`, in all blocks; `results`, the tokens behind the last one."""
 
     attention: int
     results: int

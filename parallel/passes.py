@@ -65,6 +65,8 @@ def _gathered(part: Tensor | None, embedded: Embedded, shares: Shares, team: Tea
     batch, _, width = embedded.tokens.shape
     sent = embedded.tokens[:, :0] if part is None else part
     counts = dict(zip(team.ranks, shares.counts))
-    shapes = [(batch, counts.get(rank, 0), width) for rank in range(group.size)]
-    parts = group.swap([sent] * group.size, shapes)
-    return torch.cat([parts[rank] for rank in team.ranks], dim=1)
+    values = group.gather(sent, [batch * counts.get(rank, 0) * width for rank in range(group.size)])
+    if batch == 1:
+        return values.view(1, shares.total, width)
+    parts = values.split([batch * count * width for count in shares.counts])
+    return torch.cat([part.view(batch, -1, width) for part in parts], dim=1)

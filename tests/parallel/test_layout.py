@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
+from wan_director.benchmarks.peak_memory import peak_bytes
 from wan_director.common.errors import InvalidInputError
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.context import Context, frame_pieces
-from wan_director.dit.execution import Execution
+from wan_director.dit.execution import Execution, lean_ways
+from wan_director.dit.footprint import Share, pass_shape, shared_pass_bytes
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
+from wan_director.engine.sampling.shared import shared_step
+from wan_director.memory.budget import Card
 from wan_director.parallel.exchange import CountingGroup
 from wan_director.parallel.layout import bytes_sent, split, split_tokens, teams
 from wan_director.parallel.passes import run_shared
@@ -88,6 +94,38 @@ def counted(config: DiTConfig, size: tuple[int, int, int], ranks: int, rank: int
     with FlopCounterMode(display=False) as counter:
         run_shared(model.trunk, [embedded], Execution(may_overwrite=True), group)
     return counter.get_total_flops(), group.sent, embedded.tokens.shape[1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("passes", "ranks"), [(1, 2), (2, 2), (2, 4)])
+@pytest.mark.parametrize("lean", lean_ways(40), ids=["usual", "lean", "leanest"])
+def test_a_rank_takes_as_much_memory_as_is_planned(passes, ranks, lean):
+    config, size = replace(PRESETS["t2v-14B"], layers=2), (21, 60, 104)
+    with torch.device("meta"):
+        model = WanDiT(config).to(torch.bfloat16)
+        text = torch.empty(1, config.text_tokens, config.text_dim)
+        inputs = DitInputs(torch.empty(1, config.out_channels, *size), torch.empty(1), text)
+
+    def run() -> list[torch.Tensor]:
+        embedded = [model.embed(inputs) for _ in range(passes)]
+        return run_shared(model.trunk, embedded, Execution(may_overwrite=True, lean=lean), CountingGroup(ranks))
+
+    team = teams(ranks, passes)[0]
+    shape, share = pass_shape((1, *size), together=passes), Share(len(team.ranks), len(team.passes))
+    assert 0.999 < shared_pass_bytes(config, shape, share, lean=lean) / peak_bytes(run) < 1.2
+
+
+def test_a_step_that_is_shared_sends_and_computes_what_is_planned():
+    config, size = PRESETS["t2v-1.3B"], (21, 60, 104)
+    whole, _, tokens = counted(config, size, 1, 0)
+    for ranks in (2, 3, 4, 8):
+        own, sent, _ = counted(config, size, ranks, 0)
+        planned = shared_step(config, tokens, 1, ranks, 2)
+        assert planned.sent_bytes == sent and planned.work == pytest.approx(own / whole, rel=0.01)
+        assert (planned.team, planned.passes) == (ranks, 1)
+    planned = shared_step(config, tokens, 2, 2, 2)
+    assert (planned.team, planned.passes, planned.work) == (1, 1, 0.5)
+    assert planned.efficiency(1e15, Card("it", 1e14, 1e12)) == pytest.approx(10 / (2 * (5 + planned.sent_bytes / 1e12)))
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4, 8])

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ....common.errors import InvalidInputError, OutputError
+from ....dit.sharing import PlannedDevices
 from ....memory.budget import parse_bytes
 from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
@@ -69,7 +70,9 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     given = options.graph
     options.graph = workflow_path(given)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
-    session.use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options)))
+    host = HeadlessHost(folders=model_folders(options), inputs=input_folders(options))
+    host.runtime.sharing = PlannedDevices(options.gpus)
+    session.use_host(host)
     classes = {**CORE_NODES, **session.nodes()}
     graph, _ = read_graph(options.graph, classes)
     for assignment in options.set:
@@ -77,6 +80,6 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     graph = check_values(needed(graph, classes), classes)
     size = None if options.size is None else parse_size(options.size)
     with naming_all_missing(given, options, session):
-        made = plan_graph(graph, machine(vram, ram), size, classes)
+        made = plan_graph(graph, machine(vram, ram, options.gpus), size, classes)
     say(made.text)
     made.check()
