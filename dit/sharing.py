@@ -14,6 +14,18 @@ Trunk = Callable[[Sequence[Embedded], Execution], list[Tensor]]
 """All blocks, see `model.WanDiT.trunk`."""
 
 
+class GivenUp(RuntimeError):  # noqa: N818  (whose fault it is has another name)
+    """A device cannot go on with what all do, and all of them know.
+
+    Attributes:
+        is_memory: whether it ran out of memory.
+    """
+
+    def __init__(self, *, is_memory: bool) -> None:
+        super().__init__("one of the devices is out of memory" if is_memory else "one of the devices has stopped")
+        self.is_memory = is_memory
+
+
 class Sharing(Protocol):
     """How the passes of a run are shared."""
 
@@ -26,23 +38,30 @@ class Sharing(Protocol):
         """What the blocks make of all passes, whole on every device; `trunk` runs those of this one.
 
         Raises:
+            GivenUp: a device ran out of memory.
             SharingError: another device has ended.
         """
         ...
 
+    def agree(self) -> None:
+        """Waits until all are here.
 
-class OneDevice:
-    """This device alone."""
+        Raises:
+            GivenUp, SharingError: see `trunk`.
+        """
+        ...
 
-    devices = 1
+    def give_up(self) -> None:
+        """Tells the others that this device has no memory to go on, in their next `trunk` or `agree`."""
+        ...
 
-    def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
-        """See `Sharing.trunk`."""
-        return trunk(passes, execution)
+    def any_of(self, own: bool) -> bool:
+        """Whether it is so for any of them; all ask at the same time."""
+        ...
 
 
 class PlannedDevices(NamedTuple):
-    """So many devices of a run that is planned, and computes nothing."""
+    """So many devices of a run that is planned and computes nothing, or this one alone."""
 
     devices: int
 
@@ -50,5 +69,15 @@ class PlannedDevices(NamedTuple):
         """See `Sharing.trunk`."""
         return trunk(passes, execution)
 
+    def agree(self) -> None:
+        """Nobody is waited for."""
 
-ONE_DEVICE = OneDevice()
+    def give_up(self) -> None:
+        """Nobody waits."""
+
+    def any_of(self, own: bool) -> bool:
+        """See `Sharing.any_of`."""
+        return own
+
+
+ONE_DEVICE = PlannedDevices(1)

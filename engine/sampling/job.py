@@ -87,7 +87,8 @@ def _shared(model: VideoModel, own: Steps, latent: Tensor, passes: int) -> Share
     if own.devices == 1:
         return None
     itemsize, length = model.placed.weights.token_itemsize, pass_tokens(own, latent) // len(latent)
-    return shared_step(model.spec.config, length, max(passes, 1), own.devices, itemsize)
+    shared = shared_step(model.spec.config, length, max(passes, 1), own.devices, itemsize)
+    return shared._replace(sent_bytes=shared.sent_bytes * len(own.busiest(Size(*latent.shape[2:]))))
 
 
 def choose(model: VideoModel, job: Job) -> Choice:

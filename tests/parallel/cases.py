@@ -18,6 +18,7 @@ from wan_director.dit.context import Avoided, TextTravel
 from wan_director.dit.execution import Execution, Lean
 from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import Embedded, WanDiT
+from wan_director.dit.sharing import GivenUp
 from wan_director.memory.policy import BlockSwap
 from wan_director.memory.slabs import Slabs
 from wan_director.parallel.attention import shared_attention
@@ -170,6 +171,54 @@ def swapped(group: Group) -> Tensor:
         return velocities(model, [inputs_of("flf2v", model.config)], execution, group)
 
 
+class Failing:
+    """A kernel whose call of this number fails on one rank, as where memory runs out."""
+
+    def __init__(self, group: Group, rank: int, call: int) -> None:
+        self.calls_left = call if group.rank == rank and group.size > 1 else -1
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            raise torch.OutOfMemoryError("out of memory")
+        return sdpa_attention(q, k, v)
+
+
+@torch.no_grad()
+def again(rank: int, call: int, number: int, group: Group) -> Tensor:
+    """Passes asked again after one rank ran out of memory, of which all have to know."""
+    model = model_of("vace")
+    failing = replace(WAYS["overwriting"], attention=Failing(group, rank, call))
+    given = [inputs_of("vace", model.config, seed) for seed in range(1, 10 * number, 10)]
+    if group.size > 1:
+        try:
+            velocities(model, given, failing, group)
+        except GivenUp as told:
+            assert told.is_memory
+        else:
+            raise AssertionError("this rank was not told")
+    return velocities(model, given, failing, group)
+
+
+@torch.no_grad()
+def between(group: Group) -> Tensor:
+    """As `again`, of memory that runs out between passes."""
+    model, sharing = model_of("t2v"), ManyDevices(group)
+    given = [inputs_of("t2v", model.config)]
+    assert not sharing.any_of(False) and sharing.any_of(group.rank == group.size - 1)
+    if group.size > 1:
+        try:
+            if group.rank:
+                velocities(model, given, WAYS["usual"], group)
+            else:
+                sharing.give_up()
+                raise GivenUp(is_memory=True)
+        except GivenUp as told:
+            assert told.is_memory
+    sharing.agree()
+    return velocities(model, given, WAYS["usual"], group)
+
+
 @torch.no_grad()
 def run(group: Group, solver: str = "unipc", steps: int = 6, **options) -> Tensor:
     """A whole run with guidance, both questions of a step together."""
@@ -205,6 +254,10 @@ def all_cases(ranks: int) -> dict[str, Case]:
         add(f"stored, {form}", stored, form)
     add("adapters", with_adapters)
     add("swapped", swapped)
+    for name, call in {"first": 1, "last": 14}.items():  # 3 blocks, and 2 for each control, look at video and text
+        add(f"out of memory, {name} attention", again, ranks - 1, call, 1)
+        add(f"out of memory, {name} attention of two passes", again, 0, call, 2)
+    add("out of memory, between passes", between)
     add("run", run)
     add("run, noise in every step", run, solver="euler_ancestral")
     add("run, windows", run, windows=SlidingWindows(3, 1))
