@@ -14,24 +14,17 @@ Trunk = Callable[[Sequence[Embedded], Execution], list[Tensor]]
 """All blocks, see `model.WanDiT.trunk`."""
 
 
-class GivenUp(RuntimeError):  # noqa: N818  (whose fault it is has another name)
-    """A device cannot go on with what all do, and all of them know.
-
-    Attributes:
-        is_memory: whether it ran out of memory.
-    """
-
-    def __init__(self, *, is_memory: bool) -> None:
-        super().__init__("one of the devices is out of memory" if is_memory else "one of the devices has stopped")
-        self.is_memory = is_memory
-
-
 class Sharing(Protocol):
     """How the passes of a run are shared."""
 
     @property
     def devices(self) -> int:
         """How many compute."""
+        ...
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that tells and saves for all."""
         ...
 
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
@@ -59,11 +52,20 @@ class Sharing(Protocol):
         """Whether it is so for any of them; all ask at the same time."""
         ...
 
+    def is_same(self, own: int) -> bool:
+        """Whether all have this number; all ask at the same time."""
+        ...
+
 
 class PlannedDevices(NamedTuple):
     """So many devices of a run that is planned and computes nothing, or this one alone."""
 
     devices: int
+
+    @property
+    def is_first(self) -> bool:
+        """See `Sharing.is_first`."""
+        return True
 
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
         """See `Sharing.trunk`."""
@@ -78,6 +80,10 @@ class PlannedDevices(NamedTuple):
     def any_of(self, own: bool) -> bool:
         """See `Sharing.any_of`."""
         return own
+
+    def is_same(self, own: int) -> bool:
+        """See `Sharing.is_same`."""
+        return True
 
 
 ONE_DEVICE = PlannedDevices(1)

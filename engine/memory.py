@@ -19,8 +19,8 @@ from ..memory.plan import Choice, Task, keep_plain, plan, smallest, swap_exactly
 from ..memory.policy import BlockSwap, MemoryPolicy, Resident
 from ..model_loading.footprint import ModelBytes
 from ..model_loading.spec import ModelSpec
+from ..parallel.step import SharedStep
 from .recipe import LoraRecipe, ModelRecipe
-from .sampling.shared import SharedStep
 
 Placement = Literal["auto", "cpu"]
 PLACEMENTS: tuple[Placement, ...] = ("auto", "cpu")

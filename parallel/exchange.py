@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..common.errors import GivenUp
 from ..common.out_of_memory import is_out_of_memory
-from ..dit.sharing import GivenUp
 
 
 class Group(Protocol):

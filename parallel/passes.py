@@ -13,9 +13,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..common.errors import GivenUp
 from ..dit.execution import Execution
 from ..dit.model import Embedded
-from ..dit.sharing import GivenUp, Trunk
+from ..dit.sharing import Trunk
 from .attention import shared_attention
 from .exchange import Group, agree, tell
 from .layout import Shares, Team, split_tokens, teams
@@ -61,7 +62,7 @@ def _telling(group: Group, also: Group | None = None) -> Iterator[None]:
         if also is not None:
             tell(group, told)
         raise
-    except BaseException as error:
+    except BaseException as error:  # a border: whatever it is, the others are not to wait for ever
         if also is not None:
             tell(also, error)
         tell(group, error)

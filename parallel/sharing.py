@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..common.errors import SharingError
+from ..common.errors import GivenUp, SharingError
 from ..common.out_of_memory import is_out_of_memory
 from ..dit.execution import Execution
 from ..dit.model import Embedded
-from ..dit.sharing import GivenUp, Trunk
+from ..dit.sharing import Trunk
 from .exchange import Group, agree, tell
 from .passes import run_shared
 
@@ -34,6 +34,11 @@ class ManyDevices:
         """See `Sharing.devices`."""
         return self.group.size
 
+    @property
+    def is_first(self) -> bool:
+        """See `Sharing.is_first`."""
+        return self.group.rank == 0
+
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
         """See `Sharing.trunk`."""
         with self._explained():
@@ -52,6 +57,11 @@ class ManyDevices:
         """See `Sharing.any_of`."""
         with self._explained():
             return bool(self.group.largest(own))
+
+    def is_same(self, own: int) -> bool:
+        """See `Sharing.is_same`."""
+        with self._explained():
+            return self.group.largest(own) == -self.group.largest(-own)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

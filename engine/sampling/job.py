@@ -15,6 +15,7 @@ from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, Task, smallest_bytes
 from ...model_loading.footprint import ModelBytes
+from ...parallel.step import SharedStep, shared_step
 from ...weights.casting import CASTINGS
 from ..memory import Job, MemorySettings, RunWork
 from ..models import VideoModel
@@ -22,7 +23,6 @@ from ..poses.counting import pose_videos
 from ..previews.preview import NO_PREVIEW, Preview
 from ..tasks import latent_shape, smaller_videos
 from .asked import bytes_in_time
-from .shared import SharedStep, shared_step
 from .sights import Size, Steps, clips_of
 from .task import sampling_task, with_plain_matrices, with_work_between
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
-from ...common.errors import NumericalError, OutOfMemory
+from ...common.errors import GivenUp, NumericalError, OutOfMemory
 from ...common.log import logger
 from ...common.out_of_memory import free_unused, is_out_of_memory
 from ...common.shapes import video_frames
@@ -18,7 +18,6 @@ from ...dit.execution import Execution, Lean, lean_ways, more_exact
 from ...dit.guard import NonFiniteError, check_finite
 from ...dit.inputs import DitInputs
 from ...dit.model import Embedded
-from ...dit.sharing import GivenUp
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.policy import MemoryPolicy, block_bytes, streamed_blocks
 from ...sampling.ask import Ask

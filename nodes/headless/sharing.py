@@ -6,7 +6,7 @@ import argparse
 import contextlib
 from collections.abc import Iterator
 
-from ...dit.sharing import ONE_DEVICE, Sharing
+from ...dit.sharing import ONE_DEVICE, PlannedDevices, Sharing
 from ...engine.local import LocalRuntime
 from ..hosts.command_line import headless_runtime
 
@@ -15,17 +15,17 @@ from ..hosts.command_line import headless_runtime
 def runtime_of(options: argparse.Namespace) -> Iterator[LocalRuntime]:
     """The runtime of this process; inside, those that share its runs are there.
 
-    A shared run is not gone on with where it was broken off, and nothing of it is kept.
-
     Raises:
         InvalidInputError: there are not so many devices.
         SharingError: another one has ended.
     """
     with _shared(options) as (device, sharing):
-        resumes = options.resume and sharing.devices == 1
-        runtime = headless_runtime(device, is_quiet=options.quiet, resumes=resumes)
-        runtime.sharing = sharing
-        yield runtime
+        yield headless_runtime(device, sharing, is_quiet=options.quiet, resumes=options.resume)
+
+
+def planned_runtime(options: argparse.Namespace) -> LocalRuntime:
+    """The runtime of a plan, for the devices that would share the run."""
+    return LocalRuntime(sharing=PlannedDevices(options.gpus))
 
 
 @contextlib.contextmanager

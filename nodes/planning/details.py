@@ -76,7 +76,7 @@ def _shared(stage: PlannableStage, choice: Choice, has_speed: bool) -> Iterator[
     yield f"shared by {shared.devices} devices, {whole}: each sends {gigabytes(shared.sent_bytes)} in a step"
     if has_speed:
         task = choice.task
-        part = shared.efficiency(task.flops * task.passes * shared.devices, choice.card)
+        part = shared.efficiency(task.flops * task.passes * shared.devices, choice.card.flops, choice.card.bus_bytes)
         yield f"{part * shared.devices:.1f} times as fast as one device, {part:.0%} of what {shared.devices} could be"
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from wan_director.common.errors import OutOfMemory
+from wan_director.common.errors import GivenUp, OutOfMemory
 from wan_director.dit.execution import Execution, Lean
-from wan_director.dit.sharing import GivenUp
 from wan_director.engine.local import LocalRuntime
 from wan_director.engine.models import VideoModel, load_model
 from wan_director.engine.recipe import ModelRecipe
@@ -26,7 +25,7 @@ class Others:
         can_swap: whether it has blocks left to swap.
     """
 
-    devices = 2
+    devices, is_first = 2, True
 
     def __init__(self, failing: Sequence[int], *, can_swap: bool) -> None:
         self.failing, self.can_swap = failing, can_swap
@@ -45,6 +44,9 @@ class Others:
 
     def give_up(self) -> None:
         self.told += 1
+
+    def is_same(self, own: int) -> bool:
+        return True
 
     def any_of(self, own: bool) -> bool:
         return own or self.can_swap

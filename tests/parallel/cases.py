@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from wan_director.common.errors import GivenUp
 from wan_director.dit.adapters import AppliedAdapter, adapted
 from wan_director.dit.attention import resolve_pattern, sdpa_attention
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
@@ -18,7 +19,6 @@ from wan_director.dit.context import Avoided, TextTravel
 from wan_director.dit.execution import Execution, Lean
 from wan_director.dit.inputs import Conditioning, DitInputs
 from wan_director.dit.model import Embedded, WanDiT
-from wan_director.dit.sharing import GivenUp
 from wan_director.memory.policy import BlockSwap
 from wan_director.memory.slabs import Slabs
 from wan_director.parallel.attention import shared_attention

@@ -18,11 +18,10 @@ from wan_director.dit.footprint import Share, pass_shape, shared_pass_bytes
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
-from wan_director.engine.sampling.shared import shared_step
-from wan_director.memory.budget import Card
 from wan_director.parallel.exchange import CountingGroup
 from wan_director.parallel.layout import bytes_sent, split, split_tokens, teams
 from wan_director.parallel.passes import run_shared
+from wan_director.parallel.step import shared_step
 
 RANKS = st.integers(1, 16)
 
@@ -125,7 +124,7 @@ def test_a_step_that_is_shared_sends_and_computes_what_is_planned():
         assert (planned.team, planned.passes) == (ranks, 1)
     planned = shared_step(config, tokens, 2, 2, 2)
     assert (planned.team, planned.passes, planned.work) == (1, 1, 0.5)
-    assert planned.efficiency(1e15, Card("it", 1e14, 1e12)) == pytest.approx(10 / (2 * (5 + planned.sent_bytes / 1e12)))
+    assert planned.efficiency(1e15, 1e14, 1e12) == pytest.approx(10 / (2 * (5 + planned.sent_bytes / 1e12)))
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4, 8])

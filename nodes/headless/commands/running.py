@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from ....common.errors import InvalidInputError, OutputError
-from ....dit.sharing import PlannedDevices
 from ....memory.budget import parse_bytes
 from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
@@ -14,7 +13,7 @@ from ...planning.table import table
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
-from ..sharing import runtime_of
+from ..sharing import planned_runtime, runtime_of
 from .bundled import workflow_path
 from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
@@ -70,9 +69,8 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     given = options.graph
     options.graph = workflow_path(given)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
-    host = HeadlessHost(folders=model_folders(options), inputs=input_folders(options))
-    host.runtime.sharing = PlannedDevices(options.gpus)
-    session.use_host(host)
+    runtime = planned_runtime(options)
+    session.use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options), runtime=runtime))
     classes = {**CORE_NODES, **session.nodes()}
     graph, _ = read_graph(options.graph, classes)
     for assignment in options.set:

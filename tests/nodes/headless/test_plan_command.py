@@ -53,16 +53,6 @@ def run(capsys, tmp_path, monkeypatch):
     return run
 
 
-def test_several_cards_share_a_step(run):
-    code, out, err = run("t2v_14B", "--gpu-memory", "24GB", "--gpus", "4")
-    assert (code, err) == (0, "")
-    assert out.startswith("Memory of each of 4 cards: 24.0 GB.")
-    assert "shared by 4 devices, 1 pass of a step for every 2 of them: each sends 32." in out
-    assert re.search(r"3\.\d times as fast as one device, 9\d% of what 4 could be", out)
-    with pytest.raises(SystemExit):
-        main(["plan", "t2v_14B", "--vram", "24GB", "--gpus", "0"])
-
-
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_example_workflow_is_planned_without_its_files(workflow, run):
     options = ("--size", "128x128x9") if re.search("v2v|edit_picture", workflow.name) else ()

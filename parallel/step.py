@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...dit.config import DiTConfig
-from ...memory.budget import Card
-from ...parallel.layout import bytes_sent, split, teams
+from ..dit.config import DiTConfig
+from .layout import bytes_sent, split, teams
 
 
 class SharedStep(NamedTuple):
@@ -26,17 +25,17 @@ class SharedStep(NamedTuple):
     work: float
     sent_bytes: int
 
-    def efficiency(self, flops: float, card: Card) -> float:
+    def efficiency(self, flops: float, flops_per_s: float, bytes_per_s: float) -> float:
         """The speed of all devices beside as many times that of one: 1 at best.
 
         What is sent counts as if nothing were computed meanwhile.
 
         Args:
             flops: of the whole step.
-            card: each of them; they send as fast as it copies from RAM.
+            flops_per_s, bytes_per_s: what each of them computes and sends.
         """
-        alone = flops / card.flops
-        each = alone * self.work + self.sent_bytes / card.bus_bytes
+        alone = flops / flops_per_s
+        each = alone * self.work + self.sent_bytes / bytes_per_s
         return alone / (self.devices * each)
 
 
