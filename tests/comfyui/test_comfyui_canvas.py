@@ -248,7 +248,7 @@ def test_the_workflow_loads_complete(loaded: Loaded):
     missing = {
         node["id"]
         for node in loaded.saved["nodes"]
-        if node["properties"].get("models") or node["type"] == "WanDirectorLoadVideo"
+        if node["properties"].get("models") or node["type"] in ("WanDirectorLoadVideo", "LoadAudio")
     }
     for node in loaded.state["nodes"]:
         assert node["registered"], node

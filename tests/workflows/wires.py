@@ -26,8 +26,8 @@ CLEAR = 16
 """Between a lane and a node: the point drawn on it has a radius of 10."""
 MARGIN, SHIFT = 6, 16
 """Between a wire that is led around and a node, and how much higher or lower one of the two renderers draws sockets."""
-LONG, SWING = 450, 3
-"""From what height on a wire that goes up or down to its input in one swing needs how much more room beside it."""
+LONG, SWING = 450, 6
+"""From what height on a wire that goes up or down in one swing needs how much more room beside it."""
 APART = 24
 """Between two lanes, or two upright pieces of wires."""
 PARTS = (0.5, 0.3, 0.7, 0.2, 0.8)
@@ -97,7 +97,7 @@ def behind(points: Sequence[Point], boxes: dict[int, Box], wire: Wire, margin: i
     across, down = [x for x, _y in points], [y for _x, y in points]
     left, right, top, bottom = min(across), max(across), min(down), max(down)
     for id, (x, y, width, height) in boxes.items():
-        edge = CLEAR if id in (wire.source, wire.target) else -margin
+        edge = CLEAR - margin if id in (wire.source, wire.target) else -margin
         if x + edge >= right or x + width - edge <= left or y + edge >= bottom or y + height - edge <= top:
             continue
         if any(x + edge < px < x + width - edge and y + edge < py < y + height - edge for px, py in points):
@@ -197,7 +197,7 @@ def _best_way(
                 continue
             points = list(curve(start, way, end))
             shifted = [list(curve((start[0], start[1] + by), way, (end[0], end[1] + by))) for by in shifts]
-            room = margin + (SWING if abs(end[1] - way[-1][1]) > LONG else 0)
+            room = margin + (SWING if max(abs(start[1] - way[0][1]), abs(end[1] - way[-1][1])) > LONG else 0)
             if any(behind(each, boxes, wire, room) for each in shifted):
                 continue
             length += FOR_A_CLOSE_WAY * _is_close(way, others)
