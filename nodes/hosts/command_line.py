@@ -9,11 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...dit.sharing import ONE_DEVICE, Sharing
-from ...engine.films.kept import NO_FILMS_KEPT
 from ...engine.local import LocalRuntime
-from ...engine.resuming.kept import NO_RUNS_KEPT, RunsInFolder
-from ...engine.resuming.shared import RunsOfAnother
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
 from ...media.whole import next_number
@@ -25,31 +21,11 @@ from ..saving.place import folder_and_name
 from ..sockets.models import WanModel
 from ..sockets.native_model import NativeModel, native_model
 from .host import BUNDLED_MODELS
-from .kept_runs import cache_folder, kept_films, kept_runs
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
 
 # The folder that the canvas writes behind the name of a file that is not in the input folder.
 _ANNOTATED = re.compile(r"(.*?) ?\[(input|output|temp)\]", re.DOTALL)
-
-
-def headless_runtime(device: str, sharing: Sharing = ONE_DEVICE, *, is_quiet: bool, resumes: bool) -> LocalRuntime:
-    """What a run of the command line runs on.
-
-    Args:
-        device: see `LocalRuntime`.
-        sharing: see there. The first device keeps runs for all, and films are not kept.
-        is_quiet: whether nothing is said of how far the work is.
-        resumes: whether runs that were broken off are gone on with; one that has ended stays until the workflow has.
-
-    Raises:
-        InvalidInputError: see `kept_runs`.
-    """
-    runs = kept_runs(cache_folder(), keeps_ended=True) if resumes else NO_RUNS_KEPT
-    if isinstance(runs, RunsInFolder) and not sharing.is_first:
-        runs = RunsOfAnother(runs.folder)
-    films = kept_films(cache_folder()) if resumes and sharing.devices == 1 else NO_FILMS_KEPT
-    return LocalRuntime(device, show_progress=not is_quiet, kept_runs=runs, kept_films=films, sharing=sharing)
 
 
 @dataclass
