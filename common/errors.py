@@ -111,6 +111,10 @@ class SharingError(WanDirectorError):
     """A device that shares a run has ended before it."""
 
 
+class ClusterError(WanDirectorError):
+    """The queue of a cluster refuses, or does not answer."""
+
+
 class OutOfMemory(WanDirectorError):  # noqa: N818  (as torch calls it)
     """The device or the machine has not enough memory for what was asked."""
 

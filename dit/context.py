@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
+=======
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+>>>>>>> main
 
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .execution import Execution
 
 
 class Avoided(NamedTuple):
@@ -127,6 +134,22 @@ def frame_pieces(part: range, before: int, of_frame: int) -> Iterator[FramePiece
             yield FramePiece(slice(one // of_frame, -(-other // of_frame)), rows)
 
 
+class Layered(Protocol):
+    """A block, as what is heard finds its layers in it."""
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """A layer by its name."""
+        ...
+
+
+class Heard(Protocol):
+    """What is heard in a pass, by the layers for it that a branch has inside each block."""
+
+    def added(self, block: Layered, tokens: Tensor, execution: Execution) -> Tensor:
+        """The tokens [B, L, D] of a block, which may be overwritten if the execution says so, with what they hear."""
+        ...
+
+
 class Context(NamedTuple):
     """What every block of one forward pass sees beside the tokens.
 
@@ -148,6 +171,7 @@ class Context(NamedTuple):
     time: Tensor | None = None
     posed: Posed | None = None
     part: TokenPart | None = None
+    heard: Heard | None = None
 
     def of_tokens(self, tokens: slice, length: int) -> Context:
         """What the blocks see beside some of `length` tokens, which are those of one device."""

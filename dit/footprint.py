@@ -51,7 +51,12 @@ def block_weights(config: DiTConfig) -> list[WeightCount]:
     matrix = squares * dim**2 + 2 * dim * ffn
     rows = squares * dim + ffn + dim
     norms = 2 + 2 + 2 + bool(config.image_tokens)
-    block = WeightCount(matrix, rows, rows + norms * dim + 6 * dim)
+    inside = [branch.inside_weights(config) for branch in config.branches]
+    block = WeightCount(
+        matrix + sum(each.matrix for each in inside),
+        rows + sum(each.rows for each in inside),
+        rows + norms * dim + 6 * dim + sum(each.other for each in inside),
+    )
     own = {type(branch): iter(branch.block_weights(config, block)) for branch in config.branches}
     return [block if place.branch is None else next(own[place.branch]) for place in config.block_order()]
 

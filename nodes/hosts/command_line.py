@@ -19,7 +19,7 @@ from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
 from ..sockets.models import WanModel
-from ..sockets.native_model import NativeModel, native_model
+from ..sockets.native_model import NativeModel, native_model_alone
 from .host import BUNDLED_MODELS
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
@@ -97,7 +97,7 @@ class HeadlessHost:
         """The log has it."""
 
     def from_native(self, model: Any) -> NativeModel:
-        return native_model(model)  # the loaders of this name give it already
+        return native_model_alone(model)  # the loaders of this name give it already
 
     def native_model(self, model: WanModel) -> NativeModel:
         return NativeModel.of(model)

@@ -1,0 +1,1 @@
+"""LoRA training, datasets and data preparation."""
