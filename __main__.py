@@ -184,12 +184,11 @@ def _parser() -> argparse.ArgumentParser:
     each.set_defaults(command="running.plan")
     each.add_argument("graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run")
     each.add_argument(
-        "--vram",
-        "--gpu-memory",
+        *("--vram", "--gpu-memory"),
         metavar="SIZE",
         help="memory of the card, for example 8GB, of which 1 GB is left free; needed for a workflow",
     )
-    each.add_argument("--gpus", type=_count, default=1, metavar="N", help="cards that share the video (default: 1)")
+    each.add_argument("--gpus", type=int, default=1, metavar="N", help="cards that share the video (default: 1)")
     each.add_argument("--ram", metavar="SIZE", help="memory of the machine; without it, RAM is not looked at")
     each.add_argument("--size", metavar="WxHxF", help="width, height and frames, instead of those of the workflow")
     each.add_argument("--table", action="store_true", help="what runs on which card, for the published models")
@@ -258,13 +257,6 @@ def _add_extract_lora(commands: argparse._SubParsersAction) -> None:
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
 
 
-<<<<<<< HEAD
-def _count(text: str) -> int:
-    """A number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of cards; write it like 4")
-    return int(text)
-=======
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
     each = commands.add_parser(
         "prepare",
@@ -387,7 +379,6 @@ def _add_queue_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="default: WAN_DIRECTOR_QUEUE_TOKEN has the token"
     )
->>>>>>> main
 
 
 def _by_name(text: str) -> Path:

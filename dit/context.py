@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import NamedTuple
-=======
 from typing import TYPE_CHECKING, NamedTuple, Protocol
->>>>>>> main
 
 from torch import Tensor, nn
 

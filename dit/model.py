@@ -58,14 +58,8 @@ class Embedded(NamedTuple):
         Raises:
             InvalidInputError: the tokens look back at others, or a branch needs all of them.
         """
-<<<<<<< HEAD
-        if self.past is not None:
-            raise unshareable("a causal model")
-=======
-        seen = self.context
-        if self.past is not None or any(each is not None for each in (seen.posed, seen.runs, seen.heard)):
-            raise unshareable("a causal model, of Wan-Animate-2 and of talking models")
->>>>>>> main
+        if self.past is not None or self.context.heard is not None:
+            raise unshareable("a causal model, and of one that hears in each block,")
         length = self.tokens.shape[1]
         runs = {kind: run.part(tokens) for kind, run in self.runs.items()}
         return self._replace(

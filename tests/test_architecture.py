@@ -24,16 +24,11 @@ MAY_IMPORT = {
     "model_loading": {"common", "weights", "vae3d", "dit", "text_encoder", "audio_encoder"},
     "media": {"common"},
     "parallel": {"common", "dit"},
-<<<<<<< HEAD
     "engine": {"common", "weights", "sampling", "model_loading", "media", "parallel"} | ISLANDS,
-    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel"} | ISLANDS,
-=======
-    "engine": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
     "tuning": {"common", "weights", "sampling", "model_loading", "media", "engine"} | ISLANDS,
     "cluster": {"common", "media"},
     "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel", "cluster", "tuning"}
     | ISLANDS,
->>>>>>> main
     "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "nodes", "NODE_CLASS_MAPPINGS"},
 }

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 from collections.abc import Iterator
 
+from ...common.errors import InvalidInputError
 from ...dit.sharing import ONE_DEVICE, PlannedDevices, Sharing
 from ...engine.films.kept import NO_FILMS_KEPT
 from ...engine.local import LocalRuntime
@@ -27,7 +28,13 @@ def runtime_of(options: argparse.Namespace) -> Iterator[LocalRuntime]:
 
 
 def planned_runtime(options: argparse.Namespace) -> LocalRuntime:
-    """The runtime of a plan, for the devices that would share the run."""
+    """The runtime of a plan, for the devices that would share the run.
+
+    Raises:
+        InvalidInputError: it is for none.
+    """
+    if options.gpus < 1:
+        raise InvalidInputError(f"A plan is for one card or more, got --gpus {options.gpus}. Write it like --gpus 4.")
     return LocalRuntime(sharing=PlannedDevices(options.gpus))
 
 
