@@ -188,10 +188,11 @@ def _parser() -> argparse.ArgumentParser:
     each.set_defaults(command="running.plan")
     each.add_argument("graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run")
     each.add_argument(
-        "--vram",
+        *("--vram", "--gpu-memory"),
         metavar="SIZE",
         help="memory of the card, for example 8GB, of which 1 GB is left free; needed for a workflow",
     )
+    each.add_argument("--gpus", type=int, default=1, metavar="N", help="cards that share the video (default: 1)")
     each.add_argument("--ram", metavar="SIZE", help="memory of the machine; without it, RAM is not looked at")
     each.add_argument("--size", metavar="WxHxF", help="width, height and frames, instead of those of the workflow")
     each.add_argument("--table", action="store_true", help="what runs on which card, for the published models")

@@ -108,6 +108,55 @@ def pass_bytes(
     return kept + max(block, starting, ends)
 
 
+class Share(NamedTuple):
+    """What one of several devices has of a step: so many of the passes, each with so many `devices`."""
+
+    devices: int
+    passes: int
+
+
+def shared_pass_bytes(
+    config: DiTConfig,
+    shape: PassShape,
+    share: Share,
+    *,
+    itemsize: int = 2,
+    unpacking: Unpacking = PLAIN,
+    run: int = 0,
+    fp32_residual: bool = False,
+    lean: Lean | None = None,
+) -> int:
+    """As `pass_bytes`, the most on each of several devices.
+
+    Every one begins and ends with all tokens of all passes of a step, `shape.together` of them.
+    """
+    ends = _ends_bytes(config, shape._replace(beside=0), itemsize, fp32_residual)
+    shape = with_tokens_before(config, shape)
+    number = 4 if fp32_residual else itemsize
+    buffer = shape.tokens * config.dim * number
+    part = shape._replace(frames=1, rows=1, columns=-(-shape.length // share.devices), beside=0)
+    own = part.tokens * config.dim * number if share.devices > 1 else 0
+    kept = shape.together * (buffer + _context_bytes(config, shape, itemsize)) + share.passes * own
+    if lean is None:
+        block = _block_bytes(config, part, itemsize, unpacking, run)
+    else:
+        block = _LeanBlock(config, part, itemsize, unpacking, run, fp32_residual, lean).size_bytes
+    if share.devices > 1:  # what was there before an exchange, beside what has come; of a group of heads where lean
+        exchanged = part.tokens * config.dim * itemsize
+        block += 4 * exchanged if lean is None else 6 * exchanged // lean.groups
+    block += 4 * _poses(shape, shape.tokens * config.dim * itemsize).whole  # every device has all of their keys
+    starting = 0
+    for branch in config.branches:
+        given = shape.steering.get(type(branch), 0)
+        if given:
+            of_branch = branch.pass_bytes(shape, given, buffer)
+            kept, block, starting = (
+                kept + of_branch.kept, max(block, block + of_branch.in_block), max(starting, of_branch.starting)
+            )  # fmt: skip
+    gathering = (shape.together + (shape.batch > 1)) * buffer
+    return kept + max(block, starting, ends, gathering)
+
+
 def past_bytes(config: DiTConfig, batch: int, frames: int, frame_tokens: int, *, itemsize: int = 2) -> int:
     """What one question's `Past` takes that holds so many latent frames: keys and values of every block."""
     return 2 * config.layers * batch * frames * frame_tokens * config.dim * itemsize

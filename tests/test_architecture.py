@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "model_loading": {"common", "weights", "vae3d", "dit", "text_encoder", "audio_encoder"},
     "media": {"common"},
     "parallel": {"common", "dit"},
-    "engine": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
+    "engine": {"common", "weights", "sampling", "model_loading", "media", "parallel"} | ISLANDS,
     "tuning": {"common", "weights", "sampling", "model_loading", "media", "engine"} | ISLANDS,
     "cluster": {"common", "media"},
     "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel", "cluster", "tuning"}

@@ -174,7 +174,10 @@ ALONE = NoCompanion()
 
 def unshareable(words: str) -> InvalidInputError:
     """The error where what needs all tokens of a pass is given those of one device of several."""
-    return InvalidInputError(f"The tokens of {words} cannot be shared among devices. Use one device.")
+    return InvalidInputError(
+        f"The tokens of {words} cannot be shared among devices. Use one device, or two where there is guidance: "
+        "then each computes whole passes."
+    )
 
 
 class Steered(NamedTuple):

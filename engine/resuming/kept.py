@@ -78,8 +78,9 @@ class NoKeptRun:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """There is nothing to keep."""
 
-    def earlier(self, device: torch.device) -> None:
+    def earlier(self, device: torch.device) -> Any | None:
         """Nothing."""
+        return None
 
     def kin(self) -> tuple[Kin, ...]:
         """None."""
