@@ -1,4 +1,4 @@
-"""The command line: `wan-director run | plan | inspect | download | extract-lora | ...`, or `python -m wan_director`.
+"""The command line: `wan-director run | plan | inspect | download | prepare | ...`, or `python -m wan_director`.
 
 A folder that is not installed, as in ComfyUI's custom_nodes, has it as `python FOLDER`, whatever it is called.
 """
@@ -36,6 +36,10 @@ from .nodes.headless.commands.importing import bringing_torch
 from .nodes.headless.commands.own_folder import check_own_folder
 from .nodes.headless.commands.session import Session
 from .nodes.headless.commands.stopping import Stop
+from .nodes.headless.parsing.models import add_download, add_extract_lora
+from .nodes.headless.parsing.queue import add_asking, add_serving
+from .nodes.headless.parsing.shared import add_graph_options, by_name
+from .nodes.headless.parsing.tuning import add_prepare, add_train
 
 if TYPE_CHECKING:
     from .nodes.hosts.host import Host
@@ -106,7 +110,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
 
 def _command(place: str) -> Callable[[argparse.Namespace, Session], None]:
     """The function called `module.name`, imported only now: it brings torch in."""
-    module, name = place.split(".")
+    module, _, name = place.rpartition(".")
     return getattr(importlib.import_module(f".nodes.headless.commands.{module}", __package__), name)
 
 
@@ -159,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     each = commands.add_parser("run", help="run a workflow saved by ComfyUI, or a bundled one")
     each.set_defaults(command="running.run")
     each.add_argument("graph", type=Path, metavar="GRAPH.json", help="a workflow's file, or a bundled one's name")
-    _add_graph_options(each)
+    add_graph_options(each)
     each.add_argument(
         "--output", type=Path, default=Path("output"), metavar="DIR", help="for results (default: output)"
     )
@@ -184,21 +188,25 @@ def _parser() -> argparse.ArgumentParser:
     each.set_defaults(command="running.plan")
     each.add_argument("graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run")
     each.add_argument(
-        "--vram",
+        *("--vram", "--gpu-memory"),
         metavar="SIZE",
         help="memory of the card, for example 8GB, of which 1 GB is left free; needed for a workflow",
     )
+    each.add_argument("--gpus", type=int, default=1, metavar="N", help="cards that share the video (default: 1)")
     each.add_argument("--ram", metavar="SIZE", help="memory of the machine; without it, RAM is not looked at")
     each.add_argument("--size", metavar="WxHxF", help="width, height and frames, instead of those of the workflow")
     each.add_argument("--table", action="store_true", help="what runs on which card, for the published models")
-    _add_graph_options(each)
+    add_graph_options(each)
 
     each = commands.add_parser("inspect", help="say what a model file is and what goes with it")
     each.set_defaults(command="model_files.inspect")
-    each.add_argument("file", type=_by_name, metavar="FILE", help="a model file, or a folder of its parts")
-    _add_download(commands)
-    _add_extract_lora(commands)
-    _add_train(commands)
+    each.add_argument("file", type=by_name, metavar="FILE", help="a model file, or a folder of its parts")
+    add_download(commands)
+    add_extract_lora(commands)
+    add_prepare(commands)
+    add_train(commands)
+    add_serving(commands)
+    add_asking(commands)
 
     each = commands.add_parser("workflows", help="list the bundled workflows, which run and plan take by name")
     each.set_defaults(command="listing.workflows")
@@ -207,86 +215,6 @@ def _parser() -> argparse.ArgumentParser:
     each.set_defaults(command="listing.nodes")
     each.add_argument("--json", action="store_true", help="all that ComfyUI's server tells about them")
     return parser
-
-
-def _add_download(commands: argparse._SubParsersAction) -> None:
-    each = commands.add_parser(
-        "download",
-        help="download model files to where they belong",
-        description="Downloads published model files over plain HTTP and verifies them: one by its name, all that a "
-        "workflow loads, or all for a task. What is there stays, what was interrupted goes on where it stopped, and "
-        "a file that fails does not stop the others. HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are heeded.",
-    )
-    each.set_defaults(command="downloading.download")
-    each.add_argument(
-        "names",
-        nargs="+",
-        metavar="NAME",
-        help="a file (wan_2.1_vae), a workflow (t2v_1.3B, or a .json of any kind), a task (i2v-A14B-fp8); ? lists them",
-    )
-    each.add_argument("--to", type=Path, metavar="DIR", help="the very folder that one file goes into")
-    each.add_argument("--dry-run", action="store_true", help="only say what is there, what is missing, and if it fits")
-    _add_model_options(each)
-
-
-def _add_extract_lora(commands: argparse._SubParsersAction) -> None:
-    each = commands.add_parser(
-        "extract-lora",
-        help="write the difference of two models as a LoRA",
-        description="Writes what tuning has changed in a model as a LoRA: TUNED is about BASE with that LoRA at "
-        "strength 1. Both are files of any form that runs here. Matrices become factors, the best of this rank; "
-        "biases, norms and modulations are kept whole.",
-    )
-    each.set_defaults(command="extracting.extract_lora")
-    each.add_argument("base", type=_by_name, metavar="BASE", help="the model that was tuned")
-    each.add_argument("tuned", type=_by_name, metavar="TUNED", help="what it has become")
-    each.add_argument("--rank", type=int, default=64, metavar="N", help="of each matrix at most (default: 64)")
-    each.add_argument("--output", type=Path, metavar="FILE", help="default: TUNED_rankN_lora.safetensors, here")
-    each.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="of the file (default: fp16)")
-    each.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., see run")
-    each.add_argument(
-        "--blocks-only", action="store_true", help="only matrices inside the blocks, for programs that read no more"
-    )
-    each.add_argument(
-        "--quick", action="store_true", help="look for the largest singular values by a random sample: much faster, "
-        "nearly as good"
-    )  # fmt: skip
-    each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
-
-
-def _add_train(commands: argparse._SubParsersAction) -> None:
-    each = commands.add_parser("train", help="train a LoRA on pictures and clips, see docs/training.md")
-    each.set_defaults(command="tuning.train")
-    each.add_argument("config", type=Path, metavar="CONFIG.toml", help="the settings; paths in it start at its folder")
-    each.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., see run")
-    each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
-    _add_model_options(each)
-
-
-def _by_name(text: str) -> Path:
-    """The path of a model, '.' and '..' by the name that the folder has."""
-    path = Path(text)
-    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
-
-
-def _add_graph_options(parser: argparse.ArgumentParser) -> None:
-    """What `run` and `plan` have in common: values to change, and where files are."""
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NODE.INPUT=VALUE",
-        help="change a value; NODE is an id, a title or a class, for example 3.seed=7; may be repeated",
-    )
-    _add_model_options(parser)
-
-
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--models", type=Path, metavar="DIR", help="a folder with diffusion_models, vae, ... (default: models)"
-    )
-    parser.add_argument("--comfyui", type=Path, metavar="DIR", help="a ComfyUI folder, for its models and input files")
-    parser.add_argument("--extra-model-paths", type=Path, metavar="FILE", help="an extra_model_paths.yaml of ComfyUI")
 
 
 if __name__ == "__main__":

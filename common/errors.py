@@ -111,8 +111,24 @@ class SharingError(WanDirectorError):
     """A device that shares a run has ended before it."""
 
 
+class ClusterError(WanDirectorError):
+    """The queue of a cluster refuses, or does not answer."""
+
+
 class OutOfMemory(WanDirectorError):  # noqa: N818  (as torch calls it)
     """The device or the machine has not enough memory for what was asked."""
+
+
+class GivenUp(RuntimeError):  # noqa: N818  (whose fault it is has another name)
+    """A device cannot go on with what all do, and all of them know.
+
+    Attributes:
+        is_memory: whether it ran out of memory.
+    """
+
+    def __init__(self, *, is_memory: bool) -> None:
+        super().__init__("one of the devices is out of memory" if is_memory else "one of the devices has stopped")
+        self.is_memory = is_memory
 
 
 def _made_again(name: str, parts: tuple[str | Place, ...]) -> WanDirectorError:

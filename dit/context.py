@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .execution import Execution
 
 
 class Avoided(NamedTuple):
@@ -91,12 +96,54 @@ class Posed(NamedTuple):
         picture_strength: how much the values of the picture's tokens count.
         second_bias: added to the logits of the keys of the second frame, the first one of the video; 0 is off.
         poses: as they enter the block; None where nothing is shown.
+        is_part: whether the tokens are those of one device of several.
     """
 
     frames: int
     picture_strength: float = 1.0
     second_bias: float = 0.0
     poses: PoseTokens | None = None
+    is_part: bool = False
+
+
+class FramePiece(NamedTuple):
+    """Some tokens of a sequence, `rows`, which are all or some of those of a few `frames`."""
+
+    frames: slice
+    rows: slice
+
+
+def frame_pieces(part: range, before: int, of_frame: int) -> Iterator[FramePiece]:
+    """A part of a sequence of tokens, cut where its first and its last frame are not whole.
+
+    Args:
+        part: the tokens' numbers in the whole sequence; `rows` count from its first one.
+        before: tokens before those of frames, which are in no piece.
+        of_frame: tokens of a frame.
+    """
+    start, stop = max(part.start - before, 0), part.stop - before
+    first, last = -(-start // of_frame), stop // of_frame
+    cuts = [start, stop] if first > last else [start, first * of_frame, last * of_frame, stop]
+    for one, other in zip(cuts, cuts[1:]):
+        if one < other:
+            rows = slice(one + before - part.start, other + before - part.start)
+            yield FramePiece(slice(one // of_frame, -(-other // of_frame)), rows)
+
+
+class Layered(Protocol):
+    """A block, as what is heard finds its layers in it."""
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """A layer by its name."""
+        ...
+
+
+class Heard(Protocol):
+    """What is heard in a pass, by the layers for it that a branch has inside each block."""
+
+    def added(self, block: Layered, tokens: Tensor, execution: Execution) -> Tensor:
+        """The tokens [B, L, D] of a block, which may be overwritten if the execution says so, with what they hear."""
+        ...
 
 
 class Context(NamedTuple):
@@ -120,16 +167,24 @@ class Context(NamedTuple):
     time: Tensor | None = None
     posed: Posed | None = None
     part: TokenPart | None = None
+    heard: Heard | None = None
 
     def of_tokens(self, tokens: slice, length: int) -> Context:
-        """What the blocks see beside some of `length` tokens; where frames have their own times, some whole frames."""
-        modulation, time, groups = self.modulation, self.time, self.modulation.shape[1]
+        """What the blocks see beside some of `length` tokens, which are those of one device."""
+        modulation, runs, posed = self.modulation, self.runs, self.posed
+        groups = modulation.shape[1]
         if groups > 1:
-            size = length // groups
-            frames = slice(tokens.start // size, tokens.stop // size)
-            modulation, time = modulation[:, frames], None if time is None else time[:, frames]
-        part = TokenPart(tokens.start, length)
-        return self._replace(modulation=modulation, time=time, rope=self.rope[:, tokens], part=part)
+            ends = list(accumulate(runs or (length // groups,) * groups, initial=0))
+            cut = [min(end, tokens.stop) - max(start, tokens.start) for start, end in zip(ends, ends[1:])]
+            own = [number for number, count in enumerate(cut) if count > 0]
+            modulation, runs = modulation[:, own[0] : own[-1] + 1], tuple(cut[number] for number in own)
+        return self._replace(
+            modulation=modulation,
+            runs=runs,
+            rope=self.rope[:, tokens],
+            posed=None if posed is None else posed._replace(is_part=True),
+            part=TokenPart(tokens.start, length),
+        )
 
     def whole_of(self, part: slice, length: int) -> tuple[range, int]:
         """The numbers of some of `length` tokens in the whole sequence, and how long that is."""

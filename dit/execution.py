@@ -44,13 +44,17 @@ def leave_tokens(tokens: Tensor) -> Tensor:
     return tokens
 
 
-Sharing = Callable[[Attention], Attention]
-"""Makes of a kernel one that sees the tokens of all devices that share a pass."""
+class SharedAttention(Protocol):
+    """Makes of a kernel one that sees the tokens of all devices that share a pass."""
+
+    def __call__(self, attention: Callable[..., Tensor], /, *beside: Tensor) -> Attention:
+        """`beside`: what every token looks at, too, [.., N, D]; the kernel gets some of its heads behind q, k, v."""
+        ...
 
 
-def unshared(attention: Attention) -> Attention:
+def unshared(attention: Callable[..., Tensor], *beside: Tensor) -> Attention:
     """The default `shared`: the tokens of a pass are all here."""
-    return attention
+    return (lambda q, k, v: attention(q, k, v, *beside)) if beside else attention
 
 
 def ignore_block(index: int, tokens: Sequence[Tensor]) -> None:
@@ -119,7 +123,7 @@ class Execution:
     after_attention: AfterAttention = leave_tokens
     pattern: Pattern = every_token
     over_video: Attention | None = None
-    shared: Sharing = unshared
+    shared: SharedAttention = unshared
     look_back: LookBack = nothing_before
     pose_memory: PoseMemory = NO_POSE_MEMORY
 

@@ -51,7 +51,12 @@ def block_weights(config: DiTConfig) -> list[WeightCount]:
     matrix = squares * dim**2 + 2 * dim * ffn
     rows = squares * dim + ffn + dim
     norms = 2 + 2 + 2 + bool(config.image_tokens)
-    block = WeightCount(matrix, rows, rows + norms * dim + 6 * dim)
+    inside = [branch.inside_weights(config) for branch in config.branches]
+    block = WeightCount(
+        matrix + sum(each.matrix for each in inside),
+        rows + sum(each.rows for each in inside),
+        rows + norms * dim + 6 * dim + sum(each.other for each in inside),
+    )
     own = {type(branch): iter(branch.block_weights(config, block)) for branch in config.branches}
     return [block if place.branch is None else next(own[place.branch]) for place in config.block_order()]
 
@@ -101,6 +106,55 @@ def pass_bytes(
             own = branch.pass_bytes(shape, given, buffer)
             kept, block, starting = kept + own.kept, max(block, block + own.in_block), max(starting, own.starting)
     return kept + max(block, starting, ends)
+
+
+class Share(NamedTuple):
+    """What one of several devices has of a step: so many of the passes, each with so many `devices`."""
+
+    devices: int
+    passes: int
+
+
+def shared_pass_bytes(
+    config: DiTConfig,
+    shape: PassShape,
+    share: Share,
+    *,
+    itemsize: int = 2,
+    unpacking: Unpacking = PLAIN,
+    run: int = 0,
+    fp32_residual: bool = False,
+    lean: Lean | None = None,
+) -> int:
+    """As `pass_bytes`, the most on each of several devices.
+
+    Every one begins and ends with all tokens of all passes of a step, `shape.together` of them.
+    """
+    ends = _ends_bytes(config, shape._replace(beside=0), itemsize, fp32_residual)
+    shape = with_tokens_before(config, shape)
+    number = 4 if fp32_residual else itemsize
+    buffer = shape.tokens * config.dim * number
+    part = shape._replace(frames=1, rows=1, columns=-(-shape.length // share.devices), beside=0)
+    own = part.tokens * config.dim * number if share.devices > 1 else 0
+    kept = shape.together * (buffer + _context_bytes(config, shape, itemsize)) + share.passes * own
+    if lean is None:
+        block = _block_bytes(config, part, itemsize, unpacking, run)
+    else:
+        block = _LeanBlock(config, part, itemsize, unpacking, run, fp32_residual, lean).size_bytes
+    if share.devices > 1:  # what was there before an exchange, beside what has come; of a group of heads where lean
+        exchanged = part.tokens * config.dim * itemsize
+        block += 4 * exchanged if lean is None else 6 * exchanged // lean.groups
+    block += 4 * _poses(shape, shape.tokens * config.dim * itemsize).whole  # every device has all of their keys
+    starting = 0
+    for branch in config.branches:
+        given = shape.steering.get(type(branch), 0)
+        if given:
+            of_branch = branch.pass_bytes(shape, given, buffer)
+            kept, block, starting = (
+                kept + of_branch.kept, max(block, block + of_branch.in_block), max(starting, of_branch.starting)
+            )  # fmt: skip
+    gathering = (shape.together + (shape.batch > 1)) * buffer
+    return kept + max(block, starting, ends, gathering)
 
 
 def past_bytes(config: DiTConfig, batch: int, frames: int, frame_tokens: int, *, itemsize: int = 2) -> int:

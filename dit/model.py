@@ -52,20 +52,14 @@ class Embedded(NamedTuple):
     past: Past | None = None
     companion: Companion = ALONE
 
-    @property
-    def groups(self) -> int:
-        """Equal runs of tokens that have a timestep of their own."""
-        return self.context.modulation.shape[1]
-
     def part(self, tokens: slice) -> Embedded:
         """What one device of several that share the pass works on: some of the tokens; see `Context.of_tokens`.
 
         Raises:
-            InvalidInputError: more than tokens goes through the blocks.
+            InvalidInputError: the tokens look back at others, or a branch needs all of them.
         """
-        seen = self.context
-        if self.past is not None or seen.posed is not None or seen.runs is not None:
-            raise unshareable("a causal model, of Wan-Animate-2 and of S2V")
+        if self.past is not None or self.context.heard is not None:
+            raise unshareable("a causal model, and of one that hears in each block,")
         length = self.tokens.shape[1]
         runs = {kind: run.part(tokens) for kind, run in self.runs.items()}
         return self._replace(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from .branches.animate.face import FaceBranch
 from .branches.animate.pose import AnimatePoseBranch
+from .branches.audio.humo import HumoBranch
 from .branches.audio.past import PastBranch
 from .branches.audio.pose import SpeechPoseBranch
 from .branches.audio.speech import SpeechBranch
@@ -51,6 +52,8 @@ PRESETS = {
     "scail2-1.3B": replace(_1_3B, in_channels=20, branches=(_CLIP, _SCAIL_2)),
     "scail2-14B": replace(_14B, in_channels=20, branches=(_CLIP, _SCAIL_2)),
     "s2v-14B": replace(_14B, branches=(SpeechPoseBranch(), SpeechBranch(), StillBranch(), PastBranch())),
+    "humo-1.7B": replace(_1_3B, branches=(HumoBranch(has_mask=False),)),
+    "humo-17B": replace(_14B, in_channels=36, branches=(HumoBranch(),)),
     "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
     "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }

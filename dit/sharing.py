@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -22,23 +22,68 @@ class Sharing(Protocol):
         """How many compute."""
         ...
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that tells and saves for all."""
+        ...
+
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
         """What the blocks make of all passes, whole on every device; `trunk` runs those of this one.
 
         Raises:
+            GivenUp: a device ran out of memory.
             SharingError: another device has ended.
         """
         ...
 
+    def agree(self) -> None:
+        """Waits until all are here.
 
-class OneDevice:
-    """This device alone."""
+        Raises:
+            GivenUp, SharingError: see `trunk`.
+        """
+        ...
 
-    devices = 1
+    def give_up(self) -> None:
+        """Tells the others that this device has no memory to go on, in their next `trunk` or `agree`."""
+        ...
+
+    def any_of(self, own: bool) -> bool:
+        """Whether it is so for any of them; all ask at the same time."""
+        ...
+
+    def is_same(self, own: int) -> bool:
+        """Whether all have this number; all ask at the same time."""
+        ...
+
+
+class PlannedDevices(NamedTuple):
+    """So many devices of a run that is planned and computes nothing, or this one alone."""
+
+    devices: int
+
+    @property
+    def is_first(self) -> bool:
+        """See `Sharing.is_first`."""
+        return True
 
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
         """See `Sharing.trunk`."""
         return trunk(passes, execution)
 
+    def agree(self) -> None:
+        """Nobody is waited for."""
 
-ONE_DEVICE = OneDevice()
+    def give_up(self) -> None:
+        """Nobody waits."""
+
+    def any_of(self, own: bool) -> bool:
+        """See `Sharing.any_of`."""
+        return own
+
+    def is_same(self, own: int) -> bool:
+        """See `Sharing.is_same`."""
+        return True
+
+
+ONE_DEVICE = PlannedDevices(1)

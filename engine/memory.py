@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -19,6 +19,7 @@ from ..memory.plan import Choice, Task, keep_plain, plan, smallest, swap_exactly
 from ..memory.policy import BlockSwap, MemoryPolicy, Resident
 from ..model_loading.footprint import ModelBytes
 from ..model_loading.spec import ModelSpec
+from ..parallel.step import SharedStep
 from .recipe import LoraRecipe, ModelRecipe
 
 Placement = Literal["auto", "cpu"]
@@ -104,6 +105,13 @@ class MemorySettings:
         )
         return least
 
+    def of_one(self, processes: int, device: torch.device) -> MemorySettings:
+        """The settings of one of several processes on this machine, whose pinned memory is a part of that of all."""
+        if processes == 1:
+            return self
+        cap = default_pinned_bytes(device) if self.pinned_bytes is None else self.pinned_bytes
+        return replace(self, pinned_bytes=cap // processes)
+
     def policy(self, choice: Choice) -> MemoryPolicy:
         """For the blocks of a model that runs as chosen."""
         pinned = 0 if choice.task.runs_once else self.pinned_bytes
@@ -162,6 +170,7 @@ class Job:
         loras: that are on the model.
         count_work: what all steps of a run come to for such a video; None where there are none.
         times: for how many clips of a film it is done; 0 where it is for none.
+        shared: how several devices share a step; None where one does all.
     """
 
     kind: JobKind
@@ -176,6 +185,7 @@ class Job:
     loras: tuple[LoraRecipe, ...] = ()
     count_work: Callable[[VideoShape], RunWork] | None = None
     times: int = 0
+    shared: SharedStep | None = None
 
     @property
     def task(self) -> Task:

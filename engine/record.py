@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.families import Family
-from ..dit.sharing import ONE_DEVICE
+from ..dit.sharing import PlannedDevices
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from .films.kept import NO_FILMS_KEPT
@@ -34,6 +34,7 @@ class RecordingRuntime:
     Args:
         device: where a part of a video model would compute, see `Runtime.device`.
         wish: how the run would be watched, see `Runtime.preview_wish`.
+        devices: that would share it.
 
     Attributes:
         jobs: of the stages so far, in the order of the run.
@@ -44,11 +45,12 @@ class RecordingRuntime:
         self,
         device: Callable[[str, str], torch.device],
         wish: Callable[[Family], PreviewWish | None] = lambda _family: None,
+        devices: int = 1,
     ) -> None:
         self.models = LoadedModels()
         self.kept_runs = NO_RUNS_KEPT
         self.kept_films = NO_FILMS_KEPT
-        self.sharing = ONE_DEVICE
+        self.sharing = PlannedDevices(devices)
         self.jobs: list[Job] = []
         self.placed: list[ModelRecipe] = []
         self._device = device

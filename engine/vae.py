@@ -13,7 +13,7 @@ from ..common.empty_tensors import empty
 from ..common.errors import InvalidInputError
 from ..common.shapes import VideoShape, latent_frames, video_frames
 from ..memory.plan import Task, smallest_bytes
-from ..vae3d.cudnn import warn_of_slow_conv3d
+from ..vae3d.convolution import warn_of_slow_conv3d
 from ..vae3d.vae import STRIP_CHOICES, TILES, CausalVAE
 from .enlarging import Enlarging
 from .loaded import PlacedModel

@@ -6,7 +6,7 @@ import io
 import math
 import re
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,6 +30,9 @@ LOAD_VIDEO = Place("load video", "the video reader")
 # The first video that is no cover picture of a song.
 _VIDEO = ["-map", "0:V:0"]
 _FLOAT_BYTES = 4
+_BEGIN = Fraction(0)
+_INDEXED = {".mp4", ".m4v", ".mov", ".mkv", ".webm"}
+"""Files that are entered at a picture: of others ffmpeg finds the place by guessing from the size."""
 _NO_TIME = -(1 << 63)
 """What stands for the time of a packet that has none."""
 
@@ -207,6 +210,38 @@ def read_frames(path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
     return _decoded(probe_video(path), cut)
 
 
+def read_span(
+    video: VideoFile, first: int = 0, count: int = 0, size: tuple[int, int] | None = None
+) -> Generator[Tensor, None, None]:
+    """Pictures of a video by their numbers, one after another, each [H, W, 3], uint8, decoded from near the first.
+
+    A file whose container has no index is decoded from its beginning.
+
+    Args:
+        first: the number of the first one, from 0.
+        count: how many; 0 all that follow.
+        size: width and height that they are brought to.
+
+    Raises:
+        InvalidInputError: the file holds fewer pictures than it tells of.
+    """
+    wanted = count or len(video.times) - first
+    is_indexed = video.path.suffix.lower() in _INDEXED
+    enter = (video.times[first - 1] + video.times[first]) / 2 if first and is_indexed else Fraction(0)
+    filters = [] if is_indexed or not first else [f"select=gte(n\\,{first})"]
+    filters += [] if size is None else [f"scale={size[0]}:{size[1]}:flags=area"]
+    came = 0
+    with closing(_piped(video.path, filters, wanted, enter)) as frames:
+        for frame in frames:
+            came += 1
+            yield frame
+    if came < wanted:
+        raise InvalidInputError(
+            f"{video.path.name} is damaged: of the {wanted} pictures from number {first} on {came} can be decoded. "
+            "Leave it out, or convert what is left of it."
+        )
+
+
 def _facts(path: Path, packets: str, header: str) -> VideoFile | None:
     """`packets`: a line each, "stream, dts, pts, duration, ..." in units of "#tb"; `header`: what ffmpeg reports."""
     base = re.search(r"^#tb 0: (\d+)/(\d+)", packets, re.MULTILINE)
@@ -270,23 +305,29 @@ def _rate(video: VideoFile, cut: Cut, count: int) -> float:
 
 
 def _decoded(video: VideoFile, cut: Cut) -> Generator[Tensor, None, None]:
-    filters = ["-vf", cut.filters()] if cut.filters() else []
-    count = ["-frames:v", str(cut.count)] if cut.count else []
+    return _piped(video.path, [cut.filters()] if cut.filters() else [], cut.count)
+
+
+def _piped(path: Path, filters: Sequence[str], count: int, enter: Fraction = _BEGIN) -> Generator[Tensor, None, None]:
+    """The pictures that ffmpeg gives of a file from the second `enter` on."""
+    seek = ["-ss", f"{float(enter):.6f}"] if enter else []
+    steps = ["-vf", ",".join(filters)] if filters else []
+    limit = ["-frames:v", str(count)] if count else []
     pictures = ["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
     process = start_ffmpeg(
-        ["-v", "error", *source_of(video.path), *_VIDEO, *filters, *each_frame_once(), *count, *pictures]
+        ["-v", "error", *seek, *source_of(path), *_VIDEO, *steps, *each_frame_once(), *limit, *pictures]
     )
     stdout, stderr = cast(io.BufferedReader, process.stdout), cast(io.BufferedReader, process.stderr)
     complaints: list[bytes] = []
     listener = threading.Thread(target=lambda: complaints.extend(stderr), daemon=True)
     listener.start()
     try:
-        yield from _pictures(stdout, video.path)
+        yield from _pictures(stdout, path)
         process.wait()
         listener.join()
         if complaints:
             first = complaints[0].decode("utf-8", "replace").strip()
-            logger.warning("%s is damaged (%s); what could be read of it is used.", video.path.name, first)
+            logger.warning("%s is damaged (%s); what could be read of it is used.", path.name, first)
     finally:
         process.kill()
         process.wait()

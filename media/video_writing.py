@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from .faults import writing_to
 from .pictures import to_bytes
 from .sound.clip import Sound
 from .sound.coding import AAC, OPUS, CodedSound, SoundCodec, coded, write_raw
-from .whole import files_to_disk, publish, remove_leftovers, unfinished_file, unfinished_folder
+from .whole import files_to_disk, publish, remove_leftovers, replace_file, unfinished_file, unfinished_folder
 
 # Colours are converted and labelled as BT.709; unlabelled files are guessed differently by every player.
 _BT709 = [
@@ -185,10 +186,7 @@ def save_video(
     check_format(format)
     if sound is not None:
         check_sound(format)
-    if not 0 < fps <= 1000:
-        raise InvalidInputError(f"fps must be above 0 and at most 1000, got {fps}. Usual is 16 for Wan.")
-    if not 1 <= quality <= 100:
-        raise InvalidInputError(f"quality must be from 1 to 100, got {quality}. Usual is 80.")
+    _check_numbers(fps, quality)
     texts = file_texts(metadata)
     with writing_to(place.folder):
         place.folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +197,41 @@ def save_video(
     kind, first = _ENCODED[format], next(watched)
     codec = _coding_of(first, format, quality)
     container = [*kind.container, *(_metadata_parameters(texts) if kind.metadata else [])]
-    return [_encode(chain((first,), watched), place, kind, _Coding(fps, codec, container, sound), check)]
+    coding = _Coding(fps, codec, container, sound)
+    named = partial(publish, place=place, ending=kind.ending)
+    return [_encode(chain((first,), watched), place.folder, kind, coding, check=check, named=named)]
+
+
+def write_video(frames: Iterable[Tensor], target: Path, *, format: str, fps: float, quality: int) -> None:
+    """Writes frames to one file of the very name, in place of the one that has it; whole or not at all.
+
+    Args:
+        frames: each [H, W, 3], float in 0..1.
+        format: one of FORMATS that is one file.
+
+    Raises:
+        InvalidInputError, MissingPackageError, OutputError: as `save_video`.
+    """
+    check_format(format)
+    _check_numbers(fps, quality)
+    kind, given = _ENCODED[format], iter(frames)
+    first = next(given)
+    coding = _Coding(fps, _coding_of(first, format, quality), list(kind.container), None)
+
+    def named(unfinished: Path) -> Path:
+        replace_file(unfinished, target)
+        return target
+
+    with writing_to(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    _encode(chain((first,), given), target.parent, kind, coding, check=lambda: None, named=named)
+
+
+def _check_numbers(fps: float, quality: int) -> None:
+    if not 0 < fps <= 1000:
+        raise InvalidInputError(f"fps must be above 0 and at most 1000, got {fps}. Usual is 16 for Wan.")
+    if not 1 <= quality <= 100:
+        raise InvalidInputError(f"quality must be from 1 to 100, got {quality}. Usual is 80.")
 
 
 def _coding_of(frame: Tensor, format: str, quality: int) -> Codec:
@@ -224,27 +256,34 @@ def _watched(frames: Iterable[Tensor], check: Callable[[], None]) -> Iterator[Te
 
 
 def _encode(
-    frames: Iterator[Tensor], place: SavePlace, kind: Format, coding: _Coding, check: Callable[[], None]
+    frames: Iterator[Tensor],
+    folder: Path,
+    kind: Format,
+    coding: _Coding,
+    *,
+    check: Callable[[], None],
+    named: Callable[[Path], Path],
 ) -> Path:
+    """Writes a file that gets its name by `named` when it is whole."""
     first = next(frames)
     height, width = (side + side % 2 if kind.even_sides else side for side in first.shape[:2])
     # Only writing is inside of `writing_to`: what goes wrong in the making of a frame is no matter of the folder.
     with contextlib.ExitStack() as ended:
-        with writing_to(place.folder):
-            unfinished = ended.enter_context(unfinished_file(place.folder, kind.ending))
-            heard = _heard(coding.sound, kind, place.folder, ended)
+        with writing_to(folder):
+            unfinished = ended.enter_context(unfinished_file(folder, kind.ending))
+            heard = _heard(coding.sound, kind, folder, ended)
             encoder = Encoder(unfinished, (width, height), float(coding.fps), coding.codec, coding.container, heard)
         ended.callback(encoder.stop)
         sent = 0
         for frame in chain((first,), frames):
             pixels = to_bytes(_even(frame) if kind.even_sides else frame)
-            with writing_to(place.folder):
+            with writing_to(folder):
                 encoder.write(pixels)
             sent += 1
-        with writing_to(place.folder):
+        with writing_to(folder):
             encoder.finish(check)
             _check_whole(unfinished, sent)
-            return publish(unfinished, place, kind.ending)
+            return named(unfinished)
 
 
 def _heard(sound: Sound | None, kind: Format, folder: Path, ended: contextlib.ExitStack) -> CodedSound | None:

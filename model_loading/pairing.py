@@ -36,6 +36,7 @@ ANIMATE = Place("animate", "the reference picture and the poses of Wan-Animate")
 FUN_CONTROL = Place("fun control", "the control video of a Fun model")
 SCAIL_CONDITIONING = Place("scail", "the reference and poses of SCAIL")
 SPEECH = Place("speech to video", "the conditioning of a speech-to-video model")
+HUMO = Place("humo", "the sound and the picture of HuMo")
 SOURCE_VIDEO = Place("source video", "the clip to edit")
 
 
@@ -241,10 +242,12 @@ def check_inputs(
     check_image_input(model, has_image)  # before what another model makes of the image
     for kind, width in steering.items():
         check_branch(config, kind, width, names)
-    if any(branch.is_always_steered and type(branch) not in steering for branch in config.branches):
+    always = _always_steered(config)
+    if always is not None and type(always) not in steering:
+        what, place = _PREPARED[always.name]
         raise PairingError(
-            f"{names.model} is a speech-to-video model, and nothing is prepared for it. Connect ", SPEECH, " between "
-            f"the prompt and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
+            f"{names.model} is {what}, and nothing is prepared for it. Connect ", place, " between the prompt and the "
+            f"sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
     for branch in config.branches:
         is_usual = model.family is TINY or not config.image_channels  # the tiny demo model was trained without, too
@@ -272,10 +275,12 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} takes no start image in channels beside its latent. Connect ", SCAIL_CONDITIONING,
             " in place of what gives it: its reference_image says who is seen, its previous_frames go before.",
         )  # fmt: skip
-    if has_image and any(branch.is_always_steered for branch in model.config.branches):
+    always = _always_steered(model.config)
+    if has_image and always is not None:
+        what, place = _PREPARED[always.name]
         raise PairingError(
-            f"{name} is a speech-to-video model and takes no start image in channels beside the latent. Connect the "
-            "picture as the reference of ", SPEECH, " instead.",
+            f"{name} is {what} and takes no start image in channels beside the latent. Connect the picture as the "
+            "reference of ", place, " instead.",
         )  # fmt: skip
     if has_image and model.start_image == "none":
         raise PairingError(
@@ -305,6 +310,14 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} is an image-to-video model and needs a start image. Connect ", place, " between the prompt "
             f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
+
+
+_PREPARED = {"s2v_pose": ("a speech-to-video model", SPEECH), "humo": ("a HuMo model", HUMO)}
+"""By branch that is always steered, what a model with it is and where what steers it is made."""
+
+
+def _always_steered(config: DiTConfig) -> Branch[DiTConfig] | None:
+    return next((branch for branch in config.branches if branch.is_always_steered), None)
 
 
 def check_unsteered(model: ModelSpec[DiTConfig], kinds: Collection[type]) -> None:

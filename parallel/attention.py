@@ -7,18 +7,19 @@ Source: Jacobs et al., "DeepSpeed Ulysses", arXiv 2309.14509, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..dit.attention import Attention
+from ..dit.execution import SharedAttention
 from .exchange import Group
 from .layout import Shares, split
 
 
-def shared_attention(group: Group, tokens: Shares) -> Callable[[Attention], Attention]:
+def shared_attention(group: Group, tokens: Shares) -> SharedAttention:
     """Makes of a kernel one that sees the tokens of all ranks.
 
     Tokens and heads may be shared unevenly. Nothing is padded, so every kernel gives to the bit what it gives for all
@@ -27,14 +28,27 @@ def shared_attention(group: Group, tokens: Shares) -> Callable[[Attention], Atte
     Args:
         tokens: of the sequence, on each rank.
     """
-    return lambda kernel: partial(_attend, kernel, group, tokens)
+
+    def shared(kernel: Callable[..., Tensor], *beside: Tensor) -> Attention:
+        return partial(_attend, kernel, group, tokens, beside)
+
+    return shared
 
 
-def _attend(kernel: Attention, group: Group, tokens: Shares, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _attend(
+    kernel: Callable[..., Tensor],
+    group: Group,
+    tokens: Shares,
+    beside: Sequence[Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+) -> Tensor:
     """q, k, v [B, l, N, D] -> [B, l, N, D]."""
     heads = split(q.shape[2], group.size)
     q, k, v = (_all_tokens(part, group, tokens, heads) for part in (q, k, v))
-    out = kernel(q, k, v) if heads.counts[group.rank] else torch.empty_like(q)
+    own = heads.slice(group.rank)
+    out = kernel(q, k, v, *(each[:, :, own] for each in beside)) if heads.counts[group.rank] else torch.empty_like(q)
     del q, k, v
     return _own_tokens(out, group, tokens, heads)
 

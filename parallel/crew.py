@@ -29,6 +29,8 @@ from .sharing import ManyDevices
 VARIABLE = "WAN_DIRECTOR_RANK"
 """Tells a process its seat; the pack sets it for those that it starts."""
 _PACK = Path(__file__).absolute().parents[1]
+_LOOPBACK = {"darwin": "lo0", "win32": ""}
+"""What systems call the interface by which processes of one machine speak; others call it lo."""
 _STEP = timedelta(hours=6)
 """How long one waits for another in a step, which takes as long as a step does."""
 _LAST_WORDS_S = 10.0
@@ -92,7 +94,7 @@ def joined(seat: Seat, device: str, why_broken: Whys | None = None) -> Iterator[
     """
     if device == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // seat.ranks))
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform != "win32" else "")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK.get(sys.platform, "lo"))
     said = why_broken or Whys()
     try:
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"

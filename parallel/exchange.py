@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from math import prod
 from typing import Protocol
@@ -9,6 +10,9 @@ from typing import Protocol
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ..common.errors import GivenUp
+from ..common.out_of_memory import is_out_of_memory
 
 
 class Group(Protocol):
@@ -27,13 +31,49 @@ class Group(Protocol):
     def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         """Sends a part to each rank, and gives what each has sent, which has the shape of its place in `shapes`.
 
-        All ranks call it at the same time with one dtype; a part without numbers costs nothing.
+        All ranks call it at the same time with one dtype; a part without numbers costs nothing. What it takes of memory
+        is there before anything is sent.
+
+        Raises:
+            GivenUp: a rank does not come, see `tell`.
         """
+        ...
+
+    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Sends a part to all ranks, and gives the numbers that each has sent, `sizes` of them, one behind the other.
+
+        As of `swap`.
+        """
+        ...
+
+    def largest(self, own: int) -> int:
+        """The largest of what the ranks say; all ask at the same time."""
         ...
 
     def team(self, ranks: Sequence[int]) -> Group:
         """Some of the ranks, this one among them; all ranks have to ask for their teams in the same order."""
         ...
+
+
+FINE, NO_MEMORY, STOPPED = range(3)
+"""What a rank says before an exchange."""
+
+
+def agree(group: Group, own: int = FINE) -> None:
+    """Waits for all ranks.
+
+    Raises:
+        GivenUp: one of them cannot go on.
+    """
+    worst = group.largest(own)
+    if worst != FINE:
+        raise GivenUp(is_memory=worst == NO_MEMORY)
+
+
+def tell(group: Group, error: BaseException) -> None:
+    """Tells the ranks of a group, wherever they wait, that this one does not come."""
+    with contextlib.suppress(RuntimeError):  # who has ended need not be told
+        agree(group, NO_MEMORY if is_out_of_memory(error) else STOPPED)
 
 
 class OneRank:
@@ -44,6 +84,14 @@ class OneRank:
     def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         """See `Group.swap`."""
         return list(parts)
+
+    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        """See `Group.gather`."""
+        return part.reshape(-1)
+
+    def largest(self, own: int) -> int:
+        """See `Group.largest`."""
+        return own
 
     def team(self, ranks: Sequence[int]) -> Group:
         """See `Group.team`."""
@@ -65,9 +113,19 @@ class CountingGroup:
         self.sent = 0
 
     def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-        """See `Group.swap`."""
+        """See `Group.swap`; it takes the memory that it takes with the others."""
         self.sent += sum(part.nbytes for rank, part in enumerate(parts) if rank != self.rank)
-        return [parts[0].new_empty(*shape) for shape in shapes]
+        sent = torch.cat([part.reshape(-1) for part in parts])
+        return _cut(sent.new_empty(sum(map(prod, shapes))), shapes)
+
+    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        """See `Group.gather`."""
+        self.sent += part.nbytes * (self.size - 1)
+        return part.new_empty(sum(sizes))
+
+    def largest(self, own: int) -> int:
+        """See `Group.largest`."""
+        return own
 
     def team(self, ranks: Sequence[int]) -> Group:
         """See `Group.team`; what a team sends is not counted in the whole group."""
@@ -98,8 +156,26 @@ class DistributedGroup:
         sizes = [prod(shape) for shape in shapes]
         received = sent.new_empty(sum(sizes))
         numbers = [part.numel() for part in parts]
+        agree(self)
         dist.all_to_all_single(_carried(received), _carried(sent), sizes, numbers, group=self._group)
-        return [part.view(*shape) for part, shape in zip(received.split(sizes), shapes, strict=True)]
+        return _cut(received, shapes)
+
+    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        """See `Group.gather`."""
+        received = part.new_empty(sum(sizes))
+        parts = received.split([*sizes])
+        parts[self.rank].copy_(part.reshape(-1))
+        agree(self)
+        for rank, each in zip(self._world, parts):
+            if each.numel():
+                dist.broadcast(_carried(each), rank, group=self._group)
+        return received
+
+    def largest(self, own: int) -> int:
+        """See `Group.largest`."""
+        said = torch.tensor([own])
+        dist.all_reduce(said, dist.ReduceOp.MAX, group=self._group)
+        return int(said)
 
     def team(self, ranks: Sequence[int]) -> Group:
         """See `Group.team`."""
@@ -109,6 +185,11 @@ class DistributedGroup:
         if chosen not in self._teams:
             self._teams[chosen] = OneRank() if len(chosen) == 1 else DistributedGroup([self._world[r] for r in chosen])
         return self._teams[chosen]
+
+
+def _cut(values: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Numbers that lie one behind the other, as tensors of these shapes."""
+    return [each.view(*shape) for each, shape in zip(values.split([*map(prod, shapes)]), shapes, strict=True)]
 
 
 def _carried(values: Tensor) -> Tensor:

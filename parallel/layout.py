@@ -24,26 +24,20 @@ class Shares(NamedTuple):
         return slice(ends[rank], ends[rank + 1])
 
 
-def split(count: int, ranks: int, run: int = 1) -> Shares:
-    """`count` things over so many ranks, as evenly as it goes and the first ones with one more; some may get none.
-
-    Args:
-        run: how many have to stay together; `count` is a multiple of it.
-    """
-    runs = count // run
-    return Shares(tuple(run * (runs // ranks + (rank < runs % ranks)) for rank in range(ranks)))
+def split(count: int, ranks: int) -> Shares:
+    """`count` things over so many ranks, as evenly as it goes and the first ones with one more; some may get none."""
+    return Shares(tuple(count // ranks + (rank < count % ranks) for rank in range(ranks)))
 
 
-def split_tokens(length: int, groups: int, ranks: int) -> Shares:
-    """The tokens of a pass; where they have `groups` timesteps, those of a frame stay together.
+def split_tokens(length: int, ranks: int) -> Shares:
+    """The tokens of a pass.
 
     Raises:
         InvalidInputError: a rank would have none.
     """
-    shares = split(length, ranks, length // groups if groups > 1 else 1)
+    shares = split(length, ranks)
     if not shares.counts[-1]:
-        what = f"{groups} frames with a timestep of their own" if groups > 1 else f"{length} tokens"
-        raise InvalidInputError(f"{what} cannot be shared among {ranks} devices. Use fewer devices.")
+        raise InvalidInputError(f"{length} tokens cannot be shared among {ranks} devices. Use fewer devices.")
     return shares
 
 
@@ -68,7 +62,7 @@ def teams(ranks: int, passes: int) -> tuple[Team, ...]:
 
 
 class Exchanged(NamedTuple):
-    """Bytes that one rank sends in a step: `attention`, in all blocks; `results`, the tokens behind the last one."""
+    """Bytes that one rank sends in a pass: `attention`, in all blocks; `results`, the tokens behind the last one."""
 
     attention: int
     results: int

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..common.errors import SharingError
+from ..common.errors import GivenUp, SharingError
 from ..common.out_of_memory import is_out_of_memory
 from ..dit.execution import Execution
 from ..dit.model import Embedded
 from ..dit.sharing import Trunk
-from .exchange import Group
+from .exchange import Group, agree, tell
 from .passes import run_shared
 
 
@@ -33,12 +34,46 @@ class ManyDevices:
         """See `Sharing.devices`."""
         return self.group.size
 
+    @property
+    def is_first(self) -> bool:
+        """See `Sharing.is_first`."""
+        return self.group.rank == 0
+
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
         """See `Sharing.trunk`."""
-        try:
+        with self._explained():
             return run_shared(trunk, passes, execution, self.group)
-        except RuntimeError as error:  # of an exchange with somebody who is gone
-            why = "" if is_out_of_memory(error) else self.why_broken()
+
+    def agree(self) -> None:
+        """See `Sharing.agree`."""
+        with self._explained():
+            agree(self.group)
+
+    def give_up(self) -> None:
+        """See `Sharing.give_up`."""
+        tell(self.group, GivenUp(is_memory=True))
+
+    def any_of(self, own: bool) -> bool:
+        """See `Sharing.any_of`."""
+        with self._explained():
+            return bool(self.group.largest(own))
+
+    def is_same(self, own: int) -> bool:
+        """See `Sharing.is_same`."""
+        with self._explained():
+            return self.group.largest(own) == -self.group.largest(-own)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Inside, errors say what has become of another device."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:  # an own one, or of an exchange with somebody who is gone
+            if isinstance(error, GivenUp) and error.is_memory:
+                raise
+            if is_out_of_memory(error):
+                raise GivenUp(is_memory=True) from error
+            why = self.why_broken() or ("Another device has stopped." if isinstance(error, GivenUp) else "")
             if not why:
                 raise
             raise SharingError(why) from error

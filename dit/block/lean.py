@@ -46,6 +46,10 @@ class Layers(Protocol):
     cross_attn: CrossAttention
     ffn: MatrixSequence
 
+    def get_submodule(self, target: str) -> nn.Module:
+        """A layer by its name."""
+        ...
+
 
 def lean_pass(block: Layers, x: Tensor, context: Context, execution: Execution, lean: Lean) -> Tensor:
     """What `Block.forward` gives, written into x [B, L, D].
@@ -71,6 +75,8 @@ def lean_pass(block: Layers, x: Tensor, context: Context, execution: Execution, 
         _add_gated(x, part, matrix(seen[:, part]), gate_1, runs)
     del seen, matrix
     _look_at_context(block, x, context, execution, lean)
+    if context.heard is not None:
+        x = context.heard.added(block, x, execution)
     x = execution.after_attention(x)
     matrix = partial(multiply, block.ffn, how=how) if lean.keys_in_groups else opened(block.ffn, text, how)
     run = lean.run if execution.feed_forward_run == 0 else min(lean.run, execution.feed_forward_run)

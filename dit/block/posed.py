@@ -6,6 +6,7 @@ Suffixes: B batch, L tokens of the video, R the same and room for those of a fra
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ..attention import Attention
 from ..context import Posed, PoseTokens
-from ..execution import Execution
+from ..execution import Execution, unshared
 from ..layers import modulated_norm
 
 KeysAndValues = tuple[Tensor, Tensor]
@@ -32,12 +33,15 @@ def look_posed(
 
     Args:
         q_BLND: may be overwritten if the execution says so.
-        k_BRND, v_BRND: of `with_room` if there are poses, else of L tokens; given away.
+        k_BRND, v_BRND: of `with_room` if there are poses, else of L tokens; given away. Of a part of the tokens
+            without room, and not weighed.
         poses: keys and values of the poses, each [1 or B, L less a frame, N, D]; None where there are none.
 
     Source: Wan-Video/Wan-Animate-2; diffusers models/transformers/transformer_wan_animate_2.py (0.42.1), a mask over
         all pairs there; ComfyUI v0.33.0, comfy/ldm/wan/model_animate2.py, frame by frame as here.
     """
+    if posed.is_part:
+        return _look_at_all(q_BLND, k_BRND, v_BRND, poses, posed, execution)
     length = q_BLND.shape[1]
     of_frame = length // posed.frames
     attend = _kernel(posed, of_frame, execution.attention)
@@ -58,6 +62,22 @@ def look_posed(
     return q_BLND if execution.may_overwrite else torch.cat(seen, dim=1)
 
 
+def _look_at_all(
+    q: Tensor, k: Tensor, v: Tensor, poses: KeysAndValues | None, posed: Posed, execution: Execution
+) -> Tensor:
+    """What the tokens of one device of several make of those of all: each device looks with some heads of all tokens.
+
+    Every device has all the poses, of which it takes its heads.
+    """
+    whole, here = posed._replace(is_part=False), replace(execution, shared=unshared)
+
+    def look(q: Tensor, k: Tensor, v: Tensor, *shown: Tensor) -> Tensor:
+        k, v = with_room(k, whole), with_room(weighed(v, whole, may_overwrite=execution.may_overwrite), whole)
+        return look_posed(q, k, v, (shown[0], shown[1]) if shown else None, whole, here)
+
+    return execution.shared(look, *(poses or ()))(q, k, v)
+
+
 def normed_poses(tokens: Tensor, poses: PoseTokens, modulation: Tensor, eps: float) -> Tensor:
     """A run of the tokens of poses [1 or B, n, D] as self-attention takes them, by a block's modulation [1, 6, D]."""
     shift, scale = (modulation.float() + poses.modulation)[:, :, :2].unbind(2)  # each [1 or B, 1, D]
@@ -65,8 +85,8 @@ def normed_poses(tokens: Tensor, poses: PoseTokens, modulation: Tensor, eps: flo
 
 
 def with_room(x: Tensor, posed: Posed) -> Tensor:
-    """x [B, L, ...] with room behind it for the tokens of one frame of poses, if there are any."""
-    if posed.poses is None:
+    """x [B, L, ...] with room behind it for those of one frame of poses, if there are any and all tokens are here."""
+    if posed.poses is None or posed.is_part:
         return x
     length = x.shape[1]
     longer = x.new_empty(x.shape[0], length + length // posed.frames, *x.shape[2:])
@@ -75,9 +95,9 @@ def with_room(x: Tensor, posed: Posed) -> Tensor:
 
 
 def weighed(values: Tensor, posed: Posed, *, may_overwrite: bool) -> Tensor:
-    """Values [B, L, ...] of the video, those of its picture counting as much as they are to."""
+    """Values [B, L, ...] of the video, those of its picture counting as much as they are to, if all tokens are here."""
     strength, picture = posed.picture_strength, values.shape[1] // posed.frames
-    if strength == 1.0:
+    if strength == 1.0 or posed.is_part:
         return values
     if not may_overwrite:
         return torch.cat([strength * values[:, :picture], values[:, picture:]], dim=1)

@@ -174,7 +174,10 @@ ALONE = NoCompanion()
 
 def unshareable(words: str) -> InvalidInputError:
     """The error where what needs all tokens of a pass is given those of one device of several."""
-    return InvalidInputError(f"The tokens of {words} cannot be shared among devices. Use one device.")
+    return InvalidInputError(
+        f"The tokens of {words} cannot be shared among devices. Use one device, or two where there is guidance: "
+        "then each computes whole passes."
+    )
 
 
 class Steered(NamedTuple):
@@ -283,6 +286,14 @@ class Branch(ABC, Generic[ConfigT]):
     def tokens_before(self, shape: PassShape, given: int) -> int:
         """Tokens at places of their own that it puts before those of each video in a pass that `given` things steer."""
         return 0
+
+    def inside(self, config: ConfigT, operations: ModuleType) -> Mapping[str, nn.Module]:
+        """Its modules inside each of the trunk's blocks, by their names in `in_blocks`."""
+        return {}
+
+    def inside_weights(self, config: ConfigT) -> WeightCount:
+        """Numbers of these in one block."""
+        return WeightCount(0, 0, 0)
 
     def check_layers(self, layers: int) -> None:
         """Refuses a branch that has no place beside a trunk of so many layers.

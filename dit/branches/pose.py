@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from ...common.shapes import size_text
 from ..attention import Pattern, every_token
 from ..config import PATCH, DiTConfig
 from ..context import Context, Posed, PoseTokens
-from ..execution import Execution
+from ..execution import Execution, unshared
 from ..rope import TokenPlaces, make_rope
 from .branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk
 from .pose_memory import PoseSlot, StreamSize
@@ -174,7 +174,7 @@ class PoseRun:
         """
         check_pattern(execution.pattern)
         poses = PoseTokens(self._shown(index, execution), self._modulation, self._rope, self._pose.strength)
-        return context._replace(posed=self._posed._replace(poses=poses))
+        return context._replace(posed=self._posed._replace(poses=poses, is_part=context.part is not None))
 
     def follow(self, block: nn.Module, index: int, execution: Execution) -> None:
         """See `Companion.follow`."""
@@ -183,7 +183,7 @@ class PoseRun:
             self._tokens = None
             return
         tokens, self._tokens = self._own(index, slot), None
-        tokens = execution.run(block, tokens, self._own_context())
+        tokens = replace(execution, shared=unshared).run(block, tokens, self._own_context())  # all of it is here
         slot.put(following, tokens)
         self._tokens = tokens
 

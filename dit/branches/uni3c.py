@@ -231,18 +231,28 @@ class Uni3CRun:
 
     def __init__(self, hidden: Tensor, time: Tensor, rope: Tensor, proj_out: nn.ModuleList, steering: Uni3CInput):
         self._hidden, self._time, self._rope = hidden, time, rope
-        self._proj_out = iter(proj_out)
-        self._strength = steering.strength
+        self._layers, self._proj_out = proj_out, iter(proj_out)
+        self._steering = steering
+        self._whole = hidden.shape[1]
 
     def part(self, tokens: slice) -> Uni3CRun:
-        """See `BranchRun.part`."""
-        raise unshareable("a model with Uni3C")
+        """See `BranchRun.part`; `after` refuses tokens before those of the video."""
+        own, rope = self._hidden[:, tokens].clone(), self._rope[:, tokens]
+        run = Uni3CRun(own, self._time, rope, self._layers, self._steering)
+        run._whole = self._whole
+        return run
 
     def after(self, block: nn.Module, tokens: Tensor, context: Context, execution: Execution) -> Tensor:
-        """Runs a block; gives the trunk's `tokens` [B, L, D] with what it adds to those of the video, the last ones."""
+        """Runs a block; gives the trunk's `tokens` [B, L, D] with what it adds to those of the video, the last ones.
+
+        Raises:
+            InvalidInputError: they are a part of more than the video's.
+        """
+        if context.part is not None and context.part.length != self._whole:
+            raise unshareable("a model with Uni3C and of pictures before them")
         way = replace(execution, over_video=None, lean=None, look_back=nothing_before)
         self._hidden = way.run(block, self._hidden, self._time, self._rope)
-        hidden, project, strength = self._hidden, next(self._proj_out), self._strength
+        hidden, project, strength = self._hidden, next(self._proj_out), self._steering.strength
         before = tokens.shape[1] - hidden.shape[1]
 
         def added(video: Tensor, hidden: Tensor) -> Tensor:

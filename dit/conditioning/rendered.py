@@ -7,10 +7,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ...common.checking import check_number
+from ...common.errors import InvalidInputError
+from ...common.log import logger
+from ...common.shapes import video_frames
 from ..branches.uni3c import LATENT_CHANNELS, Uni3CBranch, Uni3CInput
 from ..inputs import DitInputs, expand_batch
 from .cut import Cut
 
+MOST_STRENGTH = 10.0
 _ROUNDING = 1e-6
 
 
@@ -64,3 +69,29 @@ class RenderedVideo:
             return True
         sigma = float(timestep.max()) / 1000
         return self.last_sigma - _ROUNDING <= sigma <= self.first_sigma + _ROUNDING
+
+
+def check_following(strength: float, start: float, end: float) -> None:
+    """Refuses numbers that nothing can be followed with.
+
+    Raises:
+        InvalidInputError: the message has them.
+    """
+    for name, value in (("strength", strength), ("start_percent", start), ("end_percent", end)):
+        check_number(value, name)
+    if abs(strength) > MOST_STRENGTH or not 0.0 <= start < end <= 1.0:
+        raise InvalidInputError(
+            f"Uni3C takes a strength from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g} and a part of the steps from 0 to 1, "
+            f"got {strength:g}, and {start:g} to {end:g}. Usual are 1, and 0 to 1."
+        )
+
+
+def as_long(clip: Tensor, latent_frames: int) -> Tensor:
+    """A clip [F, H, W, C] as long as a video of so many latent frames; its last one stands still to the end."""
+    frames = video_frames(latent_frames)
+    if len(clip) > frames:
+        logger.info("render_video has %d frames; the first %d are used.", len(clip), frames)
+    elif len(clip) < frames:
+        logger.info("render_video has %d frames of %d; the last one stands still.", len(clip), frames)
+    missing = max(frames - len(clip), 0)
+    return torch.cat([clip[:frames], clip[-1:].expand(missing, -1, -1, -1)])

@@ -78,8 +78,9 @@ class NoKeptRun:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """There is nothing to keep."""
 
-    def earlier(self, device: torch.device) -> None:
+    def earlier(self, device: torch.device) -> Any | None:
         """Nothing."""
+        return None
 
     def kin(self) -> tuple[Kin, ...]:
         """None."""
@@ -120,12 +121,14 @@ class RunsInFolder:
         every_s: a state is saved no more often; it also is when its run is broken off by an error or an interrupt.
         keeps_ended: whether a run that has ended stays until `forget_ended`: then what follows it may be broken off,
             too, and the next run of it all has its result at once. Otherwise it goes with its end.
+        cost: the part of a run's time that saving may take at most; infinite where each step is to be saved.
         clock: in seconds.
     """
 
     folder: StateFolder
     every_s: float = EVERY_S
     keeps_ended: bool = False
+    cost: float = COST
     clock: Callable[[], float] = time.monotonic
     _ended: list[str] = field(default_factory=list)
     _held: set[str] = field(default_factory=set)
@@ -203,7 +206,7 @@ class RunInFolder:
         now_s = self._runs.clock()
         if now_s >= self._due_s and not self._knows_disk:
             size = size_of(self._unsaved, self._kinds)
-            wait_s = size / BYTES_PER_S / COST if size > LARGE_BYTES else 0.0
+            wait_s = size / BYTES_PER_S / self._runs.cost if size > LARGE_BYTES else 0.0
             self._due_s = max(self._due_s, self._begun_s + wait_s)
         return now_s >= self._due_s
 
@@ -223,4 +226,4 @@ class RunInFolder:
         self._runs.hold(self._key)
         self._unsaved, self._knows_disk = None, True
         ended_s = self._runs.clock()
-        self._due_s = ended_s + max(self._runs.every_s, (ended_s - begun_s) / COST)
+        self._due_s = ended_s + max(self._runs.every_s, (ended_s - begun_s) / self._runs.cost)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 
@@ -14,6 +15,7 @@ from ...dit.footprint import pass_shape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice, Task, smallest_bytes
 from ...model_loading.footprint import ModelBytes
+from ...parallel.step import SharedStep, shared_step
 from ...weights.casting import CASTINGS
 from ..memory import Job, MemorySettings, RunWork
 from ..models import VideoModel
@@ -54,18 +56,13 @@ def sampling_job(
     multiplies = casting is not None and casting.multiplies  # then stored matrices are used as they are
     beside = loras + second + bytes_in_time(asked, config, batch, weights.itemsize) + preview.weight_bytes
 
+    own = steps or Steps(model.policies, references=references, clips=clips_of(asked), poses=pose_videos(asked))
+    own = replace(own, devices=model.runtime.sharing.devices)
+
     def task(weights: ModelBytes, video: VideoShape) -> Task:
         shape = latent_shape(family, video, references)
         step = sampling_task(
-            weights,
-            config,
-            batch,
-            shape,
-            passes=len(asked),
-            steering=steering,
-            run=memory.feed_forward_run,
-            steps=steps
-            or Steps(model.policies, references=references, clips=clips_of(asked), poses=pose_videos(asked)),
+            weights, config, batch, shape, passes=len(asked), steering=steering, run=memory.feed_forward_run, steps=own
         )
         step = step if multiplies else with_plain_matrices(step, weights, config)
         return with_work_between(step, shape, batch, preview.working_bytes(shape))
@@ -81,7 +78,17 @@ def sampling_job(
         len(asked),
         loras=model.recipe.loras,
         count_work=count_work,
+        shared=_shared(model, own, latent, len(asked)),
     )
+
+
+def _shared(model: VideoModel, own: Steps, latent: Tensor, passes: int) -> SharedStep | None:
+    """How several devices share a step of so many passes; None for one."""
+    if own.devices == 1:
+        return None
+    itemsize, length = model.placed.weights.token_itemsize, pass_tokens(own, latent) // len(latent)
+    shared = shared_step(model.spec.config, length, max(passes, 1), own.devices, itemsize)
+    return shared._replace(sent_bytes=shared.sent_bytes * len(own.busiest(Size(*latent.shape[2:]))))
 
 
 def choose(model: VideoModel, job: Job) -> Choice:

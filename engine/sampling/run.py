@@ -62,8 +62,10 @@ class ReadyRun(NamedTuple):
 
     def states(self) -> Iterator[SamplerState]:
         """See `walked`: the models are on the device until the last of them was taken."""
-        model, whole = self.model, self.whole
-        choices = choices_of(whole.experts, self.jobs)
+        model = self.model
+        memory = self.whole.memory.of_one(model.runtime.sharing.devices, model.residence.device)
+        whole = replace(self.whole, memory=memory)
+        choices = choices_of(whole.experts, {name: replace(job, memory=memory) for name, job in self.jobs.items()})
         shape = shape_of(whole.latent, whole.sides, self.jobs.values())
         draw = self.preview.start(shape, model.residence.device, model.runtime.check_interrupt)
         return walked(model, replace(whole, choices=choices), self.beginning, self.expert_at, draw)

@@ -50,6 +50,7 @@ class Steps:
         clips: that the model sees beside the video.
         questions: how many different ones they put, each of which a causal model remembers frames for.
         poses: how many pose videos go through the blocks beside it, see `pose_videos`.
+        devices: that share the passes of a step.
     """
 
     policies: StepPolicies = WHOLE_STEPS
@@ -58,6 +59,7 @@ class Steps:
     clips: tuple[ContextSize, ...] = ()
     questions: int = 1
     poses: int = 0
+    devices: int = 1
 
     def beside(self, seen: Size, size: Size) -> int:
         """Tokens of the clips beside a window of a latent of this size."""

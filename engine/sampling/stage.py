@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
-from ...common.errors import NumericalError, OutOfMemory
+from ...common.errors import GivenUp, NumericalError, OutOfMemory
 from ...common.log import logger
 from ...common.out_of_memory import free_unused, is_out_of_memory
 from ...common.shapes import video_frames
@@ -128,13 +128,15 @@ class Stage:
         """What `predict` gives, asked again in another arrangement after what can be mended; interrupts go through."""
         while True:
             try:
-                return predict(*asked, **named)
+                made = predict(*asked, **named)
+                self._sharing.agree()  # one of the devices may have no memory for the last of it
+                return made
             except NonFiniteError:
                 mend = self._compute_exactly
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                mend = self._take_less
+                mend = self._take_less if isinstance(error, GivenUp) else self._take_less_with_all
             mend()  # outside the handlers, whose traceback would keep the tensors of the failed pass alive
             self._arrange()
 
@@ -162,7 +164,7 @@ class Stage:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            self._take_less()
+            self._take_less_with_all()
 
     def _enter(self) -> ExitStack:
         residence, module = self._model.residence, self.module
@@ -188,19 +190,26 @@ class Stage:
             check_finite(tokens[0])
             self._is_sound = True
 
+    def _take_less_with_all(self) -> None:
+        """As `_take_less`, where the devices that share the run do not know yet that they have to."""
+        self._sharing.give_up()
+        self._take_less()
+
     def _take_less(self) -> None:
         """Chooses an arrangement with less of the model on the device, or at last one whose blocks keep less.
 
+        Each device that shares the run swaps more as long as it can. Blocks keep less on all of them at once, since
+        that decides what they exchange.
+
         Raises:
-            OutOfMemory: there is none, or other devices go on in the way that all began in.
+            OutOfMemory: there is none.
         """
         self._stack.close()
-        if self._shared:
-            raise self._too_large_to_share()
         self._poses.give_up()
         self._may_join = False
         blocks = len(streamed_blocks(self.module))
         lowered, leaner = self.memory.lowered(blocks), self._leaner()
+        how = ""
         if self._poses.leave_device():
             how = "what is kept of the poses is kept in RAM"
         elif lowered is not None:
@@ -208,13 +217,14 @@ class Stage:
             swapped = len(lowered.swapped(blocks))
             is_swapped = f"{swapped} of {blocks} blocks are swapped in from RAM"
             how = is_swapped if swapped else "no matrix is kept as plain numbers"
-        elif leaner is not None:
+        if not self._sharing.any_of(bool(how)):
+            if leaner is None:
+                raise self._too_large()
             self._execution = replace(self._execution, lean=leaner)
             how = "a block keeps less while it runs"
-        else:
-            raise self._too_large()
         free_unused()
         self._model.runtime.free_memory(self._model.residence.device)
+        how = how or "other devices take less"
         logger.warning("Out of memory in step %d: %s from now on, and the step is repeated.", self._step + 1, how)
 
     def _leaner(self) -> Lean | None:
@@ -244,13 +254,6 @@ class Stage:
         sizes = block_bytes(blocks)
         copied = self.memory.footprint(sizes, self._model.residence.device).copied_bytes
         return copied * FLOPS_PER_BYTE > len(sizes) * self._model.spec.config.block_flops(self._workload.tokens)
-
-    def _too_large_to_share(self) -> OutOfMemory:
-        return OutOfMemory(
-            f"Out of memory on {self._model.residence.device}, one of {self._sharing.devices} devices that share the "
-            "run, which cannot be changed while it goes on. Swap more blocks or use less memory, or make "
-            "the video smaller or shorter."
-        )
 
     def _too_large(self) -> OutOfMemory:
         device, needed = self._model.residence.device, self._workload.working_bytes

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 
 from ...common.shapes import LatentShape
 from ...dit.branches.branch import PassShape
 from ...dit.config import PATCH, DiTConfig
 from ...dit.execution import lean_ways
-from ...dit.footprint import NO_STEERING, block_weights, pass_bytes, pass_shape, past_bytes, with_tokens_before
+from ...dit.footprint import (
+    NO_STEERING,
+    Share,
+    block_weights,
+    pass_bytes,
+    pass_shape,
+    past_bytes,
+    shared_pass_bytes,
+    with_tokens_before,
+)
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.plan import Task, Way
 from ...model_loading.footprint import ModelBytes
+from ...parallel.layout import teams
 from ..poses.room import pose_room
 from .sights import Size, Steps
 
@@ -75,26 +86,24 @@ def sampling_task(
     kept += poses.device_bytes
     # Where copies would take longer than computing, the passes can go together, for a buffer more.
     numbers = {1, passes} if sum(weights.blocks) * FLOPS_PER_BYTE > flops else {1}
+    of_pass = partial(pass_bytes, config)
+    if steps.devices > 1:  # which take all of them
+        team = teams(steps.devices, passes)[0]
+        numbers = {passes}
+        of_pass = partial(shared_pass_bytes, config, share=Share(len(team.ranks), len(team.passes)))
+    made_by = partial(
+        of_pass,
+        itemsize=weights.itemsize,
+        unpacking=weights.unpacking,
+        run=run,
+        fp32_residual=weights.fp32_residual,
+    )
     ways = tuple(
-        Way(
-            number,
-            kept
-            + pass_bytes(
-                config,
-                shape._replace(together=number),
-                itemsize=weights.itemsize,
-                unpacking=weights.unpacking,
-                run=run,
-                fp32_residual=weights.fp32_residual,
-                lean=lean,
-            ),
-            slowdown,
-            leanness,
-        )
+        Way(number, kept + made_by(shape=shape._replace(together=number), lean=lean), slowdown, leanness)
         for leanness, (lean, slowdown) in enumerate(zip(lean_ways(config.heads), _SLOWDOWN))
         for number in sorted(numbers)
     )
-    runs = passes * len(windows)
+    runs, flops = passes * len(windows), flops / steps.devices
     return Task("sample", weights.fixed, weights.blocks, ways, flops, runs, weights.anonymous, poses.host_bytes)
 
 

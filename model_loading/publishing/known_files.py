@@ -228,6 +228,7 @@ KNOWN_FILES = (
     _file(_MOVE, DIT_FILES, "Wan-Move: image to video along tracks, 14B, in fp8", 16.407, _WRAPPER_FP8),
     _file("Phantom-Wan-1_3B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 1.3B", 2.838, _WRAPPER),
     _file("Phantom-Wan-14B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 14B", 28.577, _WRAPPER),
+    _file("humo_17B_fp8_e4m3fn.safetensors", DIT_FILES, "HuMo: a person with a sound, 17B, in fp8", 17.062, _HUMO),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
     _file("Wan21_Uni3C_controlnet_fp16.safetensors", UNI3C_FILES, "Uni3C: camera control, 14B", 2.331, _WRAPPER),
@@ -241,6 +242,7 @@ KNOWN_FILES = (
     _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", TEXT_FILES, "the text encoder of all Wan models, in fp8", 6.74),
     _file("clip_vision_h.safetensors", CLIP_FILES, "the picture encoder of Wan 2.1 image to video", 1.264),
     _file("wav2vec2_large_english_fp16.safetensors", AUDIO_FILES, "what Wan S2V hears speech through", 0.631, _WAN_2_2),
+    _file("whisper_large_v3_fp16.safetensors", AUDIO_FILES, "what HuMo hears a sound through", 3.092, _HUMO),
     _file("lighttaew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.045, _TINY_VAES),
     _file("taew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.023, _TINY_VAES),
     _file("lighttaew2_2.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.2 TI2V-5B", 0.045, _TINY_VAES),
@@ -274,7 +276,6 @@ KNOWN_FILES = (
 
 # What ComfyUI's Wan templates of October 2026 name beside those.
 WAITING_FILES = (
-    _waiting("humo_17B_fp8_e4m3fn.safetensors", DIT_FILES, "HuMo", 17.062, _HUMO),
     _waiting("wan2.2_dancer_14b_global_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
     _waiting("wan2.2_dancer_14b_local_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
     _waiting("joyai_image_edit_int8_convrot.safetensors", DIT_FILES, "JoyAI Image Edit, no Wan model", 16.428, _JOYAI),
@@ -285,7 +286,6 @@ WAITING_FILES = (
     _waiting("wan2.1_infiniteTalk_multi_fp16.safetensors", MODEL_PATCHES, "InfiniteTalk", 5.122, _WAN_2_1),
     _waiting("wan2.1_infiniteTalk_single_fp16.safetensors", MODEL_PATCHES, "InfiniteTalk", 5.122, _WAN_2_1),
     _waiting("wav2vec2-chinese-base_fp16.safetensors", AUDIO_FILES, "that of InfiniteTalk", 0.19, _WAV2VEC),
-    _waiting("whisper_large_v3_fp16.safetensors", AUDIO_FILES, "the audio encoder of HuMo", 3.092, _HUMO),
     _waiting("sam3.1_multiplex_fp16.safetensors", CHECKPOINTS, "SAM 3.1, which finds masks", 1.75, _SAM),
     _waiting("film_net_fp16.safetensors", INTERPOLATORS, "FILM, which makes frames between", 0.069, _INTERPOLATION),
 )  # fmt: skip
@@ -296,6 +296,7 @@ USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 
 MODELS_WITH = {
     **dict.fromkeys(("animate", "animate_face"), "wan2.2_animate_14B_bf16.safetensors"),
+    "humo": "humo_17B_fp8_e4m3fn.safetensors",
     "pose": "wan_animate_2_int8_convrot.safetensors",
     "scail": "wan2.1_14B_SCAIL_2_int8_convrot.safetensors",
     "speech": "wan2.2_s2v_14B_fp8_scaled.safetensors",

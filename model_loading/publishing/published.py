@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ...audio_encoder.config import WAV2VEC2_LARGE
+from ...audio_encoder.config import WAV2VEC2_LARGE, WHISPER_LARGE_V3
 from ...common.errors import MissingFileError
 from ...common.families import WAN_2_1, WAN_2_2_5B, Family
 from ...dit.footprint import PLAIN as PLAIN_MATRICES
@@ -21,7 +21,7 @@ from ...text_encoder.footprint import block_elements, other_elements
 from ...vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE
 from ..footprint import ModelBytes, Outline, bytes_before_download
 from ..formats.plain import PLAIN
-from ..kinds import AUDIO_ENCODER, CLIP_VISION, DIT, TEXT_ENCODER, VAE
+from ..kinds import CLIP_VISION, DIT, TEXT_ENCODER, VAE
 from ..precision import Precision, choose_dtype
 from ..recognition.titles import find_preset
 from ..spec import AnyKind, ModelSpec
@@ -45,6 +45,7 @@ _PRESETS = (
     (r"wan2\.2_i2v|wan2\.2_fun_inpaint", "i2v-A14B"),
     (r"fun_inp_1\.3B", "fun-inp-1.3B"),
     (r"s2v", "s2v-14B"),
+    (r"humo", "humo-17B"),
     (r"ti2v", "ti2v-5B"),
     (r"vace.*1\.3B", "vace-1.3B"),
     (r"vace", "vace-14B"),
@@ -65,7 +66,10 @@ _CONFIGS: Mapping[tuple[str, Family], Any] = MappingProxyType({
     (VAE.name, WAN_2_2_5B): WAN_2_2_VAE,
     (TEXT_ENCODER.name, WAN_2_1): UMT5_XXL,
     (CLIP_VISION.name, WAN_2_1): CLIP_VIT_H,
-    (AUDIO_ENCODER.name, WAN_2_1): WAV2VEC2_LARGE,
+})  # fmt: skip
+_ENCODERS: Mapping[str, Any] = MappingProxyType({
+    "wav2vec2_large_english_fp16.safetensors": WAV2VEC2_LARGE,
+    "whisper_large_v3_fp16.safetensors": WHISPER_LARGE_V3,
 })  # fmt: skip
 
 
@@ -98,7 +102,7 @@ def _known(known: KnownFile, kind: AnyKind, precision: Precision) -> tuple[Famil
         family = WAN_2_2_5B if config.out_channels == WAN_2_2_5B.latent_channels else WAN_2_1
     else:
         family = WAN_2_2_5B if kind is VAE and "2.2" in known.name else WAN_2_1
-        config = _CONFIGS[kind.name, family]
+        config = _ENCODERS.get(known.name) or _CONFIGS[kind.name, family]
     return family, config, _published_bytes(known, config, precision)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...common.errors import CheckpointError
 from ...common.families import FAMILIES, TINY, WAN_2_1, WAN_2_2_5B, Family
+from ...dit.branches.audio.humo import HumoBranch
 from ...dit.branches.camera import CameraBranch
 from ...dit.config import DiTConfig
 from ...dit.presets import PRESETS
@@ -44,6 +45,8 @@ _PRESET_TITLES = {
     "scail2-1.3B": "Wan 2.1 SCAIL-2 1.3B",
     "scail2-14B": "Wan 2.1 SCAIL-2 14B",
     "s2v-14B": "Wan 2.2 S2V 14B",
+    "humo-1.7B": "HuMo 1.7B",
+    "humo-17B": "HuMo 17B",
     "vace-1.3B": "Wan 2.1 VACE 1.3B",
     "vace-14B": "Wan 2.1 VACE 14B",
 }
@@ -194,7 +197,7 @@ def dit_start_image(config: DiTConfig, family: Family) -> StartImage:
     """Whether a model takes given frames. The tiny demo model was trained with and without, on the same weights."""
     if not config.image_channels:
         return "optional" if family.given_in_latent else "none"
-    if config.has_mask_alone:
+    if config.has_mask_alone or config.branch(HumoBranch) is not None:
         return "none"
     follows = config.control_channels or config.branch(CameraBranch) is not None
     return "optional" if follows or family is TINY else "required"

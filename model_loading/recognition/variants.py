@@ -26,9 +26,8 @@ from .foreign import Signature, match
 
 # By the names only they carry; the first that matches names the file. Those of no kind are of a family of their own.
 WAN_VARIANTS = (
-    Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
     Signature("LongCat-Avatar (talking)", None, ("audio_cross_attn.", "blocks.0.ffn.w1.")),
-    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.",)),
+    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.proj.",)),
     Signature("Wan-Dancer", "dit", ("patch_embedding_global.",)),
     Signature("Wan-Dancer", "dit", ("music_injector.",)),
     Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
@@ -51,7 +50,11 @@ WAN_VARIANTS = (
     Signature("SkyReels-V2 DF", "dit", ("fps_projection.",)),
 )
 
-PARTS = (*WAN_VARIANTS, Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)))
+PARTS = (
+    *WAN_VARIANTS,
+    Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
+    Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
+)
 """The same, and models of which this version runs whole ones: files with their names and no trunk are parts of them."""
 
 # (input channels, output channels) of Wan transformers that need conditioning this version does not have.
@@ -146,10 +149,9 @@ _SAME_SHAPE = (
 # How headers call models that tensors tell apart anyway.
 _PLAIN = frozenset(
     ["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp", "control", "funcontrol", "camera", "camera22", "s2v"]
-    + ["animate", "scail", "scail2"]
+    + ["animate", "scail", "scail2", "humo"]
 )
 _OTHERS = {
-    "humo": "HuMo",
     "wandancer": "Wan-Dancer",
 }
 # Classes of the official code and of diffusers, as the config.json of a folder names them.
@@ -174,6 +176,8 @@ def refuse_variants(name: str, names: Mapping[str, str], said: str | None) -> No
         raise unsupported_variant(name, f"{same_shape.title} (its header says so)")
     if said == "s2v" and not any(name.startswith("casual_audio_encoder.") for name in names):
         raise unsupported_variant(name, "Wan 2.2 S2V (speech to video) by its header, but nothing in it hears speech")
+    if said == "humo" and not any(name.startswith("audio_proj.") for name in names):
+        raise unsupported_variant(name, "HuMo by its header, but nothing in it hears a sound")
     if said in _OTHERS:
         raise unsupported_variant(name, f"{_OTHERS[said]} (its header says so)")
     if said is not None and same_shape is None and said not in _PLAIN:

@@ -94,7 +94,7 @@ REFUSED = {
     "reference_latents": _Refused(
         "a reference picture",
         "Wan Fun Control, Wan22FunControlToVideo, Wan SCAIL, WanSCAILToVideo, Set Reference Latent, "
-        "WanHuMoImageToVideo or WanSoundImageToVideo",
+        "Wan HuMo, WanHuMoImageToVideo or WanSoundImageToVideo",
         "Load a Fun-Control model of 1.1 or of Wan 2.2 or a SCAIL model, or use Wan VACE with a reference_image",
     ),
     **_same(
@@ -120,13 +120,16 @@ REFUSED = {
     ),
     **_same(
         "audio_inject_scale fps clip_vision_output_ref",
-        _Refused("sound", "WanSoundImageToVideo, WanHuMoImageToVideo or WanDancerVideo", _KIND),
+        _Refused("sound", "WanSoundImageToVideo or WanDancerVideo", _KIND),
     ),
     **_same(
         "reference_motion control_video",
         _Refused("earlier frames or poses for Wan S2V", "Wan Speech To Video or WanSoundImageToVideo", _SPEECH),
     ),
-    "audio_embed": _Refused("sound", "Wan Speech To Video or WanSoundImageToVideo", _SPEECH),
+    "audio_embed": _Refused(
+        "sound", "Wan Speech To Video, WanSoundImageToVideo, Wan HuMo or WanHuMoImageToVideo",
+        "Load a Wan S2V or a HuMo model, or remove that node",
+    ),
     **_same("face_video_pixels", _Refused("a face", "Wan Animate or WanAnimateToVideo", _ANIMATE)),
     "pose_video_latent": _Refused(
         "poses",

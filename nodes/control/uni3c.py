@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ...common.checking import check_number, choice_of
-from ...common.errors import InvalidInputError
-from ...common.log import logger
-from ...common.shapes import video_frames
-from ...dit.conditioning.rendered import RenderedVideo
+from ...common.checking import choice_of
+from ...dit.conditioning.rendered import MOST_STRENGTH, RenderedVideo, as_long, check_following
 from ...engine.memory import MemorySettings
 from ...media.pictures import FITS, clean_clip, fit_pictures
 from ..api import ADVANCED, io, one_sentence
@@ -19,8 +13,6 @@ from ..conditioning.items import with_item
 from ..conditioning.reading import in_form
 from ..options.memory import memory_input, with_memory
 from ..sockets.latents import family_of, video_samples
-
-MOST_STRENGTH = 10.0
 
 
 class WanDirectorUni3C(io.ComfyNode):
@@ -103,31 +95,11 @@ class WanDirectorUni3C(io.ComfyNode):
         fit: str,
         memory: MemorySettings | None = None,
     ) -> Any:
-        _check_numbers(strength, start_percent, end_percent)
+        check_following(strength, start_percent, end_percent)
         samples, stride = video_samples(latent), family_of(vae).spatial_stride
         count, height, width = samples.shape[2:]
-        clip = _as_long(clean_clip(render_video, "render_video"), video_frames(count))
+        clip = as_long(clean_clip(render_video, "render_video"), count)
         shown = fit_pictures(clip, width * stride, height * stride, choice_of(fit, FITS, "fit"))
         render = family_of(vae).normalize(with_memory(vae, memory).encode(shown).float())
         item = RenderedVideo(render, float(strength), start=float(start_percent), end=float(end_percent))
         return io.NodeOutput(*(with_item(in_form(side), item) for side in (positive, negative)))
-
-
-def _check_numbers(strength: float, start: float, end: float) -> None:
-    for name, value in (("strength", strength), ("start_percent", start), ("end_percent", end)):
-        check_number(value, name)
-    if abs(strength) > MOST_STRENGTH or not 0.0 <= start < end <= 1.0:
-        raise InvalidInputError(
-            f"Uni3C takes a strength from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g} and a part of the steps from 0 to 1, "
-            f"got {strength:g}, and {start:g} to {end:g}. Usual are 1, and 0 to 1."
-        )
-
-
-def _as_long(clip: Tensor, frames: int) -> Tensor:
-    """So many frames of a clip; the last one stands still to the end."""
-    if len(clip) > frames:
-        logger.info("render_video has %d frames; the first %d are used.", len(clip), frames)
-    elif len(clip) < frames:
-        logger.info("render_video has %d frames of %d; the last one stands still.", len(clip), frames)
-    missing = max(frames - len(clip), 0)
-    return torch.cat([clip[:frames], clip[-1:].expand(missing, -1, -1, -1)])

@@ -19,7 +19,15 @@ from ...model_loading.kinds import (
     VACE_MODULE,
     VAE,
 )  # fmt: skip
-from ...model_loading.pairing import ANIMATE, FUN_CONTROL, SCAIL_CONDITIONING, SOURCE_VIDEO, SPEECH, START_IMAGE
+from ...model_loading.pairing import (
+    ANIMATE,
+    FUN_CONTROL,
+    HUMO,
+    SCAIL_CONDITIONING,
+    SOURCE_VIDEO,
+    SPEECH,
+    START_IMAGE,
+)
 from ...model_loading.recognition.refusals import LOAD_LORA
 from ...sampling.causal.order import CAUSAL
 from ...sampling.experts import EXPERTS
@@ -42,6 +50,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     POSES: "Wan Animate 2",
     SOURCE_VIDEO: "Wan Source Video",
     SPEECH: "Wan Speech To Video",
+    HUMO: "Wan HuMo",
     EXPERTS: "Wan Two Experts",
     CAUSAL: "Wan Causal",
 })  # fmt: skip

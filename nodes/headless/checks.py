@@ -33,7 +33,7 @@ def check_graph(graph: Graph, node_classes: NodeClasses) -> Graph:
                 default = checked[node.id].inputs[name]
                 logger.info("%s has no '%s'; its default %r is used.", node.label, name, default)
     for id in reached(checked, node_classes):
-        _ask_node(checked[id], node_classes[checked[id].class_type])
+        ask_node(checked[id], node_classes[checked[id].class_type])
     return checked
 
 
@@ -202,9 +202,13 @@ def _as_listed(value: Any, choices: list) -> Any:
     return next(same, value)
 
 
-def _ask_node(node: GraphNode, node_class: type) -> None:
+def ask_node(node: GraphNode, node_class: type) -> None:
     """Runs the node's own check of what is known before anything runs; values that come over a wire are left out,
-    those named with a dot are within that of their name."""
+    those named with a dot are within that of their name.
+
+    Raises:
+        WanDirectorError: the node refuses them.
+    """
     names = _validated_names(node_class)
     if not names:
         return

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...engine.films.kept import NO_FILMS_KEPT
 from ...engine.local import LocalRuntime
-from ...engine.resuming.kept import NO_RUNS_KEPT
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
 from ...media.whole import next_number
@@ -21,30 +19,13 @@ from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
 from ..sockets.models import WanModel
-from ..sockets.native_model import NativeModel, native_model
+from ..sockets.native_model import NativeModel, native_model_alone
 from .host import BUNDLED_MODELS
-from .kept_runs import cache_folder, kept_films, kept_runs
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
 
 # The folder that the canvas writes behind the name of a file that is not in the input folder.
 _ANNOTATED = re.compile(r"(.*?) ?\[(input|output|temp)\]", re.DOTALL)
-
-
-def headless_runtime(device: str, *, is_quiet: bool, resumes: bool) -> LocalRuntime:
-    """What a run of the command line runs on.
-
-    Args:
-        device: see `LocalRuntime`.
-        is_quiet: whether nothing is said of how far the work is.
-        resumes: whether runs that were broken off are gone on with; one that has ended stays until the workflow has.
-
-    Raises:
-        InvalidInputError: see `kept_runs`.
-    """
-    runs = kept_runs(cache_folder(), keeps_ended=True) if resumes else NO_RUNS_KEPT
-    films = kept_films(cache_folder()) if resumes else NO_FILMS_KEPT
-    return LocalRuntime(device, show_progress=not is_quiet, kept_runs=runs, kept_films=films)
 
 
 @dataclass
@@ -116,7 +97,7 @@ class HeadlessHost:
         """The log has it."""
 
     def from_native(self, model: Any) -> NativeModel:
-        return native_model(model)  # the loaders of this name give it already
+        return native_model_alone(model)  # the loaders of this name give it already
 
     def native_model(self, model: WanModel) -> NativeModel:
         return NativeModel.of(model)

@@ -13,7 +13,7 @@ from ...common.log import logger
 from ...engine.films import kept as films
 from ...engine.films.kept import NO_FILMS_KEPT, FilmsInFolder, KeptFilms
 from ...engine.resuming.folder import DAYS, LIMIT_BYTES, StateFolder
-from ...engine.resuming.kept import EVERY_S, NO_RUNS_KEPT, KeptRuns, RunsInFolder
+from ...engine.resuming.kept import COST, EVERY_S, NO_RUNS_KEPT, KeptRuns, RunsInFolder
 
 SWITCH, FOLDER = "WAN_DIRECTOR_RESUME", "WAN_DIRECTOR_RESUME_FOLDER"
 LONGEST, MOST, EVERY = "WAN_DIRECTOR_RESUME_DAYS", "WAN_DIRECTOR_RESUME_GB", "WAN_DIRECTOR_RESUME_SECONDS"
@@ -22,13 +22,15 @@ _ON, _OFF = ("", "on", "1", "true", "yes"), ("off", "0", "false", "no")
 _GB = 10**9
 
 
-def kept_runs(folder: Path, environment: Mapping[str, str] = os.environ, *, keeps_ended: bool = False) -> KeptRuns:
+def kept_runs(
+    folder: Path, environment: Mapping[str, str] = os.environ, *, keeps_ended: bool = False, cost: float = COST
+) -> KeptRuns:
     """What the variables of the environment say.
 
     Args:
         folder: the usual one.
         environment: see `SWITCH` and the other names.
-        keeps_ended: see `RunsInFolder`.
+        keeps_ended, cost: see `RunsInFolder`.
 
     Raises:
         InvalidInputError: one of them has a value that means nothing.
@@ -37,7 +39,8 @@ def kept_runs(folder: Path, environment: Mapping[str, str] = os.environ, *, keep
     days = _number(environment, LONGEST, DAYS, "days that a run is kept")
     size = _number(environment, MOST, LIMIT_BYTES / _GB, "GB that all kept runs may take together")
     every = _number(environment, EVERY, EVERY_S, "seconds between two states that are saved, at least")
-    return RunsInFolder(StateFolder(place, days, round(size * _GB)), every, keeps_ended) if is_on else NO_RUNS_KEPT
+    states = StateFolder(place, days, round(size * _GB))
+    return RunsInFolder(states, every, keeps_ended, cost) if is_on else NO_RUNS_KEPT
 
 
 def kept_films(folder: Path, environment: Mapping[str, str] = os.environ) -> KeptFilms:

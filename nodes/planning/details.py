@@ -33,6 +33,7 @@ def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: boo
         yield NON_COMMERCIAL
     yield from map(_lora, stage.job.loras)
     yield from _work(stage, choice, has_speed)
+    yield from _shared(stage, choice, has_speed)
     if is_on_cpu:
         yield "on the CPU: takes nothing of the card"
     elif not fits:
@@ -63,6 +64,20 @@ def _work(stage: PlannableStage, choice: Choice, has_speed: bool) -> Iterator[st
     yield from heads[:-1]
     if heads:
         yield heads[-1] + ("" if work is None else _passes(stage.jobs, choice, has_speed))
+
+
+def _shared(stage: PlannableStage, choice: Choice, has_speed: bool) -> Iterator[str]:
+    """About a step that several devices share."""
+    shared = stage.job.shared
+    if shared is None:
+        return
+    passes = "1 pass" if shared.passes == 1 else f"{shared.passes} passes"
+    whole = f"{passes} of a step each" if shared.team == 1 else f"{passes} of a step for every {shared.team} of them"
+    yield f"shared by {shared.devices} devices, {whole}: each sends {gigabytes(shared.sent_bytes)} in a step"
+    if has_speed:
+        task = choice.task
+        part = shared.efficiency(task.flops * task.passes * shared.devices, choice.card.flops, choice.card.bus_bytes)
+        yield f"{part * shared.devices:.1f} times as fast as one device, {part:.0%} of what {shared.devices} could be"
 
 
 def _passes(jobs: Sequence[Job], choice: Choice, has_speed: bool) -> str:

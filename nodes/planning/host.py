@@ -12,7 +12,7 @@ from ..files.model_names import model_name
 from ..hosts.host import BUNDLED_MODELS, Host
 from ..saving.names import NO_VALUES, NodeValues
 from ..sockets.models import WanModel
-from ..sockets.native_model import NativeModel, native_model
+from ..sockets.native_model import NativeModel, native_model_alone
 from .input_files import OutlinedFiles
 
 
@@ -55,7 +55,7 @@ class RecordingHost:
         """A plan has none."""
 
     def from_native(self, model: Any) -> NativeModel:
-        return native_model(model)  # a plan knows the loaders as the command line does
+        return native_model_alone(model)  # a plan knows the loaders as the command line does
 
     def native_model(self, model: WanModel) -> NativeModel:
         return NativeModel.of(model)

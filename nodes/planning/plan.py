@@ -31,13 +31,14 @@ WIDTH = 40
 class Machine(NamedTuple):
     """What a plan is for: bytes of the card, of RAM (None: not looked at), and of RAM that may be pinned.
 
-    Without a GPU, the memory of the processor is the card's.
+    Without a GPU, the memory of the processor is the card's. With several cards, all of a kind, it is that of each.
     """
 
     vram: int
     ram: int | None
     pinned: int
     has_gpu: bool = True
+    cards: int = 1
 
     @property
     def card(self) -> Card:
@@ -45,9 +46,9 @@ class Machine(NamedTuple):
         return example_card(self.vram)
 
 
-def machine(vram: int, ram: int | None = None) -> Machine:
+def machine(vram: int, ram: int | None = None, cards: int = 1) -> Machine:
     """A machine with this much memory; RAM that is not given is that for all that may be swapped."""
-    return Machine(vram, ram, int(RAM_SHARE * ram) if ram is not None else 1 << 50)
+    return Machine(vram, ram, int(RAM_SHARE * ram) // cards if ram is not None else 1 << 50, cards=cards)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,11 @@ class Plan:
 
     @property
     def host_bytes(self) -> int:
-        """RAM that is not given back under pressure."""
+        """RAM that is not given back under pressure; of several cards each has a process of its own."""
+        return self.machine.cards * self._host_bytes
+
+    @property
+    def _host_bytes(self) -> int:
         choices = [planned.choice for planned in self._sampling]
         kept = [choice.task.anonymous_bytes if self._take_turns else choice.host_bytes for choice in choices]
         sampling = [sum(kept) - own + choice.host_bytes for choice, own in zip(choices, kept)]
@@ -95,6 +100,10 @@ class Plan:
     @property
     def pinned_bytes(self) -> int:
         """The pinned part of it."""
+        return self.machine.cards * self._pinned_bytes
+
+    @property
+    def _pinned_bytes(self) -> int:
         sampling = 0 if self._take_turns else sum(each.choice.footprint.pinned_bytes for each in self._sampling)
         return max(sampling, *(planned.choice.footprint.pinned_bytes for planned in self.stages))
 
@@ -129,8 +138,9 @@ class Plan:
         memory, card = gigabytes(self.machine.vram), self.machine.card
         if not self.machine.has_gpu:
             return f"Memory of this machine: {memory}. It has no GPU that can be used, so no speed is estimated."
+        of = "the card" if self.machine.cards == 1 else f"each of {self.machine.cards} cards"
         return (
-            f"Memory of the card: {memory}. Speed is estimated for {card.name}: {card.flops / 1e12:.0f} TFLOP/s, "
+            f"Memory of {of}: {memory}. Speed is estimated for {card.name}: {card.flops / 1e12:.0f} TFLOP/s, "
             f"{card.bus_bytes / GB:.0f} GB/s from RAM."
         )
 

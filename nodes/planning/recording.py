@@ -80,7 +80,8 @@ class _Recorder:
         self._classes = {node.class_type: node_classes.get(node.class_type, Unknown) for node in graph.values()}
         self._guess = guess
         self._is_lenient = is_lenient
-        self._runtime = RecordingRuntime(device, host().runtime.preview_wish)
+        actual = host().runtime
+        self._runtime = RecordingRuntime(device, actual.preview_wish, actual.sharing.devices)
         self._files = OutlinedFiles(guess.size, is_lenient=is_lenient)
         self._loaders: dict[ModelRecipe, GraphNode] = {}
         self._made = Recording()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from ...common.checking import instance_of
+from ...common.errors import InvalidInputError
 from ...dit.branches.pose import PoseBranch
+from ...dit.inputs import ConditioningItem
 from ...engine.models import with_policies
 from ...model_loading.recognition.variants import is_causal
 from ...sampling.causal.order import Order
@@ -24,15 +28,25 @@ ANIMATE_2_SHIFT = 5.0
 """The same of Wan-Animate-2 (class WAN_Animate2 there)."""
 
 
+class Follows(Protocol):
+    """What a model follows by a node that patches it, until a sampler knows the latent."""
+
+    def item(self, samples: Tensor) -> ConditioningItem:
+        """It for a latent [B, C, T, h, w]."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class NativeModel:
-    """A video model with its LoRAs, and the shift of its schedules, which in ComfyUI belongs to the MODEL.
+    """A video model with its LoRAs, and what in ComfyUI belongs to the MODEL: the shift of its schedules, and what it
+    follows.
 
     On the command line this is what travels as MODEL.
     """
 
     model: WanModel
     shift: float = NATIVE_SHIFT
+    follows: tuple[Follows, ...] = ()
 
     @classmethod
     def of(cls, model: WanModel) -> NativeModel:
@@ -59,3 +73,18 @@ def native_model(value: Any) -> NativeModel:
     """
     instance_of(value, NativeModel, "model", "the model of Load Diffusion Model")
     return value
+
+
+def native_model_alone(value: Any) -> NativeModel:
+    """As `native_model`, where only the model goes on.
+
+    Raises:
+        InvalidInputError: it follows something, which would be left behind.
+    """
+    native = native_model(value)
+    if native.follows:
+        raise InvalidInputError(
+            "The model follows a rendered video by WanUni3CControlnetApply, which Wan From Native cannot take along. "
+            "Put Wan Uni3C between the prompts and Wan Sampler, with Load Wan Uni3C at Load Wan Model."
+        )
+    return native

@@ -1,4 +1,4 @@
-"""What both sides of the guidance hear, for the nodes of Wan S2V."""
+"""What both sides of the guidance hear, for the nodes of Wan S2V and of HuMo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ...dit.conditioning.audio.speech import speech_features, speech_latent_fram
 from ..conditioning.entries import with_values
 from ..conditioning.reading import Side
 from ..sockets.audio_encoders import audio_features
+from .scene import scene_values
 
 
 def heard_features(audio: Any, latent_frames: int, first: int) -> Tensor:
@@ -37,3 +38,9 @@ def both_sides(positive: list, negative: list, values: dict[str, Any], heard: Te
     sounds = ({} if each is None else {"audio_embed": each} for each in (heard, silent))
     prompts: tuple[tuple[Side, list], ...] = (("positive", positive), ("negative", negative))
     return [with_values(side, values | sound, name) for (name, side), sound in zip(prompts, sounds)]
+
+
+def humo_sides(positive: list, negative: list, samples: Tensor, audio: Any, picture: Tensor | None) -> list[list]:
+    """Both native CONDITIONINGs with what is given to HuMo; arguments and errors as `scene_values`."""
+    prompts = {"positive": positive, "negative": negative}
+    return [with_values(prompts[side], values, side) for side, values in scene_values(samples, audio, picture)]

@@ -138,6 +138,10 @@ def test_velocity_equals_diffusers(pair, batch):
 
 @pytest.fixture(scope="module")
 def native():
+    return of_comfyui()
+
+
+def of_comfyui() -> tuple[WanDiT, DitInputs]:
     """A model with the weights of the recorded outputs, and what it is asked."""
     sizes = NATIVE["SIZES"]
     branches = (ClipBranch(NATIVE["CLIP_WIDTH"]), AnimatePoseBranch(), FaceBranch(NATIVE["BLOCKS"]))

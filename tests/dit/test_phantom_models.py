@@ -30,6 +30,10 @@ CONFIG = DiTConfig(**MODEL["SIZES"])
 
 @pytest.fixture(scope="module")
 def model() -> WanDiT:
+    return build()
+
+
+def build() -> WanDiT:
     made = WanDiT(CONFIG)
     weights = RANDOM({name: tuple(value.shape) for name, value in made.state_dict().items()})
     made.load_state_dict(weights)

@@ -10,6 +10,7 @@ from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
 from wan_director.dit.branches.animate.face import FaceBranch, FaceInput
 from wan_director.dit.branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
+from wan_director.dit.branches.audio.humo import HumoBranch, HumoInput
 from wan_director.dit.branches.audio.past import PastBranch, PastInput
 from wan_director.dit.branches.audio.pose import SpeechPoseBranch, SpeechPoseInput
 from wan_director.dit.branches.audio.speech import SpeechBranch, SpeechInput
@@ -82,6 +83,9 @@ GIVEN = {
         torch.empty(1, branch.layers, branch.width, 4 * latent[0]), 0, latent[0]
     ),
     StillBranch: lambda branch, latent: StillInput(torch.empty(1, 16, 1, *latent[1:]), latent[0]),
+    HumoBranch: lambda branch, latent: HumoInput(
+        torch.empty(1, latent[0], 8, 5, branch.width), torch.empty(1, 16, 1, *latent[1:])
+    ),
     PastBranch: lambda branch, latent: PastInput(torch.empty(1, branch.channels, 19, *latent[1:])),
 }
 SMALLER = {VaceBranch: VaceBranch(1), SpeechBranch: SpeechBranch(1), FaceBranch: FaceBranch(1)}
@@ -166,6 +170,9 @@ def counted(
         ("s2v-14B", PLAIN, (20, 60, 104)),
         ("s2v-14B", FP8, (20, 80, 80)),
         ("s2v-14B", PLAIN, (1, 60, 104)),
+        ("humo-17B", PLAIN, (25, 80, 80)),
+        ("humo-17B", FP8, (9, 60, 104)),
+        ("humo-1.7B", PLAIN, (1, 60, 104)),
     ],
 )
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
@@ -196,6 +203,8 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
         ("s2v-14B", PLAIN, (20, 60, 104), False),
         ("s2v-14B", FP8, (20, 80, 80), False),
         ("s2v-14B", PLAIN, (20, 60, 104), True),
+        ("humo-17B", PLAIN, (25, 80, 80), False),
+        ("humo-17B", FP8, (9, 60, 104), False),
     ],
 )
 def test_a_lean_pass_holds_what_the_arithmetic_says(preset, unpacking, latent, residual, way):

@@ -155,7 +155,6 @@ def _wan(dim: int = 1536, inputs: int = 16, outputs: int = 16, layers: int = 2) 
         (_wan(5120, 32), "Wan Fun-Camera without its camera adapter"),
         (_wan(5120, 48) | {"control_adapter.conv.weight": ("F16", (4, 4))}, "a variant of Wan Fun-Camera not known"),
         (_wan(1536, 16) | {"ref_conv.weight": ("F16", (4, 4))}, "a variant of Wan with a reference picture"),
-        (_wan() | {"audio_proj.audio_proj_glob_1.layer.bias": ("F16", (4,))}, "HuMo"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

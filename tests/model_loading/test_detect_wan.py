@@ -59,6 +59,7 @@ def _inspect(path):
         ("i2v-A14B", 1095, 14288.9, "required", False),
         ("fun-inp-1.3B", 983, 1564.4, "required", True),
         ("s2v-14B", 1260, 16295.8, "none", False),
+        ("humo-17B", 1583, 17055.9, "none", False),
         ("vace-1.3B", 1264, 2154.0, "none", False),
         ("vace-14B", 1331, 17337.6, "none", False),
     ],

@@ -111,7 +111,11 @@ TABLE: dict[str, Variant] = {
     "S2V": Variant("s2v-14B", None, name="wan2.2_s2v_14B_bf16", said="s2v"),
     "a part of S2V": Variant("t2v-14B", "lacks the tensor", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
     "InfiniteTalk merged": Variant("i2v-14B", "is MultiTalk", extra={"blocks.0.audio_cross_attn.proj.weight": (8, 8)}),
-    "HuMo": Variant("i2v-A14B", "is HuMo,", extra={"audio_proj.audio_proj_glob_1.layer.bias": (512,)}),
+    "HuMo": Variant("humo-17B", None, name="humo_17B_fp8_e4m3fn", said="humo"),
+    "HuMo 1.7B": Variant("humo-1.7B", None, name="humo_1.7B_fp16"),
+    "a part of HuMo": Variant(
+        "i2v-A14B", "lacks the tensor", extra={"audio_proj.audio_proj_glob_1.layer.weight": (512, 51200)}
+    ),
     "Fun-Control 2.1": Variant("fun-control-1.3B", None, name="wan2.1_fun_control_1.3B_bf16"),
     "Fun-Control 2.1 14B": Variant("fun-control-14B", None),
     "Fun-Control 1.1": Variant("fun-control-1.1-1.3B", None, said="control"),

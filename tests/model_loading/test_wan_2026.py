@@ -102,8 +102,8 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("wan2.1_infiniteTalk_single_fp16", "infinitetalk", "part", "MultiTalk or InfiniteTalk"),
     ),
     "HuMo": (
-        Row("humo_17B_fp8_e4m3fn", "humo-17B", "refused", "is HuMo,"),
-        Row("humo_1.7B_fp16", "humo-1.7B", "refused", "is HuMo,"),
+        Row("humo_17B_fp8_e4m3fn", "humo-17B", "runs", "HuMo 17B"),
+        Row("humo_1.7B_fp16", "humo-1.7B", "runs", "HuMo 1.7B"),
     ),
     "Wan-Animate": (Row("wan2.2_animate_14B_bf16", "animate-14B", "runs", "Wan 2.2 Animate 14B"),),
     "Fun-Control": (

@@ -12,11 +12,12 @@ import torch
 import wan_director
 from safetensors.torch import load_file, save_file
 from torch import nn
-from wan_director.audio_encoder.config import SpeechConfig
+from wan_director.audio_encoder.config import SpeechConfig, WhisperConfig
 from wan_director.audio_encoder.encoder import build_audio_encoder
 from wan_director.dit.branches.animate.face import FaceBranch
 from wan_director.dit.branches.animate.motion import MotionSizes
 from wan_director.dit.branches.animate.pose import AnimatePoseBranch
+from wan_director.dit.branches.audio.humo import HumoBranch
 from wan_director.dit.branches.audio.past import PastBranch
 from wan_director.dit.branches.audio.pose import SpeechPoseBranch
 from wan_director.dit.branches.audio.speech import SpeechBranch
@@ -44,6 +45,8 @@ torch.set_num_threads(1)
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 HEADS = {"wan_director.heads": "4"}
 HEARING = SpeechConfig(32, 48, 4, 2, conv_dims=(16,) * 7, position_kernel=16, position_groups=4)
+SPOKEN = WhisperConfig(8, 8, 4, 32, mels=16)
+"""As many layers as HuMo hears."""
 FACE = FaceBranch(1, MotionSizes((2,) * 8, style=6, linears=2, directions=3, features=8), width=8, tokens=2)
 ANIMATE = (ClipBranch(64), AnimatePoseBranch(), FACE)
 """As of Wan-Animate, for a transformer of 5 layers; its encoder of faces takes pictures of the published size."""
@@ -179,8 +182,8 @@ def tokenizer_json() -> str:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
-    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, wan21_animate, s2v, ti2v
-    and lucy_edit; uni3c; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; an audio encoder.
+    families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, wan21_animate, s2v,
+    humo, ti2v and lucy_edit; uni3c; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; audio encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -197,6 +200,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "diffusion_models" / "wan21_scail.safetensors", wan21_scail, HEADS)
     speaking = (SpeechPoseBranch(), SpeechBranch(1, 32, 3), StillBranch(), PastBranch())
     save_model(folder / "diffusion_models" / "s2v.safetensors", dit(text_dim=4096, branches=speaking), HEADS)
+    save_model(
+        folder / "diffusion_models" / "humo.safetensors",
+        dit(text_dim=4096, in_channels=36, branches=(HumoBranch(8),)),
+        HEADS,
+    )
+    save_model(folder / "audio_encoders" / "whisper.safetensors", build_audio_encoder(SPOKEN), HEADS)
     save_model(folder / "audio_encoders" / "speech.safetensors", build_audio_encoder(HEARING), HEADS)
     wan21_animate = dit(text_dim=4096, in_channels=36, layers=5, branches=ANIMATE)
     save_model(folder / "diffusion_models" / "wan21_animate.safetensors", wan21_animate, HEADS)

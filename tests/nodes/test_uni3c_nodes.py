@@ -124,4 +124,66 @@ def test_a_model_file_is_no_module_and_a_module_no_model(tiny_host, models):
     with pytest.raises(WanDirectorError, match="Uni3C module.*models/model_patches"):
         call("LoadModel", model_name=NAME, precision="auto", attention="auto")
     (models / "diffusion_models" / NAME).unlink()
-    assert "ModelPatchLoader" not in CORE_NODES
+
+
+def native(sides, name: str = "wan21_t2v.safetensors"):
+    """The model of ComfyUI's loaders, with the part of its loader of patches."""
+    (model,) = CORE_NODES["UNETLoader"].execute(name, "default").args
+    (patch,) = CORE_NODES["ModelPatchLoader"].execute(NAME).args
+    return model, patch
+
+
+def applied(model, patch, vae, frames: int = 9, **widgets):
+    given = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0} | widgets
+    return (
+        CORE_NODES["WanUni3CControlnetApply"]
+        .execute(model, patch, vae, render_video=picture(frames, 48, 64), **given)
+        .args[0]
+    )
+
+
+def test_comfyuis_node_on_the_command_line_follows_as_ours(vae, sides):
+    """A render of the video's own size, in each kind of sampler; the model's LoRAs, shift and policies stay."""
+    latent = call("EmptyLatent", vae=vae, **SIZE)
+    ours = call("Uni3C", **sides, vae=vae, latent=latent, render_video=picture(5, 48, 64), **{**FULL, "strength": 0.7})
+    model, patch = native(sides)
+    followed = applied(model, patch, vae, frames=5, strength=0.7)
+    followed = CORE_NODES["ModelSamplingSD3"].execute(followed, 5.0).args[0]
+    run = {"seed": 5, "steps": 4, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple"}
+    made = CORE_NODES["KSampler"].execute(
+        followed, **run, **sides, latent_image=latent, denoise=1.0
+    ).args[0]["samples"]  # fmt: skip
+    advanced = CORE_NODES["KSamplerAdvanced"].execute(
+        followed, "enable", run["seed"], *list(run.values())[1:], **sides, latent_image=latent, start_at_step=0,
+        end_at_step=100, return_with_leftover_noise="disable",
+    ).args[0]["samples"]  # fmt: skip
+    guider = CORE_NODES["CFGGuider"].execute(followed, **sides, cfg=2.0).args[0]
+    sigmas = CORE_NODES["BasicScheduler"].execute(followed, "simple", 4, 1.0).args[0]
+    sampler, noise = CORE_NODES["KSamplerSelect"].execute("euler").args[0], CORE_NODES["RandomNoise"].execute(5).args[0]
+    custom = CORE_NODES["SamplerCustomAdvanced"].execute(noise, guider, sampler, sigmas, latent).args[0]["samples"]
+    auto = call(
+        "LoadModel", model_name="wan21_t2v.safetensors", precision="auto", attention="auto",
+        module=call("LoadUni3C", uni3c_name=NAME),
+    )  # fmt: skip
+    expected = sampled(auto, dict(zip(("positive", "negative"), ours)), latent, cfg=2.0)
+    alone = CORE_NODES["ModelSamplingSD3"].execute(model, 5.0).args[0]
+    plain = CORE_NODES["KSampler"].execute(alone, **run, **sides, latent_image=latent, denoise=1.0).args[0]["samples"]
+    assert torch.equal(made, expected) and torch.equal(advanced, expected)
+    torch.testing.assert_close(custom, expected, rtol=0, atol=2e-5)  # its noise levels are numbers of 32 bits
+    assert not torch.allclose(plain, expected, atol=1e-4)
+
+
+def test_what_it_cannot_be_put_onto_is_refused(vae, sides):
+    model, patch = native(sides)
+    followed = applied(model, patch, vae)
+    with pytest.raises(WanDirectorError, match="follows a rendered video already, and Uni3C follows one. Remove one"):
+        applied(followed, patch, vae)
+    with pytest.raises(WanDirectorError, match="which Wan From Native cannot take along. Put Wan Uni3C between"):
+        call("FromNative", model=followed, attention="sdpa")
+    with pytest.raises(WanDirectorError, match="model_patch must be the part of ModelPatchLoader"):
+        applied(model, 3, vae)
+    with pytest.raises(WanDirectorError, match="a strength from -10 to 10 and a part of the steps"):
+        applied(model, patch, vae, end_percent=0.0)
+    (wide,) = CORE_NODES["UNETLoader"].execute("ti2v.safetensors", "default").args
+    with pytest.raises(WanDirectorError, match="Uni3C for Wan 2.1 models of width 48"):
+        applied(wide, patch, vae)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from wan_director.common.errors import GivenUp
 from wan_director.dit.adapters import AppliedAdapter, adapted
 from wan_director.dit.attention import resolve_pattern, sdpa_attention
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
@@ -33,6 +34,7 @@ from wan_director.sampling.solvers import SOLVERS
 from wan_director.sampling.windows import SlidingWindows
 
 from ..dit.trainable_models import everything, stored_model
+from . import steered
 
 Case = Callable[[Group], Tensor]
 
@@ -40,13 +42,15 @@ SIZES = {"dim": 48, "ffn_dim": 80, "heads": 6, "layers": 3, "text_dim": 24, "tex
 FRAMES, ROWS, COLUMNS = 5, 6, 10
 """Of the latent: 15 tokens a frame, an odd number in all."""
 
-KINDS = {
+KINDS: dict[str, dict] = {
     "t2v": {},
     "flf2v": {"in_channels": 36, "branches": (ClipBranch(20, 17),)},
     "vace": {"branches": (VaceBranch(2),)},
     "reference": {"in_channels": 52, "branches": (ReferenceBranch(16),)},
     "frame times": {"in_channels": 48, "out_channels": 48},
+    **steered.KINDS,
 }
+REFUSED = {"uni3c and reference": {"branches": (ReferenceBranch(16), *KINDS["uni3c"]["branches"])}}
 WAYS = {
     "usual": Execution(),
     "overwriting": Execution(may_overwrite=True),
@@ -63,7 +67,7 @@ def random(*shape: int, seed: int) -> Tensor:
 
 def model_of(kind: str) -> WanDiT:
     torch.manual_seed(0)
-    model = WanDiT(DiTConfig(**SIZES, **KINDS.get(kind, {}))).eval().requires_grad_(False)
+    model = WanDiT(DiTConfig(**SIZES, **(KINDS | REFUSED).get(kind, {}))).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.05)
     return model
@@ -87,6 +91,8 @@ def inputs_of(kind: str, config: DiTConfig, seed: int = 1, batch: int = 1) -> Di
         "texts in time": {"travel": TextTravel(texts, shares)},
         "clips beside": {"in_context": (ContextClip(random(1, 16, 3, 4, 6, seed=seed + 8), 1.0, True),)},
     }
+    if kind in steered.KINDS:
+        return replace(plain, steering=steered.steering_of(kind, size, seed + 6))
     return replace(plain, **changes.get(kind, {}))
 
 
@@ -165,6 +171,54 @@ def swapped(group: Group) -> Tensor:
         return velocities(model, [inputs_of("flf2v", model.config)], execution, group)
 
 
+class Failing:
+    """A kernel whose call of this number fails on one rank, as where memory runs out."""
+
+    def __init__(self, group: Group, rank: int, call: int) -> None:
+        self.calls_left = call if group.rank == rank and group.size > 1 else -1
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            raise torch.OutOfMemoryError("out of memory")
+        return sdpa_attention(q, k, v)
+
+
+@torch.no_grad()
+def again(rank: int, call: int, number: int, group: Group) -> Tensor:
+    """Passes asked again after one rank ran out of memory, of which all have to know."""
+    model = model_of("vace")
+    failing = replace(WAYS["overwriting"], attention=Failing(group, rank, call))
+    given = [inputs_of("vace", model.config, seed) for seed in range(1, 10 * number, 10)]
+    if group.size > 1:
+        try:
+            velocities(model, given, failing, group)
+        except GivenUp as told:
+            assert told.is_memory
+        else:
+            raise AssertionError("this rank was not told")
+    return velocities(model, given, failing, group)
+
+
+@torch.no_grad()
+def between(group: Group) -> Tensor:
+    """As `again`, of memory that runs out between passes."""
+    model, sharing = model_of("t2v"), ManyDevices(group)
+    given = [inputs_of("t2v", model.config)]
+    assert not sharing.any_of(False) and sharing.any_of(group.rank == group.size - 1)
+    if group.size > 1:
+        try:
+            if group.rank:
+                velocities(model, given, WAYS["usual"], group)
+            else:
+                sharing.give_up()
+                raise GivenUp(is_memory=True)
+        except GivenUp as told:
+            assert told.is_memory
+    sharing.agree()
+    return velocities(model, given, WAYS["usual"], group)
+
+
 @torch.no_grad()
 def run(group: Group, solver: str = "unipc", steps: int = 6, **options) -> Tensor:
     """A whole run with guidance, both questions of a step together."""
@@ -189,7 +243,8 @@ def all_cases(ranks: int) -> dict[str, Case]:
         add(f"attention, {name}", attention, *sizes, torch.float32)
     add("attention, bf16", attention, 101, 6, torch.bfloat16)
     for kind in ASKED:
-        for way in WAYS if ranks == 2 else ("overwriting",):
+        ways = [way for way in WAYS if way != "radial" or not kind.startswith("poses")]
+        for way in ways if ranks == 2 else ("overwriting",):
             add(f"{kind}, {way}", passes, kind, way, 1, 1)
     add("t2v, batch", passes, "t2v", "lean", 1, 2)
     for number in (2, 3, 4):
@@ -199,6 +254,10 @@ def all_cases(ranks: int) -> dict[str, Case]:
         add(f"stored, {form}", stored, form)
     add("adapters", with_adapters)
     add("swapped", swapped)
+    for name, call in {"first": 1, "last": 14}.items():  # 3 blocks, and 2 for each control, look at video and text
+        add(f"out of memory, {name} attention", again, ranks - 1, call, 1)
+        add(f"out of memory, {name} attention of two passes", again, 0, call, 2)
+    add("out of memory, between passes", between)
     add("run", run)
     add("run, noise in every step", run, solver="euler_ancestral")
     add("run, windows", run, windows=SlidingWindows(3, 1))

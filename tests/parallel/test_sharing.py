@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from wan_director.parallel.exchange import OneRank
+from wan_director.common.errors import InvalidInputError
+from wan_director.dit.execution import Execution
+from wan_director.dit.past import Past
+from wan_director.parallel.exchange import CountingGroup, OneRank
 from wan_director.parallel.layout import split
 
 from . import cases, ranks
@@ -53,3 +58,15 @@ def test_whole_passes_on_a_rank_each_are_the_same_to_the_bit(answers):
 
 def test_parts_are_cut_where_the_ranks_divide_badly():
     assert split(7, 3).counts == (3, 2, 2)
+
+
+def test_what_needs_all_tokens_is_refused():
+    model = cases.model_of("uni3c and reference")
+    inputs = cases.inputs_of("uni3c", model.config)
+    reference = cases.inputs_of("reference", cases.model_of("reference").config).steering
+    with pytest.raises(InvalidInputError, match="Uni3C and of pictures before them cannot be shared .* or two"):
+        cases.velocities(model, [replace(inputs, steering=inputs.steering + reference)], Execution(), CountingGroup(2))
+    model = cases.model_of("t2v")
+    causal = replace(cases.inputs_of("t2v", model.config), past=Past(3, 6, 5))
+    with pytest.raises(InvalidInputError, match="The tokens of a causal model, and .* cannot be shared"):
+        cases.velocities(model, [causal], Execution(), CountingGroup(2))

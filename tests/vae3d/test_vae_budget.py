@@ -6,7 +6,7 @@ from wan_director.benchmarks.peak_memory import peak_bytes_beside_shelf
 from wan_director.vae3d import WAN_2_1_VAE, WAN_2_2_VAE, CausalVAE, passes
 from wan_director.vae3d.budget import decode_bytes, encode_bytes
 from wan_director.vae3d.config import DOUBLING_WAN_2_1_VAE
-from wan_director.vae3d.cudnn import has_slow_conv3d
+from wan_director.vae3d.convolution import has_slow_conv3d
 from wan_director.vae3d.passes import LATENT_FRAMES_AT_ONCE
 
 GIB = 2**30

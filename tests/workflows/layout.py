@@ -56,6 +56,7 @@ SAYING = {
     "WanDirectorEncode",
     "WanDirectorExtend",
     "WanDirectorFunControl",
+    "WanDirectorHumo",
     "WanDirectorImageToVideo",
     "WanDirectorKeyframe",
     "WanDirectorLoadClipVision",

@@ -91,6 +91,8 @@ OFFICIAL = {
     "animate_14B": ((20, 1.0, 5.0, *UNIPC), (1280, 720, 77), 30),
     "edit_bernini_A14B": (BERNINI, (832, 480, 81), 16),
     "reference_bernini_A14B": (BERNINI, (832, 480, 81), 16),
+    # ComfyUI's template video_humo.
+    "humo_17B": ((6, 1.0, 8.0, "unipc", "simple"), (640, 640, 97), 25),
     # ComfyUI's template video_wan21_scail2_character_replacement.
     "scail2_replacement": (SCAIL, (896, 512, 81), 30),
 }
@@ -123,8 +125,8 @@ STREAM = "WanDirectorStreamVideo"
 EDIT = "WanDirectorEditClip"
 SIZES = (
     "WanDirectorEmptyLatent", "WanDirectorImageToVideo", "WanDirectorVace", "WanDirectorFunControl",
-    "WanDirectorBernini", "WanDirectorAnimate", "WanDirectorPhantom", "WanDirectorCausalStart", "WanDirectorScail",
-    "ImageScale", FILM,
+    "WanDirectorBernini", "WanDirectorHumo", "WanDirectorAnimate", "WanDirectorPhantom", "WanDirectorCausalStart",
+    "WanDirectorScail", "ImageScale", FILM,
 )  # fmt: skip
 SOURCE = "WanDirectorSourceVideo"
 """Takes its size from the clip, and an empty negative prompt goes with it."""

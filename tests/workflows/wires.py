@@ -26,7 +26,7 @@ CLEAR = 16
 """Between a lane and a node: the point drawn on it has a radius of 10."""
 MARGIN, SHIFT = 6, 16
 """Between a wire that is led around and a node, and how much higher or lower one of the two renderers draws sockets."""
-LONG, SWING = 450, 6
+LONG, SWING = 450, 3
 """From what height on a wire that goes up or down in one swing needs how much more room beside it."""
 APART = 24
 """Between two lanes, or two upright pieces of wires."""

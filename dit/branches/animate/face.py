@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ....common.errors import FileFault, PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
 from ...config import DiTConfig
-from ...context import Context
+from ...context import Context, frame_pieces
 from ...execution import Execution
-from ..branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk, WeightCount, unshareable
+from ..branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk, WeightCount
 from .adapter import FaceAdapter
 from .motion import MotionEncoder, MotionSizes, read_motion
 from .pose import REFERENCE_FRAMES
@@ -169,12 +169,19 @@ class ShownFace:
         self._faces = faces
 
     def part(self, tokens: slice) -> ShownFace:
-        """See `BranchRun.part`: each latent frame looks at a face of its own."""
-        raise unshareable("a video that follows a face")
+        """See `BranchRun.part`; which tokens there are is told by the context."""
+        return self
 
     def after(self, block: nn.Module, tokens: Tensor, context: Context, execution: Execution) -> Tensor:
-        """See `BranchRun.after`."""
-        return execution.run(block, tokens, self._faces)
+        """See `BranchRun.after`: each latent frame looks at a face of its own."""
+        if context.part is None:
+            return execution.run(block, tokens, self._faces)
+        part, length = context.whole_of(slice(0, tokens.shape[1]), tokens.shape[1])
+        made = [
+            execution.run(block, tokens[:, piece.rows], self._faces[:, piece.frames])
+            for piece in frame_pieces(part, 0, length // self._faces.shape[1])
+        ]
+        return tokens if execution.may_overwrite else torch.cat(made, dim=1)
 
 
 class FaceEncoder(nn.Module):

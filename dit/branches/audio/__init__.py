@@ -1,8 +1,9 @@
-"""What Wan S2V carries beside the trunk: poses, a sound, a picture, and the frames before."""
+"""What talking models carry: Wan S2V poses, a sound, a picture and the frames before; HuMo a sound and a picture."""
 
+from .humo import HumoBranch
 from .past import PastBranch
 from .pose import SpeechPoseBranch
 from .speech import SpeechBranch
 from .still import StillBranch
 
-__all__ = ["PastBranch", "SpeechBranch", "SpeechPoseBranch", "StillBranch"]
+__all__ = ["HumoBranch", "PastBranch", "SpeechBranch", "SpeechPoseBranch", "StillBranch"]

@@ -1,4 +1,4 @@
-"""Tokens without noise before those of the video: at places of their own, with the timestep 0 whatever the video's."""
+"""Tokens of pictures before those of the video, at places of their own: without noise, or with as much as it has."""
 
 from __future__ import annotations
 
@@ -35,6 +35,19 @@ def clean_before(trunk: Trunk, tokens: Tensor, context: Context, added: Tensor, 
         runs = (count, *[tokens.shape[1] // groups] * groups)
     else:
         runs = (count + runs[0], *runs[1:])
+    longer = torch.cat([added.to(tokens.dtype).expand(batch, -1, -1), tokens], dim=1)
+    context = context._replace(modulation=modulation, runs=runs, rope=torch.cat([rope, context.rope], dim=1))
+    return Steered(longer, context)
+
+
+def seen_before(tokens: Tensor, context: Context, added: Tensor, rope: Tensor) -> Steered:
+    """As `clean_before`, of tokens that have the timestep of the video; of several that of its last frame."""
+    count, batch = added.shape[1], len(tokens)
+    modulation, runs = context.modulation, context.runs
+    groups = modulation.shape[1]
+    if groups > 1:
+        modulation = torch.cat([modulation[:, -1:], modulation], dim=1)
+        runs = (count, *[tokens.shape[1] // groups] * groups)
     longer = torch.cat([added.to(tokens.dtype).expand(batch, -1, -1), tokens], dim=1)
     context = context._replace(modulation=modulation, runs=runs, rope=torch.cat([rope, context.rope], dim=1))
     return Steered(longer, context)

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ....common.errors import FileFault, PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
 from ...config import DiTConfig
-from ...context import Context
+from ...context import Context, frame_pieces
 from ...execution import Execution
-from ..branch import Branch, Shapes, Steered, Trunk, WeightCount, unshareable
+from ..branch import Branch, Shapes, Steered, Trunk, WeightCount
 from .heard import FRAMES_PER_LATENT, SpeechHearing
 from .injection import FrameAttention, FrameScale
 
@@ -168,8 +169,8 @@ class Speaking:
         self._scales: tuple[Tensor, Tensor] | None = None
 
     def part(self, tokens: slice) -> Speaking:
-        """See `BranchRun.part`."""
-        raise unshareable("S2V")
+        """See `BranchRun.part`; which tokens there are is told by the context."""
+        return self
 
     def after(self, block: nn.Module, tokens: Tensor, context: Context, execution: Execution) -> Tensor:
         """See `BranchRun.after`."""
@@ -178,4 +179,13 @@ class Speaking:
             return tokens
         scales, self._scales = self._scales, None
         assert scales is not None, "they are made right before"
-        return execution.run(block, tokens, self._length, scales, self._parts)
+        if context.part is None:
+            return execution.run(block, tokens, self._length, scales, self._parts)
+        part, whole = context.whole_of(slice(0, tokens.shape[1]), tokens.shape[1])
+        before, frames = whole - self._length, self._parts.shape[1]
+        made = [tokens[:, : max(0, before - part.start)]]
+        for piece in frame_pieces(part, before, self._length // frames):
+            rows, heard = tokens[:, piece.rows], self._parts[:, piece.frames]
+            own = tuple(each[:, piece.frames] for each in scales)
+            made.append(execution.run(block, rows, rows.shape[1], own, heard))
+        return tokens if execution.may_overwrite else torch.cat(made, dim=1)

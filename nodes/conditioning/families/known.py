@@ -14,6 +14,7 @@ from ....dit.config import DiTConfig
 from ....dit.inputs import ConditioningItem
 from ...sockets.latents import video_samples
 from ...sockets.models import WanModel
+from ...talking.scene import humo_items, humo_keys, humo_steering
 from ...talking.values import SPEECH_KEYS, speech_items, speech_steering
 from ..animate2.reading import pictures_before, pose_items, pose_keys
 from ..fun import fun_items, fun_keys, fun_steering
@@ -27,14 +28,16 @@ def branch_keys(config: DiTConfig) -> frozenset[str]:
     """The values that a transformer reads beside the usual ones."""
     if _speaks(config):
         return SPEECH_KEYS
-    return fun_keys(config) | scail_keys(config) | animate_keys(config) | pose_keys(config) | subject_keys(config)
+    own = (fun_keys, scail_keys, animate_keys, pose_keys, subject_keys, humo_keys)
+    return frozenset().union(*(keys(config) for keys in own))
 
 
 def branch_steering(config: DiTConfig, values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:
     """The values as what steers a model, see `check_inputs`; their sizes are left to `check_items`."""
     if _speaks(config):
         return speech_steering(values)
-    return {**fun_steering(config, values), **scail_steering(config, values), **animate_steering(config, values)}
+    own = (fun_steering, scail_steering, animate_steering, humo_steering)
+    return {kind: width for steering in own for kind, width in steering(config, values).items()}
 
 
 def branch_items(
@@ -53,6 +56,7 @@ def branch_items(
         *scail_items(model, values, latent, side),
         *animate_items(model, values, side),
         *pose_items(model, values, side),
+        *humo_items(model, values, video_samples(latent), side),
     )
 
 

@@ -13,7 +13,7 @@ from ...planning.table import table
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
-from ..sharing import runtime_of
+from ..sharing import planned_runtime, runtime_of
 from .bundled import workflow_path
 from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
@@ -69,7 +69,8 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     given = options.graph
     options.graph = workflow_path(given)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
-    session.use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options)))
+    runtime = planned_runtime(options)
+    session.use_host(HeadlessHost(folders=model_folders(options), inputs=input_folders(options), runtime=runtime))
     classes = {**CORE_NODES, **session.nodes()}
     graph, _ = read_graph(options.graph, classes)
     for assignment in options.set:
@@ -77,6 +78,6 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     graph = check_values(needed(graph, classes), classes)
     size = None if options.size is None else parse_size(options.size)
     with naming_all_missing(given, options, session):
-        made = plan_graph(graph, machine(vram, ram), size, classes)
+        made = plan_graph(graph, machine(vram, ram, options.gpus), size, classes)
     say(made.text)
     made.check()

@@ -86,6 +86,7 @@ from .wan import (
     EasyCache,
     EmptyARVideoLatent,
     GenerateTracks,
+    ModelPatchLoader,
     SCAIL2ColoredMask,
     ScaleROPE,
     SkipLayerGuidanceDiT,
@@ -99,6 +100,7 @@ from .wan import (
     WanCameraImageToVideo,
     WanContextWindowsManual,
     WanFunControlToVideo,
+    WanHuMoImageToVideo,
     WanImageToVideoSVIPro,
     WanMoveConcatTrack,
     WanMoveTracksFromCoords,
@@ -108,6 +110,7 @@ from .wan import (
     WanSoundImageToVideo,
     WanSoundImageToVideoExtend,
     WanTrackToVideo,
+    WanUni3CControlnetApply,
 )
 from .wan_videos import (
     EmptyHunyuanLatentVideo,
@@ -126,6 +129,7 @@ _WITH_MODELS = (
     WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning, WanAnimateToVideo, WanAnimate2ToVideo, WanAnimate2Cache,
     WanPhantomSubjectToVideo, WanSCAILToVideo, ARVideoI2V,
     AudioEncoderLoader, AudioEncoderEncode, WanSoundImageToVideo, WanSoundImageToVideoExtend,
+    WanHuMoImageToVideo, ModelPatchLoader, WanUni3CControlnetApply,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,

@@ -22,6 +22,7 @@ FILES = {
     ("CLIPVisionLoader", "clip_name"), ("LoraLoader", "lora_name"), ("LoraLoaderModelOnly", "lora_name"),
     ("UnetLoaderGGUF", "unet_name"), ("CLIPLoaderGGUF", "clip_name"), ("CustomCombo", "choice"),
     ("UpscaleModelLoader", "model_name"), ("AudioEncoderLoader", "audio_encoder_name"),
+    ("ModelPatchLoader", "name"),
 }  # fmt: skip
 """Inputs that list the files of a folder there, and take any path here; and the one that lists what a user writes."""
 BY_THE_CANVAS = {"CustomCombo": {"index", *(f"option{number}" for number in range(1, 33))}}

@@ -65,7 +65,7 @@ TRANSFORMERS = {
     "wan2.1_14B_SCAIL_2_fp16": "scail2", "wan2.1_14B_SCAIL_2_int8_convrot": "scail2",
     "wan2.2_bernini_r_high_noise_fp8_scaled": "wan21_t2v", "wan2.2_bernini_r_low_noise_fp8_scaled": "wan21_t2v",
     "causal_forcing-framewise": "wan21_t2v",
-    "wan2.2_s2v_14B_fp8_scaled": "s2v",
+    "wan2.2_s2v_14B_fp8_scaled": "s2v", "humo_17B_fp8_e4m3fn": "humo",
 }  # fmt: skip
 OUTPUTS_48 = {"out_channels": 48}
 FUN_MODELS = {
@@ -83,6 +83,7 @@ OTHERS = {
     "text_encoders/umt5_xxl_fp8_e4m3fn_scaled": "text_encoders/wan21_text",
     "text_encoders/umt5_xxl_fp16": "text_encoders/wan21_text", "clip_vision/clip_vision_h": "clip_vision/wan21_clip",
     "audio_encoders/wav2vec2_large_english_fp16": "audio_encoders/speech",
+    "audio_encoders/whisper_large_v3_fp16": "audio_encoders/whisper",
 }  # fmt: skip
 LORAS = [
     *(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{part}_noise" for part in ("high", "low")),
@@ -100,7 +101,7 @@ RUNNING = [
     "video_wan2.1_fun_camera_v1.1_1.3B", "video_wan2.1_fun_camera_v1.1_14B", "video_wan2_2_14B_fun_camera",
     "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
     "video_bernini_r_video_editing", "video_bernini_r_image_editing", "video_causal_forcing_i2v",
-    "video_wan_animate2_distilled", "video_wan2_2_14B_s2v",
+    "video_wan_animate2_distilled", "video_wan2_2_14B_s2v", "video_humo",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "StartLoop",

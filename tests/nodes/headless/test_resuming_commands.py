@@ -76,6 +76,17 @@ def test_killed_and_run_again(command_line):
     assert frames == undisturbed and command_line.files() == []
 
 
+def test_a_shared_run_goes_on_and_so_does_one_process_from_there(command_line):
+    undisturbed, _ = command_line.run("undisturbed", "--no-resume")
+    end_in_mid_run(command_line.start("lost", "--gpus", "2"), signal.SIGINT, command_line)
+    (file,) = command_line.files()
+    kept = file.read_bytes()
+    for number, options in enumerate([("--gpus", "2"), ()]):
+        file.write_bytes(kept)
+        frames, said = command_line.run(f"again {number}", *options)
+        assert "Sampling goes on after step " in said and frames == undisturbed and command_line.files() == []
+
+
 def test_a_sampler_before_another_is_not_run_twice(models, write, prompt, tmp_path):
     """What ended before the rest was broken off stays until all of it has ended."""
     second = {**prompt["6"]["inputs"], "latent": ["6", 0], "denoise": 0.5, "steps": STEPS, "seed": 3}

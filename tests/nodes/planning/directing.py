@@ -181,6 +181,30 @@ def spoken_natively() -> dict:
     return prompt
 
 
+def humo() -> dict:
+    """Somebody with a sound."""
+    prompt = steered(
+        t2v("humo.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorHumo",
+        fit="crop", audio=["heard", 0], reference_image=["picture", 0],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["sound"] = node("EmptyAudio", duration=1.3)
+    prompt["ear"] = node("WanDirectorLoadAudioEncoder", audio_encoder_name="whisper.safetensors", precision="auto")
+    prompt["heard"] = node("WanDirectorAudioEncode", audio_encoder=["ear", 0], audio=["sound", 0])
+    return prompt
+
+
+def humo_natively() -> dict:
+    """The same node of ComfyUI."""
+    prompt = humo()
+    ours = prompt["steer"]["inputs"]
+    prompt["steer"] = node(
+        "WanHuMoImageToVideo", positive=["text", 0], negative=["text", 1], vae=["vae", 0], width=ours["width"],
+        height=ours["height"], length=9, batch_size=1, audio_encoder_output=["heard", 0], ref_image=["picture", 0],
+    )  # fmt: skip
+    return prompt
+
+
 def animated() -> dict:
     """A second part of a video of a person, who is put into another one, swapped in windows."""
     prompt = steered(
@@ -349,11 +373,28 @@ def rendered() -> dict:
     return prompt
 
 
+def rendered_natively() -> dict:
+    """The same with ComfyUI's loaders, node and sampler."""
+    prompt = rendered()
+    prompt["model"] = node("UNETLoader", unet_name="wan21_t2v.safetensors", weight_dtype="default")
+    prompt["module"] = node("ModelPatchLoader", name="uni3c.safetensors")
+    prompt["follow"] = node(
+        "WanUni3CControlnetApply", model=["model", 0], model_patch=["module", 0], vae=["vae", 0],
+        render_video=["film", 0], strength=0.8, start_percent=0.0, end_percent=0.5,
+    )  # fmt: skip
+    prompt["sample"] = node(
+        "KSampler", model=["follow", 0], positive=["text", 0], negative=["text", 1], latent_image=["size", 0], seed=1,
+        steps=2, cfg=2.0, sampler_name="euler", scheduler="simple", denoise=1.0,
+    )  # fmt: skip
+    return prompt
+
+
 DIRECTING = {
     made.__name__: made
     for made in (
         in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited, by_instruction,
         edited_picture, instructed, instructed_natively, animated, animated_natively, of_subjects,
-        of_subjects_natively, enlarged, tiled, acted, acted_natively, spoken, spoken_natively, chunk_by_chunk, rendered,
+        of_subjects_natively, enlarged, tiled, acted, acted_natively, spoken, spoken_natively,
+        humo, humo_natively, chunk_by_chunk, rendered, rendered_natively,
     )
 }  # fmt: skip

@@ -1,5 +1,1 @@
-"""Commands that train."""
-
-from .training import train
-
-__all__ = ["train"]
+"""The commands around training."""

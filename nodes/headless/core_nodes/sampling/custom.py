@@ -13,7 +13,7 @@ from ....sockets.native_model import NativeModel, native_model
 from ....sockets.sampling import sampled
 from ..dynamic_inputs import Model
 from .guiders import cfg_input
-from .latent import of_the_model, seed_input
+from .latent import of_the_model, seed_input, with_followed
 from .parts import (
     GuidedBy,
     Guider,
@@ -125,5 +125,6 @@ def _run(
         )
     model = guider.model.in_order(named.order)
     settings = SamplerSettings(noise.seed, cfg=guider.cfg, shift=model.shift, solver=named.solver, sigmas=sigmas)
-    sides = (guider.positive, guider.negative)
-    return sampled(model.model, sides, of_the_model(model, latent), settings, adds_noise=noise.is_added)
+    latent = of_the_model(model, latent)
+    sides = with_followed(model, (guider.positive, guider.negative), latent)
+    return sampled(model.model, sides, latent, settings, adds_noise=noise.is_added)

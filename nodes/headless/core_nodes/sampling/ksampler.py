@@ -11,7 +11,7 @@ from ....api import answer
 from ....sockets.native_model import NativeModel, native_model
 from ....sockets.sampling import sampled
 from ..dynamic_inputs import Model
-from .latent import of_the_model, seed_input
+from .latent import of_the_model, seed_input, with_followed
 from .names import LEFT_OUT, SAMPLERS, SCHEDULERS, check_names, schedule_named, solver_named
 
 MOST_STEPS = 10000
@@ -63,7 +63,8 @@ class KSampler(io.ComfyNode):
         solver, schedule = solver_named(sampler_name), schedule_named(scheduler)
         model = native_model(model)
         settings = SamplerSettings(seed, steps, cfg, model.shift, solver, schedule, denoise)
-        made, _ = sampled(model.model, (positive, negative), of_the_model(model, latent_image), settings)
+        latent = of_the_model(model, latent_image)
+        made, _ = sampled(model.model, with_followed(model, (positive, negative), latent), latent, settings)
         return io.NodeOutput(made)
 
 
@@ -134,7 +135,8 @@ class KSamplerAdvanced(io.ComfyNode):
             end_step=end_at_step,
             ends_clean=return_with_leftover_noise == "disable",
         )
-        latent, sides = of_the_model(model, latent_image), (positive, negative)
+        latent = of_the_model(model, latent_image)
+        sides = with_followed(model, (positive, negative), latent)
         made, _ = sampled(model.model, sides, latent, settings, adds_noise=add_noise == "enable")
         return io.NodeOutput(made)
 

@@ -1,4 +1,4 @@
-"""What all samplers share: the seed, and the latent that they start from."""
+"""What all samplers share: the seed, the latent that they start from, and the prompts with what the model follows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 
 from .....sampling.validation import MAX_SEED
 from .... import standin as io
+from ....conditioning.items import with_item
+from ....conditioning.reading import in_form
 from ....sockets.latents import STRIDE_KEY, video_samples
 from ....sockets.native_model import NativeModel
 
@@ -37,3 +39,12 @@ def of_the_model(model: NativeModel, latent: dict[str, Any]) -> dict[str, Any]:
     sides = (round(side * made_for / family.spatial_stride) for side in (height, width))
     rest = {key: value for key, value in latent.items() if key != STRIDE_KEY}
     return {**rest, "samples": torch.zeros(batch, family.latent_channels, frames, *sides)}
+
+
+def with_followed(model: NativeModel, sides: tuple[list, list], latent: dict[str, Any]) -> tuple[list, list]:
+    """Both CONDITIONINGs with what the model follows, for a LATENT."""
+    positive, negative = sides
+    for each in model.follows:
+        item = each.item(video_samples(latent))
+        positive, negative = (with_item(in_form(side), item) for side in (positive, negative))
+    return positive, negative

@@ -14,9 +14,16 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
+from .patches import ModelPatchLoader, WanUni3CControlnetApply
 from .phantom import WanPhantomSubjectToVideo
 from .scail import SCAIL2ColoredMask, WanSCAILToVideo
-from .sound import AudioEncoderEncode, AudioEncoderLoader, WanSoundImageToVideo, WanSoundImageToVideoExtend
+from .sound import (
+    AudioEncoderEncode,
+    AudioEncoderLoader,
+    WanHuMoImageToVideo,
+    WanSoundImageToVideo,
+    WanSoundImageToVideoExtend,
+)
 from .svi import WanImageToVideoSVIPro
 from .tracks import (
     GenerateTracks,
@@ -38,6 +45,7 @@ __all__ = [
     "EasyCache",
     "EmptyARVideoLatent",
     "GenerateTracks",
+    "ModelPatchLoader",
     "SCAIL2ColoredMask",
     "ScaleROPE",
     "SkipLayerGuidanceDiT",
@@ -51,6 +59,7 @@ __all__ = [
     "WanCameraImageToVideo",
     "WanContextWindowsManual",
     "WanFunControlToVideo",
+    "WanHuMoImageToVideo",
     "WanImageToVideoSVIPro",
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
@@ -60,4 +69,5 @@ __all__ = [
     "WanSoundImageToVideo",
     "WanSoundImageToVideoExtend",
     "WanTrackToVideo",
+    "WanUni3CControlnetApply",
 ]

@@ -1,4 +1,4 @@
-"""ComfyUI's nodes for sound and for Wan S2V: an audio encoder, what it hears, and a video that is spoken in.
+"""ComfyUI's nodes for sound, for Wan S2V and for HuMo: an audio encoder, what it hears, and videos made with it.
 
 Pictures are cut in the middle and resized without antialiasing, as ComfyUI does.
 """
@@ -20,7 +20,7 @@ from ....files.model_files import check_model, find_model
 from ....hosts.host import host
 from ....sockets.audio_encoders import audio_encoder
 from ....sockets.latents import video_samples
-from ....talking.heard import both_sides, heard_features
+from ....talking.heard import both_sides, heard_features, humo_sides
 from ..scaling import MAX_SIDE
 from ..wan_videos import blank, fitted, video_schema
 from .fun import placed
@@ -146,6 +146,35 @@ class WanSoundImageToVideoExtend(io.ComfyNode):
         values["reference_motion"] = before[:, :, -PAST_FRAMES:]
         first = before.shape[2]
         return io.NodeOutput(*_sides(positive, negative, values, latent, audio_encoder_output, first), latent)
+
+
+class WanHuMoImageToVideo(io.ComfyNode):
+    """A video of somebody with a sound."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        inputs = [
+            io.AudioEncoderOutput.Input("audio_encoder_output", optional=True),
+            io.Image.Input("ref_image", optional=True, tooltip="Who is seen; of several the first."),
+        ]
+        return video_schema("WanHuMoImageToVideo", inputs, folder="/humo", length=97)
+
+    @classmethod
+    def execute(
+        cls,
+        positive: list,
+        negative: list,
+        vae: Any,
+        width: int,
+        height: int,
+        length: int,
+        batch_size: int,
+        audio_encoder_output: Any = None,
+        ref_image: Tensor | None = None,
+    ) -> Any:
+        latent = blank(vae, width, height, length, batch_size)
+        picture = None if ref_image is None else vae.encode(fitted(ref_image[:1], width, height))
+        return io.NodeOutput(*humo_sides(positive, negative, latent["samples"], audio_encoder_output, picture), latent)
 
 
 def _sound_inputs() -> list[Any]:

@@ -1,0 +1,1 @@
+"""Commands of the queue: those that serve it, and those that ask it."""

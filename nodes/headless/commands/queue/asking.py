@@ -1,0 +1,137 @@
+"""`submit`, `status`, `cancel`, `again` and `fetch`: what a queue is asked."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from .....cluster.client import TOKEN, QueueClient, Unreachable
+from .....cluster.jobs import ENDED
+from .....common.errors import ClusterError, InvalidInputError, MissingFileError
+from ...core_nodes import CORE_NODES
+from ...graph import Graph, read_graph, set_value
+from ...serving.asking import request_of, with_input_files
+from ...serving.job_host import NotingHost
+from ..bundled import workflow_path
+from ..folders import input_folders
+from ..prompt_lines import assignments, lines_of
+from ..session import Session
+from ..terminal import complain, say
+
+USUAL_URL, URL = "http://127.0.0.1:8189", "WAN_DIRECTOR_QUEUE"
+_POLL_S, _TRIES = 1.0, 30
+_Read = tuple[Graph, "dict[str, Any] | None", str]
+
+
+def client_of(options: argparse.Namespace) -> QueueClient:
+    """The queue that the options and the environment name.
+
+    Raises:
+        InvalidInputError: there is no token.
+        MissingFileError: its file is not there.
+    """
+    url, token = options.to or os.environ.get(URL) or USUAL_URL, os.environ.get(TOKEN, "")
+    if options.token_file is not None:
+        try:
+            token = options.token_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise MissingFileError(
+                f"The token in {options.token_file} cannot be read ({error.strerror or error}). It is the file `token` "
+                "in the folder of the queue."
+            ) from None
+    if not token.isascii() or not token.isprintable() or not token:
+        raise InvalidInputError(
+            f"The queue wants a token, and there is none. Put it into {TOKEN}, or name the file `token` in the folder "
+            "of the queue with --token-file."
+        )
+    return QueueClient(url, token)
+
+
+def submit(options: argparse.Namespace, session: Session) -> None:
+    """Queues a workflow, or one for each line of a file of prompts, and prints the jobs' ids."""
+    client, classes = client_of(options), {**CORE_NODES, **session.nodes()}
+    options.graph = workflow_path(options.graph)
+    host = NotingHost(inputs=input_folders(options))
+    for graph, workflow, title in list(_workflows(options, classes)):  # all are read before the first is queued
+        named, files = with_input_files(graph, classes, host)
+        said = request_of(named, classes, workflow, options.title or title, options.priority)
+        say(_patiently(lambda said=said, files=files: client.submit(said, files))["id"])
+
+
+def _workflows(options: argparse.Namespace, classes: dict[str, type]) -> Iterator[_Read]:
+    lines = [None] if options.prompts is None else lines_of(options.prompts)
+    for line in lines:
+        graph, workflow = read_graph(options.graph, classes)
+        for assignment in (*options.set, *(() if line is None else assignments(line, graph, classes))):
+            set_value(graph, classes, assignment, workflow)
+        yield graph, workflow, options.graph.stem if line is None else line.prompt
+
+
+def _patiently(ask: Any) -> Any:
+    """Asks again where the server is away for a moment: a request that comes twice is one job."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(Unreachable):
+            return ask()
+        time.sleep(_POLL_S)
+    return ask()
+
+
+def status(options: argparse.Namespace, _session: Session) -> None:
+    """Prints how far jobs are: those that are named, or the newest."""
+    client = client_of(options)
+    if options.ids:
+        for id in options.ids:
+            _show(client.job(id))
+        return
+    found = client.jobs(options.state or "", options.limit)
+    for job in reversed(found["jobs"]):
+        _show(job)
+    counts = ", ".join(f"{count:,} {state}" for state, count in found["counts"].items() if count)
+    say(f"{counts or 'no jobs'}; {len(found['workers'])} workers")
+
+
+def _show(job: dict[str, Any]) -> None:
+    when = datetime.fromtimestamp(job["submitted_s"]).strftime("%Y-%m-%d %H:%M")
+    more = job["error"] if job["state"] in ("failed", "aside") else job["said"]
+    say("  ".join(filter(None, (job["id"], job["state"], when, job["title"].replace("\n", " ")[:60], more))))
+
+
+def cancel(options: argparse.Namespace, _session: Session) -> None:
+    """Ends jobs."""
+    client = client_of(options)
+    for id in options.ids:
+        _show(client.change(id, "cancel"))
+
+
+def again(options: argparse.Namespace, _session: Session) -> None:
+    """Queues jobs anew that have failed, were set aside or cancelled."""
+    client = client_of(options)
+    for id in options.ids:
+        _show(client.change(id, "again"))
+
+
+def fetch(options: argparse.Namespace, _session: Session) -> None:
+    """Downloads what jobs have made, each into a folder of its id, and prints the paths."""
+    client = client_of(options)
+    for id in options.ids:
+        job = _waited_for(client, id) if options.wait else client.job(id)
+        if job["state"] != "done":
+            why = f": {job['error']}" if job["error"] else ""
+            raise ClusterError(f"Job {id} is {job['state']}, and has no result{why}. --wait waits for its end.")
+        for result in job["results"]:
+            say(_patiently(lambda id=id, result=result: client.fetch(id, result, options.output / id)))
+
+
+def _waited_for(client: QueueClient, id: str) -> dict[str, Any]:
+    said = ""
+    while (job := _patiently(lambda: client.job(id)))["state"] not in ENDED:
+        if job["said"] != said:
+            said = job["said"]
+            complain(f"{id}  {said}")
+        time.sleep(_POLL_S)
+    return job

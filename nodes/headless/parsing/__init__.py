@@ -1,0 +1,1 @@
+"""What the commands are called and given, without anything that they need to run."""

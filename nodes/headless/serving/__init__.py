@@ -1,0 +1,1 @@
+"""Graphs as jobs of a queue: what a job takes along, what is checked before it is queued, and how a worker makes it."""

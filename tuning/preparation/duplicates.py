@@ -1,0 +1,41 @@
+"""Clips that show the same: of several alike one is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MOST_DIFFERENT = 4
+"""Bits of 64 in which pictures of the same may differ; those of two textures differ in 13 or more."""
+_BITS = np.array([number.bit_count() for number in range(256)], np.uint8)
+
+
+def originals(hashes: Sequence[tuple[int, ...]], pixels: Sequence[int]) -> list[int | None]:
+    """Of each clip the number of the one that it repeats; None for those that repeat none.
+
+    Of clips alike the one with the most pixels is the original, and of several such the first.
+
+    Args:
+        hashes: of each clip, of its frames.
+        pixels: of each clip, of a frame.
+    """
+    found: list[int | None] = [None] * len(hashes)
+    if not hashes:
+        return found
+    order = sorted(range(len(hashes)), key=lambda number: (-pixels[number], number))
+    every = np.array(hashes, np.uint64).reshape(len(hashes), -1)[order]
+    kept: list[int] = []
+    for place, number in enumerate(order):
+        same = _alike(every[place], every[kept])
+        if len(same):
+            found[number] = order[kept[int(same[0])]]
+        else:
+            kept.append(place)
+    return found
+
+
+def _alike(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of others [n, k] have no frame that differs from the one of hashes [k]."""
+    different = _BITS[(hashes ^ others).view(np.uint8).reshape(*others.shape, 8)].sum(-1)
+    return np.flatnonzero((different <= MOST_DIFFERENT).all(-1))

@@ -1,0 +1,1 @@
+"""What is measured of a clip, one score a file."""
