@@ -3,9 +3,6 @@
 if not __package__:  # pytest imports the root of a package a second time, under the bare name `__init__`
     __package__ = "wan_director"
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -162,19 +159,6 @@ def __getattr__(name: str) -> object:
     return globals()[name]
 
 
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """While modules are imported there is no garbage, and looking for it among all that ComfyUI holds is a third of
-    the time."""
-    were_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if were_on:
-            gc.enable()
-
-
 def _install_in_comfyui() -> bool:
     """Makes ComfyUI the host; False where none of this Python's is new enough to be one."""
     from .nodes.api import HOSTED
@@ -189,9 +173,7 @@ def _install_in_comfyui() -> bool:
     return HOSTED
 
 
-if find_spec("comfy_api") is not None:
-    with _no_collections():
-        if _install_in_comfyui():
-            from .nodes.registry import node_classes
+if find_spec("comfy_api") is not None and _install_in_comfyui():
+    from .nodes.registry import node_classes
 
-            NODE_CLASS_MAPPINGS = node_classes(_MODULES)
+    NODE_CLASS_MAPPINGS = node_classes(_MODULES)
