@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ...common.checking import check_number
-from ...common.errors import InvalidInputError
+from ...common.errors import InvalidInputError, PairingError
 from ...common.log import logger
-from ...common.shapes import video_frames
+from ...common.shapes import size_text, video_frames
 from ..branches.uni3c import LATENT_CHANNELS, Uni3CBranch, Uni3CInput
 from ..inputs import DitInputs, expand_batch
 from .cut import Cut
@@ -43,10 +43,19 @@ class RenderedVideo:
         return Uni3CBranch
 
     def apply(self, inputs: DitInputs) -> DitInputs:
-        """Adds the video to what steers the model, with the noisy latent and the mask that the model itself sees."""
+        """Adds the video to what steers the model, with the noisy latent and the mask that the model itself sees.
+
+        Raises:
+            PairingError: it was prepared for a latent of another size.
+        """
         if not self._counts(inputs.timestep):
             return inputs
         latent, image = inputs.latent, inputs.image_channels
+        if self.latent.shape[2:] != latent.shape[2:]:
+            raise PairingError(
+                f"The rendered video was prepared for a latent of {size_text(self.latent)}, but the latent to sample "
+                f"has {size_text(latent)}. Connect the same latent to Wan Uni3C and to the sampler."
+            )
         mask = latent.new_zeros(len(latent), LATENT_CHANNELS - latent.shape[1], *latent.shape[2:])
         if image is not None and image.shape[1] >= mask.shape[1]:
             mask = image[:, : mask.shape[1]].to(latent)

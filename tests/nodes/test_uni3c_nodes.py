@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from wan_director.common.errors import WanDirectorError
+from wan_director.common.errors import PairingError, WanDirectorError
 from wan_director.engine.models import with_policies
 from wan_director.nodes.conditioning.entries import prompts_of
 from wan_director.nodes.headless.core_nodes import CORE_NODES
@@ -103,6 +103,14 @@ def test_a_shorter_render_stands_still_and_a_longer_one_is_cut(vae, sides, caplo
 def test_numbers_that_cannot_be_are_refused(widgets, words, vae, sides):
     with pytest.raises(WanDirectorError, match=words):
         prepared(vae, sides, **widgets)
+
+
+@pytest.mark.parametrize("other", [{"frames": 17}, {"width": 96}, {"height": 80}])
+def test_a_latent_of_another_size_than_it_was_prepared_for_is_refused(other, vae, sides):
+    followed, _ = prepared(vae, sides)
+    latent = call("EmptyLatent", vae=vae, **{**SIZE, **other})
+    with pytest.raises(PairingError, match="rendered video was prepared for a latent of 16 channels, 3 .*same latent"):
+        sampled(load(), followed, latent)
 
 
 def test_models_that_do_not_go_with_it_are_refused(vae, sides, models):
