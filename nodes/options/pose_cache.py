@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ...common.checking import check_number, choice_of
+from ...common.checking import check_number, choice_of, instance_of
 from ...common.errors import InvalidInputError, PairingError
 from ...dit.branches.pose import PoseBranch
-from ...engine.models import VideoModel, with_policies
+from ...engine.models import with_policies
 from ...engine.poses.keeping import POSE_PLACES, PoseKeeping
 from ...memory.budget import GB
 from ..api import io, one_sentence
 from ..loaders import WanModelType
+from ..sockets.models import WanModel
 
 MOST_GIGABYTES = 1024.0
 
@@ -61,8 +62,8 @@ class WanDirectorPoseCache(io.ComfyNode):
 
     @classmethod
     @one_sentence
-    def execute(cls, model: VideoModel, place: str, in_8_bit: bool, gigabytes: float) -> Any:
-        choice_of(place, POSE_PLACES, "place")
+    def execute(cls, model: WanModel, place: str, in_8_bit: bool, gigabytes: float) -> Any:
+        instance_of(model, WanModel, "model", "a model of Load Wan Model")
         check_number(gigabytes, "gigabytes")
         if not 0.0 <= gigabytes <= MOST_GIGABYTES:
             raise InvalidInputError(f"gigabytes is from 0 to {MOST_GIGABYTES:g}, got {gigabytes:g}. 0 is as it comes.")

@@ -312,6 +312,8 @@ def test_without_poses_the_model_is_refused_and_poses_without_the_model(vae, sid
         sampled(load("wan21_i2v.safetensors"), made)
     with pytest.raises(WanDirectorError, match="sees no poses, and has nothing to keep of them"):
         call("PoseCache", model=load("wan21_i2v.safetensors"), place="RAM", in_8_bit=False, gigabytes=0.0)
+    with pytest.raises(WanDirectorError, match="model must be a model of Load Wan Model, got .*WanVAE"):
+        call("PoseCache", model=vae, place="RAM", in_8_bit=False, gigabytes=0.0)
     with pytest.raises(WanDirectorError, match="sees a pose video, which the MODEL of this node cannot be shown"):
         call("ToNativeModel", model=animate2)
 
