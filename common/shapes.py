@@ -45,9 +45,10 @@ class LatentShape(NamedTuple):
 
 
 def size_text(latent: Tensor) -> str:
-    """The size of a latent [B, C, T, h, w] in words."""
-    channels, frames, height, width = latent.shape[1:]
-    return f"{channels} channels, {frames} latent frames of {width} x {height}"
+    """The size of a latent [B, C, T, h, w] in words; of a batch with its number."""
+    batch, channels, frames, height, width = latent.shape
+    size = f"{channels} channels, {frames} latent frames of {width} x {height}"
+    return size if batch == 1 else f"{batch} videos of {size}"
 
 
 def latent_frames(frames: int) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...audio_encoder.encode import AudioFeatures
 from ...common.checking import is_finite, kind_of
 from ...common.errors import InvalidInputError
+from ...common.log import logger
 from ...engine.embed import embed_sound
 from ...engine.loaded import PlacedModel, place
 from ...engine.recipe import ModelRecipe
@@ -67,6 +68,8 @@ def audio_features(output: Any, name: str) -> AudioFeatures:
         raise InvalidInputError(
             f"{name} must have finite features [1, steps, width] of every layer, got {list(shape)}. {_ADVICE}"
         )
+    if shape[0] > 1:
+        logger.info("%s holds the features of %d sounds; those of the first are used.", name, shape[0])
     samples = output.get("audio_samples")
     samples = samples if isinstance(samples, int) and samples > 0 else shape[1] * 320
     return AudioFeatures(tuple(layer[:1].float().cpu() for layer in layers), samples)

@@ -29,6 +29,11 @@ def heard_features(audio: Any, latent_frames: int, first: int) -> Tensor:
             "The sound ends after %d frames, before this chunk begins (frame %d): nobody speaks in it.",
             video_frames(needed), video_frames(first + 1),
         )  # fmt: skip
+    elif needed < first + latent_frames:
+        logger.info(
+            "The sound ends after %d frames and this chunk after %d: nobody speaks in the rest.", video_frames(needed),
+            video_frames(first + latent_frames),
+        )  # fmt: skip
     return speech_features(layers, latent_frames, first)
 
 

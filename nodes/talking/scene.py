@@ -14,9 +14,11 @@ from torch import Tensor
 
 from ...common.checking import has_values, is_finite, kind_of, tensor_of
 from ...common.errors import InvalidInputError
+from ...common.log import logger
+from ...common.shapes import TEMPORAL_STRIDE, video_frames
 from ...dit.branches.audio.humo import GROUPS, WINDOW, HumoBranch
 from ...dit.branches.branch import Branch
-from ...dit.conditioning.audio.humo import ENCODER_LAYERS, HumoScene, moment_features
+from ...dit.conditioning.audio.humo import ENCODER_LAYERS, SAMPLES_PER_MOMENT, HumoScene, moment_features
 from ...dit.config import DiTConfig
 from ...dit.inputs import ConditioningItem
 from ..conditioning.reading import Side
@@ -56,6 +58,9 @@ def _moments(audio: Any, latent_frames: int) -> Tensor:
             f"audio has the features of {len(layers)} layers, and HuMo hears {ENCODER_LAYERS}. Encode it with "
             f"{HumoBranch.listens_through}."
         )
+    heard, wanted = samples // SAMPLES_PER_MOMENT, video_frames(latent_frames)
+    if heard <= wanted - TEMPORAL_STRIDE:
+        logger.info("The sound ends after %d of %d frames: the rest is silent.", heard, wanted)
     return moment_features(layers, samples, latent_frames)
 
 

@@ -157,7 +157,7 @@ def past_latent(pictures: ShapedPictures, samples: Tensor, previous: Any, previo
     """The frames before a chunk with the latent `samples` [B, C, T, h, w].
 
     Raises:
-        InvalidInputError: both a latent and frames are given, or it is of another size.
+        InvalidInputError: both a latent and frames are given, or it is of another size or for other videos.
     """
     if previous is not None and previous_frames is not None:
         raise InvalidInputError("previous and previous_frames are both given. Connect one of them.")
@@ -169,6 +169,11 @@ def past_latent(pictures: ShapedPictures, samples: Tensor, previous: Any, previo
                 f"previous is a video of {stride * before.shape[-1]} x {stride * before.shape[-2]} pixels and "
                 f"{before.shape[1]} channels, but this chunk has {pictures.shape.width} x {pictures.shape.height} and "
                 f"{samples.shape[1]}. Set width and height to those of the video so far."
+            )
+        if len(before) not in (1, len(samples)):
+            raise InvalidInputError(
+                f"previous has {len(before)} videos, and this chunk is made for {len(samples)}. Set batch_size to "
+                f"{len(before)}."
             )
         return BeforeChunk({"reference_motion": before[:, :, -PAST_FRAMES:]}, before.shape[2])
     if previous_frames is None:
@@ -190,6 +195,8 @@ def pose_latent(pictures: ShapedPictures, samples: Tensor, pose_video: Any) -> T
     clip, frames = clean_clip(pose_video, "pose_video"), pictures.shape.frames
     if len(clip) > frames:
         logger.info("pose_video has %d frames; the first %d are used.", len(clip), frames)
+    elif len(clip) < frames:
+        logger.info("pose_video ends after %d of %d frames; the rest is made freely.", len(clip), frames)
     clip = clip[:frames]
     missing = -(len(clip) - 1) % TEMPORAL_STRIDE
     encoded = pictures.encoded(torch.cat([clip, clip[-1:].expand(missing, -1, -1, -1)]))

@@ -243,7 +243,7 @@ def test_a_wan_animate_model_needs_a_reference(prompts):
     [
         ({"pose_video_latent": torch.zeros(16, 1, 6, 8)}, "pose video .* must be finite numbers of 5 dimensions"),
         ({"pose_video_latent": "left"}, "pose video of the positive conditioning must be numbers"),
-        ({"pose_video_latent": torch.zeros(1, 16, 4, 6, 8)}, "prepared for 1 latents of .*4 latent frames"),
+        ({"pose_video_latent": torch.zeros(1, 16, 4, 6, 8)}, "prepared for a latent of .*4 latent frames"),
         ({"face_video_pixels": torch.zeros(1, 3, 9, 256, 256)}, r"takes \[1, 3, frames, 512, 512\]"),
         ({"face_video_pixels": torch.full((1, 3, 1, 512, 512), float("inf"))}, "must be finite numbers"),
     ],

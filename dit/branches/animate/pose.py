@@ -71,8 +71,8 @@ class AnimatePoseBranch(Branch[DiTConfig]):
             fits = poses.shape[1] == self.channels and poses.shape[3:] == latent.shape[3:] and poses.shape[2] <= frames
             if not fits or len(poses) not in (1, len(latent)):
                 raise PairingError(
-                    f"The pose video was prepared for {len(poses)} latents of {size_text(poses)}, but the latent to "
-                    f"sample is {len(latent)} of {size_text(latent)}, the first of them for the reference picture. "
+                    f"The pose video was prepared for a latent of {size_text(poses)}, but the latent to sample has "
+                    f"{size_text(latent)}, the first of them for the reference picture. "
                     "Prepare it for a video of the same size and length, and connect the LATENT of the same node."
                 )
 

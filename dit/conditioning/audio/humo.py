@@ -18,8 +18,8 @@ from ..cut import Cut
 ENCODER_LAYERS = 33
 """Of whisper large: what enters each layer and what leaves the last one."""
 _OF_GROUP = 8
-_SAMPLES = 640
-"""Of a moment, at 16,000 a second."""
+SAMPLES_PER_MOMENT = 640
+"""Of a sound of 16,000 a second, 25 moments a second."""
 _AROUND = 2
 """Moments before and behind those of a latent frame that are heard with it."""
 
@@ -106,7 +106,7 @@ def moment_features(layers: Sequence[Tensor], samples: int, latent_frames: int) 
     width = layers[0].shape[-1]
     if not has_values(layers[0]):
         return empty(1, latent_frames, WINDOW, GROUPS, width)
-    stacked = torch.cat([layer[:, : samples // _SAMPLES * 2] for layer in layers])  # [layers, steps, width]
+    stacked = torch.cat([layer[:, : samples // SAMPLES_PER_MOMENT * 2] for layer in layers])  # [layers, steps, width]
     groups = [each.mean(dim=0) for each in stacked.split(_OF_GROUP)]
     moments = stacked.shape[1] // 2
     needed = 1 + 4 * (latent_frames - 1) + _AROUND

@@ -163,10 +163,8 @@ class ScailPose:
         fits = self.latent.shape[1] == config.out_channels and len(self.latent) in (1, len(latent))
         if not (fits and is_half and frames <= latent.shape[2]):
             raise PairingError(
-                f"The pose video has a latent of {size_text(self.latent)} ({len(self.latent)} with "
-                f"{self.latent.shape[1]} channels), but the latent to sample has {size_text(latent)} ({len(latent)} "
-                f"with {config.out_channels}). Prepare it for a video of the same length, with half of its width and "
-                "height."
+                f"The pose video has a latent of {size_text(self.latent)}, but the latent to sample has "
+                f"{size_text(latent)}. Prepare it for a video of the same length, with half of its width and height."
             )
         if self.mask is None:
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 from wan_director.common.errors import InvalidInputError, PairingError
@@ -103,6 +105,15 @@ def test_a_silent_video_of_the_native_node_is_read(prompts, vae, heard):
     loud = {"audio_embed": torch.ones(1, 4, 8, 5, WIDTH)}
     with pytest.raises(PairingError, match="prepared for 4 latent frames, but the video has 3"):
         steering_of((with_values(made[0], loud), *made[1:]))
+
+
+def test_a_sound_that_ends_before_the_video_is_told(prompts, vae, heard, caplog):
+    with caplog.at_level(logging.INFO):
+        prepared(prompts, vae, audio=heard)  # 5,000 samples are 7 frames
+    assert not caplog.text
+    with caplog.at_level(logging.INFO):
+        prepared(prompts, vae, audio=heard, frames=13)
+    assert "The sound ends after 7 of 13 frames: the rest is silent." in caplog.text
 
 
 @pytest.mark.parametrize(

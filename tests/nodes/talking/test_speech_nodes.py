@@ -179,6 +179,36 @@ def test_a_sound_that_is_over_is_told(prompts, vae, heard, caplog):
     assert "The sound ends after 29 frames, before this chunk begins (frame 33): nobody speaks in it." in caplog.text
 
 
+def test_a_sound_and_poses_that_end_before_the_video_are_told(prompts, vae, heard, caplog):
+    with caplog.at_level(logging.INFO):
+        prepared(prompts, vae, audio=heard, pose_video=picture(29), frames=29)
+    assert not caplog.text
+    with caplog.at_level(logging.INFO):
+        prepared(prompts, vae, audio=heard, pose_video=picture(9), frames=33)
+    assert "The sound ends after 29 frames and this chunk after 33: nobody speaks in the rest." in caplog.text
+    assert "pose_video ends after 9 of 33 frames; the rest is made freely." in caplog.text
+
+
+def test_of_the_features_of_two_sounds_the_first_are_taken_and_it_is_said(prompts, vae, heard, caplog):
+    layers = heard["encoded_audio_all_layers"]
+    both = {**heard, "encoded_audio_all_layers": tuple(torch.cat([each, -each]) for each in layers)}
+    with caplog.at_level(logging.INFO):
+        features = steering_of(prepared(prompts, vae, audio=both))[SpeechBranch].features
+    assert torch.equal(features, speech_features(layers, 3))
+    assert "audio holds the features of 2 sounds; those of the first are used." in caplog.text
+
+
+@pytest.mark.parametrize(("videos", "made"), [(2, 1), (3, 2)])
+def test_a_video_so_far_of_another_batch_is_refused(videos, made, prompts, vae):
+    before = {"samples": torch.zeros(videos, 16, 3, 10, 8)}
+    with pytest.raises(InvalidInputError, match=f"{videos} videos, and .* for {made}. Set batch_size to {videos}"):
+        prepared(prompts, vae, previous=before, batch_size=made)
+    values = {"reference_motion": torch.zeros(videos, 16, 3, 10, 8)}
+    positive, *others = prepared(prompts, vae, batch_size=made)
+    with pytest.raises(PairingError, match=f"prepared for a latent of {videos} videos of 16 channels, 3 latent"):
+        steering_of((with_values(positive, values), *others))
+
+
 def test_a_shorter_sound_of_a_native_node_is_filled_up_with_silence(prompts, vae):
     made = prepared(prompts, vae)
     positive = with_values(made[0], {"audio_embed": torch.randn(1, 3, 32, 10)})
