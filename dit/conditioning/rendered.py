@@ -54,7 +54,7 @@ class RenderedVideo:
         if self.latent.shape[2:] != latent.shape[2:]:
             raise PairingError(
                 f"The rendered video was prepared for a latent of {size_text(self.latent)}, but the latent to sample "
-                f"has {size_text(latent)}. Connect the same latent to Wan Uni3C and to the sampler."
+                f"has {size_text(latent)}. Prepare it for the latent that is sampled."
             )
         mask = latent.new_zeros(len(latent), LATENT_CHANNELS - latent.shape[1], *latent.shape[2:])
         if image is not None and image.shape[1] >= mask.shape[1]:

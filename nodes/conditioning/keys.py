@@ -14,6 +14,8 @@ READ = frozenset({
     "concat_latent_image", "concat_mask", "clip_vision_output", "vace_frames", "vace_mask", "vace_strength",
     "start_percent", "end_percent", "strength", "mask", "mask_strength", "set_area_to_bounds", "context_latents",
 })  # fmt: skip
+IMAGE = "concat_latent_image"
+"""The raw latent of the frames that are given."""
 OF_THE_EMBEDDING = frozenset({"pooled_output", "attention_mask"})
 """What text encoders write beside the embedding by themselves; the Wan transformer has no place for it."""
 OWN = "wan_director_"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 from torch import Tensor
@@ -35,6 +36,27 @@ def in_form(conditioning: Any, side: Side | None = None) -> list[tuple[Any, dict
         if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[1], dict):
             raise InvalidInputError(f"The {named} must be {expected}, got a list with {kind_of(entry)}. {_ADVICE}")
     return [(embedding, values) for embedding, values in conditioning]
+
+
+def check_fresh(positive: Any, negative: Any, keys: Collection[str], what: str) -> None:
+    """Refuses prompts that have values of a node already, which those of one more would replace, or stand among.
+
+    Args:
+        keys: of the values that the node writes.
+        what: they are, for the message.
+
+    Raises:
+        InvalidInputError: it is so, or one is no conditioning.
+    """
+    sides: tuple[tuple[Side, Any], ...] = (("positive", positive), ("negative", negative))
+    for side, conditioning in sides:
+        for _embedding, values in in_form(conditioning, side):
+            found = [key for key in keys if values.get(key) is not None]
+            if found:
+                raise InvalidInputError(
+                    f"The {side} conditioning has {what} already ('{found[0]}'), which these would replace. Give all "
+                    "to one node, and connect the text alone."
+                )
 
 
 def entries_of(conditioning: Any, side: Side) -> list[tuple[Tensor, dict[str, Any]]]:

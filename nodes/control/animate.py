@@ -18,6 +18,8 @@ from ..api import ADVANCED, io, one_sentence
 from ..conditioning.clip_image import joined_clip_vision
 from ..conditioning.entries import with_values
 from ..conditioning.families.animate import FACE, POSES
+from ..conditioning.keys import IMAGE
+from ..conditioning.reading import check_fresh
 from ..image import CATEGORY, batch_input, size_inputs
 from ..sockets.latents import check_video_size, empty_latent, family_of, made_by, with_references
 
@@ -105,6 +107,7 @@ class WanDirectorAnimate(io.ComfyNode):
         continue_motion: Any = None,
         clip_vision: Any = None,
     ) -> Any:
+        check_fresh(positive, negative, (IMAGE, POSES, FACE), "a picture or what a person follows")
         latent = with_references(empty_latent(_checked(vae), width, height, frames, batch_size), 1)
         video = _Part(VideoShape(frames, height, width), choice_of(fit, FITS, "fit"))
         continued = last_frames(continue_motion, frames, continue_motion_max_frames)

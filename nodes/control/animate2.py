@@ -13,7 +13,7 @@ from ...common.log import logger
 from ...common.shapes import MAX_FRAMES, VideoShape
 from ...media.pictures import FITS, clean_clip, clean_image, fit_pictures
 from ..api import ADVANCED, io, one_sentence
-from ..conditioning.animate2.reading import MOST_STRENGTH
+from ..conditioning.animate2.reading import MOST_STRENGTH, POSE_KEYS
 from ..conditioning.animate2.writing import (
     Adherence,
     Animated,
@@ -24,6 +24,8 @@ from ..conditioning.animate2.writing import (
     animated_sides,
     given_values,
 )
+from ..conditioning.keys import IMAGE
+from ..conditioning.reading import check_fresh
 from ..image import CATEGORY, batch_input, size_inputs
 from ..sockets.latents import check_video_size, empty_latent, family_of, with_references
 
@@ -205,6 +207,7 @@ class WanDirectorAnimate2(io.ComfyNode):
         clip_vision_pose: Any = None,
         continue_motion: Any = None,
     ) -> Any:
+        check_fresh(positive, negative, (IMAGE, *POSE_KEYS), "a picture or poses")
         make = _Chunk(VideoShape(frames, height, width), batch_size, fit, reference_image, continue_motion).animated
         options = Percents(pose_start_percent, pose_end_percent), PoseOptions(first_frame_bias, weak_negative)
         followed = _checked(Adherence(pose_strength, reference_image_strength, *options))
@@ -307,6 +310,12 @@ def _checked(followed: Adherence) -> Adherence:
     for name, value in strengths.items():
         if not 0.0 <= value <= MOST_STRENGTH:
             raise InvalidInputError(f"{name} is from 0 to {MOST_STRENGTH:g}, got {value:g}. 1 is as trained.")
+    start, end = followed.percents
+    if start == end:
+        raise InvalidInputError(
+            f"Poses would be shown from {start:g} to {end:g} of the run, which is nowhere. Set pose_end_percent above "
+            "pose_start_percent, or pose_strength to 0."
+        )
     if abs(bias) > MOST_BIAS:
         raise InvalidInputError(
             f"first_frame_bias is from -{MOST_BIAS:g} to {MOST_BIAS:g}, got {bias:g}. 0 is off; the original code has "

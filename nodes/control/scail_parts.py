@@ -15,8 +15,8 @@ from ...dit.conditioning.characters.scail import colour_channels
 from ...media.pictures import Fit, clean_clip, fit_colours, fit_pictures
 from ..conditioning.clip_image import joined_clip_vision
 from ..conditioning.entries import with_values, with_values_in_range
-from ..conditioning.families.scail import ANIMATES, POSE, POSE_MASK, REFERENCE_MASK, REFERENCES, check_fresh
-from ..conditioning.reading import Side
+from ..conditioning.families.scail import ANIMATES, POSE, POSE_MASK, REFERENCE_MASK, REFERENCES, SCAIL_KEYS
+from ..conditioning.reading import Side, check_fresh
 from ..sockets.latents import check_video_size, empty_latent, family_of, made_by
 from .colours import BLACK, WHITE, has_persons
 
@@ -123,8 +123,7 @@ def prepared(
     frames, height, width = video.shape
     check_size(width, height, frames)
     positive, negative = sides
-    check_fresh(positive, "positive")
-    check_fresh(negative, "negative")
+    check_fresh(positive, negative, SCAIL_KEYS, "references or poses")
     _check_given(video.vae, followed.pictures, shown.pictures, before.frames)
     _check_pairs(shown, followed)
     part = _part_of_run(followed)

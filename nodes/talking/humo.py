@@ -8,10 +8,12 @@ from ...common.checking import choice_of
 from ...common.shapes import VideoShape
 from ...media.pictures import FITS, clean_image
 from ..api import io, one_sentence
+from ..conditioning.reading import check_fresh
 from ..image import batch_input, size_inputs
 from ..sockets.latents import check_video_size, empty_latent
 from .encoder import CATEGORY
 from .heard import humo_sides
+from .scene import HUMO_KEYS
 from .speech import ShapedPictures
 
 USUAL_FRAMES = 97
@@ -91,6 +93,7 @@ class WanDirectorHumo(io.ComfyNode):
         audio: Any = None,
         reference_image: Any = None,
     ) -> Any:
+        check_fresh(positive, negative, HUMO_KEYS, "a sound or a picture")
         latent = empty_latent(vae, width, height, frames, batch_size)
         picture = None
         if reference_image is not None:

@@ -14,10 +14,12 @@ from ...common.shapes import TEMPORAL_STRIDE, VideoShape, video_frames
 from ...dit.branches.audio.past import PAST_FRAMES
 from ...media.pictures import FITS, Fit, clean_clip, clean_image, fit_pictures
 from ..api import io, one_sentence
+from ..conditioning.reading import check_fresh
 from ..image import batch_input, size_inputs
 from ..sockets.latents import check_video_size, empty_latent, family_of, video_samples
 from .encoder import CATEGORY
 from .heard import both_sides, heard_features
+from .values import SPEECH_KEYS
 
 USUAL_FRAMES = 77
 """Of a chunk, as the model was trained: 20 latent frames."""
@@ -94,6 +96,7 @@ class WanDirectorSpeechToVideo(io.ComfyNode):
         previous: Any = None,
         previous_frames: Any = None,
     ) -> Any:
+        check_fresh(positive, negative, SPEECH_KEYS, "a sound, a picture or a video to go on from")
         latent = empty_latent(vae, width, height, frames, batch_size)
         pictures = ShapedPictures(vae, VideoShape(frames, height, width), choice_of(fit, FITS, "fit"))
         past = past_latent(pictures, latent["samples"], previous, previous_frames)

@@ -226,6 +226,14 @@ def test_the_vae_of_another_model_is_refused(prompts):
         prepared(prompts, vae("wan22_vae"), pose_video=picture(9))
 
 
+def test_what_was_given_before_is_not_replaced_in_silence(prompts):
+    made = prepared(prompts, pose_video=picture(9), face_video=picture(9))
+    with pytest.raises(
+        InvalidInputError, match="has a picture or .* already .*concat.*Give all to one node"
+    ):
+        prepared(made[:2], pose_video=picture(9))
+
+
 def test_another_model_takes_no_poses(prompts):
     made = prepared(prompts, pose_video=picture(9))
     with pytest.raises(InvalidInputError, match="carries poses .'pose_video_latent', from Wan Animate.*Load the"):

@@ -188,6 +188,23 @@ def test_in_a_part_of_the_run_poses_are_not_seen(vae, sides, animate2):
     assert some.isfinite().all() and not torch.allclose(some, all_of_it, atol=1e-4)
 
 
+def test_prompts_that_have_parts_of_the_run_keep_them(vae, sides, animate2):
+    (embedding, values), *_ = sides["positive"]
+    parts = ((0.0, 0.5), (0.5, 1.0))
+    halves = [[embedding, {**values, "start_percent": start, "end_percent": end}] for start, end in parts]
+    made = prepared(vae, {**sides, "positive": halves}, pose_start_percent=0.3, pose_end_percent=0.7)
+    ranges = [(each["start_percent"], each["end_percent"], "pose_video_latent" in each) for _, each in made[0]]
+    assert ranges == [(0.3, 0.5, True), (0.5, 0.7, True), (0.0, 0.3, False), (0.7, 1.0, False)]
+
+
+def test_what_was_given_before_is_not_replaced_in_silence(vae, sides):
+    again = dict(zip(("positive", "negative"), prepared(vae, sides)[:2]))
+    with pytest.raises(
+        WanDirectorError, match="positive conditioning has a picture or poses already .*Give all"
+    ):
+        prepared(vae, again)
+
+
 def test_own_options_reach_the_model_and_native_samplers_refuse_them(vae, sides, animate2):
     made = prepared(vae, sides, first_frame_bias=-1.3, weak_negative=True)
     _, (positive,) = items_of(animate2, made)
@@ -280,6 +297,10 @@ def test_a_batch_of_videos_follows_one_pose_video(vae, sides, animate2):
     [
         ({"pose_video": picture(5), "video_frame_offset": 5}, "has 5 frames, and this chunk begins at its frame 5"),
         ({"pose_start_percent": 0.8, "pose_end_percent": 0.2}, r"0 <= start <= end <= 1, got 0.8 and 0.2"),
+        (
+            {"pose_start_percent": 0.5, "pose_end_percent": 0.5},
+            "from 0.5 to 0.5 of the run, which is nowhere. Set pose_",
+        ),
         ({"pose_strength": 11.0}, "pose_strength is from 0 to 10, got 11"),
         ({"reference_image_strength": float("nan")}, "reference_image_strength"),
         ({"first_frame_bias": -40.0}, "first_frame_bias is from -10 to 10, got -40"),

@@ -109,7 +109,7 @@ def test_numbers_that_cannot_be_are_refused(widgets, words, vae, sides):
 def test_a_latent_of_another_size_than_it_was_prepared_for_is_refused(other, vae, sides):
     followed, _ = prepared(vae, sides)
     latent = call("EmptyLatent", vae=vae, **{**SIZE, **other})
-    with pytest.raises(PairingError, match="rendered video was prepared for a latent of 16 channels, 3 .*same latent"):
+    with pytest.raises(PairingError, match="rendered video was prepared for a latent of 16 channels, 3 .*Prepare it for"):
         sampled(load(), followed, latent)
 
 

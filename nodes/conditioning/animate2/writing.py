@@ -114,6 +114,8 @@ def given_values(vae: Any, reference: Tensor, continued: Tensor | None, frames: 
 def shown_during(side: list, poses: Mapping[str, Any], percents: Percents) -> list:
     """A native CONDITIONING that shows poses in a part of the run; before and after it, its entries stand without.
 
+    An entry that has a part of its own keeps to it.
+
     Raises:
         InvalidInputError: the part ends before it begins, or it has bounds that none has.
     """
@@ -124,12 +126,18 @@ def shown_during(side: list, poses: Mapping[str, Any], percents: Percents) -> li
         )
     if percents == Percents():
         return with_values(side, dict(poses))
-    parts = with_values(side, {**poses, "start_percent": percents.start, "end_percent": percents.end})
-    if percents.start > 0.0:
-        parts += with_values(side, {"start_percent": 0.0, "end_percent": percents.start})
-    if percents.end < 1.0:
-        parts += with_values(side, {"start_percent": percents.end, "end_percent": 1.0})
-    return parts
+    start, end = percents
+    ranges: tuple[tuple[float, float, Mapping[str, Any]], ...] = ((start, end, poses), (0.0, start, {}), (end, 1.0, {}))
+    return [part for begin, stop, shown in ranges for part in _in_part(side, shown, begin, stop)]
+
+
+def _in_part(side: list, shown: Mapping[str, Any], start: float, end: float) -> list[list]:
+    """The entries of a native CONDITIONING that count in a part of the run, for as long as both do."""
+    return [
+        [embedding, {**values, **shown, "start_percent": begin, "end_percent": stop}]
+        for embedding, values in in_form(side)
+        if (begin := max(start, values.get("start_percent", 0.0))) < (stop := min(end, values.get("end_percent", 1.0)))
+    ]
 
 
 def with_options(side: list, options: PoseOptions) -> list:

@@ -25,30 +25,16 @@ from ....dit.inputs import ConditioningItem
 from ...sockets.latents import video_samples
 from ...sockets.models import WanModel
 from ..keyframes import given_mask
-from ..reading import Side, in_form
 
 REFERENCES, POSE = "reference_latents", "pose_video_latent"
 REFERENCE_MASK, POSE_MASK, ANIMATES = "ref_mask_28ch", "driving_mask_28ch", "ref_mask_flag"
+SCAIL_KEYS = (REFERENCES, POSE, REFERENCE_MASK, POSE_MASK, ANIMATES)
 _ADVICE = "Make it with Wan SCAIL or WanSCAILToVideo."
-
-
-def check_fresh(conditioning: Any, side: Side) -> None:
-    """Refuses what is no native CONDITIONING, and one that has values of SCAIL, which others would replace.
-
-    Raises:
-        InvalidInputError: it is so.
-    """
-    given = (REFERENCES, POSE, REFERENCE_MASK, POSE_MASK, ANIMATES)
-    if any(entry.get(key) is not None for _embedding, entry in in_form(conditioning, side) for key in given):
-        raise InvalidInputError(
-            f"The {side} conditioning has references or poses already, which these would replace. Give all to one node."
-        )
 
 
 def scail_keys(config: DiTConfig) -> frozenset[str]:
     """The values that a transformer reads because it is a SCAIL."""
-    is_scail = config.branch(ScailBranch) is not None
-    return frozenset({REFERENCES, POSE, REFERENCE_MASK, POSE_MASK, ANIMATES} if is_scail else ())
+    return frozenset(SCAIL_KEYS if config.branch(ScailBranch) is not None else ())
 
 
 def scail_steering(config: DiTConfig, values: Mapping[str, Any]) -> dict[type[Branch[DiTConfig]], int | None]:

@@ -144,6 +144,14 @@ def test_values_of_another_node_that_are_none_get_a_sentence(prompts, vae, heard
         steering_of((with_values(made[0], values), *made[1:]))
 
 
+def test_what_was_given_before_is_not_replaced_in_silence(prompts, vae, heard):
+    made = prepared(prompts, vae, audio=heard)
+    with pytest.raises(InvalidInputError, match="positive conditioning has a sound or a picture already"):
+        prepared(made[:2], vae, reference_image=picture(1))
+    with pytest.raises(InvalidInputError, match="negative conditioning has a sound or a picture already"):
+        prepared((prompts[0], made[1]), vae, reference_image=picture(1))
+
+
 def test_what_is_meant_for_another_model_is_refused(prompts, vae, heard):
     made = prepared(prompts, vae, audio=heard)
     with pytest.raises(InvalidInputError, match="carries .*, from .*Wan HuMo .*Load a Wan S2V or a HuMo model"):

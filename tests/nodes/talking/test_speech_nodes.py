@@ -254,6 +254,18 @@ def test_features_of_another_encoder_are_refused_before_sampling(prompts, vae):
         steering_of(prepared(prompts, vae, audio={"encoded_audio_all_layers": layers}))
 
 
+def test_what_was_given_before_is_not_replaced_in_silence(prompts, vae, heard):
+    made = prepared(prompts, vae, audio=heard)
+    with pytest.raises(
+        InvalidInputError, match="positive conditioning has a sound, a picture or .* already"
+    ):
+        prepared(made[:2], vae, reference_image=picture(1))
+    with pytest.raises(
+        InvalidInputError, match="negative conditioning has a sound, a picture or .* already"
+    ):
+        prepared((prompts[0], made[1]), vae, reference_image=picture(1))
+
+
 def test_what_is_meant_for_another_model_is_refused(prompts, vae, heard):
     made = prepared(prompts, vae, audio=heard)
     with pytest.raises(InvalidInputError, match="carries .*, from Wan Speech To Video .*Load a Wan S2V model"):
