@@ -86,6 +86,17 @@ def check_number(value: Any, name: str) -> None:
         raise InvalidInputError(f"{name} must be a number, got {kind_of(value)}. Give one.")
 
 
+def check_count(value: Any, name: str, advice: str) -> None:
+    """Refuses what is no whole number from 0 on; `advice`: the last sentence of the message.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    check_number(value, name)
+    if not isinstance(value, int) or value < 0:
+        raise InvalidInputError(f"{name} must be a whole number, 0 or more, got {value:g}. {advice}")
+
+
 def check_string(value: Any, name: str) -> None:
     """Refuses what is no text.
 

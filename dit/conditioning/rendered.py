@@ -88,7 +88,7 @@ def check_following(strength: float, start: float, end: float) -> None:
     """
     for name, value in (("strength", strength), ("start_percent", start), ("end_percent", end)):
         check_number(value, name)
-    if abs(strength) > MOST_STRENGTH or not 0.0 <= start < end <= 1.0:
+    if not abs(strength) <= MOST_STRENGTH or not 0.0 <= start < end <= 1.0:
         raise InvalidInputError(
             f"Uni3C takes a strength from -{MOST_STRENGTH:g} to {MOST_STRENGTH:g} and a part of the steps from 0 to 1, "
             f"got {strength:g}, and {start:g} to {end:g}. Usual are 1, and 0 to 1."

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...common.checking import check_number, choice_of
+from ...common.checking import check_count, check_number, choice_of
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...common.shapes import MAX_FRAMES, TEMPORAL_STRIDE, VideoShape, latent_frames
@@ -297,9 +297,7 @@ def _with_face(video: _Part, sides: list[list], face: Tensor | None) -> list[lis
 
 def _start(offset: int, continued: int) -> int:
     """The frame of all videos at which a part begins that shows so many of the part before again."""
-    check_number(offset, "video_frame_offset")
-    if offset < 0:
-        raise InvalidInputError(f"video_frame_offset must be 0 or more, got {offset}. The first part begins at 0.")
+    check_count(offset, "video_frame_offset", "The first part begins at 0.")
     return max(offset - continued, 0)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...common.checking import check_number, choice_of
+from ...common.checking import check_count, check_number, choice_of
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...common.shapes import MAX_FRAMES, VideoShape
@@ -249,6 +249,7 @@ class _Chunk(NamedTuple):
         carried = self.carried()
         shared = 0 if carried is None else len(carried)
         video, offset = pose_video
+        check_count(offset, "video_frame_offset", "The first chunk begins at 0.")
         start = max(0, offset - shared)
         poses = self.poses(video, start)
         picture = self.fitted(clean_image(self.picture, "reference_image"))

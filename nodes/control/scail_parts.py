@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...common.checking import check_number, has_values
+from ...common.checking import check_count, check_number, has_values
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape, latent_frames
@@ -126,6 +126,7 @@ def prepared(
     check_fresh(positive, negative, SCAIL_KEYS, "references or poses")
     _check_given(video.vae, followed.pictures, shown.pictures, before.frames)
     _check_pairs(shown, followed)
+    check_count(before.offset, "video_frame_offset", "The first part begins at 0.")
     part = _part_of_run(followed)
     started = _begun(video, empty_latent(video.vae, width, height, frames, batch_size), before)
     offset = max(0, before.offset - started.frames)
@@ -233,6 +234,11 @@ def _part_of_run(followed: FollowedPoses) -> tuple[float, float]:
     """The part of the run in which poses count."""
     for value, name in ((followed.start, "pose_start_percent"), (followed.end, "pose_end_percent")):
         check_number(value, name)
+    if followed.start < 0.0 or followed.end > 1.0:
+        raise InvalidInputError(
+            f"pose_start_percent and pose_end_percent are parts of the run from 0 to 1, got {followed.start:g} and "
+            f"{followed.end:g}. Use 0 and 1 for the whole run."
+        )
     if followed.start >= followed.end:
         raise InvalidInputError(
             f"The poses would count from {followed.start:g} to {followed.end:g} of the run, which is nowhere. Set "

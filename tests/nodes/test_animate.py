@@ -211,7 +211,11 @@ def test_a_model_without_poses_says_so(prompts, caplog):
             {"pose_video": picture(9), "continue_motion": picture(1), "continue_motion_max_frames": 0},
             "at least 1, got 0",
         ),
-        ({"pose_video": picture(9), "video_frame_offset": -1}, "must be 0 or more, got -1"),
+        ({"pose_video": picture(9), "video_frame_offset": -1}, "0 or more, got -1"),
+        (
+            {"pose_video": picture(9), "video_frame_offset": 2.5},
+            "must be a whole number, 0 or more, got 2.5. The first",
+        ),
         ({"pose_video": picture(9), "frames": 10}, r"1 \+ 4k frames, got 10"),
         ({"pose_video": picture(9), "fit": "fill"}, "fit"),
     ],
@@ -228,9 +232,7 @@ def test_the_vae_of_another_model_is_refused(prompts):
 
 def test_what_was_given_before_is_not_replaced_in_silence(prompts):
     made = prepared(prompts, pose_video=picture(9), face_video=picture(9))
-    with pytest.raises(
-        InvalidInputError, match="has a picture or .* already .*concat.*Give all to one node"
-    ):
+    with pytest.raises(InvalidInputError, match="has a picture or .* already .*concat.*Give all to one node"):
         prepared(made[:2], pose_video=picture(9))
 
 

@@ -199,9 +199,7 @@ def test_prompts_that_have_parts_of_the_run_keep_them(vae, sides, animate2):
 
 def test_what_was_given_before_is_not_replaced_in_silence(vae, sides):
     again = dict(zip(("positive", "negative"), prepared(vae, sides)[:2]))
-    with pytest.raises(
-        WanDirectorError, match="positive conditioning has a picture or poses already .*Give all"
-    ):
+    with pytest.raises(WanDirectorError, match="positive conditioning has a picture or poses already .*Give all"):
         prepared(vae, again)
 
 
@@ -296,6 +294,8 @@ def test_a_batch_of_videos_follows_one_pose_video(vae, sides, animate2):
     ("given", "words"),
     [
         ({"pose_video": picture(5), "video_frame_offset": 5}, "has 5 frames, and this chunk begins at its frame 5"),
+        ({"video_frame_offset": -3}, "video_frame_offset must be a whole number, 0 or more, got -3"),
+        ({"video_frame_offset": 2.5}, "video_frame_offset must be a whole number, 0 or more, got 2.5"),
         ({"pose_start_percent": 0.8, "pose_end_percent": 0.2}, r"0 <= start <= end <= 1, got 0.8 and 0.2"),
         (
             {"pose_start_percent": 0.5, "pose_end_percent": 0.5},

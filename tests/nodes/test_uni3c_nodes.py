@@ -97,6 +97,7 @@ def test_a_shorter_render_stands_still_and_a_longer_one_is_cut(vae, sides, caplo
     ("widgets", "words"),
     [
         ({"strength": 11.0}, "a strength from -10 to 10"),
+        ({"strength": float("nan")}, "a strength from -10 to 10"),
         ({"start_percent": 0.6, "end_percent": 0.5}, "0.6 to 0.5. Usual are 1, and 0 to 1"),
     ],
 )
@@ -109,8 +110,13 @@ def test_numbers_that_cannot_be_are_refused(widgets, words, vae, sides):
 def test_a_latent_of_another_size_than_it_was_prepared_for_is_refused(other, vae, sides):
     followed, _ = prepared(vae, sides)
     latent = call("EmptyLatent", vae=vae, **{**SIZE, **other})
-    with pytest.raises(PairingError, match="rendered video was prepared for a latent of 16 channels, 3 .*Prepare it for"):
+    with pytest.raises(PairingError, match="rendered video was prepared for a latent of 16 channels, 3 .*Prepare it"):
         sampled(load(), followed, latent)
+
+
+def test_the_vae_of_another_model_is_refused(vae, sides):
+    with pytest.raises(WanDirectorError, match="Uni3C works on latents of the Wan 2.1 VAE, and this VAE is that of TI2V"):
+        prepared(load_vae("wan22_vae.safetensors"), sides)
 
 
 def test_models_that_do_not_go_with_it_are_refused(vae, sides, models):

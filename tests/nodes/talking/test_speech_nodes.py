@@ -256,13 +256,9 @@ def test_features_of_another_encoder_are_refused_before_sampling(prompts, vae):
 
 def test_what_was_given_before_is_not_replaced_in_silence(prompts, vae, heard):
     made = prepared(prompts, vae, audio=heard)
-    with pytest.raises(
-        InvalidInputError, match="positive conditioning has a sound, a picture or .* already"
-    ):
+    with pytest.raises(InvalidInputError, match="positive conditioning has a sound, a picture or .* already"):
         prepared(made[:2], vae, reference_image=picture(1))
-    with pytest.raises(
-        InvalidInputError, match="negative conditioning has a sound, a picture or .* already"
-    ):
+    with pytest.raises(InvalidInputError, match="negative conditioning has a sound, a picture or .* already"):
         prepared((prompts[0], made[1]), vae, reference_image=picture(1))
 
 
