@@ -115,8 +115,9 @@ def test_a_latent_of_another_size_than_it_was_prepared_for_is_refused(other, vae
 
 
 def test_the_vae_of_another_model_is_refused(vae, sides):
-    with pytest.raises(WanDirectorError, match="Uni3C works on latents of the Wan 2.1 VAE, and this VAE is that of TI2V"):
-        prepared(load_vae("wan22_vae.safetensors"), sides)
+    given = {**sides, "latent": call("EmptyLatent", vae=vae, **SIZE), "render_video": picture(9), **FULL}
+    with pytest.raises(WanDirectorError, match="Uni3C works on latents of the Wan 2.1 VAE, and this VAE is that of"):
+        call("Uni3C", vae=load_vae("wan22_vae.safetensors"), **given)
 
 
 def test_models_that_do_not_go_with_it_are_refused(vae, sides, models):
