@@ -304,10 +304,10 @@ def test_a_16_bit_model_stays_near_its_float32_result(pair):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ([AnimatePoseInput(torch.zeros(1, 16, 3, 6, 8))], "prepared for 1 latents of .*8 x 6, but .*10 x 6"),
+        ([AnimatePoseInput(torch.zeros(1, 16, 3, 6, 8))], "prepared for a latent of .*8 x 6, but .*10 x 6"),
         (
             [AnimatePoseInput(torch.zeros(1, 16, 4, 6, 10))],
-            "4 latent frames of 10 x 6, but the latent to sample is 1",
+            "4 latent frames of 10 x 6, but the latent to sample has 16",
         ),
         ([AnimatePoseInput(torch.zeros(1, 16, 3, 6, 10))] * 2, "2 pose videos, and the model follows one"),
         ([FaceInput(torch.zeros(1, 3, 9, 32, 32), 4)], r"face video has the shape .* takes \[1, 3, frames, 16, 16\]"),
