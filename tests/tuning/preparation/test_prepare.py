@@ -19,7 +19,7 @@ from wan_director.media.video_reading import probe_video, read_span
 from wan_director.tests.tuning.preparation import made
 from wan_director.tuning.preparation.prepare import Ways, prepare
 from wan_director.tuning.preparation.results.report import report
-from wan_director.tuning.preparation.settings import Preparation, Range
+from wan_director.tuning.preparation.settings import OPTIONAL, SCORES, Preparation, Range
 
 pytest.importorskip("scenedetect", reason="needs PySceneDetect")
 
@@ -130,6 +130,8 @@ def test_the_dataset_is_in_musubis_form(done):
         rows = list(csv.DictReader(file))
     assert [row["keep"] for row in rows].count("yes") == len(prepared.kept)
     assert {row["video"] for row in rows} >= REASONS.keys()
+    usual = [name for name in SCORES if name not in OPTIONAL]
+    assert all(float(row[name]) >= 0 for row in rows if row["clip"] for name in usual)
     assert float(rows[0]["motion"]) == pytest.approx(2 / made.HEIGHT * 1600, rel=0.1)
 
 
@@ -236,6 +238,7 @@ def test_the_command_says_what_it_kept_and_where(done, videos, tmp_path, capsys)
         (["--shortest", "1"], "The shortest clip has 5 frames"),
         (["--fps", "0"], "1 to 120 frames per second"),
         (["--filter", "beauty=1:"], "is no filter"),
+        (["--filter", "aesthetic=5:"], "is no filter"),
         (["--filter", "motion=9:2"], "has no range"),
         (["--filter", "motion=5"], "has no range"),
         (["--filter", "motion=nan:"], "has no range"),
