@@ -90,7 +90,7 @@ def test_the_command_trains_and_prints_the_path(tmp_path, capsys):
     path = settings_in(tmp_path)
     assert main(["train", str(path), "--models", str(MODELS), "--device", "cpu", "--quiet"]) == 0
     printed = Path(capsys.readouterr().out.strip())
-    assert printed == tmp_path / "out" / "mine.safetensors"
+    assert printed == (tmp_path / "out" / "mine.safetensors").resolve()
     with safe_open(printed, "pt") as file:
         assert file.metadata()["wan_director.trigger"] == "sks" and file.metadata()["ss_steps"] == "5"
         names = set(file.keys())
@@ -99,14 +99,31 @@ def test_the_command_trains_and_prints_the_path(tmp_path, capsys):
     assert len(read_lora(printed, ParameterShapes.of(module), model=None).adapter.changes) == 50
 
 
+def test_clips_without_captions_are_told(tmp_path, caplog):
+    path = settings_in(tmp_path)
+    ready(path)
+    assert "caption" not in caplog.text
+    (tmp_path / "pictures/1.txt").write_text("\n", encoding="utf-8")
+    ready(path)
+    assert "1 of 2 clips has an empty caption, as 1.png: what it shows is learned for every prompt." in caplog.text
+
+
 def test_settings_that_cannot_be_are_refused(tmp_path):
     path = settings_in(tmp_path)
     text = path.read_text(encoding="utf-8")
     for old, new, message in (
         ("rank = 2", "rang = 2", r"\[lora\] of mine.toml has \['rang'\], but known are rank"),
-        ("rank = 2", 'rank = "2"', r"rank in \[lora\] of mine.toml is '2', but it is to be int"),
+        (
+            "rank = 2",
+            'rank = "2"',
+            r"rank in \[lora\] of mine.toml is '2', but it is to be a whole number. Correct it there",
+        ),
+        ("rank = 2", "alpha = '2'", "'2', but it is to be a number"),
+        ("rank = 2", "norms = 1", "1, but it is to be true or false"),
+        ("resolution = [64, 48]", "resolution = 64", r"64, but it is to be a list in \[brackets\]"),
+        ('name = "mine"', "name = 5", 'name in .* is 5, but it is to be a text in "quotes"'),
         ("[lora]", "[Lora]", r"has sections \['Lora'\]"),
-        ('name = "mine"', "", "lacks something that has to be said"),
+        ('name = "mine"', "", r"\[output\] of mine.toml lacks name. Add it"),
         ("steps = 5", "steps = 0", "1 step or more"),
         ("caption_drop = 0.3", 'given = "first"', "takes no frames, but given is 'first'"),
     ):
@@ -115,7 +132,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path):
             ready(path)
     path.write_text(text.replace('"pictures"', '"nowhere"'), encoding="utf-8")
     with pytest.raises(MissingFileError, match="There is no dataset"):
-        ready(path)
+        prepare(read_settings(path), LocalRuntime("cpu"), lambda *_: pytest.fail("models come after the dataset"))
     path.write_text(text, encoding="utf-8")
     (tmp_path / "pictures/1.txt").unlink()
     with pytest.raises(InvalidInputError, match="1.png has no caption: write what it shows into 1.txt"):
