@@ -114,13 +114,18 @@ class Kronecker:
     scale: float = 1.0
 
     def add_to(self, y: Tensor, x: Tensor, strength: float) -> None:
-        """See `Delta`. kron(L, R) x is R applied to each of in_1 parts of x, then L across the parts."""
+        """See `Delta`. kron(L, R) x is R applied to each of in_1 parts of x, then L across the parts.
+
+        By products of two matrices alone: `matmul` of more dimensions takes another way where a gradient is recorded,
+        and what is learned would not compute to the bit as what is saved of it.
+        """
         left = self._left()
-        parts = x.unflatten(-1, (left.shape[1], -1))  # [tokens, in_1, in_2]
+        parts = x.reshape(-1, x.shape[-1] // left.shape[1])  # [tokens * in_1, in_2]
         if self.right_down is not None:
             parts = parts @ self.right_down.T
-        parts = parts @ self.right.T  # [tokens, in_1, out_2]
-        out = torch.matmul(left, parts)  # [tokens, out_1, out_2]
+        parts = (parts @ self.right.T).unflatten(0, (len(x), -1))  # [tokens, in_1, out_2]
+        out = parts.transpose(1, 2).flatten(0, 1) @ left.T  # [tokens * out_2, out_1]
+        out = out.unflatten(0, (len(x), -1)).transpose(1, 2)  # [tokens, out_1, out_2]
         y.add_(out.flatten(-2), alpha=self.scale * strength)
 
     def rows(self, part: slice) -> Tensor:
