@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ..common.errors import InvalidInputError
 from ..common.log import logger
 from ..dit.adapters import AppliedAdapter, adapted
 from ..dit.execution import Execution
-from ..engine import ModelRecipe, Runtime, VideoModel, load_model, place
+from ..engine import Interrupted, ModelRecipe, Runtime, VideoModel, load_model, place
 from ..engine.progress import Counted
 from .batch import TrainingBatch
 from .datasets import ClipFile, PictureShape, clips_of, read_dataset
@@ -60,6 +61,7 @@ class Training:
             runtime.progress(counted) as progress,
             self.model.residence.loaded() as loaded,
             adapted(loaded, [AppliedAdapter(learner.adapter)]),
+            _kept_when_stopped(kept, learner),
         ):
             predict = _predicting(loaded, execution)
             for made in learn(predict, learner, self._supply, settings.noise, settings.training):
@@ -123,6 +125,17 @@ def prepare(settings: TrainingSettings, runtime: Runtime, find: FindModel) -> Tr
     clips = Rounds([clip for clip, _ in found], repeats, sizes, silence, data.caption_drop, seed)
     kept = Rounds(prior, [1] * len(prior), [settings.prior.batch] * len(prior), silence, 0.0, seed) if prior else None
     return Training(settings, model, clips, kept, target)
+
+
+@contextmanager
+def _kept_when_stopped(kept: KeptTraining, learner: Learner) -> Iterator[None]:
+    """A stop comes within a step, whose gradients are lost; what the steps before it have made is kept."""
+    try:
+        yield
+    except Interrupted:
+        if learner.step:
+            kept.keep(learner)
+        raise
 
 
 def _tell_of_silent(clips: Sequence[ClipFile]) -> None:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from wan_director.__main__ import main
 from wan_director.common.errors import InvalidInputError, MissingFileError
 from wan_director.dit.adapters import ParameterShapes
-from wan_director.engine.local import LocalRuntime
+from wan_director.engine.local import Interrupted, LocalRuntime
 from wan_director.model_loading.lora import read_lora
 from wan_director.tuning.datasets import PictureShape, read_clip, read_dataset
 from wan_director.tuning.datasets.finding import clips_of
@@ -84,6 +84,21 @@ def test_a_training_that_is_broken_off_ends_with_the_same_file(tmp_path):
     assert [step.step for step in rest] == [5] and rest[0].loss == losses[4]
     assert (tmp_path / "b/out/mine.safetensors").read_bytes() == whole.target.read_bytes()
     assert not (tmp_path / "b/out/mine.training.safetensors").exists()
+
+
+def test_a_training_that_is_stopped_goes_on_after_its_last_whole_step(tmp_path):
+    whole = ready(settings_in(tmp_path / "a"))
+    losses = [step.loss for step in whole.run()]
+    path = settings_in(tmp_path / "b")
+    path.write_text(path.read_text(encoding="utf-8").replace("save_every = 2", "save_every = 100"), encoding="utf-8")
+    training = ready(path)
+    with pytest.raises(Interrupted):
+        for step in training.run():
+            if step.step == 3:
+                training.model.runtime.interrupted = True
+    rest = list(ready(path).run())
+    assert [step.loss for step in rest] == losses[3:]
+    assert (tmp_path / "b/out/mine.safetensors").read_bytes() == whole.target.read_bytes()
 
 
 def test_the_command_trains_and_prints_the_path(tmp_path, capsys):
