@@ -111,7 +111,9 @@ class JobQueue:
         with self.changed:
             row = self._database.execute(f"{_OF_JOB} WHERE id = ?", (id,)).fetchone()
             if row is None:
-                raise InvalidInputError("There is no job of this id. The list of jobs has them all.")
+                raise InvalidInputError(
+                    f"There is no job {id[:40]!r}, or not any more. `wan-director status` lists the newest."
+                )
             return self._seen(as_job(row))
 
     def jobs(self, state: JobState | None = None, limit: int = 100, before: str = "") -> list[VideoJob]:

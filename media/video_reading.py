@@ -313,7 +313,9 @@ def _piped(path: Path, filters: Sequence[str], count: int, enter: Fraction = _BE
     seek = ["-ss", f"{float(enter):.6f}"] if enter else []
     steps = ["-vf", ",".join(filters)] if filters else []
     limit = ["-frames:v", str(count)] if count else []
-    pictures = ["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
+    # In the file's rate as unit, which is a guess for Matroska, two pictures get one time, and ffmpeg complains.
+    unit = ["-enc_time_base", "1:90000"]
+    pictures = [*unit, "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
     process = start_ffmpeg(
         ["-v", "error", *seek, *source_of(path), *_VIDEO, *steps, *each_frame_once(), *limit, *pictures]
     )

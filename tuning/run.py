@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import torch
 
 from ..common.errors import InvalidInputError
+from ..common.log import logger
 from ..dit.adapters import AppliedAdapter, adapted
 from ..dit.execution import Execution
-from ..engine import ModelRecipe, Runtime, VideoModel, load_model, place
+from ..engine import Interrupted, ModelRecipe, Runtime, VideoModel, load_model, place
 from ..engine.progress import Counted
 from .batch import TrainingBatch
-from .datasets import PictureShape, clips_of, read_dataset
+from .datasets import ClipFile, PictureShape, clips_of, read_dataset
 from .keeping import KeptTraining
 from .learner import Learner
 from .loop import TrainedStep, learn
@@ -59,6 +61,7 @@ class Training:
             runtime.progress(counted) as progress,
             self.model.residence.loaded() as loaded,
             adapted(loaded, [AppliedAdapter(learner.adapter)]),
+            _kept_when_stopped(kept, learner),
         ):
             predict = _predicting(loaded, execution)
             for made in learn(predict, learner, self._supply, settings.noise, settings.training):
@@ -105,21 +108,47 @@ def prepare(settings: TrainingSettings, runtime: Runtime, find: FindModel) -> Tr
     target = settings.folder / output.folder / f"{output.name}.safetensors"
     if output.save_every < 1:
         raise InvalidInputError(f"save_every is 1 step or more, got {output.save_every}. Use 100.")
+    data, seed = settings.dataset, settings.training.seed
+    parts = read_dataset(settings.folder / data.source, PictureShape(*data.resolution), data.frames)
+    files_of_clips = [(clip, part) for part in parts for clip in clips_of(part)]
+    _tell_of_silent([clip for clip, _ in files_of_clips])
     precision: Any = files.precision
     model = load_model(ModelRecipe(find("diffusion_models", files.diffusion_model), precision=precision), runtime)
     text = place(ModelRecipe(find("text_encoders", files.text_encoder), "text_encoder"), runtime)
     vae = place(ModelRecipe(find("vae", files.vae), "vae"), runtime)
     encoders = Encoders(model, text, vae, target.parent / "cache")
-    data, seed = settings.dataset, settings.training.seed
-    parts = read_dataset(settings.folder / data.source, PictureShape(*data.resolution), data.frames)
     with torch.no_grad():
-        found = [(encoders.clip(clip, part, data.given), part) for part in parts for clip in clips_of(part)]
+        found = [(encoders.clip(clip, part, data.given), part) for clip, part in files_of_clips]
         silence = encoders.caption("")
         prior = encoders.prior(settings.prior) if settings.prior.prompts else []
     repeats, sizes = [part.num_repeats for _, part in found], [part.batch_size for _, part in found]
     clips = Rounds([clip for clip, _ in found], repeats, sizes, silence, data.caption_drop, seed)
     kept = Rounds(prior, [1] * len(prior), [settings.prior.batch] * len(prior), silence, 0.0, seed) if prior else None
     return Training(settings, model, clips, kept, target)
+
+
+@contextmanager
+def _kept_when_stopped(kept: KeptTraining, learner: Learner) -> Iterator[None]:
+    """A stop comes within a step, whose gradients are lost; what the steps before it have made is kept."""
+    try:
+        yield
+    except Interrupted:
+        if learner.step:
+            kept.keep(learner)
+        raise
+
+
+def _tell_of_silent(clips: Sequence[ClipFile]) -> None:
+    silent = [clip.path.name for clip in clips if not clip.caption]
+    if silent:
+        logger.warning(
+            "%d of %d clips %s an empty caption, as %s: what it shows is learned for every prompt. Write it into the "
+            "text beside it.",
+            len(silent),
+            len(clips),
+            "has" if len(silent) == 1 else "have",
+            silent[0],
+        )
 
 
 def _predicting(module: Any, execution: Execution) -> Callable[..., torch.Tensor]:

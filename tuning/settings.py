@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -135,11 +135,14 @@ def _settings(kind: type[Settings], values: Any, where: str) -> Settings:
     if not isinstance(values, dict) or set(values) - set(known):
         unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else values
         raise InvalidInputError(f"{where} has {unknown}, but known are {', '.join(known)}.")
-    ready = {name: _value(str(known[name].type), value, f"{name} in {where}") for name, value in values.items()}
-    try:
-        return kind(**ready)
-    except TypeError:
-        raise InvalidInputError(f"{where} lacks something that has to be said. Known are {', '.join(known)}.") from None
+    lacking = [name for name, each in known.items() if name not in values and _is_needed(each)]
+    if lacking:
+        raise InvalidInputError(f"{where} lacks {', '.join(lacking)}. Add {'it' if len(lacking) == 1 else 'them'}.")
+    return kind(**{name: _value(str(known[name].type), value, f"{name} in {where}") for name, value in values.items()})
+
+
+def _is_needed(each: Field[Any]) -> bool:
+    return each.default is MISSING and each.default_factory is MISSING
 
 
 def _value(wanted: str, value: Any, where: str) -> Any:
@@ -155,4 +158,10 @@ def _value(wanted: str, value: Any, where: str) -> Any:
             return value
     elif isinstance(value, str):
         return value
-    raise InvalidInputError(f"{where} is {value!r}, but it is to be {'a list' if wanted[0] == 't' else wanted}.")
+    raise InvalidInputError(f"{where} is {value!r}, but it is to be {_form_of(wanted)}. Correct it there.")
+
+
+def _form_of(wanted: str) -> str:
+    if wanted.startswith("tuple"):
+        return "a list in [brackets]"
+    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(wanted, 'a text in "quotes"')

@@ -160,7 +160,7 @@ def test_old_jobs_are_forgotten_with_what_they_needed(queue, clock):
     kept = queue.submit(Request("b", {}, None, {"cat.png": "11"}))
     assert queue.uses("00") and queue.forget(clock.now_s) == [old.id]
     assert not queue.uses("00") and queue.uses("11") and queue.jobs() == [kept]
-    with pytest.raises(InvalidInputError, match="no job of this id"):
+    with pytest.raises(InvalidInputError, match=f"There is no job '{old.id}', or not any more"):
         queue.job(old.id)
 
 

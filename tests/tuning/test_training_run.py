@@ -12,7 +12,7 @@ from safetensors import safe_open
 from wan_director.__main__ import main
 from wan_director.common.errors import InvalidInputError, MissingFileError
 from wan_director.dit.adapters import ParameterShapes
-from wan_director.engine.local import LocalRuntime
+from wan_director.engine.local import Interrupted, LocalRuntime
 from wan_director.model_loading.lora import read_lora
 from wan_director.tuning.datasets import PictureShape, read_clip, read_dataset
 from wan_director.tuning.datasets.finding import clips_of
@@ -86,11 +86,26 @@ def test_a_training_that_is_broken_off_ends_with_the_same_file(tmp_path):
     assert not (tmp_path / "b/out/mine.training.safetensors").exists()
 
 
+def test_a_training_that_is_stopped_goes_on_after_its_last_whole_step(tmp_path):
+    whole = ready(settings_in(tmp_path / "a"))
+    losses = [step.loss for step in whole.run()]
+    path = settings_in(tmp_path / "b")
+    path.write_text(path.read_text(encoding="utf-8").replace("save_every = 2", "save_every = 100"), encoding="utf-8")
+    training = ready(path)
+    with pytest.raises(Interrupted):
+        for step in training.run():
+            if step.step == 3:
+                training.model.runtime.interrupted = True
+    rest = list(ready(path).run())
+    assert [step.loss for step in rest] == losses[3:]
+    assert (tmp_path / "b/out/mine.safetensors").read_bytes() == whole.target.read_bytes()
+
+
 def test_the_command_trains_and_prints_the_path(tmp_path, capsys):
     path = settings_in(tmp_path)
     assert main(["train", str(path), "--models", str(MODELS), "--device", "cpu", "--quiet"]) == 0
     printed = Path(capsys.readouterr().out.strip())
-    assert printed == tmp_path / "out" / "mine.safetensors"
+    assert printed == (tmp_path / "out" / "mine.safetensors").resolve()
     with safe_open(printed, "pt") as file:
         assert file.metadata()["wan_director.trigger"] == "sks" and file.metadata()["ss_steps"] == "5"
         names = set(file.keys())
@@ -99,14 +114,31 @@ def test_the_command_trains_and_prints_the_path(tmp_path, capsys):
     assert len(read_lora(printed, ParameterShapes.of(module), model=None).adapter.changes) == 50
 
 
+def test_clips_without_captions_are_told(tmp_path, caplog):
+    path = settings_in(tmp_path)
+    ready(path)
+    assert "caption" not in caplog.text
+    (tmp_path / "pictures/1.txt").write_text("\n", encoding="utf-8")
+    ready(path)
+    assert "1 of 2 clips has an empty caption, as 1.png: what it shows is learned for every prompt." in caplog.text
+
+
 def test_settings_that_cannot_be_are_refused(tmp_path):
     path = settings_in(tmp_path)
     text = path.read_text(encoding="utf-8")
     for old, new, message in (
         ("rank = 2", "rang = 2", r"\[lora\] of mine.toml has \['rang'\], but known are rank"),
-        ("rank = 2", 'rank = "2"', r"rank in \[lora\] of mine.toml is '2', but it is to be int"),
+        (
+            "rank = 2",
+            'rank = "2"',
+            r"rank in \[lora\] of mine.toml is '2', but it is to be a whole number. Correct it there",
+        ),
+        ("rank = 2", "alpha = '2'", "'2', but it is to be a number"),
+        ("rank = 2", "norms = 1", "1, but it is to be true or false"),
+        ("resolution = [64, 48]", "resolution = 64", r"64, but it is to be a list in \[brackets\]"),
+        ('name = "mine"', "name = 5", 'name in .* is 5, but it is to be a text in "quotes"'),
         ("[lora]", "[Lora]", r"has sections \['Lora'\]"),
-        ('name = "mine"', "", "lacks something that has to be said"),
+        ('name = "mine"', "", r"\[output\] of mine.toml lacks name. Add it"),
         ("steps = 5", "steps = 0", "1 step or more"),
         ("caption_drop = 0.3", 'given = "first"', "takes no frames, but given is 'first'"),
     ):
@@ -115,7 +147,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path):
             ready(path)
     path.write_text(text.replace('"pictures"', '"nowhere"'), encoding="utf-8")
     with pytest.raises(MissingFileError, match="There is no dataset"):
-        ready(path)
+        prepare(read_settings(path), LocalRuntime("cpu"), lambda *_: pytest.fail("models come after the dataset"))
     path.write_text(text, encoding="utf-8")
     (tmp_path / "pictures/1.txt").unlink()
     with pytest.raises(InvalidInputError, match="1.png has no caption: write what it shows into 1.txt"):

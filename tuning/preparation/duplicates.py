@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,19 +12,19 @@ MOST_DIFFERENT = 4
 _BITS = np.array([number.bit_count() for number in range(256)], np.uint8)
 
 
-def originals(hashes: Sequence[tuple[int, ...]], pixels: Sequence[int]) -> list[int | None]:
+def originals(hashes: Sequence[tuple[int, ...]], worth: Sequence[Any]) -> list[int | None]:
     """Of each clip the number of the one that it repeats; None for those that repeat none.
 
-    Of clips alike the one with the most pixels is the original, and of several such the first.
+    Of clips alike the one that is worth most is the original, and of several such the first.
 
     Args:
         hashes: of each clip, of its frames.
-        pixels: of each clip, of a frame.
+        worth: of each clip, what compares as larger where it is rather kept.
     """
     found: list[int | None] = [None] * len(hashes)
     if not hashes:
         return found
-    order = sorted(range(len(hashes)), key=lambda number: (-pixels[number], number))
+    order = sorted(range(len(hashes)), key=worth.__getitem__, reverse=True)  # equal ones stay in their order
     every = np.array(hashes, np.uint64).reshape(len(hashes), -1)[order]
     kept: list[int] = []
     for place, number in enumerate(order):

@@ -61,7 +61,7 @@ def prepare(folder: Path, out: Path, settings: Preparation, ways: Ways, runtime:
     with spread_over(ways.jobs, ways.cluster) as spread:
         each = _Each(spread, runtime)
         clips, refused = _measured(run, each, files)
-        clips = _with_captions(_without_duplicates(clips, settings), run, ways, runtime)
+        clips = _with_captions(_without_duplicates(clips, run), run, ways, runtime)
         wanted = [clip for clip in clips if clip.is_kept]
         _remove_others(out, {clip.name(settings) for clip in wanted})
         each.done(run.write, wanted, Counted("Writing clips", "clip", len(wanted)))
@@ -119,8 +119,8 @@ def _tasks(found: Sequence[Found], settings: Preparation) -> tuple[list[tuple[Ra
             too_short.append(
                 RefusedVideo(
                     source.name,
-                    f"No shot of it fills {settings.shortest} frames at {settings.fps:g} per second; the longest of "
-                    f"{len(shots)} has {longest} pictures. Allow shorter clips with --shortest.",
+                    f"No shot of it fills {settings.shortest} frames at {settings.fps:g} per second; the longest "
+                    f"has {longest} pictures. Allow shorter clips with --shortest.",
                 )
             )
     return tasks, too_short
@@ -131,14 +131,18 @@ def _clip(source: RawVideo, excerpt: Excerpt, measured: Measured, settings: Prep
     return Clip(source, excerpt, measured, width, height, reasons_of(measured, settings))
 
 
-def _without_duplicates(clips: Sequence[Clip], settings: Preparation) -> list[Clip]:
-    """The clips, of which those that repeat another kept one have that as a reason more."""
+def _without_duplicates(clips: Sequence[Clip], run: Preparing) -> list[Clip]:
+    """The clips, of which those that repeat another kept one have that as a reason more.
+
+    The largest is kept, and of several such one whose video has a caption.
+    """
     good = [number for number, clip in enumerate(clips) if clip.is_kept]
-    pixels = [clips[number].width * clips[number].height for number in good]
+    kept_clips = [clips[number] for number in good]
+    worth = [(clip.width * clip.height, bool(caption_beside(run.folder / clip.source.name))) for clip in kept_clips]
     made = list(clips)
-    for number, original in zip(good, originals([clips[each].measured.hashes for each in good], pixels)):
+    for number, original in zip(good, originals([clip.measured.hashes for clip in kept_clips], worth)):
         if original is not None:
-            why = f"duplicate of {clips[good[original]].name(settings)}"
+            why = f"duplicate of {kept_clips[original].name(run.settings)}"
             made[number] = replace(clips[number], why=(why,))
     return made
 
@@ -157,10 +161,13 @@ def _with_captions(clips: Sequence[Clip], run: Preparing, ways: Ways, runtime: R
 
 
 def _caption(clip: Clip, run: Preparing, ways: Ways) -> str:
-    """One that is there already, which may have been corrected by hand, else the video's own, else a new one."""
+    """One that is there already, which may have been corrected by hand, else the video's own, else a new one.
+
+    The trigger alone, which an earlier run wrote where there was no caption, is none.
+    """
     path = run.out / CLIPS / f"{clip.name(run.settings)}{CAPTION_ENDING}"
     written = caption_beside(path)
-    if written:
+    if written and written != ways.trigger:
         return written
     text = caption_beside(run.folder / clip.source.name)
     captioner = ways.captioner

@@ -21,7 +21,6 @@ SCORES = {
     "gap": "the longest time from one frame of the file to the next, in seconds",
     "text": "the part of the frame that text covers, 0 to 1; measured with --measure text",
     "brisque": "BRISQUE, 0 is flawless and 100 bad; measured with --measure brisque",
-    "aesthetic": "LAION's aesthetic score, 1 to 10; measured with --aesthetic",
 }
 """Name of a score -> what it is."""
 OPTIONAL = ("text", "brisque")

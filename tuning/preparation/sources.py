@@ -41,11 +41,16 @@ def video_files(folder: Path, without: Path) -> list[Path]:
     """The videos of a folder and those below, in the order of their names, but none of the results' folder.
 
     Raises:
-        InvalidInputError: there is no such folder, or none in it.
+        InvalidInputError: there is no such folder, none in it, or it lies in that of the results.
     """
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is no folder. Give the one that holds the videos.")
     outside = without.resolve()
+    if folder.resolve().is_relative_to(outside):
+        raise InvalidInputError(
+            f"The videos in {folder} lie in {without}, where the results go and none are looked for. Give "
+            "another --out."
+        )
     found = [
         path
         for path in sorted(folder.rglob("*"))
@@ -82,8 +87,8 @@ def read_source(path: Path, folder: Path) -> RawVideo:
     last_s = float(video.end - video.times[-1])
     if last_s > max(_LAST_S, _LONGER * max(float(b - a) for a, b in zip(video.times, video.times[1:]))):
         raise InvalidInputError(
-            f"{path.name} breaks off: it tells of {float(video.end):.1f} seconds, and its last picture comes after "
-            f"{float(video.times[-1]):.1f}. Copy it again, or convert what is left of it."
+            f"{path.name} breaks off, since it tells of {float(video.end):.1f} seconds, and its last picture comes "
+            f"after {float(video.times[-1]):.1f}. Copy it again, or convert what is left of it."
         )
     return RawVideo(path.relative_to(folder).as_posix(), digest_of(path), video)
 

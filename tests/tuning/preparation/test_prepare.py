@@ -18,8 +18,9 @@ from wan_director.engine.local import LocalRuntime
 from wan_director.media.video_reading import probe_video, read_span
 from wan_director.tests.tuning.preparation import made
 from wan_director.tuning.preparation.prepare import Ways, prepare
+from wan_director.tuning.preparation.results.records import RefusedVideo
 from wan_director.tuning.preparation.results.report import report
-from wan_director.tuning.preparation.settings import Preparation, Range
+from wan_director.tuning.preparation.settings import OPTIONAL, SCORES, Preparation, Range
 
 pytest.importorskip("scenedetect", reason="needs PySceneDetect")
 
@@ -130,6 +131,8 @@ def test_the_dataset_is_in_musubis_form(done):
         rows = list(csv.DictReader(file))
     assert [row["keep"] for row in rows].count("yes") == len(prepared.kept)
     assert {row["video"] for row in rows} >= REASONS.keys()
+    usual = [name for name in SCORES if name not in OPTIONAL]
+    assert all(float(row[name]) >= 0 for row in rows if row["clip"] for name in usual)
     assert float(rows[0]["motion"]) == pytest.approx(2 / made.HEIGHT * 1600, rel=0.1)
 
 
@@ -236,6 +239,7 @@ def test_the_command_says_what_it_kept_and_where(done, videos, tmp_path, capsys)
         (["--shortest", "1"], "The shortest clip has 5 frames"),
         (["--fps", "0"], "1 to 120 frames per second"),
         (["--filter", "beauty=1:"], "is no filter"),
+        (["--filter", "aesthetic=5:"], "is no filter"),
         (["--filter", "motion=9:2"], "has no range"),
         (["--filter", "motion=5"], "has no range"),
         (["--filter", "motion=nan:"], "has no range"),
@@ -250,10 +254,55 @@ def test_refusals_of_the_command(words, sentence, videos, tmp_path, capsys):
     assert sentence in capsys.readouterr().err
 
 
+def test_of_two_alike_the_one_with_a_caption_is_kept(videos, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    shutil.copy(videos / "sub" / "copy.mkv", few / "a.mkv")
+    shutil.copy(few / "a.mkv", few / "b.mkv")
+    kept = prepare(few, tmp_path / "none", SMALL, Ways(), LocalRuntime("cpu")).kept
+    assert [(clip.source.name, clip.caption) for clip in kept] == [("a.mkv", "")]
+    (few / "b.txt").write_text("a wall")
+    kept = prepare(few, tmp_path / "one", SMALL, Ways(), LocalRuntime("cpu")).kept
+    assert [(clip.source.name, clip.caption) for clip in kept] == [("b.mkv", "a wall")]
+
+
+def test_the_trigger_alone_is_no_caption_and_gives_way_to_one(videos, tmp_path, capsys):
+    few = tmp_path / "few"
+    few.mkdir()
+    shutil.copy(videos / "sub" / "copy.mkv", few / "a.mkv")
+    words = [
+        "prepare",
+        str(few),
+        "--out",
+        str(tmp_path / "out"),
+        "--shortest",
+        "9",
+        "--longest",
+        "21",
+        "--trigger",
+        "sks",
+    ]
+    assert main(words) == 0 and "1 clip has no caption but the trigger. Write it" in capsys.readouterr().err
+    (caption,) = (tmp_path / "out" / "clips").glob("*.txt")
+    assert caption.read_text() == "sks\n"
+    (few / "a.txt").write_text("a wall")
+    assert main(words) == 0 and "no caption" not in capsys.readouterr().err
+    assert caption.read_text() == "sks, a wall\n"
+
+
+def test_a_video_that_is_left_out_is_named_once(done):
+    told = {each.name: each.told() for each in done[1].refused}
+    assert told["empty.mp4"] == "empty.mp4 is left out: it is empty. Copy it again."
+    assert told["short.mp4"].startswith("short.mp4 is left out: No shot of it fills 9 frames at 16 per second; the ")
+    assert RefusedVideo("sub/a.mp4", "a.mp4 is empty.").told() == "sub/a.mp4 is left out: it is empty."
+
+
 def test_a_folder_without_videos_is_refused(tmp_path):
     (tmp_path / "out" / "clips").mkdir(parents=True)
     (tmp_path / "out" / "clips" / "own.mp4").touch()
     with pytest.raises(InvalidInputError, match="There is no video"):
         prepare(tmp_path, tmp_path / "out", SMALL, Ways(), LocalRuntime("cpu"))
+    with pytest.raises(InvalidInputError, match="where the results go and none are looked for. Give another --out"):
+        prepare(tmp_path / "out", tmp_path / "out", SMALL, Ways(), LocalRuntime("cpu"))
     with pytest.raises(InvalidInputError, match="is no folder"):
         prepare(tmp_path / "none", tmp_path / "out", SMALL, Ways(), LocalRuntime("cpu"))

@@ -48,6 +48,12 @@ class RefusedVideo:
     name: str
     why: str
 
+    def told(self) -> str:
+        """One sentence that names it once, and what to do."""
+        own = f"{PurePosixPath(self.name).name} "
+        reason = f"it {self.why[len(own) :]}" if self.why.startswith(own) else self.why
+        return f"{self.name} is left out: {reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedClips:

@@ -92,7 +92,8 @@ def status(options: argparse.Namespace, _session: Session) -> None:
     for job in reversed(found["jobs"]):
         _show(job)
     counts = ", ".join(f"{count:,} {state}" for state, count in found["counts"].items() if count)
-    say(f"{counts or 'no jobs'}; {len(found['workers'])} workers")
+    workers = len(found["workers"])
+    say(f"{counts or 'no jobs'}; {workers} worker{'' if workers == 1 else 's'}")
 
 
 def _show(job: dict[str, Any]) -> None:
@@ -121,10 +122,15 @@ def fetch(options: argparse.Namespace, _session: Session) -> None:
     for id in options.ids:
         job = _waited_for(client, id) if options.wait else client.job(id)
         if job["state"] != "done":
-            why = f": {job['error']}" if job["error"] else ""
-            raise ClusterError(f"Job {id} is {job['state']}, and has no result{why}. --wait waits for its end.")
+            raise ClusterError(f"Job {id} is {job['state']} and has no result{_what_now(job)}")
         for result in job["results"]:
             say(_patiently(lambda id=id, result=result: client.fetch(id, result, options.output / id)))
+
+
+def _what_now(job: dict[str, Any]) -> str:
+    if job["state"] not in ENDED:
+        return ". --wait waits for its end."
+    return f": {job['error']}" if job["error"] else ". `wan-director again` queues it anew."
 
 
 def _waited_for(client: QueueClient, id: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def prepare_clips(options: argparse.Namespace, _session: Session) -> None:
     ways = Ways(options.jobs, options.ray, options.trigger.strip(), captioner)
     prepared = prepare(options.folder, options.out, settings, ways, runtime)
     page = write_report(prepared, options.out)
-    _tell(prepared)
+    _tell(prepared, ways.trigger)
     if not prepared.kept:
         raise InvalidInputError(
             f"None of {len(prepared.clips)} clips is kept. Look into {page} for the reasons, and widen the filters."
@@ -61,17 +61,18 @@ def _settings(options: argparse.Namespace) -> Preparation:
     return with_filters(usual, options.filter)
 
 
-def _tell(prepared: PreparedClips) -> None:
+def _tell(prepared: PreparedClips, trigger: str) -> None:
     for refused in prepared.refused:
-        logger.warning("%s is left out: %s", refused.name, refused.why)
+        logger.warning("%s", refused.told())
     reasons = ", ".join(f"{word} {count}" for word, count in prepared.reasons().items())
     dropped = f"; dropped for: {reasons}" if reasons else ""
     logger.info("%d of %d clips are kept%s.", len(prepared.kept), len(prepared.clips), dropped)
-    silent = sum(not clip.caption for clip in prepared.kept)
+    silent = sum(clip.caption in ("", trigger) for clip in prepared.kept)
     if silent:
         logger.warning(
-            "%d %s no caption. Write it into the .txt file beside the clip, give the video one, or name a model with "
+            "%d %s no caption%s. Write it into the .txt file beside the clip, give the video one, or name a model with "
             "--caption-url.",
             silent,
             "clip has" if silent == 1 else "clips have",
+            " but the trigger" if trigger else "",
         )

@@ -31,7 +31,7 @@ def train(options: argparse.Namespace, session: Session) -> None:
             if made.step % _TOLD_EVERY == 0 or made.step == made.steps:
                 prior = "" if made.prior_loss is None else f", prior {made.prior_loss:.4f}"
                 logger.info("Step %d of %d: loss %.4f%s.", made.step, made.steps, made.loss, prior)
-    say(training.target)
+    say(training.target.resolve())
 
 
 def _find(folders: Mapping[str, list[Path]] | Folders, beside: Path, kind: str, name: str) -> Path:
