@@ -197,7 +197,8 @@ def _best_way(
                 continue
             points = list(curve(start, way, end))
             shifted = [list(curve((start[0], start[1] + by), way, (end[0], end[1] + by))) for by in shifts]
-            room = margin + (SWING if max(abs(start[1] - way[0][1]), abs(end[1] - way[-1][1])) > LONG else 0)
+            swing = max(abs(start[1] - way[0][1]), abs(end[1] - way[-1][1]))
+            room = margin + (round(SWING * swing / LONG) if swing > LONG else 0)
             if any(behind(each, boxes, wire, room) for each in shifted):
                 continue
             length += FOR_A_CLOSE_WAY * _is_close(way, others)
