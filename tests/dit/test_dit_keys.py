@@ -42,6 +42,9 @@ COUNTS = {
     "scail2-1.3B": (987, 1_564_428_608 - 16 * 4 * 1536 + (20 * 4 + 1 + 28 * 4 + 1) * 1536),
     "scail2-14B": (1307, 16_394_878_784 - 16 * 4 * 5120 + (20 * 4 + 1 + 28 * 4 + 1) * 5120),
     "s2v-14B": (1260, 16_295_755_609),
+    # As ComfyUI's own class of these sizes has them.
+    "humo-1.7B": (1193, 1_741_569_088),
+    "humo-17B": (1583, 17_055_925_312),
     "vace-1.3B": (1264, 2_153_972_032),
     "vace-14B": (1331, 17_337_592_896),
 }
@@ -110,6 +113,9 @@ def test_key_and_parameter_counts_of_the_published_models(preset):
     assert (len(state), sum(tensor.numel() for tensor in state.values())) == COUNTS[preset]
 
 
+HEARING = {"audio_proj", *(f"blocks.{index}.audio_cross_attn_wrapper" for index in range(40))}
+
+
 @pytest.mark.parametrize("preset", [each for each in PRESETS if each != "s2v-14B"])  # see test_s2v_files.py
 def test_names_are_those_of_the_official_checkpoints(preset):
     config = PRESETS[preset]
@@ -137,7 +143,10 @@ def test_names_are_those_of_the_official_checkpoints(preset):
     layers = [layer for branch in config.branches for layer in others.get(type(branch), ())]
     layers += ["patch_embedding_mask"] if preset.startswith("scail2") else []
     expected |= {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
-    assert set(build(preset)) == expected
+    found = set(build(preset))
+    if preset.startswith("humo"):  # the layers that hear: see test_humo.py
+        found = {key for key in found if not any(key.startswith(f"{layer}.") for layer in HEARING)}
+    assert found == expected
 
 
 def test_shapes_of_the_largest_model():
