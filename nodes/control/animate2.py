@@ -207,7 +207,6 @@ class WanDirectorAnimate2(io.ComfyNode):
         clip_vision_pose: Any = None,
         continue_motion: Any = None,
     ) -> Any:
-        check_fresh(positive, negative, (IMAGE, *POSE_KEYS), "a picture or poses")
         make = _Chunk(VideoShape(frames, height, width), batch_size, fit, reference_image, continue_motion).animated
         options = Percents(pose_start_percent, pose_end_percent), PoseOptions(first_frame_bias, weak_negative)
         followed = _checked(Adherence(pose_strength, reference_image_strength, *options))
@@ -243,6 +242,7 @@ class _Chunk(NamedTuple):
         Raises:
             InvalidInputError: something that is given cannot be.
         """
+        check_fresh(prompts.positive, prompts.negative, (IMAGE, *POSE_KEYS), "a picture or poses")
         check_family(vae)
         frames, height, width = self.shape
         latent = empty_latent(vae, width, height, frames, self.batch_size)
