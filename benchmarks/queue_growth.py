@@ -48,14 +48,16 @@ def stub_worker(
 ) -> None:
     """Takes jobs and ends them until `left` of all are done."""
     while left[0] > 0:
-        job = client.ask("/work/lease", {"worker": str(number), "warm": "model", "wait_s": 1})["job"]
+        job = client.ask("/worker/lease", {"worker": str(number), "warm": "model", "wait_s": 1})["job"]
         if job is None:
             continue
         if job["id"] in submitted:
             waits.append(time.monotonic() - submitted[job["id"]])
-        client.ask(f"/work/{job['id']}/beat", {"lease": job["lease"], "worker": str(number), "reached": 1, "said": "s"})
         client.ask(
-            f"/work/{job['id']}/end", {"lease": job["lease"], "how": "done", "results": [["a.mp4", 1, "0" * 64]]}
+            f"/worker/{job['id']}/beat", {"lease": job["lease"], "worker": str(number), "reached": 1, "said": "s"}
+        )
+        client.ask(
+            f"/worker/{job['id']}/end", {"lease": job["lease"], "how": "done", "results": [["a.mp4", 1, "0" * 64]]}
         )
         left[0] -= 1
 

@@ -214,11 +214,11 @@ class _Connection(BaseHTTPRequestHandler):
         if method == "GET" and asked.path in _PAGES:
             return Reply(200, file=_PAGE / _PAGES[asked.path])
         parts = [unquote(part) for part in asked.path.strip("/").split("/")]
-        self._check_token(self._queue.tokens.working if parts[0] == "work" else self._queue.tokens.asking)
+        self._check_token(self._queue.tokens.working if parts[0] == "worker" else self._queue.tokens.asking)
         if method == "PUT" and len(parts) == 3 and parts[:2] == ["api", "files"]:
             return self._take_file(parts[2])
         said = {name: values[-1] for name, values in parse_qs(asked.query).items()}
-        if method == "POST" and parts == ["work", "lease"]:
+        if method == "POST" and parts == ["worker", "lease"]:
             return Reply(200, {"job": self._queue.desk.lease(self._json(), self._is_open)})
         route, ids = _find(method, parts)
         return route(self._queue.desk, *ids, self._json() if method == "POST" else said)
@@ -320,10 +320,10 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("POST", "api/jobs/*/cancel"): lambda desk, id, _: Reply(200, as_told(desk.queue.cancel(id))),
     ("POST", "api/jobs/*/again"): lambda desk, id, _: Reply(200, as_told(desk.queue.again(id))),
-    ("POST", "work/*/beat"): lambda desk, id, said: Reply(
+    ("POST", "worker/*/beat"): lambda desk, id, said: Reply(
         200, {"goes_on": desk.beat(id, str(said.get("lease", "")), said)}
     ),
-    ("POST", "work/*/end"): lambda desk, id, said: Reply(
+    ("POST", "worker/*/end"): lambda desk, id, said: Reply(
         200, {"counts": desk.end(id, str(said.get("lease", "")), said)}
     ),
 }

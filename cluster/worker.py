@@ -88,7 +88,7 @@ class Worker:
         """Until it is to end."""
         while not self._ends.is_set():
             asked = {"worker": self.name, "warm": self._warm, "wait_s": _WAIT_S}
-            answer = self._told("/work/lease", asked)
+            answer = self._told("/worker/lease", asked)
             if answer is not None and answer["job"] is not None:
                 self._do(Leased(**answer["job"]))
 
@@ -98,7 +98,7 @@ class Worker:
         with self.folder.unfinished() as part:
             how = self._made(job, part)
         said = {"lease": job.lease, **how}
-        while self._told(f"/work/{job.id}/end", said) is None:  # the server is away: it is told when it is back
+        while self._told(f"/worker/{job.id}/end", said) is None:  # the server is away: it is told when it is back
             if self._ends.is_set():
                 return
         logger.info("Job %s: %s.", job.id, how["how"])
@@ -162,7 +162,7 @@ class _Beats:
         while not self.over.wait(min(BEAT_S, self._job.span_s / 4)):
             said = {"lease": self._job.lease, "worker": self._worker.name, "reached": self._reached, "said": self._said}
             try:
-                goes_on = self._worker.client.ask(f"/work/{self._job.id}/beat", said)["goes_on"]
+                goes_on = self._worker.client.ask(f"/worker/{self._job.id}/beat", said)["goes_on"]
             except Unreachable:  # it goes on meanwhile: the result counts when the server is back
                 continue
             if not goes_on:

@@ -51,6 +51,15 @@ def size_inputs(frames: int = 81) -> list[Any]:
     ]
 
 
+def prompt_inputs() -> list[Any]:
+    """The prompts that pictures are put beside, and the VAE of all that is seen."""
+    return [
+        io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
+        io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),
+        io.Vae.Input("vae", tooltip="The VAE that encodes the pictures and will decode the video."),
+    ]
+
+
 def batch_input() -> Any:
     """The widget batch_size."""
     return io.Int.Input(
@@ -163,9 +172,7 @@ class WanDirectorImageToVideo(io.ComfyNode):
                 "wanvideo image to video encode",
             ],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
-                io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),
-                io.Vae.Input("vae", tooltip="The VAE that encodes the pictures and will decode the video."),
+                *prompt_inputs(),
                 *size_inputs(),
                 batch_input(),
                 io.Combo.Input(

@@ -13,7 +13,7 @@ from ..dit.conditioning.vace import mask_channels, split_by_mask
 from ..media.pictures import clean_clip, clean_masks, fit_pictures
 from .api import io, one_sentence
 from .conditioning.vace import with_vace
-from .image import batch_input, size_inputs
+from .image import batch_input, prompt_inputs, size_inputs
 from .sockets.latents import check_video_size, empty_latent, family_of, with_references
 
 MAX_STRENGTH = 10.0
@@ -41,9 +41,7 @@ class WanDirectorVace(io.ComfyNode):
                 "wanvideo vace encode",
             ],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
-                io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),
-                io.Vae.Input("vae", tooltip="The VAE that encodes the pictures and will decode the video."),
+                *prompt_inputs(),
                 *size_inputs(),
                 batch_input(),
                 io.Float.Input(

@@ -17,7 +17,7 @@ from ..conditioning.clip_image import joined_clip_vision
 from ..conditioning.entries import with_values
 from ..conditioning.fun import with_reference
 from ..conditioning.keyframes import given_frames, keyframe_values
-from ..image import CATEGORY, batch_input, size_inputs
+from ..image import CATEGORY, batch_input, prompt_inputs, size_inputs
 from ..sockets.latents import check_video_size, empty_latent, family_of, made_by
 from .camera_path import CameraEmbedding
 
@@ -35,9 +35,7 @@ class WanDirectorFunControl(io.ComfyNode):
             "shows a reference picture, or has given first and last frames (all, and Fun-InP).",
             search_aliases=["fun control", "fun camera", "fun inpaint", "canny", "depth", "pose", "control video"],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
-                io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),
-                io.Vae.Input("vae", tooltip="The VAE that encodes the pictures and will decode the video."),
+                *prompt_inputs(),
                 *size_inputs(),
                 batch_input(),
                 io.Combo.Input(

@@ -9,12 +9,12 @@ from ...common.shapes import VideoShape
 from ...media.pictures import FITS, clean_image
 from ..api import io, one_sentence
 from ..conditioning.reading import check_fresh
-from ..image import batch_input, size_inputs
+from ..image import batch_input, prompt_inputs, size_inputs
 from ..sockets.latents import check_video_size, empty_latent
 from .encoder import CATEGORY
 from .heard import humo_sides
 from .scene import HUMO_KEYS
-from .speech import ShapedPictures
+from .speech import ShapedPictures, fit_input
 
 USUAL_FRAMES = 97
 """As the model was trained."""
@@ -34,9 +34,7 @@ class WanDirectorHumo(io.ComfyNode):
             "says, for HuMo. 25 frames a second.",
             search_aliases=["humo", "WanHuMoImageToVideo", "talking head", "lip sync", "audio driven", "human motion"],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
-                io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),
-                io.Vae.Input("vae", tooltip="The VAE that encodes the pictures and will decode the video."),
+                *prompt_inputs(),
                 width,
                 height,
                 io.Int.Input(
@@ -48,13 +46,7 @@ class WanDirectorHumo(io.ComfyNode):
                     tooltip="Length of the video: 1 + 4k frames, 25 a second. HuMo was trained on 97.",
                 ),
                 batch_input(),
-                io.Combo.Input(
-                    "fit",
-                    options=list(FITS),
-                    default="crop",
-                    tooltip="How pictures of another shape are brought to this size: crop cuts the sides, pad adds "
-                    "bars, stretch distorts.",
-                ),
+                fit_input(),
                 io.AudioEncoderOutput.Input(
                     "audio",
                     optional=True,

@@ -15,7 +15,7 @@ from ...dit.branches.audio.past import PAST_FRAMES
 from ...media.pictures import FITS, Fit, clean_clip, clean_image, fit_pictures
 from ..api import io, one_sentence
 from ..conditioning.reading import check_fresh
-from ..image import batch_input, size_inputs
+from ..image import batch_input, prompt_inputs, size_inputs
 from ..sockets.latents import check_video_size, empty_latent, family_of, video_samples
 from .encoder import CATEGORY
 from .heard import both_sides, heard_features
@@ -23,6 +23,17 @@ from .values import SPEECH_KEYS
 
 USUAL_FRAMES = 77
 """Of a chunk, as the model was trained: 20 latent frames."""
+
+
+def fit_input() -> Any:
+    """The widget fit."""
+    return io.Combo.Input(
+        "fit",
+        options=list(FITS),
+        default="crop",
+        tooltip="How pictures of another shape are brought to this size: crop cuts the sides, pad adds bars, "
+        "stretch distorts.",
+    )
 
 
 class WanDirectorSpeechToVideo(io.ComfyNode):
@@ -42,9 +53,7 @@ class WanDirectorSpeechToVideo(io.ComfyNode):
                 "talking head", "lip sync", "audio driven",
             ],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The encoded positive prompt."),
-                io.Conditioning.Input("negative", tooltip="The encoded negative prompt."),
-                io.Vae.Input("vae", tooltip="The VAE that encodes the pictures and will decode the video."),
+                *prompt_inputs(),
                 width,
                 height,
                 io.Int.Input(
@@ -57,13 +66,7 @@ class WanDirectorSpeechToVideo(io.ComfyNode):
                     "chunks for a longer video.",
                 ),
                 batch_input(),
-                io.Combo.Input(
-                    "fit",
-                    options=list(FITS),
-                    default="crop",
-                    tooltip="How pictures of another shape are brought to this size: crop cuts the sides, pad adds "
-                    "bars, stretch distorts.",
-                ),
+                fit_input(),
                 *_given_inputs(),
             ],
             outputs=[

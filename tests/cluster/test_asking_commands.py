@@ -24,7 +24,7 @@ def told(server, folder, tmp_path, capsys):
 def test_status_counts_jobs_and_workers(told, client, working):
     assert told("status")[1] == "no jobs; 0 workers\n"
     job = submitted(client, title="Cat")
-    working.ask("/work/lease", LEASE)
+    working.ask("/worker/lease", LEASE)
     line, counts = told("status")[1].splitlines()
     assert line.startswith(f"{job['id']}  running  ") and line.endswith("  Cat") and counts == "1 running; 1 worker"
 
@@ -42,8 +42,8 @@ def test_fetch_says_what_to_do_about_a_job_without_result(told, client, working,
     client.change(job["id"], "cancel")
     assert told("fetch", job["id"], *into)[2].endswith("has no result. `wan-director again` queues it anew.\n")
     assert told("again", job["id"])[0] == 0
-    lease = working.ask("/work/lease", LEASE)["job"]["lease"]
-    working.ask(f"/work/{job['id']}/end", {"lease": lease, "how": "failed", "error": "Width is 3."})
+    lease = working.ask("/worker/lease", LEASE)["job"]["lease"]
+    working.ask(f"/worker/{job['id']}/end", {"lease": lease, "how": "failed", "error": "Width is 3."})
     assert told("fetch", job["id"], *into)[2].endswith("is failed and has no result: Width is 3.\n")
     assert told("again", job["id"])[0] == 0
     make(folder, working)

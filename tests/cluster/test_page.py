@@ -54,18 +54,18 @@ def jobs(client, working, folder) -> dict[str, str]:
 
 def worked_on(working, folder, id: str, state: str) -> None:
     """A worker brings a job into a state."""
-    leased = working.ask("/work/lease", {"worker": state, "warm": "", "wait_s": 0})["job"]
+    leased = working.ask("/worker/lease", {"worker": state, "warm": "", "wait_s": 0})["job"]
     said = {"lease": leased["lease"], "worker": state, "reached": 3, "said": "Sampling: step 4 of 20, 3 min left"}
     folder.show(id, picture())
     if state == "running":
-        working.ask(f"/work/{id}/beat", said)
+        working.ask(f"/worker/{id}/beat", said)
         return
     with folder.unfinished() as part:
         (part / "frame_00001_.png").write_bytes(picture())
         results = [list(each) for each in folder.publish(id, part)] if state == "done" else []
     ends = {"aside": ("lost", "its process ended"), "failed": ("failed", "Width is 3. Use 16 or more.")}
     how, error = ends.get(state, ("done", ""))
-    working.ask(f"/work/{id}/end", {**said, "how": how, "error": error, "results": results})
+    working.ask(f"/worker/{id}/end", {**said, "how": how, "error": error, "results": results})
 
 
 @pytest.fixture

@@ -40,13 +40,13 @@ def ask(server: QueueServer, method: str, path: str, body: bytes | None = None, 
 
 def make(folder, working: QueueClient, content: bytes = b"video") -> dict:
     """A worker takes a job and makes it."""
-    job = working.ask("/work/lease", LEASE)["job"]
+    job = working.ask("/worker/lease", LEASE)["job"]
     with folder.unfinished() as part:
         (part / "video").mkdir()
         (part / "video" / "a_00001_.mp4").write_bytes(content)
         results = [list(each) for each in folder.publish(job["id"], part)]
     said = {"lease": job["lease"], "how": "done", "results": results}
-    assert working.ask(f"/work/{job['id']}/end", said)["counts"]
+    assert working.ask(f"/worker/{job['id']}/end", said)["counts"]
     return job
 
 
@@ -55,7 +55,7 @@ def test_a_job_is_submitted_made_and_fetched(client, working, folder, tmp_path):
     picture.write_bytes(b"a picture")
     job = client.submit({"key": KEY, "prompt": GRAPH, "title": "Cat", "priority": 5}, {"cat.png": picture})
     assert (job["state"], job["model"], job["priority"]) == ("queued", "draw", 5)
-    (path,) = folder.inputs(working.ask("/work/lease", LEASE)["job"]["files"]).values()
+    (path,) = folder.inputs(working.ask("/worker/lease", LEASE)["job"]["files"]).values()
     assert path.read_bytes() == b"a picture"
     made = make(folder, working, b"video 1")
     assert made["id"] == job["id"], "the worker asked anew, so its process had ended"
@@ -75,7 +75,9 @@ def test_a_request_sent_twice_is_one_job_and_a_file_is_sent_once(client, server,
 def test_a_worker_waits_for_a_job_and_has_it_at_once(client, working):
     taken = []
     asked = {**LEASE, "wait_s": 20}
-    thread = threading.Thread(target=lambda: taken.append((working.ask("/work/lease", asked)["job"], time.monotonic())))
+    thread = threading.Thread(
+        target=lambda: taken.append((working.ask("/worker/lease", asked)["job"], time.monotonic()))
+    )
     thread.start()
     time.sleep(0.3)
     begun = time.monotonic()
@@ -87,7 +89,7 @@ def test_a_worker_waits_for_a_job_and_has_it_at_once(client, working):
 def test_no_job_is_handed_to_a_worker_that_has_gone(client, server, working):
     said = json.dumps({**LEASE, "worker": "gone", "wait_s": 20})
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        head = f"POST /work/lease HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.tokens.working}\r\n"
+        head = f"POST /worker/lease HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.tokens.working}\r\n"
         connection.sendall(
             f"{head}Content-Type: application/json\r\nContent-Length: {len(said)}\r\n\r\n{said}".encode()
         )
@@ -96,7 +98,7 @@ def test_no_job_is_handed_to_a_worker_that_has_gone(client, server, working):
     job = submitted(client)
     time.sleep(1.2)
     assert client.job(job["id"])["attempts"] == 0
-    assert working.ask("/work/lease", LEASE)["job"]["id"] == job["id"]
+    assert working.ask("/worker/lease", LEASE)["job"]["id"] == job["id"]
 
 
 def test_a_second_result_of_a_job_changes_nothing(client, working, folder, tmp_path):
@@ -111,14 +113,14 @@ def test_a_second_result_of_a_job_changes_nothing(client, working, folder, tmp_p
 
 def test_the_result_of_a_cancelled_job_is_removed(client, working, folder):
     submitted(client)
-    job = working.ask("/work/lease", LEASE)["job"]
+    job = working.ask("/worker/lease", LEASE)["job"]
     client.change(job["id"], "cancel")
     with folder.unfinished() as part:
         (part / "a.mp4").write_bytes(b"late")
         results = [list(each) for each in folder.publish(job["id"], part)]
-    assert not working.ask(f"/work/{job['id']}/beat", {"lease": job["lease"], "worker": "w"})["goes_on"]
+    assert not working.ask(f"/worker/{job['id']}/beat", {"lease": job["lease"], "worker": "w"})["goes_on"]
     said = {"lease": job["lease"], "how": "done", "results": results}
-    assert not working.ask(f"/work/{job['id']}/end", said)["counts"] and not folder.results(job["id"]).exists()
+    assert not working.ask(f"/worker/{job['id']}/end", said)["counts"] and not folder.results(job["id"]).exists()
 
 
 @pytest.mark.parametrize("token", ["", "Bearer ", "Bearer wrong", "Basic YTpi", "Bearer \xff", "worker's"])
@@ -135,7 +137,7 @@ def test_without_the_token_nothing_is_answered(server, client, token):
 
 
 def test_whoever_asks_for_videos_gets_no_jobs_to_make(server):
-    assert ask(server, "POST", "/work/lease", json.dumps(LEASE).encode())[0] == 401
+    assert ask(server, "POST", "/worker/lease", json.dumps(LEASE).encode())[0] == 401
 
 
 def test_tokens_are_for_the_folders_owner_alone(folder):

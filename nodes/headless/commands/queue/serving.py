@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from .....cluster.folder import SharedFolder
 from .....cluster.keeping import KeptCommand, when_abandoned
 from .....cluster.queue import JobQueue, Rules
 from .....cluster.server import Address, QueueServer
+from .....media.whole import replace_file, unfinished_file
 from ...core_nodes import CORE_NODES
 from ...serving.checking import checker
 from ..folders import model_folders
@@ -53,9 +53,9 @@ def serve(options: argparse.Namespace, session: Session) -> None:
 
 
 def _announce(place: Path, url: str) -> None:
-    part = place.with_suffix(f".{os.getpid()}")
-    part.write_text(url, encoding="utf-8")
-    os.replace(part, place)
+    with unfinished_file(place.parent, "part") as part:
+        part.write_text(url, encoding="utf-8")
+        replace_file(part, place)
 
 
 @contextlib.contextmanager
