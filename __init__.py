@@ -69,6 +69,8 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorDecodeToVideo": "video",
     "WanDirectorLongVideo": "films.node",
     "WanDirectorStreamVideo": "causal.stream",
+    "WanDirectorDataset": "training.dataset",
+    "WanDirectorTrainLora": "training.train",
     "WanDirectorFromNative": "bridges.from_native",
     "WanDirectorToNativeModel": "bridges.to_native_model",
 }
@@ -132,6 +134,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
     "WanDirectorLongVideo": "Wan Long Video",
     "WanDirectorStreamVideo": "Wan Stream Video",
+    "WanDirectorDataset": "Wan Dataset",
+    "WanDirectorTrainLora": "Wan Train LoRA",
     "WanDirectorFromNative": "Wan From Native",
     "WanDirectorToNativeModel": "Wan To Native Model",
 }

@@ -32,6 +32,12 @@ class JobHost(HeadlessHost):
     def input_files(self, endings: Set[str]) -> list[str]:
         return sorted(name for name in self.given if Path(name).suffix.lower() in endings)
 
+    def clips_place(self, name: str) -> Path:
+        raise InvalidInputError(
+            "A job of a queue reads no folders of clips, and trains nothing. Run this graph on the machine that has "
+            "them, in ComfyUI or with `wan-director run`."
+        )
+
 
 @dataclass
 class NotingHost(HeadlessHost):
