@@ -71,6 +71,7 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorStreamVideo": "causal.stream",
     "WanDirectorDataset": "training.dataset",
     "WanDirectorTrainLora": "training.train",
+    "WanDirectorPrepareClips": "training.prepare",
     "WanDirectorFromNative": "bridges.from_native",
     "WanDirectorToNativeModel": "bridges.to_native_model",
 }
@@ -136,6 +137,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorStreamVideo": "Wan Stream Video",
     "WanDirectorDataset": "Wan Dataset",
     "WanDirectorTrainLora": "Wan Train LoRA",
+    "WanDirectorPrepareClips": "Wan Prepare Clips",
     "WanDirectorFromNative": "Wan From Native",
     "WanDirectorToNativeModel": "Wan To Native Model",
 }

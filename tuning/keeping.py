@@ -11,7 +11,7 @@ from ..engine.resuming.digest import digest
 from ..engine.resuming.state_file import Unusable, read, write
 from ..media.faults import writing_to
 from .learner import Learner
-from .losses import Losses
+from .losses.record import Losses
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from ..dit.execution import Execution
 from ..engine import ModelRecipe, PlacedModel, Runtime, VideoModel, load_model, place
 from ..engine.progress import Counted
 from .batch import TrainingBatch
+from .datasets.reading import FoundClips, found_by
 from .keeping import KeptTraining
 from .learner import Learner
 from .loop import TrainedStep, learn
-from .losses import Losses
+from .losses.record import Losses
 from .new_adapter import new_adapter
 from .preparing import Encoders, Rounds
-from .reading import FoundClips, found_by
 from .saving import save_lora
 from .settings import TrainingSettings
 

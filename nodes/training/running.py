@@ -17,9 +17,9 @@ from ...common.log import logger
 from ...common.printable import printable_name
 from ...dit.adapters import parse_blocks
 from ...media.place import refuse_outside
-from ...tuning.curve import SIZE, loss_curve
-from ...tuning.losses import Losses
-from ...tuning.reading import FoundClips, found_clips
+from ...tuning.datasets.reading import FoundClips, found_clips
+from ...tuning.losses.curve import SIZE, loss_curve
+from ...tuning.losses.record import Losses
 from ...tuning.run import TrainingModels, TrainingPlaces, earlier_losses, ready
 from ...tuning.settings import TrainingSettings
 from ..hosts.host import host

@@ -20,7 +20,7 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
     each.set_defaults(command="tuning.preparing.prepare_clips")
     each.add_argument("folder", type=by_name, metavar="FOLDER", help="with videos, in folders of its own, too")
     each.add_argument("--out", type=Path, required=True, metavar="DIR", help="for clips, dataset.toml and report.html")
-    each.add_argument("--fps", type=float, default=16, help="of the clips: 16 (default), or 24 for TI2V-5B")
+    each.add_argument("--fps", type=float, default=16.0, help="of the clips: 16 (default), or 24 for TI2V-5B")
     each.add_argument("--longest", type=int, default=81, metavar="N", help="frames of a clip, 1 + 4k (default: 81)")
     each.add_argument("--shortest", type=int, default=17, metavar="N", help="frames of a clip (default: 17)")
     each.add_argument(

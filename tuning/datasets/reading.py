@@ -8,10 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from ..common.errors import InvalidInputError
-from ..common.log import logger
-from .datasets import ClipFile, DatasetPart, PictureShape, clips_of, read_dataset
-from .settings import TrainingSettings
+from ...common.errors import InvalidInputError
+from ...common.log import logger
+from ..settings import TrainingSettings
+from .clips import ClipFile, DatasetPart, PictureShape
+from .finding import clips_of, read_dataset
 
 Found = tuple[tuple[ClipFile, DatasetPart], ...]
 

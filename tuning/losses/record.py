@@ -8,7 +8,7 @@ from math import nan
 import torch
 from torch import Tensor
 
-from .loop import TrainedStep
+from ..loop import TrainedStep
 
 _NAME = "losses"
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..common.shapes import PictureSize
-from .losses import Losses
+from ...common.shapes import PictureSize
+from .record import Losses
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
