@@ -72,6 +72,8 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorDataset": "training.dataset",
     "WanDirectorTrainLora": "training.train",
     "WanDirectorPrepareClips": "training.prepare",
+    "WanDirectorSubmit": "queueing.submit",
+    "WanDirectorFetch": "queueing.fetch",
     "WanDirectorFromNative": "bridges.from_native",
     "WanDirectorToNativeModel": "bridges.to_native_model",
 }
@@ -138,6 +140,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorDataset": "Wan Dataset",
     "WanDirectorTrainLora": "Wan Train LoRA",
     "WanDirectorPrepareClips": "Wan Prepare Clips",
+    "WanDirectorSubmit": "Wan Submit",
+    "WanDirectorFetch": "Wan Fetch",
     "WanDirectorFromNative": "Wan From Native",
     "WanDirectorToNativeModel": "Wan To Native Model",
 }

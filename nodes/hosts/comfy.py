@@ -104,8 +104,8 @@ class ComfyHost:
     def trained_folder(self) -> Path:
         return self.model_folders(LORAS.folder_name)[0]
 
-    def training_folder(self) -> Path:
-        return Path(folder_paths.get_user_directory(), "__wan_director", "training")
+    def own_folder(self) -> Path:
+        return Path(folder_paths.get_user_directory(), "__wan_director")
 
     def output_folder(self) -> Path:
         return Path(folder_paths.get_output_directory())

@@ -85,8 +85,8 @@ class HeadlessHost:
     def trained_folder(self) -> Path:
         return next(iter(self.folders.get(LORAS.folder_name, ())), self.output / LORAS.folder_name)
 
-    def training_folder(self) -> Path:
-        return self.output / "training"
+    def own_folder(self) -> Path:
+        return self.output / ".wan_director"
 
     def output_folder(self) -> Path:
         return self.output

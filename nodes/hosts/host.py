@@ -81,8 +81,8 @@ class Host(Protocol):
         """Where LoRAs go that are trained; `find_model` finds them there."""
         ...
 
-    def training_folder(self) -> Path:
-        """Where trainings keep what they need again."""
+    def own_folder(self) -> Path:
+        """Where the pack keeps what is for nobody else: what trainings need again, tokens of queues."""
         ...
 
     def output_folder(self) -> Path:

@@ -45,8 +45,8 @@ class RecordingHost:
     def trained_folder(self) -> Path:
         return self._actual.trained_folder()
 
-    def training_folder(self) -> Path:
-        return self._actual.training_folder()
+    def own_folder(self) -> Path:
+        return self._actual.own_folder()
 
     def output_folder(self) -> Path:
         return self._actual.output_folder()

@@ -56,7 +56,9 @@ class WanDirectorDataset(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, source: str = "", prior: str = "", caption_ending: str = ".txt", **_: Any) -> Any:
         try:
-            return str([stamp_of(_usual("", caption_ending).parts(each)) for each in (source, prior) if each.strip()])
+            return str(
+                [stamp_of(_usual("", caption_ending).parts(each)) for each in (source, prior) if each and each.strip()]
+            )
         except (WanDirectorError, OSError):
             return "missing"
 

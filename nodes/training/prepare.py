@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from ...common.shapes import PictureSize
 from ...engine.runtime import Work
-from ...tuning.preparation.captions import written_by
-from ...tuning.preparation.prepare import Ways
-from ...tuning.preparation.settings import Preparation, with_filters
-from ...tuning.preparation.whole import check_packages
 from ..api import io, one_sentence
 from ..hosts.host import host
 from .clips import ClipsType
 from .dataset import CATEGORY
 from .prepare_inputs import prepare_inputs
-from .preparing import check_widgets, filters_of, made_dataset, measured_of, told_of
 
 
 class WanDirectorPrepareClips(io.ComfyNode):
@@ -46,6 +41,8 @@ class WanDirectorPrepareClips(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, source: str | None = None, name: str | None = None, filters: str | None = None) -> bool:
+        from .preparing import check_widgets  # as in execute
+
         # Raised, not answered: ComfyUI shows an answer once for each of the widgets, an exception only once.
         one_sentence(check_widgets)(source, name, filters)
         return True
@@ -60,21 +57,13 @@ class WanDirectorPrepareClips(io.ComfyNode):
         cls, source: str, name: str, trigger: str, fps: float, longest: int, shortest: int, side: int, width: int,
         height: int, filters: str, soft_cuts: bool, keep_bars: bool, measure: str, address: str, server_model: str,
     ) -> Any:  # fmt: skip
-        usual = Preparation(
-            fps=fps,
-            longest=longest,
-            shortest=shortest,
-            side=side,
-            resolution=PictureSize(width, height),
-            soft_cuts=soft_cuts,
-            keep_bars=keep_bars,
-            measured=measured_of(measure),
-        )
-        settings = with_filters(usual, filters_of(filters))
-        check_packages(settings)
-        runtime = host().runtime
-        captioner = written_by(address.strip(), server_model.strip(), runtime) if address.strip() else None
-        ways = Ways(trigger=trigger.strip(), captioner=captioner)
-        found = runtime.perform(Work(lambda: made_dataset(source, name, settings, ways), lambda: None))
-        clips, told = told_of(found)
+        from .preparing import PrepareWidgets, made_dataset, told_of  # loaded when they are used: they are many
+
+        widgets = PrepareWidgets(
+            source, name, trigger, fps, longest, shortest, side, width, height, filters, soft_cuts, keep_bars, measure,
+            address, server_model,
+        )  # fmt: skip
+        settings, ways = widgets.settings(), widgets.ways()
+        made = host().runtime.perform(Work(partial(made_dataset, source, name, settings, ways), lambda: None))
+        clips, told = told_of(made)
         return io.NodeOutput(clips, name.strip(), told, ui={"text": [told]})

@@ -3,19 +3,73 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from ...common.checking import check_string
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...common.printable import printable_name
+from ...common.shapes import PictureSize
 from ...media.place import refuse_outside
 from ...tuning.datasets import PictureShape, read_dataset
+from ...tuning.preparation.captions import written_by
 from ...tuning.preparation.prepare import Ways
 from ...tuning.preparation.settings import OPTIONAL, Preparation, with_filters
-from ...tuning.preparation.whole import MadeDataset, make_dataset
+from ...tuning.preparation.whole import MadeDataset, check_packages, make_dataset
 from ..hosts.host import host
 from .clips import TrainingClips, place_of
 from .prepare_inputs import NOTHING_MORE
+
+
+class PrepareWidgets(NamedTuple):
+    """What the widgets say, in their order; see `Preparation` and `Ways`."""
+
+    source: str
+    name: str
+    trigger: str
+    fps: float
+    longest: int
+    shortest: int
+    side: int
+    width: int
+    height: int
+    filters: str
+    soft_cuts: bool
+    keep_bars: bool
+    measure: str
+    address: str
+    server_model: str
+
+    def settings(self) -> Preparation:
+        """What clips are to be.
+
+        Raises:
+            InvalidInputError: that cannot be.
+            MissingPackageError: it takes a package that is not installed.
+        """
+        usual = Preparation(
+            fps=self.fps,
+            longest=self.longest,
+            shortest=self.shortest,
+            side=self.side,
+            resolution=PictureSize(self.width, self.height),
+            soft_cuts=self.soft_cuts,
+            keep_bars=self.keep_bars,
+            measured=_measured(self.measure),
+        )
+        settings = with_filters(usual, _filters(self.filters))
+        check_packages(settings)
+        return settings
+
+    def ways(self) -> Ways:
+        """How the work is done: in this process, as others would start the host anew.
+
+        Raises:
+            InvalidInputError: the server's address is none.
+        """
+        address, runtime = self.address.strip(), host().runtime
+        captioner = written_by(address, self.server_model.strip(), runtime) if address else None
+        return Ways(trigger=self.trigger.strip(), captioner=captioner)
 
 
 def made_dataset(source: str, name: str, settings: Preparation, ways: Ways) -> MadeDataset:
@@ -37,14 +91,13 @@ def told_of(made: MadeDataset | None) -> tuple[TrainingClips, str]:
     return TrainingClips(tuple(read_dataset(made.table, PictureShape(*made.prepared.settings.resolution)))), told
 
 
-def measured_of(measure: str) -> tuple[str, ...]:
-    """The scores that are measured beside the usual ones."""
+def _measured(measure: str) -> tuple[str, ...]:
     if measure == NOTHING_MORE:
         return ()
     return OPTIONAL if measure not in OPTIONAL else (measure,)
 
 
-def filters_of(text: str) -> list[str]:
+def _filters(text: str) -> list[str]:
     """Filters that are written with spaces, commas or lines between them."""
     check_string(text, "filters")
     return [each for each in re.split(r"[\s,]+", text) if each]
@@ -59,7 +112,7 @@ def check_widgets(source: str | None, name: str | None, filters: str | None) -> 
             f"There is no folder {printable_name(source)}. Write the path of the one with the videos as source, or a "
             "name in ComfyUI's input folder."
         )
-    texts = filters_of(filters or "")
+    texts = _filters(filters or "")
     with_filters(Preparation(measured=OPTIONAL), texts)
 
 

@@ -96,7 +96,7 @@ class NodeTraining:
 def places_of(name: str) -> TrainingPlaces:
     """Where the files of a training lie; raises as `check_name`."""
     plain = check_name(name)
-    working = host().training_folder()
+    working = host().own_folder() / "training"
     file = partial("{}.{}{}".format, plain.replace("/", "__"))
     return TrainingPlaces(
         host().trained_folder() / f"{plain}{_ENDING}",

@@ -12,8 +12,6 @@ from ..loaders import WanModelType
 from .clips import ClipsType, TrainingClips
 from .dataset import CATEGORY
 from .inputs import adapter_inputs, file_inputs, main_inputs, noise_inputs, optimiser_inputs, prior_inputs
-from .models import training_models
-from .running import NodeTraining, check_name, check_ranges, places_of
 from .settings import TrainWidgets
 
 
@@ -62,6 +60,8 @@ class WanDirectorTrainLora(io.ComfyNode):
         lowest: float | None = None,
         highest: float | None = None,
     ) -> bool:
+        from .running import check_name, check_ranges  # as in execute
+
         # Raised, not answered: ComfyUI shows an answer once for each of the widgets, an exception only once.
         if name is not None:
             one_sentence(check_name)(name)
@@ -79,12 +79,14 @@ class WanDirectorTrainLora(io.ComfyNode):
         prior_height: int, prior_frames: int, prior_steps: int, prior_cfg: float, prior_shift: float, save_every: int,
         replace: bool,
     ) -> Any:  # fmt: skip
+        from .models import training_models  # loaded when they are used: they are many
+        from .running import NodeTraining, places_of
+
         widgets = TrainWidgets(
             name, trigger, steps, learning_rate, rank, given, prior_prompts, training_seed, alpha, kind, targets,
             blocks, norms, biases, noise, shift, lowest, highest, weighting, optimiser, warm_up, decay, weight_decay,
-            clip, average,
-            turns, caption_drop, prior_copies, prior_weight, prior_batch, prior_width, prior_height, prior_frames,
-            prior_steps, prior_cfg, prior_shift, save_every,
+            clip, average, turns, caption_drop, prior_copies, prior_weight, prior_batch, prior_width, prior_height,
+            prior_frames, prior_steps, prior_cfg, prior_shift, save_every,
         )  # fmt: skip
         models, places = training_models(model, text_encoder, vae), places_of(name)
         settings = widgets.settings(ModelFiles(*(each.file for each in models)))

@@ -186,7 +186,7 @@ def test_a_training_that_is_cancelled_goes_on_and_ends_with_the_same_file(here, 
     with pytest.raises(Interrupted):
         train(given_models={**given, "model": replace(given["model"], placed=placed)}, name="parts", save_every=100)
     assert not (here.trained_folder() / "parts.safetensors").exists()
-    (state,) = here.training_folder().glob("parts*")
+    (state,) = (here.own_folder() / "training").glob("parts*")
     with safe_open(state, "pt") as file:
         assert 0 < file.get_tensor("step") < 4
     _, curve = train(given_models=given, name="parts", save_every=100)
