@@ -130,7 +130,7 @@ class Training:
         def check() -> None:
             try:
                 self.model.runtime.check_interrupt()
-            except Exception:  # a border: each host has a stop of its own
+            except BaseException:  # a border: each host has a stop of its own, some beside `Exception`
                 if learner.step:
                     self.kept.keep(learner, losses)
                 raise
