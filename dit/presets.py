@@ -11,6 +11,7 @@ from .branches.audio.past import PastBranch
 from .branches.audio.pose import SpeechPoseBranch
 from .branches.audio.speech import SpeechBranch
 from .branches.audio.still import StillBranch
+from .branches.audio.talk import TalkBranch
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
 from .branches.pose import PoseBranch
@@ -59,6 +60,8 @@ PRESETS = {
 }
 UNI3C_14B = replace(_14B, branches=(Uni3CBranch(20),))
 """A transformer with the control net, which is published by itself."""
+INFINITETALK_14B = replace(_14B, branches=(TalkBranch(40),))
+"""A transformer with the layers of InfiniteTalk, which are published by themselves."""
 
 _TEXT_BOUNDARY, _IMAGE_BOUNDARY = 875.0, 900.0
 

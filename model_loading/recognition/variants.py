@@ -27,7 +27,6 @@ from .foreign import Signature, match
 # By the names only they carry; the first that matches names the file. Those of no kind are of a family of their own.
 WAN_VARIANTS = (
     Signature("LongCat-Avatar (talking)", None, ("audio_cross_attn.", "blocks.0.ffn.w1.")),
-    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.proj.",)),
     Signature("Wan-Dancer", "dit", ("patch_embedding_global.",)),
     Signature("Wan-Dancer", "dit", ("music_injector.",)),
     Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
@@ -54,6 +53,7 @@ PARTS = (
     *WAN_VARIANTS,
     Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
     Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
+    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.proj.",)),
 )
 """The same, and models of which this version runs whole ones: files with their names and no trunk are parts of them."""
 
