@@ -97,9 +97,7 @@ def outline_with_module(
     return whole, weights._replace(fixed=weights.fixed + added.fixed, blocks=blocks)
 
 
-def _together(
-    blocks: Sequence[int], added: Sequence[int], whole: DiTConfig, module: DiTConfig
-) -> tuple[int, ...]:
+def _together(blocks: Sequence[int], added: Sequence[int], whole: DiTConfig, module: DiTConfig) -> tuple[int, ...]:
     """Sizes of a model's blocks with those of a module: blocks of its own, or what it has inside the trunk's."""
     if any(branch.in_blocks for branch in module.branches):
         inside = iter(added)

@@ -47,7 +47,9 @@ def model() -> WanDiT:
     """With the weights that ComfyUI's had: the trunk's and those of its own file. Nothing writes into it."""
     trunk, module = WanDiT(PLAIN), BranchModule(PLAIN.with_branches((BRANCH,)))
     for part in (trunk, module):
-        part.load_state_dict(SMALL["random_like"]({key: tuple(value.shape) for key, value in part.state_dict().items()}))
+        part.load_state_dict(
+            SMALL["random_like"]({key: tuple(value.shape) for key, value in part.state_dict().items()})
+        )
     return trunk.with_branches(module).eval().requires_grad_(False)
 
 

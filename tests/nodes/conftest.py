@@ -22,6 +22,7 @@ from wan_director.dit.branches.audio.past import PastBranch
 from wan_director.dit.branches.audio.pose import SpeechPoseBranch
 from wan_director.dit.branches.audio.speech import SpeechBranch
 from wan_director.dit.branches.audio.still import StillBranch
+from wan_director.dit.branches.audio.talk import TalkBranch
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
@@ -183,7 +184,7 @@ def tokenizer_json() -> str:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
     families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, wan21_animate, s2v,
-    humo, ti2v and lucy_edit; uni3c; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; audio encoders.
+    humo, ti2v and lucy_edit; uni3c and infinitetalk; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; audio encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -218,6 +219,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = BranchModule(dit(branches=(SpeedBranch(),)).config).get_submodule("motion_controller")
     save_model(folder / "diffusion_models" / "speed_module.safetensors", module, TINY)
     save_uni3c(folder / "model_patches" / "uni3c.safetensors")
+    talk = BranchModule(dit(text_dim=4096, branches=(TalkBranch(2, 8, 4, 16, 8),)).config)
+    save_model(folder / "model_patches" / "infinitetalk.safetensors", talk, {})
     wan22_vae = replace(vae, latent_channels=48, patch_size=2, level_shortcuts=True)
     save_model(folder / "vae" / "wan22_vae.safetensors", CausalVAE(wan22_vae), {})
     save_model(folder / "vae" / "vae.safetensors", CausalVAE(vae), TINY)
