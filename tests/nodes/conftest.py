@@ -184,7 +184,8 @@ def tokenizer_json() -> str:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
     families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, wan21_animate, s2v,
-    humo, ti2v and lucy_edit; uni3c and infinitetalk; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; audio encoders.
+    humo, ti2v and lucy_edit; uni3c and infinitetalk; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; audio
+    encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)

@@ -60,7 +60,7 @@ class TalkBranch(Branch[DiTConfig]):
     @classmethod
     def read(cls, tensors: Shapes) -> TalkBranch | None:
         """See `Branch.read`."""
-        if not tensors.has("audio_proj.proj1.weight"):
+        if not any(tensors.has(key) for key in ("audio_proj.proj1.weight", "blocks.0.audio_cross_attn.proj.weight")):
             return None
         inner, features = (tensors.size("audio_proj.proj1.weight", dimension) for dimension in (0, 1))
         token_width = tensors.size("audio_proj.norm.weight", 0)
@@ -145,8 +145,8 @@ class TalkBranch(Branch[DiTConfig]):
         return WeightCount(2 * dim**2 + 2 * dim * self.token_width, 4 * dim, 6 * dim)
 
     def pass_bytes(self, shape: PassShape, given: int, buffer: int) -> PassBytes:
-        """See `Branch.pass_bytes`, of two voices; what is heard is narrower than the tokens."""
-        heard = shape.frames * MOST_VOICES * self.tokens * buffer // (shape.length or 1)
+        """See `Branch.pass_bytes`, of two voices in float32."""
+        heard = 4 * shape.frames * MOST_VOICES * self.tokens * self.token_width
         return PassBytes(shape.together * heard, 0)
 
     def input_bytes(self, pixels: int, passes: int, given: int) -> int:
