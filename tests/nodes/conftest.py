@@ -46,6 +46,8 @@ torch.set_num_threads(1)
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 HEADS = {"wan_director.heads": "4"}
 HEARING = SpeechConfig(32, 48, 4, 2, conv_dims=(16,) * 7, position_kernel=16, position_groups=4)
+SAID = SpeechConfig(8, 8, 4, 12, conv_dims=(16,) * 7, position_kernel=16, position_groups=4)
+"""As many layers as InfiniteTalk hears."""
 SPOKEN = WhisperConfig(8, 8, 4, 32, mels=16)
 """As many layers as HuMo hears."""
 FACE = FaceBranch(1, MotionSizes((2,) * 8, style=6, linears=2, directions=3, features=8), width=8, tokens=2)
@@ -208,6 +210,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         HEADS,
     )
     save_model(folder / "audio_encoders" / "whisper.safetensors", build_audio_encoder(SPOKEN), HEADS)
+    save_model(folder / "audio_encoders" / "wav2vec2_base.safetensors", build_audio_encoder(SAID), HEADS)
     save_model(folder / "audio_encoders" / "speech.safetensors", build_audio_encoder(HEARING), HEADS)
     wan21_animate = dit(text_dim=4096, in_channels=36, layers=5, branches=ANIMATE)
     save_model(folder / "diffusion_models" / "wan21_animate.safetensors", wan21_animate, HEADS)
