@@ -6,12 +6,7 @@ from dataclasses import replace
 
 from .branches.animate.face import FaceBranch
 from .branches.animate.pose import AnimatePoseBranch
-from .branches.audio.humo import HumoBranch
-from .branches.audio.past import PastBranch
-from .branches.audio.pose import SpeechPoseBranch
-from .branches.audio.speech import SpeechBranch
-from .branches.audio.still import StillBranch
-from .branches.audio.talk import TalkBranch
+from .branches.audio import HumoBranch, PastBranch, SpeechBranch, SpeechPoseBranch, StillBranch, TalkBranch
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
 from .branches.pose import PoseBranch

@@ -49,6 +49,16 @@ NO_MODULE = "none"
 RESIDUALS = ["auto", "fp32"]
 
 
+def _module_socket() -> Any:
+    """The socket module."""
+    return WanModuleType.Input(
+        "module",
+        optional=True,
+        tooltip="A part of a model in a file of its own that goes onto this one: from Load Wan Uni3C or Load Wan "
+        "InfiniteTalk.",
+    )
+
+
 def _speed_widget() -> Any:
     """Behind the others, as it came later."""
     return io.Combo.Input(
@@ -118,12 +128,7 @@ class WanDirectorLoadModel(io.ComfyNode):
                     **ADVANCED,
                 ),
                 _speed_widget(),
-                WanModuleType.Input(
-                    "module",
-                    optional=True,
-                    tooltip="A part of a model in a file of its own that goes onto this one: from Load Wan Uni3C or "
-                    "Load Wan InfiniteTalk.",
-                ),
+                _module_socket(),
             ],
             outputs=[WanModelType.Output(display_name="model", tooltip="The video model, for the Wan Sampler.")],
         )

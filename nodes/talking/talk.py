@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from torch import Tensor
-
-from ...common.checking import check_number, choice_of
-from ...common.errors import InvalidInputError
-from ...common.shapes import TEMPORAL_STRIDE, VideoShape
-from ...dit.conditioning.audio.talk import TOGETHER, TalkScene
-from ...media.pictures import FITS, clean_clip
+from ...common.checking import choice_of
+from ...common.shapes import VideoShape
+from ...dit.conditioning.audio.talk import TOGETHER
+from ...media.pictures import FITS
 from ..api import ADVANCED, io, one_sentence
 from ..conditioning.clip_image import joined_clip_vision
-from ..conditioning.entries import with_values
-from ..conditioning.items import with_item
-from ..conditioning.keyframes import given_frames, keyframe_values
 from ..conditioning.reading import check_fresh
 from ..image import batch_input, prompt_inputs, size_inputs
-from ..sockets.latents import check_video_size, empty_latent, family_of
+from ..sockets.latents import check_video_size, empty_latent
+from .chunk import MOST_MOTION_FRAMES, MOTION_FRAMES, chunk_of
 from .encoder import CATEGORY
 from .speech import ShapedPictures, fit_input
-from .voices import MOST_SCALE, Voices, voices_of
+from .started import shown_frames, start_values, talking_sides
+from .voices import MOST_SCALE, voices_of
 
-MOTION_FRAMES = 9
-"""Of the video so far that a chunk goes on from, as the model was trained."""
-MOST_MOTION_FRAMES = 33
 _GIVEN_KEYS = ("concat_latent_image", "concat_mask", "clip_vision_output")
 
 
@@ -94,7 +86,8 @@ class WanDirectorInfiniteTalk(io.ComfyNode):
         pictures = ShapedPictures(vae, VideoShape(frames, height, width), choice_of(fit, FITS, "fit"))
         voices = voices_of((audio, audio_2), (mask_1, mask_2), speakers, audio_scale).fitted(*pictures[1:])
         values = start_values(pictures, start_image) | joined_clip_vision(clip_vision, None)
-        scene = chunk.scene(voices, latent["samples"], pictures, values["concat_latent_image"])
+        shown = shown_frames(chunk, pictures, values["concat_latent_image"])
+        scene = chunk.shown(voices, latent["samples"], shown)
         return io.NodeOutput(*talking_sides(positive, negative, values, scene), latent, chunk.trim)
 
 
@@ -144,84 +137,3 @@ def _talk_inputs() -> list[Any]:
             tooltip="All frames of the video so far: this chunk goes on from the last of them, and the sound with it.",
         ),
     ]
-
-
-class Chunk(NamedTuple):
-    """A chunk of so many `frames`, which goes on from the last `motion` of the clip `previous` [F, H, W, 3], if any."""
-
-    frames: int
-    motion: int
-    previous: Tensor | None
-
-    @property
-    def trim(self) -> int:
-        """How many of its frames are those of the video so far."""
-        return 0 if self.previous is None else self.motion
-
-    @property
-    def first(self) -> int:
-        """The frame of the whole video that it begins with."""
-        return 0 if self.previous is None else len(self.previous) - self.motion
-
-    def scene(self, voices: Voices, samples: Tensor, pictures: ShapedPictures, start: Tensor) -> TalkScene:
-        """What is said in it, with the frames that the model is shown in their places.
-
-        Args:
-            samples: of its latent, [B, C, T, h, w].
-            start: the raw latent of the start image and of nothing behind it.
-        """
-        shown = start[:, :, :1] if self.previous is None else pictures.encoded(self.previous[-self.motion :])
-        return self.shown(voices, samples, family_of(pictures.vae).normalize(shown.float()))
-
-    def shown(self, voices: Voices, samples: Tensor, shown: Tensor) -> TalkScene:
-        """As `scene`, with the normalised latent of these frames."""
-        return replace(voices.scene(samples, self.first), shown=shown, is_kept=self.previous is not None)
-
-
-def chunk_of(frames: int, motion_frames: int, previous_frames: Any) -> Chunk:
-    """A chunk that has something to go on from, and to make.
-
-    Args:
-        previous_frames: an IMAGE of the video so far, or None of the first chunk.
-
-    Raises:
-        InvalidInputError: it is so; the message has the numbers.
-    """
-    check_number(motion_frames, "motion_frames")
-    if not 1 <= motion_frames <= MOST_MOTION_FRAMES or motion_frames % TEMPORAL_STRIDE != 1:
-        raise InvalidInputError(
-            f"motion_frames are 1 + 4k, up to {MOST_MOTION_FRAMES}, got {motion_frames}. Use {MOTION_FRAMES}."
-        )
-    if previous_frames is None:
-        return Chunk(frames, motion_frames, None)
-    clip = clean_clip(previous_frames, "previous_frames")
-    if len(clip) < motion_frames:
-        raise InvalidInputError(
-            f"previous_frames has {len(clip)} frames, and the chunk goes on from the last {motion_frames}. Connect all "
-            "frames of the video so far, or set motion_frames lower."
-        )
-    if frames <= motion_frames:
-        raise InvalidInputError(
-            f"A chunk of {frames} frames that goes on from {motion_frames} makes none. Set frames to 81."
-        )
-    return Chunk(frames, motion_frames, clip)
-
-
-def start_values(pictures: ShapedPictures, start_image: Any) -> dict[str, Any]:
-    """The conditioning values of the first frames.
-
-    Raises:
-        InvalidInputError: the pictures are none, or the VAE is another model's.
-    """
-    vae, shape, fit = pictures
-    if family_of(vae).given_in_latent:
-        raise InvalidInputError(
-            "InfiniteTalk works on latents of the Wan 2.1 VAE, and this VAE is that of TI2V-5B. Load "
-            "wan_2.1_vae.safetensors."
-        )
-    return keyframe_values(vae, given_frames(shape.frames, start_image, None, ()), shape, fit)
-
-
-def talking_sides(positive: list, negative: list, values: dict[str, Any], scene: TalkScene) -> list[list]:
-    """Both native CONDITIONINGs with a start image and what is said: both sides of the guidance hear it."""
-    return [with_item(with_values(side, values), scene) for side in (positive, negative)]

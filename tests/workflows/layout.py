@@ -58,6 +58,7 @@ SAYING = {
     "WanDirectorFunControl",
     "WanDirectorHumo",
     "WanDirectorImageToVideo",
+    "WanDirectorInfiniteTalk",
     "WanDirectorKeyframe",
     "WanDirectorLoadClipVision",
     "WanDirectorLoadAudioEncoder",

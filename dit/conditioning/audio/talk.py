@@ -83,7 +83,7 @@ def video_features(layers: Sequence[Tensor]) -> Tensor:
     Returns:
         [frames, 12, width], float32.
 
-    Source: ComfyUI v0.33.0 comfy_extras/nodes_wan.py, linear_interpolation and WanInfiniteTalkToVideo.
+    Source: ComfyUI v0.33.0 comfy_extras/nodes_wan.py, linear_interpolation.
     """
     frames, width = layers[0].shape[1] // 2, layers[0].shape[2]
     if not frames or not has_values(layers[0]):
@@ -97,7 +97,7 @@ def joined_voices(voices: Sequence[Tensor], together: Together) -> Tensor:
 
     Where somebody is silent, all of theirs are zero.
 
-    Source: ComfyUI v0.33.0 comfy_extras/nodes_wan.py, WanInfiniteTalkToVideo ("add", "para").
+    Source: ComfyUI v0.33.0 comfy_extras/nodes_wan.py, multi_audio_type ("add", "para") of its node for InfiniteTalk.
     """
     if together == "at the same time":
         length = max(len(voice) for voice in voices)

@@ -20,7 +20,7 @@ from .....conditioning.entries import with_values
 from .....files.model_files import ModuleFile
 from .....sockets.latents import family_of
 from .....sockets.native_model import NativeModel, native_model
-from .....talking.talk import MOTION_FRAMES, Chunk, chunk_of
+from .....talking.chunk import MOTION_FRAMES, Chunk, chunk_of
 from .....talking.voices import MOST_SCALE, Voices, voices_of
 from ...dynamic_inputs import Choice, Choosing, Model
 from ...wan_videos import blank, fitted, given_values, grey, size_inputs
