@@ -22,9 +22,10 @@ from ...dit.conditioning.audio.talk import (
     spoken_frames,
     video_features,
 )
+from ...dit.inputs import Conditioning
 from ...media.pictures import Fit, clean_masks, fit_pictures
 from ...sampling.given import NOTHING_GIVEN, Given, ShownFrames
-from ...sampling.prompts import Prompts
+from ...sampling.prompts import Prompts, as_prompts
 from ..sockets.audio_encoders import audio_features
 
 _ADVICE = f"Encode it with {TalkBranch.listens_through}."
@@ -141,10 +142,23 @@ def with_frames_shown(given: Given, *sides: Prompts) -> Given:
     return ShownFrames(shown, scene.is_kept)
 
 
-def scenes_of(*sides: Prompts) -> list[TalkScene]:
+def scenes_of(*sides: Conditioning | Prompts) -> list[TalkScene]:
     """What is said in the prompts of both sides."""
-    items = (item for side in sides for part in side.parts for item in part.conditioning.items)
+    items = (item for side in sides for part in as_prompts(side).parts for item in part.conditioning.items)
     return [item for item in items if isinstance(item, TalkScene)]
+
+
+def check_unspoken(*sides: Conditioning | Prompts | None) -> None:
+    """Refuses prompts in which somebody speaks, where a model cannot be shown the frames that go with it.
+
+    Raises:
+        InvalidInputError: somebody does.
+    """
+    if scenes_of(*(side for side in sides if side is not None)):
+        raise InvalidInputError(
+            "The prompts come from Wan InfiniteTalk, which makes a video anew, and an edit shows the model the clip "
+            "itself. Connect Wan Text Encode to Wan Edit Clip."
+        )
 
 
 def _same(one: Tensor, other: Tensor | None) -> bool:

@@ -51,7 +51,7 @@ class WanInfiniteTalkToVideo(io.ComfyNode):
                 io.ClipVisionOutput.Input("clip_vision_output", optional=True),
                 io.Image.Input("start_image", optional=True, tooltip="The first frame, or the first frames."),
                 io.AudioEncoderOutput.Input("audio_encoder_output_1"),
-                io.Int.Input("motion_frame_count", default=MOTION_FRAMES, min=1, max=33, advanced=True),
+                io.Int.Input("motion_frame_count", default=MOTION_FRAMES, min=1, max=33, step=1, advanced=True),
                 io.Float.Input("audio_scale", default=1.0, min=-MOST_SCALE, max=MOST_SCALE, step=0.01),
                 io.Image.Input("previous_frames", optional=True, tooltip="The video so far."),
             ],
