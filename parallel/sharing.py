@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -16,8 +16,11 @@ from ..dit.sharing import Trunk
 from .exchange import Group, agree, tell
 from .passes import run_shared
 
+STOPPED = "Another device has stopped."
+"""Where no more is known."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class ManyDevices:
     """See `dit.sharing.Sharing`.
 
@@ -28,6 +31,7 @@ class ManyDevices:
 
     group: Group
     why_broken: Callable[[], str] = str
+    _is_over: bool = field(default=False, init=False)
 
     @property
     def devices(self) -> int:
@@ -64,16 +68,29 @@ class ManyDevices:
             return self.group.largest(own) == -self.group.largest(-own)
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Inside, errors say what has become of another device."""
+    def ending(self) -> Iterator[None]:
+        """Inside, what ends the run of this device, and not of the others, is told to them."""
         try:
             yield
+        except BaseException as error:  # a border: whatever it is, the others are not to wait for ever
+            if not self._is_over:
+                tell(self.group, error)
+            raise
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Inside, errors say what has become of another device."""
+        self._is_over = True  # until it is known that all go on
+        try:
+            yield
+            self._is_over = False
         except (RuntimeError, MemoryError) as error:  # an own one, or of an exchange with somebody who is gone
+            self._is_over = not is_out_of_memory(error) and not (isinstance(error, GivenUp) and error.is_memory)
             if isinstance(error, GivenUp) and error.is_memory:
                 raise
             if is_out_of_memory(error):
                 raise GivenUp(is_memory=True) from error
-            why = self.why_broken() or ("Another device has stopped." if isinstance(error, GivenUp) else "")
+            why = self.why_broken() or (STOPPED if isinstance(error, GivenUp) else "")
             if not why:
                 raise
             raise SharingError(why) from error
