@@ -95,9 +95,6 @@ def joined(seat: Seat, device: str, why_broken: Callable[[], str] = str) -> Iter
     Raises:
         SharingError: they do not come.
     """
-    threads = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(max(1, threads // seat.ranks))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK.get(sys.platform, "lo"))
     try:
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
@@ -105,12 +102,16 @@ def joined(seat: Seat, device: str, why_broken: Callable[[], str] = str) -> Iter
         dist.init_process_group(backend, init_method=address, rank=seat.rank, world_size=seat.ranks, timeout=_STEP)
     except RuntimeError as error:
         raise SharingError(why_broken() or f"The {seat.ranks} processes of the run did not find each other.") from error
+    group, threads = DistributedGroup(), torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(max(1, threads // seat.ranks))
     try:
-        yield ManyDevices(DistributedGroup(), why_broken)
+        yield ManyDevices(group, why_broken)
     finally:
+        torch.set_num_threads(threads)
+        group.leave()
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
-        torch.set_num_threads(threads)
 
 
 @dataclass(slots=True)

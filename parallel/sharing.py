@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..common.errors import GivenUp, SharingError
+from ..common.errors import GivenUp, OutOfMemory, SharingError
 from ..common.out_of_memory import is_out_of_memory
 from ..dit.execution import Execution
 from ..dit.model import Embedded
@@ -42,6 +42,11 @@ class ManyDevices:
     def is_first(self) -> bool:
         """See `Sharing.is_first`."""
         return self.group.rank == 0
+
+    @property
+    def ranks(self) -> Group:
+        """See `Sharing.ranks`."""
+        return self.group
 
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
         """See `Sharing.trunk`."""
@@ -78,8 +83,27 @@ class ManyDevices:
             raise
 
     @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """See `Sharing.explained`."""
+        try:
+            yield
+        except GivenUp as told:
+            self._is_over = True
+            if told.is_memory:
+                raise OutOfMemory(
+                    "Another device has not enough memory for its part. Make a smaller video, or share it among fewer."
+                ) from told
+            raise SharingError(self.why_broken() or STOPPED) from told
+        except RuntimeError as error:
+            why = "" if is_out_of_memory(error) else self.why_broken()
+            if not why:
+                raise
+            self._is_over = True
+            raise SharingError(why) from error
+
+    @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Inside, errors say what has become of another device."""
+        """As `explained`, of passes, which tell the others themselves; who has no memory is asked again."""
         self._is_over = True  # until it is known that all go on
         try:
             yield

@@ -32,6 +32,8 @@ from wan_director.sampling.loop import begin, sample
 from wan_director.sampling.schedule import make_schedule
 from wan_director.sampling.solvers import SOLVERS
 from wan_director.sampling.windows import SlidingWindows
+from wan_director.vae3d.config import VAEConfig
+from wan_director.vae3d.vae import CausalVAE
 
 from ..dit.trainable_models import everything, stored_model
 from . import steered
@@ -58,7 +60,9 @@ WAYS = {
     "leanest": Execution(may_overwrite=True, lean=Lean(3, True, 7)),
     "radial": Execution(may_overwrite=True, pattern=resolve_pattern("radial")),
 }
-ATTENTIONS = {"odd tokens": (101, 6), "odd heads": (39, 5), "few tokens": (4, 4), "fewer heads than ranks": (12, 1)}
+ATTENTIONS = {"odd tokens": (101, 6), "odd heads": (39, 5), "few tokens": (4, 4)}
+RINGS = {"one head": (12, 1), "one head, odd tokens": (101, 1), "fewer heads than ranks": (103, 3)}
+"""Attention where heads are fewer than four ranks, three or two: keys and values go around."""
 
 
 def random(*shape: int, seed: int) -> Tensor:
@@ -232,6 +236,17 @@ def run(group: Group, solver: str = "unipc", steps: int = 6, **options) -> Tenso
     return last.latent
 
 
+@torch.no_grad()
+def rows(direction: str, group: Group, strips: int = 1) -> Tensor:
+    """Of a VAE, each rank with its own."""
+    torch.manual_seed(0)
+    vae = CausalVAE(VAEConfig(base_channels=8, residual_blocks=1)).eval()
+    if direction == "decoded":
+        return torch.cat(list(vae.decode_stream(random(1, 16, 11, 9, 6, seed=1), strips, ranks=group)), dim=2)
+    video = random(1, 3, 41, 72, 48, seed=2).clamp(-1, 1)
+    return torch.cat(list(vae.encode_stream(video, strips, ranks=group)), dim=2)
+
+
 def all_cases(ranks: int) -> dict[str, Case]:
     """By name. With four ranks, what costs little."""
     found: dict[str, Case] = {}
@@ -241,6 +256,8 @@ def all_cases(ranks: int) -> dict[str, Case]:
 
     for name, sizes in ATTENTIONS.items():
         add(f"attention, {name}", attention, *sizes, torch.float32)
+    for name, sizes in RINGS.items():
+        add(f"ring, {name}", attention, *sizes, torch.float32)
     add("attention, bf16", attention, 101, 6, torch.bfloat16)
     for kind in ASKED:
         ways = [way for way in WAYS if way != "radial" or not kind.startswith("poses")]
@@ -258,6 +275,8 @@ def all_cases(ranks: int) -> dict[str, Case]:
         add(f"out of memory, {name} attention", again, ranks - 1, call, 1)
         add(f"out of memory, {name} attention of two passes", again, 0, call, 2)
     add("out of memory, between passes", between)
+    for direction in ("decoded", "encoded"):
+        add(f"rows, {direction}", rows, direction)
     add("run", run)
     add("run, noise in every step", run, solver="euler_ancestral")
     add("run, windows", run, windows=SlidingWindows(3, 1))
