@@ -236,6 +236,60 @@ def run(group: Group, solver: str = "unipc", steps: int = 6, **options) -> Tenso
     return last.latent
 
 
+@dataclass(frozen=True)
+class AsAsked:
+    """A conditioning item that fills in what `inputs_of` gives for a kind."""
+
+    kind: str
+    config: DiTConfig
+    seed: int
+    branch = None
+
+    def apply(self, inputs: DitInputs) -> DitInputs:
+        asked = inputs_of(self.kind, self.config, self.seed)
+        timestep = asked.timestep * (inputs.timestep.view(-1, *[1] * (asked.timestep.ndim - 1)) / 1000)
+        return replace(asked, latent=inputs.latent, timestep=timestep)
+
+    def window(self, _cut: object) -> AsAsked:
+        return self
+
+    def to(self, _device: torch.device) -> AsAsked:
+        return self
+
+
+class InTurn:
+    """Two experts: the second makes the last steps."""
+
+    def __init__(self, *experts: Denoiser, before: int) -> None:
+        self.experts, self.left = experts, before
+
+    def start(self, *kept: object) -> object:
+        self.left -= 1
+        return self.experts[self.left < 0].start(*kept)
+
+
+def asking(model: WanDiT, kind: str, group: Group) -> Denoiser:
+    sides = [Conditioning(random(1, 8, 24, seed=seed), (AsAsked(kind, model.config, seed),)) for seed in (1, 20)]
+    return Denoiser(
+        Shared(model, WAYS["overwriting"], group), *sides, guidance=CFG(4.0), grouped=lambda asks: [asks]
+    )
+
+
+@torch.no_grad()
+def whole_run(kinds: tuple[str, ...], group: Group) -> Tensor:
+    """A run of one kind of model, or of two that take turns as experts do."""
+    models = [model_of(kind) for kind in kinds]
+    if len(models) > 1:
+        for parameter in models[1].parameters():
+            parameter.mul_(0.9)
+    asked = [asking(model, kind, group) for model, kind in zip(models, kinds)]
+    denoiser = InTurn(*asked, before=1) if len(asked) > 1 else asked[0]
+    schedule = make_schedule("simple", 3, 5.0)
+    latent = torch.zeros(1, models[0].config.out_channels, FRAMES, ROWS, COLUMNS)
+    *_, last = sample(denoiser, SOLVERS["unipc"], schedule, begin(SOLVERS["unipc"], schedule, latent, seed=7))
+    return last.latent
+
+
 @torch.no_grad()
 def rows(direction: str, group: Group, strips: int = 1) -> Tensor:
     """Of a VAE, each rank with its own."""
@@ -278,6 +332,9 @@ def all_cases(ranks: int) -> dict[str, Case]:
     for direction in ("decoded", "encoded"):
         add(f"rows, {direction}", rows, direction)
     add("run", run)
+    for kind in ASKED if ranks == 3 else ():  # of which each has a part of every pass
+        add(f"run, {kind}", whole_run, (kind,))
+    add("run, two experts", whole_run, ("t2v", "t2v"))
     add("run, noise in every step", run, solver="euler_ancestral")
     add("run, windows", run, windows=SlidingWindows(3, 1))
     cache = StepCacheSettings("easycache", 0.5, PartOfSteps(0.0, 1.0), 3)
