@@ -208,6 +208,10 @@ def _parser() -> argparse.ArgumentParser:
     add_serving(commands)
     add_asking(commands)
 
+    each = commands.add_parser("member")  # without help: processes that share runs are started by others
+    each.set_defaults(command="running.member", quiet=True)
+    each.add_argument("--device", default="auto")
+
     each = commands.add_parser("workflows", help="list the bundled workflows, which run and plan take by name")
     each.set_defaults(command="listing.workflows")
 

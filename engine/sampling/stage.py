@@ -18,6 +18,7 @@ from ...dit.execution import Execution, Lean, lean_ways, more_exact
 from ...dit.guard import NonFiniteError, check_finite
 from ...dit.inputs import DitInputs
 from ...dit.model import Embedded
+from ...dit.sharing import ONE_DEVICE, Sharing
 from ...memory.budget import FLOPS_PER_BYTE
 from ...memory.policy import MemoryPolicy, block_bytes, streamed_blocks
 from ...sampling.ask import Ask
@@ -56,6 +57,7 @@ class Stage:
         step: with which this model begins.
         execution: how to compute, to start with.
         poses: what is kept of a pose video's way through the blocks; made anew in each arrangement.
+        sharing: with whom the passes are computed.
 
     Attributes:
         mended: how many times the way to compute was made more exact, see `more_exact`.
@@ -71,6 +73,7 @@ class Stage:
         step: int = 0,
         execution: Execution,
         poses: PoseRoom = NO_ROOM,
+        sharing: Sharing = ONE_DEVICE,
     ) -> None:
         self.module = model.residence.module
         self.memory = memory
@@ -87,8 +90,8 @@ class Stage:
         self._poses = WorkingPoses(poses)
         self._may_join = workload.may_join
         self._joins = False
-        self._sharing = model.runtime.sharing
-        self._shared = self._sharing.devices > 1
+        self._sharing = sharing
+        self._shared = sharing.devices > 1
 
     def __enter__(self) -> Stage:
         self._arrange()

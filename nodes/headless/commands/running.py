@@ -1,4 +1,4 @@
-"""`run` and `plan`."""
+"""`run` and `plan`, and `member`, which is no command for people."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ....common.errors import InvalidInputError, OutputError
+from ....engine.sharing.member import serve
 from ....memory.budget import parse_bytes
 from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
@@ -81,3 +82,9 @@ def plan(options: argparse.Namespace, session: Session) -> None:
         made = plan_graph(graph, machine(vram, ram, options.gpus), size, classes)
     say(made.text)
     made.check()
+
+
+def member(options: argparse.Namespace, session: Session) -> None:
+    """Makes runs with the process that has started this one, until that ends."""
+    session.use_host(HeadlessHost())
+    serve(options.device)
