@@ -71,6 +71,11 @@ NODE_CLASS_MAPPINGS = {
     "WanDirectorDecodeToVideo": "video",
     "WanDirectorLongVideo": "films.node",
     "WanDirectorStreamVideo": "causal.stream",
+    "WanDirectorDataset": "training.dataset",
+    "WanDirectorTrainLora": "training.train",
+    "WanDirectorPrepareClips": "training.prepare",
+    "WanDirectorSubmit": "queueing.submit",
+    "WanDirectorFetch": "queueing.fetch",
     "WanDirectorFromNative": "bridges.from_native",
     "WanDirectorToNativeModel": "bridges.to_native_model",
 }
@@ -136,6 +141,11 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "WanDirectorDecodeToVideo": "Wan Decode To Video",
     "WanDirectorLongVideo": "Wan Long Video",
     "WanDirectorStreamVideo": "Wan Stream Video",
+    "WanDirectorDataset": "Wan Dataset",
+    "WanDirectorTrainLora": "Wan Train LoRA",
+    "WanDirectorPrepareClips": "Wan Prepare Clips",
+    "WanDirectorSubmit": "Wan Submit",
+    "WanDirectorFetch": "Wan Fetch",
     "WanDirectorFromNative": "Wan From Native",
     "WanDirectorToNativeModel": "Wan To Native Model",
 }

@@ -39,7 +39,7 @@ from .nodes.headless.commands.stopping import Stop
 from .nodes.headless.parsing.models import add_download, add_extract_lora
 from .nodes.headless.parsing.queue import add_asking, add_serving
 from .nodes.headless.parsing.shared import add_graph_options, by_name
-from .nodes.headless.parsing.tuning import add_prepare, add_train
+from .nodes.headless.parsing.tuning import add_compare, add_prepare, add_train
 
 if TYPE_CHECKING:
     from .nodes.hosts.host import Host
@@ -205,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     add_extract_lora(commands)
     add_prepare(commands)
     add_train(commands)
+    add_compare(commands)
     add_serving(commands)
     add_asking(commands)
 
