@@ -10,32 +10,26 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from wan_director.common.log import logger
 from wan_director.dit.conditioning.start_image import keyframe_mask
-from wan_director.model_loading.build import load
-from wan_director.model_loading.kinds import TEXT_ENCODER
-from wan_director.training import lean_dit, small, text_stage
+from wan_director.training import lean_dit, small
 from wan_director.training.captions import caption, negative_prompt
-from wan_director.training.dit_stage import ADAM_ONLY, noise_levels, padded_lengths
-from wan_director.training.export import FILES
+from wan_director.training.dit_stage import noise_levels, padded_lengths
+from wan_director.training.fitting import Texts, fit
 from wan_director.training.latents import Bucket, encode_normalised
-from wan_director.training.optimizer import MuonAdamW, average_weights
 from wan_director.training.parallel import log_to_console, single_thread
 from wan_director.training.picture_stage import unpack
 from wan_director.training.scenes import Scene, coverage, render, sample_scene
-from wan_director.training.text_stage import token_batch
 
 CONFIG = small.small_config(52)
 FILE = "diffusion_models/wan_director_tiny_demo_fun_control.safetensors"
 STEPS = 1500
-RATE = 2.5e-3
 TOKENS = 1280
 BUCKETS = (Bucket(17, 64, 64, 0.88, 8), Bucket(33, 64, 64, 0.12, 1))
 CLIPS = 64
@@ -45,8 +39,8 @@ STARTED, UNCONTROLLED, CUT_SHORT, UNPROMPTED = 0.25, 0.12, 0.1, 0.1
 LONG_NEGATIVES = 0.1
 """Part of all batches that may have negative prompts of a hundred tokens, which make the whole batch slow."""
 GIVEN_WEIGHT = 4.0
-ROUNDED_FROM = 0.6
-"""The part of the training from which on weights are rounded."""
+SUPPLY_EVERY = 60
+"""Steps from one shard to the next."""
 
 
 class Shard(NamedTuple):
@@ -87,23 +81,22 @@ def make_shard(vae: dict[str, Tensor], bucket: Bucket, seed: int) -> Shard:
 class Shards:
     """The shards of every size, made one by one."""
 
-    def __init__(self, runs: Path, make: Callable[[dict[str, Tensor], Bucket, int], Shard], buckets: tuple) -> None:
+    def __init__(self, runs: Path) -> None:
         weights = torch.load(runs / "vae.pt", weights_only=True)
         self.vae = {name: weight.bfloat16() for name, weight in weights.items()}
         self.made: dict[Bucket, list[Shard]] = defaultdict(list)
-        self.make, self.buckets = make, buckets
 
     def make_next(self) -> None:
         """One more of the size that lacks most; none where all are made."""
-        lacking = [bucket for bucket in self.buckets if len(self.made[bucket]) < bucket.shards]
+        lacking = [bucket for bucket in BUCKETS if len(self.made[bucket]) < bucket.shards]
         if lacking:
             bucket = min(lacking, key=lambda each: (len(self.made[each]) + 0.5) / each.shards)
-            number = 1000 * self.buckets.index(bucket) + len(self.made[bucket])
-            self.made[bucket].append(self.make(self.vae, bucket, 70_000 + number))
+            number = 1000 * BUCKETS.index(bucket) + len(self.made[bucket])
+            self.made[bucket].append(make_shard(self.vae, bucket, 70_000 + number))
 
     def pick(self, rng: np.random.Generator) -> tuple[Bucket, list[tuple[Shard, int]]]:
         """A size, and so many of its clips as make a batch."""
-        there = [bucket for bucket in self.buckets if self.made[bucket]]
+        there = [bucket for bucket in BUCKETS if self.made[bucket]]
         shares = np.array([bucket.share for bucket in there])
         bucket = there[int(rng.choice(len(there), p=shares / shares.sum()))]
         shards = self.made[bucket]
@@ -147,48 +140,41 @@ def loss_of(weights: dict[str, Tensor], batch: Batch, prompt: lean_dit.Prompt, p
 
 
 def train(runs: Path, models: Path, steps: int) -> None:
-    """Trains the model and writes it into `models`; every 500 steps what there is into `runs`."""
+    """Trains the model and writes it into `models`."""
     single_thread()
     torch.manual_seed(24)
     unpack(models, runs)
-    text = load(TEXT_ENCODER, models / FILES["text_encoder"])
-    weights, rng = small.new_weights(CONFIG), np.random.default_rng(25)
-    optimizer = MuonAdamW(*text_stage.muon_split(weights, adam_only=ADAM_ONLY))
-    average = {name: weight.detach().clone() for name, weight in weights.items()}
-    shards, losses = Shards(runs, make_shard, BUCKETS), []
-    for step in range(steps):
-        if step < 2 or step % 60 == 0:
+    texts, shards, rng, calls = Texts(models), Shards(runs), np.random.default_rng(25), count()
+
+    def loss(weights: dict[str, Tensor], progress: float) -> Tensor:
+        call = next(calls)
+        if call < 2 or call % SUPPLY_EVERY == 0:
             shards.make_next()
-        progress = step / steps
         batch = make_batch(*shards.pick(rng), rng)
-        with torch.no_grad():
-            ids, mask = token_batch(text.tokenizer, batch.texts)
-            embedding = text.module(ids, mask).float()
+        embedding, mask = texts.encoded(batch.texts)
         prompt = lean_dit.make_prompt(embedding, mask, padded_lengths(mask.sum(1), progress, rng))
-        used = small.rounded(weights) if progress >= ROUNDED_FROM else weights
-        loss = loss_of({name: weight.bfloat16() for name, weight in used.items()}, batch, prompt, progress)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        optimizer.step(RATE * min((step + 1) / 100, 1 - progress))
-        average_weights(average, weights, small.MEMORY, step)
-        losses.append(float(loss.detach()))
-        if (step + 1) % 50 == 0:
-            logger.info("control step %d/%d: %.4f", step + 1, steps, np.mean(losses[-50:]))
-        if (step + 1) % 500 == 0 or step + 1 == steps:
-            torch.save(average, runs / "control.pt")
+        return loss_of(weights, batch, prompt, progress)
+
+    average = fit(small.new_weights(CONFIG), loss, steps, runs / "control.pt")
     small.write(average, models / FILE, CONFIG.heads)
+
+
+def options_of(program: str, description: str, steps: int) -> argparse.Namespace:
+    """What the command line of a stage says: folders, and how many steps."""
+    root = Path(__file__).resolve().parents[1]
+    parser = argparse.ArgumentParser(prog=program, description=description.splitlines()[0])
+    parser.add_argument("--runs", type=Path, default=root / "runs", help="folder of checkpoints")
+    parser.add_argument("--models", type=Path, default=root / "models", help="folder the finished file goes to")
+    parser.add_argument("--steps", type=int, default=steps)
+    options = parser.parse_args()
+    log_to_console()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    return options
 
 
 def main() -> None:
     """Runs the stage."""
-    root = Path(__file__).resolve().parents[1]
-    parser = argparse.ArgumentParser(prog="python -m training.control_stage", description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, default=root / "runs", help="folder of checkpoints")
-    parser.add_argument("--models", type=Path, default=root / "models", help="folder the finished file goes to")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    options = parser.parse_args()
-    log_to_console()
-    options.runs.mkdir(parents=True, exist_ok=True)
+    options = options_of("python -m training.control_stage", __doc__ or "", STEPS)
     train(options.runs, options.models, options.steps)
 
 
