@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from itertools import chain
 
 from ....common.log import logger
-from ....sampling.ask import Ask
+from ....sampling.ask import Ask, Side
 from ....sampling.prompts import Prompts
 from ..asked import Sides
+
+_BOTH: tuple[Side, Side] = ("positive", "negative")
 
 
 def warn_of_one_side(asked: Sequence[Sequence[Ask]], sides: Sides) -> None:
@@ -16,10 +18,10 @@ def warn_of_one_side(asked: Sequence[Sequence[Ask]], sides: Sides) -> None:
 
     That can be wished, since guidance then leads towards it; most often an output of a node was left unconnected.
     """
-    if {"positive", "negative"} - {ask.side for ask in chain(*asked)}:
+    if set(_BOTH) - {ask.side for ask in chain(*asked)}:
         return
-    carried = {side: _carried(sides[side]) for side in ("positive", "negative")}
-    for side, other in (("positive", "negative"), ("negative", "positive")):
+    carried = {side: _carried(sides[side]) for side in _BOTH}
+    for side, other in (_BOTH, _BOTH[::-1]):
         for words in carried[side]:
             if words not in carried[other]:
                 logger.warning(
