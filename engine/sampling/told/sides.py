@@ -34,6 +34,7 @@ def warn_of_one_side(asked: Sequence[Sequence[Ask]], sides: Sides) -> None:
 def _carried(prompts: Prompts) -> dict[str, None]:
     """What steers a model in any part of the run, and the clips that it is made from, in words and in order."""
     conditionings = [part.conditioning for part in prompts.parts]
-    steered = [f"what steers {kind.words}" for each in conditionings for kind in each.steering()]
+    kinds = [item.branch for each in conditionings for item in each.items if item.branch is not None]
+    steered = [f"what steers {kind.words}" for kind in kinds]
     sources = [clip.words for each in conditionings for clip in each.in_context if clip.is_source]
     return dict.fromkeys([*steered, *sources])
