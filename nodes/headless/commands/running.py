@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ....common.errors import InvalidInputError, OutputError
+from ....common.errors import OutputError
 from ....engine.sharing.member import serve
 from ....memory.budget import parse_bytes
 from ...hosts.command_line import HeadlessHost
@@ -65,8 +65,6 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     if options.table:
         say(table())
         return
-    if options.graph is None or options.vram is None:
-        raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")
     given = options.graph
     options.graph = workflow_path(given)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
