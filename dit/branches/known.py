@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..config import DiTConfig
 from .animate.face import FaceBranch
 from .animate.pose import AnimatePoseBranch
-from .audio import HumoBranch, PastBranch, SpeechBranch, SpeechPoseBranch, StillBranch
+from .audio import DanceBranch, HumoBranch, PastBranch, SpeechBranch, SpeechPoseBranch, StillBranch
 from .branch import Branch, Shapes
 from .camera import CameraBranch
 from .clip import ClipBranch
@@ -18,7 +18,7 @@ from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
     ClipBranch, SpeedBranch, CameraBranch, AnimatePoseBranch, SpeechPoseBranch, SpeechBranch, StillBranch, PastBranch,
-    HumoBranch, ReferenceBranch, ScailBranch, PoseBranch, FaceBranch, VaceBranch, Uni3CBranch,
+    HumoBranch, DanceBranch, ReferenceBranch, ScailBranch, PoseBranch, FaceBranch, VaceBranch, Uni3CBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""
