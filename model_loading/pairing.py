@@ -308,8 +308,8 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
     if not has_image and always is not None and model.start_image == "required":
         what, place = _PREPARED[always.name]
         raise PairingError(
-            f"{name} is {what} and needs a picture to start with. Connect ", place, " between the prompt and the sampler, "
-            f"or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
+            f"{name} is {what} and needs a picture to start with. Connect ", place, " between the prompt and the "
+            f"sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
     if not has_image and model.start_image == "required":
         place = FUN_CONTROL if model.family.given_in_latent else START_IMAGE

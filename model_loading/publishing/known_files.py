@@ -230,7 +230,10 @@ KNOWN_FILES = (
     _file("Phantom-Wan-14B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 14B", 28.577, _WRAPPER),
     _file("humo_17B_fp8_e4m3fn.safetensors", DIT_FILES, "HuMo: a person with a sound, 17B, in fp8", 17.062, _HUMO),
     *(
-        _file(f"wan2.2_dancer_14b_{part}_fp8_scaled.safetensors", DIT_FILES, f"Wan-Dancer: {what}, 14B, in fp8", 18.34, _DANCER)
+        _file(
+            f"wan2.2_dancer_14b_{part}_fp8_scaled.safetensors", DIT_FILES, f"Wan-Dancer: {what}, 14B, in fp8", 18.34,
+            _DANCER,
+        )
         for part, what in (("global", "a plan of a dance to a song"), ("local", "a dance by its plan"))
     ),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),

@@ -206,7 +206,7 @@ class DanceBranch(Branch[DiTConfig]):
 
 
 def _with_picture(context: Context, picture: Tensor) -> Context:
-    """What the blocks see with the reference: its tokens take the place of the start picture's, which go before the text.
+    """What the blocks see with the reference, in the place of the start picture, whose tokens then go before the text.
 
     So the model was trained: its blocks take the first 257 tokens for a picture, and all others for text.
     """
@@ -256,8 +256,8 @@ class DanceInput(NamedTuple):
 class MusicInjector(AttentionLayers):
     """Every token adds what is heard at its place.
 
-    The model's own pipeline lets each token look at one moment alone. Whatever it asks of one, that is what it gets: its
-    queries and keys change nothing, and are left as they are.
+    The model's own pipeline lets each token look at one moment alone. Whatever it asks of one, that is what it gets:
+    its queries and keys change nothing, and are left as they are.
 
     Source: Wan-Video/Wan-Dancer diffsynth/models/wan_video_dit.py, WanModel.after_transformer_block.
     """
