@@ -6,12 +6,14 @@ from dataclasses import replace
 
 from .branches.animate.face import FaceBranch
 from .branches.animate.pose import AnimatePoseBranch
-from .branches.audio.dance import DanceBranch
-from .branches.audio.humo import HumoBranch
-from .branches.audio.past import PastBranch
-from .branches.audio.pose import SpeechPoseBranch
-from .branches.audio.speech import SpeechBranch
-from .branches.audio.still import StillBranch
+from .branches.audio import (
+    DanceBranch,
+    HumoBranch,
+    PastBranch,
+    SpeechBranch,
+    SpeechPoseBranch,
+    StillBranch,
+)
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
 from .branches.pose import PoseBranch

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...common.checking import has_values
+from ...common.empty_tensors import empty
 from ...common.errors import InvalidInputError
 from ..resampling import resampled
 from .pitch import NOTES, notes_of
@@ -37,8 +41,11 @@ def music_features(waveform: Tensor, sample_rate: int) -> Tensor:
         InvalidInputError: the sound is shorter than two moments.
 
     Source: Wan-Video/Wan-Dancer gen_video/gen_video_global.py, get_music_base_feature, which asks librosa (ISC license)
-        for them; ComfyUI v0.33.0 comfy_extras/nodes_wandancer.py, WanDancerEncodeAudio.
+        for them; ComfyUI v0.33.0 comfy_extras/nodes_wandancer.py.
     """
+    if not has_values(waveform):
+        samples = math.ceil(waveform.shape[1] * MOMENTS_PER_SECOND * HOP / sample_rate)
+        return empty(1, 1 + samples // HOP, FEATURES)
     mono = waveform.float().mean(dim=0)
     sound = resampled(mono[None], sample_rate, MOMENTS_PER_SECOND * HOP)[0].numpy()
     if len(sound) < _LEAST_SAMPLES:

@@ -136,7 +136,7 @@ class DanceBranch(Branch[DiTConfig]):
             if features != MUSIC_FEATURES or not moments:
                 raise PairingError(
                     f"The music has {features} numbers for each of {moments} moments, and the model hears "
-                    f"{MUSIC_FEATURES}. Prepare it with Wan Dance Music or WanDancerEncodeAudio."
+                    f"{MUSIC_FEATURES}. Prepare it for Wan-Dancer."
                 )
             if each.stop - each.start != latent.shape[2]:
                 raise PairingError(
