@@ -1,4 +1,4 @@
-"""Wan-Dancer: music after some blocks, who dances, and the pace of a plan, against diffsynth's and ComfyUI's outputs."""
+"""Wan-Dancer: music after some blocks, who dances, and the pace of a plan, against diffsynth and ComfyUI."""
 
 from __future__ import annotations
 

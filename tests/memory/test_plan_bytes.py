@@ -10,6 +10,7 @@ from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
 from wan_director.dit.branches.animate.face import FaceBranch, FaceInput
 from wan_director.dit.branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
+from wan_director.dit.branches.audio.dance import DanceBranch, DanceInput
 from wan_director.dit.branches.audio.humo import HumoBranch, HumoInput
 from wan_director.dit.branches.audio.past import PastBranch, PastInput
 from wan_director.dit.branches.audio.pose import SpeechPoseBranch, SpeechPoseInput
@@ -86,9 +87,12 @@ GIVEN = {
     HumoBranch: lambda branch, latent: HumoInput(
         torch.empty(1, latent[0], 8, 5, branch.width), torch.empty(1, 16, 1, *latent[1:])
     ),
+    DanceBranch: lambda branch, latent: DanceInput(
+        torch.empty(1, 300, 35), 7.5, latent[0], 0, latent[0], 1.0, torch.empty(1, 257, branch.clip_dim)
+    ),
     PastBranch: lambda branch, latent: PastInput(torch.empty(1, branch.channels, 19, *latent[1:])),
 }
-SMALLER = {VaceBranch: VaceBranch(1), SpeechBranch: SpeechBranch(1), FaceBranch: FaceBranch(1)}
+SMALLER = {VaceBranch: VaceBranch(1), SpeechBranch: SpeechBranch(1), DanceBranch: DanceBranch(1), FaceBranch: FaceBranch(1)}
 """Of the branches with blocks of their own, that of one block."""
 
 
@@ -173,6 +177,9 @@ def counted(
         ("humo-17B", PLAIN, (25, 80, 80)),
         ("humo-17B", FP8, (9, 60, 104)),
         ("humo-1.7B", PLAIN, (1, 60, 104)),
+        ("dancer-14B", PLAIN, (38, 60, 104)),
+        ("dancer-14B", FP8, (9, 60, 104)),
+        ("dancer-14B", PLAIN, (1, 60, 104)),
     ],
 )
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
@@ -205,6 +212,8 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
         ("s2v-14B", PLAIN, (20, 60, 104), True),
         ("humo-17B", PLAIN, (25, 80, 80), False),
         ("humo-17B", FP8, (9, 60, 104), False),
+        ("dancer-14B", PLAIN, (38, 60, 104), False),
+        ("dancer-14B", FP8, (9, 60, 104), False),
     ],
 )
 def test_a_lean_pass_holds_what_the_arithmetic_says(preset, unpacking, latent, residual, way):
