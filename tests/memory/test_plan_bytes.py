@@ -92,7 +92,12 @@ GIVEN = {
     ),
     PastBranch: lambda branch, latent: PastInput(torch.empty(1, branch.channels, 19, *latent[1:])),
 }
-SMALLER = {VaceBranch: VaceBranch(1), SpeechBranch: SpeechBranch(1), DanceBranch: DanceBranch(1), FaceBranch: FaceBranch(1)}
+SMALLER = {
+    VaceBranch: VaceBranch(1),
+    SpeechBranch: SpeechBranch(1),
+    DanceBranch: DanceBranch(1),
+    FaceBranch: FaceBranch(1),
+}
 """Of the branches with blocks of their own, that of one block."""
 
 
