@@ -82,7 +82,9 @@ class Row:
     def right(self, *attributes: str) -> float:
         """Of the clips that show all of these as asked for, 0..1; without any, all that are judged."""
         names = attributes or ATTRIBUTES
-        return float(np.mean([all(getattr(f, n) == getattr(s, n) for n in names) for s, f in zip(self.asked, self.found)]))
+        return float(
+            np.mean([all(getattr(f, n) == getattr(s, n) for n in names) for s, f in zip(self.asked, self.found)])
+        )
 
 
 def bar(colour: str, background: str, motion: str, rng: np.random.Generator) -> Scene:

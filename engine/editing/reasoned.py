@@ -13,10 +13,9 @@ from ...sampling.loop import levels_asked
 from ..memory import Job, MemorySettings
 from ..models import VideoModel
 from ..previews.wished import wished_preview
-from ..runtime import Work
 from ..sampling.asked import Questions, Sides, check_prompts
 from ..sampling.experts import experts_of, makers_of
-from ..sampling.run import ReadyRun, SampledLatent
+from ..sampling.run import ReadyRun
 from ..sampling.settings import SamplerSettings
 from ..sampling.sights import steps_of
 from ..sampling.told import warn_of_run
@@ -31,11 +30,6 @@ class ReasonedRun(NamedTuple):
 
     ready: ReadyRun
     jobs: tuple[Job, ...]
-
-    @property
-    def work(self) -> Work[SampledLatent]:
-        """See `ReadyRun.work`."""
-        return replace(self.ready.work, jobs=self.jobs)
 
     def join(self) -> None:
         """See `ReadyRun.join`."""
@@ -61,8 +55,8 @@ def run_reasoned(
 
     Raises: as `run_sampler_with_guess`.
     """
-    ready = _ready_reasoned(model, ends, whole, latent, settings, whole_steps, memory)
-    return ends_of(model.runtime.perform(ready.work).latent)
+    run = _ready_reasoned(model, ends, whole, latent, settings, whole_steps, memory)
+    return ends_of(model.runtime.perform(replace(run.ready.work, jobs=run.jobs)).latent)
 
 
 def _ready_reasoned(

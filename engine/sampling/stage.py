@@ -19,8 +19,7 @@ from ...dit.guard import NonFiniteError, check_finite
 from ...dit.inputs import DitInputs
 from ...dit.model import Embedded
 from ...dit.sharing import ONE_DEVICE, Sharing
-from ...memory.budget import FLOPS_PER_BYTE
-from ...memory.policy import MemoryPolicy, block_bytes, streamed_blocks
+from ...memory.policy import MemoryPolicy, copies_dominate, streamed_blocks
 from ...sampling.ask import Ask
 from ...sampling.denoiser import in_turn
 from ..models import VideoModel
@@ -254,9 +253,8 @@ class Stage:
         logger.warning("The first block gave values that are NaN or infinite: this run goes on %s.", how)
 
     def _copies_dominate(self, blocks: Sequence[nn.Module]) -> bool:
-        sizes = block_bytes(blocks)
-        copied = self.memory.footprint(sizes, self._model.residence.device).copied_bytes
-        return copied * FLOPS_PER_BYTE > len(sizes) * self._model.spec.config.block_flops(self._workload.tokens)
+        flops = self._model.spec.config.block_flops(self._workload.tokens)
+        return copies_dominate(self.memory, blocks, self._model.residence.device, flops)
 
     def _too_large(self) -> OutOfMemory:
         device, needed = self._model.residence.device, self._workload.working_bytes

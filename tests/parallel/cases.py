@@ -270,9 +270,7 @@ class InTurn:
 
 def asking(model: WanDiT, kind: str, group: Group) -> Denoiser:
     sides = [Conditioning(random(1, 8, 24, seed=seed), (AsAsked(kind, model.config, seed),)) for seed in (1, 20)]
-    return Denoiser(
-        Shared(model, WAYS["overwriting"], group), *sides, guidance=CFG(4.0), grouped=lambda asks: [asks]
-    )
+    return Denoiser(Shared(model, WAYS["overwriting"], group), *sides, guidance=CFG(4.0), grouped=lambda asks: [asks])
 
 
 @torch.no_grad()

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+<<<<<<< HEAD
 from ....common.errors import OutputError
 from ....engine.sharing.member import serve
+=======
+from ....common.errors import InvalidInputError, OutputError
+>>>>>>> gpus
 from ....memory.budget import parse_bytes
 from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
@@ -14,7 +18,7 @@ from ...planning.table import table
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
-from ..sharing import planned_runtime, runtime_of
+from ..sharing import planned_runtime, runtime_of, serve_runs
 from .bundled import workflow_path
 from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
@@ -85,4 +89,4 @@ def plan(options: argparse.Namespace, session: Session) -> None:
 def member(options: argparse.Namespace, session: Session) -> None:
     """Makes runs with the process that has started this one, until that ends."""
     session.use_host(HeadlessHost())
-    serve(options.device)
+    serve_runs(options.device)
