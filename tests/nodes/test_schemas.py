@@ -111,7 +111,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorSampler": {"add_noise"},
         "WanDirectorCausal": {"context_noise"},
         "WanDirectorUni3C": {"fit"},
-        "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
+        "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens", "gpus"},
         "WanDirectorGuidance": {
             "cfg_start", "cfg_end", "zero_steps", "apg_parallel", "apg_longest", "skip_start", "skip_end", "nag_alpha",
             "nag_tau", "nag_end", "apg_momentum", "staged_video", "staged_references",

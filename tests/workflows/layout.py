@@ -60,6 +60,7 @@ SAYING = {
     "WanDirectorFunControl",
     "WanDirectorHumo",
     "WanDirectorImageToVideo",
+    "WanDirectorInfiniteTalk",
     "WanDirectorKeyframe",
     "WanDirectorLoadClipVision",
     "WanDirectorLoadAudioEncoder",
