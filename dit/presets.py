@@ -6,7 +6,15 @@ from dataclasses import replace
 
 from .branches.animate.face import FaceBranch
 from .branches.animate.pose import AnimatePoseBranch
-from .branches.audio import HumoBranch, PastBranch, SpeechBranch, SpeechPoseBranch, StillBranch, TalkBranch
+from .branches.audio import (
+    DanceBranch,
+    HumoBranch,
+    PastBranch,
+    SpeechBranch,
+    SpeechPoseBranch,
+    StillBranch,
+    TalkBranch,
+)
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
 from .branches.pose import PoseBranch
@@ -50,6 +58,8 @@ PRESETS = {
     "s2v-14B": replace(_14B, branches=(SpeechPoseBranch(), SpeechBranch(), StillBranch(), PastBranch())),
     "humo-1.7B": replace(_1_3B, branches=(HumoBranch(has_mask=False),)),
     "humo-17B": replace(_14B, in_channels=36, branches=(HumoBranch(),)),
+    "dancer-14B": replace(_14B, in_channels=36, branches=(_CLIP, DanceBranch(reference_channels=16))),
+    "dancer-14B-without-reference": replace(_14B, in_channels=36, branches=(_CLIP, DanceBranch())),
     "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
     "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }

@@ -37,6 +37,7 @@ FUN_CONTROL = Place("fun control", "the control video of a Fun model")
 SCAIL_CONDITIONING = Place("scail", "the reference and poses of SCAIL")
 SPEECH = Place("speech to video", "the conditioning of a speech-to-video model")
 HUMO = Place("humo", "the sound and the picture of HuMo")
+DANCE = Place("dance", "the picture and the music of Wan-Dancer")
 SOURCE_VIDEO = Place("source video", "the clip to edit")
 
 
@@ -301,7 +302,7 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             " in place of what gives it: its reference_image says who is seen, its previous_frames go before.",
         )  # fmt: skip
     always = _always_steered(model.config)
-    if has_image and always is not None:
+    if has_image and always is not None and model.start_image == "none":
         what, place = _PREPARED[always.name]
         raise PairingError(
             f"{name} is {what} and takes no start image in channels beside the latent. Connect the picture as the "
@@ -329,6 +330,12 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} is a Wan-Animate model and needs a reference picture. Connect ", ANIMATE, " between the prompt "
             f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
+    if not has_image and always is not None and model.start_image == "required":
+        what, place = _PREPARED[always.name]
+        raise PairingError(
+            f"{name} is {what} and needs a picture to start with. Connect ", place, " between the prompt and the "
+            f"sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
+        )  # fmt: skip
     if not has_image and model.start_image == "required":
         place = FUN_CONTROL if model.family.given_in_latent else START_IMAGE
         raise PairingError(
@@ -337,7 +344,11 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
         )  # fmt: skip
 
 
-_PREPARED = {"s2v_pose": ("a speech-to-video model", SPEECH), "humo": ("a HuMo model", HUMO)}
+_PREPARED = {
+    "s2v_pose": ("a speech-to-video model", SPEECH),
+    "humo": ("a HuMo model", HUMO),
+    "dance": ("a Wan-Dancer model", DANCE),
+}
 """By branch that is always steered, what a model with it is and where what steers it is made."""
 
 

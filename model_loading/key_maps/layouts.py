@@ -10,6 +10,7 @@ from .diffusers_vae import from_diffusers_vae
 from .hf_clip import from_hf_clip
 from .hf_umt5 import from_hf_umt5
 from .llama_umt5 import from_llama_umt5
+from .official_dit import from_official_dit
 from .renaming import KeyMap, Renaming, same_names
 
 Naming = Literal["official", "diffusers", "hf", "comfy", "llama"]
@@ -46,6 +47,7 @@ DIT_LAYOUTS = (
         "official",
         _DIT_PREFIXES,
         ("patch_embedding.weight", "head.modulation", "blocks.0.self_attn.q.weight"),
+        from_official_dit,
     ),
     Layout(
         "diffusers",

@@ -231,6 +231,13 @@ KNOWN_FILES = (
     _file("Phantom-Wan-1_3B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 1.3B", 2.838, _WRAPPER),
     _file("Phantom-Wan-14B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 14B", 28.577, _WRAPPER),
     _file("humo_17B_fp8_e4m3fn.safetensors", DIT_FILES, "HuMo: a person with a sound, 17B, in fp8", 17.062, _HUMO),
+    *(
+        _file(
+            f"wan2.2_dancer_14b_{part}_fp8_scaled.safetensors", DIT_FILES, f"Wan-Dancer: {what}, 14B, in fp8", 18.34,
+            _DANCER,
+        )
+        for part, what in (("global", "a plan of a dance to a song"), ("local", "a dance by its plan"))
+    ),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
     _file("Wan21_Uni3C_controlnet_fp16.safetensors", UNI3C_FILES, "Uni3C: camera control, 14B", 2.331, _WRAPPER),
@@ -281,8 +288,6 @@ KNOWN_FILES = (
 
 # What ComfyUI's Wan templates of October 2026 name beside those.
 WAITING_FILES = (
-    _waiting("wan2.2_dancer_14b_global_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
-    _waiting("wan2.2_dancer_14b_local_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
     _waiting("joyai_image_edit_int8_convrot.safetensors", DIT_FILES, "JoyAI Image Edit, no Wan model", 16.428, _JOYAI),
     _waiting(
         "qwen3vl_8b_joyimage_edit_int8_convrot.safetensors", TEXT_FILES, "the text encoder of JoyAI Image Edit", 10.061,
@@ -301,6 +306,7 @@ INFINITETALK_MODEL = _I2V_FP8
 
 MODELS_WITH = {
     **dict.fromkeys(("animate", "animate_face"), "wan2.2_animate_14B_bf16.safetensors"),
+    "dance": "wan2.2_dancer_14b_local_fp8_scaled.safetensors",
     "humo": "humo_17B_fp8_e4m3fn.safetensors",
     "pose": "wan_animate_2_int8_convrot.safetensors",
     "scail": "wan2.1_14B_SCAIL_2_int8_convrot.safetensors",

@@ -46,6 +46,7 @@ _PRESETS = (
     (r"fun_inp_1\.3B", "fun-inp-1.3B"),
     (r"s2v", "s2v-14B"),
     (r"humo", "humo-17B"),
+    (r"dancer", "dancer-14B"),
     (r"ti2v", "ti2v-5B"),
     (r"vace.*1\.3B", "vace-1.3B"),
     (r"vace", "vace-14B"),

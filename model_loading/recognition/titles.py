@@ -47,6 +47,7 @@ _PRESET_TITLES = {
     "s2v-14B": "Wan 2.2 S2V 14B",
     "humo-1.7B": "HuMo 1.7B",
     "humo-17B": "HuMo 17B",
+    **dict.fromkeys(("dancer-14B", "dancer-14B-without-reference"), "Wan-Dancer 14B"),
     "vace-1.3B": "Wan 2.1 VACE 1.3B",
     "vace-14B": "Wan 2.1 VACE 14B",
 }

@@ -22,6 +22,7 @@ from ...model_loading.kinds import (
 )  # fmt: skip
 from ...model_loading.pairing import (
     ANIMATE,
+    DANCE,
     FUN_CONTROL,
     HUMO,
     SCAIL_CONDITIONING,
@@ -53,6 +54,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     SOURCE_VIDEO: "Wan Source Video",
     SPEECH: "Wan Speech To Video",
     HUMO: "Wan HuMo",
+    DANCE: "Wan Dancer",
     EXPERTS: "Wan Two Experts",
     CAUSAL: "Wan Causal",
 })  # fmt: skip

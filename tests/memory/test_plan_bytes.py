@@ -11,6 +11,7 @@ from wan_director.benchmarks.peak_memory import peak_bytes
 from wan_director.dit import presets
 from wan_director.dit.branches.animate.face import FaceBranch, FaceInput
 from wan_director.dit.branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
+from wan_director.dit.branches.audio.dance import DanceBranch, DanceInput
 from wan_director.dit.branches.audio.humo import HumoBranch, HumoInput
 from wan_director.dit.branches.audio.past import PastBranch, PastInput
 from wan_director.dit.branches.audio.pose import SpeechPoseBranch, SpeechPoseInput
@@ -95,9 +96,17 @@ GIVEN = {
     TalkBranch: lambda branch, latent: TalkInput(
         torch.empty(1, 2, latent[0], 8, 12, branch.width), torch.empty(2, *latent[1:], dtype=torch.bool)
     ),
+    DanceBranch: lambda branch, latent: DanceInput(
+        torch.empty(1, 300, 35), 7.5, latent[0], 0, latent[0], 1.0, torch.empty(1, 257, branch.clip_dim)
+    ),
     PastBranch: lambda branch, latent: PastInput(torch.empty(1, branch.channels, 19, *latent[1:])),
 }
-SMALLER = {VaceBranch: VaceBranch(1), SpeechBranch: SpeechBranch(1), FaceBranch: FaceBranch(1)}
+SMALLER = {
+    VaceBranch: VaceBranch(1),
+    SpeechBranch: SpeechBranch(1),
+    DanceBranch: DanceBranch(1),
+    FaceBranch: FaceBranch(1),
+}
 """Of the branches with blocks of their own, that of one block."""
 
 
@@ -185,6 +194,9 @@ def counted(
         ("infinitetalk-14B", PLAIN, (21, 60, 104)),
         ("infinitetalk-14B", FP8, (9, 60, 104)),
         ("infinitetalk-14B", PLAIN, (2, 60, 104)),
+        ("dancer-14B", PLAIN, (38, 60, 104)),
+        ("dancer-14B", FP8, (9, 60, 104)),
+        ("dancer-14B", PLAIN, (1, 60, 104)),
     ],
 )
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
@@ -219,6 +231,8 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
         ("humo-17B", FP8, (9, 60, 104), False),
         ("infinitetalk-14B", PLAIN, (21, 60, 104), False),
         ("infinitetalk-14B", FP8, (9, 60, 104), False),
+        ("dancer-14B", PLAIN, (38, 60, 104), False),
+        ("dancer-14B", FP8, (9, 60, 104), False),
     ],
 )
 def test_a_lean_pass_holds_what_the_arithmetic_says(preset, unpacking, latent, residual, way):

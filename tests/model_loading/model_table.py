@@ -65,6 +65,15 @@ def _talk() -> Pairs:
             yield model(of.inputs_of(people, start)), of.EXPECTED[f"{people} {start}"]
 
 
+def _dancer() -> Pairs:
+    from ..dit import test_dancer as of
+
+    model = of.build()
+    for name, (fps, _started, referred) in of.SMALL["CASES"].items():
+        skipped = frozenset({9}) if "left out" in name else frozenset()
+        yield model(of.inputs_of(of.dance(fps, referred), skipped=skipped)), of.EXPECTED[name]
+
+
 def _s2v() -> Pairs:
     from ..dit import test_s2v as of
 
@@ -204,6 +213,13 @@ TESTED: dict[str, Tested] = {
              "nodes/talking/test_talk_nodes.py::test_what_does_not_go_with_it_is_refused",
              "test_swapped_blocks_change_nothing", _CHANGES),
         "infinitetalk-14B", _talk,
+    ),
+    "Wan-Dancer": Tested(
+        "diffsynth",
+        *_of("test_dancer", "test_velocity_equals_diffsynth",
+             "nodes/dancing/test_dancer_nodes.py::test_what_is_meant_for_another_model_is_refused",
+             "test_swapped_blocks_change_nothing", _CHANGES),
+        "dancer-14B", _dancer,
     ),
     "Uni3C": Tested(
         "ComfyUI",

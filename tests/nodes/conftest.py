@@ -17,6 +17,7 @@ from wan_director.audio_encoder.encoder import build_audio_encoder
 from wan_director.dit.branches.animate.face import FaceBranch
 from wan_director.dit.branches.animate.motion import MotionSizes
 from wan_director.dit.branches.animate.pose import AnimatePoseBranch
+from wan_director.dit.branches.audio.dance import DanceBranch
 from wan_director.dit.branches.audio.humo import HumoBranch
 from wan_director.dit.branches.audio.past import PastBranch
 from wan_director.dit.branches.audio.pose import SpeechPoseBranch
@@ -186,8 +187,8 @@ def tokenizer_json() -> str:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
     families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, wan21_animate, s2v,
-    humo, ti2v and lucy_edit; uni3c and infinitetalk; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; audio
-    encoders.
+    humo, dancer, ti2v and lucy_edit; uni3c and infinitetalk; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders;
+    audio encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -208,6 +209,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "diffusion_models" / "humo.safetensors",
         dit(text_dim=4096, in_channels=36, branches=(HumoBranch(8),)),
         HEADS,
+    )
+    dancing = (ClipBranch(1280), DanceBranch(1, 32, 16, 1))
+    save_model(
+        folder / "diffusion_models" / "dancer.safetensors", dit(text_dim=4096, in_channels=36, branches=dancing), HEADS
     )
     save_model(folder / "audio_encoders" / "whisper.safetensors", build_audio_encoder(SPOKEN), HEADS)
     save_model(folder / "audio_encoders" / "wav2vec2_base.safetensors", build_audio_encoder(SAID), HEADS)

@@ -217,7 +217,7 @@ def test_every_node_is_used_by_a_workflow():
 @each_bundled
 def test_bundled_workflows_name_files_that_are_bundled(path: Path):
     for _, name, folder in loaders(path):
-        assert (ROOT / "models" / folder / name).is_file()
+        assert isinstance(name, list) or (ROOT / "models" / folder / name).is_file()  # or it is made on the way
 
 
 @each_downloaded
@@ -379,7 +379,7 @@ def test_other_settings_of_a_workflow_do_not_go_together():
 
 @each_bundled
 def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    samplers = ("WanDirectorSampler", EDIT, UPSCALE, FILM, STREAM)
+    samplers = ("WanDirectorSampler", "WanDirectorTrainLora", EDIT, UPSCALE, FILM, STREAM)
     steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] in samplers]
     assert main(["run", str(path), f"--output={tmp_path}", "--device=cpu", "--quiet", *steps]) == 0
     videos = [Path(line) for line in capsys.readouterr().out.splitlines()]

@@ -1,6 +1,6 @@
-"""What talking models carry: Wan S2V poses, a sound, a picture and the frames before; HuMo a sound and a picture;
-InfiniteTalk what people say."""
+"""What models carry that hear: Wan S2V, HuMo, InfiniteTalk and Wan-Dancer."""
 
+from .dance import DanceBranch
 from .humo import HumoBranch
 from .past import PastBranch
 from .pose import SpeechPoseBranch
@@ -8,4 +8,12 @@ from .speech import SpeechBranch
 from .still import StillBranch
 from .talk import TalkBranch
 
-__all__ = ["HumoBranch", "PastBranch", "SpeechBranch", "SpeechPoseBranch", "StillBranch", "TalkBranch"]
+__all__ = [
+    "DanceBranch",
+    "HumoBranch",
+    "PastBranch",
+    "SpeechBranch",
+    "SpeechPoseBranch",
+    "StillBranch",
+    "TalkBranch",
+]

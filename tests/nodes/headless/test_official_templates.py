@@ -68,6 +68,7 @@ TRANSFORMERS = {
     "causal_forcing-framewise": "wan21_t2v",
     "wan2.2_s2v_14B_fp8_scaled": "s2v", "humo_17B_fp8_e4m3fn": "humo",
     "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ": "wan21_i2v",
+    "wan2.2_dancer_14b_global_fp8_scaled": "dancer", "wan2.2_dancer_14b_local_fp8_scaled": "dancer",
 }  # fmt: skip
 OUTPUTS_48 = {"out_channels": 48}
 FUN_MODELS = {
@@ -105,7 +106,7 @@ RUNNING = [
     "video_wan2.1_fun_camera_v1.1_1.3B", "video_wan2.1_fun_camera_v1.1_14B", "video_wan2_2_14B_fun_camera",
     "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
     "video_bernini_r_video_editing", "video_bernini_r_image_editing", "video_causal_forcing_i2v",
-    "video_wan_animate2_distilled", "video_wan2_2_14B_s2v", "video_humo",
+    "video_wan_animate2_distilled", "video_wan2_2_14B_s2v", "video_humo", "video_wan_dancer",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "StartLoop",
@@ -168,7 +169,8 @@ def small(graph: Graph) -> Graph:
     for id, node in graph.items():
         makes_video = "length" in node.inputs
         inputs = {name: sizes.get(name, value) if makes_video else value for name, value in node.inputs.items()}
-        inputs |= {"double_layers": "1"} if node.class_type == "SkipLayerGuidanceDiT" else {}
+        inputs |= {"double_layers": "1"} if node.class_type.startswith("SkipLayerGuidanceDiT") else {}
+        inputs |= {"video_frames": 5} if node.class_type == "WanDancerEncodeAudio" else {}
         inputs |= {"left": 16, "right": 16, "top": 0, "bottom": 0} if node.class_type == "ImagePadForOutpaint" else {}
         changed[id] = replace(node, inputs=inputs)
     return changed

@@ -5,6 +5,7 @@ from .animate2 import WanAnimate2Cache, WanAnimate2ToVideo
 from .bernini import BerniniConditioning
 from .caching import EasyCache
 from .causal import ARVideoI2V, EmptyARVideoLatent
+from .dancing import WanDancerEncodeAudio, WanDancerPadKeyframes, WanDancerPadKeyframesList, WanDancerVideo
 from .fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
 from .guidance import (
     TCFG,
@@ -58,6 +59,10 @@ __all__ = [
     "WanCameraEmbedding",
     "WanCameraImageToVideo",
     "WanContextWindowsManual",
+    "WanDancerEncodeAudio",
+    "WanDancerPadKeyframes",
+    "WanDancerPadKeyframesList",
+    "WanDancerVideo",
     "WanFunControlToVideo",
     "WanHuMoImageToVideo",
     "WanImageToVideoSVIPro",
