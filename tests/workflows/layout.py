@@ -51,6 +51,8 @@ SAYING = {
     "WanDirectorAnimate",
     "WanDirectorAudioEncode",
     "WanDirectorClipVisionEncode",
+    "WanDirectorDancePart",
+    "WanDirectorDancer",
     "WanDirectorDecode",
     "WanDirectorEditPicture",
     "WanDirectorEncode",
