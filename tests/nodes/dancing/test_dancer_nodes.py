@@ -162,7 +162,7 @@ def test_pictures_lie_evenly_and_the_next_part_begins_with_the_last():
         [1, 0, 0, 0, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 0, 0, 0, 3], [3, 0, 0, 0, 0, 0, 0, 0, 4],
     ]  # fmt: skip
     assert [part.mask.flatten().tolist() for part in parts] == [[1.0] + [0.0] * 7 + [1.0]] * 3
-    assert [part.sound.shape[-1] for part in parts] == [900] * 3
+    assert all(899 <= part.sound.shape[-1] <= 900 for part in parts)  # cut off to whole samples
 
 
 @pytest.mark.parametrize(
