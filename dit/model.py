@@ -109,7 +109,13 @@ class WanDiT(nn.Module):
         with torch.device("meta"):
             whole = WanDiT(config, fp32_residual=self.fp32_residual)
         for name, child in (*self.named_children(), *module.named_children()):
-            whole.add_module(name, child)
+            if name != "blocks":
+                whole.add_module(name, child)
+        for block, own, added in zip(whole.blocks, self.blocks, module.inside(config.layers)):
+            for name, child in (*own.named_children(), *added.named_children()):
+                block.add_module(name, child)
+            for name, parameter in own.named_parameters(recurse=False):
+                block.register_parameter(name, parameter)
         return whole.train(self.training)
 
     @property

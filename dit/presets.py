@@ -13,6 +13,7 @@ from .branches.audio import (
     SpeechBranch,
     SpeechPoseBranch,
     StillBranch,
+    TalkBranch,
 )
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
@@ -64,6 +65,8 @@ PRESETS = {
 }
 UNI3C_14B = replace(_14B, branches=(Uni3CBranch(20),))
 """A transformer with the control net, which is published by itself."""
+INFINITETALK_14B = replace(_14B, branches=(TalkBranch(40),))
+"""A transformer with the layers of InfiniteTalk, which are published by themselves."""
 
 _TEXT_BOUNDARY, _IMAGE_BOUNDARY = 875.0, 900.0
 

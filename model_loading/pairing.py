@@ -22,7 +22,7 @@ from ..dit.inputs import check_branch, check_latent, check_text
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
-from .publishing.known_files import MODELS_WITH, USUAL_MODEL, module_file, where_to_get
+from .publishing.known_files import INFINITETALK_MODEL, MODELS_WITH, USUAL_MODEL, module_file, where_to_get
 from .spec import ModelSpec
 
 # high_noise, HighNoise, HIGH-noise; and as the wrapper's author names his files.
@@ -187,6 +187,31 @@ def check_uni3c_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]
             f"{module.config.layers} blocks or more, but {name} has {config.layers} of width {config.dim}. Use a 14B "
             "model, or remove the module."
         )
+
+
+def check_infinitetalk_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> None:
+    """`check_pair` for InfiniteTalk by itself."""
+    config, branch = model.config, module.config.branches[0]
+    name = f"{model.path.name} ({model.title})"
+    if config.branch(type(branch)) is not None:
+        raise PairingError(f"{name} has {branch.words} of its own and takes no module. Remove {module.path.name}.")
+    if _animates_otherwise(config) or model.family is not module.family:
+        raise PairingError(
+            f"{module.path.name} belongs onto a model of image to video of {module.family.title}, but {name} is none. "
+            f"Use {where_to_get(INFINITETALK_MODEL)}, or remove the module."
+        )
+    if (config.dim, config.layers) != (module.config.dim, module.config.layers):
+        raise PairingError(
+            f"{module.path.name} is {branch.words} for models of {module.config.layers} blocks of width "
+            f"{module.config.dim}, but {name} has {config.layers} of width {config.dim}. Use "
+            f"{where_to_get(INFINITETALK_MODEL)}, or remove the module."
+        )
+
+
+def _animates_otherwise(config: DiTConfig) -> bool:
+    """Whether a transformer is another one than of image to video, plain or with what does not bear on its blocks."""
+    others = {branch.name for branch in config.branches} - {"clip", "speed", "uni3c"}
+    return config.mask_channels + config.out_channels != config.image_channels or bool(others)
 
 
 def _takes_module(model: ModelSpec[DiTConfig]) -> bool:

@@ -82,6 +82,13 @@ UNI3C_MODULE_LAYOUTS = (
         ),
     ),
 )
+INFINITETALK_MODULE_LAYOUTS = (
+    Layout(
+        "official",
+        _DIT_PREFIXES,
+        ("audio_proj.proj1.weight", "audio_proj.proj1_vf.weight", "blocks.0.audio_cross_attn.kv_linear.weight"),
+    ),
+)
 VAE_LAYOUTS = (
     Layout("official", _VAE_PREFIXES, ("encoder.conv1.weight", "decoder.middle.0.residual.0.gamma")),
     Layout(

@@ -27,7 +27,6 @@ from .foreign import Signature, match
 # By the names only they carry; the first that matches names the file. Those of no kind are of a family of their own.
 WAN_VARIANTS = (
     Signature("LongCat-Avatar (talking)", None, ("audio_cross_attn.", "blocks.0.ffn.w1.")),
-    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.proj.",)),
     Signature("SteadyDancer", "dit", ("condition_embedding_align.",)),
     Signature("Stand-In", "dit", (".q_loras.down.",)),
     Signature("Lynx", "dit", (".ip_adapter.to_k_ip.",)),
@@ -51,6 +50,7 @@ PARTS = (
     *WAN_VARIANTS,
     Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
     Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
+    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.proj.",)),
     Signature("Wan-Dancer", "dit", ("music_injector.",)),
     Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
 )

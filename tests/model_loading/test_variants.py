@@ -101,7 +101,9 @@ TABLE: dict[str, Variant] = {
     ),
     "S2V": Variant("s2v-14B", None, name="wan2.2_s2v_14B_bf16", said="s2v"),
     "a part of S2V": Variant("t2v-14B", "lacks the tensor", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
-    "InfiniteTalk merged": Variant("i2v-14B", "is MultiTalk", extra={"blocks.0.audio_cross_attn.proj.weight": (8, 8)}),
+    "a part of InfiniteTalk": Variant(
+        "i2v-14B", "lacks the tensor", extra={"blocks.0.audio_cross_attn.proj.weight": (DIM, DIM)}
+    ),
     "HuMo": Variant("humo-17B", None, name="humo_17B_fp8_e4m3fn", said="humo"),
     "HuMo 1.7B": Variant("humo-1.7B", None, name="humo_1.7B_fp16"),
     "a part of HuMo": Variant(

@@ -98,8 +98,8 @@ ROWS: dict[str, tuple[Row, ...]] = {
     ),
     "S2V": (Row("wan2.2_s2v_14B_fp8_scaled", "s2v-14B", "runs", "Wan 2.2 S2V 14B"),),
     "InfiniteTalk": (
-        Row("wan2.1_infiniteTalk_multi_fp16", "infinitetalk", "part", "MultiTalk or InfiniteTalk"),
-        Row("wan2.1_infiniteTalk_single_fp16", "infinitetalk", "part", "MultiTalk or InfiniteTalk"),
+        Row("wan2.1_infiniteTalk_multi_fp16", "infinitetalk", "runs", "the InfiniteTalk module 14B"),
+        Row("wan2.1_infiniteTalk_single_fp16", "infinitetalk", "runs", "the InfiniteTalk module 14B"),
     ),
     "HuMo": (
         Row("humo_17B_fp8_e4m3fn", "humo-17B", "runs", "HuMo 17B"),

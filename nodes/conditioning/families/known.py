@@ -54,7 +54,7 @@ def branch_items(
     return (
         *fun_items(model, values, side),
         *scail_items(model, values, latent, side),
-        *animate_items(model, values, side),
+        *animate_items(model, values, latent, side),
         *pose_items(model, values, side),
         *heard_items(model, values, video_samples(latent), side),
     )

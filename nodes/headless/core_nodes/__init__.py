@@ -52,13 +52,13 @@ from .loaders import (
     UnetLoaderGGUF,
     VAELoader,
 )
-from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, SolidMask
+from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, Painter, SolidMask
 from .pictures import Canny, LoadImage, LoadImageMask, PreviewImage, SaveAnimatedWEBP, SaveImage
 from .sampling import DESCRIBING as DESCRIBING_A_RUN
 from .sampling import RUNNING as RUNNING_A_MODEL
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
-from .sounds import EmptyAudio, LoadAudio, TrimAudioDuration
+from .sounds import AudioConcat, EmptyAudio, LoadAudio, TrimAudioDuration
 from .values import (
     ComfyAndNode,
     ComfyMathExpression,
@@ -108,6 +108,7 @@ from .wan import (
     WanFunControlToVideo,
     WanHuMoImageToVideo,
     WanImageToVideoSVIPro,
+    WanInfiniteTalkToVideo,
     WanMoveConcatTrack,
     WanMoveTracksFromCoords,
     WanMoveTrackToVideo,
@@ -135,7 +136,7 @@ _WITH_MODELS = (
     WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning, WanAnimateToVideo, WanAnimate2ToVideo, WanAnimate2Cache,
     WanPhantomSubjectToVideo, WanSCAILToVideo, ARVideoI2V,
     AudioEncoderLoader, AudioEncoderEncode, WanSoundImageToVideo, WanSoundImageToVideoExtend,
-    WanHuMoImageToVideo, WanDancerVideo, ModelPatchLoader, WanUni3CControlnetApply,
+    WanHuMoImageToVideo, WanDancerVideo, ModelPatchLoader, WanUni3CControlnetApply, WanInfiniteTalkToVideo,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
@@ -157,6 +158,7 @@ _NODES = (
     ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo, LoadAudio, TrimAudioDuration, EmptyAudio,
+    AudioConcat, Painter,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
     StringConcatenate, StringReplace, RegexExtract, CustomCombo, PreviewAny, ComfySwitchNode, ComfyNotNode,
     ComfyAndNode, ComfyOrNode, ComfyMathExpression,

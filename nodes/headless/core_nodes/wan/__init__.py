@@ -15,7 +15,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
-from .patches import ModelPatchLoader, WanUni3CControlnetApply
+from .patches import ModelPatchLoader, WanInfiniteTalkToVideo, WanUni3CControlnetApply
 from .phantom import WanPhantomSubjectToVideo
 from .scail import SCAIL2ColoredMask, WanSCAILToVideo
 from .sound import (
@@ -66,6 +66,7 @@ __all__ = [
     "WanFunControlToVideo",
     "WanHuMoImageToVideo",
     "WanImageToVideoSVIPro",
+    "WanInfiniteTalkToVideo",
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",
