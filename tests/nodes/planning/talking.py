@@ -66,6 +66,30 @@ def humo_natively() -> dict:
     return prompt
 
 
+def danced() -> dict:
+    """The plan of a dance to a song."""
+    prompt = steered(
+        t2v("dancer.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorDancer",
+        fit="crop", music=["heard", 0], start_image=["picture", 0],
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["sound"] = node("EmptyAudio", duration=1.3)
+    prompt["heard"] = node("WanDirectorDanceMusic", audio=["sound", 0], frames=9, strength=1.0)
+    return prompt
+
+
+def danced_natively() -> dict:
+    """The same nodes of ComfyUI."""
+    prompt = danced()
+    ours = prompt["steer"]["inputs"]
+    prompt["heard"] = node("WanDancerEncodeAudio", audio=["sound", 0], video_frames=9, audio_inject_scale=1.0)
+    prompt["steer"] = node(
+        "WanDancerVideo", positive=["text", 0], negative=["text", 1], vae=["vae", 0], width=ours["width"],
+        height=ours["height"], length=9, audio_encoder_output=["heard", 0], start_image=["picture", 0],
+    )  # fmt: skip
+    return prompt
+
+
 def talking() -> dict:
     """Two people, in two chunks, joined."""
     prompt = steered(
@@ -116,4 +140,4 @@ def talking_natively() -> dict:
     return prompt
 
 
-TALKING = (spoken, spoken_natively, humo, humo_natively, talking, talking_natively)
+TALKING = (spoken, spoken_natively, humo, humo_natively, danced, danced_natively, talking, talking_natively)
