@@ -58,7 +58,7 @@ class DatasetSettings:
 
 @dataclass(frozen=True, slots=True)
 class PriorSettings:
-    """What is to stay: clips of more general prompts, made by the model itself before it learns.
+    """What is to stay: clips of more general prompts, made by the model itself before it learns, or given.
 
     Attributes:
         prompts: of the clips; none for no prior.
@@ -67,6 +67,7 @@ class PriorSettings:
         width, height, frames: of the clips.
         steps, cfg, shift: that they are made with.
         batch: of them in each step.
+        source: of clips that are given, in place of prompts: a folder, a .jsonl or a .toml, as that of the dataset.
     """
 
     prompts: tuple[str, ...] = ()
@@ -79,6 +80,7 @@ class PriorSettings:
     cfg: float = 5.0
     shift: float = 5.0
     batch: int = 1
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The file that the example of the guide makes: off it changes no bit, on it does the same here and in diffusers."""
+"""The file that a training writes: off it changes no bit, on it does the same here and in diffusers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from wan_director.model_loading.kinds import DIT
 from wan_director.model_loading.lora import read_lora
 
 from ..dit.conftest import build_diffusers, official_name
-from .taught import MODELS, taught_file, trigger_text
-
-pytest.importorskip("tomllib", reason="needs Python 3.11 or later")
+from .taught import TRANSFORMER, taught_file, trigger_text
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +23,7 @@ def taught(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def model():
-    return load(DIT, MODELS / "diffusion_models/wan_director_tiny_demo_t2v.safetensors").module
+    return load(DIT, TRANSFORMER).module
 
 
 def inputs() -> DitInputs:

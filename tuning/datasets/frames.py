@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...common.buckets import Buckets
+from ...common.shapes import PictureSize
 from ...media.picture_reading import read_pictures
 from ...media.pictures import fit_pictures
 from ...media.video_reading import Cut, read_video
@@ -25,10 +26,19 @@ def read_clip(clip: ClipFile, part: DatasetPart, multiple: int) -> Tensor:
         frames = frames[: len(frames) - (len(frames) - 1) % 4]
     else:
         frames = read_pictures(clip.path).pixels[:1]
-    height, width = frames.shape[1:3]
-    size = part.resolution
-    if part.is_bucketed:
-        buckets = Buckets(size.width * size.height, multiple)
-        found = buckets.choose(width, height, 1, most_enlarged=64.0 if part.may_enlarge else 1.0)
-        return fit_pictures(frames, found.width, found.height, "crop")
+    size = learned_size(part, PictureSize(frames.shape[2], frames.shape[1]), multiple)
     return fit_pictures(frames, size.width, size.height, "crop")
+
+
+def learned_size(part: DatasetPart, own: PictureSize, multiple: int) -> PictureSize:
+    """The size that a clip of another one is learned in.
+
+    Raises:
+        InvalidInputError: it is too small.
+    """
+    area = part.resolution
+    if not part.is_bucketed:
+        return PictureSize(*area)
+    buckets = Buckets(area.width * area.height, multiple)
+    found = buckets.choose(own.width, own.height, 1, most_enlarged=64.0 if part.may_enlarge else 1.0)
+    return PictureSize(found.width, found.height)

@@ -1,11 +1,16 @@
-"""`run` and `plan`."""
+"""`run` and `plan`, and `member`, which is no command for people."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+<<<<<<< HEAD
+from ....common.errors import OutputError
+from ....engine.sharing.member import serve
+=======
 from ....common.errors import InvalidInputError, OutputError
+>>>>>>> gpus
 from ....memory.budget import parse_bytes
 from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
@@ -13,7 +18,7 @@ from ...planning.table import table
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
-from ..sharing import planned_runtime, runtime_of
+from ..sharing import planned_runtime, runtime_of, serve_runs
 from .bundled import workflow_path
 from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
@@ -64,8 +69,6 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     if options.table:
         say(table())
         return
-    if options.graph is None or options.vram is None:
-        raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")
     given = options.graph
     options.graph = workflow_path(given)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
@@ -81,3 +84,9 @@ def plan(options: argparse.Namespace, session: Session) -> None:
         made = plan_graph(graph, machine(vram, ram, options.gpus), size, classes)
     say(made.text)
     made.check()
+
+
+def member(options: argparse.Namespace, session: Session) -> None:
+    """Makes runs with the process that has started this one, until that ends."""
+    session.use_host(HeadlessHost())
+    serve_runs(options.device)
