@@ -5,12 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-<<<<<<< HEAD
 from ....common.errors import OutputError
-from ....engine.sharing.member import serve
-=======
-from ....common.errors import InvalidInputError, OutputError
->>>>>>> gpus
 from ....memory.budget import parse_bytes
 from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
