@@ -194,7 +194,7 @@ def test_the_example_of_the_guide_is_ready_to_run():
     settings = read_settings(example)
     (part,) = read_dataset(example.parent / settings.dataset.source, PictureShape(1, 1))
     assert [clip.caption.split(" stays")[0] for clip in clips_of(part)] == [
-        "a red sks square", "a blue sks square", "a green sks square", "a yellow sks square",
+        "a sks red square", "a sks blue square", "a sks green square", "a sks yellow square",
     ]  # fmt: skip
     files = {"diffusion_models": settings.model.diffusion_model, "vae": settings.model.vae}
     assert all(find(kind, name).is_file() for kind, name in files.items()) and len(settings.prior.prompts) == 6
