@@ -12,12 +12,13 @@ import torch
 
 from ..common.errors import InvalidInputError
 from ..common.log import logger
-from ..dit.adapters import AppliedAdapter, adapted
-from ..dit.execution import Execution
 from ..engine import Interrupted, ModelRecipe, Runtime, VideoModel, load_model, place
 from ..engine.progress import Counted
 from .batch import TrainingBatch
-from .datasets import ClipFile, PictureShape, clips_of, read_dataset
+from .fitting.arranging import arranged
+from .fitting.before import FoundClip, find_clips, planned_training
+from .fitting.plan import TrainingPlan, plan_training
+from .fitting.settings import TrainingMemory
 from .keeping import KeptTraining
 from .learner import Learner
 from .loop import TrainedStep, learn
@@ -39,6 +40,7 @@ class Training:
         model: that is trained.
         clips, prior: what it learns from, and what is to stay; None without a prior.
         target: the file.
+        plan: where what is, while it learns.
     """
 
     settings: TrainingSettings
@@ -46,6 +48,7 @@ class Training:
     clips: Rounds
     prior: Rounds | None
     target: Path
+    plan: TrainingPlan
 
     def run(self) -> Iterator[TrainedStep]:
         """Makes the steps that are left; the file is there after the last. One that was broken off goes on."""
@@ -55,15 +58,12 @@ class Training:
         learner = Learner(adapter, settings.optimiser, device)
         kept = self._kept()
         kept.go_on(learner)
-        execution = replace(self.model.execution, may_overwrite=False, checkpoints=True, multiply="dense")
         counted = Counted("Training", "step", settings.training.steps)
         with (
             runtime.progress(counted) as progress,
-            self.model.residence.loaded() as loaded,
-            adapted(loaded, [AppliedAdapter(learner.adapter)]),
+            arranged(self.model, learner.adapter, self.plan) as predict,
             _kept_when_stopped(kept, learner),
         ):
-            predict = _predicting(loaded, execution)
             for made in learn(predict, learner, self._supply, settings.noise, settings.training):
                 progress.note(f"loss {made.loss:.4f}")
                 progress.update(made.step)
@@ -80,7 +80,8 @@ class Training:
         return [each.batch(number).to(device) for each in rounds]
 
     def _kept(self) -> KeptTraining:
-        settings = replace(self.settings, folder=Path("."), output=replace(self.settings.output, save_every=1))
+        output = replace(self.settings.output, save_every=1)
+        settings = replace(self.settings, folder=Path("."), output=output, memory=TrainingMemory())
         return KeptTraining.beside(self.target, settings, str(self.model.recipe.key()))
 
     def _metadata(self, steps: int) -> dict[str, str]:
@@ -109,11 +110,16 @@ def prepare(settings: TrainingSettings, runtime: Runtime, find: FindModel) -> Tr
     if output.save_every < 1:
         raise InvalidInputError(f"save_every is 1 step or more, got {output.save_every}. Use 100.")
     data, seed = settings.dataset, settings.training.seed
-    parts = read_dataset(settings.folder / data.source, PictureShape(*data.resolution), data.frames)
-    files_of_clips = [(clip, part) for part in parts for clip in clips_of(part)]
-    _tell_of_silent([clip for clip, _ in files_of_clips])
+    files_of_clips = find_clips(settings)
+    _tell_of_silent(files_of_clips)
     precision: Any = files.precision
-    model = load_model(ModelRecipe(find("diffusion_models", files.diffusion_model), precision=precision), runtime)
+    recipe = ModelRecipe(find("diffusion_models", files.diffusion_model), precision=precision)
+    device = runtime.device(recipe.kind, recipe.device)
+    plan = plan_training(
+        planned_training(settings, files_of_clips, recipe.path, device), settings.memory, device, runtime
+    )
+    logger.info("%s", plan.words)
+    model = load_model(recipe, runtime)
     text = place(ModelRecipe(find("text_encoders", files.text_encoder), "text_encoder"), runtime)
     vae = place(ModelRecipe(find("vae", files.vae), "vae"), runtime)
     encoders = Encoders(model, text, vae, target.parent / "cache")
@@ -124,7 +130,7 @@ def prepare(settings: TrainingSettings, runtime: Runtime, find: FindModel) -> Tr
     repeats, sizes = [part.num_repeats for _, part in found], [part.batch_size for _, part in found]
     clips = Rounds([clip for clip, _ in found], repeats, sizes, silence, data.caption_drop, seed)
     kept = Rounds(prior, [1] * len(prior), [settings.prior.batch] * len(prior), silence, 0.0, seed) if prior else None
-    return Training(settings, model, clips, kept, target)
+    return Training(settings, model, clips, kept, target, plan)
 
 
 @contextmanager
@@ -138,8 +144,8 @@ def _kept_when_stopped(kept: KeptTraining, learner: Learner) -> Iterator[None]:
         raise
 
 
-def _tell_of_silent(clips: Sequence[ClipFile]) -> None:
-    silent = [clip.path.name for clip in clips if not clip.caption]
+def _tell_of_silent(clips: Sequence[FoundClip]) -> None:
+    silent = [clip.path.name for clip, _ in clips if not clip.caption]
     if silent:
         logger.warning(
             "%d of %d clips %s an empty caption, as %s: what it shows is learned for every prompt. Write it into the "
@@ -149,7 +155,3 @@ def _tell_of_silent(clips: Sequence[ClipFile]) -> None:
             "has" if len(silent) == 1 else "have",
             silent[0],
         )
-
-
-def _predicting(module: Any, execution: Execution) -> Callable[..., torch.Tensor]:
-    return lambda inputs: module(inputs, execution)

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from ..common.checking import choice_of
 from ..common.errors import InvalidInputError
 from .datasets.finding import read_toml
+from .fitting.settings import TrainingMemory
 from .learner import OptimiserSettings
 from .loop import TrainingCourse
 from .new_adapter import AdapterSettings
@@ -103,12 +104,14 @@ class TrainingSettings:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     training: TrainingCourse = field(default_factory=TrainingCourse)
     prior: PriorSettings = field(default_factory=PriorSettings)
+    memory: TrainingMemory = field(default_factory=TrainingMemory)
     folder: Path = Path(".")
 
 
 _SECTIONS: Mapping[str, type] = {
     "model": ModelFiles, "dataset": DatasetSettings, "output": OutputSettings, "lora": AdapterSettings,
     "noise": NoiseLevels, "optimiser": OptimiserSettings, "training": TrainingCourse, "prior": PriorSettings,
+    "memory": TrainingMemory,
 }  # fmt: skip
 
 
