@@ -186,7 +186,9 @@ def _parser() -> argparse.ArgumentParser:
 
     each = commands.add_parser("plan", help="say what a workflow takes on a card, before anything is downloaded")
     each.set_defaults(command="running.plan")
-    each.add_argument("graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run")
+    each.add_argument(
+        "graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run, or a training's CONFIG.toml"
+    )
     each.add_argument(
         *("--vram", "--gpu-memory"),
         metavar="SIZE",
@@ -195,7 +197,13 @@ def _parser() -> argparse.ArgumentParser:
     each.add_argument("--gpus", type=int, default=1, metavar="N", help="cards that share the video (default: 1)")
     each.add_argument("--ram", metavar="SIZE", help="memory of the machine; without it, RAM is not looked at")
     each.add_argument("--size", metavar="WxHxF", help="width, height and frames, instead of those of the workflow")
-    each.add_argument("--table", action="store_true", help="what runs on which card, for the published models")
+    each.add_argument(
+        "--table",
+        nargs="?",
+        const="running",
+        choices=("running", "training"),
+        help="what runs, or trains, on which card, for the published models",
+    )
     add_graph_options(each)
 
     each = commands.add_parser("inspect", help="say what a model file is and what goes with it")

@@ -7,6 +7,7 @@ swapped in, as few as necessary; where a stage can be cut into strips, that is w
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -184,11 +185,28 @@ def keep_plain(choice: Choice, limit_bytes: int) -> Choice:
 
 def ways_to_run(task: Task, card: Card, pinned_bytes: int) -> list[Choice]:
     """Every way worth considering, those with fewer swapped blocks first."""
-    counts, rooms = range(len(task.block_bytes) + 1), {way.host_bytes for way in task.ways}
-    footprints = {
-        (count, room): _footprint(task, count, max(0, pinned_bytes - room)) for count in counts for room in rooms
-    }
-    return [Choice(task, way, count, footprints[count, way.host_bytes], card) for count in counts for way in task.ways]
+    counts = range(len(task.block_bytes) + 1)
+    footprints = [(count, _footprint(task, count, pinned_bytes)) for count in counts]
+    return [Choice(task, way, count, footprint, card) for count, footprint in footprints for way in task.ways]
+
+
+def fewest_swapped_of_each(
+    task: Task, limit_bytes: float, card: Card, *, pinned_bytes: int, counts: Sequence[int]
+) -> list[Choice]:
+    """Each way with as few swapped blocks of these numbers as make it fit, or as take least where none does.
+
+    Args:
+        pinned_bytes: cap on host memory, of which the blocks get what the way itself leaves.
+    """
+    sizes = [(count, _footprint(task, count, 0).device_bytes) for count in counts]
+    least, _ = min(sizes, key=lambda each: each[1])
+    made = []
+    for way in task.ways:
+        room = limit_bytes - task.fixed_bytes - way.working_bytes
+        count = next((count for count, size in sizes if size <= room), least)
+        footprint = _footprint(task, count, max(0, pinned_bytes - way.host_bytes))
+        made.append(Choice(task, way, count, footprint, card))
+    return made
 
 
 def cost(choice: Choice) -> tuple[float, int, int]:

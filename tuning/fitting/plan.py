@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 
@@ -16,11 +17,12 @@ from ...engine.memory import Devices, MemorySettings, refusal
 from ...engine.tasks import latent_shape, smaller_videos
 from ...memory.budget import example_card, gigabytes
 from ...memory.pinned import default_pinned_bytes
-from ...memory.plan import Choice, Task, Way, cost, ways_to_run
+from ...memory.plan import Choice, Task, Way, cost, fewest_swapped_of_each
+from ...memory.policy import BlockSwap
 from ...memory.training import TrainingPlaces
 from ..learner import OptimiserSettings
 from .footprint import StepShape, beside_bytes, input_bytes, learned_bytes
-from .settings import TrainingMemory
+from .settings import AUTO, RECOMPUTES, TrainingMemory
 
 _PARTS_SLOWDOWN = 0.2
 """The part of time that going back part by part takes more: attention and norms run once more, of four such runs."""
@@ -96,12 +98,21 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """A training in the way it is going to run; `limit`: bytes of the device that it may take, None for no limit."""
+    """A training in the way it is going to run.
+
+    Attributes:
+        planned: what is trained.
+        choice: how.
+        memory: that the user gives.
+        limit: bytes of the device that it may take, None for no limit.
+        pinned: bytes of RAM for swapped blocks and inputs.
+    """
 
     planned: Planned
     choice: Choice
     memory: TrainingMemory
     limit: int | None
+    pinned: int
 
     @property
     def in_ram(self) -> int:
@@ -116,7 +127,8 @@ class TrainingPlan:
     @property
     def places(self) -> TrainingPlaces:
         """What leaves the device."""
-        return self.memory.places(self.choice.swapped, self.in_ram, input_bytes(self.planned.step))
+        room = max(0, self.pinned - self.choice.way.host_bytes)
+        return TrainingPlaces(BlockSwap(self.choice.swapped, room), self.in_ram, input_bytes(self.planned.step))
 
     @property
     def device_bytes(self) -> int:
@@ -161,11 +173,10 @@ class TrainingPlan:
 
     def what_fits(self) -> Iterator[str]:
         """Clips that would fit."""
-        pinned, limit = self.choice.footprint.pinned_bytes + self.choice.way.host_bytes, self.limit or 0
-        planned, count = self.planned, self.planned.clips.count
+        planned, count, limit = self.planned, self.planned.clips.count, self.limit or 0
 
         def fits(each: Planned) -> bool:
-            return _best(each, self.memory, limit, max(pinned, 1 << 34)).device_bytes <= limit
+            return _best(each, self.memory, limit, self.pinned).device_bytes <= limit
 
         if count > 1:
             single = Planned(planned.family, planned.step, planned.optimiser, Clips(planned.clips.video))
@@ -184,7 +195,7 @@ def plan_training(planned: Planned, memory: TrainingMemory, device: torch.device
     """
     limit = MemorySettings(budget=memory.bytes).limit(device, runtime)
     pinned = default_pinned_bytes(device) if memory.pinned_bytes is None else memory.pinned_bytes
-    made = TrainingPlan(planned, _best(planned, memory, limit, pinned), memory, limit)
+    made = TrainingPlan(planned, _best(planned, memory, limit, pinned), memory, limit, pinned)
     if memory.budget == "use at most":
         made.check()
     if not made.fits:
@@ -194,30 +205,22 @@ def plan_training(planned: Planned, memory: TrainingMemory, device: torch.device
 
 def plan_for(planned: Planned, memory: TrainingMemory, limit: int, pinned: int) -> TrainingPlan:
     """The cheapest way to train within so many bytes of a device and of RAM; one that does not fit is given, too."""
-    return TrainingPlan(planned, _best(planned, memory, limit, pinned), memory, limit)
+    return TrainingPlan(planned, _best(planned, memory, limit, pinned), memory, limit, pinned)
 
 
 def _best(planned: Planned, memory: TrainingMemory, limit: int | None, pinned: int) -> Choice:
-    """The cheapest choice that fits, or else the smallest."""
-    card = example_card(limit or 0)
-    choices = _allowed(ways_to_run(planned.task(pinned), card, pinned), planned, memory)
-    if limit is None:
-        return min(choices, key=lambda choice: (choice.swapped, *cost(choice)))
-    fitting = [choice for choice in choices if choice.device_bytes <= limit]
-    return min(fitting, key=cost) if fitting else min(choices, key=lambda choice: choice.device_bytes)
-
-
-def _allowed(choices: Sequence[Choice], planned: Planned, memory: TrainingMemory) -> Iterable[Choice]:
-    """Those that the settings leave; numbers that are too high mean all blocks."""
-    size, blocks = input_bytes(planned.step), len(planned.step.weights.blocks)
-    most = max(choice.way.host_bytes for choice in choices) // size
-    asked = TrainingMemory(
-        blocks_to_swap=min(memory.blocks_to_swap, blocks),
-        inputs_in_ram=min(memory.inputs_in_ram, most),
-        recompute=memory.recompute,
-    )
-    return [
-        choice
-        for choice in choices
-        if asked.allows(choice.swapped, choice.way.host_bytes // size, bool(choice.way.leanness))
+    """The cheapest choice that fits, or else the smallest; numbers of blocks that are too high mean all of them."""
+    inputs = memory.inputs_in_ram * input_bytes(planned.step)
+    task, card = planned.task(max(pinned, inputs)), example_card(limit or 0)
+    most, blocks = max(way.host_bytes for way in task.ways), len(task.block_bytes)
+    ways = [
+        way
+        for way in task.ways
+        if memory.inputs_in_ram == AUTO or way.host_bytes == min(inputs, most)
+        if memory.recompute in ("auto", RECOMPUTES[1 + way.leanness])
     ]
+    counts = range(blocks + 1) if memory.blocks_to_swap == AUTO else (min(memory.blocks_to_swap, blocks),)
+    room = inf if limit is None else limit
+    choices = fewest_swapped_of_each(replace(task, ways=tuple(ways)), room, card, pinned_bytes=pinned, counts=counts)
+    fitting = [choice for choice in choices if choice.device_bytes <= room]
+    return min(fitting, key=cost) if fitting else min(choices, key=lambda choice: choice.device_bytes)

@@ -8,8 +8,6 @@ from typing import Literal
 from ...common.checking import choice_of
 from ...common.errors import InvalidInputError
 from ...memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget, BudgetKind
-from ...memory.policy import BlockSwap
-from ...memory.training import TrainingPlaces
 
 Recompute = Literal["auto", "blocks", "parts"]
 RECOMPUTES: tuple[Recompute, ...] = ("auto", "blocks", "parts")
@@ -57,18 +55,3 @@ class TrainingMemory:
     def pinned_bytes(self) -> int | None:
         """The cap on RAM; None for the usual one."""
         return round(self.pinned_ram * GB) or None
-
-    def allows(self, swapped: int, in_ram: int, parts: bool) -> bool:
-        """Whether an arrangement is one that is asked for."""
-        return (
-            self.blocks_to_swap in (AUTO, swapped)
-            and self.inputs_in_ram in (AUTO, in_ram)
-            and self.recompute in ("auto", "parts" if parts else "blocks")
-        )
-
-    def places(self, swapped: int, in_ram: int, input_bytes: int) -> TrainingPlaces:
-        """What leaves the device."""
-        return TrainingPlaces(BlockSwap(swapped, self._cap_of_blocks(in_ram * input_bytes)), in_ram, input_bytes)
-
-    def _cap_of_blocks(self, taken: int) -> int | None:
-        return None if self.pinned_bytes is None else max(0, self.pinned_bytes - taken)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ....common.errors import InvalidInputError, OutputError
 from ....memory.budget import parse_bytes
+from ....tuning.fitting.table import table as training_table
 from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
 from ...planning.table import table
@@ -20,6 +21,7 @@ from .folders import input_folders, model_folders
 from .prompt_lines import lines_of, run_lines
 from .session import Session
 from .terminal import complain, say
+from .tuning.planning import plan_config
 
 
 def run(options: argparse.Namespace, session: Session) -> None:
@@ -60,9 +62,12 @@ def _tell(saved: Path) -> None:
 
 
 def plan(options: argparse.Namespace, session: Session) -> None:
-    """Prints what each stage of a workflow takes on a card; refuses what does not fit."""
+    """Prints what each stage of a workflow, or a step of a training, takes on a card; refuses what does not fit."""
     if options.table:
-        say(table())
+        say(table() if options.table == "running" else training_table())
+        return
+    if options.graph is not None and options.graph.suffix == ".toml":
+        plan_config(options)
         return
     if options.graph is None or options.vram is None:
         raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")
