@@ -17,7 +17,7 @@ from ...model_loading.outline import outline
 from ..datasets import ClipFile, DatasetPart, PictureShape, clip_shape, clips_of, read_dataset
 from ..settings import TrainingSettings
 from .footprint import StepShape
-from .plan import Clips, Planned
+from .plan import Clips, Planned, seen_as
 
 
 class FoundClip(NamedTuple):
@@ -52,16 +52,11 @@ def planned_training(
     precision: Any = settings.model.precision
     recipe = ModelRecipe(model, precision=precision)
     spec, _, weights = outline(recipe.path, DIT, recipe.precision, device)
-    made = [
-        _planned(settings, spec.family, spec.config, weights, each) for each in _steps(settings, clips, spec.family)
-    ]
+    made = []
+    for each in _steps(settings, clips, spec.family):
+        step = StepShape(spec.config, seen_as(spec.family, each), weights, settings.lora)
+        made.append(Planned(spec.family, step, settings.optimiser, each))
     return max(made, key=lambda planned: planned.beside(0, parts=False))
-
-
-def _planned(settings: TrainingSettings, family: Family, config: Any, weights: Any, clips: Clips) -> Planned:
-    nothing: Any = None
-    step = StepShape(config, nothing, weights, settings.lora)
-    return Planned(family, step, settings.optimiser, clips).of(clips.video)
 
 
 def _steps(settings: TrainingSettings, clips: Sequence[FoundClip], family: Family) -> list[Clips]:

@@ -12,6 +12,7 @@ from ...common.errors import OutOfMemory
 from ...common.families import Family
 from ...common.log import logger
 from ...common.shapes import VideoShape
+from ...dit.branches.branch import PassShape
 from ...dit.footprint import pass_shape
 from ...engine.memory import Devices, MemorySettings, refusal
 from ...engine.tasks import latent_shape, smaller_videos
@@ -36,6 +37,12 @@ class Clips:
 
     video: VideoShape
     count: int = 1
+
+
+def seen_as(family: Family, clips: Clips) -> PassShape:
+    """Clips as the model sees them."""
+    latent = latent_shape(family, clips.video)
+    return pass_shape((clips.count, latent.frames, latent.height, latent.width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +77,11 @@ class Planned:
 
     def of(self, video: VideoShape) -> Planned:
         """The same of other clips."""
-        latent = latent_shape(self.family, video)
-        shape = pass_shape((self.clips.count, latent.frames, latent.height, latent.width))
-        return Planned(self.family, self.step._replace(clips=shape), self.optimiser, Clips(video, self.clips.count))
+        return self.of_clips(Clips(video, self.clips.count))
+
+    def of_clips(self, clips: Clips) -> Planned:
+        """The same of other clips, and perhaps of another number of them."""
+        return Planned(self.family, self.step._replace(clips=seen_as(self.family, clips)), self.optimiser, clips)
 
     def beside(self, in_ram: int, parts: bool) -> int:
         """Bytes beside weights and what is learned."""
@@ -178,10 +187,8 @@ class TrainingPlan:
         def fits(each: Planned) -> bool:
             return _best(each, self.memory, limit, self.pinned).device_bytes <= limit
 
-        if count > 1:
-            single = Planned(planned.family, planned.step, planned.optimiser, Clips(planned.clips.video))
-            if fits(single.of(planned.clips.video)):
-                yield "batch_size = 1"
+        if count > 1 and fits(planned.of_clips(Clips(planned.clips.video))):
+            yield "batch_size = 1"
         yield from smaller_videos(
             planned.clips.video, planned.family.size_multiple, lambda video: fits(planned.of(video))
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...common.families import WAN_2_1, WAN_2_2_5B
 from ...common.shapes import VideoShape
@@ -13,7 +13,7 @@ from ...model_loading.footprint import bytes_before_download
 from ..learner import OptimiserSettings
 from ..new_adapter import AdapterSettings
 from .footprint import StepShape
-from .plan import Clips, Planned, TrainingPlan, plan_for
+from .plan import Clips, Planned, TrainingPlan, plan_for, seen_as
 from .settings import TrainingMemory
 
 CARDS_GB = (6, 8, 12, 16, 24)
@@ -62,9 +62,10 @@ def planned_row(row: TrainedModel, limit: int, video: VideoShape | None = None) 
     """How a row is trained within so many bytes of a device."""
     config = PRESETS[row.preset]
     family = WAN_2_2_5B if row.preset == "ti2v-5B" else WAN_2_1
-    nothing: Any = None
-    step = StepShape(config, nothing, bytes_before_download(config, row.storage), AdapterSettings())
-    planned = Planned(family, step, OptimiserSettings(), Clips(row.video)).of(video or row.video)
+    clips = Clips(video or row.video)
+    weights = bytes_before_download(config, row.storage)
+    step = StepShape(config, seen_as(family, clips), weights, AdapterSettings())
+    planned = Planned(family, step, OptimiserSettings(), clips)
     return plan_for(planned, TrainingMemory(), limit, _ANY_RAM)
 
 
