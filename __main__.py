@@ -31,15 +31,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .common.errors import WanDirectorError
+from .common.places import Place
 from .nodes.headless.commands import terminal
 from .nodes.headless.commands.importing import bringing_torch
 from .nodes.headless.commands.own_folder import check_own_folder
 from .nodes.headless.commands.session import Session
 from .nodes.headless.commands.stopping import Stop
 from .nodes.headless.parsing.models import add_download, add_extract_lora
+from .nodes.headless.parsing.planning import add_plan
 from .nodes.headless.parsing.queue import add_asking, add_serving
 from .nodes.headless.parsing.shared import add_graph_options, by_name
-from .nodes.headless.parsing.tuning import add_prepare, add_train
+from .nodes.headless.parsing.tuning import add_compare, add_prepare, add_train
 
 if TYPE_CHECKING:
     from .nodes.hosts.host import Host
@@ -91,6 +93,7 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
     """Runs the command; gives the exit code and what is to be said."""
     try:
         options = _parser().parse_args(arguments)
+        getattr(options, "check", _nothing_to_check)(options)
         options.words = sys.argv[1:] if arguments is None else arguments
         terminal.log_to_terminal(quiet=getattr(options, "quiet", False))
         check_own_folder()
@@ -103,9 +106,20 @@ def _carry_out(arguments: list[str] | None, stop: Stop) -> tuple[int, str | None
             return stop.exit_code, stop.said
         if not isinstance(error, WanDirectorError):
             raise
-        from .nodes.files.places import sentence
+        return FAILED, _sentence(error)
 
-        return FAILED, sentence(error)
+
+def _sentence(error: WanDirectorError) -> str:
+    """What is to be said; the nodes that an error speaks of are known where torch is, so one of none does not wait."""
+    if not any(isinstance(part, Place) for part in error.parts):
+        return str(error)
+    from .nodes.files.places import sentence
+
+    return sentence(error)
+
+
+def _nothing_to_check(options: argparse.Namespace) -> None:
+    """Most commands check what they are given where they use it."""
 
 
 def _command(place: str) -> Callable[[argparse.Namespace, Session], None]:
@@ -184,27 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         help="start anew where an earlier run was broken off, and keep nothing where this one is",
     )
 
-    each = commands.add_parser("plan", help="say what a workflow takes on a card, before anything is downloaded")
-    each.set_defaults(command="running.plan")
-    each.add_argument(
-        "graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run, or a training's CONFIG.toml"
-    )
-    each.add_argument(
-        *("--vram", "--gpu-memory"),
-        metavar="SIZE",
-        help="memory of the card, for example 8GB, of which 1 GB is left free; needed for a workflow",
-    )
-    each.add_argument("--gpus", type=int, default=1, metavar="N", help="cards that share the video (default: 1)")
-    each.add_argument("--ram", metavar="SIZE", help="memory of the machine; without it, RAM is not looked at")
-    each.add_argument("--size", metavar="WxHxF", help="width, height and frames, instead of those of the workflow")
-    each.add_argument(
-        "--table",
-        nargs="?",
-        const="running",
-        choices=("running", "training"),
-        help="what runs, or trains, on which card, for the published models",
-    )
-    add_graph_options(each)
+    add_plan(commands)
 
     each = commands.add_parser("inspect", help="say what a model file is and what goes with it")
     each.set_defaults(command="model_files.inspect")
@@ -213,8 +207,13 @@ def _parser() -> argparse.ArgumentParser:
     add_extract_lora(commands)
     add_prepare(commands)
     add_train(commands)
+    add_compare(commands)
     add_serving(commands)
     add_asking(commands)
+
+    each = commands.add_parser("member")  # without help: processes that share runs are started by others
+    each.set_defaults(command="running.member", quiet=True)
+    each.add_argument("--device", default="auto")
 
     each = commands.add_parser("workflows", help="list the bundled workflows, which run and plan take by name")
     each.set_defaults(command="listing.workflows")

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from ..common.errors import ClusterError, InvalidInputError
 from ..media.whole import replace_file, unfinished_file
 from .folder import checked_name, digest_of
 
-TOKEN = "WAN_DIRECTOR_QUEUE_TOKEN"
-"""The environment's variable that holds the token."""
+USUAL_URL = "http://127.0.0.1:8189"
+URL, TOKEN = "WAN_DIRECTOR_QUEUE", "WAN_DIRECTOR_QUEUE_TOKEN"
+"""The environment's variables that hold another address, and the token."""
 _PIECE = 1 << 20
+Answer = TypeVar("Answer")
 _MOST_ANSWER_BYTES = 64 << 20
 
 
@@ -131,6 +134,22 @@ class QueueClient:
             raise Unreachable(f"The queue at {self.url} does not answer ({error}). Is it served there?") from None
         finally:
             connection.close()
+
+
+def patiently(ask: Callable[[], Answer], wait: Callable[[], None], tries: int = 30) -> Answer:
+    """Asks again where the server is away for a moment: a request that comes twice is one job.
+
+    Args:
+        wait: is called before each further try.
+
+    Raises:
+        Unreachable: it stays away.
+    """
+    for _ in range(tries):
+        with contextlib.suppress(Unreachable):
+            return ask()
+        wait()
+    return ask()
 
 
 def _read(answer: HTTPResponse) -> Any:

@@ -141,6 +141,10 @@ class Layered(Protocol):
 class Heard(Protocol):
     """What is heard in a pass, by the layers for it that a branch has inside each block."""
 
+    def begin(self, execution: Execution) -> tuple[Heard, Execution]:
+        """What is heard in one block, and how that computes so that it can be."""
+        ...
+
     def added(self, block: Layered, tokens: Tensor, execution: Execution) -> Tensor:
         """The tokens [B, L, D] of a block, which may be overwritten if the execution says so, with what they hear."""
         ...

@@ -47,6 +47,15 @@ def leave_tokens(tokens: Tensor) -> Tensor:
     return tokens
 
 
+OnLook = Callable[[Tensor, Tensor, slice], None]
+"""Told of a video that looks at itself: queries and keys [B, L, some heads, D], turned, and which heads those are. It
+must not keep or change them."""
+
+
+def ignore_look(queries: Tensor, keys: Tensor, heads: slice) -> None:
+    """The default `on_look`: nobody asks what the tokens look at."""
+
+
 class SharedAttention(Protocol):
     """Makes of a kernel one that sees the tokens of all devices that share a pass."""
 
@@ -112,6 +121,7 @@ class Execution:
         over_video: the kernel of a video's attention to itself in one pass; None for `attention`.
         shared: what makes that kernel see the tokens of other devices, too.
         look_back: what a block's tokens look at beside themselves: what was before them in time.
+        on_look: told of what the tokens of a block look at.
         pose_memory: what is kept of a pose video's way through the blocks, from pass to pass.
 
     Raises:
@@ -134,6 +144,7 @@ class Execution:
     over_video: Attention | None = None
     shared: SharedAttention = unshared
     look_back: LookBack = nothing_before
+    on_look: OnLook = ignore_look
     pose_memory: PoseMemory = NO_POSE_MEMORY
 
     def __post_init__(self) -> None:
@@ -159,6 +170,7 @@ class Execution:
 
     def attend_video(self, q: Tensor, k: Tensor, v: Tensor, heads: slice = ALL_HEADS) -> Tensor:
         """What the tokens of a video make of each other and of what was before: q, k, v [B, L, some heads, D]."""
+        self.on_look(q, k, heads)
         return self.video_attention(q, *self.look_back(k, v, heads))
 
     def looking_back(self, look_back: LookBack) -> Execution:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..common.errors import InvalidInputError
 from ..common.streaming import check_backward
 from .block import Block
-from .branches.branch import ALONE, BranchRun, Companion, unshareable
+from .branches.branch import ALONE, TRUNK_ENDS, BranchRun, Companion, Ends, unshareable
 from .branches.module import BranchModule
 from .conditioning.in_context import ClipBeside, grid_of
 from .config import PATCH, BlockPlace, DiTConfig
@@ -37,7 +37,7 @@ class Embedded(NamedTuple):
     tokens [B, L, D], those of the video last; time [B, G, D] of G equal runs of the video's tokens, float32; the grid
     of these; height and width of the latent, and its dtype; the timesteps [B, G]; the blocks' context; by kind, the
     runs of the branches that have blocks of their own in this pass; the trunk's blocks that are skipped; what a causal
-    model looks back at; what goes through the trunk's blocks beside the tokens.
+    model looks back at; what goes through the trunk's blocks beside the tokens; the layers at the ends of the pass.
     """
 
     tokens: Tensor
@@ -51,6 +51,7 @@ class Embedded(NamedTuple):
     skipped: frozenset[int] = frozenset()
     past: Past | None = None
     companion: Companion = ALONE
+    ends: Ends = TRUNK_ENDS
 
     def part(self, tokens: slice) -> Embedded:
         """What one device of several that share the pass works on: some of the tokens; see `Context.of_tokens`.
@@ -108,7 +109,13 @@ class WanDiT(nn.Module):
         with torch.device("meta"):
             whole = WanDiT(config, fp32_residual=self.fp32_residual)
         for name, child in (*self.named_children(), *module.named_children()):
-            whole.add_module(name, child)
+            if name != "blocks":
+                whole.add_module(name, child)
+        for block, own, added in zip(whole.blocks, self.blocks, module.inside(config.layers)):
+            for name, child in (*own.named_children(), *added.named_children()):
+                block.add_module(name, child)
+            for name, parameter in own.named_parameters(recurse=False):
+                block.register_parameter(name, parameter)
         return whole.train(self.training)
 
     @property
@@ -157,7 +164,8 @@ class WanDiT(nn.Module):
             InvalidInputError, PairingError: the inputs do not fit this model.
         """
         inputs.check(self.config)
-        tokens, grid = self.tokens_of(self.patch_embedding, self._channels(inputs)), grid_of(inputs.latent)
+        ends, grid = self._ends(inputs), grid_of(inputs.latent)
+        tokens = self.tokens_of(self.get_submodule(ends.embedding), self._channels(inputs))
         timesteps = self._timesteps(inputs)  # [B, G]
         time, modulation = self.time_of(timesteps)
         placed = self._placed(grid, inputs)
@@ -194,6 +202,7 @@ class WanDiT(nn.Module):
             inputs.skipped,
             inputs.past,
             companion,
+            ends,
         )
 
     def _behind_clips(
@@ -233,7 +242,8 @@ class WanDiT(nn.Module):
     def unembed(self, tokens: Tensor, embedded: Embedded) -> Tensor:
         """Tokens [B, L, D] -> velocity [B, out_channels, T, h, w], in the dtype of the latent."""
         before = tokens.shape[1] - math.prod(embedded.grid)
-        values = self.head(tokens[:, before:], embedded.time, self.dtype)
+        head = self.get_submodule(embedded.ends.head)
+        values = head(tokens[:, before:], embedded.time, self.dtype)
         sizes = dict(zip("Thwtqr", (*embedded.grid, *PATCH)))
         values = rearrange(values, "B (T h w) (t q r C) -> B C (T t) (h q) (w r)", **sizes)
         height, width = embedded.size
@@ -266,7 +276,14 @@ class WanDiT(nn.Module):
         before = sum(branch.frames_before(len(inputs.steering_of(branch))) for branch in branches)
         size = (latent.shape[-2], latent.shape[-1])
         places = inputs.places if inputs.past is None else inputs.places.from_frame(inputs.past.frames)
-        return PlacedVideo(self.config.head_dim, grid, size, latent.device, before, inputs.before, places)
+        times = (branch.times(inputs.steering_of(branch), grid[0]) for branch in branches)
+        own = next((each for each in times if each is not None), None)
+        return PlacedVideo(self.config.head_dim, grid, size, latent.device, before, inputs.before, places, own)
+
+    def _ends(self, inputs: DitInputs) -> Ends:
+        """The layers that a pass begins and ends with."""
+        own = (branch.ends(inputs.steering_of(branch)) for branch in self.config.branches)
+        return next((each for each in own if each is not None), TRUNK_ENDS)
 
     def _avoided(self, avoided: Avoided | None) -> Avoided | None:
         if avoided is None:

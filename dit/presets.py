@@ -6,11 +6,15 @@ from dataclasses import replace
 
 from .branches.animate.face import FaceBranch
 from .branches.animate.pose import AnimatePoseBranch
-from .branches.audio.humo import HumoBranch
-from .branches.audio.past import PastBranch
-from .branches.audio.pose import SpeechPoseBranch
-from .branches.audio.speech import SpeechBranch
-from .branches.audio.still import StillBranch
+from .branches.audio import (
+    DanceBranch,
+    HumoBranch,
+    PastBranch,
+    SpeechBranch,
+    SpeechPoseBranch,
+    StillBranch,
+    TalkBranch,
+)
 from .branches.camera import CameraBranch
 from .branches.clip import ClipBranch
 from .branches.pose import PoseBranch
@@ -54,11 +58,15 @@ PRESETS = {
     "s2v-14B": replace(_14B, branches=(SpeechPoseBranch(), SpeechBranch(), StillBranch(), PastBranch())),
     "humo-1.7B": replace(_1_3B, branches=(HumoBranch(has_mask=False),)),
     "humo-17B": replace(_14B, in_channels=36, branches=(HumoBranch(),)),
+    "dancer-14B": replace(_14B, in_channels=36, branches=(_CLIP, DanceBranch(reference_channels=16))),
+    "dancer-14B-without-reference": replace(_14B, in_channels=36, branches=(_CLIP, DanceBranch())),
     "vace-1.3B": replace(_1_3B, branches=(VaceBranch(15),)),
     "vace-14B": replace(_14B, branches=(VaceBranch(8),)),
 }
 UNI3C_14B = replace(_14B, branches=(Uni3CBranch(20),))
 """A transformer with the control net, which is published by itself."""
+INFINITETALK_14B = replace(_14B, branches=(TalkBranch(40),))
+"""A transformer with the layers of InfiniteTalk, which are published by themselves."""
 
 _TEXT_BOUNDARY, _IMAGE_BOUNDARY = 875.0, 900.0
 

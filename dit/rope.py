@@ -60,7 +60,8 @@ class PlacedVideo(NamedTuple):
     """Where the tokens of a video lie.
 
     `head_dim`: of the model; `grid`: the tokens along its frames, rows and columns, of a latent of `size` (height,
-    width); `before`: frames of tokens before those; `at`: where these lie; `places`: of all.
+    width); `before`: frames of tokens before those; `at`: where these lie; `places`: of all; `times`: where the video's
+    own frames lie, [frames], if not one after the other.
     """
 
     head_dim: int
@@ -70,6 +71,7 @@ class PlacedVideo(NamedTuple):
     before: int = 0
     at: FramesBefore = RIGHT_BEFORE
     places: TokenPlaces = AS_TRAINED
+    times: Tensor | None = None
 
     @property
     def first(self) -> int:
@@ -78,12 +80,22 @@ class PlacedVideo(NamedTuple):
 
     def rope(self) -> Tensor:
         """The turns of the tokens before the video and of its own, see `make_rope`."""
+        if self.times is not None:
+            return self._at_times(self.times)
         if not self.before or self.at == RIGHT_BEFORE:
             frames = self.before + self.grid[0]
             return make_rope(self.head_dim, (frames, *self.grid[1:]), self.device, self.places)
         before = self.beside((self.before, *self.grid[1:]), TokenPlaces(shift=self.at.shift))
         video = self.beside(self.grid, TokenPlaces(shift=(float(self.first), 0.0, 0.0)))
         return torch.cat([before, video], dim=1)
+
+    def _at_times(self, times: Tensor) -> Tensor:
+        """The turns of a video that begins with its own frames, which lie at `times`."""
+        frames, rows, columns = (
+            at.double() * scale + shift
+            for at, scale, shift in zip((times, *map(torch.arange, self.grid[1:])), *self.places)
+        )
+        return rope_at(self.head_dim, (frames, rows, columns), self.device)
 
     def beside(self, grid: tuple[int, int, int], inner: TokenPlaces = AS_TRAINED) -> Tensor:
         """The turns of a grid of tokens whose places within the video are `inner`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from ..common.ranks import ALONE, Ranks
 from .execution import Execution
 from .model import Embedded
 
@@ -25,6 +27,15 @@ class Sharing(Protocol):
     @property
     def is_first(self) -> bool:
         """Whether this is the one that tells and saves for all."""
+        ...
+
+    @property
+    def ranks(self) -> Ranks:
+        """They, as what hands parts of other work from one to the other."""
+        ...
+
+    def explained(self) -> AbstractContextManager[None]:
+        """Inside, where something else than passes is shared, errors say what has become of another device."""
         ...
 
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
@@ -66,6 +77,15 @@ class PlannedDevices(NamedTuple):
     def is_first(self) -> bool:
         """See `Sharing.is_first`."""
         return True
+
+    @property
+    def ranks(self) -> Ranks:
+        """See `Sharing.ranks`."""
+        return ALONE
+
+    def explained(self) -> AbstractContextManager[None]:
+        """See `Sharing.explained`."""
+        return nullcontext()
 
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
         """See `Sharing.trunk`."""

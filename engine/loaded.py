@@ -93,7 +93,9 @@ def place(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
 
 def _load(recipe: ModelRecipe, runtime: Runtime) -> PlacedModel:
     device = runtime.device(recipe.kind, recipe.device)
-    loaded = _read(recipe, device, runtime)
+    # Hosts run nodes in inference mode, and what is made there can never be trained with.
+    with torch.inference_mode(False), torch.no_grad():
+        loaded = _read(recipe, device, runtime)
     return placed(loaded, recipe, runtime.residence(loaded.module, device), runtime)
 
 

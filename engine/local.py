@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError
 from ..common.families import Family
+from ..common.log import logger
 from ..common.printable import printable_name
 from ..dit.sharing import ONE_DEVICE, Sharing
 from ..memory.policy import RESIDENT, MemoryPolicy, swapped_blocks
@@ -22,7 +23,8 @@ from .films.kept import NO_FILMS_KEPT, KeptFilms
 from .previews.moving import PreviewWish
 from .progress import Counted, Whereabouts
 from .resuming.kept import NO_RUNS_KEPT, KeptRuns
-from .runtime import LoadedModels, Progress, Work
+from .runtime import LoadedModels, Progress, Request, Work
+from .sharing.places import Crews
 from .terminal import UnseenProgress, shown_progress
 
 M = TypeVar("M", bound=nn.Module)
@@ -44,7 +46,8 @@ class LocalRuntime:
         models: the models in memory.
         kept_runs: where runs that are broken off wait to be gone on with; nowhere unless it is said.
         kept_films: where the finished clips of films do; likewise.
-        sharing: with whom the passes of a run are computed.
+        sharing: with whom the passes of all runs are computed.
+        crews: with whom those of runs that want it are.
     """
 
     device_name: str = "auto"
@@ -54,10 +57,23 @@ class LocalRuntime:
     kept_runs: KeptRuns = NO_RUNS_KEPT
     kept_films: KeptFilms = NO_FILMS_KEPT
     sharing: Sharing = ONE_DEVICE
+    crews: Crews = field(default_factory=Crews)
     _where: Whereabouts = field(default_factory=Whereabouts)
 
     def perform(self, work: Work[Result]) -> Result:
         return work.run()
+
+    def check_gpus(self, count: int, device: torch.device) -> None:
+        if self.sharing.devices == 1:
+            self.crews.check(count, device, on_cpu=self.device_name == "cpu")
+
+    def shared(self, request: Request, count: int, device: torch.device) -> contextlib.AbstractContextManager[Sharing]:
+        if self.sharing.devices == 1:
+            self.check_gpus(count, device)
+            return self.crews.sharing(request, count, device, self)
+        if count not in (1, self.sharing.devices):
+            logger.info("%d devices share the run, as this process was told, and not %d.", self.sharing.devices, count)
+        return contextlib.nullcontext(self.sharing)
 
     def progress(self, counted: Counted) -> Progress:
         return shown_progress(self._where.told(counted)) if self.show_progress else UnseenProgress()

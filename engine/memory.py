@@ -13,6 +13,7 @@ from ..common.errors import InvalidInputError, OutOfMemory
 from ..common.free_ram import free_ram_bytes
 from ..common.log import logger
 from ..common.shapes import VideoShape, latent_frames
+from ..dit.sharing import Sharing
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
 from ..memory.pinned import default_pinned_bytes
 from ..memory.plan import Choice, Task, keep_plain, plan, smallest, swap_exactly
@@ -45,6 +46,7 @@ class MemorySettings:
         text_encoder, vae: where they compute: as their loaders say, or on the CPU.
         strips: that the VAE cuts large frames into; 0 for as few as fit into the budget.
         feed_forward_run: tokens at a time in the feed-forward layers; 0 for the usual number.
+        gpus: that make a run together, this one among them.
     """
 
     budget: Budget = Budget()
@@ -54,6 +56,11 @@ class MemorySettings:
     vae: Placement = "auto"
     strips: int = 0
     feed_forward_run: int = 0
+    gpus: int = 1
+
+    def devices(self, sharing: Sharing) -> int:
+        """How many share a run: as many as there are already, if more than one, else as many as are wanted."""
+        return self.gpus if sharing.devices == 1 else sharing.devices
 
     def limit(self, device: torch.device, runtime: Devices) -> int | None:
         """Bytes of a device that may be used; None for no limit."""
@@ -218,6 +225,7 @@ class MemoryWidgets:
     vae: str = "auto"
     vae_strips: int = 0
     feed_forward_tokens: int = 0
+    gpus: int = 1
 
     def settings(self) -> MemorySettings:
         """What they mean.
@@ -233,6 +241,7 @@ class MemoryWidgets:
             vae=choice_of(self.vae, PLACEMENTS, "vae"),
             strips=self.vae_strips,
             feed_forward_run=self.feed_forward_tokens,
+            gpus=self.gpus,
         )
 
 

@@ -58,7 +58,7 @@ class ModelRecipe:
         device: auto, cpu or gpu.
         attention: of a transformer, a name in `dit.attention.ATTENTION`.
         fp32_residual: of a transformer, see `dit.model.WanDiT`.
-        vace_module, speed_module, uni3c_module: the files of modules to add to a transformer.
+        vace_module, speed_module, uni3c_module, infinitetalk_module: the files of modules to add to a transformer.
         loras: on a transformer, in order.
         low_noise: takes over from a transformer in a run.
     """
@@ -74,6 +74,7 @@ class ModelRecipe:
     low_noise: LowNoiseRecipe | None = None
     speed_module: Path | None = None
     uni3c_module: Path | None = None
+    infinitetalk_module: Path | None = None
 
     @property
     def modules(self) -> tuple[tuple[str, Path], ...]:
@@ -82,6 +83,7 @@ class ModelRecipe:
             ("vace_module", self.vace_module),
             ("speed_module", self.speed_module),
             ("uni3c_module", self.uni3c_module),
+            ("infinitetalk_module", self.infinitetalk_module),
         )
         return tuple((kind, path) for kind, path in named if path is not None)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.families import Family
-from ..dit.sharing import PlannedDevices
+from ..dit.sharing import PlannedDevices, Sharing
 from ..memory.policy import RESIDENT, MemoryPolicy
 from ..memory.slabs import Slabs
 from .films.kept import NO_FILMS_KEPT
@@ -21,7 +21,7 @@ from .previews.moving import PreviewWish
 from .progress import Counted
 from .recipe import ModelRecipe
 from .resuming.kept import NO_RUNS_KEPT
-from .runtime import LoadedModels, Work
+from .runtime import LoadedModels, Request, Work
 from .terminal import UnseenProgress
 
 M = TypeVar("M", bound=nn.Module)
@@ -65,6 +65,12 @@ class RecordingRuntime:
         if isinstance(given, PlacedModel):
             self.placed.append(given.recipe)
         return given
+
+    def check_gpus(self, count: int, device: torch.device) -> None:
+        """A plan is made for any number of them."""
+
+    def shared(self, request: Request, count: int, device: torch.device) -> AbstractContextManager[Sharing]:
+        return nullcontext(self.sharing)
 
     def progress(self, counted: Counted) -> UnseenProgress:
         return UnseenProgress()

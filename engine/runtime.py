@@ -124,6 +124,18 @@ class Residence(Protocol, Generic[Module]):
         ...
 
 
+class Shareable(Protocol):
+    """What several devices can do together."""
+
+    def join(self) -> None:
+        """Does the part of this device in what another one has asked for."""
+        ...
+
+
+Request = Callable[[], Shareable]
+"""Gives it, with the models loaded. It can be sent to another process, see `sharing.packing`."""
+
+
 class Runtime(Protocol):
     """Who runs the engine."""
 
@@ -144,7 +156,25 @@ class Runtime(Protocol):
 
     @property
     def sharing(self) -> Sharing:
-        """Who computes the passes of a run."""
+        """Who computes the passes of all runs of this process."""
+        ...
+
+    def check_gpus(self, count: int, device: torch.device) -> None:
+        """Refuses a number of devices that cannot share a run with `device`, itself among them.
+
+        Raises:
+            InvalidInputError: it is so.
+        """
+        ...
+
+    def shared(self, request: Request, count: int, device: torch.device) -> AbstractContextManager[Sharing]:
+        """Inside, so many devices do what a request gives, each of which comes to the same exchanges; or those that
+        share all that this process does.
+
+        Raises:
+            InvalidInputError: other processes cannot be told of it.
+            SharingError: another device has ended.
+        """
         ...
 
     def perform(self, work: Work[Result]) -> Result:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..common.empty_tensors import empty
 from ..common.errors import InvalidInputError
+from ..common.ranks import ALONE, Ranks
 from ..common.shapes import VideoShape, latent_frames, video_frames
+from ..dit.sharing import Sharing
 from ..memory.plan import Task, smallest_bytes
 from ..vae3d.convolution import warn_of_slow_conv3d
 from ..vae3d.vae import STRIP_CHOICES, TILES, CausalVAE
@@ -142,15 +146,17 @@ def empty_frames(video: VideoShape) -> Generator[Tensor, None, None]:
 
 
 def _encode(vae: PlacedModel, clip: Tensor, job: Job, prepare: Callable[[Tensor], Tensor]) -> Tensor:
-    runtime = vae.runtime
+    runtime, sharing = vae.runtime, vae.runtime.sharing  # no clip is sent to others: that takes as long as it saves
     counted = Counted("Encoding frames", "latent frame", latent_frames(clip.shape[1]))
     latent = []
-    with runtime.progress(counted) as progress, at_work(vae, job) as (network, strips):
+    with runtime.progress(counted) as progress, at_work(vae, job) as (network, strips), sharing.explained():
+        ranks = _who_share(sharing, job, strips or STRIP_CHOICES[-1], clip.shape[2] // vae.spec.config.spatial_stride)
         stream = network.encode_stream(
             clip.movedim(-1, 1),
             strips or STRIP_CHOICES[-1],
             prepare=prepare,
             check=runtime.check_interrupt,
+            ranks=ranks,
         )
         for frame in stream:
             latent.append(frame.float().cpu())
@@ -167,13 +173,40 @@ def _decode(vae: PlacedModel, latent: Tensor, job: Job) -> Generator[Tensor, Non
 
 def _decode_stream(vae: PlacedModel, latent: Tensor, job: Job) -> Generator[Tensor, None, None]:
     """Pictures [1, 1 or 4, H, W, 3] of each latent frame, moved to the CPU as they are made."""
-    counted = Counted("Decoding", "latent frame", latent.shape[2])
-    with vae.runtime.progress(counted) as progress, at_work(vae, job) as (network, strips):
+    runtime, counted = vae.runtime, Counted("Decoding", "latent frame", latent.shape[2])
+    count = 1 if job.is_on_cpu else job.memory.gpus
+    request = partial(ReadyDecoding, vae, latent, job.memory)
+    with (
+        runtime.progress(counted) as progress,
+        at_work(vae, job) as (network, strips),
+        runtime.shared(request, count, vae.residence.device) as sharing,
+        sharing.explained(),
+    ):
+        ranks = _who_share(sharing, job, strips, latent.shape[3])
         tile = None if strips else TILES[0]
-        stream = network.decode_stream(latent, strips or 1, tile=tile, check=vae.runtime.check_interrupt)
+        stream = network.decode_stream(latent, strips or 1, tile=tile, check=runtime.check_interrupt, ranks=ranks)
         for number, piece in enumerate(stream, start=1):
             progress.update(number)
             yield as_pictures(piece)
+
+
+class ReadyDecoding(NamedTuple):
+    """A latent [1, C, T, h, w] that another process decodes, which wants others to take part."""
+
+    vae: PlacedModel
+    latent: Tensor
+    memory: MemorySettings
+
+    def join(self) -> None:
+        """See `runtime.Shareable`."""
+        deque(_decode_stream(self.vae, self.latent, decoding_job(self.vae, self.latent, self.memory)), maxlen=0)
+
+
+def _who_share(sharing: Sharing, job: Job, strips: int, rows: int) -> Ranks:
+    """Who decodes or encodes together, each some rows: all, where each has enough memory for strips, and rows."""
+    if sharing.devices == 1 or job.is_on_cpu or rows < sharing.devices:
+        return ALONE
+    return ALONE if sharing.any_of(not strips) else sharing.ranks
 
 
 def as_pictures(piece: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from ..common.errors import InvalidInputError
 from ..common.streaming import BlockStream, LentBlocks
 from .backend import make_backend
 from .block_swap import SLOTS, slab_blocks, spread, swapping
+from .budget import FLOPS_PER_BYTE
 from .pinned import default_pinned_bytes
 from .plain_matrices import plain_matrices
 from .slabs import Slabs, lay_out
@@ -192,3 +193,11 @@ def fewest_swapped(module: nn.Module, device: torch.device, limit_bytes: float) 
 def block_bytes(blocks: Iterable[nn.Module]) -> list[int]:
     """Bytes of each block as the ring lays it out."""
     return [lay_out(block).size_bytes for block in blocks]
+
+
+def copies_dominate(
+    memory: MemoryPolicy, blocks: Sequence[nn.Module], device: torch.device, flops_of_block: float
+) -> bool:
+    """Whether copying swapped blocks to a device takes longer than computing with all blocks."""
+    sizes = block_bytes(blocks)
+    return memory.footprint(sizes, device).copied_bytes * FLOPS_PER_BYTE > len(sizes) * flops_of_block

@@ -18,7 +18,7 @@ from .round_trip import swapping_both_ways
 from .slabs import Slabs
 
 
-class TrainingPlaces(NamedTuple):
+class BlockPlaces(NamedTuple):
     """How much of a model that is trained leaves the device.
 
     `swap`: blocks that come for their turns, forward and backward. `inputs_in_ram`: how many blocks, the first, have
@@ -51,7 +51,7 @@ class Returning:
 
 @contextmanager
 def streaming_both_ways(
-    blocks: Sequence[nn.Module], places: TrainingPlaces, device: torch.device, slabs: Slabs
+    blocks: Sequence[nn.Module], places: BlockPlaces, device: torch.device, slabs: Slabs
 ) -> Iterator[tuple[BlockStream, Returning]]:
     """The stream of the blocks for forward passes, and what brings them back for backward ones.
 

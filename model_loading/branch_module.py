@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,10 +93,19 @@ def outline_with_module(
         module, _, added = published_outline(path.name, kind, precision, device)
         check_pair(model, module)
     whole = _described(model, module)
-    kinds = {type(branch) for branch in module.config.branches}
-    sizes = {False: iter(weights.blocks), True: iter(added.blocks)}
-    blocks = tuple(next(sizes[place.branch in kinds]) for place in whole.config.block_order())
+    blocks = _together(weights.blocks, added.blocks, whole.config, module.config)
     return whole, weights._replace(fixed=weights.fixed + added.fixed, blocks=blocks)
+
+
+def _together(blocks: Sequence[int], added: Sequence[int], whole: DiTConfig, module: DiTConfig) -> tuple[int, ...]:
+    """Sizes of a model's blocks with those of a module: blocks of its own, or what it has inside the trunk's."""
+    if any(branch.in_blocks for branch in module.branches):
+        inside = iter(added)
+        places = zip(whole.block_order(), blocks)
+        return tuple(size + next(inside) if place.branch is None else size for place, size in places)
+    kinds = {type(branch) for branch in module.branches}
+    sizes = {False: iter(blocks), True: iter(added)}
+    return tuple(next(sizes[place.branch in kinds]) for place in whole.block_order())
 
 
 def _described(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> ModelSpec[DiTConfig]:

@@ -11,7 +11,15 @@ from ..text_encoder.umt5 import UMT5Config, UMT5Encoder
 from ..vae3d import CausalVAE, TinyDecoder, TinyDecoderConfig, VAEConfig
 from .audio_kind import AUDIO_ENCODER
 from .key_maps import layouts
-from .pairing import check_clip, check_module, check_speed_module, check_text_encoder, check_uni3c_module, check_vae
+from .pairing import (
+    check_clip,
+    check_infinitetalk_module,
+    check_module,
+    check_speed_module,
+    check_text_encoder,
+    check_uni3c_module,
+    check_vae,
+)
 from .publishing import known_files
 from .recognition import configs, titles
 from .spec import AnyKind, ModelKind, no_tokenizer
@@ -90,6 +98,23 @@ UNI3C_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
     is_network=True,
     is_transformer=True,
 )
+INFINITETALK_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
+    files=known_files.INFINITETALK_FILES,
+    title="InfiniteTalk module",
+    published_title="an InfiniteTalk module",
+    example=known_files.module_file("infinitetalk_module"),
+    layouts=layouts.INFINITETALK_MODULE_LAYOUTS,
+    read_config=configs.read_infinitetalk_module,
+    build=BranchModule,
+    title_of=titles.module_title,
+    widths=titles.dit_widths,
+    family_widths=titles.dit_widths_of_family,
+    width_words=titles.DIT_WIDTH_WORDS,
+    find_tokenizer=no_tokenizer,
+    check_partner=check_infinitetalk_module,
+    is_network=True,
+    is_transformer=True,
+)
 VAE: ModelKind[VAEConfig, CausalVAE, None] = ModelKind(
     files=known_files.VAE_FILES,
     title="VAE",
@@ -155,7 +180,8 @@ PREVIEW_DECODER: ModelKind[TinyDecoderConfig, TinyDecoder, None] = ModelKind(
 # The transformers before VACE modules: a whole VACE model has the tensors of a module, too.
 # Speed control last: its three layers are called as those of many small networks.
 _KINDS: tuple[AnyKind, ...] = (
-    DIT, VACE_MODULE, UNI3C_MODULE, VAE, TEXT_ENCODER, CLIP_VISION, AUDIO_ENCODER, PREVIEW_DECODER, SPEED_MODULE,
+    DIT, VACE_MODULE, UNI3C_MODULE, INFINITETALK_MODULE, VAE, TEXT_ENCODER, CLIP_VISION, AUDIO_ENCODER, PREVIEW_DECODER,
+    SPEED_MODULE,
 )  # fmt: skip
 MODEL_KINDS: dict[str, AnyKind] = {kind.name: kind for kind in _KINDS}
 """Name -> kind, in the order in which files are compared with them."""

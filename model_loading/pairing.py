@@ -22,7 +22,7 @@ from ..dit.inputs import check_branch, check_latent, check_text
 from ..text_encoder.clip_vision import ClipVisionConfig
 from ..text_encoder.umt5 import UMT5Config
 from ..vae3d.config import VAEConfig
-from .publishing.known_files import MODELS_WITH, USUAL_MODEL, module_file, where_to_get
+from .publishing.known_files import INFINITETALK_MODEL, MODELS_WITH, USUAL_MODEL, module_file, where_to_get
 from .spec import ModelSpec
 
 # high_noise, HighNoise, HIGH-noise; and as the wrapper's author names his files.
@@ -37,6 +37,7 @@ FUN_CONTROL = Place("fun control", "the control video of a Fun model")
 SCAIL_CONDITIONING = Place("scail", "the reference and poses of SCAIL")
 SPEECH = Place("speech to video", "the conditioning of a speech-to-video model")
 HUMO = Place("humo", "the sound and the picture of HuMo")
+DANCE = Place("dance", "the picture and the music of Wan-Dancer")
 SOURCE_VIDEO = Place("source video", "the clip to edit")
 
 
@@ -188,6 +189,31 @@ def check_uni3c_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]
         )
 
 
+def check_infinitetalk_module(model: ModelSpec[DiTConfig], module: ModelSpec[DiTConfig]) -> None:
+    """`check_pair` for InfiniteTalk by itself."""
+    config, branch = model.config, module.config.branches[0]
+    name = f"{model.path.name} ({model.title})"
+    if config.branch(type(branch)) is not None:
+        raise PairingError(f"{name} has {branch.words} of its own and takes no module. Remove {module.path.name}.")
+    if _animates_otherwise(config) or model.family is not module.family:
+        raise PairingError(
+            f"{module.path.name} belongs onto a model of image to video of {module.family.title}, but {name} is none. "
+            f"Use {where_to_get(INFINITETALK_MODEL)}, or remove the module."
+        )
+    if (config.dim, config.layers) != (module.config.dim, module.config.layers):
+        raise PairingError(
+            f"{module.path.name} is {branch.words} for models of {module.config.layers} blocks of width "
+            f"{module.config.dim}, but {name} has {config.layers} of width {config.dim}. Use "
+            f"{where_to_get(INFINITETALK_MODEL)}, or remove the module."
+        )
+
+
+def _animates_otherwise(config: DiTConfig) -> bool:
+    """Whether a transformer is another one than of image to video, plain or with what does not bear on its blocks."""
+    others = {branch.name for branch in config.branches} - {"clip", "speed", "uni3c"}
+    return config.mask_channels + config.out_channels != config.image_channels or bool(others)
+
+
 def _takes_module(model: ModelSpec[DiTConfig]) -> bool:
     """Whether it is a text-to-video model; TI2V-5B, for which there are no modules, is none."""
     return not model.config.image_channels and not model.family.given_in_latent
@@ -276,7 +302,7 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             " in place of what gives it: its reference_image says who is seen, its previous_frames go before.",
         )  # fmt: skip
     always = _always_steered(model.config)
-    if has_image and always is not None:
+    if has_image and always is not None and model.start_image == "none":
         what, place = _PREPARED[always.name]
         raise PairingError(
             f"{name} is {what} and takes no start image in channels beside the latent. Connect the picture as the "
@@ -304,6 +330,12 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} is a Wan-Animate model and needs a reference picture. Connect ", ANIMATE, " between the prompt "
             f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
+    if not has_image and always is not None and model.start_image == "required":
+        what, place = _PREPARED[always.name]
+        raise PairingError(
+            f"{name} is {what} and needs a picture to start with. Connect ", place, " between the prompt and the "
+            f"sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
+        )  # fmt: skip
     if not has_image and model.start_image == "required":
         place = FUN_CONTROL if model.family.given_in_latent else START_IMAGE
         raise PairingError(
@@ -312,7 +344,11 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
         )  # fmt: skip
 
 
-_PREPARED = {"s2v_pose": ("a speech-to-video model", SPEECH), "humo": ("a HuMo model", HUMO)}
+_PREPARED = {
+    "s2v_pose": ("a speech-to-video model", SPEECH),
+    "humo": ("a HuMo model", HUMO),
+    "dance": ("a Wan-Dancer model", DANCE),
+}
 """By branch that is always steered, what a model with it is and where what steers it is made."""
 
 

@@ -8,7 +8,16 @@ from typing import Any
 from ..common.checking import instance_of
 from ..dit.attention import ATTENTION
 from ..engine.recipe import ModelRecipe
-from ..model_loading.kinds import CLIP_VISION, DIT, SPEED_MODULE, TEXT_ENCODER, UNI3C_MODULE, VACE_MODULE, VAE
+from ..model_loading.kinds import (
+    CLIP_VISION,
+    DIT,
+    INFINITETALK_MODULE,
+    SPEED_MODULE,
+    TEXT_ENCODER,
+    UNI3C_MODULE,
+    VACE_MODULE,
+    VAE,
+)
 from ..model_loading.outline import outline
 from ..model_loading.precision import precision_named
 from ..sampling.validation import find_choice
@@ -38,6 +47,16 @@ WanModelType = io.Custom("WAN_DIRECTOR_MODEL")
 WanModuleType = io.Custom("WAN_DIRECTOR_MODULE")
 NO_MODULE = "none"
 RESIDUALS = ["auto", "fp32"]
+
+
+def _module_socket() -> Any:
+    """The socket module."""
+    return WanModuleType.Input(
+        "module",
+        optional=True,
+        tooltip="A part of a model in a file of its own that goes onto this one: from Load Wan Uni3C or Load Wan "
+        "InfiniteTalk.",
+    )
 
 
 def _speed_widget() -> Any:
@@ -109,11 +128,7 @@ class WanDirectorLoadModel(io.ComfyNode):
                     **ADVANCED,
                 ),
                 _speed_widget(),
-                WanModuleType.Input(
-                    "module",
-                    optional=True,
-                    tooltip="A part of a model in a file of its own that goes onto this one: from Load Wan Uni3C.",
-                ),
+                _module_socket(),
             ],
             outputs=[WanModelType.Output(display_name="model", tooltip="The video model, for the Wan Sampler.")],
         )
@@ -178,7 +193,7 @@ def _of_wire(path: Path, module: Any) -> dict[str, Any]:
     """
     if module is None:
         return {}
-    instance_of(module, ModuleFile, "module", "the module of Load Wan Uni3C")
+    instance_of(module, ModuleFile, "module", "the module of Load Wan Uni3C or of Load Wan InfiniteTalk")
     outline(path, DIT, modules=[(module.kind.name, module.path)])
     return {module.kind.name: module.path}
 
@@ -342,3 +357,44 @@ class WanDirectorLoadUni3C(io.ComfyNode):
     def execute(cls, uni3c_name: str) -> Any:
         find_model(UNI3C_MODULE.folder_name, uni3c_name)
         return io.NodeOutput(ModuleFile(UNI3C_MODULE, uni3c_name))
+
+
+class WanDirectorLoadInfiniteTalk(io.ComfyNode):
+    """The layers that hear who speaks, for Load Wan Model."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WanDirectorLoadInfiniteTalk",
+            display_name="Load Wan InfiniteTalk",
+            category="Wan Director/loaders",
+            description="Chooses the layers of InfiniteTalk or MultiTalk, which Load Wan Model puts onto a 14B model "
+            "of image to video. Wan InfiniteTalk then gives what is said.",
+            search_aliases=[
+                "infinitetalk", "multitalk", "ModelPatchLoader", "model patch", "load infinitetalk",
+                "multi/infinitetalk model loader",
+            ],
+            inputs=[
+                io.Combo.Input(
+                    "infinitetalk_name",
+                    options=host().model_files(INFINITETALK_MODULE.folder_name),
+                    tooltip="A file in models/model_patches that holds InfiniteTalk: wan2.1_infiniteTalk_single_fp16 "
+                    "for one person, wan2.1_infiniteTalk_multi_fp16 for two.",
+                )
+            ],
+            outputs=[WanModuleType.Output(display_name="module", tooltip="The layers, for Load Wan Model.")],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, infinitetalk_name: str | None = None) -> bool | str:
+        return answer(check_model, INFINITETALK_MODULE, infinitetalk_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, infinitetalk_name: str) -> str:
+        return fingerprint(INFINITETALK_MODULE.folder_name, infinitetalk_name)
+
+    @classmethod
+    @one_sentence
+    def execute(cls, infinitetalk_name: str) -> Any:
+        find_model(INFINITETALK_MODULE.folder_name, infinitetalk_name)
+        return io.NodeOutput(ModuleFile(INFINITETALK_MODULE, infinitetalk_name))

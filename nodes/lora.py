@@ -115,8 +115,8 @@ class WanDirectorLora(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, lora_name: str, **_: Any) -> str:
-        return fingerprint("loras", lora_name)
+    def fingerprint_inputs(cls, lora_name: str | None = None, **_: Any) -> str:
+        return "" if lora_name is None else fingerprint("loras", lora_name)  # None: it comes over a wire
 
     @classmethod
     @one_sentence

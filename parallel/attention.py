@@ -13,17 +13,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..dit.attention import Attention
+from ..dit.attention import Attention, sdpa_attention
 from ..dit.execution import SharedAttention
 from .exchange import Group
-from .layout import Shares, split
+from .layout import Shares, has_ring, split
+from .ring import ring_attention
 
 
 def shared_attention(group: Group, tokens: Shares) -> SharedAttention:
     """Makes of a kernel one that sees the tokens of all ranks.
 
     Tokens and heads may be shared unevenly. Nothing is padded, so every kernel gives to the bit what it gives for all
-    heads at once, as far as it computes them one by one.
+    heads at once, as far as it computes them one by one. Where there are fewer heads than ranks, keys and values go
+    around instead, if the kernel is PyTorch's: what the parts of others weigh is not known, and some ranks only wait.
 
     Args:
         tokens: of the sequence, on each rank.
@@ -45,6 +47,8 @@ def _attend(
     v: Tensor,
 ) -> Tensor:
     """q, k, v [B, l, N, D] -> [B, l, N, D]."""
+    if kernel is sdpa_attention and has_ring(q.shape[2], group.size):
+        return ring_attention(q, k, v, group, tokens)
     heads = split(q.shape[2], group.size)
     q, k, v = (_all_tokens(part, group, tokens, heads) for part in (q, k, v))
     own = heads.slice(group.rank)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -86,25 +86,30 @@ def device_of(rank: int, device: str) -> str:
 
 
 @contextlib.contextmanager
-def joined(seat: Seat, device: str, why_broken: Whys | None = None) -> Iterator[Sharing]:
+def joined(seat: Seat, device: str, why_broken: Callable[[], str] = str) -> Iterator[ManyDevices]:
     """Inside, this process shares its runs with the others.
+
+    Args:
+        why_broken: see `ManyDevices`.
 
     Raises:
         SharingError: they do not come.
     """
-    if device == "cpu":
-        torch.set_num_threads(max(1, torch.get_num_threads() // seat.ranks))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK.get(sys.platform, "lo"))
-    said = why_broken or Whys()
     try:
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
         address = seat.meeting.absolute().as_uri()
         dist.init_process_group(backend, init_method=address, rank=seat.rank, world_size=seat.ranks, timeout=_STEP)
     except RuntimeError as error:
-        raise SharingError(said() or f"The {seat.ranks} processes of the run did not find each other.") from error
+        raise SharingError(why_broken() or f"The {seat.ranks} processes of the run did not find each other.") from error
+    group, threads = DistributedGroup(), torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(max(1, threads // seat.ranks))
     try:
-        yield ManyDevices(DistributedGroup(), said)
+        yield ManyDevices(group, why_broken)
     finally:
+        torch.set_num_threads(threads)
+        group.leave()
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
 
@@ -126,14 +131,19 @@ class Whys:
         while self.processes and time.monotonic() < until:
             for rank, process in enumerate(self.processes, start=1):
                 if process.poll() not in (None, 0):
-                    return f"Device {rank} of {len(self.processes) + 1} has ended: {self._last_words(rank, process)}"
+                    why = last_words(self.folder / f"{rank}.log", process.returncode)
+                    return f"Device {rank} of {len(self.processes) + 1} has ended: {why}"
             time.sleep(0.05)
         return ""
 
-    def _last_words(self, rank: int, process: subprocess.Popen[bytes]) -> str:
-        lines = (self.folder / f"{rank}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        said = next((line for line in reversed(lines) if line.startswith("wan-director: ")), lines[-1] if lines else "")
-        return said.removeprefix("wan-director: ") or f"with exit code {process.returncode}."
+
+def last_words(log: Path, code: int) -> str:
+    """Why a process has ended that wrote its errors into a file: its last sentence, or its exit code."""
+    if code < 0:
+        return f"with exit code {code}."
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = next((line for line in reversed(lines) if line.startswith("wan-director: ")), lines[-1] if lines else "")
+    return said.removeprefix("wan-director: ") or f"with exit code {code}."
 
 
 @contextlib.contextmanager

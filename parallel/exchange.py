@@ -13,38 +13,11 @@ from torch import Tensor
 
 from ..common.errors import GivenUp
 from ..common.out_of_memory import is_out_of_memory
+from ..common.ranks import OneRank, Ranks
 
 
-class Group(Protocol):
+class Group(Ranks, Protocol):
     """Ranks that work on one thing together."""
-
-    @property
-    def rank(self) -> int:
-        """The own number, 0..size - 1."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-        ...
-
-    def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Sends a part to each rank, and gives what each has sent, which has the shape of its place in `shapes`.
-
-        All ranks call it at the same time with one dtype; a part without numbers costs nothing. What it takes of memory
-        is there before anything is sent.
-
-        Raises:
-            GivenUp: a rank does not come, see `tell`.
-        """
-        ...
-
-    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Sends a part to all ranks, and gives the numbers that each has sent, `sizes` of them, one behind the other.
-
-        As of `swap`.
-        """
-        ...
 
     def largest(self, own: int) -> int:
         """The largest of what the ranks say; all ask at the same time."""
@@ -74,28 +47,6 @@ def tell(group: Group, error: BaseException) -> None:
     """Tells the ranks of a group, wherever they wait, that this one does not come."""
     with contextlib.suppress(RuntimeError):  # who has ended need not be told
         agree(group, NO_MEMORY if is_out_of_memory(error) else STOPPED)
-
-
-class OneRank:
-    """One rank, with nobody to hand anything to."""
-
-    rank, size = 0, 1
-
-    def swap(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-        """See `Group.swap`."""
-        return list(parts)
-
-    def gather(self, part: Tensor, sizes: Sequence[int]) -> Tensor:
-        """See `Group.gather`."""
-        return part.reshape(-1)
-
-    def largest(self, own: int) -> int:
-        """See `Group.largest`."""
-        return own
-
-    def team(self, ranks: Sequence[int]) -> Group:
-        """See `Group.team`."""
-        return self
 
 
 class CountingGroup:
@@ -185,6 +136,18 @@ class DistributedGroup:
         if chosen not in self._teams:
             self._teams[chosen] = OneRank() if len(chosen) == 1 else DistributedGroup([self._world[r] for r in chosen])
         return self._teams[chosen]
+
+    def leave(self) -> None:
+        """Forgets what torch knows it and its teams by, at the end of all.
+
+        Whoever still holds it must not keep those alive: torch (2.14.1) takes them down where Python collects its
+        garbage, in whatever thread, and waits there for ever.
+        """
+        self._group = None
+        for team in self._teams.values():
+            if isinstance(team, DistributedGroup):
+                team.leave()
+        self._teams.clear()
 
 
 def _cut(values: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:

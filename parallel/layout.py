@@ -41,6 +41,12 @@ def split_tokens(length: int, ranks: int) -> Shares:
     return shares
 
 
+def has_ring(heads: int, ranks: int) -> bool:
+    """Whether keys and values go around the ranks of a team, each of which keeps all heads of its tokens: where not
+    each would get a head."""
+    return heads < ranks
+
+
 class Team(NamedTuple):
     """Some ranks of a group, by number, which share the passes of these numbers."""
 
@@ -71,12 +77,17 @@ class Exchanged(NamedTuple):
 def bytes_sent(tokens: Shares, heads: Shares, rank: int, *, width: int, blocks: int, itemsize: int = 2) -> Exchanged:
     """Of one pass that a team shares: each rank sends q, k and v of the heads of others, and what attention made of
     the tokens of others with its heads; at last its tokens, in float32 or as the model has them, to each of the others.
+    Around a ring it sends k and v of all tokens but those that the next rank begins with.
 
     Args:
         width: of a token, all heads together.
         itemsize: bytes of a number.
     """
     own, head = tokens.counts[rank], width // heads.total
+    results = own * width * itemsize * (len(tokens.counts) - 1)
+    if has_ring(heads.total, len(heads.counts)):
+        following = tokens.counts[(rank + 1) % len(tokens.counts)]
+        return Exchanged(blocks * 2 * (tokens.total - following) * width * itemsize, results)
     there = 3 * own * (heads.total - heads.counts[rank])
     back = (tokens.total - own) * heads.counts[rank]
-    return Exchanged(blocks * (there + back) * head * itemsize, own * width * itemsize * (len(tokens.counts) - 1))
+    return Exchanged(blocks * (there + back) * head * itemsize, results)

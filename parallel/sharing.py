@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..common.errors import GivenUp, SharingError
+from ..common.errors import GivenUp, OutOfMemory, SharingError
 from ..common.out_of_memory import is_out_of_memory
 from ..dit.execution import Execution
 from ..dit.model import Embedded
@@ -16,8 +16,11 @@ from ..dit.sharing import Trunk
 from .exchange import Group, agree, tell
 from .passes import run_shared
 
+STOPPED = "Another device has stopped."
+"""Where no more is known."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class ManyDevices:
     """See `dit.sharing.Sharing`.
 
@@ -28,6 +31,7 @@ class ManyDevices:
 
     group: Group
     why_broken: Callable[[], str] = str
+    _is_over: bool = field(default=False, init=False)
 
     @property
     def devices(self) -> int:
@@ -38,6 +42,11 @@ class ManyDevices:
     def is_first(self) -> bool:
         """See `Sharing.is_first`."""
         return self.group.rank == 0
+
+    @property
+    def ranks(self) -> Group:
+        """See `Sharing.ranks`."""
+        return self.group
 
     def trunk(self, trunk: Trunk, passes: Sequence[Embedded], execution: Execution) -> list[Tensor]:
         """See `Sharing.trunk`."""
@@ -64,16 +73,48 @@ class ManyDevices:
             return self.group.largest(own) == -self.group.largest(-own)
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Inside, errors say what has become of another device."""
+    def ending(self) -> Iterator[None]:
+        """Inside, what ends the run of this device, and not of the others, is told to them."""
         try:
             yield
+        except BaseException as error:  # a border: whatever it is, the others are not to wait for ever
+            if not self._is_over:
+                tell(self.group, error)
+            raise
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """See `Sharing.explained`."""
+        try:
+            yield
+        except GivenUp as told:
+            self._is_over = True
+            if told.is_memory:
+                raise OutOfMemory(
+                    "Another device has not enough memory for its part. Make a smaller video, or share it among fewer."
+                ) from told
+            raise SharingError(self.why_broken() or STOPPED) from told
+        except RuntimeError as error:
+            why = "" if is_out_of_memory(error) else self.why_broken()
+            if not why:
+                raise
+            self._is_over = True
+            raise SharingError(why) from error
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """As `explained`, of passes, which tell the others themselves; who has no memory is asked again."""
+        self._is_over = True  # until it is known that all go on
+        try:
+            yield
+            self._is_over = False
         except (RuntimeError, MemoryError) as error:  # an own one, or of an exchange with somebody who is gone
+            self._is_over = not is_out_of_memory(error) and not (isinstance(error, GivenUp) and error.is_memory)
             if isinstance(error, GivenUp) and error.is_memory:
                 raise
             if is_out_of_memory(error):
                 raise GivenUp(is_memory=True) from error
-            why = self.why_broken() or ("Another device has stopped." if isinstance(error, GivenUp) else "")
+            why = self.why_broken() or (STOPPED if isinstance(error, GivenUp) else "")
             if not why:
                 raise
             raise SharingError(why) from error

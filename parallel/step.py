@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..dit.config import DiTConfig
-from .layout import bytes_sent, split, teams
+from .layout import bytes_sent, has_ring, split, teams
 
 
 class SharedStep(NamedTuple):
@@ -50,7 +50,8 @@ def shared_step(config: DiTConfig, length: int, passes: int, devices: int, items
     tokens, heads = split(length, team), split(config.heads, team)
     attention = 4 * length * length * config.dim
     matrices = config.block_flops(length) - attention
-    most = matrices * tokens.counts[0] / length + attention * heads.counts[0] / config.heads
+    looks = tokens.counts[0] / length if has_ring(config.heads, team) else heads.counts[0] / config.heads
+    most = matrices * tokens.counts[0] / length + attention * looks
     work = own * most / (passes * (matrices + attention))
     sent = bytes_sent(tokens, heads, 0, width=config.dim, blocks=config.layers, itemsize=itemsize)
     whole = tokens.counts[0] * config.dim * itemsize * (devices - 1)  # what becomes of the tokens goes to everybody

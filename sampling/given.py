@@ -278,6 +278,65 @@ class HeldRegion:
         return HeldRegion(self.clean.to(device), self.mask.to(device))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownFrames:
+    """The first latent frames are shown to the model without noise in every step, with the timestep of the rest.
+
+    So InfiniteTalk takes the first picture of a video, or the last frames of the chunk before. Between steps these
+    frames go their own way; what the model says of them is seen from what it was shown.
+
+    Attributes:
+        clean: [1 or B, C, n, h, w], normalised: the frames.
+        is_kept: whether the result has them; else it has what the model made of them in the last step.
+
+    Source: ComfyUI v0.33.0, comfy/ldm/wan/model_multitalk.py, MultiTalkApplyModelWrapper and
+    InfiniteTalkOuterSampleWrapper.
+    """
+
+    clean: Tensor
+    is_kept: bool
+
+    def impose(self, latent: Tensor) -> Tensor:
+        """The latent itself: the solver goes on from what was said."""
+        return latent
+
+    def timesteps(self, timestep: Tensor) -> Tensor:
+        """One timestep for all frames: `timestep` [B] itself."""
+        return timestep
+
+    def shown(self, latent: Tensor, sigma: float) -> Tensor:
+        """`latent` [B, C, T, h, w] with these frames, clean, in their places."""
+        clean = self.clean.to(latent).expand(len(latent), -1, -1, -1, -1)
+        return torch.cat([clean, latent[:, :, clean.shape[2] :]], dim=2)
+
+    def velocity(self, velocity: Tensor, latent: Tensor, shown: Tensor, sigma: float) -> Tensor:
+        """The velocity of `latent` towards the model's guess, which is that of `shown`."""
+        count = self.clean.shape[2]
+        first = _towards(shown[:, :, :count] - sigma * velocity[:, :, :count], latent[:, :, :count], sigma)
+        return torch.cat([first, velocity[:, :, count:]], dim=2)
+
+    def finish(self, latent: Tensor, sigma: float) -> Tensor:
+        """The result of a run: with the frames, if they are kept."""
+        return self.shown(latent, sigma) if self.is_kept else latent
+
+    def with_arranged_noise(self, arrange: Callable[[Tensor], Tensor]) -> ShownFrames:
+        """Itself: there is no noise in it."""
+        return self
+
+    def frames_before(self, frames: int) -> int:
+        """How many of so many latent frames are kept as a whole before the first that is not."""
+        return self.clean.shape[2] if self.is_kept else 0
+
+    def window(self, cut: Cut) -> Given:
+        """What is shown of some of the latent's frames."""
+        left = cut.of_picture(self.clean)[:, :, cut.start : cut.stop]
+        return ShownFrames(left, self.is_kept) if left.shape[2] else NOTHING_GIVEN
+
+    def to(self, device: torch.device) -> ShownFrames:
+        """The same on a device."""
+        return ShownFrames(self.clean.to(device), self.is_kept)
+
+
 def _kept_before(mask: Tensor) -> int:
     """How many latent frames a mask [B, C, T, h, w] keeps as a whole before the first that it does not."""
     return _leading(mask.eq(0).all(dim=4).all(dim=3).all(dim=1).all(dim=0))
@@ -293,6 +352,6 @@ def _towards(denoised: Tensor, latent: Tensor, sigma: float) -> Tensor:
     return (latent - denoised) / sigma
 
 
-Given = NothingGiven | GivenFrames | NoisyRegion | CleanRegion | HeldRegion
+Given = NothingGiven | GivenFrames | NoisyRegion | CleanRegion | HeldRegion | ShownFrames
 
 NOTHING_GIVEN = NothingGiven()

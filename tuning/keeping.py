@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from ..common.log import logger
@@ -10,6 +11,7 @@ from ..engine.resuming.digest import digest
 from ..engine.resuming.state_file import Unusable, read, write
 from ..media.faults import writing_to
 from .learner import Learner
+from .losses.record import Losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +27,24 @@ class KeptTraining:
     key: str
 
     @classmethod
-    def beside(cls, target: Path, *decisive: object) -> KeptTraining:
-        """That of the training whose file is `target`, by values that `digest` takes."""
-        return cls(target.with_suffix(".training.safetensors"), digest(decisive))
+    def at(cls, path: Path, *decisive: object) -> KeptTraining:
+        """That of a training, by values that `digest` takes."""
+        return cls(path, digest(decisive))
 
-    def go_on(self, learner: Learner) -> None:
+    def go_on(self, learner: Learner, losses: Losses) -> None:
         """Brings a learner to where the run was broken off; one that is of other settings is not gone on with."""
         try:
-            learner.restore(read(self.path, self.key))
+            tensors = read(self.path, self.key)
         except OSError:
             return
         except Unusable as error:
             logger.warning("%s %s: the training begins anew.", self.path.name, error)
             return
+        learner.restore(tensors)
+        losses.restore(tensors, learner.step)
         logger.info("The training goes on after step %d.", learner.step)
 
-    def keep(self, learner: Learner) -> None:
+    def keep(self, learner: Learner, losses: Losses) -> None:
         """Keeps the state of this moment.
 
         Raises:
@@ -48,7 +52,29 @@ class KeptTraining:
         """
         with writing_to(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write(self.path, learner.tensors(), self.key)
+            write(self.path, learner.tensors() | losses.tensors(), self.key)
+
+    def note_end(self, made: Path, note: Path, losses: Losses) -> None:
+        """Notes that this training made a file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with writing_to(note.parent):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write(note, losses.tensors(), self._key_of(made))
+
+    def losses_of(self, made: Path, note: Path) -> Losses | None:
+        """What `note_end` was given with a file; None where it is another file, or another training made it."""
+        losses = Losses()
+        try:
+            losses.restore(read(note, self._key_of(made)), 0)
+        except (OSError, Unusable):
+            return None
+        return losses
+
+    def _key_of(self, made: Path) -> str:
+        return digest((self.key, sha256(made.read_bytes()).hexdigest()))
 
     def forget(self) -> None:
         """Once the training has ended."""

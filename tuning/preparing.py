@@ -16,6 +16,7 @@ from ..common.shapes import VideoShape
 from ..dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
 from ..dit.inputs import Conditioning, ConditioningItem
 from ..engine import PlacedModel, SamplerSettings, VideoModel, embed_prompt, empty_latent, encode, run_sampler
+from ..model_loading.pairing import check_pair
 from .batch import TrainingBatch, joined
 from .cache import kept
 from .datasets import ClipFile, DatasetPart, read_clip
@@ -31,6 +32,17 @@ class Encoders(NamedTuple):
     vae: PlacedModel
     folder: Path
 
+    def check(self, given: GivenKind) -> None:
+        """Refuses models that do not go together, or that are not trained so.
+
+        Raises:
+            PairingError: a text encoder or VAE of another family.
+            InvalidInputError: the model takes no frames, needs some, or more than that.
+        """
+        for partner in (self.text, self.vae):
+            check_pair(self.model.spec, partner.spec)
+        _check_given(self.model, given)
+
     def caption(self, words: str) -> Tensor:
         """[1, text_tokens, text_dim]."""
         return kept(self.folder, ("text", self.text.recipe.key(), words), lambda: embed_prompt(self.text, words))
@@ -41,13 +53,8 @@ class Encoders(NamedTuple):
         return self.vae.spec.family.normalize(raw)
 
     def clip(self, clip: ClipFile, part: DatasetPart, given: GivenKind) -> TrainingBatch:
-        """One clip with its caption and what of it is given.
-
-        Raises:
-            InvalidInputError: the model takes no frames, or needs some.
-        """
+        """One clip with its caption and what of it is given; see `check`."""
         family, config = self.model.spec.family, self.model.spec.config
-        _check_given(self.model, given)
         frames = read_clip(clip, part, family.size_multiple)
         content = (sha256(clip.path.read_bytes()).hexdigest(), clip.first, *frames.shape)
         latent, told = self.latent(frames, content), Conditioning(self.caption(clip.caption))
@@ -69,7 +76,13 @@ class Encoders(NamedTuple):
         made = []
         for number in range(len(settings.prompts) * settings.copies):
             prompt = settings.prompts[number % len(settings.prompts)]
-            key = ("prior", self.model.recipe.key(), replace(settings, weight=1.0, batch=1, prompts=()), prompt, number)
+            key = (
+                "prior",
+                self.model.recipe.key(),
+                replace(settings, weight=1.0, batch=1, prompts=(), source=""),
+                prompt,
+                number,
+            )
             latent = kept(self.folder, key, lambda prompt=prompt, number=number: self._made(settings, prompt, number))
             made.append(TrainingBatch(latent, Conditioning(self.caption(prompt)), weight=settings.weight))
         return made

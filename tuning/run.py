@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..common.errors import InvalidInputError
-from ..common.log import logger
-from ..engine import Interrupted, ModelRecipe, Runtime, VideoModel, load_model, place
+from ..engine import ModelRecipe, PlacedModel, Runtime, VideoModel, load_model, place
 from ..engine.progress import Counted
 from .batch import TrainingBatch
-from .fitting.arranging import arranged
-from .fitting.before import FoundClip, find_clips, planned_training
-from .fitting.plan import TrainingPlan, plan_training
-from .fitting.settings import TrainingMemory
+from .datasets.reading import FoundClips, found_by
+from .fitting.arranging import Arrangement
+from .fitting.before import arrange, check_fits
 from .keeping import KeptTraining
 from .learner import Learner
 from .loop import TrainedStep, learn
+from .losses.record import Losses
 from .new_adapter import new_adapter
 from .preparing import Encoders, Rounds
 from .saving import save_lora
-from .settings import TrainingSettings
+from .settings import TrainingSettings, decisive
 
 FindModel = Callable[[str, str], Path]
 """Gives the file of a kind and a name: "diffusion_models", "x.safetensors"."""
+
+
+class TrainingModels(NamedTuple):
+    """What a training needs in memory."""
+
+    model: VideoModel
+    text: PlacedModel
+    vae: PlacedModel
+
+
+class TrainingPlaces(NamedTuple):
+    """Where the files of a training lie.
+
+    Attributes:
+        target: the one that is made.
+        state: from which it goes on when it was broken off.
+        cache: a folder of latents and texts, for later trainings too.
+        ended: what is noted of it once it has ended; None for nothing.
+    """
+
+    target: Path
+    state: Path
+    cache: Path
+    ended: Path | None = None
+
+    @classmethod
+    def beside(cls, target: Path) -> TrainingPlaces:
+        """All of them in the folder of the file that is made."""
+        return cls(target, target.with_suffix(".training.safetensors"), target.parent / "cache")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,50 +66,74 @@ class Training:
         settings: of it.
         model: that is trained.
         clips, prior: what it learns from, and what is to stay; None without a prior.
-        target: the file.
-        plan: where what is, while it learns.
+        places: of its files.
+        kept: its state when it is broken off.
+        arrangement: where what is, while it learns.
     """
 
     settings: TrainingSettings
     model: VideoModel
     clips: Rounds
     prior: Rounds | None
-    target: Path
-    plan: TrainingPlan
+    places: TrainingPlaces
+    kept: KeptTraining
+    arrangement: Arrangement
 
-    def run(self) -> Iterator[TrainedStep]:
-        """Makes the steps that are left; the file is there after the last. One that was broken off goes on."""
+    @property
+    def target(self) -> Path:
+        """The file that is made."""
+        return self.places.target
+
+    def run(self, losses: Losses | None = None) -> Iterator[TrainedStep]:
+        """Makes the steps that are left; the file is there after the last. One that was broken off goes on.
+
+        Args:
+            losses: gets those of all steps, the earlier ones too.
+        """
         settings, device = self.settings, self.model.residence.device
         module, runtime = self.model.residence.module, self.model.runtime
         adapter = new_adapter(settings.output.name, module, settings.lora, settings.training.seed)
-        learner = Learner(adapter, settings.optimiser, device)
-        kept = self._kept()
-        kept.go_on(learner)
-        counted = Counted("Training", "step", settings.training.steps)
+        learner, losses = Learner(adapter, settings.optimiser, device), Losses() if losses is None else losses
+        self.kept.go_on(learner, losses)
+        check = self._stopping(learner, losses)
+        counted = Counted("Training", "step", settings.training.steps, before=learner.step)
         with (
             runtime.progress(counted) as progress,
-            arranged(self.model, learner.adapter, self.plan) as predict,
-            _kept_when_stopped(kept, learner),
+            self.arrangement.learning(self.model, learner.adapter, check) as predict,
         ):
             for made in learn(predict, learner, self._supply, settings.noise, settings.training):
+                losses.add(made)
                 progress.note(f"loss {made.loss:.4f}")
                 progress.update(made.step)
                 if made.step % settings.output.save_every == 0 and made.step < made.steps:
-                    kept.keep(learner)
+                    self.kept.keep(learner, losses)
                 yield made
-                runtime.check_interrupt()
+                check()
         save_lora(learner.learned(), self.target, self._metadata(learner.step))
-        kept.forget()
+        if self.places.ended is not None:
+            self.kept.note_end(self.target, self.places.ended, losses)
+        self.kept.forget()
+
+    def _stopping(self, learner: Learner, losses: Losses) -> Callable[[], None]:
+        """What is called between blocks: a stop is within a step, whose gradients are lost; the steps before are kept.
+
+        No step is half made then: the learner changes at a step's end alone.
+        """
+
+        def check() -> None:
+            try:
+                self.model.runtime.check_interrupt()
+            except BaseException:  # a border: each host has a stop of its own, some beside `Exception`
+                if learner.step:
+                    self.kept.keep(learner, losses)
+                raise
+
+        return check
 
     def _supply(self, step: int, turn: int) -> Sequence[TrainingBatch]:
         number, device = step * self.settings.training.turns + turn, self.model.residence.device
         rounds = [self.clips] if self.prior is None else [self.clips, self.prior]
         return [each.batch(number).to(device) for each in rounds]
-
-    def _kept(self) -> KeptTraining:
-        output = replace(self.settings.output, save_every=1)
-        settings = replace(self.settings, folder=Path("."), output=output, memory=TrainingMemory())
-        return KeptTraining.beside(self.target, settings, str(self.model.recipe.key()))
 
     def _metadata(self, steps: int) -> dict[str, str]:
         settings = self.settings
@@ -107,51 +158,67 @@ def prepare(settings: TrainingSettings, runtime: Runtime, find: FindModel) -> Tr
     """
     files, output = settings.model, settings.output
     target = settings.folder / output.folder / f"{output.name}.safetensors"
-    if output.save_every < 1:
-        raise InvalidInputError(f"save_every is 1 step or more, got {output.save_every}. Use 100.")
-    data, seed = settings.dataset, settings.training.seed
-    files_of_clips = find_clips(settings)
-    _tell_of_silent(files_of_clips)
+    check_saving(settings)
+    found = found_by(settings)
     precision: Any = files.precision
     recipe = ModelRecipe(find("diffusion_models", files.diffusion_model), precision=precision)
-    device = runtime.device(recipe.kind, recipe.device)
-    plan = plan_training(
-        planned_training(settings, files_of_clips, recipe.path, device), settings.memory, device, runtime
-    )
-    logger.info("%s", plan.words)
+    check_fits(settings, found, recipe.path, runtime)
     model = load_model(recipe, runtime)
     text = place(ModelRecipe(find("text_encoders", files.text_encoder), "text_encoder"), runtime)
     vae = place(ModelRecipe(find("vae", files.vae), "vae"), runtime)
-    encoders = Encoders(model, text, vae, target.parent / "cache")
+    return ready(settings, TrainingModels(model, text, vae), found, TrainingPlaces.beside(target))
+
+
+def check_saving(settings: TrainingSettings) -> None:
+    """Refuses settings of the output that cannot be.
+
+    Raises:
+        InvalidInputError: states are to be kept after less than a step.
+    """
+    if settings.output.save_every < 1:
+        raise InvalidInputError(f"save_every is 1 step or more, got {settings.output.save_every}. Use 100.")
+
+
+def ready(settings: TrainingSettings, models: TrainingModels, found: FoundClips, places: TrainingPlaces) -> Training:
+    """A training with models in memory and clips that were found, which are encoded; see `prepare`.
+
+    Args:
+        settings: whose names of files and whose dataset are not looked at.
+    """
+    data, seed = settings.dataset, settings.training.seed
+    encoders = Encoders(*models, places.cache)
+    encoders.check(data.given)
+    arrangement = arrange(settings, found, models.model)
     with torch.no_grad():
-        found = [(encoders.clip(clip, part, data.given), part) for clip, part in files_of_clips]
+        clips = [encoders.clip(clip, part, data.given) for clip, part in found.clips]
         silence = encoders.caption("")
-        prior = encoders.prior(settings.prior) if settings.prior.prompts else []
-    repeats, sizes = [part.num_repeats for _, part in found], [part.batch_size for _, part in found]
-    clips = Rounds([clip for clip, _ in found], repeats, sizes, silence, data.caption_drop, seed)
-    kept = Rounds(prior, [1] * len(prior), [settings.prior.batch] * len(prior), silence, 0.0, seed) if prior else None
-    return Training(settings, model, clips, kept, target, plan)
+        if settings.prior.prompts:
+            prior = encoders.prior(settings.prior)
+        else:
+            prior = [
+                replace(encoders.clip(clip, part, data.given), weight=settings.prior.weight)
+                for clip, part in found.prior
+            ]
+    repeats, sizes = [part.num_repeats for _, part in found.clips], [part.batch_size for _, part in found.clips]
+    rounds = Rounds(clips, repeats, sizes, silence, data.caption_drop, seed)
+    batch = settings.prior.batch
+    kept = Rounds(prior, [1] * len(prior), [batch] * len(prior), silence, 0.0, seed) if prior else None
+    state = _kept(settings, models, found, places)
+    return Training(settings, models.model, rounds, kept, places, state, arrangement)
 
 
-@contextmanager
-def _kept_when_stopped(kept: KeptTraining, learner: Learner) -> Iterator[None]:
-    """A stop comes within a step, whose gradients are lost; what the steps before it have made is kept."""
-    try:
-        yield
-    except Interrupted:
-        if learner.step:
-            kept.keep(learner)
-        raise
+def earlier_losses(
+    settings: TrainingSettings, models: TrainingModels, found: FoundClips, places: TrainingPlaces
+) -> Losses | None:
+    """The losses of this very training, where it has made the file that is there; None where it has not."""
+    if places.ended is None or not places.target.is_file():
+        return None
+    return _kept(settings, models, found, places).losses_of(places.target, places.ended)
 
 
-def _tell_of_silent(clips: Sequence[FoundClip]) -> None:
-    silent = [clip.path.name for clip, _ in clips if not clip.caption]
-    if silent:
-        logger.warning(
-            "%d of %d clips %s an empty caption, as %s: what it shows is learned for every prompt. Write it into the "
-            "text beside it.",
-            len(silent),
-            len(clips),
-            "has" if len(silent) == 1 else "have",
-            silent[0],
-        )
+def _kept(
+    settings: TrainingSettings, models: TrainingModels, found: FoundClips, places: TrainingPlaces
+) -> KeptTraining:
+    """Where the state of a run lies, by all that its numbers depend on; how often it is kept is none of it."""
+    keys = [str(each.recipe.key()) for each in models]
+    return KeptTraining.at(places.state, decisive(settings), *keys, found.contents())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -59,7 +59,7 @@ class DatasetSettings:
 
 @dataclass(frozen=True, slots=True)
 class PriorSettings:
-    """What is to stay: clips of more general prompts, made by the model itself before it learns.
+    """What is to stay: clips of more general prompts, made by the model itself before it learns, or given.
 
     Attributes:
         prompts: of the clips; none for no prior.
@@ -68,6 +68,7 @@ class PriorSettings:
         width, height, frames: of the clips.
         steps, cfg, shift: that they are made with.
         batch: of them in each step.
+        source: of clips that are given, in place of prompts: a folder, a .jsonl or a .toml, as that of the dataset.
     """
 
     prompts: tuple[str, ...] = ()
@@ -80,6 +81,7 @@ class PriorSettings:
     cfg: float = 5.0
     shift: float = 5.0
     batch: int = 1
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,17 @@ class TrainingSettings:
     prior: PriorSettings = field(default_factory=PriorSettings)
     memory: TrainingMemory = field(default_factory=TrainingMemory)
     folder: Path = Path(".")
+
+
+def decisive(settings: TrainingSettings) -> TrainingSettings:
+    """The part that the numbers of a training depend on: not where things lie, and how often its state is kept."""
+    return replace(
+        settings,
+        folder=Path("."),
+        dataset=replace(settings.dataset, source=""),
+        output=replace(settings.output, save_every=1, folder=""),
+        memory=TrainingMemory(),
+    )
 
 
 _SECTIONS: Mapping[str, type] = {

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..common.errors import OutOfMemory
+from ..common.errors import GivenUp, OutOfMemory
 from ..common.log import logger
 from ..common.out_of_memory import free_unused, is_out_of_memory
+from ..common.ranks import ALONE, Ranks
 from .stream import FrameStream, Passage, Step
 from .strips import Shelf, Strips
 
@@ -41,6 +42,7 @@ class ClipPass:
         striped: the steps that may be run in strips.
         strips: how many; 1 for whole frames.
         check: called before each step; may raise to stop.
+        ranks: that share the strips, of which there are as many at least.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class ClipPass:
         *,
         check: Callable[[], None] | None = None,
         shelf: Shelf | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
+        strips, self._ranks = max(strips, ranks.size), ranks
         self._steps, self._striped, self._check, self._shelf = steps, striped, check, shelf or Shelf()
         self._rows = 0  # of the frames before the first step
         self._device = torch.device("cpu")  # of the same
@@ -87,7 +91,7 @@ class ClipPass:
                 yield from self._feed(prepare(clip[:, :, begun:done]), is_last=done == total)
             return
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error) or isinstance(error, GivenUp):
                 raise
         raise OutOfMemory(
             "The VAE needs more memory than is free, even in thin strips. Make a smaller video, or free memory."
@@ -148,4 +152,4 @@ class ClipPass:
 
     def _make_strips(self, strips: int) -> Strips:
         part = self._steps[self._striped.start : self._striped.stop]
-        return Strips(part, strips, shelf=self._shelf, check=self._check)
+        return Strips(part, strips, shelf=self._shelf, check=self._check, ranks=self._ranks)

@@ -67,6 +67,11 @@ class FrameStream:
         """A stream of the same frames, which goes its own way."""
         return self.mapped(lambda _layer, _number, frame: frame)
 
+    def all_past(self) -> Iterator[Tensor]:
+        """The frames kept for all layers, in the order in which they first ran."""
+        for kept in self._past.values():
+            yield from kept
+
     def past(self, layer: nn.Module) -> tuple[Tensor, ...]:
         """The frames kept for `layer`."""
         return self._past[layer]

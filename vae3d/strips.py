@@ -6,9 +6,10 @@ A strip is cut with a halo: the rows around it that its result depends on. Each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ..common.errors import OutOfMemory
 from ..common.log import logger
 from ..common.out_of_memory import free_unused, is_out_of_memory
+from ..common.ranks import ALONE, Ranks
 from .stream import FrameStream, Passage, Step
 
 THINNEST_STRIP = 2
@@ -89,14 +91,27 @@ class Strips:
     The past of a strip is taken from the shelf before it computes and put back after it, its rows of a frame when the
     frame before is done: on the device there is never more than the past and the frame of one strip.
 
+    Several ranks share the strips: each has those of its rows, is handed the past of the rows next to them, and gets
+    the finished frames whole.
+
+    Args:
+        ranks: that share them.
+
     Attributes:
-        strips: how many the frames are cut into; doubled when memory runs out.
+        strips: how many the frames are cut into, on all ranks together; doubled when memory runs out.
     """
 
     def __init__(
-        self, steps: Sequence[Step], strips: int, *, shelf: Shelf, check: Callable[[], None] | None = None
+        self,
+        steps: Sequence[Step],
+        strips: int,
+        *,
+        shelf: Shelf,
+        check: Callable[[], None] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.strips = strips
+        self._ranks = ranks
         self._steps, self._shelf, self._check = steps, shelf, check
         self._geometry = Geometry(steps)
         self._bands: list[Band] = []
@@ -124,11 +139,12 @@ class Strips:
             return []
         place, frame = waiting[-1]
         units = frame.shape[3] // self._geometry.scales[place]
+        shares = shared_rows(units, self._ranks.size)
+        start, end = shares[self._ranks.rank]
         done: list[list[Tensor]] = []
         bands: list[Band] = []
-        start = 0
-        while start < units:
-            strip = Rows(start, min(units, start + -(-units // self.strips)))
+        while start < end:
+            strip = Rows(start, min(end, start + -(-shares[0].end // -(-self.strips // self._ranks.size))))
             result = self._attempt(strip, units, waiting, device)
             if result is None:
                 self._cut_finer(strip)
@@ -139,8 +155,55 @@ class Strips:
             start = strip.end
             self._bands = [old for old in self._bands if old.where.end > start - self._geometry.halo_units]
             del result, frames, streams
+        self._bands = bands if is_last else self._with_edges(bands, shares)
+        frames = [torch.cat([strip.pop(0) for strip in done], dim=3) for _ in range(len(done[0]))]
+        return frames if self._ranks.size == 1 else gathered_rows(frames, shares, self._ranks)
+
+    def _with_edges(self, bands: list[Band], shares: Sequence[Rows]) -> list[Band]:
+        """The past of the own rows, and that of the rows next to them, of those who have it."""
+        ranks = self._ranks
+        if ranks.size == 1:
+            return bands
+        halo = self._geometry.halo_units
         self._bands = bands
-        return [torch.cat([strip.pop(0) for strip in done], dim=3) for _ in range(len(done[0]))]
+        sent = [torch.cat([*self._past_of(edges(shares, ranks.rank, rank, halo))]) for rank in range(ranks.size)]
+        wanted = [edges(shares, rank, ranks.rank, halo) for rank in range(ranks.size)]
+        sizes = [(sum(self._size(rows, bands[0]) for rows in each),) for each in wanted]
+        received = ranks.swap(sent, sizes)
+        for each, values in zip(wanted, received):
+            bands = [*bands, *self._edge_bands(each, bands[0], values)]
+        return sorted(bands, key=lambda band: band.where.start)
+
+    def _past_of(self, parts: Sequence[Rows]) -> Iterator[Tensor]:
+        """The numbers of all steps' past for some units of rows, one behind the other; at least an empty tensor."""
+        like = self._bands[0].streams[-1]
+        kept = [*self._bands[0].streams, like]
+        first = next((frame for stream in kept for frame in stream.all_past()), torch.empty(0))
+        yield first.reshape(-1)[:0]
+        for rows in parts:
+            for place, scale in enumerate(self._geometry.scales[:-1]):
+                own = Rows(scale * rows.start, scale * rows.end)
+                for frame in self._past(place, own, first.device).all_past():
+                    yield frame.reshape(-1)
+
+    def _size(self, rows: Rows, like: Band) -> int:
+        """Numbers of `_past_of` for these units, by a band of other rows."""
+        units, count = like.where.end - like.where.start, rows.end - rows.start
+        return sum(frame.numel() // units * count for stream in like.streams for frame in stream.all_past())
+
+    def _edge_bands(self, parts: Sequence[Rows], like: Band, values: Tensor) -> Iterator[Band]:
+        """Bands of what `_past_of` another rank has given."""
+        units, done = like.where.end - like.where.start, 0
+
+        def piece(_layer: nn.Module, _number: int, frame: Tensor) -> Tensor:
+            nonlocal done
+            shape = (*frame.shape[:3], frame.shape[3] // units * count, frame.shape[4])
+            begun, done = done, done + prod(shape)
+            return _laid_as(frame, values[begun:done].view(shape))
+
+        for rows in parts:
+            count = rows.end - rows.start
+            yield Band(rows, [stream.mapped(piece) for stream in like.streams])
 
     def _attempt(
         self, strip: Rows, units: int, waiting: Sequence[tuple[int, Tensor]], device: torch.device
@@ -212,6 +275,52 @@ class Strips:
             )
         self.strips *= 2
         logger.warning("Memory ran out in the VAE; it goes on in %d strips.", self.strips)
+
+
+def shared_rows(units: int, ranks: int) -> list[Rows]:
+    """Which rows of so many each rank has: equal strips where that leaves some for the last one, as of one process."""
+    height = -(-units // ranks)
+    if height * (ranks - 1) < units:
+        return [Rows(rank * height, min(units, (rank + 1) * height)) for rank in range(ranks)]
+    ends = [units * rank // ranks for rank in range(ranks + 1)]
+    return [Rows(*pair) for pair in zip(ends, ends[1:])]
+
+
+def edges(shares: Sequence[Rows], of: int, beside: int, halo: int) -> list[Rows]:
+    """Rows of one rank that lie within `halo` rows above or below those of another."""
+    if of == beside:
+        return []
+    own, other = shares[of], shares[beside]
+    around = (Rows(other.start - halo, other.start), Rows(other.end, other.end + halo))
+    found = (Rows(max(own.start, rows.start), min(own.end, rows.end)) for rows in around)
+    return [rows for rows in found if rows.start < rows.end]
+
+
+def gathered_rows(frames: Sequence[Tensor], shares: Sequence[Rows], ranks: Ranks) -> list[Tensor]:
+    """Whole frames [B, C, 1, H, W] on all ranks, of the rows that each of them has.
+
+    Args:
+        frames: the own rows of each.
+        shares: the rows of each rank, in units.
+    """
+    own = shares[ranks.rank]
+    each = sum(frame.numel() for frame in frames) // (own.end - own.start)
+    values = ranks.gather(torch.cat([frame.reshape(-1) for frame in frames]), [each * (e - s) for s, e in shares])
+    parts = values.split([each * (end - start) for start, end in shares])
+    whole: list[list[Tensor]] = [[] for _ in frames]
+    for (start, end), part in zip(shares, parts):
+        done = 0
+        for number, frame in enumerate(frames):
+            shape = (*frame.shape[:3], frame.shape[3] // (own.end - own.start) * (end - start), frame.shape[4])
+            begun, done = done, done + prod(shape)
+            whole[number].append(_laid_as(frame, part[begun:done].view(shape)))
+    return [torch.cat(pieces, dim=3) for pieces in whole]
+
+
+def _laid_as(frame: Tensor, values: Tensor) -> Tensor:
+    """Numbers in the order in memory that those of a frame have, by which convolutions choose how they add up."""
+    last = torch.channels_last_3d
+    return values.contiguous(memory_format=last) if frame.is_contiguous(memory_format=last) else values
 
 
 def _trimmed(step: Step, before: Rows, after: Rows) -> Step:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..common.errors import InvalidInputError, OutOfMemory
 from ..common.log import logger
 from ..common.out_of_memory import free_unused, is_out_of_memory
+from ..common.ranks import ALONE, Ranks
 from ..common.shapes import TEMPORAL_STRIDE, check_frames, video_frames
 from .config import WAN_2_1_VAE, VAEConfig
 from .decoder import Decoder
@@ -80,6 +81,7 @@ class CausalVAE(nn.Module):
         prepare: Callable[[Tensor], Tensor] | None = None,
         check: Callable[[], None] | None = None,
         shelf: Shelf | None = None,
+        ranks: Ranks = ALONE,
     ) -> Iterator[Tensor]:
         """As `encode`, giving each latent frame [B, C, 1, h, w] as it is done; see `decode_stream`.
 
@@ -88,7 +90,7 @@ class CausalVAE(nn.Module):
             prepare: is applied to them there, four at a time at most: what brings them to -1..1, and to the size that
                 `encode` takes, if they do not have it.
         """
-        for features in self._features(video, strips, prepare, check, shelf):
+        for features in self._features(video, strips, prepare, check, shelf, ranks):
             yield features.chunk(2, dim=1)[0]
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -111,6 +113,7 @@ class CausalVAE(nn.Module):
         check: Callable[[], None] | None = None,
         shelf: Shelf | None = None,
         await_frames: Callable[[int], None] = lambda _count: None,
+        ranks: Ranks = ALONE,
     ) -> Iterator[Tensor]:
         """As `decode`, giving the frames as they are done: [B, 3, 1, H, W], then [B, 3, 4, H, W] each time.
 
@@ -125,9 +128,10 @@ class CausalVAE(nn.Module):
             shelf: where the past of the strips waits.
             await_frames: called before so many of the latent's frames have been read in all, of a latent that is
                 written meanwhile.
+            ranks: that share the strips, all with the same arguments; each gets all frames.
 
         Raises:
-            OutOfMemory: even the smallest tiles need more memory than there is.
+            OutOfMemory: even the smallest tiles need more memory than there is; of several ranks, the thinnest strips.
         """
         done = read = 0
 
@@ -138,7 +142,9 @@ class CausalVAE(nn.Module):
             return self._enter_decoder(frames)
 
         if tile is None:
-            decoding = ClipPass(self.decoder.steps(), self.decoder.striped(), strips, check=check, shelf=shelf)
+            decoding = ClipPass(
+                self.decoder.steps(), self.decoder.striped(), strips, check=check, shelf=shelf, ranks=ranks
+            )
             frames = decoding.run(latent, enter, inputs_per_latent=1)
             try:
                 for piece in grouped(frames, TEMPORAL_STRIDE):
@@ -146,6 +152,8 @@ class CausalVAE(nn.Module):
                     yield piece
                 return
             except OutOfMemory:
+                if ranks.size > 1:  # the others go on in strips
+                    raise
                 del decoding, frames
             free_unused()
             logger.warning("Memory ran out in the VAE; it goes on in tiles, which are not exact.")
@@ -163,11 +171,12 @@ class CausalVAE(nn.Module):
         prepare: Callable[[Tensor], Tensor] | None = None,
         check: Callable[[], None] | None = None,
         shelf: Shelf | None = None,
+        ranks: Ranks = ALONE,
     ) -> Iterator[Tensor]:
         """Mean and log-variance of each latent frame: [B, 2 * C, 1, h, w]."""
         check_frames(video.shape[2])
         weight = self.conv1.weight
-        encoding = ClipPass(self.encoder.steps(), self.encoder.striped(), strips, check=check, shelf=shelf)
+        encoding = ClipPass(self.encoder.steps(), self.encoder.striped(), strips, check=check, shelf=shelf, ranks=ranks)
 
         def enter(frames: Tensor) -> Tensor:
             entering = torch.empty(0)

@@ -20,7 +20,9 @@ from .stored import StoredWeight
 _CAST = re.compile(
     r"(.+\.)?(\w+_)?blocks\.\d+\."
     r"((self_attn|cross_attn|attn)\.(q|k|v|o|k_img|v_img)|ffn\.(0|2|gate\.0|fc1|fc2)"
+    r"|audio_cross_attn\.(q_linear|kv_linear|proj)"
     r"|audio_cross_attn_wrapper\.audio_cross_attn\.[qkvo])\.weight"
+    r"|music_injector\.injector\.\d+\.[qkvo]\.weight"
     r"|audio_injector\.(injector\.\d+\.[qkvo]|injector_adain_layers\.\d+\.linear)\.weight"
 )
 _LEAST_SCALE = 1e-12  # of a row of zeros

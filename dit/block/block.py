@@ -45,6 +45,9 @@ class Block(nn.Module):
         if execution.lean is not None:
             return lean_pass(self, x, context, execution, execution.lean)
         dtype, may_overwrite, runs = context.text.dtype, execution.may_overwrite, context.runs
+        heard = context.heard
+        if heard is not None:
+            heard, execution = heard.begin(execution)
         modulation = self.modulation.float() + context.modulation
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.unbind(2)  # each [B, G, D]
 
@@ -52,8 +55,8 @@ class Block(nn.Module):
         x = add_gated(x, seen, gate_1, runs, may_overwrite=may_overwrite)
         del seen
         x = add(x, execution.run_part(self, self._see_context, x, context, execution), may_overwrite=may_overwrite)
-        if context.heard is not None:
-            x = context.heard.added(self, x, execution)
+        if heard is not None:
+            x = heard.added(self, x, execution)
         x = execution.after_attention(x)
         y = modulated_norm(x, scale_2, shift_2, self.eps, runs).to(dtype)
         return add_gated(x, self._feed_forward(y, execution), gate_2, runs, may_overwrite=may_overwrite)

@@ -57,7 +57,9 @@ def lean_pass(block: Layers, x: Tensor, context: Context, execution: Execution, 
     The same sums in the same order, but that a kernel may take another one for fewer rows or columns of a matrix; the
     results then differ by rounding.
     """
-    text, how = context.text, execution.multiply
+    text, how, heard = context.text, execution.multiply, context.heard
+    if heard is not None:
+        heard, execution = heard.begin(execution)
     modulation = block.modulation.float() + context.modulation
     shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.unbind(2)  # each [B, G, D]
     groups = modulation.shape[1]
@@ -75,8 +77,8 @@ def lean_pass(block: Layers, x: Tensor, context: Context, execution: Execution, 
         _add_gated(x, part, matrix(seen[:, part]), gate_1, runs)
     del seen, matrix
     _look_at_context(block, x, context, execution, lean)
-    if context.heard is not None:
-        x = context.heard.added(block, x, execution)
+    if heard is not None:
+        x = heard.added(block, x, execution)
     x = execution.after_attention(x)
     matrix = partial(multiply, block.ffn, how=how) if lean.keys_in_groups else opened(block.ffn, text, how)
     run = lean.run if execution.feed_forward_run == 0 else min(lean.run, execution.feed_forward_run)

@@ -193,6 +193,16 @@ class Steered(NamedTuple):
     companion: Companion | None = None
 
 
+class Ends(NamedTuple):
+    """The names of the layers that a pass begins and ends with."""
+
+    embedding: str = "patch_embedding"
+    head: str = "head"
+
+
+TRUNK_ENDS = Ends()
+
+
 class Branch(ABC, Generic[ConfigT]):
     """Something that a checkpoint may carry beside the trunk: frozen sizes, equal for equal models.
 
@@ -286,6 +296,15 @@ class Branch(ABC, Generic[ConfigT]):
     def tokens_before(self, shape: PassShape, given: int) -> int:
         """Tokens at places of their own that it puts before those of each video in a pass that `given` things steer."""
         return 0
+
+    def ends(self, given: Sequence[Any]) -> Ends | None:
+        """The layers of its own that a pass which these steer begins and ends with; None for the trunk's."""
+        return None
+
+    def times(self, given: Sequence[Any], frames: int) -> Tensor | None:
+        """Where a video of so many frames of tokens lies in time in a pass that these steer, [frames] in float64; None
+        for one after the other."""
+        return None
 
     def inside(self, config: ConfigT, operations: ModuleType) -> Mapping[str, nn.Module]:
         """Its modules inside each of the trunk's blocks, by their names in `in_blocks`."""

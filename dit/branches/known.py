@@ -5,7 +5,15 @@ from __future__ import annotations
 from ..config import DiTConfig
 from .animate.face import FaceBranch
 from .animate.pose import AnimatePoseBranch
-from .audio import HumoBranch, PastBranch, SpeechBranch, SpeechPoseBranch, StillBranch
+from .audio import (
+    DanceBranch,
+    HumoBranch,
+    PastBranch,
+    SpeechBranch,
+    SpeechPoseBranch,
+    StillBranch,
+    TalkBranch,
+)
 from .branch import Branch, Shapes
 from .camera import CameraBranch
 from .clip import ClipBranch
@@ -17,8 +25,8 @@ from .uni3c import Uni3CBranch
 from .vace import VaceBranch
 
 BRANCHES: tuple[type[Branch[DiTConfig]], ...] = (
-    ClipBranch, SpeedBranch, CameraBranch, AnimatePoseBranch, SpeechPoseBranch, SpeechBranch, StillBranch, PastBranch,
-    HumoBranch, ReferenceBranch, ScailBranch, PoseBranch, FaceBranch, VaceBranch, Uni3CBranch,
+    ClipBranch, SpeedBranch, TalkBranch, CameraBranch, AnimatePoseBranch, SpeechPoseBranch, SpeechBranch, StillBranch,
+    PastBranch, HumoBranch, DanceBranch, ReferenceBranch, ScailBranch, PoseBranch, FaceBranch, VaceBranch, Uni3CBranch,
 )  # fmt: skip
 """In the order in which a pass begins with them: what changes the tokens comes before what adds some, and that before
 what takes a copy of them."""

@@ -38,7 +38,8 @@ class ReferenceBranch(Branch[DiTConfig]):
     @classmethod
     def read(cls, tensors: Shapes) -> ReferenceBranch | None:
         """See `Branch.read`."""
-        return cls(tensors.size("ref_conv.weight", 1)) if tensors.has("ref_conv.weight") else None
+        is_dancer = tensors.has("music_projection.weight")  # which has such a layer and leaves it alone
+        return cls(tensors.size("ref_conv.weight", 1)) if tensors.has("ref_conv.weight") and not is_dancer else None
 
     @classmethod
     def lacking(cls, names: ModelNames = THIS_MODEL) -> PairingError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from ...sampling.editing import EditedClip
@@ -26,7 +28,20 @@ def run_edit(
     settings: EditSettings,
     memory: MemorySettings = AUTOMATIC,
 ) -> Tensor:
-    """The edited latent, normalised: [B, C, T, h, w], float32, CPU.
+    """The edited latent, normalised: [B, C, T, h, w], float32, CPU; arguments and errors as `ready_edit_run`."""
+    ready = ready_edit_run(model, texts, latent, mask, settings, memory)
+    return model.runtime.perform(ready.work).latent
+
+
+def ready_edit_run(
+    model: VideoModel,
+    texts: EditTexts,
+    latent: Tensor,
+    mask: Tensor,
+    settings: EditSettings,
+    memory: MemorySettings = AUTOMATIC,
+) -> ReadyRun:
+    """An edit of which all is known that can be known before it.
 
     Args:
         latent: [B, C, T, h, w], normalised: the clip as it is.
@@ -38,6 +53,7 @@ def run_edit(
         OutOfMemory: the video does not fit, even with all blocks swapped.
         NumericalError: the model gives values that are not finite.
     """
+    model.runtime.check_gpus(memory.gpus, model.residence.device)
     schedule = settings.noise_schedule()
     levels = schedule.levels[:-1]
     ready = ready_edit(model, texts, settings, schedule)
@@ -52,4 +68,5 @@ def run_edit(
 
     beginning = EditBeginning(settings, schedule, EditedClip(latent, mask))
     whole = SamplingRun(ready.experts, made, {}, ready.sides, latent, schedule.steps, memory, (ready.beside,))
-    return model.runtime.perform(ReadyRun(model, whole, beginning, ready.expert_at, jobs, preview).work).latent
+    request = partial(ready_edit_run, model, texts, latent, mask, settings, memory)
+    return ReadyRun(model, whole, beginning, ready.expert_at, jobs, preview, request)

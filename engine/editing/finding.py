@@ -40,11 +40,14 @@ def find_mask(
     outline = (len(latent), 1, *latent.shape[2:])
     if not schedule.steps:
         return torch.zeros(outline)
+    memory = replace(memory, gpus=1)  # so little work is not worth telling others
     ready = ready_edit(model, texts, settings, schedule)
     level = schedule.levels[0].moved(MASK_SIGMA)
     makers, made, questions = ready.steps((level,) * MASK_NOISES)
     jobs = sampling_jobs(ready.experts, made, makers, questions, ((level,),) * MASK_NOISES, latent, memory)
-    whole = SamplingRun(ready.experts, made, {}, ready.sides, latent, MASK_NOISES, memory, (ready.beside,))
+    sharing = model.runtime.sharing
+    beside = (ready.beside,)
+    whole = SamplingRun(ready.experts, made, {}, ready.sides, latent, MASK_NOISES, memory, beside, sharing=sharing)
     clip = EditBeginning(settings, schedule, EditedClip(latent, torch.ones(1)))
     clip = clip.arranged(model.policies.windows, references_of(ready.sides)).clip
     noise = step_noise(settings.seed, len(latent), settings.batch_index)

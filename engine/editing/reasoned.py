@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -21,6 +23,17 @@ from ..sampling.turn import SamplingRun
 from ..sampling.work import sampling_jobs
 from .ends import ends_of
 from .reasoning import ReasonedPreview, begin_reasoned, seen_whole
+
+
+class ReasonedRun(NamedTuple):
+    """The run, and what its models have to do, first with the whole clip and then with its ends."""
+
+    ready: ReadyRun
+    jobs: tuple[Job, ...]
+
+    def join(self) -> None:
+        """See `ReadyRun.join`."""
+        self.ready.join()
 
 
 def run_reasoned(
@@ -42,6 +55,21 @@ def run_reasoned(
 
     Raises: as `run_sampler_with_guess`.
     """
+    run = _ready_reasoned(model, ends, whole, latent, settings, whole_steps, memory)
+    return ends_of(model.runtime.perform(replace(run.ready.work, jobs=run.jobs)).latent)
+
+
+def _ready_reasoned(
+    model: VideoModel,
+    ends: Sides,
+    whole: Sides,
+    latent: Tensor,
+    settings: SamplerSettings,
+    whole_steps: int,
+    memory: MemorySettings,
+) -> ReasonedRun:
+    """As `run_reasoned`, before it runs."""
+    model.runtime.check_gpus(memory.gpus, model.residence.device)
     schedule = settings.noise_schedule()
     steps = schedule.levels[:-1]
     experts, expert_at = experts_of(model, settings.cfg, schedule)
@@ -63,6 +91,6 @@ def run_reasoned(
     made = steps_of(experts, makers, steps, ends)
     run = SamplingRun(experts, made, {}, ends, latent, schedule.steps, memory, (seen_whole(experts, whole),))
     beginning = begin_reasoned(settings, schedule, latent, whole_steps)
-    work = ReadyRun(model, run, beginning, expert_at, {**of_ends, **of_whole}, preview).work
-    work = replace(work, jobs=(*of_whole.values(), *of_ends.values()))
-    return ends_of(model.runtime.perform(work).latent)
+    request = partial(_ready_reasoned, model, ends, whole, latent, settings, whole_steps, memory)
+    ready = ReadyRun(model, run, beginning, expert_at, {**of_ends, **of_whole}, preview, request)
+    return ReasonedRun(ready, (*of_whole.values(), *of_ends.values()))

@@ -57,7 +57,7 @@ def sampling_job(
     beside = loras + second + bytes_in_time(asked, config, batch, weights.itemsize) + preview.weight_bytes
 
     own = steps or Steps(model.policies, references=references, clips=clips_of(asked), poses=pose_videos(asked))
-    own = replace(own, devices=model.runtime.sharing.devices)
+    own = replace(own, devices=memory.devices(model.runtime.sharing))
 
     def task(weights: ModelBytes, video: VideoShape) -> Task:
         shape = latent_shape(family, video, references)

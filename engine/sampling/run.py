@@ -17,7 +17,7 @@ from ...sampling.step import NoiseLevel
 from ..memory import Job
 from ..models import VideoModel
 from ..previews.preview import Preview
-from ..runtime import Work
+from ..runtime import Request, Work
 from .beginning import RunBeginning
 from .told import tell_tally
 from .turn import SamplingRun
@@ -46,6 +46,7 @@ class ReadyRun(NamedTuple):
         expert_at: who makes the step that begins at a noise level.
         jobs: what each expert has to do.
         preview: how the run is shown.
+        request: gives it again, in another process.
     """
 
     model: VideoModel
@@ -54,6 +55,7 @@ class ReadyRun(NamedTuple):
     expert_at: Callable[[NoiseLevel], Expert]
     jobs: Mapping[Expert, Job]
     preview: Preview
+    request: Request
 
     @property
     def work(self) -> Work[SampledLatent]:
@@ -62,13 +64,18 @@ class ReadyRun(NamedTuple):
 
     def states(self) -> Iterator[SamplerState]:
         """See `walked`: the models are on the device until the last of them was taken."""
-        model = self.model
-        memory = self.whole.memory.of_one(model.runtime.sharing.devices, model.residence.device)
-        whole = replace(self.whole, memory=memory)
-        choices = choices_of(whole.experts, {name: replace(job, memory=memory) for name, job in self.jobs.items()})
-        shape = shape_of(whole.latent, whole.sides, self.jobs.values())
-        draw = self.preview.start(shape, model.residence.device, model.runtime.check_interrupt)
-        return walked(model, replace(whole, choices=choices), self.beginning, self.expert_at, draw)
+        model, device, wanted = self.model, self.model.residence.device, self.whole.memory
+        with model.runtime.shared(self.request, wanted.gpus, device) as sharing:
+            memory = wanted.of_one(sharing.devices, device)
+            whole = replace(self.whole, memory=memory, sharing=sharing)
+            choices = choices_of(whole.experts, {name: replace(job, memory=memory) for name, job in self.jobs.items()})
+            shape = shape_of(whole.latent, whole.sides, self.jobs.values())
+            draw = self.preview.start(shape, device, model.runtime.check_interrupt)
+            yield from walked(model, replace(whole, choices=choices), self.beginning, self.expert_at, draw)
+
+    def join(self) -> None:
+        """See `Shareable.join`."""
+        deque(self.states(), maxlen=0)
 
     def _sampled(self) -> SampledLatent:
         (state,) = deque(self.states(), maxlen=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from ...sampling.given import NOTHING_GIVEN, Given
@@ -78,7 +80,9 @@ def ready_run(
     Raises:
         InvalidInputError, PairingError: values that cannot work together.
     """
+    request = partial(ready_run, model, positive, negative, latent, settings, noise, given, memory)
     schedule = settings.noise_schedule()
+    model.runtime.check_gpus(memory.gpus, model.residence.device)
     check_order(model)
     model = with_useful_cache(model, schedule.steps)
     settings.find_solver()
@@ -101,4 +105,4 @@ def ready_run(
 
     rounds = beginning.schedule.steps // max(schedule.steps, 1)
     whole = SamplingRun(experts, made, {}, sides, latent, schedule.steps, memory, rounds=rounds)
-    return ReadyRun(model, whole, beginning, expert_at, jobs, preview)
+    return ReadyRun(model, whole, beginning, expert_at, jobs, preview, request)

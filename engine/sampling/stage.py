@@ -18,8 +18,8 @@ from ...dit.execution import Execution, Lean, lean_ways, more_exact
 from ...dit.guard import NonFiniteError, check_finite
 from ...dit.inputs import DitInputs
 from ...dit.model import Embedded
-from ...memory.budget import FLOPS_PER_BYTE
-from ...memory.policy import MemoryPolicy, block_bytes, streamed_blocks
+from ...dit.sharing import ONE_DEVICE, Sharing
+from ...memory.policy import MemoryPolicy, copies_dominate, streamed_blocks
 from ...sampling.ask import Ask
 from ...sampling.denoiser import in_turn
 from ..models import VideoModel
@@ -56,6 +56,7 @@ class Stage:
         step: with which this model begins.
         execution: how to compute, to start with.
         poses: what is kept of a pose video's way through the blocks; made anew in each arrangement.
+        sharing: with whom the passes are computed.
 
     Attributes:
         mended: how many times the way to compute was made more exact, see `more_exact`.
@@ -71,6 +72,7 @@ class Stage:
         step: int = 0,
         execution: Execution,
         poses: PoseRoom = NO_ROOM,
+        sharing: Sharing = ONE_DEVICE,
     ) -> None:
         self.module = model.residence.module
         self.memory = memory
@@ -87,8 +89,8 @@ class Stage:
         self._poses = WorkingPoses(poses)
         self._may_join = workload.may_join
         self._joins = False
-        self._sharing = model.runtime.sharing
-        self._shared = self._sharing.devices > 1
+        self._sharing = sharing
+        self._shared = sharing.devices > 1
 
     def __enter__(self) -> Stage:
         self._arrange()
@@ -251,9 +253,8 @@ class Stage:
         logger.warning("The first block gave values that are NaN or infinite: this run goes on %s.", how)
 
     def _copies_dominate(self, blocks: Sequence[nn.Module]) -> bool:
-        sizes = block_bytes(blocks)
-        copied = self.memory.footprint(sizes, self._model.residence.device).copied_bytes
-        return copied * FLOPS_PER_BYTE > len(sizes) * self._model.spec.config.block_flops(self._workload.tokens)
+        flops = self._model.spec.config.block_flops(self._workload.tokens)
+        return copies_dominate(self.memory, blocks, self._model.residence.device, flops)
 
     def _too_large(self) -> OutOfMemory:
         device, needed = self._model.residence.device, self._workload.working_bytes

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...common.log import logger
 from ...dit.execution import Execution, lean_ways, more_exact
+from ...dit.sharing import ONE_DEVICE, Sharing
 from ...memory.plan import Choice
 from ...memory.policy import streamed_blocks
 from ...sampling.experts import Expert
@@ -32,6 +33,7 @@ class SamplingRun:
     """What the experts of a run have in common, and what each of them needs.
 
     `beside`: what else they are asked. `rounds`: how often the steps are made: once for each chunk of a causal model.
+    `sharing`: with whom the passes are computed.
     """
 
     experts: dict[Expert, GuidedModel]
@@ -43,6 +45,7 @@ class SamplingRun:
     memory: MemorySettings
     beside: tuple[Beside, ...] = ()
     rounds: int = 1
+    sharing: Sharing = ONE_DEVICE
 
     def told(self, runtime: Runtime, step: int) -> Progress:
         """What says how far the steps are, of which so many were made before."""
@@ -76,7 +79,9 @@ class SamplingRun:
         )
         policy = self.memory.policy(choice)
         poses = pose_room(own, model.spec.config, Size(*self.latent.shape[2:]), model.placed.weights.token_itemsize)
-        with Stage(model, policy, workload, self.steps, step=step, execution=execution, poses=poses) as stage:
+        with Stage(
+            model, policy, workload, self.steps, step=step, execution=execution, poses=poses, sharing=self.sharing
+        ) as stage:
             others = tuple(
                 denoiser_of(model, stage, each.sides, each.guidance[name], f"{name}, {each.name}", each.places)
                 for each in self.beside

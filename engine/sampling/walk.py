@@ -64,7 +64,7 @@ def walked(
     beginning = beginning.arranged(model.policies.windows, references_of(whole.sides))
     with model.runtime.kept_runs.of(key, RUN_KINDS) as kept:
         run = _earlier(kept, beginning, device) or RunState(beginning.state(device), {})
-        if not model.runtime.sharing.is_same(run.sampler.step):
+        if not whole.sharing.is_same(run.sampler.step):
             logger.info("Not all devices could read where the earlier run stood: this one starts anew.")
             run = RunState(beginning.state(device), {})
         yield run.sampler

@@ -10,6 +10,7 @@ from .diffusers_vae import from_diffusers_vae
 from .hf_clip import from_hf_clip
 from .hf_umt5 import from_hf_umt5
 from .llama_umt5 import from_llama_umt5
+from .official_dit import from_official_dit
 from .renaming import KeyMap, Renaming, same_names
 
 Naming = Literal["official", "diffusers", "hf", "comfy", "llama"]
@@ -46,6 +47,7 @@ DIT_LAYOUTS = (
         "official",
         _DIT_PREFIXES,
         ("patch_embedding.weight", "head.modulation", "blocks.0.self_attn.q.weight"),
+        from_official_dit,
     ),
     Layout(
         "diffusers",
@@ -78,6 +80,13 @@ UNI3C_MODULE_LAYOUTS = (
             (r"(controlnet_blocks\.\d+\.self_attn)\.to_([qkv])\.(.+)", r"\1.\2.\3"),
             (r"(controlnet_blocks\.\d+\.self_attn)\.to_out\.0\.(.+)", r"\1.o.\2"),
         ),
+    ),
+)
+INFINITETALK_MODULE_LAYOUTS = (
+    Layout(
+        "official",
+        _DIT_PREFIXES,
+        ("audio_proj.proj1.weight", "audio_proj.proj1_vf.weight", "blocks.0.audio_cross_attn.kv_linear.weight"),
     ),
 )
 VAE_LAYOUTS = (

@@ -22,6 +22,7 @@ DIT_FILES = FileKind("dit", "diffusion_models")
 VACE_FILES = FileKind("vace_module", "diffusion_models")
 SPEED_FILES = FileKind("speed_module", "diffusion_models")
 UNI3C_FILES = FileKind("uni3c_module", "model_patches")
+INFINITETALK_FILES = FileKind("infinitetalk_module", "model_patches")
 VAE_FILES = FileKind("vae", "vae")
 TEXT_FILES = FileKind("text_encoder", "text_encoders")
 CLIP_FILES = FileKind("clip_vision", "clip_vision")
@@ -55,6 +56,7 @@ _ATI = "Wan2_1-I2V-ATI-14B_fp8_e4m3fn.safetensors"
 _MOVE = "Wan21-WanMove_fp8_scaled_e4m3fn_KJ.safetensors"
 _TWICE = "Wan2.1_VAE_upscale2x_imageonly_real_v1.safetensors"
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ.safetensors"
+_TALK = "wan2.1_infiniteTalk_{}_fp16.safetensors"
 _MOVES = "Wan-Animate-2: someone of a picture moves as in a video"
 _CAUSVID_1_3B = "Wan21_CausVid_bidirect2_T2V_1_3B_lora_rank32.safetensors"
 
@@ -229,9 +231,18 @@ KNOWN_FILES = (
     _file("Phantom-Wan-1_3B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 1.3B", 2.838, _WRAPPER),
     _file("Phantom-Wan-14B_fp16.safetensors", DIT_FILES, "Phantom: videos of subjects, 14B", 28.577, _WRAPPER),
     _file("humo_17B_fp8_e4m3fn.safetensors", DIT_FILES, "HuMo: a person with a sound, 17B, in fp8", 17.062, _HUMO),
+    *(
+        _file(
+            f"wan2.2_dancer_14b_{part}_fp8_scaled.safetensors", DIT_FILES, f"Wan-Dancer: {what}, 14B, in fp8", 18.34,
+            _DANCER,
+        )
+        for part, what in (("global", "a plan of a dance to a song"), ("local", "a dance by its plan"))
+    ),
     _file("Wan2_1-VACE_module_1_3B_bf16.safetensors", VACE_FILES, "VACE for Wan 2.1 T2V 1.3B", 1.470, _WRAPPER),
     _file("Wan2_1-VACE_module_14B_bf16.safetensors", VACE_FILES, "VACE for Wan T2V 14B", 6.098, _WRAPPER),
     _file("Wan21_Uni3C_controlnet_fp16.safetensors", UNI3C_FILES, "Uni3C: camera control, 14B", 2.331, _WRAPPER),
+    _file(_TALK.format("single"), INFINITETALK_FILES, "InfiniteTalk: one person speaks, for Wan 2.1 I2V", 5.122),
+    _file(_TALK.format("multi"), INFINITETALK_FILES, "InfiniteTalk: two people speak, for Wan 2.1 I2V", 5.122),
     _file("wan_2.1_vae.safetensors", VAE_FILES, "the VAE of Wan 2.1 and of Wan 2.2 14B", 0.254),
     _file("wan2.2_vae.safetensors", VAE_FILES, "the VAE of Wan 2.2 TI2V-5B", 1.409, _WAN_2_2),
     _file("Wan2_1_VAE_bf16.safetensors", VAE_FILES, "the VAE of Wan 2.1 and 2.2 14B, in bf16", 0.254, _WRAPPER),
@@ -242,6 +253,7 @@ KNOWN_FILES = (
     _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", TEXT_FILES, "the text encoder of all Wan models, in fp8", 6.74),
     _file("clip_vision_h.safetensors", CLIP_FILES, "the picture encoder of Wan 2.1 image to video", 1.264),
     _file("wav2vec2_large_english_fp16.safetensors", AUDIO_FILES, "what Wan S2V hears speech through", 0.631, _WAN_2_2),
+    _file("wav2vec2-chinese-base_fp16.safetensors", AUDIO_FILES, "what InfiniteTalk hears through", 0.19, _WAV2VEC),
     _file("whisper_large_v3_fp16.safetensors", AUDIO_FILES, "what HuMo hears a sound through", 3.092, _HUMO),
     _file("lighttaew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.045, _TINY_VAES),
     _file("taew2_1.safetensors", PREVIEW_FILES, "sharp previews of Wan 2.1 and 2.2 14B", 0.023, _TINY_VAES),
@@ -276,16 +288,11 @@ KNOWN_FILES = (
 
 # What ComfyUI's Wan templates of October 2026 name beside those.
 WAITING_FILES = (
-    _waiting("wan2.2_dancer_14b_global_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
-    _waiting("wan2.2_dancer_14b_local_fp8_scaled.safetensors", DIT_FILES, "Wan-Dancer", 18.34, _DANCER),
     _waiting("joyai_image_edit_int8_convrot.safetensors", DIT_FILES, "JoyAI Image Edit, no Wan model", 16.428, _JOYAI),
     _waiting(
         "qwen3vl_8b_joyimage_edit_int8_convrot.safetensors", TEXT_FILES, "the text encoder of JoyAI Image Edit", 10.061,
         _JOYAI,
     ),
-    _waiting("wan2.1_infiniteTalk_multi_fp16.safetensors", MODEL_PATCHES, "InfiniteTalk", 5.122, _WAN_2_1),
-    _waiting("wan2.1_infiniteTalk_single_fp16.safetensors", MODEL_PATCHES, "InfiniteTalk", 5.122, _WAN_2_1),
-    _waiting("wav2vec2-chinese-base_fp16.safetensors", AUDIO_FILES, "that of InfiniteTalk", 0.19, _WAV2VEC),
     _waiting("sam3.1_multiplex_fp16.safetensors", CHECKPOINTS, "SAM 3.1, which finds masks", 1.75, _SAM),
     _waiting("film_net_fp16.safetensors", INTERPOLATORS, "FILM, which makes frames between", 0.069, _INTERPOLATION),
 )  # fmt: skip
@@ -294,8 +301,12 @@ WAITING_FILES = (
 USUAL_MODEL = "wan2.1_t2v_1.3B_bf16.safetensors"
 """The file to name when a diffusion model is needed and nothing tells which."""
 
+INFINITETALK_MODEL = _I2V_FP8
+"""The model of image to video that InfiniteTalk is most often put onto."""
+
 MODELS_WITH = {
     **dict.fromkeys(("animate", "animate_face"), "wan2.2_animate_14B_bf16.safetensors"),
+    "dance": "wan2.2_dancer_14b_local_fp8_scaled.safetensors",
     "humo": "humo_17B_fp8_e4m3fn.safetensors",
     "pose": "wan_animate_2_int8_convrot.safetensors",
     "scail": "wan2.1_14B_SCAIL_2_int8_convrot.safetensors",
@@ -309,6 +320,7 @@ _MODULES = {
         5120: "Wan2_1-VACE_module_14B_bf16.safetensors",
     },
     "uni3c_module": {5120: "Wan21_Uni3C_controlnet_fp16.safetensors"},
+    "infinitetalk_module": {5120: _TALK.format("single")},
     "speed_module": {1536: "model.safetensors of DiffSynth-Studio/Wan2.1-1.3b-speedcontrol-v1 on ModelScope"},
 }
 """By name of a kind with a branch by itself, its file for the transformers of a width."""

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from ...audio_encoder.config import WAV2VEC2_LARGE, WHISPER_LARGE_V3
+from ...audio_encoder.config import WAV2VEC2_BASE, WAV2VEC2_LARGE, WHISPER_LARGE_V3
 from ...common.errors import MissingFileError
 from ...common.families import WAN_2_1, WAN_2_2_5B, Family
 from ...dit.footprint import PLAIN as PLAIN_MATRICES
-from ...dit.presets import PRESETS, UNI3C_14B
+from ...dit.presets import INFINITETALK_14B, PRESETS, UNI3C_14B
 from ...text_encoder import CLIP_VIT_H, UMT5_XXL
 from ...text_encoder.footprint import block_elements, other_elements
 from ...vae3d.config import WAN_2_1_VAE, WAN_2_2_VAE
@@ -46,6 +46,7 @@ _PRESETS = (
     (r"fun_inp_1\.3B", "fun-inp-1.3B"),
     (r"s2v", "s2v-14B"),
     (r"humo", "humo-17B"),
+    (r"dancer", "dancer-14B"),
     (r"ti2v", "ti2v-5B"),
     (r"vace.*1\.3B", "vace-1.3B"),
     (r"vace", "vace-14B"),
@@ -60,6 +61,8 @@ _WITH_MODULE: Mapping[str, Any] = MappingProxyType({
     "Wan2_1-VACE_module_1_3B_bf16.safetensors": PRESETS["vace-1.3B"],
     "Wan2_1-VACE_module_14B_bf16.safetensors": PRESETS["vace-14B"],
     "Wan21_Uni3C_controlnet_fp16.safetensors": UNI3C_14B,
+    "wan2.1_infiniteTalk_single_fp16.safetensors": INFINITETALK_14B,
+    "wan2.1_infiniteTalk_multi_fp16.safetensors": INFINITETALK_14B,
 })  # fmt: skip
 _CONFIGS: Mapping[tuple[str, Family], Any] = MappingProxyType({
     (VAE.name, WAN_2_1): WAN_2_1_VAE,
@@ -69,6 +72,7 @@ _CONFIGS: Mapping[tuple[str, Family], Any] = MappingProxyType({
 })  # fmt: skip
 _ENCODERS: Mapping[str, Any] = MappingProxyType({
     "wav2vec2_large_english_fp16.safetensors": WAV2VEC2_LARGE,
+    "wav2vec2-chinese-base_fp16.safetensors": WAV2VEC2_BASE,
     "whisper_large_v3_fp16.safetensors": WHISPER_LARGE_V3,
 })  # fmt: skip
 
@@ -96,7 +100,7 @@ def _known(known: KnownFile, kind: AnyKind, precision: Precision) -> tuple[Famil
     whole = _WITH_MODULE.get(known.name)
     if whole is not None:
         own = sum(place.branch is not None for place in whole.block_order())
-        return WAN_2_1, replace(whole, layers=own), _module_bytes(whole, precision)
+        return WAN_2_1, replace(whole, layers=own or whole.layers), _module_bytes(whole, precision)
     if kind is DIT:
         config = PRESETS[next(preset for pattern, preset in _PRESETS if re.search(pattern, known.name))]
         family = WAN_2_2_5B if config.out_channels == WAN_2_2_5B.latent_channels else WAN_2_1
@@ -133,6 +137,8 @@ def _module_bytes(whole: Any, precision: Precision) -> ModelBytes:
         bytes_before_download(config, "fp8" if is_cast else "bf16") for config in (whole, replace(whole, branches=()))
     )
     own = tuple(size for size, place in zip(both.blocks, whole.block_order()) if place.branch is not None)
+    if any(branch.in_blocks for branch in whole.branches):
+        own = tuple(size - without for size, without in zip(both.blocks, alone.blocks))
     added = both._replace(fixed=both.fixed - alone.fixed, blocks=own)
     return added._replace(anonymous=added.total if is_cast else 0)
 

@@ -57,7 +57,9 @@ def _pair(task: str, version: str) -> tuple[str, str]:
 
 _SPEECH = ("wan2.2_s2v_14B_fp8_scaled", "wav2vec2_large_english_fp16")
 _HUMO = ("humo_17B_fp8_e4m3fn", "whisper_large_v3_fp16")
+_DANCERS = tuple(f"wan2.2_dancer_14b_{part}_fp8_scaled" for part in ("global", "local"))
 _I2V_FP8 = "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ"
+_TALK = (_I2V_FP8, "wan2.1_infiniteTalk_single_fp16", "wav2vec2-chinese-base_fp16")
 _ALPHA = ("wan_alpha_2.1_rgba_lora", "wan_alpha_2.1_vae_rgb_channel", "wan_alpha_2.1_vae_alpha_channel")
 _ATI, _MOVE = "Wan2_1-I2V-ATI-14B_fp8_e4m3fn", "Wan21-WanMove_fp8_scaled_e4m3fn_KJ"
 _BERNINI = ("wan2.2_bernini_r_high_noise_fp8_scaled", "wan2.2_bernini_r_low_noise_fp8_scaled")
@@ -101,7 +103,9 @@ TASKS = (
     _task(
         "s2v-14B-fp8-4steps", "somebody who speaks in 4 steps, Wan 2.2", *_SPEECH, _pair("t2v", "v1.1")[0],
     ),
+    _task("infinitetalk-14B-fp8-6steps", "somebody who speaks in 6 steps, InfiniteTalk", *_TALK, _I2V_LORA),
     _task("humo-17B-fp8-6steps", "HuMo: a person with a sound, in 6 steps", *_HUMO, _I2V_LORA),
+    _task("dancer-14B-fp8-6steps", "Wan-Dancer: a dance to music, in 6 steps", *_DANCERS, _I2V_LORA, clip=True),
     _task("ti2v-5B", "text and image to video, Wan 2.2", "wan2.2_ti2v_5B_fp16", vae="wan2.2_vae"),
     _task("causal-1.3B", "text or image to video frame by frame, Causal Forcing", "causal_forcing-framewise"),
     _task("edit-picture-14B", "a picture edited by words, ChronoEdit", "chrono_edit_14B_fp16", clip=True),

@@ -88,6 +88,18 @@ def read_uni3c_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfi
     return DiTConfig(dim=dim, ffn_dim=0, heads=1, layers=own, branches=branches)
 
 
+def read_infinitetalk_module(tensors: Tensors, metadata: Mapping[str, str]) -> DiTConfig:
+    """InfiniteTalk by itself, of a transformer of the width and the blocks it is for. Errors as `read_dit`."""
+    dim, inner = (tensors.size("blocks.0.audio_cross_attn.kv_linear.weight", side) for side in (0, 1))
+    branches = read_branches(tensors)
+    if dim % 2 or any(tensors.size(f"blocks.0.norm_x.{leaf}", 0) != dim // 2 for leaf in ("weight", "bias")):
+        raise FileFault(
+            f"has the names of InfiniteTalk but not its structure: what is heard is {inner} wide and becomes {dim}",
+            "use another file",
+        )
+    return DiTConfig(dim=dim // 2, ffn_dim=0, heads=1, layers=tensors.count("blocks."), branches=branches)
+
+
 def read_vae(tensors: Tensors, metadata: Mapping[str, str]) -> VAEConfig:
     """A video autoencoder.
 

@@ -47,6 +47,7 @@ _PRESET_TITLES = {
     "s2v-14B": "Wan 2.2 S2V 14B",
     "humo-1.7B": "HuMo 1.7B",
     "humo-17B": "HuMo 17B",
+    **dict.fromkeys(("dancer-14B", "dancer-14B-without-reference"), "Wan-Dancer 14B"),
     "vace-1.3B": "Wan 2.1 VACE 1.3B",
     "vace-14B": "Wan 2.1 VACE 14B",
 }
@@ -98,6 +99,9 @@ def dit_title(config: DiTConfig, family: Family) -> str:
     preset = find_preset(config)
     if preset is not None:
         return _PRESET_TITLES[preset]
+    added = next((each for each in config.branches if each.title is None and each.module_kind is not None), None)
+    if added is not None:
+        return f"{dit_title(config.without(type(added)), family)} with {added.words}"
     return f"a Wan {'2.2' if family is WAN_2_2_5B else '2.1'} {_task(config)} model of another size"
 
 

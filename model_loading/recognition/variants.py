@@ -27,10 +27,6 @@ from .foreign import Signature, match
 # By the names only they carry; the first that matches names the file. Those of no kind are of a family of their own.
 WAN_VARIANTS = (
     Signature("LongCat-Avatar (talking)", None, ("audio_cross_attn.", "blocks.0.ffn.w1.")),
-    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.proj.",)),
-    Signature("Wan-Dancer", "dit", ("patch_embedding_global.",)),
-    Signature("Wan-Dancer", "dit", ("music_injector.",)),
-    Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
     Signature("SteadyDancer", "dit", ("condition_embedding_align.",)),
     Signature("Stand-In", "dit", (".q_loras.down.",)),
     Signature("Lynx", "dit", (".ip_adapter.to_k_ip.",)),
@@ -54,6 +50,9 @@ PARTS = (
     *WAN_VARIANTS,
     Signature("Wan 2.2 Animate", "dit", ("face_adapter.fuser_blocks.0.",)),
     Signature("HuMo", "dit", ("audio_proj.audio_proj_glob_1.",)),
+    Signature("MultiTalk or InfiniteTalk", "dit", ("audio_cross_attn.proj.",)),
+    Signature("Wan-Dancer", "dit", ("music_injector.",)),
+    Signature("Wan-Dancer", "dit", ("music_encoder.", "music_projection.")),
 )
 """The same, and models of which this version runs whole ones: files with their names and no trunk are parts of them."""
 
@@ -149,11 +148,8 @@ _SAME_SHAPE = (
 # How headers call models that tensors tell apart anyway.
 _PLAIN = frozenset(
     ["t2v", "i2v", "flf2v", "ti2v", "vace", "inp", "funinp", "control", "funcontrol", "camera", "camera22", "s2v"]
-    + ["animate", "scail", "scail2", "humo"]
+    + ["animate", "scail", "scail2", "humo", "wandancer"]
 )
-_OTHERS = {
-    "wandancer": "Wan-Dancer",
-}
 # Classes of the official code and of diffusers, as the config.json of a folder names them.
 _PLAIN_CLASSES = frozenset(["wan", "vacewan", "wantransformer", "wanvacetransformer", "skyreelsv2transformer"])
 _FOLDERS_FILE = re.compile(r"diffusion_pytorch_model\b.*")
@@ -178,8 +174,8 @@ def refuse_variants(name: str, names: Mapping[str, str], said: str | None) -> No
         raise unsupported_variant(name, "Wan 2.2 S2V (speech to video) by its header, but nothing in it hears speech")
     if said == "humo" and not any(name.startswith("audio_proj.") for name in names):
         raise unsupported_variant(name, "HuMo by its header, but nothing in it hears a sound")
-    if said in _OTHERS:
-        raise unsupported_variant(name, f"{_OTHERS[said]} (its header says so)")
+    if said == "wandancer" and not any(name.startswith("music_injector.") for name in names):
+        raise unsupported_variant(name, "Wan-Dancer by its header, but nothing in it hears music")
     if said is not None and same_shape is None and said not in _PLAIN:
         raise unsupported_variant(name, f"a variant of Wan not known here, {said[:40]!r} by its header")
     variant = match(WAN_VARIANTS, names)
@@ -203,7 +199,7 @@ def refuse_channels(name: str, channels: tuple[int, int], tensors: Shapes) -> No
         title, supported = "a variant of Wan Fun-Camera not known here", _CAMERA_CHANNELS
     elif tensors.has("patch_embedding_pose.weight"):
         title, supported = "a variant of SCAIL not known here", _SCAIL_CHANNELS
-    elif tensors.has("ref_conv.weight"):
+    elif tensors.has("ref_conv.weight") and not tensors.has("music_projection.weight"):
         title, supported = "a variant of Wan with a reference picture that is not known here", _CONTROL_CHANNELS
     if channels not in supported:
         variant = title or _BY_CHANNELS.get(channels, "a variant of Wan not known here")

@@ -3,9 +3,9 @@
 A native CONDITIONING is a list of [embedding, values]. Of the values we read and write `concat_latent_image` (raw VAE
 latent [1, C, T, h, w] of the given frames, for Fun-Control behind that of the control video), `concat_mask` ([1, 4 or
 1, T, h, w], 0 = given), `clip_vision_output`, for the Fun family those in `fun`, for Wan S2V those in
-`talking.values`, for HuMo those in `talking.scene`, for Bernini those in `in_context`, for others those in
-`families`, and for VACE the lists `vace_frames` (raw latents [1, 32, T, h, w]), `vace_mask` ([1, 64, T, h, w]) and
-`vace_strength`.
+`talking.values`, for HuMo those in `talking.scene`, for Wan-Dancer those in `dancing.values`, for Bernini those in
+`in_context`, for others those in `families`, and for VACE the lists `vace_frames` (raw latents [1, 32, T, h, w]),
+`vace_mask` ([1, 64, T, h, w]) and `vace_strength`.
 What native nodes have no value for is in `items`. How much an entry counts, and where, is read in `weights`, and when
 in `travel`; all other values are in `keys`.
 """

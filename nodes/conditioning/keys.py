@@ -69,7 +69,7 @@ _PICTURES = "Use Wan VACE with a reference_image"
 _ANIMATE = "Load a Wan-Animate model, or remove that node"
 _ANIMATE_2 = "Load a Wan-Animate-2 model, or remove that node"
 _SPEECH = "Load a Wan S2V model, or remove that node"
-_KIND = "Load the kind of model it is for with ComfyUI's own loader, or remove that node"
+_DANCER = "Load a Wan-Dancer model, or remove that node"
 
 
 def _same(keys: str, refused: _Refused) -> dict[str, _Refused]:
@@ -122,15 +122,16 @@ REFUSED = {
     ),
     **_same(
         "audio_inject_scale fps clip_vision_output_ref",
-        _Refused("sound", "WanSoundImageToVideo or WanDancerVideo", _KIND),
+        _Refused("music for Wan-Dancer", "Wan Dancer or WanDancerVideo", _DANCER),
     ),
     **_same(
         "reference_motion control_video",
         _Refused("earlier frames or poses for Wan S2V", "Wan Speech To Video or WanSoundImageToVideo", _SPEECH),
     ),
     "audio_embed": _Refused(
-        "sound", "Wan Speech To Video, WanSoundImageToVideo, Wan HuMo or WanHuMoImageToVideo",
-        "Load a Wan S2V or a HuMo model, or remove that node",
+        "sound",
+        "Wan Speech To Video, WanSoundImageToVideo, Wan HuMo, WanHuMoImageToVideo, Wan Dancer or WanDancerVideo",
+        "Load a Wan S2V, a HuMo or a Wan-Dancer model, or remove that node",
     ),
     **_same("face_video_pixels", _Refused("a face", "Wan Animate or WanAnimateToVideo", _ANIMATE)),
     "pose_video_latent": _Refused(

@@ -21,7 +21,7 @@ from ..conditioning.families.animate import FACE, POSES
 from ..conditioning.keys import IMAGE
 from ..conditioning.reading import check_fresh
 from ..image import CATEGORY, batch_input, size_inputs
-from ..sockets.latents import check_video_size, empty_latent, family_of, made_by, with_references
+from ..sockets.latents import check_video_size, check_wan_2_1, empty_latent, made_by, with_references
 
 FRAMES, CONTINUED = 77, 5
 _SIDE = MotionSizes().side
@@ -108,7 +108,8 @@ class WanDirectorAnimate(io.ComfyNode):
         clip_vision: Any = None,
     ) -> Any:
         check_fresh(positive, negative, (IMAGE, POSES, FACE), "a picture or what a person follows")
-        latent = with_references(empty_latent(_checked(vae), width, height, frames, batch_size), 1)
+        check_wan_2_1(vae, "Wan-Animate")
+        latent = with_references(empty_latent(vae, width, height, frames, batch_size), 1)
         video = _Part(VideoShape(frames, height, width), choice_of(fit, FITS, "fit"))
         continued = last_frames(continue_motion, frames, continue_motion_max_frames)
         start = _start(video_frame_offset, len(continued))
@@ -299,13 +300,3 @@ def _start(offset: int, continued: int) -> int:
     """The frame of all videos at which a part begins that shows so many of the part before again."""
     check_count(offset, "video_frame_offset", "The first part begins at 0.")
     return max(offset - continued, 0)
-
-
-def _checked(vae: Any) -> Any:
-    """The VAE, which is not that of TI2V-5B."""
-    if family_of(vae).given_in_latent:
-        raise InvalidInputError(
-            "Wan-Animate works on latents of the Wan 2.1 VAE, and this VAE is that of TI2V-5B. Load "
-            "wan_2.1_vae.safetensors."
-        )
-    return vae

@@ -27,7 +27,7 @@ from ..conditioning.animate2.writing import (
 from ..conditioning.keys import IMAGE
 from ..conditioning.reading import check_fresh
 from ..image import CATEGORY, batch_input, size_inputs
-from ..sockets.latents import check_video_size, empty_latent, family_of, with_references
+from ..sockets.latents import check_video_size, check_wan_2_1, empty_latent, with_references
 
 CARRIED = 1
 """Frames of the chunk before that a chunk begins with."""
@@ -243,7 +243,7 @@ class _Chunk(NamedTuple):
             InvalidInputError: something that is given cannot be.
         """
         check_fresh(prompts.positive, prompts.negative, (IMAGE, *POSE_KEYS), "a picture or poses")
-        check_family(vae)
+        check_wan_2_1(vae, "Wan-Animate-2")
         frames, height, width = self.shape
         latent = empty_latent(vae, width, height, frames, self.batch_size)
         carried = self.carried()
@@ -283,19 +283,6 @@ class _Chunk(NamedTuple):
         if missing:
             logger.info("pose_video ends %d frames before the video to make: its last frame stands still.", missing)
         return torch.cat([seen, seen[-1:].expand(missing, -1, -1, -1)])
-
-
-def check_family(vae: Any) -> None:
-    """Refuses the VAE of TI2V-5B, for which there is no Wan-Animate-2.
-
-    Raises:
-        InvalidInputError: it is that.
-    """
-    if family_of(vae).given_in_latent:
-        raise InvalidInputError(
-            "Wan-Animate-2 is a 14B model that works on latents of the Wan 2.1 VAE; this VAE is that of TI2V-5B. Load "
-            "wan_2.1_vae.safetensors."
-        )
 
 
 def _checked(followed: Adherence) -> Adherence:

@@ -18,7 +18,7 @@ from ..api import ADVANCED, io, one_sentence
 from ..conditioning.in_context import ClipRole, with_clips
 from ..image import CATEGORY, batch_input, size_inputs
 from ..pictures.sockets import picture_inputs, pictures_of
-from ..sockets.latents import check_video_size, empty_latent, family_of
+from ..sockets.latents import check_video_size, check_wan_2_1, empty_latent
 
 MOST_PICTURES = 8
 SOCKETS = 4
@@ -183,8 +183,4 @@ def _check_given(clips: Sequence[Tensor], vae: Any) -> None:
         raise InvalidInputError(
             "Nothing is given. Connect source_video, reference_video or a reference_image, or use Wan Empty Latent."
         )
-    if family_of(vae).given_in_latent:
-        raise InvalidInputError(
-            "Bernini-R is a text-to-video model of Wan 2.2 A14B or Wan 2.1 1.3B, and works on latents of the Wan 2.1 "
-            "VAE; this VAE is that of TI2V-5B. Load wan_2.1_vae.safetensors."
-        )
+    check_wan_2_1(vae, "Bernini-R")

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ...common.checking import has_values, tensor_of
+from ...common.checking import has_values, is_finite, tensor_of
 from ...common.errors import InvalidInputError
+from ...common.log import logger
 from ...media.pictures import clean_clip
 from .colours import WHITE, colours_in, ground_picture, next_colour, painted
 from .person_tracks import PersonTracks, Sorting, chosen, person_tracks
@@ -44,10 +45,16 @@ def coloured(shown: tuple[PersonsIn, PersonsIn], colour: str, sorting: Sorting, 
         raise InvalidInputError(
             "Nobody is given. Connect pose_mask and reference_mask, or tracks of SAM3 for the video and the pictures."
         )
+    if persons.strip() and all(each.tracks is None for each in shown):
+        raise InvalidInputError(
+            f"persons says who of tracks is taken ({persons.strip()[:40]!r}), and no tracks are connected. Connect "
+            "tracks of SAM3, or leave it empty."
+        )
     started = [_painted_before(each) for each in shown]
     used = [name for pictures in started if pictures is not None for name in _known_colours(pictures)]
     found = [_tracked(each, sorting, persons) for each in shown]
     count = max((each.masks.shape[1] for each in found if each is not None), default=0)
+    _tell_of_surplus(found)
     of_tracks: list[str] = []
     for _ in range(count):
         of_tracks.append(next_colour([*used, *of_tracks]))
@@ -63,6 +70,20 @@ def coloured(shown: tuple[PersonsIn, PersonsIn], colour: str, sorting: Sorting, 
         ground_picture(1, height, width, each.ground) if pictures is None else pictures
         for each, pictures in zip(shown, results)
     ]
+
+
+def _tell_of_surplus(found: list[PersonTracks | None]) -> None:
+    """Warns of persons who are in the video alone or on the pictures alone, where there are tracks of both."""
+    if any(each is None for each in found):
+        return
+    moving, shown = (each.masks.shape[1] for each in found if each is not None)
+    if moving != shown:
+        more, fewer = ("tracks", "reference_tracks") if moving > shown else ("reference_tracks", "tracks")
+        logger.warning(
+            "tracks have %d persons and reference_tracks %d, in the order of sort_by: the last %d of %s have nobody in "
+            "%s. Choose who is taken with persons, or track as many in both.",
+            moving, shown, abs(moving - shown), more, fewer,
+        )  # fmt: skip
 
 
 def _painted_before(shown: PersonsIn) -> Tensor | None:
@@ -102,6 +123,8 @@ def _single_mask(shown: PersonsIn) -> Tensor | None:
     mask = tensor_of(shown.mask, name, "a mask [frames, height, width]", advice).detach().cpu().float()
     if not 2 <= mask.ndim <= 3 or 0 in mask.shape:
         raise InvalidInputError(f"{name} must be a mask [frames, height, width], got {list(mask.shape)}. {advice}")
+    if not is_finite(mask):
+        raise InvalidInputError(f"{name} holds NaN or infinity, which is neither inside nor outside. {advice}")
     return mask.reshape(-1, *mask.shape[-2:]) > 0.5
 
 

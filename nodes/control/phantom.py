@@ -15,7 +15,7 @@ from ..api import io, one_sentence
 from ..conditioning.families.subjects import MOST_SUBJECTS, with_blank_pictures, with_pictures
 from ..image import CATEGORY, batch_input, size_inputs
 from ..pictures.sockets import picture_inputs, pictures_of
-from ..sockets.latents import check_video_size, empty_latent, family_of
+from ..sockets.latents import check_video_size, check_wan_2_1, empty_latent
 
 
 class WanDirectorPhantom(io.ComfyNode):
@@ -105,11 +105,7 @@ def subjects(piles: tuple[Any, ...], vae: Any) -> list[Tensor]:
     pictures = pictures_of(piles, ground=1.0)
     if not pictures:
         raise InvalidInputError("No picture is given. Connect a reference_image, or use Wan Empty Latent.")
-    if family_of(vae).given_in_latent:
-        raise InvalidInputError(
-            "Phantom works on latents of the Wan 2.1 VAE, and this VAE is that of TI2V-5B. Load "
-            "wan_2.1_vae.safetensors."
-        )
+    check_wan_2_1(vae, "Phantom")
     if len(pictures) > MOST_SUBJECTS:
         logger.info(
             "%d pictures of subjects: Phantom was trained with up to %d, and more are told apart less well.",

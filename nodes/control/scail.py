@@ -9,7 +9,17 @@ from ...common.shapes import MAX_FRAMES, MAX_SIDE, TEMPORAL_STRIDE, VideoShape
 from ...media.pictures import FITS
 from ..api import ADVANCED, io, one_sentence
 from ..image import CATEGORY, batch_input
-from .scail_parts import STEP, USUAL_PREVIOUS, Before, FollowedPoses, ScailVideo, ShownPersons, check_size, prepared
+from .scail_parts import (
+    MOST_STRENGTH,
+    STEP,
+    USUAL_PREVIOUS,
+    Before,
+    FollowedPoses,
+    ScailVideo,
+    ShownPersons,
+    check_size,
+    prepared,
+)
 
 
 def _size_inputs() -> list[Any]:
@@ -45,7 +55,7 @@ def _pose_inputs() -> list[Any]:
             "pose_strength",
             default=1.0,
             min=0.0,
-            max=10.0,
+            max=MOST_STRENGTH,
             step=0.01,
             tooltip="How much the pose video counts; 1 as in training.",
         ),

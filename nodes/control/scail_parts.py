@@ -17,12 +17,14 @@ from ..conditioning.clip_image import joined_clip_vision
 from ..conditioning.entries import with_values, with_values_in_range
 from ..conditioning.families.scail import ANIMATES, POSE, POSE_MASK, REFERENCE_MASK, REFERENCES, SCAIL_KEYS
 from ..conditioning.reading import Side, check_fresh
-from ..sockets.latents import check_video_size, empty_latent, family_of, made_by
+from ..sockets.latents import check_video_size, check_wan_2_1, empty_latent, family_of, made_by
 from .colours import BLACK, WHITE, has_persons
 
 STEP = 32
 """Pixels: half of the video is whole tokens, too."""
 USUAL_PREVIOUS = 5
+MOST_STRENGTH = 10.0
+"""Of the poses."""
 IS_SOMEBODY = 0.1
 """Above this a colour of a mask is no black."""
 
@@ -148,10 +150,7 @@ def _check_given(vae: Any, *given: Any) -> None:
             "Nothing is given. Connect pose_video and reference_image, or use Wan Empty Latent and a text-to-video "
             "model."
         )
-    if family_of(vae).given_in_latent:
-        raise InvalidInputError(
-            "SCAIL works on latents of the Wan 2.1 VAE; this VAE is that of TI2V-5B. Load wan_2.1_vae.safetensors."
-        )
+    check_wan_2_1(vae, "SCAIL")
 
 
 def _check_pairs(shown: ShownPersons, followed: FollowedPoses) -> None:
@@ -165,6 +164,10 @@ def _check_pairs(shown: ShownPersons, followed: FollowedPoses) -> None:
             "There is a pose_video_mask and no pose_video. Connect the video it is of, or remove it."
         )
     check_number(followed.strength, "pose_strength")
+    if not 0.0 <= followed.strength <= MOST_STRENGTH:
+        raise InvalidInputError(
+            f"pose_strength is from 0 to {MOST_STRENGTH:g}, got {followed.strength:g}. 1 is as trained."
+        )
 
 
 def _references(video: ScailVideo, shown: ShownPersons) -> dict[str, Any]:

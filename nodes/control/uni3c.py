@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ...common.checking import choice_of
-from ...common.errors import InvalidInputError
 from ...dit.conditioning.rendered import MOST_STRENGTH, RenderedVideo, as_long, check_following
 from ...engine.memory import MemorySettings
 from ...media.pictures import FITS, clean_clip, fit_pictures
@@ -13,7 +12,7 @@ from ..api import ADVANCED, io, one_sentence
 from ..conditioning.items import with_item
 from ..conditioning.reading import in_form
 from ..options.memory import memory_input, with_memory
-from ..sockets.latents import family_of, video_samples
+from ..sockets.latents import check_wan_2_1, family_of, video_samples
 
 
 class WanDirectorUni3C(io.ComfyNode):
@@ -97,11 +96,7 @@ class WanDirectorUni3C(io.ComfyNode):
         memory: MemorySettings | None = None,
     ) -> Any:
         check_following(strength, start_percent, end_percent)
-        if family_of(vae).given_in_latent:
-            raise InvalidInputError(
-                "Uni3C works on latents of the Wan 2.1 VAE, and this VAE is that of TI2V-5B. Load "
-                "wan_2.1_vae.safetensors."
-            )
+        check_wan_2_1(vae, "Uni3C")
         samples, stride = video_samples(latent), family_of(vae).spatial_stride
         count, height, width = samples.shape[2:]
         clip = as_long(clean_clip(render_video, "render_video"), count)

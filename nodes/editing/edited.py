@@ -19,6 +19,7 @@ from ..conditioning.entries import prompts_of
 from ..sockets.latents import model_latent, native_latent, video_samples
 from ..sockets.models import WanModel
 from ..sockets.noise_masks import batch_index_of
+from ..talking.voices import check_unspoken
 from .masks import both, mask_in_latent, mask_in_pixels
 
 AUTO_MASKS = ("off", "words")
@@ -66,6 +67,7 @@ def edited(
         prompts_of(model, texts.negative, latent, "negative", shift),
         None if beside is None else prompts_of(model, beside, latent, "source_negative", shift),
     )
+    check_unspoken(prompts.target, prompts.source, prompts.negative, prompts.source_negative)
     _check_pictures(texts, settings)
     if finds:
         allowed = both(allowed, find_mask(model, prompts, clean, settings, memory))

@@ -13,6 +13,7 @@ from ...model_loading.kinds import (
     AUDIO_ENCODER,
     CLIP_VISION,
     DIT,
+    INFINITETALK_MODULE,
     SPEED_MODULE,
     TEXT_ENCODER,
     UNI3C_MODULE,
@@ -21,6 +22,7 @@ from ...model_loading.kinds import (
 )  # fmt: skip
 from ...model_loading.pairing import (
     ANIMATE,
+    DANCE,
     FUN_CONTROL,
     HUMO,
     SCAIL_CONDITIONING,
@@ -36,6 +38,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     DIT.place: "Load Wan Model",
     SPEED_MODULE.place: "Load Wan Model as its speed_module",
     UNI3C_MODULE.place: "Load Wan Uni3C",
+    INFINITETALK_MODULE.place: "Load Wan InfiniteTalk",
     VACE_MODULE.place: "Load Wan Model as its vace_module",
     VAE.place: "Load Wan VAE",
     TEXT_ENCODER.place: "Load Wan Text Encoder",
@@ -51,6 +54,7 @@ TITLES: Mapping[Place, str] = MappingProxyType({
     SOURCE_VIDEO: "Wan Source Video",
     SPEECH: "Wan Speech To Video",
     HUMO: "Wan HuMo",
+    DANCE: "Wan Dancer",
     EXPERTS: "Wan Two Experts",
     CAUSAL: "Wan Causal",
 })  # fmt: skip

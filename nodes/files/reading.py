@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -68,3 +68,9 @@ class FilesOnDisk:
 
     def frames(self, path: Path, cut: Cut = WHOLE) -> Iterator[Tensor]:
         return read_frames(path, cut)
+
+
+def existing_place(name: str, folders: Sequence[Path]) -> Path:
+    """The file or folder called `name` in the first of some folders that has it; a whole path is that itself."""
+    places = [folder / name for folder in folders]
+    return next((place for place in places if os.path.exists(place)), places[0])  # False for names too long

@@ -38,6 +38,13 @@ def planned_runtime(options: argparse.Namespace) -> LocalRuntime:
     return LocalRuntime(sharing=PlannedDevices(options.gpus))
 
 
+def serve_runs(device: str) -> None:
+    """Makes runs with the process that has started this one, on a device, until that ends."""
+    from ...engine.sharing.member import serve  # what it brings in no other command needs
+
+    serve(device)
+
+
 def _runtime(device: str, sharing: Sharing, *, is_quiet: bool, resumes: bool) -> LocalRuntime:
     """What a run of the command line runs on.
 

@@ -20,13 +20,14 @@ import folder_paths
 from ...common.log import logger
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
+from ...model_loading.publishing.known_files import LORAS
 from ..files.model_names import model_name
-from ..files.reading import FilesOnDisk
+from ..files.reading import FilesOnDisk, existing_place
 from ..saving import NO_VALUES, NodeValues, file_prefix, result_in_subfolder
 from ..sockets.models import WanModel
 from .comfy_progress import say_in_node
 from .comfy_runtime import ComfyRuntime
-from .host import BUNDLED_MODELS, LANGUAGE_MODELS, model_folder_names
+from .host import BUNDLED_CLIPS, BUNDLED_MODELS, LANGUAGE_MODELS, model_folder_names
 
 
 def register_bundled_models() -> None:
@@ -95,6 +96,16 @@ class ComfyHost:
     def input_files(self, endings: Set[str]) -> list[str]:
         files = Path(folder_paths.get_input_directory()).iterdir()
         return sorted(file.name for file in files if file.suffix.lower() in endings and file.is_file())
+
+    def clips_place(self, name: str) -> Path:
+        folders = (folder_paths.get_input_directory(), folder_paths.get_output_directory(), BUNDLED_CLIPS)
+        return existing_place(name, [Path(folder) for folder in folders])
+
+    def trained_folder(self) -> Path:
+        return self.model_folders(LORAS.folder_name)[0]
+
+    def own_folder(self) -> Path:
+        return Path(folder_paths.get_user_directory(), "__wan_director")
 
     def output_folder(self) -> Path:
         return Path(folder_paths.get_output_directory())

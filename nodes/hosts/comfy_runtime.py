@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import comfy.cli_args
 import comfy.model_management
@@ -15,15 +15,20 @@ from torch import nn
 from ...common.errors import InvalidInputError
 from ...common.families import Family
 from ...common.log import logger
-from ...dit.sharing import ONE_DEVICE
+from ...dit.sharing import ONE_DEVICE, Sharing
 from ...engine.previews.moving import PreviewWish
 from ...engine.progress import Counted, Whereabouts
-from ...engine.runtime import LoadedModels, Work
+from ...engine.runtime import LoadedModels, Request, Work
+from ...engine.sharing.places import Crews
 from ...model_loading.kinds import PREVIEW_DECODER
 from ...model_loading.publishing.known_files import where_to_get
 from .comfy_progress import ComfyProgress
 from .kept_runs import kept_films_or_none, kept_runs_or_none
 from .residence import ComfyResidence
+
+if TYPE_CHECKING:
+    from ...engine.sharing.crew import Crew
+    from .comfy_crew import CrewPlaces
 
 Result = TypeVar("Result")
 M = TypeVar("M", bound=nn.Module)
@@ -39,10 +44,19 @@ class ComfyRuntime:
         self.kept_runs = kept_runs_or_none(folder)
         self.kept_films = kept_films_or_none(folder)
         self.sharing = ONE_DEVICE
+        self._crews = Crews(self._keep)
+        self._crew_places: CrewPlaces | None = None
         self._where = Whereabouts()
 
     def perform(self, work: Work[Result]) -> Result:
         return work.run()
+
+    def check_gpus(self, count: int, device: torch.device) -> None:
+        self._crews.check(count, device)
+
+    def shared(self, request: Request, count: int, device: torch.device) -> AbstractContextManager[Sharing]:
+        self.check_gpus(count, device)
+        return self._crews.sharing(request, count, device, self)
 
     def progress(self, counted: Counted) -> ComfyProgress:
         return ComfyProgress(self._where.told(counted))
@@ -89,6 +103,13 @@ class ComfyRuntime:
     def free_memory(self, device: torch.device) -> None:
         comfy.model_management.unload_all_models()
         comfy.model_management.soft_empty_cache()
+
+    def _keep(self, crew: Crew) -> None:
+        from .comfy_crew import CrewPlaces  # what it brings in one device never needs
+
+        if self._crew_places is None:
+            self._crew_places = CrewPlaces(self._crews.end)
+        self._crew_places.keep(crew)
 
 
 def _preview_decoder(family: Family, *, must_be: bool) -> Path | None:

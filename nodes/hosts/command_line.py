@@ -13,14 +13,15 @@ from ...engine.local import LocalRuntime
 from ...media.faults import writing_to
 from ...media.place import SavePlace, refuse_outside
 from ...media.whole import next_number
+from ...model_loading.publishing.known_files import LORAS
 from ..files.model_names import model_name
-from ..files.reading import FilesOnDisk
+from ..files.reading import FilesOnDisk, existing_place
 from ..saving.finding import result_in_subfolder
 from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
 from ..sockets.models import WanModel
 from ..sockets.native_model import NativeModel, native_model_alone
-from .host import BUNDLED_MODELS
+from .host import BUNDLED_CLIPS, BUNDLED_MODELS
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
 
@@ -47,7 +48,8 @@ class HeadlessHost:
     files: FilesOnDisk = FilesOnDisk()
 
     def model_folders(self, kind: str) -> list[Path]:
-        return [*self.folders.get(kind, ()), BUNDLED_MODELS / kind]
+        own = [self.output / kind] if kind == LORAS.folder_name else []  # where LoRAs go that are trained
+        return [*(self.folders.get(kind) or own), BUNDLED_MODELS / kind]
 
     def model_files(self, kind: str) -> list[str]:
         names = set()
@@ -76,6 +78,15 @@ class HeadlessHost:
     def input_files(self, endings: Set[str]) -> list[str]:
         files = (file for folder in self.inputs if os.path.isdir(folder) for file in folder.iterdir())
         return sorted({file.name for file in files if file.suffix.lower() in endings and file.is_file()})
+
+    def clips_place(self, name: str) -> Path:
+        return existing_place(name, [*self.inputs, self.output, BUNDLED_CLIPS])
+
+    def trained_folder(self) -> Path:
+        return next(iter(self.folders.get(LORAS.folder_name, ())), self.output / LORAS.folder_name)
+
+    def own_folder(self) -> Path:
+        return self.output / ".wan_director"
 
     def output_folder(self) -> Path:
         return self.output

@@ -18,7 +18,8 @@ from ..sockets.models import WanModel
 from ..sockets.native_model import NativeModel
 
 BUNDLED_MODELS = Path(__file__).resolve().parents[2] / "models"
-
+BUNDLED_CLIPS = Path(__file__).resolve().parents[2] / "docs"
+"""The folder of the examples to train on."""
 
 LANGUAGE_MODELS = "LLM"
 """The folder of models that write prompts, as other packs call it too; each is a folder in it."""
@@ -64,6 +65,24 @@ class Host(Protocol):
 
     def input_files(self, endings: Set[str]) -> list[str]:
         """Names of the input files with one of these endings, sorted, as the dropdowns show them."""
+        ...
+
+    def clips_place(self, name: str) -> Path:
+        """Where the folder of clips, or the file that lists them, called `name` lies; it may not exist.
+
+        A path, a name in an input folder or in that of the results, or an example that comes with the pack.
+
+        Raises:
+            InvalidInputError: clips are not read here.
+        """
+        ...
+
+    def trained_folder(self) -> Path:
+        """Where LoRAs go that are trained; `find_model` finds them there."""
+        ...
+
+    def own_folder(self) -> Path:
+        """Where the pack keeps what is for nobody else: what trainings need again, tokens of queues."""
         ...
 
     def output_folder(self) -> Path:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ...common.checking import check_number, instance_of
+from ...common.checking import check_count, check_number, instance_of
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...engine.models import VideoModel, with_policies
@@ -89,8 +89,9 @@ class WanDirectorCausal(io.ComfyNode):
     ) -> Any:
         instance_of(model, WanModel, "model", "a model of Load Wan Model")
         values = {"chunk_frames": chunk_frames, "window_frames": window_frames, "sink_frames": sink_frames}
-        for name, value in {**values, "context_noise": context_noise}.items():
-            check_number(value, name)
+        for name, value in values.items():
+            check_count(value, name, "Usual are 1 or 3 chunk_frames, and 0 for the others.")
+        check_number(context_noise, "context_noise")
         changed = with_order(model, ChunkByChunk(**values, context_noise=context_noise))
         _tell_of_chunks(model, chunk_frames)
         return io.NodeOutput(changed)

@@ -179,6 +179,18 @@ def _stage_widgets() -> list[Any]:
     ]
 
 
+def _weak_widget() -> Any:
+    """Of the negative pass; behind the others, as it came later."""
+    return io.String.Input(
+        "negative_skip_blocks",
+        optional=True,
+        default="",
+        tooltip="Blocks that the negative prompt is asked without, which leads away from what is badly formed: 9 for "
+        "Wan-Dancer and Wan-Animate-2, as their authors do. Empty is off.",
+        **ADVANCED,
+    )
+
+
 def _part(name: str, default: float, tooltip: str) -> Any:
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip, **ADVANCED)
 
@@ -206,6 +218,7 @@ class WanDirectorGuidance(io.ComfyNode):
                 *_nag_widgets(),
                 _momentum_widget(),
                 *_stage_widgets(),
+                _weak_widget(),
             ],
             outputs=[
                 WanModelType.Output(display_name="model", tooltip="The model, for the sampler or another option.")
@@ -235,11 +248,12 @@ class WanDirectorGuidance(io.ComfyNode):
         apg_momentum: float = 0.0,
         staged_video: float = STAGED_VIDEO,
         staged_references: float = STAGED_REFERENCES,
+        negative_skip_blocks: str = "",
     ) -> Any:
         widgets = GuidanceWidgets(
             formula, cfg_course, cfg_start, cfg_end, zero_steps, apg_parallel, apg_longest,
             skip_blocks, skip_scale, skip_start, skip_end, nag_scale, nag_alpha, nag_tau, nag_end,
-            apg_momentum, staged_video, staged_references,
+            apg_momentum, staged_video, staged_references, negative_skip_blocks,
         )  # fmt: skip
         settings = widgets.settings(model.spec.config.layers)
         return io.NodeOutput(with_policies(model, partial(_guided, settings=settings)))
@@ -266,6 +280,7 @@ class GuidanceWidgets(NamedTuple):
     apg_momentum: float
     staged_video: float = STAGED_VIDEO
     staged_references: float = STAGED_REFERENCES
+    negative_skip_blocks: str = ""
 
     def settings(self, layers: int) -> GuidanceSettings:
         """The guidance of a model with so many blocks.
@@ -288,12 +303,13 @@ class GuidanceWidgets(NamedTuple):
             PartOfSteps(0.0, self.nag_end),
             video=self.staged_video,
             references=self.staged_references,
+            weak=SkippedLayers(_blocks(self.negative_skip_blocks, layers)),
         )
 
     def _check_kinds(self) -> None:
         """Refuses what no widget gives, as linked values may."""
         for name, value in self._asdict().items():
-            check = check_string if name in ("formula", "cfg_course", "skip_blocks") else check_number
+            check = check_string if name in _TEXTS else check_number
             check(value, name)
 
     def _tell_idle(self) -> None:
@@ -313,10 +329,7 @@ class GuidanceWidgets(NamedTuple):
                 )
 
     def _skipped(self, layers: int) -> SkippedLayers:
-        blocks = parse_blocks(self.skip_blocks) if self.skip_blocks.strip() else frozenset()
-        if blocks is None:  # all
-            blocks = frozenset(range(layers))
-        check_blocks(blocks, layers)
+        blocks = _blocks(self.skip_blocks, layers)
         if not blocks or not self.skip_scale:
             return SkippedLayers()
         return SkippedLayers(blocks, self.skip_scale, PartOfSteps(self.skip_start, self.skip_end))
@@ -325,6 +338,18 @@ class GuidanceWidgets(NamedTuple):
         if self.nag_scale == 1.0 or not self.nag_alpha:
             return None
         return AvoidedText(self.nag_scale, self.nag_alpha, self.nag_tau)
+
+
+_TEXTS = ("formula", "cfg_course", "skip_blocks", "negative_skip_blocks")
+
+
+def _blocks(text: str, layers: int) -> frozenset[int]:
+    """The blocks that a widget names, of so many."""
+    blocks = parse_blocks(text) if text.strip() else frozenset()
+    if blocks is None:  # all
+        blocks = frozenset(range(layers))
+    check_blocks(blocks, layers)
+    return blocks
 
 
 def _guided(policies: StepPolicies, settings: GuidanceSettings) -> StepPolicies:

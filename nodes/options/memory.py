@@ -18,7 +18,7 @@ from ..sockets.models import WanTextEncoder, WanVAE
 
 MemoryType = io.Custom("WAN_DIRECTOR_MEMORY")
 MODES = ["auto", "manual"]
-_MAX_GB, _MAX_BLOCKS, _MAX_RUN = 1024.0, 100, 1 << 20
+_MAX_GB, _MAX_BLOCKS, _MAX_RUN, _MAX_GPUS = 1024.0, 100, 1 << 20, 64
 
 
 def memory_input(tooltip: str) -> Any:
@@ -118,6 +118,16 @@ def _placement_widgets() -> list[Any]:
             "number.",
             **ADVANCED,
         ),
+        io.Int.Input(
+            "gpus",
+            default=1,
+            min=1,
+            max=_MAX_GPUS,
+            optional=True,
+            tooltip="GPUs of this machine that make each run together: 2 or 4 are best. The others load the model, "
+            "too, and keep it in RAM for the next run. 1: this one alone.",
+            **ADVANCED,
+        ),
     ]
 
 
@@ -133,7 +143,15 @@ class WanDirectorMemory(io.ComfyNode):
             description="How much memory of the GPU a run may take: blocks of the model are swapped in from RAM, and "
             "frames are decoded in strips, as far as needed. Shows what each stage will take. Without this node all "
             "but 1 GB is used.",
-            search_aliases=["block swap", "vram", "low vram", "offload", "out of memory", "wanvideo block swap"],
+            search_aliases=[
+                "block swap",
+                "vram",
+                "low vram",
+                "offload",
+                "out of memory",
+                "wanvideo block swap",
+                "multi gpu",
+            ],
             inputs=[*_budget_widgets(), *_placement_widgets()],
             outputs=[
                 MemoryType.Output(display_name="memory", tooltip="For the sampler, the encoders and the decoders.")
@@ -156,10 +174,12 @@ class WanDirectorMemory(io.ComfyNode):
         vae: str,
         vae_strips: int,
         feed_forward_tokens: int,
+        gpus: int = 1,
     ) -> Any:
-        widgets = MemoryWidgets(
-            mode, budget, gigabytes, blocks_to_swap, pinned_ram, text_encoder, vae, vae_strips, feed_forward_tokens
-        )
+        runtime = host().runtime
+        runtime.check_gpus(gpus, runtime.device("dit"))
+        placed = (text_encoder, vae, vae_strips, feed_forward_tokens)
+        widgets = MemoryWidgets(mode, budget, gigabytes, blocks_to_swap, pinned_ram, *placed, gpus)
         return io.NodeOutput(widgets.settings(), ui=_shown(cls.hidden))
 
 

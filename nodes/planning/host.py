@@ -39,6 +39,15 @@ class RecordingHost:
     def input_files(self, endings: Set[str]) -> list[str]:
         return self._actual.input_files(endings)
 
+    def clips_place(self, name: str) -> Path:
+        return self._actual.clips_place(name)
+
+    def trained_folder(self) -> Path:
+        return self._actual.trained_folder()
+
+    def own_folder(self) -> Path:
+        return self._actual.own_folder()
+
     def output_folder(self) -> Path:
         return self._actual.output_folder()
 

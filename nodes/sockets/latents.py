@@ -59,6 +59,22 @@ def family_of(vae: Any) -> Family:
     return family
 
 
+def check_wan_2_1(vae: Any, model: str) -> None:
+    """Refuses the VAE of TI2V-5B for a model that there is for latents of the Wan 2.1 VAE alone.
+
+    Args:
+        model: what it is called.
+
+    Raises:
+        InvalidInputError: it is that, or no VAE.
+        PairingError: it is that of another kind of model.
+    """
+    if family_of(vae).given_in_latent:
+        raise InvalidInputError(
+            f"{model} works on latents of the Wan 2.1 VAE, and this VAE is that of TI2V-5B. Load {WAN_2_1.vae_file}."
+        )
+
+
 def check_video_size(width: int | None, height: int | None, frames: int | None, family: Family = WAN_2_1) -> None:
     """Refuses sizes that the models of a family cannot make; None stands for a value that is not known yet.
 

@@ -29,7 +29,16 @@ ANIMATE_2_SHIFT = 5.0
 
 
 class Follows(Protocol):
-    """What a model follows by a node that patches it, until a sampler knows the latent."""
+    """What a model follows by a node that patches it, until a sampler knows the latent.
+
+    `does` says it, with the node; `instead` what to use of ours.
+    """
+
+    @property
+    def does(self) -> str: ...
+
+    @property
+    def instead(self) -> str: ...
 
     def item(self, samples: Tensor) -> ConditioningItem:
         """It for a latent [B, C, T, h, w]."""
@@ -60,6 +69,10 @@ class NativeModel:
         changed = with_policies(self.model, lambda policies: replace(policies, order=order))
         return self if order == self.model.policies.order else replace(self, model=changed)
 
+    def following(self, followed: Follows) -> NativeModel:
+        """The same, which follows one thing more."""
+        return replace(self, follows=(*self.follows, followed))
+
     def with_attention(self, kernel: str) -> NativeModel:
         """The same weights, with another attention kernel."""
         return replace(self, model=replace(self.model, recipe=replace(self.model.recipe, attention=kernel)))
@@ -83,8 +96,8 @@ def native_model_alone(value: Any) -> NativeModel:
     """
     native = native_model(value)
     if native.follows:
+        followed = native.follows[0]
         raise InvalidInputError(
-            "The model follows a rendered video by WanUni3CControlnetApply, which Wan From Native cannot take along. "
-            "Put Wan Uni3C between the prompts and Wan Sampler, with Load Wan Uni3C at Load Wan Model."
+            f"The model {followed.does}, which Wan From Native cannot take along. {followed.instead}"
         )
     return native

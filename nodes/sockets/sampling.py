@@ -14,6 +14,7 @@ from ...engine.sampling.settings import SamplerSettings
 from ...sampling.noise import step_noise
 from ...sampling.solvers import MASKS_WITH_STEP_NOISE
 from ..conditioning.entries import prompts_of
+from ..talking.voices import with_frames_shown
 from .latents import model_latent, native_latent
 from .models import WanModel
 from .noise_masks import batch_index_of, given_of, starting_noise
@@ -68,5 +69,6 @@ def ready_sampling(
         prompts_of(model, positive, latent, "positive", settings.shift),
         prompts_of(model, negative, latent, "negative", settings.shift),
     )
+    given = with_frames_shown(given, *prompts)
     own = None if adds_noise else noise  # None: the seed's, which comes to the same
     return ready_run(model, *prompts, clean, settings, noise=own, given=given, memory=memory)

@@ -10,7 +10,7 @@ from ...media.pictures import FITS, clean_image
 from ..api import io, one_sentence
 from ..conditioning.reading import check_fresh
 from ..image import batch_input, prompt_inputs, size_inputs
-from ..sockets.latents import check_video_size, empty_latent
+from ..sockets.latents import check_video_size, check_wan_2_1, empty_latent
 from .encoder import CATEGORY
 from .heard import humo_sides
 from .scene import HUMO_KEYS
@@ -86,6 +86,7 @@ class WanDirectorHumo(io.ComfyNode):
         reference_image: Any = None,
     ) -> Any:
         check_fresh(positive, negative, HUMO_KEYS, "a sound or a picture")
+        check_wan_2_1(vae, "HuMo")
         latent = empty_latent(vae, width, height, frames, batch_size)
         picture = None
         if reference_image is not None:

@@ -16,7 +16,7 @@ from ...media.pictures import FITS, Fit, clean_clip, clean_image, fit_pictures
 from ..api import io, one_sentence
 from ..conditioning.reading import check_fresh
 from ..image import batch_input, prompt_inputs, size_inputs
-from ..sockets.latents import check_video_size, empty_latent, family_of, video_samples
+from ..sockets.latents import check_video_size, check_wan_2_1, empty_latent, family_of, video_samples
 from .encoder import CATEGORY
 from .heard import both_sides, heard_features
 from .values import SPEECH_KEYS
@@ -100,6 +100,7 @@ class WanDirectorSpeechToVideo(io.ComfyNode):
         previous_frames: Any = None,
     ) -> Any:
         check_fresh(positive, negative, SPEECH_KEYS, "a sound, a picture or a video to go on from")
+        check_wan_2_1(vae, "Wan S2V")
         latent = empty_latent(vae, width, height, frames, batch_size)
         pictures = ShapedPictures(vae, VideoShape(frames, height, width), choice_of(fit, FITS, "fit"))
         past = past_latent(pictures, latent["samples"], previous, previous_frames)

@@ -45,6 +45,8 @@ COUNTS = {
     # As ComfyUI's own class of these sizes has them.
     "humo-1.7B": (1193, 1_741_569_088),
     "humo-17B": (1583, 17_055_925_312),
+    "dancer-14B": (1424, 17_245_198_464),
+    "dancer-14B-without-reference": (1422, 17_244_865_664),
     "vace-1.3B": (1264, 2_153_972_032),
     "vace-14B": (1331, 17_337_592_896),
 }

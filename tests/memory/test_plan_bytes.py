@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import nn
 from wan_director.benchmarks.peak_memory import peak_bytes
+from wan_director.dit import presets
 from wan_director.dit.branches.animate.face import FaceBranch, FaceInput
 from wan_director.dit.branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
+from wan_director.dit.branches.audio.dance import DanceBranch, DanceInput
 from wan_director.dit.branches.audio.humo import HumoBranch, HumoInput
 from wan_director.dit.branches.audio.past import PastBranch, PastInput
 from wan_director.dit.branches.audio.pose import SpeechPoseBranch, SpeechPoseInput
 from wan_director.dit.branches.audio.speech import SpeechBranch, SpeechInput
 from wan_director.dit.branches.audio.still import StillBranch, StillInput
+from wan_director.dit.branches.audio.talk import TalkBranch, TalkInput
 from wan_director.dit.branches.camera import CameraBranch, CameraInput
 from wan_director.dit.branches.clip import ClipBranch, ClipInput
 from wan_director.dit.branches.pose import PoseBranch, PoseInput
@@ -39,7 +42,6 @@ from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.dit.past import Past
 from wan_director.dit.precise import in_float32
-from wan_director.dit.presets import PRESETS
 from wan_director.text_encoder.footprint import block_elements, encode_bytes, other_elements
 from wan_director.text_encoder.umt5 import UMT5_XXL, UMT5Encoder
 from wan_director.weights import layers
@@ -47,6 +49,11 @@ from wan_director.weights.fp8 import FP8 as FP8_CODEC
 from wan_director.weights.gguf import CODECS
 from wan_director.weights.stored import StoredWeight
 
+PRESETS = {
+    **presets.PRESETS,
+    "infinitetalk-14B": presets.PRESETS["i2v-14B"].with_branches(presets.INFINITETALK_14B.branches),
+}
+"""With a model that a part from a file of its own is put onto."""
 PARTS = {
     FP8: lambda rows, columns: (
         FP8_CODEC,
@@ -86,9 +93,20 @@ GIVEN = {
     HumoBranch: lambda branch, latent: HumoInput(
         torch.empty(1, latent[0], 8, 5, branch.width), torch.empty(1, 16, 1, *latent[1:])
     ),
+    TalkBranch: lambda branch, latent: TalkInput(
+        torch.empty(1, 2, latent[0], 8, 12, branch.width), torch.empty(2, *latent[1:], dtype=torch.bool)
+    ),
+    DanceBranch: lambda branch, latent: DanceInput(
+        torch.empty(1, 300, 35), 7.5, latent[0], 0, latent[0], 1.0, torch.empty(1, 257, branch.clip_dim)
+    ),
     PastBranch: lambda branch, latent: PastInput(torch.empty(1, branch.channels, 19, *latent[1:])),
 }
-SMALLER = {VaceBranch: VaceBranch(1), SpeechBranch: SpeechBranch(1), FaceBranch: FaceBranch(1)}
+SMALLER = {
+    VaceBranch: VaceBranch(1),
+    SpeechBranch: SpeechBranch(1),
+    DanceBranch: DanceBranch(1),
+    FaceBranch: FaceBranch(1),
+}
 """Of the branches with blocks of their own, that of one block."""
 
 
@@ -173,6 +191,12 @@ def counted(
         ("humo-17B", PLAIN, (25, 80, 80)),
         ("humo-17B", FP8, (9, 60, 104)),
         ("humo-1.7B", PLAIN, (1, 60, 104)),
+        ("infinitetalk-14B", PLAIN, (21, 60, 104)),
+        ("infinitetalk-14B", FP8, (9, 60, 104)),
+        ("infinitetalk-14B", PLAIN, (2, 60, 104)),
+        ("dancer-14B", PLAIN, (38, 60, 104)),
+        ("dancer-14B", FP8, (9, 60, 104)),
+        ("dancer-14B", PLAIN, (1, 60, 104)),
     ],
 )
 def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
@@ -205,6 +229,10 @@ def test_a_pass_holds_what_the_arithmetic_says(preset, unpacking, latent):
         ("s2v-14B", PLAIN, (20, 60, 104), True),
         ("humo-17B", PLAIN, (25, 80, 80), False),
         ("humo-17B", FP8, (9, 60, 104), False),
+        ("infinitetalk-14B", PLAIN, (21, 60, 104), False),
+        ("infinitetalk-14B", FP8, (9, 60, 104), False),
+        ("dancer-14B", PLAIN, (38, 60, 104), False),
+        ("dancer-14B", FP8, (9, 60, 104), False),
     ],
 )
 def test_a_lean_pass_holds_what_the_arithmetic_says(preset, unpacking, latent, residual, way):

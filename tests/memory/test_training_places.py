@@ -21,7 +21,7 @@ from wan_director.memory.policy import BlockSwap
 from wan_director.memory.round_trip import swapping_both_ways
 from wan_director.memory.slabs import Slabs
 from wan_director.memory.tensors import held_tensors
-from wan_director.memory.training import TrainingPlaces, streaming_both_ways
+from wan_director.memory.training import BlockPlaces, streaming_both_ways
 from wan_director.tuning.new_adapter import AdapterSettings, new_adapter
 from wan_director.weights import layers
 
@@ -32,7 +32,7 @@ BLOCKS = 5
 CONFIG = DiTConfig(dim=32, ffn_dim=64, heads=2, layers=BLOCKS, text_dim=24, text_tokens=8, freq_dim=16)
 PINNED = 10**9
 EVERYTHING = AdapterSettings(rank=3, kind="dora", norms=True, biases=True)
-ALL_HERE = TrainingPlaces()
+ALL_HERE = BlockPlaces()
 Gradients = dict[str, Tensor]
 
 
@@ -97,7 +97,7 @@ def inputs(seed: int = 1) -> DitInputs:
 
 def gradients(
     base: WanDiT,
-    places: TrainingPlaces = ALL_HERE,
+    places: BlockPlaces = ALL_HERE,
     settings: AdapterSettings = EVERYTHING,
     *,
     steps: int = 2,
@@ -140,8 +140,8 @@ def assert_equal(found: list[Gradients], expected: list[Gradients]) -> None:
         assert all(bool(value.isfinite().all()) for value in ours.values())
 
 
-def places(swapped: int, in_ram: int, pinned: int = PINNED) -> TrainingPlaces:
-    return TrainingPlaces(BlockSwap(swapped, pinned), in_ram)
+def places(swapped: int, in_ram: int, pinned: int = PINNED) -> BlockPlaces:
+    return BlockPlaces(BlockSwap(swapped, pinned), in_ram)
 
 
 @pytest.fixture(params=["direct", "lazy"])

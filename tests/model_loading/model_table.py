@@ -18,7 +18,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from wan_director.dit.footprint import PLAIN, pass_bytes, pass_shape
-from wan_director.dit.presets import PRESETS
 
 from .test_wan_2026 import ROWS
 
@@ -55,6 +54,24 @@ def _humo() -> Pairs:
         model = of.build(name)
         for words, given in (("given", True), ("silent", False)):
             yield model(of.inputs_of(name, given)), of.EXPECTED[f"{name} {words}"]
+
+
+def _talk() -> Pairs:
+    from ..dit import test_talk as of
+
+    model = of.build()
+    for people in (1, 2):
+        for start in of.SMALL["START"]:
+            yield model(of.inputs_of(people, start)), of.EXPECTED[f"{people} {start}"]
+
+
+def _dancer() -> Pairs:
+    from ..dit import test_dancer as of
+
+    model = of.build()
+    for name, (fps, _started, referred) in of.SMALL["CASES"].items():
+        skipped = frozenset({9}) if "left out" in name else frozenset()
+        yield model(of.inputs_of(of.dance(fps, referred), skipped=skipped)), of.EXPECTED[name]
 
 
 def _s2v() -> Pairs:
@@ -190,6 +207,20 @@ TESTED: dict[str, Tested] = {
              "test_swapped_blocks_change_nothing", _CHANGES),
         "humo-17B", _humo,
     ),
+    "InfiniteTalk": Tested(
+        "ComfyUI",
+        *_of("test_talk", "test_velocity_equals_comfyui",
+             "nodes/talking/test_talk_nodes.py::test_what_does_not_go_with_it_is_refused",
+             "test_swapped_blocks_change_nothing", _CHANGES),
+        "infinitetalk-14B", _talk,
+    ),
+    "Wan-Dancer": Tested(
+        "diffsynth",
+        *_of("test_dancer", "test_velocity_equals_diffsynth",
+             "nodes/dancing/test_dancer_nodes.py::test_what_is_meant_for_another_model_is_refused",
+             "test_swapped_blocks_change_nothing", _CHANGES),
+        "dancer-14B", _dancer,
+    ),
     "Uni3C": Tested(
         "ComfyUI",
         *_of("test_uni3c", "test_the_velocity_equals_comfyuis", "dit/test_uni3c.py::test_what_does_not_fit_is_refused",
@@ -209,7 +240,7 @@ def distance(pairs: Callable[[], Pairs]) -> float:
 
 def planned(preset: str) -> float:
     """The bytes of a pass by the arithmetic, by those that are counted; 1 is right."""
-    from ..memory.test_plan_bytes import counted, steering
+    from ..memory.test_plan_bytes import PRESETS, counted, steering
 
     predicted = pass_bytes(PRESETS[preset], pass_shape((1, *LATENT), steering(preset)), unpacking=PLAIN)
     return predicted / counted(preset, PLAIN, LATENT)

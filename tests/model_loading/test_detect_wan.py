@@ -60,6 +60,7 @@ def _inspect(path):
         ("fun-inp-1.3B", 983, 1564.4, "required", True),
         ("s2v-14B", 1260, 16295.8, "none", False),
         ("humo-17B", 1583, 17055.9, "none", False),
+        ("dancer-14B", 1424, 17245.2, "required", True),
         ("vace-1.3B", 1264, 2154.0, "none", False),
         ("vace-14B", 1331, 17337.6, "none", False),
     ],

@@ -56,15 +56,6 @@ CAMERA: Shapes = {
 }
 POSE: Shapes = {"patch_embedding_pose.weight": (DIM, 20, 1, 2, 2), "patch_embedding_pose.bias": (DIM,)}
 MASK: Shapes = {"patch_embedding_mask.weight": (DIM, 28, 1, 2, 2), "patch_embedding_mask.bias": (DIM,)}
-DANCER: Shapes = {
-    "patch_embedding_global.weight": (DIM, 36, 1, 2, 2),
-    "img_emb_refimage.proj.1.weight": (1280, 1280),
-    "head_global.head.weight": (64, DIM),
-    "music_injector.injector.0.q.weight": (DIM, DIM),
-    "music_projection.weight": (256, 35),
-    "music_encoder.0.linear1.weight": (1024, 256),
-}
-DANCER_LOCAL: Shapes = {key: shape for key, shape in DANCER.items() if key.startswith("music_")}
 IGNORES = "it runs as plain {}, which ignores its {}."
 TRACKS = IGNORES.format("I2V", "point tracks")
 CAUSAL = "By its name this is a causal model, which makes a video chunk by chunk and remembers the ones before."
@@ -110,7 +101,9 @@ TABLE: dict[str, Variant] = {
     ),
     "S2V": Variant("s2v-14B", None, name="wan2.2_s2v_14B_bf16", said="s2v"),
     "a part of S2V": Variant("t2v-14B", "lacks the tensor", extra={"casual_audio_encoder.weights": (1, 25, 1, 1)}),
-    "InfiniteTalk merged": Variant("i2v-14B", "is MultiTalk", extra={"blocks.0.audio_cross_attn.proj.weight": (8, 8)}),
+    "a part of InfiniteTalk": Variant(
+        "i2v-14B", "lacks the tensor", extra={"blocks.0.audio_cross_attn.proj.weight": (DIM, DIM)}
+    ),
     "HuMo": Variant("humo-17B", None, name="humo_17B_fp8_e4m3fn", said="humo"),
     "HuMo 1.7B": Variant("humo-1.7B", None, name="humo_1.7B_fp16"),
     "a part of HuMo": Variant(
@@ -138,8 +131,12 @@ TABLE: dict[str, Variant] = {
     "a camera on text to video": Variant(
         "t2v-14B", "a variant of Wan Fun-Camera not known here (16 input", extra=CAMERA
     ),
-    "Dancer": Variant("i2v-14B", "is Wan-Dancer,", extra=DANCER | REF_CONV),
-    "Dancer, local": Variant("i2v-14B", "is Wan-Dancer,", extra=DANCER_LOCAL),
+    "Dancer": Variant("dancer-14B", None, name="wan2.2_dancer_14b_global_fp8_scaled", said="wandancer"),
+    "Dancer without a reference": Variant("dancer-14B-without-reference", None),
+    "a part of Dancer": Variant(
+        "i2v-14B", "has the names of Wan-Dancer but not its structure", extra={"music_projection.weight": (256, 35)}
+    ),
+    "Dancer by header alone": Variant("i2v-14B", "is Wan-Dancer by its header, but nothing in it", said="wandancer"),
     "causal forcing": Variant("t2v-1.3B", CAUSAL, runs=True, name="causal_forcing-framewise"),
     "self-forcing": Variant("t2v-1.3B", CAUSAL, runs=True, name="self_forcing_dmd"),
     "krea-realtime": Variant("t2v-14B", CAUSAL, runs=True, name="krea-realtime-video-14b"),

@@ -98,8 +98,8 @@ ROWS: dict[str, tuple[Row, ...]] = {
     ),
     "S2V": (Row("wan2.2_s2v_14B_fp8_scaled", "s2v-14B", "runs", "Wan 2.2 S2V 14B"),),
     "InfiniteTalk": (
-        Row("wan2.1_infiniteTalk_multi_fp16", "infinitetalk", "part", "MultiTalk or InfiniteTalk"),
-        Row("wan2.1_infiniteTalk_single_fp16", "infinitetalk", "part", "MultiTalk or InfiniteTalk"),
+        Row("wan2.1_infiniteTalk_multi_fp16", "infinitetalk", "runs", "the InfiniteTalk module 14B"),
+        Row("wan2.1_infiniteTalk_single_fp16", "infinitetalk", "runs", "the InfiniteTalk module 14B"),
     ),
     "HuMo": (
         Row("humo_17B_fp8_e4m3fn", "humo-17B", "runs", "HuMo 17B"),
@@ -123,9 +123,9 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("wan2.2_fun_camera_high_noise_14B_fp8_scaled", "fun-camera-a14B", "runs", "Wan 2.2 Fun-Camera A14B"),
     ),
     "Wan-Dancer": (
-        Row("wan2.2_dancer_14b_global_fp8_scaled", "dancer-14B", "refused", "is Wan-Dancer,"),
-        Row("wan2.2_dancer_14b_local_fp8_scaled", "dancer-14B", "refused", "is Wan-Dancer,", beside=REF_CONV),
-        Row("dancer", "dancer-14B", "refused", "is Wan-Dancer,", without=("patch_embedding_global", "head_global")),
+        Row("wan2.2_dancer_14b_global_fp8_scaled", "dancer-14B", "runs", "Wan-Dancer 14B"),
+        Row("wan2.2_dancer_14b_local_fp8_scaled", "dancer-14B", "runs", "Wan-Dancer 14B", beside=REF_CONV),
+        Row("dancer", "dancer-14B", "refused", "but not its structure", without=("patch_embedding_global",)),
     ),
     "causal models": (
         Row("causal_forcing-framewise", "t2v-1.3B", "runs", CAUSAL),

@@ -17,11 +17,13 @@ from wan_director.audio_encoder.encoder import build_audio_encoder
 from wan_director.dit.branches.animate.face import FaceBranch
 from wan_director.dit.branches.animate.motion import MotionSizes
 from wan_director.dit.branches.animate.pose import AnimatePoseBranch
+from wan_director.dit.branches.audio.dance import DanceBranch
 from wan_director.dit.branches.audio.humo import HumoBranch
 from wan_director.dit.branches.audio.past import PastBranch
 from wan_director.dit.branches.audio.pose import SpeechPoseBranch
 from wan_director.dit.branches.audio.speech import SpeechBranch
 from wan_director.dit.branches.audio.still import StillBranch
+from wan_director.dit.branches.audio.talk import TalkBranch
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.module import BranchModule
@@ -45,6 +47,8 @@ torch.set_num_threads(1)
 TINY = {"wan_director.family": "tiny", "wan_director.heads": "4"}
 HEADS = {"wan_director.heads": "4"}
 HEARING = SpeechConfig(32, 48, 4, 2, conv_dims=(16,) * 7, position_kernel=16, position_groups=4)
+SAID = SpeechConfig(8, 8, 4, 12, conv_dims=(16,) * 7, position_kernel=16, position_groups=4)
+"""As many layers as InfiniteTalk hears."""
 SPOKEN = WhisperConfig(8, 8, 4, 32, mels=16)
 """As many layers as HuMo hears."""
 FACE = FaceBranch(1, MotionSizes((2,) * 8, style=6, linears=2, directions=3, features=8), width=8, tokens=2)
@@ -183,7 +187,8 @@ def tokenizer_json() -> str:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: transformers t2v, i2v (with CLIP), vace, vace_module, speed_module (by themselves), and of the
     families of Wan wan21_t2v, wan21_i2v (as Wan 2.2, without CLIP), wan21_camera, wan21_scail, wan21_animate, s2v,
-    humo, ti2v and lucy_edit; uni3c; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders; audio encoders.
+    humo, dancer, ti2v and lucy_edit; uni3c and infinitetalk; tiny, wan21 and wan22 VAEs; tiny and wan21 text encoders;
+    audio encoders.
     """
     folder = tmp_path_factory.mktemp("models")
     token_bytes = torch.tensor(list(tokenizer_json().encode()), dtype=torch.uint8)
@@ -205,7 +210,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dit(text_dim=4096, in_channels=36, branches=(HumoBranch(8),)),
         HEADS,
     )
+    dancing = (ClipBranch(1280), DanceBranch(1, 32, 16, 1))
+    save_model(
+        folder / "diffusion_models" / "dancer.safetensors", dit(text_dim=4096, in_channels=36, branches=dancing), HEADS
+    )
     save_model(folder / "audio_encoders" / "whisper.safetensors", build_audio_encoder(SPOKEN), HEADS)
+    save_model(folder / "audio_encoders" / "wav2vec2_base.safetensors", build_audio_encoder(SAID), HEADS)
     save_model(folder / "audio_encoders" / "speech.safetensors", build_audio_encoder(HEARING), HEADS)
     wan21_animate = dit(text_dim=4096, in_channels=36, layers=5, branches=ANIMATE)
     save_model(folder / "diffusion_models" / "wan21_animate.safetensors", wan21_animate, HEADS)
@@ -218,6 +228,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = BranchModule(dit(branches=(SpeedBranch(),)).config).get_submodule("motion_controller")
     save_model(folder / "diffusion_models" / "speed_module.safetensors", module, TINY)
     save_uni3c(folder / "model_patches" / "uni3c.safetensors")
+    talk = BranchModule(dit(text_dim=4096, branches=(TalkBranch(2, 8, 4, 16, 8),)).config)
+    save_model(folder / "model_patches" / "infinitetalk.safetensors", talk, {})
     wan22_vae = replace(vae, latent_channels=48, patch_size=2, level_shortcuts=True)
     save_model(folder / "vae" / "wan22_vae.safetensors", CausalVAE(wan22_vae), {})
     save_model(folder / "vae" / "vae.safetensors", CausalVAE(vae), TINY)

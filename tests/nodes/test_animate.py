@@ -248,6 +248,15 @@ def test_a_wan_animate_model_needs_a_reference(prompts):
         sampled((*prompts, call("EmptyLatent", vae=vae(), **size)))
 
 
+def test_a_wan_animate_model_takes_no_plain_start_image(prompts):
+    sides = dict(zip(("positive", "negative"), prompts))
+    started = call("ImageToVideo", **sides, vae=vae(), start_image=picture(1), **SIZE)
+    with pytest.raises(PairingError, match="carries a start image, which it would take for .* Connect Wan Animate in"):
+        sampled(started)
+    scene = prepared(prompts, **SCENE)  # neither poses nor a face, but a reference
+    assert sampled(scene)["samples"].isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -315,7 +315,9 @@ def test_what_cannot_be_is_refused(vae, sides, given, words):
 
 
 def test_the_vae_of_another_model_is_refused(sides, tiny_host):
-    with pytest.raises(WanDirectorError, match="Wan-Animate-2 is a 14B model that works on latents of the Wan 2.1 VAE"):
+    with pytest.raises(
+        WanDirectorError, match="Wan-Animate-2 works on latents of the Wan 2.1 VAE, and this VAE is that of"
+    ):
         prepared(load_vae("wan22_vae.safetensors"), sides)
 
 

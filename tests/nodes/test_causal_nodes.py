@@ -168,6 +168,9 @@ TILES = {"tile_width": 32, "tile_height": 32, "overlap": 16}
         (lambda model: in_chunks(option("Windows", model, **WINDOWS)), "windows or tiles is on beside Wan Causal"),
         (lambda _model: in_chunks(load("wan21_camera.safetensors")), "takes more than a prompt"),
         (lambda model: in_chunks(model, chunk_frames=3, window_frames=2), "no room for a chunk of 3"),
+        (lambda model: in_chunks(model, chunk_frames=1.5), "chunk_frames must be a whole number, 0 or more, got 1.5"),
+        (lambda model: in_chunks(model, sink_frames=0.5), "sink_frames must be a whole number, 0 or more, got 0.5"),
+        (lambda model: in_chunks(model, chunk_frames=0), "A chunk has 1 latent frame or more"),
         (
             lambda _model: in_chunks(
                 call("LoadModel", model_name=NAME, precision="auto", attention="radial")

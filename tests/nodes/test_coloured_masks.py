@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+
 import pytest
 import torch
 from wan_director.common.errors import WanDirectorError
@@ -77,6 +80,12 @@ def test_tracks_come_to_the_size_of_their_video_and_a_mask_is_one_more_person():
         ({}, "Nobody is given"),
         ({"pose_mask": "mask"}, "pose_mask must be"),
         ({"pose_mask": torch.zeros(2, 3, 4, 5)}, "pose_mask must be a mask"),
+        ({"pose_mask": torch.full((1, 4, 8), float("nan"))}, "pose_mask holds NaN or infinity"),
+        ({"reference_mask": torch.full((1, 4, 8), float("inf"))}, "reference_mask holds NaN or infinity"),
+        (
+            {"pose_mask": person(9), "persons": "0, 1"},
+            r"who of tracks is taken \('0, 1'\), and no tracks are connected",
+        ),
         ({"tracks": [1]}, "tracks must be a track of SAM3, got a list"),
         ({"tracks": {"packed_masks": torch.zeros(2, 2), "orig_size": (4, 8)}}, "must be bits"),
         ({"tracks": track(walkers()), "persons": "0, 7"}, "persons names number 7, but there are 3"),
@@ -90,3 +99,19 @@ def test_bad_masks_are_refused_in_a_sentence(given, words):
     usual = {"colour": "next", "replacement_mode": False, "sort_by": "none", "persons": ""}
     with pytest.raises(WanDirectorError, match=words):
         call("ColouredMasks", **{**usual, **given})
+
+
+@pytest.mark.parametrize(("moving", "shown"), [(3, 1), (1, 3)])
+def test_persons_who_are_in_one_of_both_tracks_alone_are_told(moving, shown, caplog):
+    usual = {"colour": "next", "replacement_mode": False, "sort_by": "none", "persons": ""}
+    tracks = {"tracks": track(walkers()[:, :moving]), "reference_tracks": track(walkers()[:1, :shown])}
+    with caplog.at_level(logging.WARNING, logger="wan_director"):
+        call("ColouredMasks", **tracks, **usual)
+        more, fewer = ("tracks", "reference_tracks") if moving > shown else ("reference_tracks", "tracks")
+        said = (
+            f"tracks have {moving} persons and reference_tracks {shown}, .* the last 2 of {more} have nobody in {fewer}"
+        )
+        assert re.search(said, caplog.text)
+        caplog.clear()
+        call("ColouredMasks", **tracks, **{**usual, "persons": "0"})
+        assert not caplog.text

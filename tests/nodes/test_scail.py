@@ -268,6 +268,9 @@ def test_pictures_of_another_shape_keep_plain_colours(vae, sides):
         ({"pose_video": picture(9), "video_frame_offset": -5}, "must be a whole number, 0 or more, got -5"),
         ({"pose_video": picture(9), "video_frame_offset": 2.5}, "must be a whole number, 0 or more, got 2.5"),
         ({"pose_video": picture(9), "pose_strength": "strong"}, "pose_strength must be"),
+        ({"pose_video": picture(9), "pose_strength": 50.0}, "pose_strength is from 0 to 10, got 50"),
+        ({"pose_video": picture(9), "pose_strength": -1.0}, "pose_strength is from 0 to 10, got -1"),
+        ({"pose_video": picture(9), "pose_strength": float("nan")}, "pose_strength is from 0 to 10, got nan"),
         ({"pose_video": "a video"}, "pose_video must be pictures"),
     ],
 )  # fmt: skip
@@ -310,6 +313,18 @@ def test_bad_values_of_other_nodes_are_refused_in_a_sentence(scail, vae, sides, 
     positive, _, latent, _ = prepared(vae, sides, **everything())
     with pytest.raises(WanDirectorError, match=words):
         read(scail, [[positive[0][0], {**positive[0][1], key: value}]], latent)
+
+
+def test_what_the_positive_prompt_alone_is_given_is_told(scail, vae, sides, caplog):
+    positive, negative, latent, _ = prepared(vae, sides, **everything())
+    with caplog.at_level(logging.WARNING, logger="wan_director"):
+        sampled(scail, positive, negative, latent)
+        sampled(scail, positive, sides["negative"], latent, cfg=1.0)  # the negative prompt is not asked
+        assert "guidance leads" not in caplog.text
+        sampled(scail, positive, sides["negative"], latent)
+    for words in ("what steers SCAIL", "what steers the CLIP image branch", "a pose video of SCAIL"):
+        is_there = f"positive prompt carries {words} and the negative one does not" in caplog.text
+        assert is_there == ("CLIP" not in words), words  # no picture was shown to CLIP here
 
 
 def test_windows_swapped_blocks_and_batches(scail, vae, sides):

@@ -111,7 +111,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorSampler": {"add_noise"},
         "WanDirectorCausal": {"context_noise"},
         "WanDirectorUni3C": {"fit"},
-        "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens"},
+        "WanDirectorMemory": {"pinned_ram", "vae_strips", "feed_forward_tokens", "gpus"},
         "WanDirectorGuidance": {
             "cfg_start", "cfg_end", "zero_steps", "apg_parallel", "apg_longest", "skip_start", "skip_end", "nag_alpha",
             "nag_tau", "nag_end", "apg_momentum", "staged_video", "staged_references",
@@ -130,6 +130,15 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         },
         "WanDirectorStepCache": {"start", "end", "most_in_a_row", "table"},
         "WanDirectorWindows": {"from_sigma", "keep_first_frame", "frame_before"},
+        "WanDirectorDataset": {"batch_size", "buckets", "enlarge", "extraction", "fps", "caption_ending"},
+        "WanDirectorTrainLora": {
+            "alpha", "kind", "targets", "blocks", "norms", "biases", "noise", "shift", "lowest", "highest", "weighting",
+            "optimiser", "warm_up", "decay", "weight_decay", "clip", "average", "turns", "caption_drop", "prior_copies",
+            "prior_weight", "prior_batch", "prior_width", "prior_height", "prior_frames", "prior_steps", "prior_cfg",
+            "prior_shift", "save_every", "replace",
+        },
+        "WanDirectorPrepareClips": {"filters", "soft_cuts", "keep_bars", "measure", "address", "server_model"},
+        "WanDirectorSubmit": {"priority"},
     }  # fmt: skip
 
 

@@ -93,6 +93,18 @@ def test_a_shorter_render_stands_still_and_a_longer_one_is_cut(vae, sides, caplo
     assert "render_video has 12 frames; the first 9 are used." in caplog.text
 
 
+@pytest.mark.parametrize(("side", "leads"), [("positive", "towards"), ("negative", "away from")])
+def test_a_render_in_one_prompt_alone_is_told(side, leads, vae, sides, caplog):
+    model, (followed, latent) = load(), prepared(vae, sides)
+    with caplog.at_level(logging.WARNING, logger="wan_director"):
+        sampled(model, followed, latent, cfg=2.0)
+        sampled(model, {**sides, side: followed[side]}, latent, cfg=1.0)
+        assert "guidance leads" not in caplog.text
+        sampled(model, {**sides, side: followed[side]}, latent, cfg=2.0)
+    assert f"The {side} prompt carries what steers Uni3C and the " in caplog.text
+    assert f"guidance leads {leads} it. Connect both outputs" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("widgets", "words"),
     [

@@ -32,6 +32,8 @@ from wan_director.sampling.loop import begin, sample
 from wan_director.sampling.schedule import make_schedule
 from wan_director.sampling.solvers import SOLVERS
 from wan_director.sampling.windows import SlidingWindows
+from wan_director.vae3d.config import VAEConfig
+from wan_director.vae3d.vae import CausalVAE
 
 from ..dit.trainable_models import everything, stored_model
 from . import steered
@@ -58,7 +60,9 @@ WAYS = {
     "leanest": Execution(may_overwrite=True, lean=Lean(3, True, 7)),
     "radial": Execution(may_overwrite=True, pattern=resolve_pattern("radial")),
 }
-ATTENTIONS = {"odd tokens": (101, 6), "odd heads": (39, 5), "few tokens": (4, 4), "fewer heads than ranks": (12, 1)}
+ATTENTIONS = {"odd tokens": (101, 6), "odd heads": (39, 5), "few tokens": (4, 4)}
+RINGS = {"one head": (12, 1), "one head, odd tokens": (101, 1), "fewer heads than ranks": (103, 3)}
+"""Attention where heads are fewer than four ranks, three or two: keys and values go around."""
 
 
 def random(*shape: int, seed: int) -> Tensor:
@@ -232,6 +236,69 @@ def run(group: Group, solver: str = "unipc", steps: int = 6, **options) -> Tenso
     return last.latent
 
 
+@dataclass(frozen=True)
+class AsAsked:
+    """A conditioning item that fills in what `inputs_of` gives for a kind."""
+
+    kind: str
+    config: DiTConfig
+    seed: int
+    branch = None
+
+    def apply(self, inputs: DitInputs) -> DitInputs:
+        asked = inputs_of(self.kind, self.config, self.seed)
+        timestep = asked.timestep * (inputs.timestep.view(-1, *[1] * (asked.timestep.ndim - 1)) / 1000)
+        return replace(asked, latent=inputs.latent, timestep=timestep)
+
+    def window(self, _cut: object) -> AsAsked:
+        return self
+
+    def to(self, _device: torch.device) -> AsAsked:
+        return self
+
+
+class InTurn:
+    """Two experts: the second makes the last steps."""
+
+    def __init__(self, *experts: Denoiser, before: int) -> None:
+        self.experts, self.left = experts, before
+
+    def start(self, *kept: object) -> object:
+        self.left -= 1
+        return self.experts[self.left < 0].start(*kept)
+
+
+def asking(model: WanDiT, kind: str, group: Group) -> Denoiser:
+    sides = [Conditioning(random(1, 8, 24, seed=seed), (AsAsked(kind, model.config, seed),)) for seed in (1, 20)]
+    return Denoiser(Shared(model, WAYS["overwriting"], group), *sides, guidance=CFG(4.0), grouped=lambda asks: [asks])
+
+
+@torch.no_grad()
+def whole_run(kinds: tuple[str, ...], group: Group) -> Tensor:
+    """A run of one kind of model, or of two that take turns as experts do."""
+    models = [model_of(kind) for kind in kinds]
+    if len(models) > 1:
+        for parameter in models[1].parameters():
+            parameter.mul_(0.9)
+    asked = [asking(model, kind, group) for model, kind in zip(models, kinds)]
+    denoiser = InTurn(*asked, before=1) if len(asked) > 1 else asked[0]
+    schedule = make_schedule("simple", 3, 5.0)
+    latent = torch.zeros(1, models[0].config.out_channels, FRAMES, ROWS, COLUMNS)
+    *_, last = sample(denoiser, SOLVERS["unipc"], schedule, begin(SOLVERS["unipc"], schedule, latent, seed=7))
+    return last.latent
+
+
+@torch.no_grad()
+def rows(direction: str, group: Group, strips: int = 1) -> Tensor:
+    """Of a VAE, each rank with its own."""
+    torch.manual_seed(0)
+    vae = CausalVAE(VAEConfig(base_channels=8, residual_blocks=1)).eval()
+    if direction == "decoded":
+        return torch.cat(list(vae.decode_stream(random(1, 16, 11, 9, 6, seed=1), strips, ranks=group)), dim=2)
+    video = random(1, 3, 41, 72, 48, seed=2).clamp(-1, 1)
+    return torch.cat(list(vae.encode_stream(video, strips, ranks=group)), dim=2)
+
+
 def all_cases(ranks: int) -> dict[str, Case]:
     """By name. With four ranks, what costs little."""
     found: dict[str, Case] = {}
@@ -241,6 +308,8 @@ def all_cases(ranks: int) -> dict[str, Case]:
 
     for name, sizes in ATTENTIONS.items():
         add(f"attention, {name}", attention, *sizes, torch.float32)
+    for name, sizes in RINGS.items():
+        add(f"ring, {name}", attention, *sizes, torch.float32)
     add("attention, bf16", attention, 101, 6, torch.bfloat16)
     for kind in ASKED:
         ways = [way for way in WAYS if way != "radial" or not kind.startswith("poses")]
@@ -258,7 +327,12 @@ def all_cases(ranks: int) -> dict[str, Case]:
         add(f"out of memory, {name} attention", again, ranks - 1, call, 1)
         add(f"out of memory, {name} attention of two passes", again, 0, call, 2)
     add("out of memory, between passes", between)
+    for direction in ("decoded", "encoded"):
+        add(f"rows, {direction}", rows, direction)
     add("run", run)
+    for kind in ASKED if ranks == 3 else ():  # of which each has a part of every pass
+        add(f"run, {kind}", whole_run, (kind,))
+    add("run, two experts", whole_run, ("t2v", "t2v"))
     add("run, noise in every step", run, solver="euler_ancestral")
     add("run, windows", run, windows=SlidingWindows(3, 1))
     cache = StepCacheSettings("easycache", 0.5, PartOfSteps(0.0, 1.0), 3)

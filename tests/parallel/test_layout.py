@@ -21,6 +21,7 @@ from wan_director.dit.presets import PRESETS
 from wan_director.parallel.exchange import CountingGroup
 from wan_director.parallel.layout import bytes_sent, split, split_tokens, teams
 from wan_director.parallel.passes import run_shared
+from wan_director.parallel.ring import look, plainly
 from wan_director.parallel.step import shared_step
 
 RANKS = st.integers(1, 16)
@@ -112,6 +113,34 @@ def test_a_rank_takes_as_much_memory_as_is_planned(passes, ranks, lean):
     team = teams(ranks, passes)[0]
     shape, share = pass_shape((1, *size), together=passes), Share(len(team.ranks), len(team.passes))
     assert 0.999 < shared_pass_bytes(config, shape, share, lean=lean) / peak_bytes(run) < 1.2
+
+
+@pytest.mark.parametrize("ranks", [13, 16])
+def test_around_a_ring_each_rank_computes_its_part_and_sends_what_the_formula_says(ranks):
+    config, size = replace(PRESETS["t2v-1.3B"], layers=2), (21, 60, 104)
+    whole, _, tokens = counted(config, size, 1, 0)
+    shares, heads = split(tokens, ranks), split(config.heads, ranks)
+    for rank in (0, ranks - 1):
+        own, sent, _ = counted(config, size, ranks, rank)
+        formula = bytes_sent(shares, heads, rank, width=config.dim, blocks=config.layers)
+        assert sent == formula.attention + formula.results
+        assert own == pytest.approx(whole / ranks, rel=0.02)
+    planned = shared_step(config, tokens, 1, ranks, 2)
+    assert planned.work == pytest.approx(1 / ranks, rel=0.02)
+    assert planned.sent_bytes == counted(config, size, ranks, 0)[1]
+
+
+@given(st.integers(1, 3), st.lists(st.integers(1, 9), min_size=2, max_size=5), st.booleans())
+def test_what_is_seen_in_parts_is_what_is_seen_at_once(heads, parts, is_plain):
+    see = plainly if is_plain else look
+    make = torch.Generator().manual_seed(sum(parts))
+    q, k, v = (torch.randn(2, heads, count, 8, generator=make) * 3 for count in (7, sum(parts), sum(parts)))
+    seen = None
+    for keys, values in zip(k.split(parts, dim=2), v.split(parts, dim=2)):
+        part = see(q, keys, values)
+        seen = part if seen is None else seen.and_of(part)
+    whole = torch.softmax(q.double() @ k.double().mT * 8**-0.5, dim=-1) @ v.double()
+    assert seen is not None and float((seen.out - whole).abs().max() / whole.abs().max()) < 1e-5
 
 
 def test_a_step_that_is_shared_sends_and_computes_what_is_planned():

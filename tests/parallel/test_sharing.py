@@ -27,7 +27,7 @@ def answers(request, tmp_path_factory):
 def of_all(name: str, found: list[dict[str, torch.Tensor]]) -> torch.Tensor:
     """The answer to a case; of attention the parts of all ranks in order."""
     parts = [each[name] for each in found]
-    if name.startswith("attention"):
+    if name.startswith(("attention", "ring")):
         return torch.cat(parts, dim=1)
     assert all(torch.equal(part, parts[0]) for part in parts), f"{name}: the ranks do not agree"
     return parts[0]
@@ -47,6 +47,20 @@ def test_attention_itself_is_the_same_to_the_bit(answers):
     for name, case in cases.all_cases(number).items():
         if name.startswith("attention"):
             assert torch.equal(of_all(name, found), case(OneRank())), name
+
+
+def test_a_ring_is_taken_only_where_heads_are_fewer_than_ranks(answers):
+    number, found = answers
+    name = "ring, fewer heads than ranks"  # three of them
+    is_exact = torch.equal(of_all(name, found), cases.all_cases(number)[name](OneRank()))
+    assert is_exact == (number < 4)
+
+
+def test_rows_of_frames_are_those_of_as_many_strips_to_the_bit(answers):
+    number, found = answers
+    for direction in ("decoded", "encoded"):
+        in_strips = cases.rows(direction, OneRank(), strips=number)
+        assert torch.equal(of_all(f"rows, {direction}", found), in_strips)
 
 
 def test_whole_passes_on_a_rank_each_are_the_same_to_the_bit(answers):

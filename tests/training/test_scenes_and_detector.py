@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from wan_director.training.captions import caption
 from wan_director.training.detector import NONE, detect
-from wan_director.training.scenes import MOTIONS, SHAPES, is_held_out, render, sample_scene
+from wan_director.training.scenes import BAR, MOTIONS, SHAPES, is_held_out, place, render, sample_scene
 
 SIZES = [(17, 64, 64), (9, 64, 96), (33, 96, 64), (17, 128, 128)]
 
@@ -22,6 +24,18 @@ def test_detector_is_right_on_every_drawn_clip(size):
             assert getattr(finding, attribute) == getattr(scene, attribute), scene
         assert finding.strict_shape == scene.shape, scene
         assert scene.motion == "still" or finding.speed == scene.speed, scene
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_bar_is_told_from_the_shapes_of_the_training(size):
+    rng = np.random.default_rng(sum(size))
+    scenes = [sample_scene(rng, aspect=size[2] / size[1]) for _ in range(24)]
+    bars = [place(replace(scene, shape=BAR), rng, size[2] / size[1]) for scene in scenes]
+    for shown in (scenes, bars):
+        for scene, video in zip(shown, render(shown, *size)):
+            finding = detect(video, (*SHAPES, BAR))
+            for attribute in ("colour", "background", "shape", "motion"):
+                assert getattr(finding, attribute) == getattr(scene, attribute), scene
 
 
 @pytest.mark.parametrize("strength", [0.05, 0.2, 0.5, 1.0])

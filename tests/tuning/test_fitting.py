@@ -24,10 +24,10 @@ from wan_director.memory import training
 from wan_director.memory.budget import GB
 from wan_director.memory.policy import BlockSwap
 from wan_director.memory.slabs import Slabs
-from wan_director.memory.training import TrainingPlaces, streaming_both_ways
+from wan_director.memory.training import BlockPlaces, streaming_both_ways
 from wan_director.model_loading.footprint import ModelBytes, bytes_before_download
 from wan_director.tuning.fitting.footprint import StepShape, learned_numbers
-from wan_director.tuning.fitting.plan import Clips, Planned, plan_for, seen_as
+from wan_director.tuning.fitting.plan import Clips, PlannedStep, plan_for, seen_as
 from wan_director.tuning.fitting.settings import TrainingMemory
 from wan_director.tuning.fitting.table import ROWS, table
 from wan_director.tuning.learner import OptimiserSettings
@@ -86,15 +86,15 @@ class MetaBackend:
 
 def planned(
     preset: str, video: VideoShape, adapter: AdapterSettings, unpacking=PLAIN, storage: str | None = None
-) -> Planned:
+) -> PlannedStep:
     config = PRESETS[preset] if storage else replace(PRESETS[preset], layers=BLOCKS)
     weights = bytes_before_download(config, storage) if storage else ModelBytes(0, (0,) * BLOCKS, 2, unpacking, 0)
     clips = Clips(video)
     step = StepShape(config, seen_as(WAN_2_1, clips), weights, adapter)
-    return Planned(WAN_2_1, step, OptimiserSettings(), clips)
+    return PlannedStep(WAN_2_1, step, OptimiserSettings(), clips)
 
 
-def counted(made: Planned, in_ram: int, parts: bool, unpacking) -> int:
+def counted(made: PlannedStep, in_ram: int, parts: bool, unpacking) -> int:
     """The most that one step of a model with few blocks holds beside its weights and what is learned."""
     config, shape = made.step.config, made.step.clips
     with META:
@@ -106,7 +106,7 @@ def counted(made: Planned, in_ram: int, parts: bool, unpacking) -> int:
         image = torch.empty(1, config.image_channels, *latent) if config.image_channels else None
         inputs = DitInputs(torch.empty(1, 16, *latent), torch.empty(1), torch.empty(1, 512, config.text_dim), image)
     own = trainable(own, META)
-    tracker, places = OnDevice(), TrainingPlaces(BlockSwap(0), in_ram)
+    tracker, places = OnDevice(), BlockPlaces(BlockSwap(0), in_ram)
     with (
         adapted(module, [AppliedAdapter(own)]),
         streaming_both_ways(module.streamed_blocks, places, META, Slabs()) as (stream, way_back),

@@ -118,7 +118,7 @@ def test_a_training_whose_blocks_and_inputs_leave_the_device_ends_with_the_same_
     first = MEMORY.format(gigabytes=1, swapped=5, inputs=4, recompute="parts")
     path = settings_in(tmp_path / "b", more=first)
     training = ready(path)
-    plan = training.plan
+    plan = training.arrangement.plan
     assert (plan.choice.swapped, plan.in_ram, plan.part_checkpoints) == (5, 4, True)
     assert "5 of 5 blocks are swapped, the inputs of 4 wait in RAM, blocks are run again part by part." in plan.words
     begun = [step.loss for _, step in zip(range(3), training.run())]

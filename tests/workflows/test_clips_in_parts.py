@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from wan_director.nodes.text import OFFICIAL_NEGATIVE
 
-from .test_workflows import ANIMATED, DOWNLOADED, IN_PARTS, OFFICIAL, ROOT, SAVERS, SPOKEN, of_class, prompt
+from .test_workflows import ANIMATED, DOWNLOADED, IN_PARTS, OFFICIAL, ROOT, SAVERS, SPOKEN, TALKING, of_class, prompt
 
 
 @pytest.mark.parametrize(("name", "expected"), ANIMATED.items())
@@ -28,6 +28,27 @@ def test_chunks_of_wan_animate_2_have_the_settings_of_its_templates(name, expect
     for earlier, later in zip(chunks, chunks[1:]):
         assert "continue_motion" not in earlier and isinstance(later["video_frame_offset"], list)
     assert all((join["overlap"], join["blend"]) == (1, "frames of a") for join in of_class(path, "WanDirectorJoin"))
+
+
+@pytest.mark.parametrize(("name", "expected"), TALKING.items())
+def test_chunks_go_on_from_frames_with_one_sound(name, expected):
+    path = ROOT / "workflows" / f"{name}.json"
+    settings, size, fps = expected
+    samplers, (first, second) = of_class(path, "WanDirectorSampler"), of_class(path, "WanDirectorInfiniteTalk")
+    for sampler in samplers:
+        assert tuple(sampler[key] for key in ("steps", "cfg", "shift", "solver", "schedule")) == settings
+    assert len(samplers) == len({sampler["seed"] for sampler in samplers}) == 2
+    assert {tuple(chunk[key] for key in ("width", "height", "frames")) for chunk in (first, second)} == {size}
+    assert all(first[key] == second[key] for key in ("audio", "start_image", "audio_scale", "motion_frames"))
+    (join,), (saver,), (heard,) = (of_class(path, kind) for kind in ("WanDirectorJoin", SAVERS[0], _ENCODE))
+    assert "previous_frames" not in first and second["previous_frames"] == join["clip_a"]
+    assert (join["overlap"], join["blend"]) == (second["motion_frames"], "frames of a") == (9, "frames of a")
+    assert heard["audio"] == saver["audio"] and saver["fps"] == fps
+    (text,) = of_class(path, "WanDirectorTextEncode")
+    assert text["negative"] == OFFICIAL_NEGATIVE
+
+
+_ENCODE = "WanDirectorAudioEncode"
 
 
 @pytest.mark.parametrize(("name", "expected"), SPOKEN.items())

@@ -62,7 +62,7 @@ def clips_of(part: DatasetPart) -> list[ClipFile]:
     Raises:
         InvalidInputError: a caption is missing, or there are none.
     """
-    files = list(_captioned(part))
+    files = list(captioned(part))
     if not files:
         raise InvalidInputError(
             f"There are no {'videos' if part.is_video else 'pictures'} in {part.folder or part.lines}. Put some there, "
@@ -126,7 +126,8 @@ def _part(values: Mapping[str, Any], path: Path) -> DatasetPart:
     )
 
 
-def _captioned(part: DatasetPart) -> Iterator[tuple[Path, str]]:
+def captioned(part: DatasetPart) -> Iterator[tuple[Path, str]]:
+    """The files of a part, each with its caption; raises as `clips_of`."""
     if part.lines is not None:
         key = "video_path" if part.is_video else "image_path"
         for each in _lines(part.lines):

@@ -26,8 +26,7 @@ def read_clip(clip: ClipFile, part: DatasetPart, multiple: int) -> Tensor:
         frames = frames[: len(frames) - (len(frames) - 1) % 4]
     else:
         frames = read_pictures(clip.path).pixels[:1]
-    height, width = frames.shape[1:3]
-    size = _size(PictureSize(width, height), part, multiple)
+    size = learned_size(part, PictureSize(frames.shape[2], frames.shape[1]), multiple)
     return fit_pictures(frames, size.width, size.height, "crop")
 
 
@@ -40,19 +39,23 @@ def clip_shape(clip: ClipFile, part: DatasetPart, multiple: int) -> VideoShape:
     if clip.count:
         video = probe_video(clip.path)
         turned = (video.height, video.width) if video.is_turned else (video.width, video.height)
-        have, frames = PictureSize(*turned), clip.count - (clip.count - 1) % 4
+        own, frames = PictureSize(*turned), clip.count - (clip.count - 1) % 4
     else:
-        _, height, width, _ = outlined_pictures(clip.path)
-        have, frames = PictureSize(width, height), 1
-    size = _size(have, part, multiple)
+        outline = outlined_pictures(clip.path)
+        own, frames = PictureSize(outline.width, outline.height), 1
+    size = learned_size(part, own, multiple)
     return VideoShape(frames, size.height, size.width)
 
 
-def _size(have: PictureSize, part: DatasetPart, multiple: int) -> PictureSize:
-    """To which a clip of a size is brought."""
-    size = part.resolution
+def learned_size(part: DatasetPart, own: PictureSize, multiple: int) -> PictureSize:
+    """The size that a clip of another one is learned in.
+
+    Raises:
+        InvalidInputError: it is too small.
+    """
+    area = part.resolution
     if not part.is_bucketed:
-        return PictureSize(size.width, size.height)
-    buckets = Buckets(size.width * size.height, multiple)
-    found = buckets.choose(have.width, have.height, 1, most_enlarged=64.0 if part.may_enlarge else 1.0)
+        return PictureSize(*area)
+    buckets = Buckets(area.width * area.height, multiple)
+    found = buckets.choose(own.width, own.height, 1, most_enlarged=64.0 if part.may_enlarge else 1.0)
     return PictureSize(found.width, found.height)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -16,27 +16,46 @@ from ..objective import Predict
 from .plan import TrainingPlan
 
 
-@contextmanager
-def arranged(model: VideoModel, adapter: Adapter, plan: TrainingPlan) -> Iterator[Predict]:
-    """The model with an adapter that is learned, as steps of training ask it. Go back through each before the next."""
-    residence, places = model.residence, plan.places
-    beside = plan.device_bytes - plan.choice.weight_bytes
-    with (
-        residence.loaded(beside, places.swap) as loaded,
-        adapted(loaded, [AppliedAdapter(adapter)]),
-        streaming_both_ways(loaded.streamed_blocks, places, residence.device, residence.slabs) as (stream, way_back),
-    ):
-        execution = replace(
-            model.execution,
-            may_overwrite=False,
-            multiply="dense",
-            checkpoints=True,
-            part_checkpoints=plan.part_checkpoints,
-            stream=stream,
-            way_back=way_back,
-        )
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Where what is, while a model learns.
 
-        def predict(inputs: DitInputs) -> Tensor:
-            return loaded(inputs, execution)
+    Attributes:
+        plan: by which.
+    """
 
-        yield predict
+    plan: TrainingPlan
+
+    @contextmanager
+    def learning(self, model: VideoModel, adapter: Adapter, check: Callable[[], None]) -> Iterator[Predict]:
+        """The model with an adapter that is learned, as steps ask it. Go back through each before the next.
+
+        Args:
+            check: called after each block; may raise to stop.
+        """
+        residence, places = model.residence, self.plan.places
+        device, slabs = residence.device, residence.slabs
+        beside = self.plan.device_bytes - self.plan.choice.weight_bytes
+        with (
+            residence.loaded(beside, places.swap) as loaded,
+            adapted(loaded, [AppliedAdapter(adapter)]),
+            streaming_both_ways(loaded.streamed_blocks, places, device, slabs) as (
+                stream,
+                way_back,
+            ),
+        ):
+            execution = replace(
+                model.execution,
+                may_overwrite=False,
+                multiply="dense",
+                checkpoints=True,
+                part_checkpoints=self.plan.part_checkpoints,
+                stream=stream,
+                way_back=way_back,
+                on_block=lambda _block, _tokens: check(),
+            )
+
+            def predict(inputs: DitInputs) -> Tensor:
+                return loaded(inputs, execution)
+
+            yield predict

@@ -10,7 +10,6 @@ import torch
 
 from ...common.errors import OutOfMemory
 from ...common.families import Family
-from ...common.log import logger
 from ...common.shapes import VideoShape
 from ...dit.branches.branch import PassShape
 from ...dit.footprint import pass_shape
@@ -20,7 +19,7 @@ from ...memory.budget import example_card, gigabytes
 from ...memory.pinned import default_pinned_bytes
 from ...memory.plan import Choice, Task, Way, cost, fewest_swapped_of_each
 from ...memory.policy import BlockSwap
-from ...memory.training import TrainingPlaces
+from ...memory.training import BlockPlaces
 from ..learner import OptimiserSettings
 from .footprint import StepShape, beside_bytes, input_bytes, learned_bytes
 from .settings import AUTO, RECOMPUTES, TrainingMemory
@@ -46,7 +45,7 @@ def seen_as(family: Family, clips: Clips) -> PassShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedStep:
     """What is to be trained; the sizes alone.
 
     Attributes:
@@ -75,13 +74,13 @@ class Planned:
         text = self.step.config.text_tokens * self.step.config.text_dim
         return 4 * clips * (pixels * channels + text)
 
-    def of(self, video: VideoShape) -> Planned:
+    def of(self, video: VideoShape) -> PlannedStep:
         """The same of other clips."""
         return self.of_clips(Clips(video, self.clips.count))
 
-    def of_clips(self, clips: Clips) -> Planned:
+    def of_clips(self, clips: Clips) -> PlannedStep:
         """The same of other clips, and perhaps of another number of them."""
-        return Planned(self.family, self.step._replace(clips=seen_as(self.family, clips)), self.optimiser, clips)
+        return PlannedStep(self.family, self.step._replace(clips=seen_as(self.family, clips)), self.optimiser, clips)
 
     def beside(self, in_ram: int, parts: bool) -> int:
         """Bytes beside weights and what is learned."""
@@ -117,7 +116,7 @@ class TrainingPlan:
         pinned: bytes of RAM for swapped blocks and inputs.
     """
 
-    planned: Planned
+    planned: PlannedStep
     choice: Choice
     memory: TrainingMemory
     limit: int | None
@@ -134,10 +133,10 @@ class TrainingPlan:
         return bool(self.choice.way.leanness)
 
     @property
-    def places(self) -> TrainingPlaces:
+    def places(self) -> BlockPlaces:
         """What leaves the device."""
         room = max(0, self.pinned - self.choice.way.host_bytes)
-        return TrainingPlaces(BlockSwap(self.choice.swapped, room), self.in_ram, input_bytes(self.planned.step))
+        return BlockPlaces(BlockSwap(self.choice.swapped, room), self.in_ram, input_bytes(self.planned.step))
 
     @property
     def device_bytes(self) -> int:
@@ -184,7 +183,7 @@ class TrainingPlan:
         """Clips that would fit."""
         planned, count, limit = self.planned, self.planned.clips.count, self.limit or 0
 
-        def fits(each: Planned) -> bool:
+        def fits(each: PlannedStep) -> bool:
             return _best(each, self.memory, limit, self.pinned).device_bytes <= limit
 
         if count > 1 and fits(planned.of_clips(Clips(planned.clips.video))):
@@ -194,28 +193,26 @@ class TrainingPlan:
         )
 
 
-def plan_training(planned: Planned, memory: TrainingMemory, device: torch.device, runtime: Devices) -> TrainingPlan:
+def plan_training(planned: PlannedStep, memory: TrainingMemory, device: torch.device, runtime: Devices) -> TrainingPlan:
     """The cheapest way to train on a device within the memory that the user gives.
 
     Raises:
-        OutOfMemory: nothing fits into what may be used at most. What is not sure to fit is only warned of.
+        OutOfMemory: nothing fits into what may be used at most.
     """
     limit = MemorySettings(budget=memory.bytes).limit(device, runtime)
     pinned = default_pinned_bytes(device) if memory.pinned_bytes is None else memory.pinned_bytes
     made = TrainingPlan(planned, _best(planned, memory, limit, pinned), memory, limit, pinned)
     if memory.budget == "use at most":
         made.check()
-    if not made.fits:
-        logger.warning("Only %s may be used: it is tried all the same.", gigabytes(limit or 0))
     return made
 
 
-def plan_for(planned: Planned, memory: TrainingMemory, limit: int, pinned: int) -> TrainingPlan:
+def plan_for(planned: PlannedStep, memory: TrainingMemory, limit: int, pinned: int) -> TrainingPlan:
     """The cheapest way to train within so many bytes of a device and of RAM; one that does not fit is given, too."""
     return TrainingPlan(planned, _best(planned, memory, limit, pinned), memory, limit, pinned)
 
 
-def _best(planned: Planned, memory: TrainingMemory, limit: int | None, pinned: int) -> Choice:
+def _best(planned: PlannedStep, memory: TrainingMemory, limit: int | None, pinned: int) -> Choice:
     """The cheapest choice that fits, or else the smallest; numbers of blocks that are too high mean all of them."""
     inputs = memory.inputs_in_ram * input_bytes(planned.step)
     task, card = planned.task(max(pinned, inputs)), example_card(limit or 0)

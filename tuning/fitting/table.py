@@ -13,7 +13,7 @@ from ...model_loading.footprint import bytes_before_download
 from ..learner import OptimiserSettings
 from ..new_adapter import AdapterSettings
 from .footprint import StepShape
-from .plan import Clips, Planned, TrainingPlan, plan_for, seen_as
+from .plan import Clips, PlannedStep, TrainingPlan, plan_for, seen_as
 from .settings import TrainingMemory
 
 CARDS_GB = (6, 8, 12, 16, 24)
@@ -65,7 +65,7 @@ def planned_row(row: TrainedModel, limit: int, video: VideoShape | None = None) 
     clips = Clips(video or row.video)
     weights = bytes_before_download(config, row.storage)
     step = StepShape(config, seen_as(family, clips), weights, AdapterSettings())
-    planned = Planned(family, step, OptimiserSettings(), clips)
+    planned = PlannedStep(family, step, OptimiserSettings(), clips)
     return plan_for(planned, TrainingMemory(), limit, _ANY_RAM)
 
 

@@ -120,7 +120,7 @@ def _tasks(found: Sequence[Found], settings: Preparation) -> tuple[list[tuple[Ra
                 RefusedVideo(
                     source.name,
                     f"No shot of it fills {settings.shortest} frames at {settings.fps:g} per second; the longest "
-                    f"has {longest} pictures. Allow shorter clips with --shortest.",
+                    f"has {longest} pictures. Allow shorter clips: a lower `shortest`.",
                 )
             )
     return tasks, too_short

@@ -19,8 +19,8 @@ SCORES = {
     "dark": "the part of black pixels, 0 to 1",
     "bright": "the part of white pixels, 0 to 1",
     "gap": "the longest time from one frame of the file to the next, in seconds",
-    "text": "the part of the frame that text covers, 0 to 1; measured with --measure text",
-    "brisque": "BRISQUE, 0 is flawless and 100 bad; measured with --measure brisque",
+    "text": "the part of the frame that text covers, 0 to 1; measured where `measure` names it",
+    "brisque": "BRISQUE, 0 is flawless and 100 bad; measured where `measure` names it",
 }
 """Name of a score -> what it is."""
 OPTIONAL = ("text", "brisque")
@@ -92,7 +92,8 @@ class Preparation:
         unmeasured = [name for name, _ in self.filters if name in OPTIONAL and name not in self.measured]
         if unmeasured:
             raise InvalidInputError(
-                f"There is a filter for {unmeasured[0]}, which is not measured. Add --measure {unmeasured[0]}."
+                f"There is a filter for {unmeasured[0]}, which is not measured. Let `measure` name {unmeasured[0]}, "
+                "too."
             )
 
 

@@ -49,7 +49,7 @@ def video_files(folder: Path, without: Path) -> list[Path]:
     if folder.resolve().is_relative_to(outside):
         raise InvalidInputError(
             f"The videos in {folder} lie in {without}, where the results go and none are looked for. Give "
-            "another --out."
+            "another folder for the results."
         )
     found = [
         path

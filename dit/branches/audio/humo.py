@@ -226,6 +226,10 @@ class InFrames(NamedTuple):
     heard: Tensor
     length: int
 
+    def begin(self, execution: Execution) -> tuple[InFrames, Execution]:
+        """See `Heard.begin`."""
+        return self, execution
+
     def added(self, block: Layered, tokens: Tensor, execution: Execution) -> Tensor:
         """See `Heard.added`."""
         layers = block.get_submodule(_WRAPPER)

@@ -48,6 +48,8 @@ USUAL_SHIFTS: Mapping[str, tuple[float, float]] = MappingProxyType({
     "s2v-14B": (3.0, 12.0),
     "humo-1.7B": (3.0, 12.0),
     "humo-17B": (3.0, 12.0),
+    "dancer-14B": (3.0, 8.0),
+    "dancer-14B-without-reference": (3.0, 8.0),
     "vace-1.3B": (3.0, 16.0),
     "vace-14B": (3.0, 16.0),
 })  # fmt: skip

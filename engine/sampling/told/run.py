@@ -12,6 +12,7 @@ from ..experts import GuidedModel
 from ..settings import SamplerSettings
 from .facts import tell_advice
 from .idle import warn_of_idle
+from .sides import warn_of_one_side
 
 
 def warn_of_run(
@@ -31,4 +32,5 @@ def warn_of_run(
         asked: the questions of each.
     """
     warn_of_idle(experts, makers, steps, asked, sides)
+    warn_of_one_side(asked, sides)
     tell_advice(experts, settings, makers, steps)

@@ -14,12 +14,12 @@ from ....dit.config import DiTConfig
 from ....dit.inputs import ConditioningItem
 from ...sockets.latents import video_samples
 from ...sockets.models import WanModel
-from ...talking.scene import humo_items, humo_keys, humo_steering
 from ...talking.values import SPEECH_KEYS, speech_items, speech_steering
 from ..animate2.reading import pictures_before, pose_items, pose_keys
 from ..fun import fun_items, fun_keys, fun_steering
 from ..in_context import context_clips
 from .animate import animate_items, animate_keys, animate_references, animate_steering
+from .hearing import heard_items, heard_keys, heard_steering
 from .scail import scail_items, scail_keys, scail_poses, scail_steering
 from .subjects import subject_keys, subject_pictures
 
@@ -28,7 +28,7 @@ def branch_keys(config: DiTConfig) -> frozenset[str]:
     """The values that a transformer reads beside the usual ones."""
     if _speaks(config):
         return SPEECH_KEYS
-    own = (fun_keys, scail_keys, animate_keys, pose_keys, subject_keys, humo_keys)
+    own = (fun_keys, scail_keys, animate_keys, pose_keys, subject_keys, heard_keys)
     return frozenset().union(*(keys(config) for keys in own))
 
 
@@ -36,7 +36,7 @@ def branch_steering(config: DiTConfig, values: Mapping[str, Any]) -> dict[type[B
     """The values as what steers a model, see `check_inputs`; their sizes are left to `check_items`."""
     if _speaks(config):
         return speech_steering(values)
-    own = (fun_steering, scail_steering, animate_steering, humo_steering)
+    own = (fun_steering, scail_steering, animate_steering, heard_steering)
     return {kind: width for steering in own for kind, width in steering(config, values).items()}
 
 
@@ -54,9 +54,9 @@ def branch_items(
     return (
         *fun_items(model, values, side),
         *scail_items(model, values, latent, side),
-        *animate_items(model, values, side),
+        *animate_items(model, values, latent, side),
         *pose_items(model, values, side),
-        *humo_items(model, values, video_samples(latent), side),
+        *heard_items(model, values, video_samples(latent), side),
     )
 
 

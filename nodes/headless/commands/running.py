@@ -1,27 +1,25 @@
-"""`run` and `plan`."""
+"""`run` and `plan`, and `member`, which is no command for people."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from ....common.errors import InvalidInputError, OutputError
+from ....common.errors import OutputError
 from ....memory.budget import parse_bytes
-from ....tuning.fitting.table import table as training_table
 from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
-from ...planning.table import table
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
-from ..sharing import planned_runtime, runtime_of
+from ..sharing import planned_runtime, runtime_of, serve_runs
 from .bundled import workflow_path
 from .downloading import naming_all_missing
 from .folders import input_folders, model_folders
 from .prompt_lines import lines_of, run_lines
 from .session import Session
 from .terminal import complain, say
-from .tuning.planning import plan_config
+from .tuning.planning import plan_config, table_of
 
 
 def run(options: argparse.Namespace, session: Session) -> None:
@@ -64,13 +62,11 @@ def _tell(saved: Path) -> None:
 def plan(options: argparse.Namespace, session: Session) -> None:
     """Prints what each stage of a workflow, or a step of a training, takes on a card; refuses what does not fit."""
     if options.table:
-        say(table() if options.table == "running" else training_table())
+        say(table_of(options.table))
         return
     if options.graph is not None and options.graph.suffix == ".toml":
         plan_config(options)
         return
-    if options.graph is None or options.vram is None:
-        raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")
     given = options.graph
     options.graph = workflow_path(given)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
@@ -86,3 +82,9 @@ def plan(options: argparse.Namespace, session: Session) -> None:
         made = plan_graph(graph, machine(vram, ram, options.gpus), size, classes)
     say(made.text)
     made.check()
+
+
+def member(options: argparse.Namespace, session: Session) -> None:
+    """Makes runs with the process that has started this one, until that ends."""
+    session.use_host(HeadlessHost())
+    serve_runs(options.device)

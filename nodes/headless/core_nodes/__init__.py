@@ -15,6 +15,7 @@ from .batches import (
     ImageCrop,
     ImageFromBatch,
     ImageInvert,
+    RebatchImages,
     RepeatImageBatch,
 )
 from .conditioning import (
@@ -32,6 +33,7 @@ from .finishing import ColorTransfer, ImageStitch, ImageUpscaleWithModel, Upscal
 from .latents import (
     LatentConcat,
     LatentCut,
+    LatentCutToBatch,
     LoadLatent,
     SetLatentNoiseMask,
     TrimVideoLatent,
@@ -50,13 +52,13 @@ from .loaders import (
     UnetLoaderGGUF,
     VAELoader,
 )
-from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, SolidMask
+from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, Painter, SolidMask
 from .pictures import Canny, LoadImage, LoadImageMask, PreviewImage, SaveAnimatedWEBP, SaveImage
 from .sampling import DESCRIBING as DESCRIBING_A_RUN
 from .sampling import RUNNING as RUNNING_A_MODEL
 from .saving import SaveVideo
 from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
-from .sounds import EmptyAudio, LoadAudio, TrimAudioDuration
+from .sounds import AudioConcat, EmptyAudio, LoadAudio, TrimAudioDuration
 from .values import (
     ComfyAndNode,
     ComfyMathExpression,
@@ -99,9 +101,14 @@ from .wan import (
     WanCameraEmbedding,
     WanCameraImageToVideo,
     WanContextWindowsManual,
+    WanDancerEncodeAudio,
+    WanDancerPadKeyframes,
+    WanDancerPadKeyframesList,
+    WanDancerVideo,
     WanFunControlToVideo,
     WanHuMoImageToVideo,
     WanImageToVideoSVIPro,
+    WanInfiniteTalkToVideo,
     WanMoveConcatTrack,
     WanMoveTracksFromCoords,
     WanMoveTrackToVideo,
@@ -129,7 +136,7 @@ _WITH_MODELS = (
     WanTrackToVideo, WanMoveTrackToVideo, BerniniConditioning, WanAnimateToVideo, WanAnimate2ToVideo, WanAnimate2Cache,
     WanPhantomSubjectToVideo, WanSCAILToVideo, ARVideoI2V,
     AudioEncoderLoader, AudioEncoderEncode, WanSoundImageToVideo, WanSoundImageToVideoExtend,
-    WanHuMoImageToVideo, ModelPatchLoader, WanUni3CControlnetApply,
+    WanHuMoImageToVideo, WanDancerVideo, ModelPatchLoader, WanUni3CControlnetApply, WanInfiniteTalkToVideo,
     CFGZeroStar, TCFG, SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSimple, UNetTemporalAttentionMultiply, ScaleROPE,
     EasyCache, ContextWindowsManual, WanContextWindowsManual, UpscaleModelLoader, ImageUpscaleWithModel,
     *RUNNING_A_MODEL, VAEDecode, VAEDecodeTiled, VAEEncode, VAEEncodeTiled,
@@ -142,14 +149,16 @@ _NODES = (
     ConditioningSetMask, ConditioningSetAreaStrength,
     WanImageToVideoSVIPro,
     WanCameraEmbedding, GenerateTracks, WanMoveConcatTrack, WanMoveTracksFromCoords, SCAIL2ColoredMask,
+    WanDancerEncodeAudio, WanDancerPadKeyframes, WanDancerPadKeyframesList,
     EmptyHunyuanLatentVideo, EmptyARVideoLatent,
-    TrimVideoLatent, LatentConcat, LatentCut, SetLatentNoiseMask, LoadLatent,
+    TrimVideoLatent, LatentConcat, LatentCut, LatentCutToBatch, SetLatentNoiseMask, LoadLatent,
     LoadImage, LoadImageMask, SaveImage, SaveAnimatedWEBP, PreviewImage,
-    ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RepeatImageBatch, EmptyImage, GetImageSize,
-    ImageInvert, ImageCrop, Canny, ColorTransfer, ImageStitch,
+    ImageFromBatch, ImageBatch, BatchImagesNode, BatchMasksNode, RebatchImages, RepeatImageBatch, EmptyImage,
+    GetImageSize, ImageInvert, ImageCrop, Canny, ColorTransfer, ImageStitch,
     ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode,
     MaskToImage, ImageToMask, SolidMask, InvertMask, JoinImageWithAlpha, ImagePadForOutpaint,
     LoadVideo, VideoSlice, GetVideoComponents, CreateVideo, SaveVideo, LoadAudio, TrimAudioDuration, EmptyAudio,
+    AudioConcat, Painter,
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
     StringConcatenate, StringReplace, RegexExtract, CustomCombo, PreviewAny, ComfySwitchNode, ComfyNotNode,
     ComfyAndNode, ComfyOrNode, ComfyMathExpression,

@@ -113,6 +113,25 @@ def _in_one_size(batches: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
+class RebatchImages(io.ComfyNode):
+    """Pictures of several batches, of which each new one has so many."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="RebatchImages",
+            display_name="Rebatch Images",
+            category="image/batch",
+            is_input_list=True,
+            inputs=[io.Image.Input("images"), io.Int.Input("batch_size", default=1, min=1, max=_MOST)],
+            outputs=[io.Image.Output(is_output_list=True)],
+        )
+
+    @classmethod
+    def execute(cls, images: list[Tensor], batch_size: list[int]) -> Any:
+        return io.NodeOutput(list(torch.cat(images).split(batch_size[0])))
+
+
 class RepeatImageBatch(io.ComfyNode):
     """The same pictures several times."""
 

@@ -217,6 +217,31 @@ class LatentCut(io.ComfyNode):
         return io.NodeOutput({**samples, "samples": whole.narrow(side, start, min(amount, length - start))})
 
 
+class LatentCutToBatch(io.ComfyNode):
+    """A latent in parts along one side, which become the videos of a batch; what is left over is cut off."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="LatentCutToBatch",
+            category="model/latent/advanced",
+            inputs=[
+                io.Latent.Input("samples"),
+                io.Combo.Input("dim", options=["t", "x", "y"]),
+                io.Int.Input("slice_size", default=1, min=1, max=MAX_SIDE, step=1),
+            ],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, samples: dict[str, Any], dim: str, slice_size: int) -> Any:
+        whole, side = video_samples(samples), _SIDES[dim]
+        size = min(slice_size, whole.shape[side])
+        count = whole.shape[side] // size
+        parts = whole.narrow(side, 0, count * size).unflatten(side, (count, size)).movedim(side, 1)
+        return io.NodeOutput({**samples, "samples": parts.flatten(0, 1)})
+
+
 class SetLatentNoiseMask(io.ComfyNode):
     """Where a latent is made anew: white; black is kept."""
 

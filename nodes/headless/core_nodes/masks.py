@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....common.errors import InvalidInputError
 from ... import standin as io
+from ...hosts.host import host
 from .scaling import MAX_SIDE, scaled, side_input
 
 CHANNELS = ["red", "green", "blue", "alpha"]
@@ -136,6 +137,48 @@ class ImagePadForOutpaint(io.ComfyNode):
             nearest = torch.minimum(rows[:, None], columns)
             inside = ((feathering - nearest) / feathering).clamp(min=0) ** 2
         return io.NodeOutput(padded, F.pad(inside.float(), border, value=1.0)[None])
+
+
+class Painter(io.ComfyNode):
+    """A mask that was painted over a picture on the canvas, and the picture with what was painted."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        side = {"default": 512, "min": 64, "max": 4096, "step": 64}
+        return io.Schema(
+            node_id="Painter",
+            display_name="Painter",
+            category="image",
+            inputs=[
+                io.Image.Input("image", optional=True, tooltip="The picture that was painted over."),
+                io.String.Input("mask", default="", tooltip="The file of what was painted; empty where nothing was."),
+                io.Int.Input("width", **side, tooltip="Of what was painted without a picture."),
+                io.Int.Input("height", **side, tooltip="Of what was painted without a picture."),
+                io.String.Input("bg_color", default="#000000", tooltip="The ground without a picture."),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE"), io.Mask.Output(display_name="MASK")],
+        )
+
+    @classmethod
+    def execute(cls, mask: str, width: int, height: int, bg_color: str, image: Tensor | None = None) -> Any:
+        ground = image[:1] if image is not None else _plain(bg_color, width, height)
+        height, width = ground.shape[1:3]
+        if not mask.strip():
+            return io.NodeOutput(ground, torch.zeros(1, height, width))
+        colours, opacity = host().files.pictures(host().input_file(mask))
+        opacity = torch.ones(colours.shape[:3]) if opacity is None else opacity
+        painted = torch.cat([colours[:1], opacity[:1, ..., None]], dim=-1)
+        if painted.shape[1:3] != ground.shape[1:3]:
+            painted = scaled(painted, width, height, "lanczos", "disabled")
+        over = painted[..., 3:]
+        return io.NodeOutput(painted[..., :3] * over + ground[..., :3] * (1 - over), over[..., 0])
+
+
+def _plain(colour: str, width: int, height: int) -> Tensor:
+    """A picture [1, height, width, 3] of a colour "#rrggbb"; black of any other word."""
+    digits = colour.lstrip("#")
+    values = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)] if len(digits) == 6 else [0.0] * 3
+    return torch.tensor(values).expand(1, height, width, 3).clone()
 
 
 def _distances(length: int, *, before: bool, after: bool) -> Tensor:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from ....audio_encoder.resampling import resampled
 from ....common.errors import InvalidInputError
 from ....media.sound.reading import probe_sound
 from ... import standin as io
@@ -100,6 +102,48 @@ class EmptyAudio(io.ComfyNode):
     def execute(cls, duration: float, sample_rate: int, channels: int) -> Any:
         waveform = torch.zeros(1, channels, round(duration * sample_rate))
         return io.NodeOutput({"waveform": waveform, "sample_rate": sample_rate})
+
+
+class AudioConcat(io.ComfyNode):
+    """One sound behind another, in stereo; at the higher of both rates."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="AudioConcat",
+            display_name="Concatenate Audio",
+            category="audio",
+            inputs=[
+                io.Audio.Input("audio1"),
+                io.Audio.Input("audio2"),
+                io.Combo.Input(
+                    "direction", options=["after", "before"], default="after", tooltip="Where audio2 comes."
+                ),
+            ],
+            outputs=[io.Audio.Output()],
+        )
+
+    @classmethod
+    def execute(cls, audio1: Mapping[str, Any] | None, audio2: Mapping[str, Any] | None, direction: str) -> Any:
+        if audio1 is None or audio2 is None:
+            return io.NodeOutput(audio2 if audio1 is None else audio1)
+        sounds = [audio1, audio2] if direction == "after" else [audio2, audio1]
+        rate = max(sound["sample_rate"] for sound in sounds)
+        waveforms = [_in_stereo(sound, rate) for sound in sounds]
+        if waveforms[0].shape[:2] != waveforms[1].shape[:2]:
+            raise InvalidInputError(
+                f"The sounds have {list(waveforms[0].shape[:2])} and {list(waveforms[1].shape[:2])} waveforms and "
+                "channels and cannot be put behind each other. Give both as many."
+            )
+        return io.NodeOutput({"waveform": torch.cat(waveforms, dim=2), "sample_rate": rate})
+
+
+def _in_stereo(audio: Mapping[str, Any], rate: int) -> Tensor:
+    """The waveform [B, C, samples] of a sound at a rate; a single channel is there twice."""
+    sound_of(audio)  # refuses what is none
+    waveform = audio["waveform"].float()
+    waveform = waveform.repeat(1, 2, 1) if waveform.shape[1] == 1 else waveform
+    return torch.stack([resampled(each, audio["sample_rate"], rate) for each in waveform])
 
 
 def _check_sound(name: str) -> None:

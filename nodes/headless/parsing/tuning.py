@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .shared import add_model_options, by_name
+from .shared import add_graph_options, add_model_options, by_name
 
 
 def add_prepare(commands: argparse._SubParsersAction) -> None:
@@ -20,7 +20,7 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
     each.set_defaults(command="tuning.preparing.prepare_clips")
     each.add_argument("folder", type=by_name, metavar="FOLDER", help="with videos, in folders of its own, too")
     each.add_argument("--out", type=Path, required=True, metavar="DIR", help="for clips, dataset.toml and report.html")
-    each.add_argument("--fps", type=float, default=16, help="of the clips: 16 (default), or 24 for TI2V-5B")
+    each.add_argument("--fps", type=float, default=16.0, help="of the clips: 16 (default), or 24 for TI2V-5B")
     each.add_argument("--longest", type=int, default=81, metavar="N", help="frames of a clip, 1 + 4k (default: 81)")
     each.add_argument("--shortest", type=int, default=17, metavar="N", help="frames of a clip (default: 17)")
     each.add_argument(
@@ -60,3 +60,21 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     each.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., see run")
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
     add_model_options(each)
+
+
+def add_compare(commands: argparse._SubParsersAction) -> None:
+    each = commands.add_parser(
+        "compare",
+        help="show what a LoRA changes, with it at several strengths side by side",
+        description="Runs the workflow BASE without a LoRA and with it, from the same seeds, and writes all of it side "
+        "by side: one video, or one picture where BASE makes pictures.",
+    )
+    each.set_defaults(command="tuning.comparing.compare")
+    each.add_argument("graph", type=Path, metavar="BASE", help="a workflow of the model that it belongs to, as for run")
+    each.add_argument("lora", type=Path, metavar="LORA", help="its file, or its name in loras of the model folders")
+    each.add_argument("--seeds", default="1,2,3", metavar="N,N", help="a row for each (default: 1,2,3)")
+    each.add_argument("--strengths", default="0,0.5,1", metavar="X,X", help="a column for each (default: 0,0.5,1)")
+    each.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="default: output")
+    each.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., see run")
+    each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
+    add_graph_options(each)

@@ -45,7 +45,7 @@ def with_input_files(graph: Graph, classes: NodeClasses, host: NotingHost) -> tu
     renamed, files = {}, {}
     for node in needed(graph, classes).values():
         host.asked.clear()
-        with contextlib.suppress(WanDirectorError), hosted_by(host), muted():
+        with contextlib.suppress(WanDirectorError), hosted_by(host.as_host()), muted():
             ask_node(node, classes[node.class_type])  # what is wrong with them, the queue says
         names = {name: _plain(name, path, files) for name, path in host.asked.items()}
         files |= {names[name]: path for name, path in host.asked.items()}

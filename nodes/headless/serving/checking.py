@@ -18,6 +18,7 @@ from ..graph.api_format import as_prompt
 from .job_host import JobHost
 
 MOST_NODES, DEEPEST = 500, 40
+_ASK_A_QUEUE = ("WanDirectorSubmit", "WanDirectorFetch")
 
 
 def checker(classes: NodeClasses, folders: Mapping[str, list[Path]]) -> Callable[..., Checked]:
@@ -63,6 +64,8 @@ def _parts(value: dict | list) -> list[Any]:
 def _check_reach(graph: Graph) -> None:
     """A job's graph may come from anybody with a token: it asks no server of the workers' network."""
     for node in graph.values():
+        if node.class_type in _ASK_A_QUEUE:
+            raise GraphError(f"{node.label} asks a queue, and a job of a queue may not. Leave it out of the graph.")
         if node.class_type == "WanDirectorEnhancePrompt" and node.inputs.get("address"):
             raise GraphError(
                 f"{node.label} asks the server at an address, and a job of a queue may not. Choose a model of "

@@ -56,7 +56,9 @@ NODES: dict[str, tuple[str, ...]] = {
     "video_wan21_scail2_character_replacement": ("WanDirectorColouredMasks", "WanDirectorScail"),
     "video_wan21_scail2_character_replacement_int8": ("WanDirectorColouredMasks", "WanDirectorScail"),
     "video_wan2_2_14B_s2v": ("WanDirectorAudioEncode", "WanDirectorSpeechToVideo"),
+    "video_wan2_1_infinitetalk": ("WanDirectorAudioEncode", "WanDirectorInfiniteTalk"),
     "video_humo": ("WanDirectorAudioEncode", "WanDirectorHumo"),
+    "video_wan_dancer": ("WanDirectorDanceMusic", "WanDirectorDancePart", "WanDirectorDancer"),
     "video_causal_forcing_i2v": ("WanDirectorCausal", "WanDirectorCausalStart"),
     "video_wan_ati": ("WanTrackToVideo",), "video_wanmove_480p": ("WanMoveTrackToVideo",),
 }  # fmt: skip

@@ -22,9 +22,9 @@ FILES = {
     ("CLIPVisionLoader", "clip_name"), ("LoraLoader", "lora_name"), ("LoraLoaderModelOnly", "lora_name"),
     ("UnetLoaderGGUF", "unet_name"), ("CLIPLoaderGGUF", "clip_name"), ("CustomCombo", "choice"),
     ("UpscaleModelLoader", "model_name"), ("AudioEncoderLoader", "audio_encoder_name"),
-    ("ModelPatchLoader", "name"),
+    ("ModelPatchLoader", "name"), ("Painter", "bg_color"),
 }  # fmt: skip
-"""Inputs that list the files of a folder there, and take any path here; and the one that lists what a user writes."""
+"""Inputs that list the files of a folder there, and take any path here; and those of what a user writes or picks."""
 BY_THE_CANVAS = {"CustomCombo": {"index", *(f"option{number}" for number in range(1, 33))}}
 """Inputs that the canvas adds to the announced ones."""
 NO_RESULT = {"PreviewImage"}

@@ -26,6 +26,7 @@ from wan_director.dit.branches.scail import ScailBranch
 from wan_director.dit.branches.vace import VaceBranch
 from wan_director.engine.local import LocalRuntime
 from wan_director.media.place import SavePlace
+from wan_director.media.sound.reading import probe_sound
 from wan_director.media.video_reading import read_video
 from wan_director.media.video_writing import save_video
 from wan_director.nodes import standin as io
@@ -66,6 +67,8 @@ TRANSFORMERS = {
     "wan2.2_bernini_r_high_noise_fp8_scaled": "wan21_t2v", "wan2.2_bernini_r_low_noise_fp8_scaled": "wan21_t2v",
     "causal_forcing-framewise": "wan21_t2v",
     "wan2.2_s2v_14B_fp8_scaled": "s2v", "humo_17B_fp8_e4m3fn": "humo",
+    "Wan2_1-I2V-14B-480p_fp8_e4m3fn_scaled_KJ": "wan21_i2v",
+    "wan2.2_dancer_14b_global_fp8_scaled": "dancer", "wan2.2_dancer_14b_local_fp8_scaled": "dancer",
 }  # fmt: skip
 OUTPUTS_48 = {"out_channels": 48}
 FUN_MODELS = {
@@ -84,6 +87,8 @@ OTHERS = {
     "text_encoders/umt5_xxl_fp16": "text_encoders/wan21_text", "clip_vision/clip_vision_h": "clip_vision/wan21_clip",
     "audio_encoders/wav2vec2_large_english_fp16": "audio_encoders/speech",
     "audio_encoders/whisper_large_v3_fp16": "audio_encoders/whisper",
+    "audio_encoders/wav2vec2-chinese-base_fp16": "audio_encoders/wav2vec2_base",
+    "model_patches/wan2.1_infiniteTalk_multi_fp16": "model_patches/infinitetalk",
 }  # fmt: skip
 LORAS = [
     *(f"wan2.2_i2v_lightx2v_4steps_lora_v1_{part}_noise" for part in ("high", "low")),
@@ -101,12 +106,12 @@ RUNNING = [
     "video_wan2.1_fun_camera_v1.1_1.3B", "video_wan2.1_fun_camera_v1.1_14B", "video_wan2_2_14B_fun_camera",
     "wan2.1_fun_inp", "video_wan_ati", "image_chrono_edit_14B", "video_wanmove_480p",
     "video_bernini_r_video_editing", "video_bernini_r_image_editing", "video_causal_forcing_i2v",
-    "video_wan_animate2_distilled", "video_wan2_2_14B_s2v", "video_humo",
+    "video_wan_animate2_distilled", "video_wan2_2_14B_s2v", "video_humo", "video_wan_dancer",
 ]  # fmt: skip
 REFUSED = {
     "video_wan_animate2": "StartLoop",
     "video_wan21_scail2_character_replacement": "SAM3_VideoTrack .*; use masks made before, in Wan Coloured Masks",
-    "video_wan2_1_infinitetalk": "WanInfiniteTalkToVideo", "video_wan_vace_inpainting": "SAM3_Detect",
+    "video_wan_vace_inpainting": "SAM3_Detect",
 }  # fmt: skip
 """Template -> a node that the command line does not know."""
 
@@ -164,7 +169,8 @@ def small(graph: Graph) -> Graph:
     for id, node in graph.items():
         makes_video = "length" in node.inputs
         inputs = {name: sizes.get(name, value) if makes_video else value for name, value in node.inputs.items()}
-        inputs |= {"double_layers": "1"} if node.class_type == "SkipLayerGuidanceDiT" else {}
+        inputs |= {"double_layers": "1"} if node.class_type.startswith("SkipLayerGuidanceDiT") else {}
+        inputs |= {"video_frames": 5} if node.class_type == "WanDancerEncodeAudio" else {}
         inputs |= {"left": 16, "right": 16, "top": 0, "bottom": 0} if node.class_type == "ImagePadForOutpaint" else {}
         changed[id] = replace(node, inputs=inputs)
     return changed
@@ -199,6 +205,26 @@ def test_an_official_template_runs_as_it_is_shipped(name, official_host, tmp_pat
     for file in files:
         frames = read_video(file)[0] if file.suffix == ".mp4" else np.asarray(Image.open(file))
         assert float(frames.std()) > 0
+
+
+def test_the_infinitetalk_template_runs_as_it_is_shipped(official_host, tmp_path):
+    """Two chunks of 13 frames, the second of which begins with the last 9 of the first: both are saved whole,
+    and nobody has painted masks."""
+    graph, workflow = read_graph(template("video_wan2_1_infinitetalk"), CLASSES)
+    save_inputs(graph, tmp_path)
+    sizes = {832: 64, 480: 64, 81: 13}
+    changed = {
+        id: replace(node, inputs={key: sizes.get(value, value) if type(value) is int else value
+                                  for key, value in node.inputs.items()})
+        for id, node in graph.items()
+    }  # fmt: skip
+    files = [
+        official_host.output / each["subfolder"] / each["filename"]
+        for one in run_graph(changed, CLASSES, workflow)
+        for each in one.get("images", [])
+    ]
+    lengths = sorted(len(read_video(file)[0]) for file in files)
+    assert lengths == [13, 26] and all(probe_sound(file) is not None for file in files)
 
 
 def test_a_template_needs_no_file_behind_a_switch_that_is_off(official_host, official_models, tmp_path):

@@ -107,6 +107,14 @@ def test_help_does_not_bring_torch_in(tmp_path):
     assert done.stdout.splitlines()[-1] == "False"
 
 
+def test_a_plan_without_a_card_is_refused_before_torch_comes(tmp_path):
+    code = "import sys; from wan_director.__main__ import main\nassert main(['plan', 'tiny_t2v']) == 1\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "False" and "A plan needs a workflow and --vram" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["tiny_t2v", "TINY_T2V", "t2v_14B"])
 def test_bundled_workflows_are_planned_by_name(name, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

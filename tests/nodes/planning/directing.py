@@ -205,6 +205,56 @@ def humo_natively() -> dict:
     return prompt
 
 
+def talking() -> dict:
+    """Two people, in two chunks, joined."""
+    prompt = steered(
+        t2v("wan21_i2v.safetensors", "wan21_text.safetensors", "wan21_vae.safetensors"), "WanDirectorInfiniteTalk",
+        fit="crop", start_image=["picture", 0], audio=["heard", 0], audio_2=["heard", 0], mask_1=["who", 0],
+        mask_2=["who", 0], audio_scale=1.0, speakers="at the same time", motion_frames=5,
+    )  # fmt: skip
+    prompt["picture"] = node("LoadImage", image="start.png")
+    prompt["who"] = node("SolidMask", value=1.0, width=64, height=96)
+    prompt["sound"] = node("EmptyAudio", duration=1.3)
+    prompt["ear"] = node(
+        "WanDirectorLoadAudioEncoder", audio_encoder_name="wav2vec2_base.safetensors", precision="auto"
+    )
+    prompt["heard"] = node("WanDirectorAudioEncode", audio_encoder=["ear", 0], audio=["sound", 0])
+    prompt["module"] = node("WanDirectorLoadInfiniteTalk", infinitetalk_name="infinitetalk.safetensors")
+    prompt["model"]["inputs"]["module"] = ["module", 0]
+    first = prompt["steer"]["inputs"]
+    prompt["steer 2"] = node("WanDirectorInfiniteTalk", **{**first, "previous_frames": ["decode", 0], "frames": 13})
+    given = {"positive": ["steer 2", 0], "negative": ["steer 2", 1], "latent": ["steer 2", 2], "seed": 2}
+    prompt["sample 2"] = node("WanDirectorSampler", **{**prompt["sample"]["inputs"], **given})
+    prompt["decode 2"] = node("WanDirectorDecode", vae=["vae", 0], latent=["sample 2", 0])
+    prompt["join"] = node(
+        "WanDirectorJoin", clip_a=["decode", 0], clip_b=["decode 2", 0], overlap=5, blend="frames of a", colours="off"
+    )
+    prompt["save"]["inputs"]["images"] = ["join", 0]
+    return prompt
+
+
+def talking_natively() -> dict:
+    """One person, by the nodes of ComfyUI from the loaders to the sampler."""
+    prompt = talking()
+    for gone in ("steer 2", "sample 2", "decode 2", "join", "who"):
+        del prompt[gone]
+    prompt["model"] = node("UNETLoader", unet_name="wan21_i2v.safetensors", weight_dtype="default")
+    prompt["module"] = node("ModelPatchLoader", name="infinitetalk.safetensors")
+    ours = prompt["steer"]["inputs"]
+    prompt["steer"] = node(
+        "WanInfiniteTalkToVideo", mode="single_speaker", model=["model", 0], model_patch=["module", 0],
+        positive=["text", 0], negative=["text", 1], vae=["vae", 0], width=ours["width"], height=ours["height"],
+        length=9, audio_encoder_output_1=["heard", 0], motion_frame_count=5, audio_scale=1.0,
+        start_image=["picture", 0],
+    )  # fmt: skip
+    prompt["sample"] = node(
+        "KSampler", model=["steer", 0], positive=["steer", 1], negative=["steer", 2], latent_image=["steer", 3], seed=1,
+        steps=2, cfg=2.0, sampler_name="euler", scheduler="simple", denoise=1.0,
+    )  # fmt: skip
+    prompt["save"]["inputs"]["images"] = ["decode", 0]
+    return prompt
+
+
 def animated() -> dict:
     """A second part of a video of a person, who is put into another one, swapped in windows."""
     prompt = steered(
@@ -395,6 +445,6 @@ DIRECTING = {
         in_one_pass, moving_image, at_a_speed, edited, edited_by_experts, first_frame_edited, by_instruction,
         edited_picture, instructed, instructed_natively, animated, animated_natively, of_subjects,
         of_subjects_natively, enlarged, tiled, acted, acted_natively, spoken, spoken_natively,
-        humo, humo_natively, chunk_by_chunk, rendered, rendered_natively,
+        humo, humo_natively, talking, talking_natively, chunk_by_chunk, rendered, rendered_natively,
     )
 }  # fmt: skip

@@ -183,3 +183,8 @@ def test_the_file_is_what_it_says(inference):
     spec = load("humo.safetensors").spec
     assert spec.config.branch(HumoBranch) == HumoBranch(WIDTH) and spec.start_image == "none"
     assert "whisper_large_v3_fp16.safetensors" in spec.goes_with
+
+
+def test_the_vae_of_another_model_is_refused(prompts):
+    with pytest.raises(InvalidInputError, match="HuMo works on latents of the Wan 2.1 VAE, .* is that of TI2V-5B"):
+        prepared(prompts, load_vae("wan22_vae.safetensors"))

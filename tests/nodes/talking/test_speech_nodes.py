@@ -328,3 +328,8 @@ def test_windows_swap_and_a_batch_go_with_it(prompts, vae, heard):
     )  # fmt: skip
     parts = sampled(made, model=windows)
     assert parts.shape == whole.shape and parts.isfinite().all() and not torch.equal(parts, whole)
+
+
+def test_the_vae_of_another_model_is_refused(prompts):
+    with pytest.raises(InvalidInputError, match="Wan S2V works on latents of the Wan 2.1 VAE, .* is that of TI2V-5B"):
+        prepared(prompts, load_vae("wan22_vae.safetensors"))

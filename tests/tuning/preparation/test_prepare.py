@@ -243,7 +243,7 @@ def test_the_command_says_what_it_kept_and_where(done, videos, tmp_path, capsys)
         (["--filter", "motion=9:2"], "has no range"),
         (["--filter", "motion=5"], "has no range"),
         (["--filter", "motion=nan:"], "has no range"),
-        (["--filter", "text=:0.1"], "Add --measure text"),
+        (["--filter", "text=:0.1"], "Let `measure` name text, too"),
         (["--resolution", "big"], "width x height"),
         (["--caption-url", "somewhere"], "is no address"),
         (["--jobs", "0"], "1 process or more"),
@@ -302,7 +302,7 @@ def test_a_folder_without_videos_is_refused(tmp_path):
     (tmp_path / "out" / "clips" / "own.mp4").touch()
     with pytest.raises(InvalidInputError, match="There is no video"):
         prepare(tmp_path, tmp_path / "out", SMALL, Ways(), LocalRuntime("cpu"))
-    with pytest.raises(InvalidInputError, match="where the results go and none are looked for. Give another --out"):
+    with pytest.raises(InvalidInputError, match="and none are looked for. Give another folder for the results"):
         prepare(tmp_path / "out", tmp_path / "out", SMALL, Ways(), LocalRuntime("cpu"))
     with pytest.raises(InvalidInputError, match="is no folder"):
         prepare(tmp_path / "none", tmp_path / "out", SMALL, Ways(), LocalRuntime("cpu"))

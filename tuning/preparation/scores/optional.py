@@ -71,6 +71,6 @@ def _quality_model() -> Any:
     except (TypeError, ValueError, AttributeError) as error:  # brisque 0.2.0 does, with NumPy 2.4
         raise MissingPackageError(
             f"The package brisque that is installed does not work with NumPy {np.__version__} ({error}). Install a "
-            "newer one, or leave --measure brisque out."
+            "newer one, or do not measure brisque."
         ) from None
     return model

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from .....cluster.client import TOKEN, QueueClient, Unreachable
+from .....cluster.client import TOKEN, URL, USUAL_URL, QueueClient, patiently
 from .....cluster.jobs import ENDED
 from .....common.errors import ClusterError, InvalidInputError, MissingFileError
+from ....hosts.command_line import HeadlessHost
 from ...core_nodes import CORE_NODES
 from ...graph import Graph, read_graph, set_value
 from ...serving.asking import request_of, with_input_files
@@ -23,8 +23,7 @@ from ..prompt_lines import assignments, lines_of
 from ..session import Session
 from ..terminal import complain, say
 
-USUAL_URL, URL = "http://127.0.0.1:8189", "WAN_DIRECTOR_QUEUE"
-_POLL_S, _TRIES = 1.0, 30
+_POLL_S = 1.0
 _Read = tuple[Graph, "dict[str, Any] | None", str]
 
 
@@ -56,7 +55,7 @@ def submit(options: argparse.Namespace, session: Session) -> None:
     """Queues a workflow, or one for each line of a file of prompts, and prints the jobs' ids."""
     client, classes = client_of(options), {**CORE_NODES, **session.nodes()}
     options.graph = workflow_path(options.graph)
-    host = NotingHost(inputs=input_folders(options))
+    host = NotingHost(HeadlessHost(inputs=input_folders(options)))
     for graph, workflow, title in list(_workflows(options, classes)):  # all are read before the first is queued
         named, files = with_input_files(graph, classes, host)
         said = request_of(named, classes, workflow, options.title or title, options.priority)
@@ -72,13 +71,8 @@ def _workflows(options: argparse.Namespace, classes: dict[str, type]) -> Iterato
         yield graph, workflow, options.graph.stem if line is None else line.prompt
 
 
-def _patiently(ask: Any) -> Any:
-    """Asks again where the server is away for a moment: a request that comes twice is one job."""
-    for _ in range(_TRIES):
-        with contextlib.suppress(Unreachable):
-            return ask()
-        time.sleep(_POLL_S)
-    return ask()
+def _patiently(ask: Callable[[], Any]) -> Any:
+    return patiently(ask, lambda: time.sleep(_POLL_S))
 
 
 def status(options: argparse.Namespace, _session: Session) -> None:

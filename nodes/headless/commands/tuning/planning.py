@@ -1,4 +1,4 @@
-"""`plan` of a training."""
+"""`plan` of a training, and the tables of both."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from .....common.errors import MissingFileError
 from .....engine.local import LocalRuntime
 from .....memory.budget import GB, gigabytes, parse_bytes
 from .....memory.pinned import RAM_SHARE
-from .....tuning.fitting.before import find_clips, planned_training
+from .....tuning.datasets.reading import found_by
+from .....tuning.fitting.before import planned_training
 from .....tuning.fitting.plan import TrainingPlan, plan_for, plan_training
+from .....tuning.fitting.table import table as training_table
 from .....tuning.settings import read_settings
+from ....planning.table import table as running_table
 from ..folders import model_folders
 from ..terminal import say
 from .training import find_model
@@ -22,10 +25,15 @@ _CARD = torch.device("cuda")
 """For which dtypes are chosen where a card is only named."""
 
 
+def table_of(kind: str) -> str:
+    """What runs on which card, or trains."""
+    return training_table() if kind == "training" else running_table()
+
+
 def plan_config(options: argparse.Namespace) -> None:
     """Prints what a training takes, of this machine or of a card that is named; refuses what does not fit."""
     settings, runtime = read_settings(options.graph), LocalRuntime()
-    clips = find_clips(settings)
+    clips = found_by(settings)
     folders = model_folders(options)
     name = settings.model.diffusion_model
     try:

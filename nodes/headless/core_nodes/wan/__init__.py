@@ -5,6 +5,7 @@ from .animate2 import WanAnimate2Cache, WanAnimate2ToVideo
 from .bernini import BerniniConditioning
 from .caching import EasyCache
 from .causal import ARVideoI2V, EmptyARVideoLatent
+from .dancing import WanDancerEncodeAudio, WanDancerPadKeyframes, WanDancerPadKeyframesList, WanDancerVideo
 from .fun import Wan22FunControlToVideo, WanCameraEmbedding, WanCameraImageToVideo, WanFunControlToVideo
 from .guidance import (
     TCFG,
@@ -14,7 +15,7 @@ from .guidance import (
     SkipLayerGuidanceDiTSimple,
     UNetTemporalAttentionMultiply,
 )
-from .patches import ModelPatchLoader, WanUni3CControlnetApply
+from .patches import ModelPatchLoader, WanInfiniteTalkToVideo, WanUni3CControlnetApply
 from .phantom import WanPhantomSubjectToVideo
 from .scail import SCAIL2ColoredMask, WanSCAILToVideo
 from .sound import (
@@ -58,9 +59,14 @@ __all__ = [
     "WanCameraEmbedding",
     "WanCameraImageToVideo",
     "WanContextWindowsManual",
+    "WanDancerEncodeAudio",
+    "WanDancerPadKeyframes",
+    "WanDancerPadKeyframesList",
+    "WanDancerVideo",
     "WanFunControlToVideo",
     "WanHuMoImageToVideo",
     "WanImageToVideoSVIPro",
+    "WanInfiniteTalkToVideo",
     "WanMoveConcatTrack",
     "WanMoveTrackToVideo",
     "WanMoveTracksFromCoords",

@@ -24,6 +24,7 @@ from wan_director.nodes.headless.serving.checking import checker, model_key
 from wan_director.nodes.headless.serving.job_host import JobHost, NotingHost
 from wan_director.nodes.headless.serving.making import GraphMaker
 from wan_director.nodes.headless.serving.told import WorkerRuntime
+from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import has_host, host, use_host
 
 from ..conftest import node
@@ -118,7 +119,7 @@ def test_input_files_go_along_under_plain_names(prompt, models, tmp_path):
     graph["11"] = node("LoadImage", image=str(tmp_path / "in" / "cat.png"))
     graph["12"] = node("SaveImage", images=["11", 0], filename_prefix="pictures/b")
     graph["4"]["inputs"]["positive"] = "cat.png"
-    named, files = with_input_files(parse_graph(graph, CLASSES), CLASSES, NotingHost(inputs=(tmp_path,)))
+    named, files = with_input_files(parse_graph(graph, CLASSES), CLASSES, NotingHost(HeadlessHost(inputs=(tmp_path,))))
     assert files == {"cat.png": tmp_path / "cat.png", "cat_2.png": tmp_path / "in" / "cat.png"}
     said = request_of(named, CLASSES, None, "A cat", 0)
     assert said["prompt"]["11"]["inputs"]["image"] == "cat_2.png" and len(said["key"]) == 32

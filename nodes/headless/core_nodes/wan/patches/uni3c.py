@@ -1,54 +1,22 @@
-"""ComfyUI's nodes for parts of a model in files of their own: their loader, and Uni3C on a model.
-
-The rendered video is cut in the middle and resized without antialiasing, as ComfyUI does.
-"""
+"""ComfyUI's node for Uni3C on a model. The rendered video is cut in the middle and resized without antialiasing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from .....common.checking import instance_of
-from .....common.errors import InvalidInputError
-from .....dit.conditioning.rendered import MOST_STRENGTH, RenderedVideo, as_long, check_following
-from .....engine.models import with_policies
-from .....model_loading.kinds import DIT, UNI3C_MODULE
-from .....model_loading.outline import outline
-from .... import standin as io
-from ....api import answer
-from ....files.model_files import ModuleFile, check_model, find_model
-from ....hosts.host import host
-from ....sockets.latents import family_of
-from ....sockets.models import video_model
-from ....sockets.native_model import NativeModel, native_model
-from ..dynamic_inputs import Model
-from ..wan_videos import fitted
-
-ModelPatch = io.Custom("MODEL_PATCH")
-
-
-class ModelPatchLoader(io.ComfyNode):
-    """A part of a model in a file of its own; of Wan, Uni3C."""
-
-    @classmethod
-    def define_schema(cls) -> Any:
-        return io.Schema(
-            node_id="ModelPatchLoader",
-            category="model/loaders",
-            inputs=[io.String.Input("name", tooltip="A file in models/model_patches.")],
-            outputs=[ModelPatch.Output()],
-        )
-
-    @classmethod
-    def validate_inputs(cls, name: str | None = None) -> bool | str:
-        return answer(check_model, UNI3C_MODULE, name)
-
-    @classmethod
-    def execute(cls, name: str) -> Any:
-        find_model(UNI3C_MODULE.folder_name, name)
-        return io.NodeOutput(ModuleFile(UNI3C_MODULE, name))
+from ......common.errors import InvalidInputError
+from ......dit.conditioning.rendered import MOST_STRENGTH, RenderedVideo, as_long, check_following
+from ......model_loading.kinds import UNI3C_MODULE
+from ..... import standin as io
+from .....files.model_files import ModuleFile
+from .....sockets.latents import family_of
+from .....sockets.native_model import NativeModel, native_model
+from ...dynamic_inputs import Model
+from ...wan_videos import fitted
+from .loader import ModelPatch, patched
 
 
 class WanUni3CControlnetApply(io.ComfyNode):
@@ -85,23 +53,21 @@ class WanUni3CControlnetApply(io.ComfyNode):
         end_percent: float,
     ) -> Any:
         native = native_model(model)
-        instance_of(model_patch, ModuleFile, "model_patch", "the part of ModelPatchLoader")
         check_following(strength, start_percent, end_percent)
-        if native.follows:
+        if any(isinstance(each, ShownRender) for each in native.follows):
             raise InvalidInputError(
                 "The model follows a rendered video already, and Uni3C follows one. Remove one of the two nodes."
             )
-        recipe = replace(native.model.recipe, uni3c_module=model_patch.path)
-        outline(recipe.path, DIT, modules=[("uni3c_module", model_patch.path)])
-        loaded = video_model(recipe, host().runtime)
-        with_module = with_policies(loaded, lambda _: native.model.policies)
         render = ShownRender(vae, render_video[..., :3], strength, start_percent, end_percent)
-        return io.NodeOutput(replace(native, model=with_module, follows=(render,)))
+        return io.NodeOutput(patched(native, model_patch, UNI3C_MODULE).following(render))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownRender:
     """A rendered video [F, H, W, 3] before it is known which latent it comes to; see `RenderedVideo`."""
+
+    does = "follows a rendered video by WanUni3CControlnetApply"
+    instead = "Put Wan Uni3C between the prompts and Wan Sampler, with Load Wan Uni3C at Load Wan Model."
 
     vae: Any
     video: Tensor

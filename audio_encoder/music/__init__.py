@@ -1,0 +1,1 @@
+"""Music as numbers: what a dance is made to."""

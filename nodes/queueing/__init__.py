@@ -1,0 +1,1 @@
+"""The nodes that have videos made by a queue, on other machines, and fetch them."""

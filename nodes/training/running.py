@@ -1,0 +1,137 @@
+"""A training on the canvas: where its files go, what is refused before it, and what it gives."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...common.checking import check_string, instance_of
+from ...common.empty_tensors import empty
+from ...common.errors import InvalidInputError, OutputError
+from ...common.log import logger
+from ...common.printable import printable_name
+from ...dit.adapters import parse_blocks
+from ...media.place import refuse_outside
+from ...tuning.datasets.reading import FoundClips, found_clips
+from ...tuning.losses.curve import SIZE, loss_curve
+from ...tuning.losses.record import Losses
+from ...tuning.run import TrainingModels, TrainingPlaces, earlier_losses, ready
+from ...tuning.settings import TrainingSettings
+from ..hosts.host import host
+from ..saving.place import check_place
+from .clips import TrainingClips
+
+_ENDING = ".safetensors"
+_REFUSED = re.compile(r'[<>:"|?*\x00-\x1f]')
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeTraining:
+    """One training of the node; `may_replace`: whether it may replace a file of another one."""
+
+    settings: TrainingSettings
+    models: TrainingModels
+    dataset: TrainingClips
+    places: TrainingPlaces
+    may_replace: bool
+
+    @property
+    def file_name(self) -> str:
+        """As the dropdowns of LoRA loaders show it."""
+        return str(self.places.target.relative_to(host().trained_folder()))
+
+    def check(self) -> None:
+        """Refuses what cannot be trained, before anything takes long.
+
+        Raises:
+            InvalidInputError: the dataset is none, or has clips that are to stay beside prompts for such.
+            OutputError: nothing can be written where the file goes.
+        """
+        instance_of(self.dataset, TrainingClips, "dataset", "Wan Dataset")
+        if self.dataset.prior and self.settings.prior.prompts:
+            raise InvalidInputError(
+                "The dataset has clips in prior that are to stay, and prior_prompts asks the model to make some. Empty "
+                "one of both."
+            )
+        check_place(self.places.target.stem, self.places.target.parent)
+
+    def run(self) -> Tensor:
+        """The curve [1, H, W, 3] of the losses, once the file is there.
+
+        Raises:
+            OutputError: another file of that name is there already.
+        """
+        self.models.model.residence.unload()  # copies on a device were made in the host's inference mode
+        # Nodes run in inference mode, in which there are no gradients.
+        with torch.inference_mode(False), torch.enable_grad():
+            losses = self._trained(found_clips(self.dataset.parts, self.dataset.prior))
+        return loss_curve(losses, self.settings.training.steps, self.file_name.removesuffix(_ENDING))
+
+    def outline(self) -> Tensor:
+        """As `run`, at once and without values."""
+        return empty(1, SIZE.height, SIZE.width, 3)
+
+    def _trained(self, found: FoundClips) -> Losses:
+        earlier = earlier_losses(self.settings, self.models, found, self.places)
+        if earlier is not None:
+            logger.info("%s was made by this very training already, and is used as it is.", self.file_name)
+            return earlier
+        if self.places.target.exists() and not self.may_replace:
+            raise OutputError(
+                f"There is a file {self.file_name} in models/loras already, which another training made. Choose "
+                "another name, or switch replace on."
+            )
+        losses = Losses()
+        for _ in ready(self.settings, self.models, found, self.places).run(losses):
+            pass
+        logger.info("%s is trained: %s", self.file_name, self.places.target)
+        return losses
+
+
+def places_of(name: str) -> TrainingPlaces:
+    """Where the files of a training lie; raises as `check_name`."""
+    plain = check_name(name)
+    working = host().own_folder() / "training"
+    file = partial("{}.{}{}".format, plain.replace("/", "__"))
+    return TrainingPlaces(
+        host().trained_folder() / f"{plain}{_ENDING}",
+        working / file("state", _ENDING),
+        working / "cache",
+        working / file("ended", _ENDING),
+    )
+
+
+def check_name(name: str) -> str:
+    """The name of a LoRA without its ending.
+
+    Raises:
+        InvalidInputError: it is none, or leads out of the folder.
+    """
+    check_string(name, "name")
+    plain = name.strip().replace("\\", "/").removesuffix(_ENDING)
+    if not Path(plain).name or plain.endswith("/") or _REFUSED.search(plain):
+        raise InvalidInputError(
+            f"'{printable_name(name)}' cannot be the name of a LoRA. Write one of letters and digits, such as my_cat."
+        )
+    refuse_outside(plain, host().trained_folder())
+    return plain
+
+
+def check_ranges(blocks: str | None, lowest: float | None, highest: float | None) -> None:
+    """Refuses values that do not go together; what comes over a wire is None.
+
+    Raises:
+        InvalidInputError: they do not.
+    """
+    if blocks is not None:
+        parse_blocks(blocks.strip() or "all")
+    if lowest is not None and highest is not None and not 0 <= lowest < highest <= 1:
+        raise InvalidInputError(
+            f"lowest is below highest, and both are from 0 to 1, got {lowest:g} and {highest:g}. Use 0 and 1 for all "
+            "noise."
+        )

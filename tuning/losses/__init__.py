@@ -1,0 +1,1 @@
+"""The losses of a training: their record, and its picture."""
