@@ -51,6 +51,8 @@ SAYING = {
     "WanDirectorAnimate",
     "WanDirectorAudioEncode",
     "WanDirectorClipVisionEncode",
+    "WanDirectorDancePart",
+    "WanDirectorDancer",
     "WanDirectorDataset",
     "WanDirectorDecode",
     "WanDirectorEditPicture",
