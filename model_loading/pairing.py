@@ -330,17 +330,13 @@ def check_image_input(model: ModelSpec[DiTConfig], has_image: bool) -> None:
             f"{name} is a Wan-Animate model and needs a reference picture. Connect ", ANIMATE, " between the prompt "
             f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
-    if not has_image and always is not None and model.start_image == "required":
-        what, place = _PREPARED[always.name]
-        raise PairingError(
-            f"{name} is {what} and needs a picture to start with. Connect ", place, " between the prompt and the "
-            f"sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
-        )  # fmt: skip
     if not has_image and model.start_image == "required":
-        place = FUN_CONTROL if model.family.given_in_latent else START_IMAGE
+        what, place = "an image-to-video model", FUN_CONTROL if model.family.given_in_latent else START_IMAGE
+        if always is not None:
+            what, place = _PREPARED[always.name]
         raise PairingError(
-            f"{name} is an image-to-video model and needs a start image. Connect ", place, " between the prompt "
-            f"and the sampler, or choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
+            f"{name} is {what} and needs a start image. Connect ", place, " between the prompt and the sampler, or "
+            f"choose a text-to-video model: get {where_to_get(USUAL_MODEL)}.",
         )  # fmt: skip
 
 

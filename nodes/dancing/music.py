@@ -7,7 +7,7 @@ from typing import Any
 from ...audio_encoder.music.features import frame_rate, music_features
 from ...common.checking import check_count, check_number
 from ...common.errors import InvalidInputError
-from ...common.shapes import MAX_FRAMES, TEMPORAL_STRIDE
+from ...common.shapes import MAX_FRAMES, TEMPORAL_STRIDE, check_frames
 from ..api import io, one_sentence
 from ..sockets.sounds import sound_of
 from .values import Music, native_music
@@ -28,6 +28,16 @@ def frames_input() -> Any:
         step=TEMPORAL_STRIDE,
         tooltip="Length of the plan, and of each part of the dance: 1 + 4k frames. Wan-Dancer was trained on 149.",
     )
+
+
+def check_length(frames: int) -> None:
+    """Refuses what is no length of a video.
+
+    Raises:
+        InvalidInputError: it is so.
+    """
+    check_count(frames, "frames", f"Use {USUAL_FRAMES}.")
+    check_frames(frames)
 
 
 def heard(audio: Any, frames: int, strength: float) -> Music:
@@ -93,7 +103,7 @@ class WanDirectorDanceMusic(io.ComfyNode):
     @classmethod
     @one_sentence
     def execute(cls, audio: Any, frames: int, strength: float) -> Any:
-        check_count(frames, "frames")
+        check_length(frames)
         check_number(strength, "strength")
         if not 0.0 <= strength <= MOST_STRENGTH:
             raise InvalidInputError(f"The strength of music is from 0 to {MOST_STRENGTH:g}, got {strength:g}.")

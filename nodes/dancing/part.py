@@ -12,7 +12,7 @@ from ..api import io, one_sentence
 from ..options.memory import memory_input, with_memory
 from ..sockets.latents import decodable
 from ..sockets.sounds import sound_of
-from .music import CATEGORY, frames_input
+from .music import CATEGORY, check_length, frames_input
 from .places import FPS, frame_by_frame, native_part, part_of_dance, parts_of_song
 
 
@@ -60,12 +60,13 @@ class WanDirectorDancePart(io.ComfyNode):
     def execute(
         cls, vae: Any, plan: dict, audio: Any, frames: int, part: int, memory: MemorySettings | None = None
     ) -> Any:
-        check_count(frames, "frames")
+        check_length(frames)
+        check_count(part, "part", "Use 0 for the first.")
         sound = sound_of(audio)
         if sound is None:
             raise InvalidInputError("audio holds no sound. Connect the song that the plan was made to.")
         parts = parts_of_song(sound.duration_s, frames)
-        if not 0 <= part < parts:
+        if part >= parts:
             raise InvalidInputError(
                 f"part is {part}, and a song of {sound.duration_s:.1f} s has {parts} of {frames / FPS:.2f} s each. "
                 + (f"Use 0 to {parts - 1}." if parts else "Connect a longer song.")

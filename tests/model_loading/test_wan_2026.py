@@ -125,7 +125,6 @@ ROWS: dict[str, tuple[Row, ...]] = {
     "Wan-Dancer": (
         Row("wan2.2_dancer_14b_global_fp8_scaled", "dancer-14B", "runs", "Wan-Dancer 14B"),
         Row("wan2.2_dancer_14b_local_fp8_scaled", "dancer-14B", "runs", "Wan-Dancer 14B", beside=REF_CONV),
-        Row("dancer", "dancer-14B", "refused", "but not its structure", without=("patch_embedding_global",)),
     ),
     "causal models": (
         Row("causal_forcing-framewise", "t2v-1.3B", "runs", CAUSAL),

@@ -238,7 +238,7 @@ class LatentCutToBatch(io.ComfyNode):
         whole, side = video_samples(samples), _SIDES[dim]
         size = min(slice_size, whole.shape[side])
         count = whole.shape[side] // size
-        parts = whole.narrow(side, 0, count * size).unflatten(side, (count, size)).movedim(side, 1)
+        parts = whole.narrow(side, 0, count * size).unflatten(side, (count, size)).movedim(side - 1, 1)
         return io.NodeOutput({**samples, "samples": parts.flatten(0, 1)})
 
 

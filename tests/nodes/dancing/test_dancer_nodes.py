@@ -162,7 +162,7 @@ def test_pictures_lie_evenly_and_the_next_part_begins_with_the_last():
         [1, 0, 0, 0, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 0, 0, 0, 3], [3, 0, 0, 0, 0, 0, 0, 0, 4],
     ]  # fmt: skip
     assert [part.mask.flatten().tolist() for part in parts] == [[1.0] + [0.0] * 7 + [1.0]] * 3
-    assert [part.sound.shape[-1] for part in parts] == [900] * 3
+    assert all(899 <= part.sound.shape[-1] <= 900 for part in parts)  # cut off to whole samples
 
 
 @pytest.mark.parametrize(
@@ -206,9 +206,7 @@ def test_what_is_meant_for_another_model_is_refused(prompts, vae):
     made = prepared(prompts, vae)
     with pytest.raises(InvalidInputError, match="carries .*, from .*Wan Dancer .*Load a .*Wan-Dancer model"):
         prompts_of(load("wan21_i2v.safetensors"), made[0], made[2], "positive", 5.0)
-    with pytest.raises(
-        PairingError, match="is a Wan-Dancer model and needs a picture to start with. Connect Wan Dancer"
-    ):
+    with pytest.raises(PairingError, match="is a Wan-Dancer model and needs a start image. Connect Wan Dancer"):
         sampled((*prompts, made[2]))
     start = call("ImageToVideo", positive=prompts[0], negative=prompts[1], vae=vae, **SIZE, start_image=picture(1))
     with pytest.raises(PairingError, match="is a Wan-Dancer model, and nothing is prepared for it. Connect Wan Dancer"):
@@ -244,11 +242,13 @@ def test_windows_swap_a_batch_and_a_skipped_block_go_with_it(prompts, vae):
     )  # fmt: skip
     parts = sampled(made, model=windows)
     assert parts.shape == whole.shape and parts.isfinite().all() and not torch.equal(parts, whole)
-    (skipping,) = core(
-        "SkipLayerGuidanceDiTSimple", model=load("dancer.safetensors"), double_layers="1", single_layers="",
-        start_percent=0.0, end_percent=1.0,
+    guided = call(
+        "Guidance", model=load("dancer.safetensors"), formula="cfg", cfg_course="", cfg_start=0.0, cfg_end=1.0,
+        zero_steps=0, apg_parallel=0.0, apg_longest=0.0, skip_blocks="", skip_scale=3.0, skip_start=0.0, skip_end=1.0,
+        nag_scale=1.0, nag_alpha=0.25, nag_tau=2.5, nag_end=1.0, negative_skip_blocks="1",
     )  # fmt: skip
-    assert not torch.equal(sampled(made, model=skipping), whole)
+    without = sampled(made, model=guided)
+    assert without.isfinite().all() and not torch.equal(without, whole)
 
 
 def test_the_file_is_what_it_says(inference):
