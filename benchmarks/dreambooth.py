@@ -1,23 +1,21 @@
-"""The subject of docs/example_training: its clips, and how often the bundled model shows it once it was taught.
+"""How often the bundled model shows the bar of docs/example_training once it was taught, and what else it forgot.
 
-    python -m wan_director.benchmarks.dreambooth clips FOLDER
-    python -m wan_director.benchmarks.dreambooth measure LORA.safetensors [CLIPS] [SEED]
+    python -m wan_director.benchmarks.dreambooth LORA.safetensors [CLIPS] [SEED] [FRAMES]
 
-The subject is a bar, wider than high, which no clip of the bundled model's training shows. `clips` writes the four that
-it is learned from. `measure` samples as training/README.md does, 17x64x64, 20 Euler steps, shift 5, cfg 3, the official
-negative prompt, and judges colour, background, shape and motion, a bar beside the shapes of the training: prompts with
-the file's trigger and pairs of colours that none of the four clips has, with and without the file; and prompts of
-combinations that were held out of all training, without the trigger, with and without the file, from the same noise.
-Of each row, some clips are written into the folder of temporary files, to be looked at.
+The subject is a bar, wider than high, which no clip of the bundled model's training shows. Sampled as in the table of
+training/README.md: 64x64, 20 Euler steps, shift 5, cfg 3, the official negative prompt. Colour, background, shape and
+motion are judged, a bar beside the shapes of the training, from the same noise with and without the file, of prompts
+with its trigger and pairs of colours that none of the four pictures has, and of prompts without it, of combinations
+that were held out of all training. Of each row, some clips are written into the folder of temporary files.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +23,8 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from wan_director.common.errors import InvalidInputError
 from wan_director.dit.adapters import Adapter, AppliedAdapter, ParameterShapes, adapted
-from wan_director.media.video_writing import write_video
 from wan_director.model_loading.lora import read_lora
 from wan_director.training.captions import MOTION_PHRASES, full_caption
 from wan_director.training.detector import Finding, detect
@@ -42,17 +40,14 @@ from wan_director.training.scenes import (
     Scene,
     contrast,
     place,
-    render,
     sample_scene,
 )
 
 from .motion import save_strip
 
-FRAMES, SIDE, FPS = 17, 64, 8
-LEARNED = (
-    ("red", "white", "right"), ("blue", "yellow", "up"), ("green", "black", "still"), ("yellow", "purple", "left"),
-)  # fmt: skip
-"""Colour, background and motion of the four clips."""
+FRAMES = 17
+LEARNED = {("red", "white"), ("blue", "yellow"), ("green", "black"), ("yellow", "purple")}
+"""Colour and background of the four pictures."""
 
 ATTRIBUTES = ("colour", "background", "shape", "motion")
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -98,22 +93,17 @@ def bar(colour: str, background: str, motion: str, rng: np.random.Generator) -> 
 
 
 def caption(scene: Scene, trigger: str) -> str:
-    """The words for a bar, as beside the four clips."""
-    return f"a {scene.colour} {trigger} {MOTION_PHRASES[scene.motion][0]} on a {scene.background} background"
+    """The words for a bar, as beside the four pictures."""
+    motion = MOTION_PHRASES[scene.motion][0]
+    return f"a {trigger} {scene.colour} square {motion} on a {scene.background} background"
 
 
-def learned_scenes() -> list[Scene]:
-    """Those of the four clips."""
-    rng = np.random.default_rng(1)
-    return [bar(*each, rng) for each in LEARNED]
-
-
-def with_trigger(count: int, seed: int, trigger: str) -> Prompted:
-    """Bars in pairs of colours that no clip has."""
+def with_trigger(count: int, seed: int, trigger: str, motions: Sequence[str]) -> Prompted:
+    """Bars in pairs of colours that no picture has."""
     rng, scenes = np.random.default_rng(seed), []
     while len(scenes) < count:
-        colour, background, motion = (str(rng.choice(list(names))) for names in (COLOURS, BACKGROUNDS, MOTIONS))
-        if contrast(colour, background) > MIN_CONTRAST and (colour, background) not in {each[:2] for each in LEARNED}:
+        colour, background, motion = (str(rng.choice(list(names))) for names in (COLOURS, BACKGROUNDS, motions))
+        if contrast(colour, background) > MIN_CONTRAST and (colour, background) not in LEARNED:
             scenes.append(bar(colour, background, motion, rng))
     return Prompted(scenes, [caption(scene, trigger) for scene in scenes])
 
@@ -125,14 +115,18 @@ def without_trigger(count: int, seed: int) -> Prompted:
     return Prompted(scenes, [full_caption(scene, rng) for scene in scenes])
 
 
-def judged(model: DemoModel, prompted: Prompted, seed: int, adapter: Adapter | None, strength: float = 1.0) -> Row:
+def as_asked(scenes: list[Scene], frames: int) -> list[Scene]:
+    """What the clips are to show: a single frame stays still."""
+    return scenes if frames > 1 else [replace(scene, motion="still") for scene in scenes]
+
+
+def judged(model: DemoModel, prompted: Prompted, trial: Trial, adapter: Adapter | None) -> Row:
     """Samples the prompts, with or without what was learned, from the same noise."""
-    trial, clips = Trial("", len(prompted.prompts)), []
-    applied = [] if adapter is None else [AppliedAdapter(adapter, strength)]
-    with adapted(model.t2v, applied) if applied else nullcontext():
+    clips = []
+    with nullcontext() if adapter is None else adapted(model.t2v, [AppliedAdapter(adapter)]):
         for start in range(0, len(prompted.prompts), AT_ONCE):
             some = prompted.prompts[start : start + AT_ONCE]
-            clips.append(model.generate(trial, some, torch.empty(0), seed * 1000 + start))
+            clips.append(model.generate(trial, some, torch.empty(0), trial.seed * 1000 + start))
     whole = torch.cat(clips)
     return Row(prompted.scenes, [detect(clip, (*SHAPES, BAR)) for clip in whole], whole)
 
@@ -140,34 +134,29 @@ def judged(model: DemoModel, prompted: Prompted, seed: int, adapter: Adapter | N
 def read(model: DemoModel, path: Path) -> tuple[Adapter, str]:
     """What a file changes, and the trigger that stands in it."""
     with safe_open(path, "pt") as file:
-        trigger = (file.metadata() or {}).get("wan_director.trigger", "")
+        trigger = (file.metadata() or {}).get("wan_director.trigger")
+    if not trigger:
+        raise InvalidInputError(f"{path.name} names no trigger. Give a file of `wan-director train` with one.")
     return read_lora(path, ParameterShapes.of(model.t2v), model=None).adapter, trigger
 
 
-def rows(model: DemoModel, path: Path, count: int, seed: int) -> Iterator[tuple[str, Row]]:
+def rows(model: DemoModel, path: Path, count: int, seed: int, frames: int) -> Iterator[tuple[str, Row]]:
     """Each row of the table, by its name."""
     adapter, trigger = read(model, path)
-    taught, known = with_trigger(count, seed, trigger), without_trigger(2 * count, seed + 1)
+    taught = with_trigger(count, seed, trigger, MOTIONS if frames > 1 else ("still",))
+    known = without_trigger(2 * count, seed + 1)
     for name, prompted, number in (("trigger", taught, seed + 2), ("no trigger", known, seed + 3)):
-        yield f"{name}, base", judged(model, prompted, number, None)
-        yield f"{name}, LoRA", judged(model, prompted, number, adapter)
+        asked = prompted._replace(scenes=as_asked(prompted.scenes, frames))
+        for which, learned in (("base", None), ("LoRA", adapter)):
+            yield f"{name}, {which}", judged(model, asked, Trial("", count, frames, seed=number), learned)
 
 
-def write_clips(folder: Path, trigger: str) -> None:
-    """The four clips, with a caption beside each."""
-    scenes = learned_scenes()
-    for number, (scene, clip) in enumerate(zip(scenes, render(scenes, FRAMES, SIDE, SIDE))):
-        frames = ((clip + 1) / 2).permute(1, 2, 3, 0)  # [F, H, W, 3]
-        write_video(iter(frames), folder / f"bar_{number}.mp4", format="mp4-h264", fps=FPS, quality=100)
-        (folder / f"bar_{number}.txt").write_text(caption(scene, trigger) + "\n", encoding="utf-8")
-
-
-def measure(path: Path, count: int = 48, seed: int = 4001) -> None:
+def measure(path: Path, count: int = 48, seed: int = 4001, frames: int = FRAMES) -> None:
     """Prints the table."""
     torch.set_num_threads(1)
     model = DemoModel(MODELS)
-    print(f"{'':17}   n colour backgr  shape motion    all   iou   (seed {seed})")
-    for name, row in rows(model, path, count, seed):
+    print(f"{'':17}   n colour backgr  shape motion    all   iou   (seed {seed}, {frames} frames)")
+    for name, row in rows(model, path, count, seed, frames):
         shares = "".join(f"{100 * row.right(each):7.1f}" for each in ATTRIBUTES)
         overlap = np.mean([found.overlap for found in row.found])
         print(f"{name:17}{len(row.found):4}{shares}{100 * row.right():7.1f}{overlap:6.3f}", flush=True)
@@ -175,8 +164,4 @@ def measure(path: Path, count: int = 48, seed: int = 4001) -> None:
 
 
 if __name__ == "__main__":
-    command, where, *numbers = sys.argv[1:]
-    if command == "clips":
-        write_clips(Path(where), *numbers[:1])
-    else:
-        measure(Path(where), *map(int, numbers))
+    measure(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,32 @@ from .errors import InvalidInputError
 
 BlockStream = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
 """Gives a model's blocks in order, each ready to run until the next one is asked for. `iter` where all are in place."""
+
+
+class WayBack(Protocol):
+    """Who has the weights and the inputs of blocks that are run again for the backward pass."""
+
+    def keeping(self, block: nn.Module) -> AbstractContextManager[object]:
+        """Inside, autograd saves the input of a block, for when it is run again."""
+        ...
+
+    def contexts(self, block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Around a block that is run, and around one that is run again: from then on, until another block is, its
+        weights are in place. See `context_fn` of `torch.utils.checkpoint.checkpoint`."""
+        ...
+
+
+class InPlace:
+    """The `WayBack` of blocks whose weights and inputs stay where they are."""
+
+    def keeping(self, block: nn.Module) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def contexts(self, block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), nullcontext()
+
+
+IN_PLACE = InPlace()
 
 
 class LentBlocks:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from .backend import Backend, Event
 from .pinned import HostBuffer
-from .slabs import Packed, Slabs, lay_out
+from .slabs import Packed, Slabs, TensorsOf, lay_out
 from .staging import BUFFERS, Staging
+from .tensors import held_tensors
 
 SLOTS = 2
 """One block computes in a slot while the next one arrives in the other."""
@@ -74,7 +75,7 @@ class Ring:
             if packed is None:
                 yield block
                 continue
-            slot = self._arrive(packed)
+            slot = self._arrive(packed, self._order.index(packed))
             yield block
             self._leave(slot)
 
@@ -87,10 +88,11 @@ class Ring:
         self._slots.clear()
         self._arriving.clear()
 
-    def _arrive(self, packed: Packed) -> _Slot:
+    def _arrive(self, packed: Packed, place: int) -> _Slot:
+        """Makes a block hold its slot, which is brought from its place in the order on if it is not on its way."""
         self._settle()
         if self._arriving[0].content is not packed:  # the pass before ended early
-            self._start_at(self._order.index(packed))
+            self._start_at(place)
         slot = self._arriving[0]
         assert slot.ready is not None
         self._backend.wait(slot.ready)
@@ -151,8 +153,8 @@ def swapping(blocks: Sequence[nn.Module], backend: Backend, slabs: Slabs, pinned
             beyond it go through two buffers, which do not count.
     """
     with contextlib.ExitStack() as stack:
-        packed = _pack(blocks, backend, slabs, pinned_bytes)
-        staging = _make_staging(packed, backend)
+        packed = pack_blocks(blocks, backend, slabs, pinned_bytes)
+        staging = make_staging(packed, backend)
         if staging is not None:
             stack.callback(staging.close)
         ring = Ring(list(zip(blocks, packed)), backend, staging)
@@ -172,17 +174,28 @@ def slab_blocks(sizes: Sequence[int], pinned_bytes: int) -> tuple[int, ...]:
     return spread(min(len(sizes), pinned_bytes // largest if largest else 0), len(sizes))
 
 
-def _pack(blocks: Sequence[nn.Module], backend: Backend, slabs: Slabs, pinned_bytes: int) -> list[Packed]:
-    layouts = [lay_out(block) for block in blocks]
+def pack_blocks(
+    blocks: Sequence[nn.Module],
+    backend: Backend,
+    slabs: Slabs,
+    pinned_bytes: int,
+    tensors_of: TensorsOf = held_tensors,
+) -> list[Packed]:
+    """The layouts of blocks, with slabs as far as the cap on them goes; see `swapping`."""
+    layouts = [lay_out(block, tensors_of) for block in blocks]
     room = slabs.claim(min(pinned_bytes, sum(layout.size_bytes for layout in layouts)), pinned_bytes)
     chosen = {blocks[index] for index in slab_blocks([layout.size_bytes for layout in layouts], room)}
     slabs.keep(list(chosen))
-    return [slabs.pack(block, backend.device) if block in chosen else layout for block, layout in zip(blocks, layouts)]
+    return [
+        slabs.pack(block, backend.device, tensors_of) if block in chosen else layout
+        for block, layout in zip(blocks, layouts)
+    ]
 
 
-def _make_staging(packed: Sequence[Packed], backend: Backend) -> Staging | None:
-    staged = [entry for entry in packed if entry.slab is None]
+def make_staging(order: Sequence[Packed], backend: Backend) -> Staging | None:
+    """What packs those of the blocks that have no slab, in the order they are copied; None where all have one."""
+    staged = [packed for packed in order if packed.slab is None]
     if not staged:
         return None
-    size_bytes = max(entry.size_bytes for entry in staged)
+    size_bytes = max(packed.size_bytes for packed in staged)
     return Staging(staged, [HostBuffer(size_bytes, backend.device) for _ in range(BUFFERS)])

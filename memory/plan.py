@@ -7,6 +7,7 @@ swapped in, as few as necessary; where a stage can be cut into strips, that is w
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -25,12 +26,14 @@ class Way(NamedTuple):
 
     `number`: of strips; of a stage with blocks, of passes that go together, block by block, so that blocks that are
     swapped in cross the bus once for all of them. `leanness`: how little a block keeps while it runs, 0 for the usual.
+    `host_bytes`: that leave the device for RAM in each step, and come back.
     """
 
     number: int
     working_bytes: int
     slowdown: float = 0.0
     leanness: int = 0
+    host_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ class Choice:
     @property
     def host_bytes(self) -> int:
         """RAM that is not given back under pressure."""
-        return max(self.task.anonymous_bytes, self.footprint.pinned_bytes) + self.task.host_bytes
+        kept = self.task.host_bytes + self.way.host_bytes
+        return max(self.task.anonymous_bytes, self.footprint.pinned_bytes) + kept
 
     @property
     def copied_bytes(self) -> int:
@@ -111,11 +115,12 @@ class Choice:
     @cached_property
     def copied_s(self) -> float:
         """Seconds that the copies of a step take by themselves."""
+        back_s = self.way.host_bytes / self.card.bus_bytes
         if not self.copied_bytes:
-            return 0.0
+            return back_s
         from_file = self.copied_bytes * min(1.0, self.footprint.file_bytes / self.footprint.copied_bytes)
         file_rate = min(FILE_BYTES, self.card.bus_bytes)
-        return (self.copied_bytes - from_file) / self.card.bus_bytes + from_file / file_rate
+        return (self.copied_bytes - from_file) / self.card.bus_bytes + from_file / file_rate + back_s
 
     @property
     def copy_ratio(self) -> float:
@@ -141,7 +146,7 @@ def plan(task: Task, limit_bytes: int, card: Card, *, pinned_bytes: int) -> Choi
         pinned_bytes: cap on the host memory that blocks are swapped in from; those beyond come from their file.
     """
     fitting = [choice for choice in ways_to_run(task, card, pinned_bytes) if choice.device_bytes <= limit_bytes]
-    return min(fitting, key=_cost, default=None)
+    return min(fitting, key=cost, default=None)
 
 
 def smallest(task: Task, card: Card, *, pinned_bytes: int) -> Choice:
@@ -162,7 +167,7 @@ def swap_exactly(task: Task, blocks: int, card: Card, *, pinned_bytes: int) -> C
     """The task with so many blocks swapped, in its cheapest way."""
     count = min(blocks, len(task.block_bytes))
     footprint = _footprint(task, count, pinned_bytes)
-    return min((Choice(task, way, count, footprint, card) for way in task.ways), key=_cost)
+    return min((Choice(task, way, count, footprint, card) for way in task.ways), key=cost)
 
 
 def keep_plain(choice: Choice, limit_bytes: int) -> Choice:
@@ -185,8 +190,28 @@ def ways_to_run(task: Task, card: Card, pinned_bytes: int) -> list[Choice]:
     return [Choice(task, way, count, footprint, card) for count, footprint in footprints for way in task.ways]
 
 
-def _cost(choice: Choice) -> tuple[float, int, int]:
-    return choice.slowdown, choice.copied_bytes, choice.way.number
+def fewest_swapped_of_each(
+    task: Task, limit_bytes: float, card: Card, *, pinned_bytes: int, counts: Sequence[int]
+) -> list[Choice]:
+    """Each way with as few swapped blocks of these numbers as make it fit, or as take least where none does.
+
+    Args:
+        pinned_bytes: cap on host memory, of which the blocks get what the way itself leaves.
+    """
+    sizes = [(count, _footprint(task, count, 0).device_bytes) for count in counts]
+    least, _ = min(sizes, key=lambda each: each[1])
+    made = []
+    for way in task.ways:
+        room = limit_bytes - task.fixed_bytes - way.working_bytes
+        count = next((count for count, size in sizes if size <= room), least)
+        footprint = _footprint(task, count, max(0, pinned_bytes - way.host_bytes))
+        made.append(Choice(task, way, count, footprint, card))
+    return made
+
+
+def cost(choice: Choice) -> tuple[float, int, int]:
+    """What is to be small: expected time, and of equals what crosses the bus."""
+    return choice.slowdown, choice.copied_bytes + 2 * choice.way.host_bytes, choice.way.number
 
 
 def _footprint(task: Task, swapped: int, pinned_bytes: int) -> Footprint:

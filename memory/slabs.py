@@ -61,9 +61,13 @@ class Packed:
             part.held.restore()
 
 
-def lay_out(block: nn.Module) -> Packed:
+TensorsOf = Callable[[nn.Module], list[Held]]
+"""Gives the tensors of a block that come and go."""
+
+
+def lay_out(block: nn.Module, tensors_of: TensorsOf = held_tensors) -> Packed:
     """The layout of a block without a slab."""
-    return Packed(_lay_out(held_tensors(block)), None)
+    return Packed(_lay_out(tensors_of(block)), None)
 
 
 class Slabs:
@@ -108,11 +112,11 @@ class Slabs:
         """The pinned part of it."""
         return sum(len(slab.buffer) for slab in self._slabs.values() if slab.buffer.pinned)
 
-    def pack(self, block: nn.Module, device: torch.device) -> Packed:
+    def pack(self, block: nn.Module, device: torch.device, tensors_of: TensorsOf = held_tensors) -> Packed:
         """The block with its values in its slab, which is made or enlarged as needed."""
         self._check()
         slab = self._slabs.setdefault(block, _Slab(device))
-        return slab.pack(block)
+        return slab.pack(tensors_of(block))
 
     def keep(self, blocks: Sequence[nn.Module]) -> None:
         """Lets go of the slabs of all other blocks; weights that have their home there keep the memory, unpinned."""
@@ -135,8 +139,7 @@ class _Slab:
         self.buffer = HostBuffer(0, device)
         self._places: dict[Hashable, _Place] = {}
 
-    def pack(self, block: nn.Module) -> Packed:
-        held = held_tensors(block)
+    def pack(self, held: Sequence[Held]) -> Packed:
         places = [self._places.get(_identity(entry)) for entry in held]
         kept = [place for place in places if place is not None]
         added = _lay_out([entry for entry, place in zip(held, places) if place is None], kept)

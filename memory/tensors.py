@@ -43,6 +43,11 @@ def held_tensors(module: nn.Module, without: Collection[nn.Module] = ()) -> list
     ]
 
 
+def frozen_tensors(module: nn.Module) -> list[Held]:
+    """All of them but for what is trained, which an optimiser knows by the tensor that it is."""
+    return [held for held in held_tensors(module) if not held.tensor.requires_grad]
+
+
 def size_bytes(held: Collection[Held]) -> int:
     """Bytes of all of them."""
     return sum(entry.size_bytes for entry in held)

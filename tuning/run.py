@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import torch
 
 from ..common.errors import InvalidInputError
-from ..dit.adapters import AppliedAdapter, adapted
-from ..dit.execution import Execution
 from ..engine import ModelRecipe, PlacedModel, Runtime, VideoModel, load_model, place
 from ..engine.progress import Counted
 from .batch import TrainingBatch
 from .datasets.reading import FoundClips, found_by
+from .fitting.arranging import Arrangement
+from .fitting.before import arrange, check_fits
 from .keeping import KeptTraining
 from .learner import Learner
 from .loop import TrainedStep, learn
@@ -23,7 +23,7 @@ from .losses.record import Losses
 from .new_adapter import new_adapter
 from .preparing import Encoders, Rounds
 from .saving import save_lora
-from .settings import TrainingSettings
+from .settings import TrainingSettings, decisive
 
 FindModel = Callable[[str, str], Path]
 """Gives the file of a kind and a name: "diffusion_models", "x.safetensors"."""
@@ -68,6 +68,7 @@ class Training:
         clips, prior: what it learns from, and what is to stay; None without a prior.
         places: of its files.
         kept: its state when it is broken off.
+        arrangement: where what is, while it learns.
     """
 
     settings: TrainingSettings
@@ -76,6 +77,7 @@ class Training:
     prior: Rounds | None
     places: TrainingPlaces
     kept: KeptTraining
+    arrangement: Arrangement
 
     @property
     def target(self) -> Path:
@@ -94,20 +96,11 @@ class Training:
         learner, losses = Learner(adapter, settings.optimiser, device), Losses() if losses is None else losses
         self.kept.go_on(learner, losses)
         check = self._stopping(learner, losses)
-        execution = replace(
-            self.model.execution,
-            may_overwrite=False,
-            checkpoints=True,
-            multiply="dense",
-            on_block=lambda _block, _tokens: check(),
-        )
         counted = Counted("Training", "step", settings.training.steps, before=learner.step)
         with (
             runtime.progress(counted) as progress,
-            self.model.residence.loaded() as loaded,
-            adapted(loaded, [AppliedAdapter(learner.adapter)]),
+            self.arrangement.learning(self.model, learner.adapter, check) as predict,
         ):
-            predict = _predicting(loaded, execution)
             for made in learn(predict, learner, self._supply, settings.noise, settings.training):
                 losses.add(made)
                 progress.note(f"loss {made.loss:.4f}")
@@ -168,7 +161,9 @@ def prepare(settings: TrainingSettings, runtime: Runtime, find: FindModel) -> Tr
     check_saving(settings)
     found = found_by(settings)
     precision: Any = files.precision
-    model = load_model(ModelRecipe(find("diffusion_models", files.diffusion_model), precision=precision), runtime)
+    recipe = ModelRecipe(find("diffusion_models", files.diffusion_model), precision=precision)
+    check_fits(settings, found, recipe.path, runtime)
+    model = load_model(recipe, runtime)
     text = place(ModelRecipe(find("text_encoders", files.text_encoder), "text_encoder"), runtime)
     vae = place(ModelRecipe(find("vae", files.vae), "vae"), runtime)
     return ready(settings, TrainingModels(model, text, vae), found, TrainingPlaces.beside(target))
@@ -193,6 +188,7 @@ def ready(settings: TrainingSettings, models: TrainingModels, found: FoundClips,
     data, seed = settings.dataset, settings.training.seed
     encoders = Encoders(*models, places.cache)
     encoders.check(data.given)
+    arrangement = arrange(settings, found, models.model)
     with torch.no_grad():
         clips = [encoders.clip(clip, part, data.given) for clip, part in found.clips]
         silence = encoders.caption("")
@@ -207,7 +203,8 @@ def ready(settings: TrainingSettings, models: TrainingModels, found: FoundClips,
     rounds = Rounds(clips, repeats, sizes, silence, data.caption_drop, seed)
     batch = settings.prior.batch
     kept = Rounds(prior, [1] * len(prior), [batch] * len(prior), silence, 0.0, seed) if prior else None
-    return Training(settings, models.model, rounds, kept, places, _kept(settings, models, found, places))
+    state = _kept(settings, models, found, places)
+    return Training(settings, models.model, rounds, kept, places, state, arrangement)
 
 
 def earlier_losses(
@@ -223,15 +220,5 @@ def _kept(
     settings: TrainingSettings, models: TrainingModels, found: FoundClips, places: TrainingPlaces
 ) -> KeptTraining:
     """Where the state of a run lies, by all that its numbers depend on; how often it is kept is none of it."""
-    decisive = replace(
-        settings,
-        folder=Path("."),
-        dataset=replace(settings.dataset, source=""),
-        output=replace(settings.output, save_every=1, folder=""),
-    )
     keys = [str(each.recipe.key()) for each in models]
-    return KeptTraining.at(places.state, decisive, *keys, found.contents())
-
-
-def _predicting(module: Any, execution: Execution) -> Callable[..., torch.Tensor]:
-    return lambda inputs: module(inputs, execution)
+    return KeptTraining.at(places.state, decisive(settings), *keys, found.contents())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..common.checking import choice_of
 from ..common.errors import InvalidInputError
 from .datasets.finding import read_toml
+from .fitting.settings import TrainingMemory
 from .learner import OptimiserSettings
 from .loop import TrainingCourse
 from .new_adapter import AdapterSettings
@@ -105,12 +106,25 @@ class TrainingSettings:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     training: TrainingCourse = field(default_factory=TrainingCourse)
     prior: PriorSettings = field(default_factory=PriorSettings)
+    memory: TrainingMemory = field(default_factory=TrainingMemory)
     folder: Path = Path(".")
+
+
+def decisive(settings: TrainingSettings) -> TrainingSettings:
+    """The part that the numbers of a training depend on: not where things lie, and how often its state is kept."""
+    return replace(
+        settings,
+        folder=Path("."),
+        dataset=replace(settings.dataset, source=""),
+        output=replace(settings.output, save_every=1, folder=""),
+        memory=TrainingMemory(),
+    )
 
 
 _SECTIONS: Mapping[str, type] = {
     "model": ModelFiles, "dataset": DatasetSettings, "output": OutputSettings, "lora": AdapterSettings,
     "noise": NoiseLevels, "optimiser": OptimiserSettings, "training": TrainingCourse, "prior": PriorSettings,
+    "memory": TrainingMemory,
 }  # fmt: skip
 
 

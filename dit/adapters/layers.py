@@ -16,6 +16,7 @@ from ...weights.layers import ALL_ROWS, MatrixLayer, Multiplication, Opened, Sto
 from ...weights.multiplication import opened
 from .deltas import Change, Full, LowRank, is_trainable, joined, tensors_of, with_tensors
 from .merging import dora_gain, is_stored, merged, weight_rows
+from .stand_ins import put
 
 _TOKENS = 4096
 """Tokens that a side path takes at a time, so that what it holds between its factors stays small."""
@@ -262,11 +263,11 @@ class ShiftedParameters:
             if active:
                 value = getattr(owner, name)
                 self._replaced.append((owner, name, value))
-                _put(owner, name, _shifted(value, active))
+                put(owner, name, _shifted(value, active))
 
     def _restore(self, *_call: Any) -> None:
         while self._replaced:
-            _put(*self._replaced.pop())
+            put(*self._replaced.pop())
 
 
 def _active(changes: Iterable[nn.Module]) -> list[ChangeParts]:
@@ -288,15 +289,6 @@ def _is_low_rank(acting: Acting) -> bool:
 
 def _shifted(value: Tensor, active: Sequence[ChangeParts]) -> Tensor:
     return merged(value, [(parts.change(value.device), parts.strength) for parts in active])
-
-
-def _put(owner: nn.Module, name: str, value: Tensor) -> None:
-    """Makes a module compute with `value` in the place of a parameter, as `torch.func.functional_call` does.
-
-    An attribute would have to be an `nn.Parameter`, through which no gradient reaches what it was made of.
-    """
-    parameters = cast(dict[str, Tensor], owner._parameters)
-    parameters[name] = value
 
 
 def _runs(y: Tensor, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -101,6 +101,8 @@ class SelfAttention(AttentionLayers):
             heads = rearrange(norm(x), "B L (N D) -> B L N D", N=self.heads)  # float32
             return rotate(heads, rope).flatten(2).to(x.dtype)
 
+        if execution.checkpoints:
+            return execution.run_in_parts(norm, normed_and_rotated, x, rope, run=matrix_run(x))
         return update_tokens(normed_and_rotated, x, rope, run=run or rows_run(x), may_overwrite=execution.may_overwrite)
 
 
@@ -149,6 +151,8 @@ class CrossAttention(AttentionLayers):
         def normed(rows: Tensor) -> Tensor:
             return norm(rows).to(rows.dtype)
 
+        if execution.checkpoints:
+            return self._heads(execution.run_in_parts(norm, normed, x, run=matrix_run(x)))
         return self._heads(update_tokens(normed, x, run=rows_run(x), may_overwrite=execution.may_overwrite))
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 
 from torch import Tensor, nn
 
 from ...common.initial import scaled_normal
-from ...weights.multiplication import MatrixSequence
+from ...weights.multiplication import MatrixSequence, multiply
 from ..config import DiTConfig
 from ..context import Context
 from ..execution import Execution
 from ..layers import add, add_gated, affine_norm, modulated_norm
+from ..tokens import matrix_run
 from .attention import CrossAttention, SelfAttention, multiply_tokens
 from .lean import lean_pass
 from .posed import normed_poses
@@ -49,16 +51,32 @@ class Block(nn.Module):
         modulation = self.modulation.float() + context.modulation
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.unbind(2)  # each [B, G, D]
 
-        y = modulated_norm(x, scale_1, shift_1, self.eps, runs).to(dtype)
-        x = add_gated(x, self._looked_at(y, context, execution), gate_1, runs, may_overwrite=may_overwrite)
-        y = affine_norm(x, self.norm3).to(dtype)
-        x = add(x, self.cross_attn(y, context, execution), may_overwrite=may_overwrite)
+        seen = execution.run_part(self, self._see_video, x, scale_1, shift_1, context, execution)
+        x = add_gated(x, seen, gate_1, runs, may_overwrite=may_overwrite)
+        del seen
+        x = add(x, execution.run_part(self, self._see_context, x, context, execution), may_overwrite=may_overwrite)
         if heard is not None:
             x = heard.added(self, x, execution)
         x = execution.after_attention(x)
         y = modulated_norm(x, scale_2, shift_2, self.eps, runs).to(dtype)
-        y = multiply_tokens(self.ffn, y, execution, run=execution.feed_forward_run)
-        return add_gated(x, y, gate_2, runs, may_overwrite=may_overwrite)
+        return add_gated(x, self._feed_forward(y, execution), gate_2, runs, may_overwrite=may_overwrite)
+
+    def _see_video(self, x: Tensor, scale: Tensor, shift: Tensor, context: Context, execution: Execution) -> Tensor:
+        """What attention makes of the tokens [B, L, D] and those of the whole video: [B, L, D]."""
+        y = modulated_norm(x, scale, shift, self.eps, context.runs).to(context.text.dtype)
+        return self._looked_at(y, context, execution)
+
+    def _see_context(self, x: Tensor, context: Context, execution: Execution) -> Tensor:
+        """What attention makes of the tokens [B, L, D] and what the context shows: [B, L, D]."""
+        return self.cross_attn(affine_norm(x, self.norm3).to(context.text.dtype), context, execution)
+
+    def _feed_forward(self, y: Tensor, execution: Execution) -> Tensor:
+        """What the wide layers make of tokens [B, L, D], which may be overwritten if the execution says so."""
+        run = execution.feed_forward_run
+        if execution.checkpoints:
+            multiplied = partial(multiply, self.ffn, how=execution.multiply)
+            return execution.run_in_parts(self.ffn, multiplied, y, run=run or matrix_run(y))
+        return multiply_tokens(self.ffn, y, execution, run=run)
 
     def _looked_at(self, y: Tensor, context: Context, execution: Execution) -> Tensor:
         """What the normed tokens [B, L, D] make of the video, and of the poses of their frames if there are any."""

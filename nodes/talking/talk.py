@@ -86,8 +86,7 @@ class WanDirectorInfiniteTalk(io.ComfyNode):
         pictures = ShapedPictures(vae, VideoShape(frames, height, width), choice_of(fit, FITS, "fit"))
         voices = voices_of((audio, audio_2), (mask_1, mask_2), speakers, audio_scale).fitted(*pictures[1:])
         values = start_values(pictures, start_image) | joined_clip_vision(clip_vision, None)
-        shown = shown_frames(chunk, pictures, values["concat_latent_image"])
-        scene = chunk.shown(voices, latent["samples"], shown)
+        scene = chunk.shown(voices, latent["samples"], shown_frames(chunk, pictures, values["concat_latent_image"]))
         return io.NodeOutput(*talking_sides(positive, negative, values, scene), latent, chunk.trim)
 
 

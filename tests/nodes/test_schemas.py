@@ -119,6 +119,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
         "WanDirectorBernini": {"reference_max_size"},
         "WanDirectorAnimate": {"continue_motion_max_frames"},
+        "WanDirectorInfiniteTalk": {"motion_frames"},
         "WanDirectorScail": {"pose_start_percent", "pose_end_percent", "previous_frame_count"},
         "WanDirectorColouredMasks": {"sort_by", "persons"},
         "WanDirectorAnimate2": {

@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 from wan_director.common.shapes import LatentShape
+from wan_director.dit.conditioning.cut import Cut
 from wan_director.dit.inputs import Conditioning
 from wan_director.sampling.denoiser import Denoiser
-from wan_director.sampling.given import CleanRegion, GivenFrames, HeldRegion, NoisyRegion, NothingGiven
+from wan_director.sampling.given import (
+    NOTHING_GIVEN,
+    CleanRegion,
+    GivenFrames,
+    HeldRegion,
+    NoisyRegion,
+    NothingGiven,
+    ShownFrames,
+)
 from wan_director.sampling.guidance import CFG
 from wan_director.sampling.noise import indexed_noise, seeded_noise
 from wan_director.sampling.schedule import from_sigmas, make_schedule
@@ -67,6 +76,29 @@ def test_a_masked_run_with_clean_frames_is_the_native_one():
     schedule = make_schedule("simple", 5, 5.0)
     result = run(CleanRegion(CLEAN, SOFT), schedule=schedule)[-1].latent
     torch.testing.assert_close(result, native_euler(schedule, SOFT, True, True), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_that_is_shown_its_first_frames_is_the_native_one(count, is_kept):
+    """ComfyUI's wrapper puts them into what the model sees, and what it makes of them is the guess of that."""
+    schedule = make_schedule("simple", 5, 5.0)
+    given = ShownFrames(CLEAN[:1, :, :count], is_kept)
+    sigmas = schedule.sigmas.float()
+    state = sigmas[0] * NOISE
+    for sigma, following in zip(sigmas, sigmas[1:]):
+        seen = torch.cat([given.clean.expand(2, -1, -1, -1, -1), state[:, :, count:]], dim=2)
+        sides = (Conditioning(torch.full((1, 1, 1), value)) for value in (0.1, -0.1))
+        positive, negative = (model(side.inputs(seen, torch.full((2,), float(sigma) * 1000))) for side in sides)
+        guess = seen - sigma * (negative + 3.0 * (positive - negative))
+        state = state + (state - guess) / sigma * (following - sigma)
+    if is_kept:
+        state[:, :, :count] = given.clean
+    result = run(given, schedule=schedule, latent=torch.zeros_like(CLEAN))[-1].latent
+    torch.testing.assert_close(result, state, rtol=0, atol=TOLERANCE)
+    assert given.frames_before(3) == (count if is_kept else 0)
+    part = given.window(Cut(1, 3, 3))
+    assert part is NOTHING_GIVEN if count == 1 else torch.equal(part.clean, given.clean[:, :, 1:])
 
 
 @pytest.mark.parametrize("denoise", [1.0, 0.6])

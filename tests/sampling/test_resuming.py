@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 from wan_director.common.errors import InvalidInputError
 from wan_director.dit.inputs import Conditioning
 from wan_director.sampling.denoiser import Denoiser
-from wan_director.sampling.given import CleanRegion, GivenFrames, HeldRegion, NoisyRegion
+from wan_director.sampling.given import CleanRegion, GivenFrames, HeldRegion, NoisyRegion, ShownFrames
 from wan_director.sampling.guidance import CFG, AdaptiveProjected, Guidance
 from wan_director.sampling.loop import begin, sample
 from wan_director.sampling.schedule import make_schedule
@@ -26,6 +26,7 @@ GIVEN = {
     "noisy region": NoisyRegion(LATENT, MASK, LATENT.flip(0, 3)),
     "clean region": CleanRegion(LATENT, MASK),
     "held region": HeldRegion(LATENT, MASK),
+    "shown frames": ShownFrames(LATENT[:, :, :2], is_kept=False),
 }
 
 

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from wan_director.__main__ import main
-from wan_director.common.errors import InvalidInputError, MissingFileError
+from wan_director.common.errors import InvalidInputError, MissingFileError, OutOfMemory
 from wan_director.dit.adapters import ParameterShapes
 from wan_director.engine.local import Interrupted, LocalRuntime
 from wan_director.model_loading.lora import read_lora
-from wan_director.tuning.datasets import PictureShape, read_clip, read_dataset
+from wan_director.tuning.datasets import PictureShape, clip_shape, read_clip, read_dataset
 from wan_director.tuning.datasets.finding import clips_of
 from wan_director.tuning.run import Training, prepare
 from wan_director.tuning.settings import read_settings
@@ -99,6 +99,53 @@ def test_a_training_that_is_stopped_goes_on_after_its_last_whole_step(tmp_path):
     rest = list(ready(path).run())
     assert [step.loss for step in rest] == losses[3:]
     assert (tmp_path / "b/out/mine.safetensors").read_bytes() == whole.target.read_bytes()
+
+
+MEMORY = """
+[memory]
+budget = "use at most"
+gigabytes = {gigabytes}
+blocks_to_swap = {swapped}
+inputs_in_ram = {inputs}
+recompute = "{recompute}"
+"""
+
+
+def test_a_training_whose_blocks_and_inputs_leave_the_device_ends_with_the_same_file(tmp_path, caplog):
+    """To the bit; broken off in one arrangement, it goes on in another."""
+    whole = ready(settings_in(tmp_path / "a"))
+    losses = [step.loss for step in whole.run()]
+    first = MEMORY.format(gigabytes=1, swapped=5, inputs=4, recompute="parts")
+    path = settings_in(tmp_path / "b", more=first)
+    training = ready(path)
+    plan = training.arrangement.plan
+    assert (plan.choice.swapped, plan.in_ram, plan.part_checkpoints) == (5, 4, True)
+    assert "5 of 5 blocks are swapped, the inputs of 4 wait in RAM, blocks are run again part by part." in plan.words
+    begun = [step.loss for _, step in zip(range(3), training.run())]
+    second = MEMORY.format(gigabytes=2, swapped=3, inputs=1, recompute="blocks")
+    path.write_text(path.read_text(encoding="utf-8").replace(first, second), encoding="utf-8")
+    rest = [step.loss for step in ready(path).run()]
+    assert begun == losses[:3] and rest == losses[-len(rest) :] and len(rest) < 5
+    assert (tmp_path / "b/out/mine.safetensors").read_bytes() == whole.target.read_bytes()
+
+
+def test_a_training_that_does_not_fit_is_refused_before_anything_is_loaded(tmp_path):
+    more = MEMORY.format(gigabytes=0.01, swapped=-1, inputs=-1, recompute="auto")
+    settings = read_settings(settings_in(tmp_path, more=more))
+
+    def header(kind: str, name: str) -> Path:
+        return find(kind, name) if kind == "diffusion_models" else pytest.fail("the plan comes before the encoders")
+
+    with pytest.raises(OutOfMemory, match=r"does not fit into 10 MB: to train takes .* at least"):
+        prepare(settings, LocalRuntime("cpu"), header)
+
+
+def test_the_plan_sees_clips_in_the_size_that_they_are_learned_in(tmp_path):
+    settings_in(tmp_path)
+    (part,) = read_dataset(tmp_path / "pictures", PictureShape(64, 48))
+    for clip in clips_of(part):
+        frames, height, width, _ = read_clip(clip, part, 16).shape
+        assert clip_shape(clip, part, 16) == (frames, height, width)
 
 
 def test_the_command_trains_and_prints_the_path(tmp_path, capsys):
@@ -194,7 +241,7 @@ def test_the_example_of_the_guide_is_ready_to_run():
     settings = read_settings(example)
     (part,) = read_dataset(example.parent / settings.dataset.source, PictureShape(1, 1))
     assert [clip.caption.split(" stays")[0] for clip in clips_of(part)] == [
-        "a red sks square", "a blue sks square", "a green sks square", "a yellow sks square",
+        "a sks red square", "a sks blue square", "a sks green square", "a sks yellow square",
     ]  # fmt: skip
     files = {"diffusion_models": settings.model.diffusion_model, "vae": settings.model.vae}
     assert all(find(kind, name).is_file() for kind, name in files.items()) and len(settings.prior.prompts) == 6

@@ -41,8 +41,8 @@ BETWEEN_COLUMNS, BETWEEN_GROUPS = 56, 30
 NOTE_COLOR, NOTE_GROUND = "#332", "#21210f"
 """In both renderers and both themes the texts on it have a contrast of 4.5 at least; Nodes 2.0 makes them grey."""
 FILLING = (
-    "MarkdownNote", "SaveImage", "WanDirectorSaveVideo", "WanDirectorDecodeToVideo", "WanDirectorLongVideo",
-    "WanDirectorStreamVideo",
+    "MarkdownNote", "PreviewImage", "SaveImage", "WanDirectorSaveVideo", "WanDirectorDecodeToVideo",
+    "WanDirectorLongVideo", "WanDirectorStreamVideo",
 )  # fmt: skip
 """What takes the rest of its column: notes, and the nodes that show the finished video or picture."""
 WORDS = 64

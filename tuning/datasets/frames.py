@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...common.buckets import Buckets
-from ...common.shapes import PictureSize
-from ...media.picture_reading import read_pictures
+from ...common.shapes import PictureSize, VideoShape
+from ...media.picture_reading import outlined_pictures, read_pictures
 from ...media.pictures import fit_pictures
-from ...media.video_reading import Cut, read_video
+from ...media.video_reading import Cut, probe_video, read_video
 from .clips import ClipFile, DatasetPart
 
 
@@ -28,6 +28,23 @@ def read_clip(clip: ClipFile, part: DatasetPart, multiple: int) -> Tensor:
         frames = read_pictures(clip.path).pixels[:1]
     size = learned_size(part, PictureSize(frames.shape[2], frames.shape[1]), multiple)
     return fit_pictures(frames, size.width, size.height, "crop")
+
+
+def clip_shape(clip: ClipFile, part: DatasetPart, multiple: int) -> VideoShape:
+    """That of `read_clip`, from the header of the file.
+
+    Raises:
+        InvalidInputError: see `read_clip`.
+    """
+    if clip.count:
+        video = probe_video(clip.path)
+        turned = (video.height, video.width) if video.is_turned else (video.width, video.height)
+        own, frames = PictureSize(*turned), clip.count - (clip.count - 1) % 4
+    else:
+        outline = outlined_pictures(clip.path)
+        own, frames = PictureSize(outline.width, outline.height), 1
+    size = learned_size(part, own, multiple)
+    return VideoShape(frames, size.height, size.width)
 
 
 def learned_size(part: DatasetPart, own: PictureSize, multiple: int) -> PictureSize:

@@ -9,7 +9,6 @@ from ....common.errors import OutputError
 from ....memory.budget import parse_bytes
 from ...hosts.command_line import HeadlessHost
 from ...planning.plan import machine, parse_size, plan_graph
-from ...planning.table import table
 from ..checks import check_values, needed
 from ..core_nodes import CORE_NODES
 from ..graph import read_graph, set_value
@@ -20,6 +19,7 @@ from .folders import input_folders, model_folders
 from .prompt_lines import lines_of, run_lines
 from .session import Session
 from .terminal import complain, say
+from .tuning.planning import plan_config, table_of
 
 
 def run(options: argparse.Namespace, session: Session) -> None:
@@ -60,9 +60,12 @@ def _tell(saved: Path) -> None:
 
 
 def plan(options: argparse.Namespace, session: Session) -> None:
-    """Prints what each stage of a workflow takes on a card; refuses what does not fit."""
+    """Prints what each stage of a workflow, or a step of a training, takes on a card; refuses what does not fit."""
     if options.table:
-        say(table())
+        say(table_of(options.table))
+        return
+    if options.graph is not None and options.graph.suffix == ".toml":
+        plan_config(options)
         return
     given = options.graph
     options.graph = workflow_path(given)

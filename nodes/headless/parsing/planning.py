@@ -14,7 +14,9 @@ def add_plan(commands: Any) -> None:
     """The command that says what a workflow takes; `commands`: of the parser."""
     each = commands.add_parser("plan", help="say what a workflow takes on a card, before anything is downloaded")
     each.set_defaults(command="running.plan", check=_check)
-    each.add_argument("graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run")
+    each.add_argument(
+        "graph", type=Path, nargs="?", metavar="GRAPH.json", help="a workflow, as for run, or a training's .toml"
+    )
     each.add_argument(
         *("--vram", "--gpu-memory"),
         metavar="SIZE",
@@ -23,7 +25,13 @@ def add_plan(commands: Any) -> None:
     each.add_argument("--gpus", type=int, default=1, metavar="N", help="cards that share the video (default: 1)")
     each.add_argument("--ram", metavar="SIZE", help="memory of the machine; without it, RAM is not looked at")
     each.add_argument("--size", metavar="WxHxF", help="width, height and frames, instead of those of the workflow")
-    each.add_argument("--table", action="store_true", help="what runs on which card, for the published models")
+    each.add_argument(
+        "--table",
+        nargs="?",
+        const="running",
+        choices=("running", "training"),
+        help="what runs, or trains, on which card, for the published models",
+    )
     add_graph_options(each)
 
 
@@ -33,5 +41,6 @@ def _check(options: argparse.Namespace) -> None:
     Raises:
         InvalidInputError: it is so.
     """
-    if not options.table and (options.graph is None or options.vram is None):
+    is_training = options.graph is not None and options.graph.suffix == ".toml"
+    if not options.table and not is_training and (options.graph is None or options.vram is None):
         raise InvalidInputError("A plan needs a workflow and --vram, the memory of the card, for example --vram 8GB.")

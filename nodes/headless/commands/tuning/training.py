@@ -26,7 +26,7 @@ def train(options: argparse.Namespace, session: Session) -> None:
     runtime = LocalRuntime(options.device, show_progress=not options.quiet)
     folders = model_folders(options)
     with session.stop.between_blocks(runtime):
-        training = prepare(settings, runtime, lambda kind, name: _find(folders, settings.folder, kind, name))
+        training = prepare(settings, runtime, lambda kind, name: find_model(folders, settings.folder, kind, name))
         for made in training.run():
             if made.step % _TOLD_EVERY == 0 or made.step == made.steps:
                 prior = "" if made.prior_loss is None else f", prior {made.prior_loss:.4f}"
@@ -34,7 +34,7 @@ def train(options: argparse.Namespace, session: Session) -> None:
     say(training.target.resolve())
 
 
-def _find(folders: Mapping[str, list[Path]] | Folders, beside: Path, kind: str, name: str) -> Path:
+def find_model(folders: Mapping[str, list[Path]] | Folders, beside: Path, kind: str, name: str) -> Path:
     """A model by its name in the folders of its kind, the bundled ones last, or by its path.
 
     Raises:

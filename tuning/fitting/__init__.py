@@ -1,0 +1,1 @@
+"""How a training fits into memory: what a step takes, and what of it leaves the device."""
