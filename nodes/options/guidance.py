@@ -250,12 +250,11 @@ class WanDirectorGuidance(io.ComfyNode):
         staged_references: float = STAGED_REFERENCES,
         negative_skip_blocks: str = "",
     ) -> Any:
-        widgets = GuidanceWidgets(
-            formula, cfg_course, cfg_start, cfg_end, zero_steps, apg_parallel, apg_longest,
-            skip_blocks, skip_scale, skip_start, skip_end, nag_scale, nag_alpha, nag_tau, nag_end,
-            apg_momentum, staged_video, staged_references, negative_skip_blocks,
-        )  # fmt: skip
-        settings = widgets.settings(model.spec.config.layers)
+        settings = GuidanceWidgets(
+            formula, cfg_course, cfg_start, cfg_end, zero_steps, apg_parallel, apg_longest, skip_blocks, skip_scale,
+            skip_start, skip_end, nag_scale, nag_alpha, nag_tau, nag_end, apg_momentum, staged_video, staged_references,
+            negative_skip_blocks,
+        ).settings(model.spec.config.layers)  # fmt: skip
         return io.NodeOutput(with_policies(model, partial(_guided, settings=settings)))
 
 

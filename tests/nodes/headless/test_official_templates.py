@@ -167,7 +167,7 @@ def small(graph: Graph) -> Graph:
     sizes = {"width": 64, "height": 64, "length": 5}
     changed = {}
     for id, node in graph.items():
-        makes_video = "length" in node.inputs
+        makes_video = "length" in node.inputs and "batch_index" not in node.inputs
         inputs = {name: sizes.get(name, value) if makes_video else value for name, value in node.inputs.items()}
         inputs |= {"double_layers": "1"} if node.class_type.startswith("SkipLayerGuidanceDiT") else {}
         inputs |= {"video_frames": 5} if node.class_type == "WanDancerEncodeAudio" else {}
