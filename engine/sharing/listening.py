@@ -17,7 +17,7 @@ def listen(pipe: BinaryIO, heard: Callable[[Any], None]) -> None:
         while message is not None:
             try:
                 message = read(pipe)
-            except (OSError, ValueError):  # closed here
+            except Exception:  # a border: whatever comes, or a pipe that is closed here, nothing more is heard
                 message = None
             heard(message)
 

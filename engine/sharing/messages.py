@@ -74,5 +74,8 @@ def write(message: Any, pipe: BinaryIO) -> None:
 def read(pipe: BinaryIO) -> Any | None:
     """What is said next, waited for; None when nothing will be."""
     length = pipe.read(_LENGTH)
-    data = pipe.read(int.from_bytes(length, "big")) if len(length) == _LENGTH else b""
-    return unpacked(data) if data else None
+    if len(length) < _LENGTH:
+        return None
+    size = int.from_bytes(length, "big")
+    data = pipe.read(size)
+    return unpacked(data) if len(data) == size else None  # who was killed may have said a part of it

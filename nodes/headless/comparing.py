@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ...common.errors import GraphError
+from ...media.contact_sheet import SheetNames, contact_sheet
 from ...media.picture_reading import read_pictures
-from ...media.video_writing import PNG_FRAMES
+from ...media.place import SavePlace
+from ...media.video_writing import PNG_FRAMES, save_video
 from ..loaders import WanModelType
 from .checks import NodeClasses
 from .graph import Graph, GraphNode, Link
@@ -21,6 +23,7 @@ _MODEL = WanModelType.io_type
 _LORA, _EXPERTS, _ENHANCE = "WanDirectorLora", "WanDirectorExperts", "WanDirectorEnhancePrompt"
 _SEEDS = ("seed", "noise_seed")
 _PREFIX = "cell"
+_FORMAT, _QUALITY = "mp4-h264", 90
 _DEFAULTS = {"blocks": "all", "start_percent": 0.0, "end_percent": 1.0, "merge": False}
 
 
@@ -74,6 +77,21 @@ def comparison(graph: Graph, classes: NodeClasses, lora: str) -> Comparison:
 def frames_in(folder: Path) -> Tensor:
     """The frames [F, H, W, 3] that a graph of `Comparison.at` has saved in a folder."""
     return torch.cat([read_pictures(file).pixels for file in sorted(folder.rglob("*.png"))])
+
+
+def saved_sheet(
+    rows: Sequence[Sequence[Tensor]], seeds: Sequence[int], strengths: Sequence[float], place: SavePlace, fps: float
+) -> Path:
+    """Saves what came of each seed (a row) and strength (a column): a video, or a picture where clips are pictures.
+
+    Args:
+        rows: of frames [F, H, W, 3] in 0..1.
+    """
+    columns = ("without the LoRA" if strength == 0 else f"strength {strength:g}" for strength in strengths)
+    sheet = contact_sheet(rows, SheetNames(tuple(f"seed {seed}" for seed in seeds), tuple(columns)))
+    is_moving = any(len(clip) > 1 for row in rows for clip in row)
+    format = _FORMAT if is_moving else PNG_FRAMES
+    return save_video(sheet, place, format=format, fps=fps, quality=_QUALITY, metadata={})[0]
 
 
 def _saves_frames(node: GraphNode, classes: NodeClasses) -> bool:

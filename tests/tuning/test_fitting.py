@@ -54,8 +54,9 @@ class FusedBackward(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         q, k, v, *_ = ctx.saved_tensors
         summed = torch.empty(q.shape, dtype=torch.float32, device=q.device)
-        del summed
-        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        made = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        del summed  # it is there until the gradient of q is made of it
+        return made
 
 
 class OnDevice(PeakMemory):

@@ -130,13 +130,13 @@ def test_a_training_whose_blocks_and_inputs_leave_the_device_ends_with_the_same_
 
 
 def test_a_training_that_does_not_fit_is_refused_before_anything_is_loaded(tmp_path):
-    more = MEMORY.format(gigabytes=0.01, swapped=-1, inputs=-1, recompute="auto")
+    more = MEMORY.format(gigabytes=0.001, swapped=-1, inputs=-1, recompute="auto")
     settings = read_settings(settings_in(tmp_path, more=more))
 
     def header(kind: str, name: str) -> Path:
         return find(kind, name) if kind == "diffusion_models" else pytest.fail("the plan comes before the encoders")
 
-    with pytest.raises(OutOfMemory, match=r"does not fit into 10 MB: to train takes .* at least"):
+    with pytest.raises(OutOfMemory, match=r"does not fit into 1 MB: to train takes .* at least"):
         prepare(settings, LocalRuntime("cpu"), header)
 
 

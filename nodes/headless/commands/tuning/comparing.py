@@ -11,11 +11,9 @@ from torch import Tensor
 
 from .....common.errors import InvalidInputError, MissingFileError
 from .....engine.local import LocalRuntime
-from .....media.contact_sheet import SheetNames, contact_sheet
-from .....media.video_writing import PNG_FRAMES, save_video
 from .....model_loading.publishing.known_files import LORAS
 from ....hosts.command_line import HeadlessHost
-from ...comparing import Comparison, comparison, frames_in
+from ...comparing import Comparison, comparison, frames_in, saved_sheet
 from ...core_nodes import CORE_NODES
 from ...graph import read_graph, set_value
 from ...model_paths import Folders
@@ -26,8 +24,6 @@ from ..downloading import naming_all_missing
 from ..folders import input_folders, model_folders
 from ..session import Session
 from ..terminal import say
-
-_FORMAT, _QUALITY = "mp4-h264", 90
 
 
 def compare(options: argparse.Namespace, session: Session) -> None:
@@ -48,8 +44,8 @@ def compare(options: argparse.Namespace, session: Session) -> None:
     with naming_all_missing(given, options, session), session.stop.between_blocks(host.runtime):
         rows = [[_cell(compared, host, classes, seed, strength) for strength in strengths] for seed in seeds]
     host.output = options.output
-    names = SheetNames(tuple(f"seed {seed}" for seed in seeds), tuple(map(_named, strengths)))
-    say(_saved(rows, names, host, Path(name).stem, compared.fps))
+    place = host.save_place(f"compare_{Path(name).stem}", *rows[0][0].shape[2:0:-1])
+    say(saved_sheet(rows, seeds, strengths, place, compared.fps))
 
 
 def _cell(compared: Comparison, host: HeadlessHost, classes: Mapping[str, type], seed: int, strength: float) -> Tensor:
@@ -58,19 +54,6 @@ def _cell(compared: Comparison, host: HeadlessHost, classes: Mapping[str, type],
         host.output = Path(folder)
         run_graph(compared.at(seed, strength), classes)
         return frames_in(Path(folder))
-
-
-def _saved(rows: list[list[Tensor]], names: SheetNames, host: HeadlessHost, name: str, fps: float) -> Path:
-    """The sheet: a video, or a picture where the clips are pictures."""
-    place = host.save_place(f"compare_{name}", *rows[0][0].shape[2:0:-1])
-    is_moving = any(len(clip) > 1 for row in rows for clip in row)
-    format = _FORMAT if is_moving else PNG_FRAMES
-    sheet = contact_sheet(rows, names)
-    return save_video(sheet, place, format=format, fps=fps, quality=_QUALITY, metadata={})[0]
-
-
-def _named(strength: float) -> str:
-    return "without the LoRA" if strength == 0 else f"strength {strength:g}"
 
 
 def _numbers(text: str, option: str, kind: type) -> list:
