@@ -46,7 +46,7 @@ def test_a_click_at_every_half_second_has_120_beats_a_minute():
     tempo = tempo_of(strength, 15360, 120.0)
     assert tempo == pytest.approx(120.0)
     beats = beats_of(strength, tempo, 15360)
-    assert set(np.diff(beats)) == {15} and beats[0] % 15 == 0
+    assert set(np.diff(beats[:-1])) == {15} and not beats[0] % 15  # the last one stands where it pays most
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from wan_director.dit.branches.animate.face import FaceBranch
 from wan_director.dit.branches.animate.pose import AnimatePoseBranch
+from wan_director.dit.branches.audio.dance import DanceBranch
 from wan_director.dit.branches.camera import CameraBranch
 from wan_director.dit.branches.clip import ClipBranch
 from wan_director.dit.branches.reference import ReferenceBranch
@@ -115,7 +116,10 @@ def test_key_and_parameter_counts_of_the_published_models(preset):
     assert (len(state), sum(tensor.numel() for tensor in state.values())) == COUNTS[preset]
 
 
-HEARING = {"audio_proj", *(f"blocks.{index}.audio_cross_attn_wrapper" for index in range(40))}
+HEARING = (
+    "audio_proj.", *(f"blocks.{index}.audio_cross_attn_wrapper." for index in range(40)),
+    *(f"{root}." for root in (*DanceBranch.roots, "ref_conv")),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("preset", [each for each in PRESETS if each != "s2v-14B"])  # see test_s2v_files.py
@@ -146,8 +150,8 @@ def test_names_are_those_of_the_official_checkpoints(preset):
     layers += ["patch_embedding_mask"] if preset.startswith("scail2") else []
     expected |= {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
     found = set(build(preset))
-    if preset.startswith("humo"):  # the layers that hear: see test_humo.py
-        found = {key for key in found if not any(key.startswith(f"{layer}.") for layer in HEARING)}
+    if preset.startswith(("humo", "dancer")):  # the layers that hear: see test_humo.py and test_dancer.py
+        found = {key for key in found if not key.startswith(HEARING)}
     assert found == expected
 
 

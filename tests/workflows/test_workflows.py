@@ -117,10 +117,8 @@ UPSCALED = {"upscale_14B_1280x2048": (FEW_STEPS, (1280, 2048, 113), 16)}
 SPOKEN = {"s2v_14B": ((4, 1.0, 8.0, "unipc", "simple"), (640, 640, 77), 16)}
 TALKING = {"infinitetalk_14B": ((6, 1.0, 8.0, "euler", "normal"), (832, 480, 81), 25)}
 """Chunks with one sound, by ComfyUI's templates video_wan2_2_14B_s2v (its LoRA for 4 steps), ..._infinitetalk."""
-DANCED = {
-    "dancer_14B": (((6, 1.0, 5.0, "euler", "simple"), (6, 1.0, 8.0, "euler", "simple")), (720, 1280, 149), 30),
-}
-"""A plan and a dance, by ComfyUI's template video_wan_dancer with its LoRA."""
+DANCED = {"dancer_14B"}
+"""A plan and a dance, see test_dances.py."""
 UPSCALE = "WanDirectorUpscaleVideo"
 ONE_LORA = {BERNINI: {"high": 3, "low": 1.5}}
 """The strengths of a LoRA that both experts have."""
@@ -295,23 +293,6 @@ def test_an_edit_of_a_picture_has_the_settings_of_its_model(name: str, settings:
     assert (fitted["area"], fitted["how"], fitted["multiple"]) == ("720p (1280 x 720)", "keep shape", 16)
     assert text["negative"] == "" and edit["clip_vision"]
     assert len(of_class(path, "SaveImage")) == 1
-
-
-@pytest.mark.parametrize(("name", "expected"), DANCED.items())
-def test_a_plan_and_a_dance_have_the_settings_of_their_models(name, expected):
-    path = ROOT / "workflows" / f"{name}.json"
-    settings, shape, fps = expected
-    samplers = of_class(path, "WanDirectorSampler")
-    kinds = ("steps", "cfg", "shift", "solver", "schedule")
-    assert tuple(tuple(each[kind] for kind in kinds) for each in samplers) == settings
-    made = [tuple(each[key] for key in ("width", "height", "frames")) for each in of_class(path, "WanDirectorDancer")]
-    assert made == [shape] * 2
-    parts = of_class(path, "WanDirectorDanceMusic", "WanDirectorDancePart")
-    assert [each["frames"] for each in parts] == [shape[2]] * 3
-    assert [lora["strength"] for lora in of_class(path, "WanDirectorLora")] == [3.0, 1.03]
-    assert [saver["fps"] for saver in of_class(path, *SAVERS)] == [fps]
-    texts = of_class(path, "WanDirectorTextEncode")
-    assert len(texts) == 2 and all(text["negative"].endswith(OFFICIAL_NEGATIVE) for text in texts)
 
 
 @pytest.mark.parametrize("path", [path for path in DOWNLOADED if path.stem in OFFICIAL], ids=lambda path: path.stem)
