@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 IMAGES = HERE.parents[1] / "web" / "docs" / "images"
 WIRED = json.loads((HERE / "wired.json").read_text(encoding="utf-8"))
 TAKEN = HERE / "pictures_taken_of.json"
-MAX_BYTES, MAX_BYTES_OF_ALL = 40_000, 1_100_000
+MAX_BYTES, MAX_BYTES_OF_ALL = 40_000, 1_300_000
 SCALE, QUALITY = 2, 60
 READY = "() => window.app?.graph && window.LiteGraph && 'WanDirectorSampler' in LiteGraph.registered_node_types"
 SETTINGS = {
