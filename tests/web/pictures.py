@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 IMAGES = HERE.parents[1] / "web" / "docs" / "images"
 WIRED = json.loads((HERE / "wired.json").read_text(encoding="utf-8"))
 TAKEN = HERE / "pictures_taken_of.json"
-MAX_BYTES, MAX_BYTES_OF_ALL = 40_000, 1_300_000
+MAX_BYTES, MAX_BYTES_OF_ALL = 55_000, 1_300_000
 SCALE, QUALITY = 2, 60
 READY = "() => window.app?.graph && window.LiteGraph && 'WanDirectorSampler' in LiteGraph.registered_node_types"
 SETTINGS = {
@@ -124,8 +124,13 @@ def encoded(png: bytes) -> bytes:
 
 
 def keep_settings(route: Any) -> None:
-    """Reads the user's settings from the server and writes none there."""
-    route.continue_() if route.request.method == "GET" else route.fulfill(status=200)
+    """Reads the user's settings from the server, with ours from the first moment on, and writes none there."""
+    if route.request.method != "GET":
+        route.fulfill(status=200)
+    elif route.request.url.endswith("/settings"):  # all of them; else a fresh server opens its templates over the canvas
+        route.fulfill(json=route.fetch().json() | SETTINGS)
+    else:
+        route.continue_()
 
 
 def take(url: str, node_ids: Sequence[str]) -> None:
@@ -138,7 +143,7 @@ def take(url: str, node_ids: Sequence[str]) -> None:
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1700, "height": 1100}, device_scale_factor=SCALE)
+        page = browser.new_page(viewport={"width": 1700, "height": 1500}, device_scale_factor=SCALE)
         page.route(lambda address: not address.startswith((url, "data:", "blob:")), lambda route: route.abort())
         page.route("**/settings**", keep_settings)
         page.goto(url, wait_until="domcontentloaded", timeout=240_000)
