@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..common.errors import OutOfMemory
 from ..common.log import logger
-from ..common.out_of_memory import free_unused, is_out_of_memory
+from ..common.memory.out_of_memory import free_unused, is_out_of_memory
 from ..common.shapes import PictureSize
 from ..media.pictures import fit_pictures
 

@@ -10,8 +10,8 @@ import torch
 
 from ..common.checking import choice_of
 from ..common.errors import InvalidInputError, OutOfMemory
-from ..common.free_ram import free_ram_bytes
 from ..common.log import logger
+from ..common.memory.free_ram import free_ram_bytes
 from ..common.shapes import VideoShape, latent_frames
 from ..dit.sharing import Sharing
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget, example_card, gigabytes

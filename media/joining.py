@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..common.checking import has_values
 from ..common.errors import InvalidInputError
-from ..common.free_ram import require_ram
+from ..common.memory.free_ram import require_ram
 from .colours import UNCHANGED, ColourShift
 
 Blend = Literal["cross-fade", "frames of a", "frames of b"]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError, MissingFileError, WanDirectorError
-from ..common.free_ram import require_ram
 from ..common.log import logger
+from ..common.memory.free_ram import require_ram
 
 # What follows the first picture of these belongs to it: the other eye or a map of depths; layers.
 _ONE_PICTURE = frozenset({"MPO", "PSD"})

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
-from ..common.free_ram import require_ram
 from ..common.log import logger
+from ..common.memory.free_ram import require_ram
 from ..common.places import Place
 from ..common.shapes import VideoShape
 from .ffmpeg import each_frame_once, source_of, start_ffmpeg

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..common.checking import choice_of, has_values
 from ..common.errors import PairingError
-from ..common.free_ram import require_ram
+from ..common.memory.free_ram import require_ram
 from ..engine.memory import MemorySettings
 from .api import io, one_sentence
 from .options.memory import memory_input, with_memory

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..common.errors import GivenUp
-from ..common.out_of_memory import is_out_of_memory
+from ..common.memory.out_of_memory import is_out_of_memory
 from ..common.ranks import OneRank, Ranks
 
 

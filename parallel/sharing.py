@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..common.errors import GivenUp, OutOfMemory, SharingError
-from ..common.out_of_memory import is_out_of_memory
+from ..common.memory.out_of_memory import is_out_of_memory
 from ..dit.execution import Execution
 from ..dit.model import Embedded
 from ..dit.sharing import Trunk

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..common.errors import GivenUp, OutOfMemory
 from ..common.log import logger
-from ..common.out_of_memory import free_unused, is_out_of_memory
+from ..common.memory.out_of_memory import free_unused, is_out_of_memory
 from ..common.ranks import ALONE, Ranks
 from .stream import FrameStream, Passage, Step
 from .strips import Shelf, Strips

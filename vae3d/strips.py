@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..common.errors import OutOfMemory
 from ..common.log import logger
-from ..common.out_of_memory import free_unused, is_out_of_memory
+from ..common.memory.out_of_memory import free_unused, is_out_of_memory
 from ..common.ranks import ALONE, Ranks
 from .stream import FrameStream, Passage, Step
 

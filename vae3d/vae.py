@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError, OutOfMemory
 from ..common.log import logger
-from ..common.out_of_memory import free_unused, is_out_of_memory
+from ..common.memory.out_of_memory import free_unused, is_out_of_memory
 from ..common.ranks import ALONE, Ranks
 from ..common.shapes import TEMPORAL_STRIDE, check_frames, video_frames
 from .config import WAN_2_1_VAE, VAEConfig

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..common.log import logger
-from ..common.out_of_memory import is_out_of_memory
+from ..common.memory.out_of_memory import is_out_of_memory
 
 _MULTIPLE = 16  # of both sides of a matrix, for the fp8 units
 _RUN_TOKENS = 4096  # quantised at a time: 84 MB of float32 at the width of the 14B models

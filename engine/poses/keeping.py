@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 
 from ...common.errors import InvalidInputError
-from ...common.free_ram import free_ram_bytes
 from ...common.log import logger
+from ...common.memory.free_ram import free_ram_bytes
 from ...dit.branches.pose_memory import NO_POSE_MEMORY, KeptPoses, NoPoseMemory
 
 PosePlace = Literal["RAM", "device", "nowhere"]

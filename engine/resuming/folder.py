@@ -17,7 +17,7 @@ import torch
 
 from ...common.errors import InvalidInputError
 from ...common.log import logger
-from ...common.out_of_memory import is_out_of_memory
+from ...common.memory.out_of_memory import is_out_of_memory
 from ...media.whole import remove_leftovers
 from ...model_loading.files.file_type import human_bytes
 from ...sampling.packing import pack, unpack

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...common.errors import GivenUp, NumericalError, OutOfMemory
 from ...common.log import logger
-from ...common.out_of_memory import free_unused, is_out_of_memory
+from ...common.memory.out_of_memory import free_unused, is_out_of_memory
 from ...common.shapes import video_frames
 from ...dit.adapters import adapted
 from ...dit.execution import Execution, Lean, lean_ways, more_exact

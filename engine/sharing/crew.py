@@ -25,8 +25,8 @@ from ...parallel.sharing import STOPPED
 from ..progress import Counted
 from ..runtime import Runtime
 from .listening import listen
-from .messages import Ask, Ended, Go, Ready, Stop, write
-from .packing import Packed
+from .messages import Ended, Go, Halt, Ready, RunRequest, write
+from .packing import PackedRun
 
 _PACK = Path(__file__).absolute().parents[2]
 _LOOKS_S = 0.05
@@ -111,7 +111,7 @@ class Crew:
         atexit.register(self.end)
 
     @contextlib.contextmanager
-    def sharing(self, request: Packed, runtime: Runtime, keys: Collection[Hashable]) -> Iterator[Sharing]:
+    def sharing(self, request: PackedRun, runtime: Runtime, keys: Collection[Hashable]) -> Iterator[Sharing]:
         """Inside, the others make the run of a request with this process.
 
         Args:
@@ -133,7 +133,7 @@ class Crew:
             with joined(seat, self.own, self._why_broken) as shared, shared.ending():
                 yield shared
         except BaseException as error:  # a border: the others are to be free again, or gone
-            self._tell_all(Stop(self._run))
+            self._tell_all(Halt(self._run))
             if isinstance(error, SharingError) or not self._settles():
                 self.end()
             raise
@@ -158,8 +158,8 @@ class Crew:
             self._members.append(CrewMember(device, self._folder / f"{rank}.log"))
         logger.info("%d processes share the run, on %s.", len(self.others) + 1, ", ".join((self.own, *self.others)))
 
-    def _ask(self, request: Packed, keys: Collection[Hashable]) -> None:
-        self._tell_all(Ask(self._run, request.data, request.keys.union(keys)))
+    def _ask(self, request: PackedRun, keys: Collection[Hashable]) -> None:
+        self._tell_all(RunRequest(self._run, request.data, request.keys.union(keys)))
 
     def _tell_all(self, message: Any) -> None:
         for member in self._members:
@@ -175,13 +175,14 @@ class Crew:
         with runtime.progress(Counted("Getting other devices ready", "device", len(waiting))) as progress:
             while waiting:
                 runtime.check_interrupt()
-                for rank, member in list(waiting.items()):
-                    message = self._heard(rank, member, _LOOKS_S)
-                    if isinstance(message, Ready) and message.number == self._run:
-                        del waiting[rank]
-                        progress.update(len(self._members) - len(waiting))
+                waiting = {rank: member for rank, member in waiting.items() if not self._is_ready(rank, member)}
+                progress.update(len(self._members) - len(waiting))
                 if self._why:
                     raise SharingError(self._sentence())
+
+    def _is_ready(self, rank: int, member: CrewMember) -> bool:
+        message = self._heard(rank, member, _LOOKS_S)
+        return isinstance(message, Ready) and message.number == self._run
 
     def _go(self) -> Seat:
         ranks, meeting = len(self._members) + 1, self._folder / f"meeting_{self._run}"

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 import torch
 
 from ...common.errors import WanDirectorError
-from ...common.out_of_memory import free_unused
+from ...common.memory.out_of_memory import free_unused
 from ...dit.sharing import ONE_DEVICE
 from ...parallel.crew import Seat, joined
 from ...parallel.sharing import STOPPED
@@ -24,7 +24,7 @@ from ..local import Interrupted, LocalRuntime
 from ..resuming.kept import NO_RUNS_KEPT
 from ..runtime import LoadedModels
 from .listening import listen
-from .messages import Ask, Ended, Go, Ready, Stop, write
+from .messages import Ended, Go, Halt, Ready, RunRequest, write
 from .packing import unpacked
 
 Result = TypeVar("Result")
@@ -82,10 +82,10 @@ class Member:
     def serve(self) -> None:
         """Until nobody asks any more."""
         while (message := self._told.get()) is not None:
-            if isinstance(message, Ask):
+            if isinstance(message, RunRequest):
                 write(Ended(message.number, self._why_not(message)), self._pipe)
 
-    def _why_not(self, ask: Ask) -> str:
+    def _why_not(self, ask: RunRequest) -> str:
         """Makes a run; says why it has not, or nothing."""
         try:
             with torch.inference_mode():
@@ -102,7 +102,7 @@ class Member:
             free_unused()
         return ""
 
-    def _make(self, ask: Ask) -> None:
+    def _make(self, ask: RunRequest) -> None:
         runtime = self.runtime
         runtime.number = ask.number
         runtime.models.keep(ask.keys)
@@ -130,7 +130,7 @@ def serve(device: str) -> None:
     def heard(message: Any) -> None:
         if message is None:
             os._exit(0)  # whoever has started it is gone, and what it computes is for nobody
-        if isinstance(message, Stop):
+        if isinstance(message, Halt):
             member.runtime.stopped = message.number
         told.put(message)
 

@@ -11,7 +11,7 @@ from .packing import packed, unpacked
 _LENGTH = 8
 
 
-class Ask(NamedTuple):
+class RunRequest(NamedTuple):
     """To get ready for a run.
 
     Attributes:
@@ -41,7 +41,7 @@ class Go(NamedTuple):
     threads: int
 
 
-class Stop(NamedTuple):
+class Halt(NamedTuple):
     """Not to make it, or to end it."""
 
     number: int

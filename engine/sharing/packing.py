@@ -23,7 +23,7 @@ _ROOT = __name__.rsplit(".", 3)[0]
 """The pack's name, which ComfyUI makes of its folder's."""
 
 
-class Packed(NamedTuple):
+class PackedRun(NamedTuple):
     """A value as bytes; `keys`: of the models in it, see `ModelRecipe.key`."""
 
     data: bytes
@@ -60,7 +60,7 @@ class _SentModel:
     policies: tuple[StepPolicies, ...]
 
 
-def packed(value: Any) -> Packed:
+def packed(value: Any) -> PackedRun:
     """A value of the pack's own types, tensors and what Python has.
 
     Raises:
@@ -75,7 +75,7 @@ def packed(value: Any) -> Packed:
             f"This run cannot be shared among GPUs, as other processes cannot be told of a part of it ({error}). Let "
             "one GPU make it."
         ) from error
-    return Packed(_ROOT.encode() + b"\n" + file.getvalue(), frozenset(packer.keys))
+    return PackedRun(_ROOT.encode() + b"\n" + file.getvalue(), frozenset(packer.keys))
 
 
 def unpacked(data: bytes, runtime: Runtime | None = None) -> Any:

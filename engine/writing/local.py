@@ -17,7 +17,7 @@ from torch import nn
 
 from ...common.errors import CheckpointError, MissingFileError, MissingPackageError, WritingError
 from ...common.log import logger
-from ...common.out_of_memory import is_out_of_memory
+from ...common.memory.out_of_memory import is_out_of_memory
 from ..progress import Counted
 from ..runtime import Progress, Runtime
 from .asked import WritingTask

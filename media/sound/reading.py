@@ -14,8 +14,8 @@ import torch
 
 from ...common.empty_tensors import empty
 from ...common.errors import InvalidInputError
-from ...common.free_ram import require_ram
 from ...common.log import logger
+from ...common.memory.free_ram import require_ram
 from ..ffmpeg import source_of, start_ffmpeg
 from .clip import Sound
 

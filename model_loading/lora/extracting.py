@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import InvalidInputError, PairingError
-from ...common.out_of_memory import is_out_of_memory
+from ...common.memory.out_of_memory import is_out_of_memory
 from ...dit.adapters import Adapter, Change, Full, LowRank
 from ...dit.config import DiTConfig
 from ..files.checkpoint import Checkpoint

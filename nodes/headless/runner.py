@@ -7,7 +7,7 @@ from typing import Any
 
 from ...common.errors import OutOfMemory, WanDirectorError
 from ...common.log import logger
-from ...common.out_of_memory import is_out_of_memory
+from ...common.memory.out_of_memory import is_out_of_memory
 from ..hosts.host import host
 from ..planning.rehearsal import rehearse
 from .checks import NodeClasses, check_graph, named

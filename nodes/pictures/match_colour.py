@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...common.checking import check_number, choice_of, has_values
-from ...common.free_ram import require_ram
+from ...common.memory.free_ram import require_ram
 from ...engine.progress import Counted
 from ...engine.runtime import counting
 from ...media.colours import COLOUR_METHODS, ColourMap, check_strength, colour_map

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...common.checking import has_values
 from ...common.empty_tensors import empty
-from ...common.free_ram import require_ram
+from ...common.memory.free_ram import require_ram
 from ...common.shapes import PictureSize
 from ...engine.enlarging import Bicubic, ByPictureModel, Enlarging
 from ...engine.runtime import Runtime

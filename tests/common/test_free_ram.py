@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from wan_director.common import free_ram
 from wan_director.common.errors import OutOfMemory
-from wan_director.common.free_ram import free_ram_bytes, require_ram
+from wan_director.common.memory import free_ram
+from wan_director.common.memory.free_ram import free_ram_bytes, require_ram
 
 
 def container(folder: Path, limit: str) -> None:

@@ -64,7 +64,7 @@ def test_new_colours_stay_colours():
 
 
 def test_a_result_that_does_not_fit_into_ram_is_refused_before_it_is_made(monkeypatch):
-    monkeypatch.setattr("wan_director.common.free_ram.free_ram_bytes", lambda: 9 * clip(1).nbytes)
+    monkeypatch.setattr("wan_director.common.memory.free_ram.free_ram_bytes", lambda: 9 * clip(1).nbytes)
     assert len(join_clips(clip(5), clip(5, 1), 1, "cross-fade")) == 9
     with pytest.raises(OutOfMemory, match="The 10 frames of 20 x 12 pixels of both clips take .* are free. Save the"):
         join_clips(clip(5), clip(5, 1), 0, "cross-fade")

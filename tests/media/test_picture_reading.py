@@ -217,7 +217,7 @@ def test_a_file_that_is_cut_off_anywhere_is_one_sentence_or_a_picture(tmp_path, 
 def test_frames_that_would_not_fit_into_ram_are_refused_before_they_are_read(tmp_path, monkeypatch):
     frames = [Image.new("L", (64, 64), shade) for shade in (0, 100, 200)]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    monkeypatch.setattr("wan_director.common.free_ram.free_ram_bytes", lambda: 3 * 64 * 64 * 12 - 1)
+    monkeypatch.setattr("wan_director.common.memory.free_ram.free_ram_bytes", lambda: 3 * 64 * 64 * 12 - 1)
     with pytest.raises(OutOfMemory, match=r"The 3 pictures of x.gif take 0.0 GB of RAM, and .* free. Use a smaller"):
         read_pictures(tmp_path / "x.gif")
 

@@ -151,7 +151,7 @@ def test_each_frame_may_stop_the_reading(folder):
 
 
 def test_a_clip_that_would_not_fit_into_ram_is_refused_before_it_is_decoded(folder, monkeypatch):
-    monkeypatch.setattr("wan_director.common.free_ram.free_ram_bytes", lambda: 10 * 48 * 64 * 12)
+    monkeypatch.setattr("wan_director.common.memory.free_ram.free_ram_bytes", lambda: 10 * 48 * 64 * 12)
     with pytest.raises(OutOfMemory, match=r"The 60 frames of even.mp4, 64x48, take .* free. Take fewer of them"):
         read_video(folder / "even.mp4")
     assert len(read_video(folder / "even.mp4", Cut(count=10))[0]) == 10

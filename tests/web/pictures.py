@@ -127,7 +127,7 @@ def keep_settings(route: Any) -> None:
     """Reads the user's settings from the server, with ours from the first moment on, and writes none there."""
     if route.request.method != "GET":
         route.fulfill(status=200)
-    elif route.request.url.endswith("/settings"):  # all of them; else a fresh server opens its templates over the canvas
+    elif route.request.url.endswith("/settings"):  # else a fresh server opens its templates
         route.fulfill(json=route.fetch().json() | SETTINGS)
     else:
         route.continue_()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....common.checking import has_values
-from ....common.free_ram import require_ram
+from ....common.memory.free_ram import require_ram
 from ... import standin as io
 from .dynamic_inputs import Growing
 from .scaling import MAX_SIDE, scaled, side_input

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ....common.checking import has_values
 from ....common.errors import InvalidInputError
-from ....common.free_ram import require_ram
+from ....common.memory.free_ram import require_ram
 from ... import standin as io
 from .dynamic_inputs import Choice, Choosing, ManyTyped, Matching, MatchingOutput
 

@@ -7,7 +7,7 @@ import queue
 
 import pytest
 from wan_director.engine.sharing.listening import listen
-from wan_director.engine.sharing.messages import Ask, Ended, read, write
+from wan_director.engine.sharing.messages import Ended, RunRequest, read, write
 
 
 def said(*messages: object) -> bytes:
@@ -18,7 +18,7 @@ def said(*messages: object) -> bytes:
 
 
 def test_messages_come_as_they_were_said():
-    ask, ended = Ask(3, b"data", frozenset({("a", 1)})), Ended(3, "why")
+    ask, ended = RunRequest(3, b"data", frozenset({("a", 1)})), Ended(3, "why")
     pipe = io.BytesIO(said(ask, ended))
     assert (read(pipe), read(pipe), read(pipe)) == (ask, ended, None)
 

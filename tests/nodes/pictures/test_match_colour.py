@@ -62,7 +62,7 @@ def test_what_cannot_be_is_refused(monkeypatch):
         match(frames, torch.full((1, 1, 3, 3), float("nan")))
     with pytest.raises(InvalidInputError, match="images must be pictures"):
         match(torch.zeros(0, 8, 8, 3), frames)
-    monkeypatch.setattr("wan_director.common.free_ram.free_ram_bytes", lambda: 1000)
+    monkeypatch.setattr("wan_director.common.memory.free_ram.free_ram_bytes", lambda: 1000)
     with pytest.raises(OutOfMemory, match="The 2 frames of 64 x 48 pixels in new colours"):
         match(frames, frames)
 

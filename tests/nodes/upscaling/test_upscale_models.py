@@ -133,6 +133,6 @@ def test_other_files_are_refused(folder, spandrel, monkeypatch):
     with pytest.raises(MissingFileError, match="dog.pth"):
         run("UpscaleModelLoader", model_name="dog.pth")
     model = run("UpscaleModelLoader", model_name="fourfold.pth")
-    monkeypatch.setattr("wan_director.common.free_ram.free_ram_bytes", lambda: 1000)
+    monkeypatch.setattr("wan_director.common.memory.free_ram.free_ram_bytes", lambda: 1000)
     with pytest.raises(OutOfMemory, match="5 pictures of 256x192 take 0.0 GB of RAM"):
         run("ImageUpscaleWithModel", upscale_model=model, image=picture(5))

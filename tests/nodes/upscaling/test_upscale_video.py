@@ -251,7 +251,7 @@ def test_a_vae_of_comfyui_is_given_all_frames(monkeypatch):
     vae = NativeVAE()
     assert torch.equal(upscaled(vae=vae), upscaled())
     assert torch.equal(vae.frames, fit_pictures(picture(5), 128, 96, "crop"))
-    monkeypatch.setattr("wan_director.common.free_ram.free_ram_bytes", lambda: 1000)
+    monkeypatch.setattr("wan_director.common.memory.free_ram.free_ram_bytes", lambda: 1000)
     with pytest.raises(OutOfMemory, match="The 5 enlarged frames for the VAE of ComfyUI take 0.0 GB of RAM"):
         upscaled(vae=vae)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .....common.checking import choice_of, has_values
-from .....common.free_ram import require_ram
+from .....common.memory.free_ram import require_ram
 from .... import standin as io
 from ..scaling import scaled
 

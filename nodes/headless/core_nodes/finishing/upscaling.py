@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .....common.empty_tensors import empty
 from .....common.errors import CheckpointError, MissingPackageError
-from .....common.free_ram import require_ram
+from .....common.memory.free_ram import require_ram
 from .....common.shapes import PictureSize
 from .....engine.enlarging import ByPictureModel
 from .....engine.runtime import Runtime, Work

@@ -6,7 +6,7 @@ import gc
 
 import torch
 
-from .errors import OutOfMemory
+from ..errors import OutOfMemory
 
 # torch has an error of its own for GPUs, but only words for RAM, MPS and the libraries of CUDA.
 _WORDS = ("can't allocate memory", "not enough memory", "out of memory", "_alloc_failed")
