@@ -102,12 +102,13 @@ def _best_ways(score: Numbers, beat: int) -> tuple[Numbers, Numbers]:
     for at in range(1, len(score)):
         reach = int(np.searchsorted(apart, at, side="right"))
         total[at] = score[at]
-        if reach:
-            ways = total[at - apart[:reach]] - cost[:reach]
-            best = int(np.argmax(ways))
-            total[at] += ways[best]
         begun = begun or score[at] >= least
-        if begun and reach:
+        if not reach:
+            continue
+        ways = total[at - apart[:reach]] - cost[:reach]
+        best = int(np.argmax(ways))
+        total[at] += ways[best]
+        if begun:
             before[at] = at - apart[best]
     return total, before
 

@@ -52,14 +52,17 @@ class MemberRuntime(LocalRuntime):
     """See `LocalRuntime`.
 
     Attributes:
-        models: see `KeptModels`.
+        kept: its models.
         number: of the run that is being made.
         stopped: of the newest that is not to be.
     """
 
-    models: KeptModels = field(default_factory=KeptModels)
+    kept: KeptModels = field(default_factory=KeptModels)
     number: int = 0
     stopped: int = -1
+
+    def __post_init__(self) -> None:
+        self.models = self.kept
 
     def check_interrupt(self) -> None:
         if self.stopped >= self.number:
@@ -105,7 +108,7 @@ class Member:
     def _make(self, ask: RunRequest) -> None:
         runtime = self.runtime
         runtime.number = ask.number
-        runtime.models.keep(ask.keys)
+        runtime.kept.keep(ask.keys)
         runtime.check_interrupt()
         request, runtime.kept_runs = unpacked(ask.data, runtime)
         ready = request()

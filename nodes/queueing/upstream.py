@@ -27,7 +27,7 @@ def job_before(prompt: Mapping[str, Any] | None, id: str | None) -> dict[str, An
     Raises:
         GraphError: the graph is not known, or the node is none of it.
     """
-    if not prompt or id not in prompt:
+    if not prompt or id is None or id not in prompt:
         raise GraphError(
             "The graph before the node is not known, as inside of a loop that another node unrolls. Put the node "
             "outside of it."

@@ -91,6 +91,8 @@ MOST_LANES = 8
 """Wires more that are led between two groups below one another."""
 VIEW = (1754, 930, 1904, 1120)
 """Width and height that the view shows at first, and those of the window around it."""
+SMALLEST = 0.572
+"""Scale at which the front end still draws texts; of what is too large for it, the view shows the beginning."""
 
 
 def height_of(node: Node, name: str) -> int:
@@ -303,9 +305,10 @@ def height_of_stack(stack: Sequence[Group], between: int) -> int:
 
 
 def view_of(width: int, top: int, bottom: int) -> dict[str, Any]:
-    """Scale and place of the canvas at which all of it is seen."""
+    """Scale and place of the canvas at which all of it is seen, or its beginning."""
     height = bottom - top
-    scale = min(0.9, VIEW[0] / width, VIEW[1] / height)
+    scale = max(SMALLEST, min(0.9, VIEW[0] / width, VIEW[1] / height))
+    width, height = min(width, VIEW[0] / scale), min(height, VIEW[1] / scale)
     middle = ((VIEW[2] / scale - width) / 2, (VIEW[3] / scale - height) / 2 - top)
     return {"scale": round(scale, 3), "offset": [round(each, 3) for each in middle]}
 

@@ -55,8 +55,8 @@ def animate_items(
     normalize, channels = model.spec.family.normalize, model.spec.family.latent_channels
     items: list[ConditioningItem] = []
     if poses is not None:
-        latent = _checked(poses, f"The pose video of the {side} conditioning")
-        items.append(AnimatePoseVideo(normalize(latent) if latent.shape[1] == channels else latent))
+        seen = _checked(poses, f"The pose video of the {side} conditioning")
+        items.append(AnimatePoseVideo(normalize(seen) if seen.shape[1] == channels else seen))
     if face is not None:
         items.append(FaceVideo(_checked(face, f"The face video of the {side} conditioning")))
     return tuple(items)

@@ -67,7 +67,7 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     if options.graph is not None and options.graph.suffix == ".toml":
         plan_config(options)
         return
-    given = options.graph
+    given = Path(options.graph)
     options.graph = workflow_path(given)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
     runtime = planned_runtime(options)

@@ -44,7 +44,8 @@ def compare(options: argparse.Namespace, session: Session) -> None:
     with naming_all_missing(given, options, session), session.stop.between_blocks(host.runtime):
         rows = [[_cell(compared, host, classes, seed, strength) for strength in strengths] for seed in seeds]
     host.output = options.output
-    place = host.save_place(f"compare_{Path(name).stem}", *rows[0][0].shape[2:0:-1])
+    height, width = rows[0][0].shape[1:3]
+    place = host.save_place(f"compare_{Path(name).stem}", width, height)
     say(saved_sheet(rows, seeds, strengths, place, compared.fps))
 
 
