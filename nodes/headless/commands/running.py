@@ -64,10 +64,10 @@ def plan(options: argparse.Namespace, session: Session) -> None:
     if options.table:
         say(table_of(options.table))
         return
-    if options.graph is not None and options.graph.suffix == ".toml":
+    given: Path = options.graph
+    if given.suffix == ".toml":
         plan_config(options)
         return
-    given = Path(options.graph)
     options.graph = workflow_path(given)
     vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
     runtime = planned_runtime(options)
