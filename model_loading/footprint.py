@@ -21,7 +21,10 @@ from .spec import ModelSpec
 
 _SCALE_BYTES = 4
 # Of the trunk, and of its branches.
-_BLOCK = re.compile(r"(\w*blocks|face_adapter\.fuser_blocks|audio_injector\.injector(?:_adain_layers)?)\.(\d+)\..+")
+_BLOCK = re.compile(
+    r"(\w*blocks|face_adapter\.fuser_blocks|audio_injector\.injector(?:_adain_layers)?|music_injector\.injector)"
+    r"\.(\d+)\..+"
+)
 _WHOLE_CODES = frozenset({"F8_E4M3", "F8_E5M2", "I8"})
 
 

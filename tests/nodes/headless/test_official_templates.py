@@ -108,6 +108,8 @@ RUNNING = [
     "video_bernini_r_video_editing", "video_bernini_r_image_editing", "video_causal_forcing_i2v",
     "video_wan_animate2_distilled", "video_wan2_2_14B_s2v", "video_humo", "video_wan_dancer",
 ]  # fmt: skip
+RUNNING_APART = ("video_wan2_1_infinitetalk",)
+"""By a test of its own."""
 REFUSED = {
     "video_wan_animate2": "StartLoop",
     "video_wan21_scail2_character_replacement": "SAM3_VideoTrack .*; use masks made before, in Wan Coloured Masks",

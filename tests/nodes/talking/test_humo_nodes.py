@@ -154,7 +154,9 @@ def test_what_was_given_before_is_not_replaced_in_silence(prompts, vae, heard):
 
 def test_what_is_meant_for_another_model_is_refused(prompts, vae, heard):
     made = prepared(prompts, vae, audio=heard)
-    with pytest.raises(InvalidInputError, match="carries .*, from .*Wan HuMo .*Load a Wan S2V or a HuMo model"):
+    with pytest.raises(
+        InvalidInputError, match="carries .*, from .*Wan HuMo.*Load a Wan S2V, a HuMo or a Wan-Dancer model"
+    ):
         prompts_of(load("wan21_t2v.safetensors"), made[0], made[2], "positive", 5.0)
     with pytest.raises(PairingError, match="is a HuMo model, and nothing is prepared for it. Connect Wan HuMo"):
         sampled((*prompts, made[2]))
