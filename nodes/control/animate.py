@@ -108,7 +108,6 @@ class WanDirectorAnimate(io.ComfyNode):
         clip_vision: Any = None,
     ) -> Any:
         check_fresh(positive, negative, (IMAGE, POSES, FACE), "a picture or what a person follows")
-        check_wan_2_1(vae, "Wan-Animate")
         latent = with_references(empty_latent(vae, width, height, frames, batch_size), 1)
         video = _Part(VideoShape(frames, height, width), choice_of(fit, FITS, "fit"))
         continued = last_frames(continue_motion, frames, continue_motion_max_frames)
@@ -239,7 +238,9 @@ def given_values(vae: Any, video: _Part, followed: FollowedVideos, reference: An
 
     Raises:
         InvalidInputError: the reference is no picture.
+        PairingError: the VAE is not that of Wan 2.1.
     """
+    check_wan_2_1(vae, "Wan-Animate")
     frames, height, width = video.shape
     picture = vae.encode(video.fitted(clean_image(reference, "reference_image")))
     clip, before = torch.full((frames, height, width, 3), 0.5), len(continued)

@@ -115,6 +115,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
         "WanDirectorGuidance": {
             "cfg_start", "cfg_end", "zero_steps", "apg_parallel", "apg_longest", "skip_start", "skip_end", "nag_alpha",
             "nag_tau", "nag_end", "apg_momentum", "staged_video", "staged_references",
+            "negative_skip_blocks",
         },
         "WanDirectorCameraPath": {"fx", "fy", "cx", "cy"},
         "WanDirectorBernini": {"reference_max_size"},
