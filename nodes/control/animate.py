@@ -107,7 +107,7 @@ class WanDirectorAnimate(io.ComfyNode):
         continue_motion: Any = None,
         clip_vision: Any = None,
     ) -> Any:
-        check_fresh(positive, negative, (IMAGE, POSES, FACE), "a picture or what a person follows")
+        _check(positive, negative, vae)
         latent = with_references(empty_latent(vae, width, height, frames, batch_size), 1)
         video = _Part(VideoShape(frames, height, width), choice_of(fit, FITS, "fit"))
         continued = last_frames(continue_motion, frames, continue_motion_max_frames)
@@ -116,6 +116,11 @@ class WanDirectorAnimate(io.ComfyNode):
         values = given_values(vae, video, followed, reference_image, continued) | joined_clip_vision(clip_vision, None)
         sides = _with_face(video, [with_values(side, values) for side in (positive, negative)], followed.face_video)
         return io.NodeOutput(*sides, latent, 1, len(continued), start + frames)
+
+
+def _check(positive: list, negative: list, vae: Any) -> None:
+    check_fresh(positive, negative, (IMAGE, POSES, FACE), "a picture or what a person follows")
+    check_wan_2_1(vae, "Wan-Animate")
 
 
 def _followed_inputs() -> list[Any]:
@@ -238,9 +243,7 @@ def given_values(vae: Any, video: _Part, followed: FollowedVideos, reference: An
 
     Raises:
         InvalidInputError: the reference is no picture.
-        PairingError: the VAE is not that of Wan 2.1.
     """
-    check_wan_2_1(vae, "Wan-Animate")
     frames, height, width = video.shape
     picture = vae.encode(video.fitted(clean_image(reference, "reference_image")))
     clip, before = torch.full((frames, height, width, 3), 0.5), len(continued)
