@@ -23,7 +23,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs a git checkout")
     folder = tmp_path_factory.mktemp("published")
     lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
-    ignored = tuple(line for line in lines if line and not line.startswith("#"))
+    ignored = tuple(line.lstrip("/") for line in lines if line and not line.startswith("#"))
     for name in tracked():
         if not name.startswith(ignored):
             copy_into(folder, name)
