@@ -45,7 +45,7 @@ def test_known_files_are_consistent() -> None:
             "Comfy-Org/Bernini-R": "diffusion_models/",
             "Comfy-Org/SCAIL-2": f"{Path(file.folder).name}/",
             "Comfy-Org/Wan-Animate-2": "diffusion_models/",
-        "Comfy-Org/Wan-Dancer": "diffusion_models/",
+            "Comfy-Org/Wan-Dancer": "diffusion_models/",
         }
         folder = folders.get(file.repo, f"split_files/{Path(file.folder).name}/")
         assert file.path_in_repo == folder + file.name

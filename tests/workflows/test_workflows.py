@@ -381,7 +381,8 @@ def test_other_settings_of_a_workflow_do_not_go_together():
 
 
 @each_bundled
-def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_bundled_workflows_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a folder `models` where it is run gets what is trained
     samplers = ("WanDirectorSampler", "WanDirectorTrainLora", EDIT, UPSCALE, FILM, STREAM)
     steps = [f"--set={id}.steps=2" for id, node in prompt(path).items() if node["class_type"] in samplers]
     assert main(["run", str(path), f"--output={tmp_path}", "--device=cpu", "--quiet", *steps]) == 0
