@@ -11,8 +11,8 @@ import wan_director
 from .conftest import call, encode, load
 
 ROOT = Path(wan_director.__file__).resolve().parent
-MOST = 19
-"""Each a seam: planning, resuming, solver, given frames, retry, windows, cache (two), stage and trunk among them."""
+MOST = 20
+"""Each a seam: planning, resuming, solver, given frames, retry, windows, cache (two), stage, trunk and the choice of devices among them."""
 
 
 def room(frame: traceback.FrameSummary) -> str:
