@@ -12,7 +12,8 @@ from .conftest import call, encode, load
 
 ROOT = Path(wan_director.__file__).resolve().parent
 MOST = 20
-"""Each a seam: planning, resuming, solver, given frames, retry, windows, cache (two), stage, trunk and the choice of devices among them."""
+"""Each a seam: planning, sharing, resuming, solver, given frames, retry, windows, cache (two), stage and trunk among
+them."""
 
 
 def room(frame: traceback.FrameSummary) -> str:
