@@ -77,14 +77,16 @@ def test_killed_and_run_again(command_line):
 
 
 def test_a_shared_run_goes_on_and_so_does_one_process_from_there(command_line):
-    undisturbed, _ = command_line.run("undisturbed", "--no-resume")
+    # Two processes decode rows each, whose numbers are those of strips and not of whole frames.
+    ways = [("--gpus", "2"), ()]
+    undisturbed = [command_line.run(f"undisturbed {len(way)}", "--no-resume", *way)[0] for way in ways]
     end_in_mid_run(command_line.start("lost", "--gpus", "2"), signal.SIGINT, command_line)
     (file,) = command_line.files()
     kept = file.read_bytes()
-    for number, options in enumerate([("--gpus", "2"), ()]):
+    for number, way in enumerate(ways):
         file.write_bytes(kept)
-        frames, said = command_line.run(f"again {number}", *options)
-        assert "Sampling goes on after step " in said and frames == undisturbed and command_line.files() == []
+        frames, said = command_line.run(f"again {number}", *way)
+        assert "Sampling goes on after step " in said and frames == undisturbed[number] and command_line.files() == []
 
 
 def test_a_sampler_before_another_is_not_run_twice(models, write, prompt, tmp_path):
