@@ -21,7 +21,7 @@ from wan_director.engine.models import VideoModel, load_model
 from wan_director.engine.previews import preview as engine_preview
 from wan_director.engine.previews.moving import PreviewWish
 from wan_director.engine.recipe import ModelRecipe
-from wan_director.engine.sampling import stage
+from wan_director.engine.sampling import stage, task
 from wan_director.engine.sampling.job import choose, sampling_job
 from wan_director.engine.sampling.sample import run_sampler
 from wan_director.engine.sampling.settings import SamplerSettings
@@ -305,10 +305,10 @@ def four_blocks() -> VideoModel:
     return VideoModel(placed, ParameterShapes.of(module), tiny.recipe)
 
 
-@pytest.mark.parametrize(("flops_per_byte", "expected"), [(stage.FLOPS_PER_BYTE, [2] * 3), (0, [1] * 6)])
+@pytest.mark.parametrize(("flops_per_byte", "expected"), [(task.FLOPS_PER_BYTE, [2] * 3), (0, [1] * 6)])
 def test_few_tokens_bring_swapped_weights_once_per_step(monkeypatch, flops_per_byte, expected):
     """Where copying takes longer than computing, both passes run block by block; else one after the other."""
-    monkeypatch.setattr(stage, "FLOPS_PER_BYTE", flops_per_byte)
+    monkeypatch.setattr(task, "FLOPS_PER_BYTE", flops_per_byte)
     model, passes = four_blocks(), []
     undisturbed = sample(model)
     trunk = WanDiT.trunk
