@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..dit.branches.module import BranchModule
 from ..dit.config import DiTConfig
 from ..dit.model import WanDiT
@@ -45,25 +47,6 @@ DIT: ModelKind[DiTConfig, WanDiT, None] = ModelKind(
     is_transformer=True,
     has_variants=True,
 )
-VACE_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
-    files=known_files.VACE_FILES,
-    title="VACE module",
-    published_title="a VACE module",
-    example=known_files.module_file("vace_module"),
-    layouts=layouts.VACE_MODULE_LAYOUTS,
-    read_config=configs.read_branch_module,
-    build=BranchModule,
-    title_of=titles.module_title,
-    widths=titles.dit_widths,
-    family_widths=titles.dit_widths_of_family,
-    width_words=titles.DIT_WIDTH_WORDS,
-    find_tokenizer=no_tokenizer,
-    check_partner=check_module,
-    start_image=titles.dit_start_image,
-    partners=titles.dit_partners,
-    is_network=True,
-    is_transformer=True,
-)
 SPEED_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
     files=known_files.SPEED_FILES,
     title="speed-control module",
@@ -81,39 +64,37 @@ SPEED_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
     is_network=True,
     is_transformer=True,
 )
-UNI3C_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
+VACE_MODULE: ModelKind[DiTConfig, BranchModule, None] = replace(
+    SPEED_MODULE,
+    files=known_files.VACE_FILES,
+    title="VACE module",
+    published_title="a VACE module",
+    example=known_files.module_file("vace_module"),
+    layouts=layouts.VACE_MODULE_LAYOUTS,
+    read_config=configs.read_branch_module,
+    check_partner=check_module,
+    start_image=titles.dit_start_image,
+    partners=titles.dit_partners,
+)
+UNI3C_MODULE: ModelKind[DiTConfig, BranchModule, None] = replace(
+    SPEED_MODULE,
     files=known_files.UNI3C_FILES,
     title="Uni3C module",
     published_title="a Uni3C module",
     example=known_files.module_file("uni3c_module"),
     layouts=layouts.UNI3C_MODULE_LAYOUTS,
     read_config=configs.read_uni3c_module,
-    build=BranchModule,
-    title_of=titles.module_title,
-    widths=titles.dit_widths,
-    family_widths=titles.dit_widths_of_family,
-    width_words=titles.DIT_WIDTH_WORDS,
-    find_tokenizer=no_tokenizer,
     check_partner=check_uni3c_module,
-    is_network=True,
-    is_transformer=True,
 )
-INFINITETALK_MODULE: ModelKind[DiTConfig, BranchModule, None] = ModelKind(
+INFINITETALK_MODULE: ModelKind[DiTConfig, BranchModule, None] = replace(
+    SPEED_MODULE,
     files=known_files.INFINITETALK_FILES,
     title="InfiniteTalk module",
     published_title="an InfiniteTalk module",
     example=known_files.module_file("infinitetalk_module"),
     layouts=layouts.INFINITETALK_MODULE_LAYOUTS,
     read_config=configs.read_infinitetalk_module,
-    build=BranchModule,
-    title_of=titles.module_title,
-    widths=titles.dit_widths,
-    family_widths=titles.dit_widths_of_family,
-    width_words=titles.DIT_WIDTH_WORDS,
-    find_tokenizer=no_tokenizer,
     check_partner=check_infinitetalk_module,
-    is_network=True,
-    is_transformer=True,
 )
 VAE: ModelKind[VAEConfig, CausalVAE, None] = ModelKind(
     files=known_files.VAE_FILES,
