@@ -109,7 +109,7 @@ def test_a_question_mark_lists_the_tasks_and_the_published_files(capsys):
     out, err = capsys.readouterr()
     files = (*known_files.KNOWN_FILES, *known_files.WAITING_FILES)
     assert len(out.splitlines()) == len(TASKS) + len(files) and not err
-    assert "\nwan2.2_dancer_14b_local_fp8_scaled.safetensors  Wan-Dancer; not run by this version\n" in out
+    assert "\nsam3.1_multiplex_fp16.safetensors  SAM 3.1, which finds masks; not run by this version\n" in out
     assert "wan_2.1_vae.safetensors  the VAE" in out and "ti2v-5B  text and image to video, Wan 2.2 (3 files" in out
 
 
