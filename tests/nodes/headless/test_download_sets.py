@@ -111,7 +111,8 @@ def test_tasks_name_published_files_with_all_that_they_need(task, hub):
     assert len(task.files) == len(task.file_names)
     assert kinds.count("text_encoder") == 1
     assert kinds.count("vae") == (2 if "alpha" in task.name else 1)  # one of colours, one of opacity
-    assert kinds.count("dit") == (2 if "A14B" in task.name or "dancer" in task.name else 1)  # the dancer: the whole dance, its parts
+    two = "A14B" in task.name or "dancer" in task.name  # experts; the whole dance and its parts
+    assert kinds.count("dit") == (2 if two else 1)
     assert ("fp8" in task.name) == all(
         "fp8" in file.name for file in task.files if file.kind.name in ("dit", "text_encoder")
     )
