@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..common.records import record
 
 SAMPLE_RATE = 16_000
 """Samples per second that all of them take."""
@@ -12,7 +12,7 @@ WHISPER_S = 30
 """Seconds of sound that whisper takes at a time."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpeechConfig:
     """Everything that fixes the shape of a wav2vec2.
 
@@ -37,7 +37,7 @@ class SpeechConfig:
     is_stable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WhisperConfig:
     """Everything that fixes the shape of whisper's encoder.
 

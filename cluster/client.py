@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from ..common.errors import ClusterError, InvalidInputError
+from ..common.records import record
 from ..media.whole import replace_file, unfinished_file
 from .folder import checked_name, digest_of
 
@@ -32,7 +32,7 @@ class Gone(ClusterError):  # noqa: N818  (it is an answer)
     """What was asked for is not there."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class QueueClient:
     """A server by its address, and the token that it wants.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ..common.records import record
 
 JobState: TypeAlias = Literal["queued", "running", "done", "failed", "aside", "cancelled"]
 STATES: tuple[JobState, ...] = ("queued", "running", "done", "failed", "aside", "cancelled")
@@ -27,7 +29,7 @@ class ResultFile(NamedTuple):
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """What somebody wants made.
 
@@ -50,7 +52,7 @@ class Request:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VideoJob:
     """A job as the queue knows it.
 

@@ -8,10 +8,10 @@ import contextlib
 import importlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..common.errors import ClusterError, MissingPackageError
+from ..common.records import record
 from .keeping import KeptCommand
 
 NAMESPACE, SERVER = "wan-director", "wan-director-server"
@@ -19,7 +19,7 @@ _WORKER = "wan-director-worker-{}"
 _PATIENCE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Seats:
     """What each worker is given of one machine of the cluster.
 

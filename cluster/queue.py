@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from .jobs import ENDED, STATES, JobState, Leased, Request, ResultFile, VideoJob
 from .tables import COLUMNS, as_job, open_tables, transaction
 
@@ -28,7 +29,7 @@ _LONGEST_SAID, _LONGEST_ERROR = 200, 2000
 _LONGEST_WAIT_S = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rules:
     """How the queue deals with jobs.
 

@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..common.errors import InvalidInputError, OutputError, WanDirectorError
 from ..common.log import logger
+from ..common.records import record
 from .desk import Desk, MissingInputs, as_told
 from .folder import QueueTokens
 
@@ -59,7 +59,7 @@ class NotAnswered(Exception):  # noqa: N818  (it is an answer)
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Address:
     """Where a server listens.
 
@@ -85,8 +85,8 @@ class QueueServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, desk: Desk, tokens: QueueTokens, address: Address = Address()) -> None:
-        self.desk, self.tokens, self.address = desk, tokens, address
+    def __init__(self, desk: Desk, tokens: QueueTokens, address: Address | None = None) -> None:
+        self.desk, self.tokens, self.address = desk, tokens, address or Address()
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._ends = threading.Event()
         try:

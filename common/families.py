@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, tensor
 
+from .records import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Family:
     """Everything a model object must agree on with its partners.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from .places import Place
+from .records import record
 
 Words = tuple[str | Place, ...]
 """Pieces of a sentence, see `errors.WanDirectorError`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ModelNames:
     """What a sentence about a model says of it; a room that knows its file gives its name.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
+from ..common.records import record
 from .branches.branch import Branch
 
 PATCH = (1, 2, 2)
@@ -14,7 +15,7 @@ PATCH = (1, 2, 2)
 BranchT = TypeVar("BranchT")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockPlace:
     """A block in the order of a pass: its official name, and the branch whose own it is, None of the trunk's.
 
@@ -26,7 +27,7 @@ class BlockPlace:
     branch: type[Branch[DiTConfig]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DiTConfig:
     """Everything that fixes the shape of a Wan transformer.
 

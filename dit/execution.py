@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from ..common.streaming import IN_PLACE, BlockStream, WayBack
 from ..weights.layers import Multiplication
 from .adapters.stand_ins import again_with_stand_ins
@@ -98,7 +99,7 @@ def lean_ways(heads: int) -> tuple[Lean | None, ...]:
 _GROUPS = 10
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Execution:
     """How to compute, where the result is the same or nearly so. Two runs with different ones may share a model.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..common.errors import InvalidInputError, PairingError
 from ..common.model_names import THIS_MODEL, ModelNames
+from ..common.records import record
 from .branches.branch import Branch
 from .conditioning.cut import Cut
 from .conditioning.in_context import ClipBeside
@@ -30,7 +31,7 @@ class Steering(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DitInputs:
     """One call of the transformer.
 
@@ -120,7 +121,7 @@ class ConditioningItem(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Conditioning:
     """A prompt and what goes with it: one side (positive or negative) of the guidance.
 

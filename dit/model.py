@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from ..common.streaming import check_backward
 from .block import Block
 from .branches.branch import ALONE, TRUNK_ENDS, BranchRun, Companion, Ends, unshareable
@@ -323,7 +323,7 @@ class WanDiT(nn.Module):
         return torch.cat([latent, image.to(latent.dtype)], dim=1)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunningDiT:
     """A model and how one run computes with it: the three parts of a pass, as a denoiser asks for them."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from ..common.errors import OutOfMemory
 from ..common.log import logger
 from ..common.memory.out_of_memory import free_unused, is_out_of_memory
+from ..common.records import record
 from ..common.shapes import PictureSize
 from ..media.pictures import fit_pictures
 
@@ -62,7 +62,7 @@ class PictureModel(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bicubic:
     """By arithmetic alone, see `media.pictures.fit_pictures`; of another shape, the middle is taken."""
 
@@ -78,7 +78,7 @@ class Bicubic:
         return _fitted(frames, self.size)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ByPictureModel:
     """By a network, picture by picture in tiles, and then to the size as `Bicubic` does.
 

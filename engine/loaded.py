@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..common.checking import choice_of
+from ..common.records import record
 from ..model_loading import build
 from ..model_loading.branch_module import add_module
 from ..model_loading.footprint import ModelBytes
@@ -24,7 +24,7 @@ from .tasks import bytes_of
 DEVICES = ("auto", "cpu", "gpu")
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False, slots=False)
 class PlacedModel:
     """The weights of a model file in memory, and the runtime that looks after them.
 

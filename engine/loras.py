@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 
 from ..common.log import logger
+from ..common.records import record
 from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes
 from ..model_loading.build import ModelKey, model_key
 from ..model_loading.lora import LoadedLora, read_lora
@@ -51,7 +52,7 @@ def _applied(adapter: Adapter, lora: LoraRecipe) -> AppliedAdapter:
     return AppliedAdapter(adapter, lora.strength, lora.blocks, lora.start, lora.end, lora.merge)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class _UnreadAdapter(Adapter):
     file_bytes: int
 
@@ -60,7 +61,7 @@ class _UnreadAdapter(Adapter):
         return self.file_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _LoraForModel:
     """Which file is read for which model; who is told of it makes no difference to what is read."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -12,6 +12,7 @@ from ..common.checking import choice_of
 from ..common.errors import InvalidInputError, OutOfMemory
 from ..common.log import logger
 from ..common.memory.free_ram import free_ram_bytes
+from ..common.records import record
 from ..common.shapes import VideoShape, latent_frames
 from ..dit.sharing import Sharing
 from ..memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget, example_card, gigabytes
@@ -35,7 +36,7 @@ class Devices(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MemorySettings:
     """The widgets of the memory node, on the socket WAN_DIRECTOR_MEMORY.
 
@@ -160,7 +161,7 @@ def _chunks(frames: int, seen: int) -> str:
     return f"{-(-frames // seen):,} chunks of {seen} latent frame{'s' * (seen > 1)}, one after the other"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Job:
     """A model, and what a stage of a run wants of it.
 
@@ -212,7 +213,7 @@ class Job:
 _NO_VIDEO = VideoShape(0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MemoryWidgets:
     """The values of the memory node's widgets, under their names and with their defaults."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
+from ..common.records import record
 from ..dit.adapters import AppliedAdapter, ParameterShapes
 from ..dit.attention import resolve_attention, resolve_pattern
 from ..dit.execution import Execution
@@ -19,7 +20,7 @@ from .runtime import Runtime, Work
 from .sampling.policies import WHOLE_STEPS, StepPolicies
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False, slots=False)
 class VideoModel(OfPlaced):
     """A video transformer with the LoRAs of its next run, and perhaps a second one that takes over in it.
 

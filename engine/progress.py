@@ -6,9 +6,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from typing import NamedTuple
 
+from ..common.records import record
 from ..model_loading.files.file_type import human_bytes
 
 BYTES = "byte"
@@ -19,7 +20,7 @@ _MARK_S, _MARKS = 0.5, 9
 """The rate is that of the last marks, at least so long apart: it follows a change, and one hasty piece is not all."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Counted:
     """What is done, and what is counted meanwhile.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from ..common.records import record
 from ..model_loading.build import model_key
 from ..model_loading.precision import Precision, kept_as
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoraRecipe:
     """A LoRA on a video model.
 
@@ -32,7 +33,7 @@ class LoraRecipe:
     is_second_expert: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LowNoiseRecipe:
     """The model of the last steps.
 
@@ -47,7 +48,7 @@ class LowNoiseRecipe:
     high_steps: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ModelRecipe:
     """A model: its files, and how they are used. Frozen, hashable, and small to pickle: it holds no weights.
 

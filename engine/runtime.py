@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.families import Family
+from ..common.records import record
 from ..common.streaming import BlockStream
 from ..dit.execution import OnBlock
 from ..dit.sharing import Sharing
@@ -32,7 +32,7 @@ Module = TypeVar("Module", bound=nn.Module, covariant=True)
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Work(Generic[Result]):
     """What takes long: reading a file, or a stage of a run. Whatever can be refused is refused before there is one.
 
@@ -178,7 +178,7 @@ class Runtime(Protocol):
         ...
 
     def perform(self, work: Work[Result]) -> Result:
-        """Runs it; or gives its outline, where a run is planned (see `record.RecordingRuntime`)."""
+        """Runs it; or gives its outline, where a run is planned (see `recording.RecordingRuntime`)."""
         ...
 
     def progress(self, counted: Counted) -> Progress:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from .pictures import from_bytes, to_bytes
 
 _LEVEL = 1
@@ -20,7 +20,7 @@ _CHOOSES_BY = 4
 """The way to foretell a picture is chosen by every so many of its rows."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class PackedFrames:
     """Frames [H, W, 3] of 8 bits, packed.
 

@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -21,6 +20,7 @@ from ..common.errors import InvalidInputError
 from ..common.log import logger
 from ..common.memory.free_ram import require_ram
 from ..common.places import Place
+from ..common.records import record
 from ..common.shapes import VideoShape
 from .ffmpeg import each_frame_once, source_of, start_ffmpeg
 from .sound.reading import SoundTrack, sound_track
@@ -37,7 +37,7 @@ _NO_TIME = -(1 << 63)
 """What stands for the time of a packet that has none."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VideoFile:
     """What is known of a video file without decoding it.
 
@@ -85,7 +85,7 @@ class VideoFile:
         return float(taken[cut.first] if cut.first < len(taken) else self.end)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cut:
     """Which pictures of a video.
 
@@ -118,7 +118,7 @@ class Cut:
 WHOLE = Cut()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fitting:
     """How each picture is brought to a size as it comes: `apply` takes and gives [1, H, W, 3], float, in 0..1."""
 

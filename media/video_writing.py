@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ..common.errors import InvalidInputError
 from ..common.log import logger
+from ..common.records import record
 from ..media.place import SavePlace
 from .encoder import Codec, Encoder, check_codec, check_sound_codec, count_frames
 from .faults import writing_to
@@ -32,7 +32,7 @@ _BT709 = [
 _ONE_PALETTE = ["-filter_complex", "split[a][b];[a]palettegen[palette];[b][palette]paletteuse"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Format:
     """How one kind of file is encoded: `parameters` gives ffmpeg's options for a quality of 1..100.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ..common.errors import InvalidInputError
+from ..common.records import record
 
 GB = 10**9
 _UNITS = {"": GB, "G": GB, "GB": GB, "GIB": 2**30, "M": 10**6, "MB": 10**6, "MIB": 2**20}
@@ -45,7 +45,7 @@ def example_card(device_bytes: int) -> Card:
     return next(card for limit, card in CARDS if device_bytes <= limit)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Budget:
     """Device memory that a run may take: at most so much, or all but so much of what is free."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 
+from ..common.records import record
 from .budget import FILE_BYTES, Card
 from .policy import BlockSwap, Footprint, Resident
 
@@ -36,7 +37,7 @@ class Way(NamedTuple):
     host_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Task:
     """What a stage has to do.
 
@@ -66,7 +67,7 @@ class Task:
     plain_bytes: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Choice:
     """A task in the way it is going to run.
 

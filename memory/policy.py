@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from ..common.streaming import BlockStream, LentBlocks
 from .backend import make_backend
 from .block_swap import SLOTS, slab_blocks, spread, swapping
@@ -59,7 +60,7 @@ class MemoryPolicy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Resident:
     """All blocks are on the device.
 
@@ -86,7 +87,7 @@ class Resident:
         return RESIDENT if self.plain else BlockSwap(0).lowered(blocks)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockSwap:
     """Some blocks, evenly between those that stay, come to the device only for their turn (see `block_swap.Ring`).
 

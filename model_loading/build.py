@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from ..common.log import logger
+from ..common.records import record
 from ..weights import layers
 from ..weights.casting import Casting
 from .files.checkpoint import Checkpoint
@@ -30,7 +30,7 @@ ModuleT_co = TypeVar("ModuleT_co", covariant=True)
 TokenizerT_co = TypeVar("TokenizerT_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Loaded(Generic[ConfigT_co, ModuleT_co, TokenizerT_co]):
     """A model with its weights, on the CPU; `tokenizer`: that of a text encoder, None of all others."""
 

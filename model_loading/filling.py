@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ..common.errors import CheckpointError
 from ..common.log import logger
+from ..common.records import record
 from ..weights import layers
 from ..weights.casting import Casting, cast_matrix, is_cast
 from ..weights.multiplication import allow_fp8
@@ -137,7 +137,7 @@ def _belongs_to_a_weight(key: str, expected: Collection[str], spec: ModelSpec) -
     return is_marked or key.endswith(SCALE_COMPANIONS)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Reader:
     """Reads official tensors from their places in a file."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -12,6 +12,7 @@ from torch import nn
 from ..common.errors import CheckpointError
 from ..common.families import Family
 from ..common.places import Place
+from ..common.records import record
 from ..dit.config import DiTConfig
 from .files.checkpoint import Checkpoint
 from .formats.weight_formats import WeightFormat
@@ -47,7 +48,7 @@ def goes_with_any(model: ModelSpec[DiTConfig], partner: ModelSpec[Any]) -> None:
     """That of a kind that has no rule about the transformer it works with."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
     """One part of a video model: all that is particular to it.
 
@@ -132,7 +133,7 @@ class ModelKind(Generic[ConfigT, ModuleT, TokenizerT]):
 AnyKind = ModelKind[Any, Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ModelSpec(Generic[ConfigT_co]):
     """Everything the header of a model file tells.
 

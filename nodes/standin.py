@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from ..common.records import record
+
 
 def _present(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
@@ -137,7 +139,7 @@ class Hidden(str, Enum):
     extra_pnginfo = "EXTRA_PNGINFO"
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class HiddenHolder:
     """The hidden values of one execution."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from ..dit.context import Avoided
 from ..dit.inputs import DitInputs, expand_batch
 
@@ -31,7 +32,7 @@ class Perturbation(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SkippedBlocks:
     """Some of the model's own blocks, by number, leave the tokens as they are."""
 
@@ -47,7 +48,7 @@ class SkippedBlocks:
         return replace(inputs, skipped=inputs.skipped | self.blocks)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AvoidedText:
     """Normalized attention guidance: in the same pass, attention leads away from the negative text.
 
@@ -79,7 +80,7 @@ class AvoidedText:
         return replace(inputs, avoided=Avoided(negative, self.scale, self.alpha, self.tau))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class OtherText:
     """Another text in place of the side's own, or of those in time; pictures and all else stay.
 
@@ -100,7 +101,7 @@ class OtherText:
         return replace(inputs, text=expand_batch(own, inputs.latent.shape[0]), travel=None)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LessContext:
     """Of the clips beside the video the model sees the source alone, or none."""
 
@@ -117,7 +118,7 @@ class LessContext:
         return replace(inputs, in_context=tuple(clip for clip in seen if clip is not None))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ask:
     """One question to the model.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from typing import ParamSpec, Protocol
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from ..dit.conditioning.cut import Cut
 from ..dit.inputs import Conditioning, DitInputs, Steering
 from ..dit.rope import AS_TRAINED, TokenPlaces
@@ -63,7 +64,7 @@ class Denoising(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Denoiser:
     """Everything that turns (latent, noise level) into a velocity.
 

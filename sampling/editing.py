@@ -7,13 +7,13 @@ algorithm 1 with one noise a step (n_avg 1) and down to the end (n_min 0).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..common.records import record
 from .ask import NEGATIVE, Ask
 from .cache import Kept
 from .denoiser import Prediction
@@ -40,7 +40,7 @@ def as_drawn(noise: Tensor) -> Tensor:
     return noise
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class EditedClip:
     """What is edited.
 
@@ -64,7 +64,7 @@ class EditedClip:
         return torch.where(self.mask == 0, self.source, latent + self.mask * change)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NegativeAlone:
     """The guidance that asks with the negative prompt alone: for a clip of which no text says what it shows.
 

@@ -6,11 +6,11 @@ which expert it asks, with which guidance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from ..common.errors import InvalidInputError
 from ..common.places import Place
+from ..common.records import record
 from .schedule import NoiseSchedule
 from .step import NoiseLevel
 
@@ -20,7 +20,7 @@ EXPERTS = Place("experts", "The pair of experts")
 _ROUNDING = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Handover:
     """Who makes which step.
 

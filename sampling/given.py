@@ -7,17 +7,18 @@ everything on untouched.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..common.checking import has_values
+from ..common.records import record
 from ..dit.conditioning.cut import Cut
 from .noise import add_noise
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NothingGiven:
     """Every latent frame is made."""
 
@@ -58,7 +59,7 @@ class NothingGiven:
         return self
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class GivenFrames:
     """Some latent frames are given without noise, as the 5B model of Wan 2.2 takes its start image.
 
@@ -112,7 +113,7 @@ class GivenFrames:
         return GivenFrames(self.clean.to(device), self.frames.to(device))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class NoisyRegion:
     """A part of the latent is kept; the model sees it with as much noise as the rest.
 
@@ -168,7 +169,7 @@ class NoisyRegion:
         return NoisyRegion(self.clean.to(device), self.mask.to(device), self.noise.to(device))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class CleanRegion:
     """A part of the latent is kept, as `NoisyRegion`; the model sees it without noise, with a timestep by frame.
 
@@ -223,7 +224,7 @@ class CleanRegion:
         return CleanRegion(self.clean.to(device), self.mask.to(device))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class HeldRegion:
     """A part of the latent is kept, as `NoisyRegion`; the model sees it without noise, with the timestep of the rest.
 
@@ -278,7 +279,7 @@ class HeldRegion:
         return HeldRegion(self.clean.to(device), self.mask.to(device))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ShownFrames:
     """The first latent frames are shown to the model without noise in every step, with the timestep of the rest.
 

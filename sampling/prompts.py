@@ -7,7 +7,7 @@ latent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..common.checking import has_values
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from ..dit.conditioning.cut import Cut
 from ..dit.inputs import Conditioning, DitInputs
 from .ask import Ask
@@ -25,7 +26,7 @@ _ROUNDING = 2e-7
 """Tables of sigmas may have been computed in float32."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class PromptPart:
     """A prompt, and where it counts.
 
@@ -53,7 +54,7 @@ class PromptPart:
         return replace(self, conditioning=self.conditioning.to(device), weight=self.weight.to(device))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Prompts:
     """The prompts of one side; a single one that counts everywhere is that prompt, to the bit.
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from .cache import NOTHING_KEPT, Kept
 from .noise import NoiseState
 from .packing import pack, unpack
 from .solvers import Guess, SolverRecord
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SamplerState:
     """A run after some of its steps: all that the rest of it needs beside the model, the solver and the schedule.
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from torch import Tensor
 
+from ..common.records import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Course:
     """The schedule that a level is a point of, for solvers that look ahead or at the whole of it.
 
@@ -35,7 +37,7 @@ class Course:
         return min(sigma for sigma in self.sigmas if sigma > 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoiseLevel:
     """One point of a schedule.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from ..common.shapes import TEMPORAL_STRIDE, video_frames
 
 Unit = Literal["frame", "second", "percent"]
@@ -36,7 +36,7 @@ class Moment(NamedTuple):
         ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class PromptSchedule:
     """When each of some prompts begins; it counts until the next one does.
 

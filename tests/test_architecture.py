@@ -203,7 +203,10 @@ def test_no_node_is_named_below_the_nodes():
 
 def test_files_know_few_others():
     files = {dotted_name(path): path for path in PACK_FILES if path.parent != ROOT}
-    fan_out = {path: len({*modules_imported(path, set(files))} - {name}) for name, path in files.items()}
+    like_dataclasses = "common.records"  # as little known of others as by the library's own decorator
+    fan_out = {
+        path: len({*modules_imported(path, set(files))} - {name, like_dataclasses}) for name, path in files.items()
+    }
     assert_none([
         f"{path.relative_to(ROOT)}: imports {count} modules of the pack, at most {FAN_OUT}"
         for path, count in fan_out.items()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..common.initial import scaled_normal
+from ..common.records import record
 from ..common.streaming import BlockStream
 
 # Source: Radford et al., CLIP, 2021; the published preprocessing of every CLIP model.
@@ -17,7 +16,7 @@ _PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClipVisionConfig:
     """Size of an encoder: pictures of `image_size` pixels in patches of `patch`; `embed_dim` is the shared space."""
 
@@ -39,7 +38,7 @@ class ClipVisionConfig:
 CLIP_VIT_H = ClipVisionConfig()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClipVisionOutput:
     """Features of B pictures; fields can also be read as items, as ComfyUI's nodes do.
 

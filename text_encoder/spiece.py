@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ..common.errors import CheckpointError
+from ..common.records import record
 
 # Piece types and model type of sentencepiece_model.proto.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 _UNIGRAM = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Piece:
     """One entry of the vocabulary; its id is its position."""
 
@@ -23,7 +23,7 @@ class Piece:
     type: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpieceModel:
     """What tokenising needs of a sentencepiece unigram model; `charsmap` is its compiled normalisation or empty."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -11,12 +10,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..common.initial import scaled_normal
+from ..common.records import record
 from ..common.streaming import BlockStream, check_backward
 from ..weights.layers import Multiplication
 from ..weights.multiplication import MatrixSequence, multiply
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UMT5Config:
     """Size of an encoder. `attention_dim`: heads x head width. `buckets`, `max_distance`: form of the position bias."""
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from ..dit.inputs import Conditioning, ConditioningItem
 from ..sampling.given import NOTHING_GIVEN, GivenFrames
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class TrainingBatch:
     """Clips of one size and length.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from ..common.log import logger
+from ..common.records import record
 from ..engine.resuming.digest import digest
 from ..engine.resuming.state_file import Unusable, read, write
 from ..media.faults import writing_to
@@ -14,7 +14,7 @@ from .learner import Learner
 from .losses.record import Losses
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeptTraining:
     """Where the state of a training is kept.
 

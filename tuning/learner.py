@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ..common.checking import choice_of
 from ..common.errors import InvalidInputError, MissingPackageError
+from ..common.records import record
 from ..dit.adapters import Adapter, trainable, trainable_parameters
 
 OptimiserKind = Literal["adamw", "adamw8bit"]
@@ -20,7 +20,7 @@ DECAYS: tuple[Decay, ...] = ("constant", "linear", "cosine")
 _WHOLE = "int"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OptimiserSettings:
     """How the numbers are moved.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from ..common.errors import InvalidInputError, NumericalError
+from ..common.records import record
 from .batch import TrainingBatch
 from .learner import Learner
 from .noise import NoiseLevels
@@ -17,7 +17,7 @@ Supply = Callable[[int, int], Sequence[TrainingBatch]]
 """Gives the batches of a step and of one of its turns, by their numbers: clips, and behind them those of a prior."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TrainingCourse:
     """How long a training is.
 
@@ -39,7 +39,7 @@ class TrainingCourse:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TrainedStep:
     """What came of a step.
 

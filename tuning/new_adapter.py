@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from ..common.checking import choice_of
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from ..dit.adapters import Adapter, Change, Full, LowRank, parse_blocks
 from ..weights.layers import StoringLayer
 from .objective import seeded
@@ -31,7 +31,7 @@ _PARTS = {
 _NORM = re.compile(r".*\bnorm\w*\.(weight|bias)")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AdapterSettings:
     """What of a model is learned, and with how many numbers.
 

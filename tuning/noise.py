@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from ..common.checking import choice_of
 from ..common.errors import InvalidInputError
+from ..common.records import record
 
 NoiseKind = Literal["logit_normal", "uniform"]
 NOISE_KINDS: tuple[NoiseKind, ...] = ("logit_normal", "uniform")
@@ -17,7 +17,7 @@ WeightKind = Literal["none", "bell", "cosmap"]
 WEIGHT_KINDS: tuple[WeightKind, ...] = ("none", "bell", "cosmap")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoiseLevels:
     """The distribution of sigma, 0 without noise to 1 nothing else.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from ..engine import ModelRecipe, PlacedModel, Runtime, VideoModel, load_model, place
 from ..engine.progress import Counted
 from .batch import TrainingBatch
@@ -58,7 +59,7 @@ class TrainingPlaces(NamedTuple):
         return cls(target, target.with_suffix(".training.safetensors"), target.parent / "cache")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Training:
     """A training that is ready.
 

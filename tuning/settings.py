@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..common.checking import choice_of
 from ..common.errors import InvalidInputError
+from ..common.records import record
 from .datasets.finding import read_toml
 from .fitting.settings import TrainingMemory
 from .learner import OptimiserSettings
@@ -21,7 +22,7 @@ GivenKind = Literal["none", "first", "first_last"]
 GIVEN_KINDS: tuple[GivenKind, ...] = ("none", "first", "first_last")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ModelFiles:
     """The files that are trained with, by the names that they have in the model folders, or their paths.
 
@@ -34,7 +35,7 @@ class ModelFiles:
     precision: str = "auto"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DatasetSettings:
     """What is learned from.
 
@@ -57,7 +58,7 @@ class DatasetSettings:
             raise InvalidInputError(f"caption_drop is a part, 0 to 1, got {self.caption_drop:g}. Use 0.05.")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PriorSettings:
     """What is to stay: clips of more general prompts, made by the model itself before it learns, or given.
 
@@ -84,7 +85,7 @@ class PriorSettings:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OutputSettings:
     """Where the file goes: `folder` from that of the settings on; `save_every`: steps after which a run can go on."""
 
@@ -94,7 +95,7 @@ class OutputSettings:
     save_every: int = 100
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TrainingSettings:
     """All of it; `folder`: of the file, from which paths start."""
 

@@ -8,12 +8,12 @@ strips and without; on a GPU the convolution library adds a workspace of its own
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
 
 from torch import Tensor
 
+from ..common.records import record
 from .config import VAEConfig
 from .layers import ELEMENTS_AT_ONCE
 from .stream import FrameStream, Step, as_one
@@ -22,7 +22,7 @@ from .strips import Geometry, Rows
 _PAST_FRAMES = 2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Station:
     """What one step costs.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..common.errors import InvalidInputError
+from ..common.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VAEConfig:
     """The sizes and the form of a `CausalVAE`; the defaults are those of the Wan 2.1 autoencoder.
 

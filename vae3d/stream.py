@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 from torch import Tensor, nn
+
+from ..common.records import record
 
 
 class FrameStream:
@@ -77,7 +78,7 @@ class FrameStream:
         return self._past[layer]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Step:
     """One station on the way of frames through a network: `step(frames, stream)` gives the frames that are done.
 

@@ -7,7 +7,6 @@ A strip is cut with a halo: the rows around it that its result depends on. Each 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from ..common.errors import OutOfMemory
 from ..common.log import logger
 from ..common.memory.out_of_memory import free_unused, is_out_of_memory
 from ..common.ranks import ALONE, Ranks
+from ..common.records import record
 from .stream import FrameStream, Passage, Step
 
 THINNEST_STRIP = 2
@@ -77,7 +77,7 @@ class Geometry:
         return max(-(-max(halo) // scale) for halo, scale in zip(self._halos, self.scales, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Band:
     """The past of all steps for some rows (`where`, in units) of the frames."""
 

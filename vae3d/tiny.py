@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ..common.records import record
 
 LEVELS = 3
 """Each ends with pictures twice as large."""
@@ -16,7 +17,7 @@ _BLOCKS = 3  # memory blocks of a level
 _SQUASH = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TinyDecoderConfig:
     """The sizes of a `TinyDecoder`.
 

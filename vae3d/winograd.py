@@ -11,7 +11,6 @@ Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, arXiv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -19,6 +18,8 @@ from math import prod
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+
+from ..common.records import record
 
 _TAPS = 3
 # With fewer channels the small matrices take longer than what they spare; with fewer tiles changing the kernel does.
@@ -28,7 +29,7 @@ _FEWEST_TILES = 128
 _ELEMENTS_AT_ONCE = 2**18
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Side:
     """Minimal filtering along one side, for `count` results.
 
@@ -44,7 +45,7 @@ class _Side:
     of_products: list[list[float]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Filtering:
     """A way to convolve some frames at once: along the frames, and along both sides of a tile."""
 

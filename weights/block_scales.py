@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from .arithmetic import made_by_rows, scaled_numbers
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockScaledCodec:
     """Codes in "weight" [rows, columns] times "scale" [a, b], a number for each block of rows/a x columns/b codes."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from .arithmetic import made_by_rows, scaled_numbers
 from .four_bit import pairs, unpacked
 
@@ -20,7 +20,7 @@ _TILE_ROWS = 32  # rows of a tile as it lies in memory; each holds those of four
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Nvfp4Codec:
     """4-bit numbers, two per byte of "weight", times "block_scale" (fp8, in tiles) times "scale".
 
@@ -47,7 +47,7 @@ class Nvfp4Codec:
         return made_by_rows(shape, dtype, packed.device, numbers)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mxfp8Codec:
     """fp8 numbers in "weight" times "block_scale" (bytes that are powers of two, in tiles)."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from .arithmetic import row_runs
 from .fp8 import FP8, Fp8Codec
 from .stored import StoredWeight
@@ -30,7 +30,7 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """What has the bits of a floating-point number of so many bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Casting:
     """What matrices become.
 

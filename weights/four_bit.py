@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from .arithmetic import made_by_rows
 from .int8 import rotated, rotation_matrix
 
@@ -21,7 +21,7 @@ _PLAIN = tuple(float(code) for code in range(16))
 _GRID = 127.0  # the largest number of int8 that W4A8 uses
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RotatedInt4Codec:
     """Signed 4-bit numbers in "weight" [rows, columns / 2] times "scale"; groups of a row are then rotated back.
 
@@ -43,7 +43,7 @@ class RotatedInt4Codec:
         return made_by_rows(shape, dtype, packed.device, numbers)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GridCodec:
     """Codes of 4 or 6 bits in "weight" times "group_scale" [rows, groups], rounded to int8, times "scale" [rows, 1].
 
@@ -79,7 +79,7 @@ class GridCodec:
         return made_by_rows(shape, dtype, packed.device, numbers)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OffsetCodec:
     """4-bit numbers around 8 in "weight" times "scale" [rows, groups], plus "offset" [rows, groups].
 

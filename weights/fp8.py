@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from .arithmetic import scaled_numbers
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fp8Codec:
     """fp8 numbers in "weight", times "scale" if there is one.
 

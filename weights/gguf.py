@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from .ggml_types import BLOCK_TYPES
 from .gguf_blocks import UNPACK
 
@@ -18,7 +18,7 @@ _CHUNK_PER_CORE = 1 << 19
 _CHUNK_ON_DEVICE = 1 << 24
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GgufCodec:
     """Reads the blocks of one ggml type. The part "weight" is uint8 [rows, bytes of a row]."""
 

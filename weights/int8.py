@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from ..common.records import record
 from .arithmetic import made_by_rows, row_runs, scaled_numbers
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Int8Codec:
     """int8 numbers in "weight" times "scale"; groups of `group` neighbours in a row are then rotated back.
 
@@ -68,7 +68,7 @@ def rotation_matrix(size: int, device: torch.device) -> Tensor:
     return matrix.to(device)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RotatedRows:
     """Numbers [..., width] as int8 codes and a scale for each row, rotated in groups before they were rounded.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from ..common.records import record
 
 
 class Codec(Protocol):
@@ -33,7 +34,7 @@ class Codec(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class StoredWeight:
     """A matrix in its stored form.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
 from ..errors import InvalidInputError
+from ..records import record
 from ..shapes import MIN_SIDE, TEMPORAL_STRIDE, PictureSize, check_frames
 
 _PATCH = 2
@@ -28,7 +28,7 @@ class Bucket(NamedTuple):
         return (1 + (self.frames - 1) // TEMPORAL_STRIDE) * (self.height // side) * (self.width // side)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Buckets:
     """Sizes of at most an area, in every shape up to a longest one, and the lengths that clips are cut to.
 

@@ -6,11 +6,13 @@ Each can be applied to tokens without being written out (`add_to`), and written 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+
+from ...common.records import record
 
 _PAIRS = 256
 """Columns of a Hadamard product that are made at a time: enough to fill a matrix unit, little to hold."""
@@ -34,7 +36,7 @@ class Delta(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class LowRank:
     """scale * up @ down.
 
@@ -61,7 +63,7 @@ class LowRank:
         return replace(self, up=self.up[part])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Hadamard:
     """scale * (up_1 @ down_1) * (up_2 @ down_2), element by element (LoHa).
 
@@ -95,7 +97,7 @@ class Hadamard:
         return replace(self, up_1=self.up_1[part], up_2=self.up_2[part])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Kronecker:
     """scale * kron(left, right), each a matrix or a product of two (LoKr).
 
@@ -143,7 +145,7 @@ class Kronecker:
         return self.left if self.left_down is None else self.left @ self.left_down
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Full:
     """A difference written out: of a matrix [out, in], a bias or norm [out], or of any other parameter in its shape."""
 
@@ -161,7 +163,7 @@ class Full:
         return replace(self, values=self.values[part])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SomeRows:
     """Rows of a product that has none by itself: it is applied whole, and they are taken of the result."""
 
@@ -182,7 +184,7 @@ class SomeRows:
         raise NotImplementedError("rows are taken once")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Rewritten:
     """A parameter computed from the model's own one at every use, for what is no sum of factors.
 
@@ -203,7 +205,7 @@ class Rewritten:
         raise NotImplementedError("what is computed from the whole weight has no rows without it")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Change:
     """What one adapter does to one parameter W.
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from torch import nn
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from .deltas import Change
 from .merging import is_stored
 
 _BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Adapter:
     """One LoRA file, resolved against one kind of model.
 
@@ -35,7 +35,7 @@ class Adapter:
         return sum(change.size_bytes for changes in self.changes.values() for change in changes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class AppliedAdapter:
     """An adapter with the settings of its node.
 
@@ -103,7 +103,7 @@ class AppliedAdapter:
         return block is not None and self.blocks is not None and int(block[1]) in self.blocks
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ParameterShapes:
     """The names and true shapes of a model's parameters, and which of them are stored quantised."""
 

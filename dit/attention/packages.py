@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 
 from ...common.errors import InvalidInputError, MissingPackageError
+from ...common.records import record
 from .kernel import Attention, without_gradient
 
 HALVES = (torch.bfloat16, torch.float16)
 FLOATS = (*HALVES, torch.float32)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Package:
     """A kernel of an optional package, all of which run on a CUDA or ROCm device only.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 
 import torch
 from torch import Tensor
+
+from ...common.records import record
 
 Grid = tuple[int, int, int]
 """Tokens of a video along its frames, rows and columns."""
@@ -26,7 +27,7 @@ RUN = 256
 _REMEMBERED = 4
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False, slots=False)
 class Tiles:
     """The tokens of a video in tiles, and which tiles look at which.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ...common.errors import FileFault, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ...common.records import record
 from ..config import PATCH, DiTConfig
 from ..context import Context
 from .branch import Branch, Shapes, Steered, Trunk
@@ -19,7 +19,7 @@ PIXELS = 8
 """Pixels of the rays along a side of a latent pixel."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CameraBranch(Branch[DiTConfig]):
     """What a camera's path adds to the tokens.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ...common.errors import PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ...common.records import record
 from ..config import DiTConfig
 from ..context import Context
 from .branch import Branch, Shapes, Steered, Trunk
@@ -20,7 +20,7 @@ _PICTURE_TOKENS = 257
 """Of one picture: 16 x 16 patches and the class token."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClipBranch(Branch[DiTConfig]):
     """An image branch.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import ModuleType
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...common.errors import InvalidInputError, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
 from ...common.places import Place
+from ...common.records import record
 from ...common.shapes import size_text
 from ..attention import Pattern, every_token
 from ..config import PATCH, DiTConfig
@@ -34,7 +35,7 @@ POSE_TIMESTEP = 1.0
 """At which the pose video goes through the blocks, whatever the noise level of the video."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PoseBranch(Branch[DiTConfig]):
     """A model that sees poses. Its tensors are those of an image-to-video model: only a header or a name tells.
 

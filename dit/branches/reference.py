@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -12,13 +11,14 @@ from torch import Tensor, nn
 
 from ...common.errors import PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ...common.records import record
 from ...common.shapes import size_text
 from ..config import PATCH, DiTConfig
 from ..context import Context
 from .branch import Branch, Shapes, Steered, Trunk
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReferenceBranch(Branch[DiTConfig]):
     """Tokens of a picture's latent, at the time before the video's first frame.
 

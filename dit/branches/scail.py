@@ -6,7 +6,6 @@ References are frames of tokens before the video's, poses are tokens beside them
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from ...common.errors import FileFault, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ...common.records import record
 from ...common.shapes import size_text
 from ..config import PATCH, DiTConfig
 from ..context import Context
@@ -24,7 +24,7 @@ GIVEN_CHANNELS = 4
 """Beside a latent's: 1 where it is given, 0 where it is to be made."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScailBranch(Branch[DiTConfig]):
     """The embeddings of poses and of masks.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ...common.errors import InvalidInputError, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ...common.records import record
 from ..config import DiTConfig
 from ..context import Context
 from ..layers import timestep_signal
@@ -22,7 +22,7 @@ _SIGNAL_STEPS = 10
 """Of the sinusoid, for one of the bucket: 0..100 becomes 0..1000, as timesteps are."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpeedBranch(Branch[DiTConfig]):
     """What a motion bucket adds to the modulation of every block.
 

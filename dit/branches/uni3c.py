@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import ModuleType
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...common.errors import FileFault, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ...common.records import record
 from ...weights.multiplication import MatrixSequence
 from ..block.attention import SelfAttention, multiply_tokens
 from ..config import PATCH, DiTConfig
@@ -32,7 +33,7 @@ _HEAD_DIM = 64
 _MASK_STRIDE = (4, 8, 8)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Uni3CBranch(Branch[DiTConfig]):
     """Blocks of their own width, each of which adds to the tokens behind one of the trunk's.
 

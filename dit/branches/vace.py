@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ...common.errors import FileFault, PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ...common.records import record
 from ...common.shapes import size_text
 from ..block import Block
 from ..config import PATCH, DiTConfig
@@ -21,7 +21,7 @@ from ..tokens import matrix_run, update_tokens
 from .branch import Branch, PassBytes, PassShape, Shapes, Steered, Trunk, WeightCount
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VaceBranch(Branch[DiTConfig]):
     """Blocks that follow control videos.
 

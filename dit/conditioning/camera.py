@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...common.checking import is_finite
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape, latent_frames
 from ..branches.camera import CameraBranch, CameraInput
 from ..inputs import DitInputs
@@ -30,7 +31,7 @@ class Lens(NamedTuple):
     cy: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CameraPath:
     """A conditioning item: the camera goes a path.
 

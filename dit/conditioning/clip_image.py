@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ..branches.clip import ClipBranch, ClipInput
 from ..inputs import DitInputs, expand_batch
 from .cut import Cut
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClipImage:
     """A conditioning item.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...common.errors import PairingError
+from ...common.records import record
 
 
 class Span(NamedTuple):
@@ -19,7 +19,7 @@ class Span(NamedTuple):
     whole: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cut:
     """A part of a clip.
 

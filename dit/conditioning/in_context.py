@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import NamedTuple, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...common.errors import PairingError
 from ...common.model_names import THIS_MODEL, ModelNames
+from ...common.records import record
 from ..branches.branch import Trunk
 from ..config import PATCH, DiTConfig
 from ..rope import PlacedVideo, source_turns
@@ -71,7 +72,7 @@ class ClipBeside(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ContextClip:
     """A clip or picture that goes through the layers of the video's own tokens.
 

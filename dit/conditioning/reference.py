@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ..branches.reference import ReferenceBranch, ReferenceInput
 from ..inputs import DitInputs
 from .cut import Cut
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReferencePicture:
     """A conditioning item: `latent` [1 or B, C, 1, h, w], normalised, of a picture of the video's size."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from ...common.checking import check_number
 from ...common.errors import InvalidInputError, PairingError
 from ...common.log import logger
+from ...common.records import record
 from ...common.shapes import size_text, video_frames
 from ..branches.uni3c import LATENT_CHANNELS, Uni3CBranch, Uni3CInput
 from ..inputs import DitInputs, expand_batch
@@ -19,7 +20,7 @@ MOST_STRENGTH = 10.0
 _ROUNDING = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RenderedVideo:
     """A conditioning item: the model follows a rendered video.
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ..inputs import DitInputs
 from .cut import Cut
 from .start_image import beside
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SourceVideo:
     """A conditioning item: the model makes the edited form of this clip.
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from einops import repeat
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...common.shapes import TEMPORAL_STRIDE, check_frames, latent_frames
 from ..inputs import DitInputs, expand_batch
 from .cut import Cut
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeyframeImages:
     """A conditioning item: the model keeps the given frames.
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from ...common.records import record
 from ...common.shapes import latent_frames
 from ..branches.vace import VaceBranch, VaceInput
 from ..inputs import DitInputs, expand_batch
 from .cut import Cut
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VaceControl:
     """A conditioning item: the model follows a control video.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ...dit.config import DiTConfig
 from ...sampling.causal.loop import CausalRun, begin_chunks, sample_chunks
 from ...sampling.causal.order import ChunkByChunk
@@ -24,7 +25,7 @@ from ..sampling.settings import SamplerSettings
 _CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class RepeatedSchedule:
     """The steps of all chunks, one after the other."""
 
@@ -43,7 +44,7 @@ class RepeatedSchedule:
         return (*levels * self.chunks, end)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ChunkBeginning:
     """What a causal run starts from, see `RunBeginning`.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ...sampling.editing import EditedClip, begin_edit, edit
 from ...sampling.schedule import NoiseSchedule
 from ...sampling.state import SamplerState
@@ -17,7 +18,7 @@ from ..sampling.experts import Turns
 from .settings import EditSettings
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class EditBeginning:
     """What an edit starts from, see `RunBeginning`.
 

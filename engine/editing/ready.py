@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...sampling.cache import NO_CACHE
 from ...sampling.editing import NegativeAlone
 from ...sampling.experts import Expert
@@ -54,7 +54,7 @@ class EditSteps(NamedTuple):
     questions: tuple[Questions, Questions]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ReadyEdit:
     """The models of an edit, with how they are asked about both clips.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ...common.shapes import LatentShape
 from ...dit.rope import AS_TRAINED
 from ...sampling.experts import Expert
@@ -24,7 +25,7 @@ from ..sampling.settings import SamplerSettings
 from .ends import ENDS, sample_to_ends
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ReasonedBeginning:
     """What the run starts from, see `RunBeginning`.
 
@@ -81,7 +82,7 @@ def seen_whole(experts: Mapping[Expert, GuidedModel], sides: Sides) -> Beside:
     return Beside("whole", sides, {name: expert.guidance for name, expert in experts.items()}, AS_TRAINED)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ReasonedPreview:
     """The preview of such a run: of the whole clip, and of its ends once they are alone."""
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...common.checking import check_number
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...sampling.schedule import NoiseSchedule, make_schedule
 from ...sampling.validation import check_seed
 from ..sampling.settings import SamplerSettings
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EditSettings:
     """How to edit a clip.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ...common.log import logger
+from ...common.records import record
 from ...media.lossless import FramePacker
 from ..resuming.kept import KeptRuns
 from ..runtime import Runtime, Work
@@ -39,7 +39,7 @@ class ClipMaker(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FilmState:
     """Where a film stands between two clips.
 

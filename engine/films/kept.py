@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...common.log import logger
+from ...common.records import record
 from ...media.lossless import PackedFrames
 from ...model_loading.files.file_type import human_bytes
 from ..resuming.digest import NoDigest, digest
@@ -19,7 +20,7 @@ DAYS, LIMIT_BYTES = 14.0, 40_000_000_000
 """How long a clip is kept when nobody comes back, and what the clips of all films may take."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FinishedClip:
     """A clip of a film, made.
 
@@ -98,7 +99,7 @@ NO_FILMS_KEPT = NoFilmsKept()
 """What holds where nobody says where to keep them."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class FilmsInFolder:
     """Clips are kept in a folder."""
 

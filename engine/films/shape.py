@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...common.shapes import TEMPORAL_STRIDE, check_frames
 
 MAX_CLIPS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FilmShape:
     """The clips of a film, numbered from 0: all frames of the first, of each other those after its first `overlap`.
 

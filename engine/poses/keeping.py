@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...common.memory.free_ram import free_ram_bytes
+from ...common.records import record
 from ...dit.branches.pose_memory import NO_POSE_MEMORY, KeptPoses, NoPoseMemory
 
 PosePlace = Literal["RAM", "device", "nowhere"]
@@ -19,7 +20,7 @@ FREE_SHARE = 0.5
 """The part of the free RAM that is used where nobody says how much; weights may be windows into their file there."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PoseKeeping:
     """What is wanted.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from ...common.records import record
 
 RATES = (4.0, 8.0)
 """Pictures a second, at least and at most: slower ones do not look like motion, faster ones have no more to show."""
@@ -25,7 +26,7 @@ class MovingPicture(NamedTuple):
         return self.frames[len(self.frames) // 2]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PreviewWish:
     """How someone wants to see a run.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...common.families import Family
+from ...common.records import record
 from ...common.shapes import LatentShape, video_frames
 from ...vae3d.tiny import TinyDecoder
 from ..loaded import PlacedModel
@@ -57,7 +57,7 @@ class Preview(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoPreview:
     """Nobody watches."""
 
@@ -73,7 +73,7 @@ class NoPreview:
 NO_PREVIEW = NoPreview()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ColourPreview:
     """Each latent pixel in a colour of its own, in every latent frame; see `Family.preview`."""
 
@@ -88,7 +88,7 @@ class ColourPreview:
         return lambda denoised: moving(self.family.preview(denoised[:1, :, run.references :])[0], duration_s)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SharpPreview:
     """One picture of a latent frame, by a preview decoder.
 

@@ -9,7 +9,6 @@ import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import torch
 from ...common.errors import InvalidInputError
 from ...common.log import logger
 from ...common.memory.out_of_memory import is_out_of_memory
+from ...common.records import record
 from ...media.whole import remove_leftovers
 from ...model_loading.files.file_type import human_bytes
 from ...sampling.packing import pack, unpack
@@ -57,7 +57,7 @@ def size_of(value: Any, kinds: Iterable[type]) -> int:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StateFolder:
     """Values by keys, each in a file. Any number of processes may use one folder.
 

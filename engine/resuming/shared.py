@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ...common.records import record
 from .digest import NoDigest
 from .folder import StateFolder
 from .kept import NoKeptRun, NoRunsKept
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class RunsOfAnother(NoRunsKept):
     """See `kept.KeptRuns`; nothing is written here.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ...common.shapes import LatentShape
 from ...sampling.given import Given
 from ...sampling.loop import begin, sample
@@ -73,7 +74,7 @@ class RunBeginning(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Beginning:
     """What a run starts from.
 

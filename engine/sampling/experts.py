@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
+from ...common.records import record
 from ...dit.conditioning.amplified import amplified
 from ...dit.conditioning.cut import Cut
 from ...dit.presets import expert_boundary
@@ -34,7 +34,7 @@ class GuidedModel(NamedTuple):
     guidance: Guidance
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Beside:
     """Prompts that a run asks with beside its own, and how each expert is guided with them.
 
@@ -152,7 +152,7 @@ class Turns:
         return self._at_work
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Beside:
     """Takes the turns, too, and asks with the prompts beside the run's own."""
 

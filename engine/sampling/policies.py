@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...common.records import record
 from ...dit.inputs import Steering
 from ...dit.rope import AS_TRAINED, TokenPlaces
 from ...sampling.cache import NO_CACHE, Cache
@@ -13,7 +12,7 @@ from ...sampling.windows import WHOLE_CLIP, Windows
 from ..poses.keeping import KEPT_IN_RAM, PoseKeeping
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepPolicies:
     """Each is off by default: an object that does nothing, or plain classifier-free guidance.
 

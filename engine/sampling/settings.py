@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from ...common.checking import check_number
 from ...common.families import Family
+from ...common.records import record
 from ...common.shapes import VideoShape, check_bounds, check_frames, check_size
 from ...sampling.schedule import NoiseSchedule, from_sigmas, make_schedule
 from ...sampling.solvers import FROM_BELOW_ONE, SOLVERS, WITHOUT_PENULTIMATE, Solver
@@ -16,7 +15,7 @@ from ...sampling.validation import check_part, check_seed, find_choice
 from ..tasks import latent_shape
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SamplerSettings:
     """How to sample; `sigmas` [steps + 1] replaces steps, shift, schedule and denoise.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...common.families import Family
 from ...common.log import logger
+from ...common.records import record
 from ...common.shapes import VideoShape, latent_frames, video_frames
 from ...dit.conditioning.in_context import ContextSize, context_sizes
 from ...dit.inputs import Conditioning
@@ -39,7 +40,7 @@ class Size(NamedTuple):
         return VideoShape(video_frames(self.frames - references), self.height * stride, self.width * stride)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Steps:
     """The steps that one model of a run makes.
 

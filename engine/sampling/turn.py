@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
 from ...common.log import logger
+from ...common.records import record
 from ...dit.execution import Execution, lean_ways, more_exact
 from ...dit.sharing import ONE_DEVICE, Sharing
 from ...memory.plan import Choice
@@ -28,7 +29,7 @@ Choices = dict[Expert, Choice]
 """How much of each model is on its device."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SamplingRun:
     """What the experts of a run have in common, and what each of them needs.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from ...common.log import logger
+from ...common.records import record
 from ...sampling.experts import Expert
 from ...sampling.state import STATE_KINDS, SamplerState
 from ...sampling.step import NoiseLevel
@@ -25,7 +25,7 @@ from .told import tell_spared
 from .turn import SamplingRun
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class RunState:
     """Where a run stands between two steps.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 
 from torch import Tensor
 
+from ...common.records import record
 from ...common.shapes import LatentShape, VideoShape
 from ...dit.inputs import Conditioning
 from ...memory.plan import Choice
@@ -24,7 +24,7 @@ from .job import choose, sampling_job
 from .sights import Size, Steps, references_of
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class OwnSteps:
     """The steps that one model of a run makes.
 

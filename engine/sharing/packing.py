@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...common.errors import InvalidInputError, PairingError
+from ...common.records import record
 from ...model_loading.footprint import ModelBytes
 from ..loaded import PlacedModel, place
 from ..models import VideoModel, load_model
@@ -30,7 +31,7 @@ class PackedRun(NamedTuple):
     keys: frozenset[Hashable] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _SentPart:
     """A model by what it is loaded from; `key` and `weights` tell whether that gave the same."""
 
@@ -51,7 +52,7 @@ class _SentPart:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _SentModel:
     """A transformer by its parts: of each expert the weights and the policies."""
 

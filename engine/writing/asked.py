@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Protocol
 
 from ...common.errors import InvalidInputError, WritingError
+from ...common.records import record
 from ..runtime import Runtime
 
 MAX_TOKENS = 4096
@@ -52,7 +52,7 @@ _IN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WritingTask:
     """One question.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from torch import nn
 from ...common.errors import CheckpointError, MissingFileError, MissingPackageError, WritingError
 from ...common.log import logger
 from ...common.memory.out_of_memory import is_out_of_memory
+from ...common.records import record
 from ..progress import Counted
 from ..runtime import Progress, Runtime
 from .asked import WritingTask
@@ -35,7 +35,7 @@ class _Loaded(NamedTuple):
     processor: Any | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LocalWriter:
     """See `asked.Writer`.
 

@@ -16,12 +16,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from ...common.errors import InvalidInputError, WritingError
 from ...common.printable import printable_name
+from ...common.records import record
 from ..progress import Counted
 from ..runtime import Runtime
 from .asked import WritingTask
@@ -34,7 +34,7 @@ _SHOWN = 200
 _EXAMPLE = "http://127.0.0.1:11434/v1"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ServerWriter:
     """See `asked.Writer`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from ...common.checking import has_values, is_finite, kind_of, tensor_of
 from ...common.errors import InvalidInputError
 from ...common.log import logger
+from ...common.records import record
 
 LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 """What one to eight channels are taken for: those that AAC and Opus both hold."""
@@ -20,7 +21,7 @@ _AUDIO = "a sound [batch, channels, samples]"
 _ADVICE = "Connect a sound."
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Sound:
     """Sound.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import struct
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ...common.errors import FileFault
+from ...common.records import record
 from ...weights.ggml_types import GGML_TYPES, TYPES_BY_NAME
 from .checkpoint import TensorInfo
 from .faults import damaged, incomplete
@@ -38,7 +38,7 @@ _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _TEXT, _ARRAY = 8, 9
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ArrayPlace:
     """Where a metadata array lies: `kind` is a `struct` letter, or "s" for texts."""
 

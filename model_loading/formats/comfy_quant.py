@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from torch import Tensor
 
 from ...common.errors import FileFault
+from ...common.records import record
 from ...weights.fp8 import FP8, FP8_STORED
 from ...weights.int8 import Int8Codec
 from ...weights.stored import StoredWeight
@@ -32,7 +32,7 @@ _QUANTISED = frozenset({"I8", "U8"})
 LayerConfig = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ComfyQuantFormat:
     """A tensor `X.comfy_quant` (bytes of JSON), or the file's header, gives the format of each layer X.
 

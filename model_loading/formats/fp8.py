@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
+from ...common.records import record
 from ...weights.arithmetic import FP8_DTYPES, largest_number
 from ...weights.fp8 import FP8, FP8_STORED, Fp8Codec
 from ...weights.stored import StoredWeight
@@ -23,7 +23,7 @@ _MAX_UNSCALED = 64.0
 _EMBEDDING = re.compile(r"(token_embedding|embed_tokens|(^|\.)shared)\.weight")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fp8Format:
     """Files whose matrices, or some of them, are fp8.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...common.errors import FileFault
+from ...common.records import record
 from ...weights.ggml_types import BLOCK_TYPES
 from ...weights.gguf import CODECS
 from ...weights.gguf_blocks import SCALES, UNPACK
@@ -16,7 +16,7 @@ from ...weights.stored import StoredWeight
 from ..files.checkpoint import Checkpoint, TensorInfo
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GgufFormat:
     """Files in which some or all matrices are in ggml's blocks; each tensor has a type of its own."""
 

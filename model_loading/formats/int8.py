@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from ...common.errors import FileFault
+from ...common.records import record
 from ...weights.fp8 import FP8
 from ...weights.int8 import INT8, Int8Codec
 from ...weights.stored import StoredWeight
@@ -17,7 +17,7 @@ from .plain import FLOATS
 from .scales import OTHER_PUBLISHER, SCALE_COMPANIONS, WEIGHT_SCALES, lost_scale, read_scale
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Int8Format:
     """Files with int8 matrices and a `.weight_scale` for each, as LightX2V publishes them (one scale per row)."""
 

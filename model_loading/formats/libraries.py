@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from ...common.errors import FileFault
+from ...common.records import record
 from ...weights.fp8 import FP8
 from ...weights.stored import StoredWeight
 from ..files.checkpoint import Checkpoint, TensorInfo
@@ -22,7 +22,7 @@ ZERO_POINT = ".weight_zero_point"
 _CODES = frozenset({"I8", "F8_E4M3", "F8_E5M2"})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LibraryFormat:
     """Codes times a scale per matrix, row or group of columns, as written by one library."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
+from ...common.records import record
 from ..files.checkpoint import Checkpoint, TensorInfo
 
 FLOATS = frozenset({"BF16", "F16", "F32", "F64"})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlainFormat:
     """Weights as they are."""
 

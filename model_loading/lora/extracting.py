@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ...common.errors import InvalidInputError, PairingError
 from ...common.memory.out_of_memory import is_out_of_memory
+from ...common.records import record
 from ...dit.adapters import Adapter, Change, Full, LowRank
 from ...dit.config import DiTConfig
 from ..files.checkpoint import Checkpoint
@@ -28,7 +28,7 @@ _OVERSAMPLING, _ROUNDS = 16, 4
 """Of the quick way: directions beside those wanted, and how often the sample is led towards the largest."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Extraction:
     """How a difference is written down.
 

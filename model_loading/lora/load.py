@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ...common.errors import CheckpointError
+from ...common.records import record
 from ...dit.adapters import Adapter, Change, ParameterShapes
 from ...dit.config import DiTConfig
 from ..files.checkpoint import Checkpoint
@@ -29,7 +30,7 @@ _CHANNEL_LAYERS = re.compile(r"(\w+_)?patch_embedding(_\w+)?|head\.head")
 """Layers whose shape depends on the channels of the video: a LoRA for text to video may be used for image to video."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class LoadedLora:
     """A LoRA ready for one model, what became of its tensors, and whether the file holds parts for two experts."""
 

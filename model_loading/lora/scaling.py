@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ...common.errors import CheckpointError
 from ...common.log import logger
+from ...common.records import record
 from ..files.checkpoint import Checkpoint
 from ..recognition.kin import refuse_settings
 from .names import strip_prefixes
@@ -20,7 +20,7 @@ _PEFT_CONFIG, _PEFT_PREFIX = "adapter_config.json", "base_model.model."
 _MAX_CONFIG_BYTES = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scaling:
     """What the metadata says of alpha.
 

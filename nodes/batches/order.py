@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from ...common.checking import instance_of
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ..api import io, one_sentence
 from ..image import CATEGORY
 from ..sockets.latents import video_samples
@@ -17,7 +17,7 @@ from ..sockets.latents import video_samples
 BatchOrderType = io.Custom("WAN_DIRECTOR_BATCH_ORDER")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchOrder:
     """Prompts in batches.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ...common.checking import is_finite, tensor_of
 from ...common.errors import InvalidInputError, PairingError
+from ...common.records import record
 from ...common.shapes import TEMPORAL_STRIDE, VideoShape, size_text
 from ...dit.conditioning.control_video import ControlVideo
 from ...dit.conditioning.source_video import SourceVideo
@@ -25,7 +25,7 @@ SOURCE_TAG = "wan_director_source"
 """That the given frames are a clip to edit."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Keyframe:
     """A picture [1, H, W, 3] in 0..1 at a frame; negative frames count from the end.
 

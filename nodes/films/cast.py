@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from ...common.checking import instance_of, object_with
 from ...common.errors import PairingError
+from ...common.records import record
 from ...common.shapes import VideoShape
 from ...dit.branches.vace import VaceBranch
 from ...dit.conditioning.vace import mask_channels, split_by_mask
@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
     latent: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FilmCast:
     """The models of a film.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from ...common.checking import has_values, instance_of
+from ...common.records import record
 from ...common.shapes import VideoShape
 from ...engine.films.shape import FilmShape, check_start
 from ...engine.memory import AUTOMATIC, MemorySettings
@@ -26,7 +27,7 @@ from ..video import decoded_frames
 from .cast import FilmCast
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FilmPrompts:
     """The encoded prompts of a film.
 
@@ -56,7 +57,7 @@ def encode_film(text_encoder: Any, lines: Sequence[str], negative: str, memory: 
     return FilmPrompts(tuple(lines), encoded, encoded[negative])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FilmClips:
     """See `engine.films.film.ClipMaker`.
 

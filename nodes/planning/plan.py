@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...common.errors import GraphError, OutOfMemory
 from ...common.printable import printable_name
+from ...common.records import record
 from ...common.shapes import VideoShape, check_frames
 from ...engine.memory import refusal
 from ...engine.tasks import smaller_videos
@@ -51,7 +51,7 @@ def machine(vram: int, ram: int | None = None, cards: int = 1) -> Machine:
     return Machine(vram, ram, int(RAM_SHARE * ram) // cards if ram is not None else 1 << 50, cards=cards)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class PlannedStage:
     """One stage and how it is going to run; `limit`, `pinned`: bytes of the device, and of pinned RAM, it may take."""
 
@@ -71,7 +71,7 @@ class PlannedStage:
         return self.is_on_cpu or self.choice.device_bytes <= self.limit
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Plan:
     """All stages of a run on a machine; `passed_over`: nodes of it whose memory is not known here."""
 

@@ -11,6 +11,7 @@ import torch
 from ...common.empty_tensors import EmptyTensors
 from ...common.errors import UnknownValueError, WanDirectorError
 from ...common.log import muted
+from ...common.records import record
 from ...engine.memory import Job
 from ...engine.recipe import ModelRecipe
 from ...engine.record import RecordingRuntime
@@ -27,7 +28,7 @@ from .unknown import MODEL_SOCKETS, NOTHING, Assumption, Blank, Blanks, Unknown,
 DeviceOf = Callable[[str, str], torch.device]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False, slots=False)
 class Noted:
     """A stage: the node it belongs to, the loader of its model, and what there is to do."""
 
@@ -55,7 +56,7 @@ class Recording:
     doubted: list[WanDirectorError] = field(default_factory=list)
 
 
-def record(
+def record_run(
     graph: Graph, node_classes: NodeClasses, guess: Assumption, device: DeviceOf, *, is_lenient: bool = False
 ) -> Recording:
     """Runs a graph on tensors without values.

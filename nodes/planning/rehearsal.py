@@ -6,7 +6,7 @@ from ...common.errors import WanDirectorError
 from ..headless.checks import NodeClasses
 from ..headless.graph import Graph
 from ..hosts.host import host
-from .recording import record
+from .recording import record_run
 from .unknown import ASSUMPTIONS, MODEL_SOCKETS, Assumption
 
 
@@ -29,4 +29,4 @@ def rehearse(graph: Graph, node_classes: NodeClasses) -> None:
 
 def _rehearsed(graph: Graph, node_classes: NodeClasses, guess: Assumption) -> list[WanDirectorError]:
     """What is refused under a guess, and would perhaps not be under another."""
-    return record(graph, node_classes, guess, host().runtime.device, is_lenient=True).doubted
+    return record_run(graph, node_classes, guess, host().runtime.device, is_lenient=True).doubted

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import get_args
 
 import torch
 
 from ...common.errors import GraphError, InvalidInputError, WanDirectorError
+from ...common.records import record
 from ...common.shapes import VideoShape
 from ...engine.memory import Job, JobKind
 from ...model_loading.footprint import ModelBytes
@@ -22,7 +23,7 @@ from ..headless.widgets import inputs_of
 from ..hosts.host import host
 from ..sockets.latents import check_video_size
 from .native import HANDING_ON, known_classes
-from .recording import Noted, Recording, record
+from .recording import Noted, Recording, record_run
 from .unknown import ASSUMPTIONS, Assumption
 
 _ORDER: tuple[JobKind, ...] = get_args(JobKind)
@@ -30,7 +31,7 @@ _CARD = torch.device("cuda")
 """Plans are for a device that is not a CPU; which one it is does not matter to the number format."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class PlannableStage:
     """One stage of a graph's run.
 
@@ -94,7 +95,7 @@ class PlannableStage:
         return replace(self.job, weights=cast) if cast.total < 0.95 * weights.total else None
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class GraphStages:
     """All stages of a graph's run; `passed_over`: nodes whose memory is not known here."""
 
@@ -131,7 +132,7 @@ def find_stages(graph: Graph, size: VideoShape | None = None, node_classes: Node
 
 
 def _recorded(graph: Graph, classes: NodeClasses, guess: Assumption) -> Recording:
-    return record(graph, classes, guess, lambda _kind, choice: torch.device("cpu") if choice == "cpu" else _CARD)
+    return record_run(graph, classes, guess, lambda _kind, choice: torch.device("cpu") if choice == "cpu" else _CARD)
 
 
 def _others(

@@ -6,11 +6,11 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ...common.errors import InvalidInputError
 from ...common.log import logger
+from ...common.records import record
 
 LONGEST_VALUE = 80
 """Characters of a node's value in a file name: a prompt would be longer than any file system's names."""
@@ -21,7 +21,7 @@ _PORTS = [f"{port}{number}" for port in ("com", "lpt") for number in "123456789\
 _DEVICES = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", *_PORTS])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NodeValues:
     """The widgets of the graph that runs, by the names that a canvas shows.
 

@@ -8,7 +8,6 @@ a second.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +16,7 @@ from ...audio_encoder.encode import AudioFeatures
 from ...common.checking import is_finite, kind_of
 from ...common.errors import InvalidInputError
 from ...common.log import logger
+from ...common.records import record
 from ...engine.embed import embed_sound
 from ...engine.loaded import PlacedModel, place
 from ...engine.recipe import ModelRecipe
@@ -28,7 +28,7 @@ from .unchangeable import Unchangeable
 _ADVICE = "Connect Wan Audio Encode or Audio Encoder Encode."
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False, slots=False)
 class WanAudioEncoder(Unchangeable, KeptUnderPressure):
     """An encoder of sound, on the socket AUDIO_ENCODER."""
 

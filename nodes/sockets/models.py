@@ -7,7 +7,7 @@ CLIP_VISION objects; names and argument orders are ComfyUI's.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...common.families import Family
 from ...common.log import logger
+from ...common.records import record
 from ...common.shapes import TEMPORAL_STRIDE
 from ...engine.embed import embed_picture, embed_prompt
 from ...engine.loaded import PlacedModel, place
@@ -39,7 +40,7 @@ TEXT_TAG = "wan_director_text"
 MODEL_TAG = "wan_director_model"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MadeBy:
     """Which file made a latent or an embedding; it travels inside native dictionaries under the tags above."""
 
@@ -49,7 +50,7 @@ class MadeBy:
         return self
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False, slots=False)
 class WanModel(VideoModel, KeptUnderPressure):
     """A video transformer, on the socket WAN_DIRECTOR_MODEL, with the LoRAs of its next run."""
 
@@ -57,7 +58,7 @@ class WanModel(VideoModel, KeptUnderPressure):
         return (self.residence,) if self.low_noise is None else (self.residence, self.low_noise.model.residence)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False, slots=False)
 class WanVAE(Unchangeable, KeptUnderPressure):
     """A video autoencoder, on the socket VAE. Latents are raw; pictures [B, F, H, W, 3] or [F, H, W, 3] in 0..1."""
 
@@ -139,7 +140,7 @@ class WanVAE(Unchangeable, KeptUnderPressure):
         return cropped
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False, slots=False)
 class WanTextEncoder(Unchangeable, KeptUnderPressure):
     """A text encoder with its tokenizer, on the socket CLIP."""
 
@@ -213,7 +214,7 @@ class ClonedTextEncoder(WanTextEncoder):
         raise self.refusal(name)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False, slots=False)
 class WanClipVision(Unchangeable, KeptUnderPressure):
     """A picture encoder, on the socket CLIP_VISION."""
 

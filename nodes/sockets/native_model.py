@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from ...common.checking import instance_of
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...dit.branches.pose import PoseBranch
 from ...dit.inputs import ConditioningItem
 from ...engine.models import with_policies
@@ -45,7 +46,7 @@ class Follows(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NativeModel:
     """A video model with its LoRAs, and what in ComfyUI belongs to the MODEL: the shift of its schedules, and what it
     follows.

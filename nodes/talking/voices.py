@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from ...common.checking import check_number, choice_of, has_values
 from ...common.errors import InvalidInputError
 from ...common.log import logger
+from ...common.records import record
 from ...common.shapes import VideoShape, video_frames
 from ...dit.branches.audio.talk import TalkBranch
 from ...dit.conditioning.audio.talk import (
@@ -34,7 +35,7 @@ _TOKEN = 16
 """Pixels along each side of a token."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Voices:
     """The sounds of one or two people, and where they are.
 

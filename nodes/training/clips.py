@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ...common.checking import check_string
 from ...common.errors import InvalidInputError
 from ...common.printable import printable_name
+from ...common.records import record
 from ...tuning.datasets import DatasetPart, PictureShape, read_dataset
 from ...tuning.datasets.clips import Extraction
 from ...tuning.datasets.finding import captioned
@@ -20,7 +21,7 @@ ClipsType = io.Custom("WAN_DIRECTOR_DATASET")
 TABLE = ".toml"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TrainingClips:
     """Clips to learn from, and clips of a more general kind that are to stay as they are; on WAN_DIRECTOR_DATASET."""
 

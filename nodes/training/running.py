@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ...common.empty_tensors import empty
 from ...common.errors import InvalidInputError, OutputError
 from ...common.log import logger
 from ...common.printable import printable_name
+from ...common.records import record
 from ...dit.adapters import parse_blocks
 from ...media.place import refuse_outside
 from ...tuning.datasets.reading import FoundClips, found_clips
@@ -30,7 +30,7 @@ _ENDING = ".safetensors"
 _REFUSED = re.compile(r'[<>:"|?*\x00-\x1f]')
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class NodeTraining:
     """One training of the node; `may_replace`: whether it may replace a file of another one."""
 

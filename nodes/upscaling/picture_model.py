@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,13 +11,14 @@ from torch import Tensor, nn
 
 from ...common.checking import kind_of
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...engine.enlarging import Enlarge
 
 UPSCALE_MODEL, UPSCALE_MODELS = "UPSCALE_MODEL", "upscale_models"
 """The socket, and the folder of model files."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class NativePictureModel:
     """An UPSCALE_MODEL; see `engine.enlarging.PictureModel`."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
+from ...common.records import record
 from ...dit.inputs import DitInputs
 from ..step import NoiseLevel
 from .cache import Kept, Question
@@ -14,7 +13,7 @@ from .estimate import number
 _LATENT, _VELOCITY, _SIZE, _RATE = "latent", "velocity", "size", "rate"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TransformationRate:
     """The change is k * mean|x - x'| / mean|v'|, with k = mean|v' - v''| / mean|x' - x''|.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...common.records import record
 from ...dit.branches.clip import ClipBranch
 from ...dit.branches.vace import VaceBranch
 from ...dit.config import DiTConfig
@@ -14,7 +13,7 @@ _SIZES = {(1536, 30): "1.3B", (3072, 30): "5B", (5120, 40): "14B", (192, 5): "ti
 """Width and number of blocks -> the size."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Figures:
     """Of a model.
 

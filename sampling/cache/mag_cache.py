@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...dit.inputs import DitInputs
 from ..step import NoiseLevel
 from .cache import Kept, Question
@@ -15,7 +14,7 @@ from .estimate import number
 _RATIO = "ratio"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MagnitudeRatios:
     """The change is how far the product of the ratios since the last computed step is from 1.
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
+from ...common.records import record
 from ..transformer import Transformer
 from .cache import NOTHING_KEPT, Evaluation, Kept, Question, Tally, computed
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoCache:
     """Every question runs all blocks."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ..transformer import Transformer
 from .cache import NOTHING_KEPT, Evaluation, Kept, Question, Tally
 from .reuse import BlocksChange
@@ -15,7 +16,7 @@ from .reuse import BlocksChange
 _CHANGE = "change"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RatioRecorder:
     """Spares nothing; tells at the end of a run how large what the blocks add was beside that of the step before.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from ...common.records import record
 from ..transformer import Transformer
 from .cache import Question, computed, read_out
 
@@ -34,7 +34,7 @@ class Reuse(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlocksChange:
     """What all blocks together add to the tokens [B, L, D]; what comes before and after them is computed anew."""
 
@@ -57,7 +57,7 @@ class BlocksChange:
         return 2 * asks * tokens_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OutputChange:
     """What the model as a whole adds to the latent [B, C, T, h, w] that it sees."""
 

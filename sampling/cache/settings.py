@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...dit.config import DiTConfig
 from ..validation import find_choice
 from .easy_cache import TransformationRate
@@ -20,7 +20,7 @@ USUAL_RATE_THRESHOLD = 0.2
 """Of easycache, as ComfyUI has it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepCacheSettings:
     """What a user chooses.
 

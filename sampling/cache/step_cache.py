@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...dit.inputs import DitInputs
 from ..ask import Ask
 from ..step import NoiseLevel
@@ -31,7 +31,7 @@ class Part(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepCache:
     """Spares a step when the estimated change since the last computed one stays below a threshold.
 

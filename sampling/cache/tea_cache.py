@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
 
 from torch import Tensor
 
+from ...common.records import record
 from ...dit.inputs import DitInputs
 from ..step import NoiseLevel
 from .cache import Kept, Question
@@ -14,7 +14,7 @@ from .cache import Kept, Question
 _TIME = "time"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimeEmbedding:
     """The change is a polynomial of mean|e - e'| / mean|e'|; e is the blocks' modulation, e' that of the step before.
 

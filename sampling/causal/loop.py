@@ -6,13 +6,14 @@ Source: Huang et al., "Self Forcing", arXiv 2506.08009, algorithm 2; CausVid, ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ...dit.conditioning.cut import Cut
 from ...dit.config import DiTConfig
 from ..cache import NOTHING_KEPT
@@ -41,7 +42,7 @@ class ChunkTurns(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class CausalRun:
     """What the steps of all chunks have in common.
 

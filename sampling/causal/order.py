@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 from ...common.errors import InvalidInputError
 from ...common.places import Place
+from ...common.records import record
 from ...dit.conditioning.cut import Cut
 
 CAUSAL = Place("causal", "what lets it make chunk after chunk")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AtOnce:
     """All frames together, as most models do."""
 
@@ -30,7 +30,7 @@ class AtOnce:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ChunkByChunk:
     """A chunk of frames is finished before the next one begins, which sees the ones before.
 

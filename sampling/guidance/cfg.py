@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
+from ...common.records import record
 from ..ask import NEGATIVE, POSITIVE, Ask
 from ..step import NoiseLevel
 from ..validation import check_cfg
 from .guidance import Memory
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CFG:
     """velocity = negative + scale * (positive - negative); at scale 1 the negative prompt is not asked at all.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...dit.inputs import DitInputs
 from ..ask import NEGATIVE, Ask, Side, TextOf
 from ..step import NoiseLevel
@@ -16,7 +17,7 @@ from .guidance import Guidance, Memory, OfScale
 from .parts import Part
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlurredFrames:
     """What is given in the model's own channels, masks included, made smaller and larger again.
 
@@ -58,7 +59,7 @@ def blurred(channels: Tensor, size: float) -> Tensor:
     return frames.unflatten(0, (channels.shape[0], channels.shape[2])).transpose(1, 2).to(channels)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LowPass:
     """Another guidance whose questions see blurred frames, in some of the steps.
 
@@ -95,7 +96,7 @@ class LowPass:
         return guided + (answers[-1] - answers[asks.index(NEGATIVE)])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LowPassSettings:
     """From a scale to the guidance of `before` with blurred frames, see `LowPass`."""
 

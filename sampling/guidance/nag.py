@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
+from ...common.records import record
 from ..ask import Ask, AvoidedText
 from ..step import NoiseLevel
 from .guidance import Guidance, Memory
 from .parts import WHOLE_RUN, Part
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttentionGuidance:
     """Another guidance, whose positive passes lead away from the negative text.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ..step import NoiseLevel
 
 
@@ -17,7 +17,7 @@ class Part(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PartOfSteps:
     """The steps from `start` up to `end`, parts 0..1 of their number: 0.5 to 1 is the second half.
 
@@ -41,7 +41,7 @@ class PartOfSteps:
         return self.start <= place and (place < self.end or self.end == 1.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PartOfNoise:
     """The steps that begin at a sigma from `highest` down to `lowest`, both included, as native nodes count."""
 

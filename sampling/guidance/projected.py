@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ..ask import Ask
 from ..step import NoiseLevel
 from .cfg import CFG
@@ -18,7 +18,7 @@ from .guidance import Memory
 _EARLIER = "differences"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AdaptiveProjected:
     """APG: of the difference of the prompts, what lies along the positive velocity counts `parallel` times.
 
@@ -78,7 +78,7 @@ class AdaptiveProjected:
         return negative + self.scale * ((difference - along) + self.parallel * along)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TangentialDamping:
     """Tangential damping: of the negative velocity only the part in the direction that both prompts have in common.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ..ask import Ask
 from ..step import NoiseLevel
 from ..validation import check_cfg
@@ -21,7 +21,7 @@ _NUMBER = r"\d{1,3}(?:\.\d{1,6})?"
 _ENTRY = re.compile(rf"\s*(?:({_NUMBER})\s*:\s*)?({_NUMBER})\s*")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScaleCurve:
     """Guidance scales over the run.
 
@@ -67,7 +67,7 @@ def parse_curve(text: str) -> ScaleCurve | None:
     return ScaleCurve(values, places)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScaleOverRun:
     """A guidance whose scale depends on the step.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ..ask import AvoidedText
 from ..validation import find_choice
 from .cfg import CFG
@@ -26,7 +27,7 @@ FORMULAS = ("cfg", "cfg_zero_star", "apg", "tcfg", "staged", "phantom")
 """How the two prompts become one velocity."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SkippedLayers:
     """See `SkipLayers`; no blocks or a scale of 0 turn it off.
 
@@ -53,7 +54,7 @@ class SkippedLayers:
         return SkipLayers(guided, self.blocks, self.scale, self.part, self.rescale)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GuidanceSettings:
     """From a scale to the guidance of these settings; with all defaults to plain classifier-free guidance.
 

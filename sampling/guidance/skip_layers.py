@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ..ask import Ask, AvoidedText, SkippedBlocks
 from ..step import NoiseLevel
 from .guidance import Guidance, Memory
@@ -15,7 +16,7 @@ from .low_pass import BlurredFrames
 from .parts import WHOLE_RUN, Part
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SkipLayers:
     """Another guidance, and `scale` times the way from a positive pass without some blocks to the whole one.
 
@@ -65,7 +66,7 @@ class SkipLayers:
         return (latent - factor * clean) / sigma
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WeakNegative:
     """Another guidance, whose negative passes leave out some blocks.
 

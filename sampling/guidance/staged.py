@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ..ask import NEGATIVE, POSITIVE, Ask, LessContext
 from ..step import NoiseLevel
 from .cfg import CFG
@@ -18,7 +18,7 @@ NOTHING_SHOWN = Ask("negative", (LessContext(keeps_source=False),))
 SOURCE_SHOWN = Ask("negative", (LessContext(keeps_source=True),))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StagedContext:
     """velocity = none + video * (source - none) + references * (all - source) + scale * (positive - all).
 
@@ -72,7 +72,7 @@ class StagedContext:
         return tuple((ask, weight) for ask, weight in weighed if weight)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ShownSubjects:
     """velocity = blank + pictures * (shown - blank) + scale * (positive - shown).
 

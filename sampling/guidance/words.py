@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
+from ...common.records import record
 from ..ask import Ask, OtherText
 from ..step import NoiseLevel
 from .guidance import Guidance, Memory, OfScale
 from .parts import WHOLE_RUN, Part
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WordsSlider:
     """Another guidance, and `strength` times the way from one text to another, with all else of the positive prompt.
 
@@ -52,7 +52,7 @@ class WordsSlider:
         return bool(self.strength and asks) and self.part.holds(level)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SliderSettings:
     """From a scale to the guidance of `before` with the slider on top, see `WordsSlider`."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ..ask import Ask
 from ..step import NoiseLevel
 from .cfg import CFG
 from .guidance import Memory
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CfgZeroStar:
     """velocity = s * negative + scale * (positive - s * negative), s = <positive, negative> / |negative|^2 per video.
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...common.shapes import LatentShape
 from ..step import NoiseLevel
 from ..validation import MAX_SEED, check_seed
 from .brownian import brownian_noise
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class NoiseState:
     """Where a source of noise stands, as a value: the same state gives the same noise.
 

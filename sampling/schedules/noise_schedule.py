@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ..step import Course, NoiseLevel
 
 TRAINING_TIMESTEPS = 1000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class NoiseSchedule:
     """The noise levels of one run.
 

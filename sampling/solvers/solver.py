@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from ...common.records import record
 from ..noise import NoiseState
 from ..step import NoiseLevel, Predict
 
@@ -18,7 +18,7 @@ class Guess(NamedTuple):
     denoised: Tensor
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SolverRecord:
     """What a solver remembers between two steps; each fills what it needs.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
+from ...common.records import record
 from ..noise import NoiseState
 from ..step import NoiseLevel, Predict, predict_denoised
 from .solver import Guess, SolverRecord, StepResult
@@ -21,7 +22,7 @@ Growth = Callable[[float], float]
 """B(h) of the paper, of a negative step."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NativeUniPC:
     """UniPC that steps in log(1 / sigma), the time of variance-exploding models; see `NativeDPMSolverMultistep`.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...dit.conditioning.cut import Cut
 from ..step import NoiseLevel
 from .blending import Blend, Edges, pyramid
@@ -23,7 +23,7 @@ Noising = Callable[[Tensor, WindowRow, int], Tensor]
 NOISES: Mapping[str, Noising] = MappingProxyType({"repeated": repeated_noise, "fresh": fresh_noise})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SlidingWindows:
     """Windows in time; a clip that is no longer than one is seen as a whole.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...dit.conditioning.cut import Cut, Span
 from ...dit.config import PATCH
 from ..step import NoiseLevel
@@ -50,7 +51,7 @@ class TileSide(NamedTuple):
         return counts
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpatialTiles:
     """Tiles of one size over pictures that are larger; a picture that is no larger than one is seen as a whole.
 

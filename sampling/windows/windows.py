@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from ...common.records import record
 from ...dit.conditioning.cut import Cut
 from ..step import NoiseLevel
 
@@ -40,7 +40,7 @@ class Windows(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WholeClip:
     """The model sees the whole clip at once."""
 

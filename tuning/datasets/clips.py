@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ...common.checking import choice_of
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...common.shapes import check_frames
 
 Extraction = Literal["head", "chunk", "full"]
@@ -21,7 +21,7 @@ class PictureShape(NamedTuple):
     height: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClipFile:
     """A picture or video, or some frames of one, with its caption. `count`: frames from `first` on; 0 for a picture."""
 
@@ -31,7 +31,7 @@ class ClipFile:
     count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DatasetPart:
     """One [[datasets]] of a table, or a folder by itself.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
+from ...common.records import record
 from ...dit.adapters import Adapter, AppliedAdapter, adapted
 from ...dit.inputs import DitInputs
 from ...engine import VideoModel
@@ -16,7 +17,7 @@ from ..objective import Predict
 from .plan import TrainingPlan
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arrangement:
     """Where what is, while a model learns.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 
 import torch
 
 from ...common.errors import OutOfMemory
 from ...common.families import Family
+from ...common.records import record
 from ...common.shapes import VideoShape
 from ...dit.branches.branch import PassShape
 from ...dit.footprint import pass_shape
@@ -30,7 +31,7 @@ _STATE_LATENTS = 10
 """Latents in float32: the clips, noise, what the model sees and says, its error, and their gradients."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Clips:
     """Clips that are learned from in one batch; `count`: how many."""
 
@@ -44,7 +45,7 @@ def seen_as(family: Family, clips: Clips) -> PassShape:
     return pass_shape((clips.count, latent.frames, latent.height, latent.width))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlannedStep:
     """What is to be trained; the sizes alone.
 
@@ -104,7 +105,7 @@ class PlannedStep:
         return Task("train", weights.fixed, weights.blocks, ways, flops, 2, weights.anonymous)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TrainingPlan:
     """A training in the way it is going to run.
 

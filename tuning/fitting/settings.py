@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from ...common.checking import choice_of
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...memory.budget import GB, KINDS, LEAVE_FREE_BYTES, Budget, BudgetKind
 
 Recompute = Literal["auto", "blocks", "parts"]
@@ -14,7 +14,7 @@ RECOMPUTES: tuple[Recompute, ...] = ("auto", "blocks", "parts")
 AUTO = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TrainingMemory:
     """What a training may take; what is chosen does not change its numbers.
 

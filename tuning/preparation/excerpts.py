@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
 
+from ...common.records import record
 from ...common.shapes import TEMPORAL_STRIDE
 from ...media.video_reading import VideoFile
 from .cuts import Shot
@@ -14,7 +14,7 @@ _EARLY = 0.25
 """A picture may be taken so much of a frame before its time: containers round times to a millisecond."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Excerpt:
     """A clip that can be taken of a video.
 

@@ -6,11 +6,12 @@ import base64
 import contextlib
 import io
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from ...common.records import record
 from ...media.video_reading import VideoFile, read_span
 from .excerpts import Excerpt
 from .packages import opencv
@@ -26,7 +27,7 @@ _LOOKED_AT = 5
 """Frames of a clip that are looked at one by one."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Measured:
     """What is known of a clip.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from ...common.records import record
 from ...engine.progress import Counted
 from ...engine.runtime import Runtime
 from ...media.faults import writing_to
@@ -28,7 +29,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ways:
     """How the work is done.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...common.shapes import PictureSize, check_frames
 
 SCORES = {
@@ -52,7 +53,7 @@ USUAL_FILTERS = {
 """Mild: they leave out what is still, blurred, black, white or a slide show."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Preparation:
     """What clips are to be.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...media.video_reading import VideoFile, probe_video
 
 ENDINGS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv"}
@@ -17,7 +17,7 @@ _LAST_S, _LONGER = 1.0, 5
 """A last picture that is shown longer, and so many times longer than any before, is where a file breaks off."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RawVideo:
     """A video to take clips from.
 

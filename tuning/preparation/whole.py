@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from ...engine.runtime import Runtime
 from .packages import say_which_opencv, scene_detection, soft_cut_network
 from .prepare import Ways, prepare
@@ -17,7 +17,7 @@ from .scores.optional import check_package
 from .settings import Preparation
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MadeDataset:
     """What came of it.
 

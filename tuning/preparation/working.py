@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ...common.errors import InvalidInputError
+from ...common.records import record
 from .cuts import Shot, find_shots
 from .excerpts import Excerpt
 from .keeping import kept, key_of
@@ -29,7 +29,7 @@ class Found(NamedTuple):
     refused: tuple[RefusedVideo, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Preparing:
     """One run: its folders and settings. It is sent to other processes; every method gives what it found."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from ....common.errors import FileFault, PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ...config import DiTConfig
 from ...context import Context, frame_pieces
 from ...execution import Execution
@@ -28,7 +28,7 @@ HALVINGS = 2
 """Times that the frames of a face are halved in number: four become one latent frame."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FaceBranch(Branch[DiTConfig]):
     """A face that every latent frame of the video looks at as it is at that time.
 

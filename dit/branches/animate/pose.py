@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from types import ModuleType
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ....common.errors import FileFault, PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ....common.shapes import size_text
 from ...config import PATCH, DiTConfig
 from ...context import Context
@@ -21,7 +21,7 @@ REFERENCE_FRAMES = 1
 """Latent frames of the reference picture, before those of the video."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AnimatePoseBranch(Branch[DiTConfig]):
     """What the latent of a video of drawn poses adds to the tokens.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ....common.errors import FileFault, PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ....weights.multiplication import multiply
 from ...block.attention import AttentionLayers
 from ...config import PATCH, DiTConfig
@@ -34,7 +34,7 @@ _PLAN = Ends("patch_embedding_global", "head_global")
 _PICTURE_TOKENS = 257
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DanceBranch(Branch[DiTConfig]):
     """Music that every token hears, a second picture, and layers at both ends for a plan of a whole song.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from ....common.errors import FileFault, PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ....common.shapes import size_text
 from ....weights.multiplication import opened
 from ...config import DiTConfig
@@ -31,7 +31,7 @@ _INNER = 512
 _WRAPPER = "audio_cross_attn_wrapper"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HumoBranch(Branch[DiTConfig]):
     """Sound that every latent frame looks at in each block, and a picture at a time after the video's.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ....common.errors import PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ....common.shapes import size_text
 from ...config import DiTConfig
 from ...context import Context
@@ -53,7 +53,7 @@ _BUCKETS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PastBranch(Branch[DiTConfig]):
     """Tokens of the frames before.
 

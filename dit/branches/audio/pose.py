@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ....common.errors import PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ....common.shapes import size_text
 from ...config import PATCH, DiTConfig
 from ...context import Context
@@ -18,7 +18,7 @@ from ..branch import Branch, Shapes, Steered, Trunk
 from .beside import VIDEO, role
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpeechPoseBranch(Branch[DiTConfig]):
     """What a pose video adds to the tokens; without poses, what the model was trained to see in their place.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ....common.errors import FileFault, PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ...config import DiTConfig
 from ...context import Context, frame_pieces
 from ...execution import Execution
@@ -23,7 +23,7 @@ INJECTED = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
 """The trunk's blocks after which speech is put in."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpeechBranch(Branch[DiTConfig]):
     """Sound that is heard, and attention to it after some blocks.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ....common.errors import PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ....common.shapes import size_text
 from ...config import DiTConfig
 from ...context import Context
@@ -25,7 +25,7 @@ _AFTER = 9
 """Frames at least that lie between a longer video's end and the picture, as between the trained 21 and it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StillBranch(Branch[DiTConfig]):
     """Tokens of a picture's latent, and the table that says what a token is of: the video, this, or the past.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ....common.errors import FileFault, PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ...config import PATCH, DiTConfig
 from ...context import Context
 from ...precise import in_float32
@@ -30,7 +30,7 @@ MOST_VOICES = 2
 _NORM_EPS = 1e-5
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TalkBranch(Branch[DiTConfig]):
     """What people say, for a model of image to video.
 

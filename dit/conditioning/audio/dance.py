@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ....common.records import record
 from ...branches.audio.dance import DanceBranch, DanceInput
 from ...inputs import DitInputs
 from ..cut import Cut
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DancedMusic:
     """A conditioning item: the music of a video, and who dances to it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ....common.checking import has_values
 from ....common.empty_tensors import empty
+from ....common.records import record
 from ...branches.audio.humo import GROUPS, MASK_CHANNELS, WINDOW, HumoBranch, HumoInput
 from ...inputs import DitInputs
 from ..cut import Cut
@@ -34,7 +35,7 @@ _BLACK = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HumoScene:
     """A conditioning item: what is heard, and who is seen.
 

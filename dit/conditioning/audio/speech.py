@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ....common.checking import has_values
 from ....common.empty_tensors import empty
+from ....common.records import record
 from ...branches.audio.heard import FRAMES_PER_LATENT
 from ...branches.audio.past import PastBranch, PastInput
 from ...branches.audio.pose import SpeechPoseBranch, SpeechPoseInput
@@ -24,7 +25,7 @@ _ENCODED, _RATE, _VIDEO = 50, 30, 16
 """Steps a second of an encoder, of what is taken from it, and of the videos that the model was trained with."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpokenSound:
     """A conditioning item: what is said in the video.
 
@@ -56,7 +57,7 @@ class SpokenSound:
         return replace(self, features=self.features.to(device))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SpeakersPicture:
     """A conditioning item: who speaks, `latent` [1 or B, C, 1, h, w], normalised, of a picture of the video's size."""
 
@@ -81,7 +82,7 @@ class SpeakersPicture:
         return SpeakersPicture(self.latent.to(device))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Poses:
     """A conditioning item: what the body does, `latent` [1 or B, C, T, h, w], normalised, of a pose video.
 
@@ -109,7 +110,7 @@ class Poses:
         return self if self.latent is None else Poses(self.latent.to(device))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PastFrames:
     """A conditioning item: what came before the video, `latent` [1 or B, C, T, h, w], normalised; the last 19 count.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ....common.checking import has_values
 from ....common.empty_tensors import empty
+from ....common.records import record
 from ....common.shapes import TEMPORAL_STRIDE, video_frames
 from ...branches.audio.talk import LAYERS, WINDOW, TalkBranch, TalkInput
 from ...inputs import DitInputs
@@ -26,7 +27,7 @@ _BEFORE = WINDOW - TEMPORAL_STRIDE + 1
 """Video frames before the last one of a latent frame whose sound is heard with it; two are behind it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class TalkScene:
     """A conditioning item: what one or two people say.
 

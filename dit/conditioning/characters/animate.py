@@ -5,11 +5,12 @@ The latent has a frame of the reference picture before those of the video; poses
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ....common.records import record
 from ....common.shapes import TEMPORAL_STRIDE
 from ...branches.animate.face import FaceBranch, FaceInput
 from ...branches.animate.pose import AnimatePoseBranch, AnimatePoseInput
@@ -20,7 +21,7 @@ _HEARD_BEFORE = 2
 """Latent frames before one that the encoder of a face hears: convolutions of three, at three rates, over the past."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AnimatePoseVideo:
     """A conditioning item: `latent` [1 or B, C, n, h, w], normalised, of the first n latent frames of the video."""
 
@@ -45,7 +46,7 @@ class AnimatePoseVideo:
         return AnimatePoseVideo(self.latent.to(device))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FaceVideo:
     """A conditioning item: the person has the expressions of a face.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ....common.errors import PairingError
+from ....common.records import record
 from ...branches.pose import PoseBranch, PoseInput
 from ...inputs import DitInputs
 from ..cut import Cut
@@ -16,7 +17,7 @@ WEAK_BLOCK = 9
 """What the original code leaves out of its negative passes."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class PoseVideo:
     """A conditioning item.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....common.errors import InvalidInputError, PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ....common.shapes import TEMPORAL_STRIDE, check_frames, latent_frames, size_text
 from ...branches.branch import Trunk
 from ...branches.scail import ScailBranch, ScailReference, as_given
@@ -38,7 +39,7 @@ _ON = 225 / 255
 """Above this a part of a colour is on."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ScailCharacter:
     """A conditioning item: a reference picture.
 
@@ -79,7 +80,7 @@ class ScailCharacter:
         return replace(self, latent=self.latent.to(device), mask=mask)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class KeptFrames:
     """A conditioning item: what of the latent to sample is given and stays (SCAIL-2).
 
@@ -107,7 +108,7 @@ class KeptFrames:
         return KeptFrames(self.mask.to(device))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ScailPose:
     """The poses that the video follows, a clip beside it of half its size.
 

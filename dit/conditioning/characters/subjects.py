@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ....common.errors import PairingError
 from ....common.model_names import THIS_MODEL, ModelNames
+from ....common.records import record
 from ...branches.branch import Trunk
 from ...config import DiTConfig
 from ...rope import PlacedVideo, TokenPlaces
@@ -16,7 +17,7 @@ from ..cut import Cut
 from ..in_context import ContextSize, grid_of
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SubjectPicture:
     """A clip beside the video: a picture at the time of a frame behind the video's last one.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ....common.records import record
 from .stopping import Stop
 
 if TYPE_CHECKING:
     from ...hosts.host import Host
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Session:
     """One run of the command line.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ....common.errors import InvalidInputError
 from ....common.log import logger
+from ....common.records import record
 from ....media.sound.reading import SoundSpan
 from ....media.video_reading import Cut, probe_video
 from ... import standin as io
@@ -49,7 +50,7 @@ class VideoSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClipOfFile:
     """A video file, or the part from `start_s` to `end_s`; nothing is read before it is used."""
 
@@ -92,7 +93,7 @@ class ClipOfFile:
         return Cut(start_s=self.start_s, end_s=self.end_s)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClipOfFrames:
     """Frames [F, H, W, C] that are there already, and their sound, a native AUDIO, if there is one."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from ....common.records import record
 
 LONGEST_NAME = 80
 """Characters of a title that messages show."""
@@ -20,7 +21,7 @@ class Link(NamedTuple):
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GraphNode:
     """One node that may run: `inputs` by name, each a value or a `Link`."""
 

@@ -7,7 +7,7 @@ comfy/ldm/modules/attention.py, wrap_attn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ....common.errors import InvalidInputError
+from ....common.records import record
 from ....common.streaming import BlockStream
 from ....dit.attention import Attention
 from ....dit.context import Context
@@ -76,7 +77,7 @@ def _stream(
         yield partial(around.run, block, numbers[block]) if block in numbers else partial(around.beside, block)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class _Patches:
     """The patches of one pass, and what they are told."""
 
@@ -117,7 +118,7 @@ class _Patches:
         return tokens
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class _PatchedAttention:
     """An attention of one block, and the patches of what it gives."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import comfy.patcher_extension  # pyright: ignore[reportMissingImports]
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ....common.errors import InvalidInputError
 from ....common.log import logger
+from ....common.records import record
 from ....dit.branches.clip import ClipBranch, ClipInput
 from ....dit.branches.vace import VaceBranch, VaceInput
 from ....dit.config import PATCH
@@ -21,7 +21,7 @@ from ....dit.model import WanDiT
 _READ = {"control", "denoise_mask", "reference_latent", "context_latents", "vace_context", "vace_strength"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class NativePass:
     """One call of a native model.
 

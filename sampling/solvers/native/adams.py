@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
+from ....common.records import record
 from ...noise import NoiseState
 from ...step import NoiseLevel, Predict
 from ..solver import Guess, SolverRecord, StepResult
@@ -18,7 +19,7 @@ Weights = Callable[[Sequence[float], float], Sequence[float]]
 """(the sigmas of the known velocities, newest first; the sigma to go to) -> the weight of each, newest first."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AdamsBashforth:
     """Steps along a weighted sum of the last four velocities, fewer at the start; to sigma 0 straight.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
+from ....common.records import record
 from ...noise import NoiseState
 from ...step import NoiseLevel, Predict
 from ..solver import SolverRecord, StepResult
 from .ancestral import descent
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MiddleStep:
     """The velocity of the geometric middle of a step's sigmas, for the whole of it; the last step is Euler's.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
+from ....common.records import record
 from ...noise import NoiseState
 from ...step import NoiseLevel, Predict, predict_denoised
 from ..solver import Guess, SolverRecord, StepResult
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExponentialMultistep:
     """RES 2M in log(1 / sigma), the time of variance-exploding models, as native nodes use it for flow models, too.
 

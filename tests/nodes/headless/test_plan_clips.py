@@ -14,7 +14,7 @@ from wan_director.media.video_writing import save_video
 from wan_director.nodes.api import io
 from wan_director.nodes.headless.core_nodes import CORE_NODES
 from wan_director.nodes.headless.graph import parse_graph
-from wan_director.nodes.planning.recording import record
+from wan_director.nodes.planning.recording import record_run
 from wan_director.nodes.planning.unknown import ASSUMPTIONS
 
 CLASSES = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
@@ -70,7 +70,7 @@ def shape(*nodes: tuple[str, dict]) -> tuple[int, ...]:
     prompt["shown"] = {"class_type": "Shown", "inputs": {"images": [str(len(nodes)), 0]}}
     Shown.seen.clear()
     classes = {**CLASSES, "Shown": Shown}
-    made = record(parse_graph(prompt, classes), classes, ASSUMPTIONS[0], lambda *_: torch.device("cuda"))
+    made = record_run(parse_graph(prompt, classes), classes, ASSUMPTIONS[0], lambda *_: torch.device("cuda"))
     assert not made.passed_over
     ((*found, channels),) = Shown.seen
     assert channels == 3

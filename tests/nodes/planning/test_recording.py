@@ -28,7 +28,7 @@ from wan_director.nodes.headless.runner import run_graph
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import host, use_host
 from wan_director.nodes.planning.plan import machine, plan_graph, plan_prompt
-from wan_director.nodes.planning.recording import Recording, record
+from wan_director.nodes.planning.recording import Recording, record_run
 from wan_director.nodes.planning.stages import find_stages
 from wan_director.nodes.planning.unknown import ASSUMPTIONS
 
@@ -71,7 +71,7 @@ def noting(models: Path, tmp_path: Path) -> HeadlessHost:
 
 def recorded(prompt: dict) -> Recording:
     graph = check_graph(parse_graph(prompt, CLASSES), CLASSES)
-    return record(graph, CLASSES, ASSUMPTIONS[0], host().runtime.device)
+    return record_run(graph, CLASSES, ASSUMPTIONS[0], host().runtime.device)
 
 
 @pytest.mark.parametrize("name", {**GRAPHS, **DIRECTING})
@@ -216,7 +216,7 @@ def test_a_picture_that_reasons_is_planned_with_both_clips(noting):
 
 def recorded_loosely(prompt: dict) -> Recording:
     """Without asking whether files can be written."""
-    return record(parse_graph(prompt, CLASSES), CLASSES, ASSUMPTIONS[0], host().runtime.device)
+    return record_run(parse_graph(prompt, CLASSES), CLASSES, ASSUMPTIONS[0], host().runtime.device)
 
 
 def test_only_the_branch_that_is_taken_is_planned(noting):
@@ -281,7 +281,7 @@ def test_other_threads_see_nothing_of_a_plan(noting):
     thread.start()
     classes = {**CLASSES, "Waiting": Waiting}
     prompt = {"1": node("LoadImage", image="start.png"), "2": node("Waiting", images=["1", 0])}
-    made = record(parse_graph(prompt, classes), classes, ASSUMPTIONS[0], noting.runtime.device)
+    made = record_run(parse_graph(prompt, classes), classes, ASSUMPTIONS[0], noting.runtime.device)
     thread.join()
     assert not made.passed_over and seen == [(noting, False)]
 

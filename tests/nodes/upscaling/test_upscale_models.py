@@ -16,7 +16,7 @@ from wan_director.nodes.headless.graph import parse_graph
 from wan_director.nodes.headless.model_paths import models_in
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import host, use_host
-from wan_director.nodes.planning.recording import record
+from wan_director.nodes.planning.recording import record_run
 from wan_director.nodes.planning.unknown import ASSUMPTIONS
 from wan_director.nodes.upscaling.picture_model import UPSCALE_MODELS
 
@@ -110,7 +110,7 @@ def test_both_are_planned_without_the_package_and_the_network_counts_beside_the_
     sizes, bytes_needed = [], []
     for given in ({}, {"upscale_model": ["network", 0]}):
         graph["upscale"]["inputs"] |= {"images": ["large", 0], **given}
-        made = record(parse_graph(graph, classes), classes, ASSUMPTIONS[0], host().runtime.device)
+        made = record_run(parse_graph(graph, classes), classes, ASSUMPTIONS[0], host().runtime.device)
         assert not made.passed_over and not made.has_guessed
         (job,) = [noted.job for noted in made.stages if noted.job.kind == "encode"]
         sizes.append(job.video)

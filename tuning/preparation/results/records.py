@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ....common.records import record
 from ..excerpts import Excerpt
 from ..keeping import key_of
 from ..measuring import Measured
@@ -13,7 +13,7 @@ from ..settings import Preparation
 from ..sources import RawVideo
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Clip:
     """A clip, and what was found out about it.
 
@@ -41,7 +41,7 @@ class Clip:
         return f"{stem}_{self.excerpt.numbers[0]:06}_{key_of(*facts)[:8]}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RefusedVideo:
     """A video, or part of one, that cannot be used, and why."""
 
@@ -55,7 +55,7 @@ class RefusedVideo:
         return f"{self.name} is left out: {reason}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PreparedClips:
     """All that a run found."""
 

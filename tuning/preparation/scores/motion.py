@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from ....common.records import record
 from ..packages import opencv
 
 SHORTER_SIDE = 144
@@ -24,7 +24,7 @@ _AGREEING = 0.5
 _INLIER_PX = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Motion:
     """All in percent of the shorter side per second, but for `still`, a part, and `camera`, a word.
 
@@ -71,7 +71,7 @@ def motion_of(frames: Sequence[np.ndarray], fps: float) -> Motion:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _CameraFlow:
     """How the picture as a whole moves; in pixels, the last two at the mean distance from the middle."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from ....common.records import record
 from ..packages import opencv
 
 SHORTER_SIDE = 480
@@ -20,7 +20,7 @@ _UNEQUAL = 0.25
 _MOST_BARS = 0.6
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Look:
     """Attributes:
     sharpness: variance of the Laplacian of the sharpest frame.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from .....common.checking import instance_of, tensor_of
+from .....common.records import record
 from .....sampling.causal.order import AT_ONCE, Order
 from ....sockets.native_model import NativeModel
 from ....standin import Custom
@@ -17,7 +17,7 @@ Sampler = Custom("SAMPLER")
 Guider = Custom("GUIDER")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StartingNoise:
     """A NOISE: that of a seed, or none; the seed is that of stochastic samplers, too."""
 
@@ -25,7 +25,7 @@ class StartingNoise:
     is_added: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NamedSampler:
     """A SAMPLER: the name of one of our solvers, and the order in which frames are made."""
 
@@ -33,7 +33,7 @@ class NamedSampler:
     order: Order = AT_ONCE
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class GuidedBy:
     """A GUIDER: the model, both sides of its guidance, and the scale."""
 

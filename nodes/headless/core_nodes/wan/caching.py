@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from .....common.errors import InvalidInputError
+from .....common.records import record
 from .....engine.models import with_policies
 from .....sampling.cache import NO_CACHE, OutputChange, StepCache, TransformationRate
 from .....sampling.prompts import sigma_of_percent
@@ -17,7 +18,7 @@ _STRIDE = 8
 """Rows and columns of the latent between those that count there."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Active:
     """The steps that begin at a sigma of at most `highest` and of more than `above`, as there."""
 

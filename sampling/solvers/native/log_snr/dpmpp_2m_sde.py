@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
+from .....common.records import record
 from ....noise import NoiseState
 from ....step import NoiseLevel, Predict, predict_denoised
 from ...solver import Guess, SolverRecord, StepResult
 from .time import forgotten, kept, phi_2, spread, time_of
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NativeStochasticMultistep:
     """SDE-DPM-Solver++ 2M; as `DPMSolverStochastic`, but from below sigma 1 and with the noise of a Brownian motion.
 

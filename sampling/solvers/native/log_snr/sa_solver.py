@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
+from .....common.records import record
 from ....noise import NoiseState
 from ....step import NoiseLevel, Predict, predict_denoised
 from ...solver import Guess, SolverRecord, StepResult
@@ -19,7 +20,7 @@ NOISY_PART = (0.2, 0.8)
 """Between which parts of the way, counted on the shifted schedule, steps add noise."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StochasticAdams:
     """SA-Solver: each step is predicted, and corrected with the guess at its end; of lower order at both ends.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
+from .....common.records import record
 from ....noise import NoiseState
 from ....step import NoiseLevel, Predict, predict_denoised
 from ...solver import SolverRecord, StepResult
@@ -34,7 +35,7 @@ class _NoNoise(_Noise):
         return 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TwoStages:
     """SEEDS-2: a stage at a part of the step in lambda, and the whole of it with both guesses.
 

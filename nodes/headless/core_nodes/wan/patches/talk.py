@@ -5,13 +5,13 @@ Pictures are cut in the middle and resized without antialiasing, and masks of pe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ......common.errors import InvalidInputError
+from ......common.records import record
 from ......dit.conditioning.audio.talk import TOGETHER, TalkScene
 from ......model_loading.kinds import INFINITETALK_MODULE
 from ..... import standin as io
@@ -135,7 +135,7 @@ def _encoded(vae: Any, chunk: Chunk, width: int, height: int) -> Tensor:
     return vae.encode(fitted(chunk.previous[-chunk.motion :], width, height)[..., :3])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SaidInChunk:
     """What is said in a chunk whose size is known."""
 

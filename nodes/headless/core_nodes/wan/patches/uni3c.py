@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from ......common.errors import InvalidInputError
+from ......common.records import record
 from ......dit.conditioning.rendered import MOST_STRENGTH, RenderedVideo, as_long, check_following
 from ......model_loading.kinds import UNI3C_MODULE
 from ..... import standin as io
@@ -62,7 +62,7 @@ class WanUni3CControlnetApply(io.ComfyNode):
         return io.NodeOutput(patched(native, model_patch, UNI3C_MODULE).following(render))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ShownRender:
     """A rendered video [F, H, W, 3] before it is known which latent it comes to; see `RenderedVideo`."""
 
