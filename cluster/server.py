@@ -86,7 +86,8 @@ class QueueServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, desk: Desk, tokens: QueueTokens, address: Address | None = None) -> None:
-        self.desk, self.tokens, self.address = desk, tokens, address or Address()
+        address = address or Address()
+        self.desk, self.tokens, self.address = desk, tokens, address
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._ends = threading.Event()
         try:

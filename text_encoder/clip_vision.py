@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -55,7 +57,7 @@ class ClipVisionOutput:
     made_by: object = None
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self.__slots__:
+        if name not in {each.name for each in fields(self)}:
             raise KeyError(name)
         return getattr(self, name)
 
