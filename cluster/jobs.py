@@ -13,6 +13,8 @@ STATES: tuple[JobState, ...] = ("queued", "running", "done", "failed", "aside", 
 ENDED: frozenset[JobState] = frozenset({"done", "failed", "aside", "cancelled"})
 """Of these nothing comes any more by itself. `aside`: workers were lost over it again and again."""
 PRIORITIES = (-100, 100)
+MOST_GPUS = 64
+"""That a job may ask for."""
 
 
 class ResultFile(NamedTuple):
@@ -41,6 +43,8 @@ class Request:
         title: for people.
         model: what is the same for jobs that use the same model files.
         priority: those with a higher one come first.
+        gpus: that make the video together, as `run --gpus` has them; 1 leaves it to the graph.
+        seat: how many GPUs of one machine whoever makes it has to have, at least.
     """
 
     key: str
@@ -50,6 +54,8 @@ class Request:
     title: str = ""
     model: str = ""
     priority: int = 0
+    gpus: int = 1
+    seat: int = 1
 
 
 @record
@@ -59,7 +65,7 @@ class VideoJob:
     Attributes:
         id: its name in the queue.
         state: see `JobState`.
-        title, model, priority: see `Request`.
+        title, model, priority, seat: see `Request`.
         attempts: how often it was handed out.
         strikes: how many workers in a row were lost over it without having got any further.
         reached: the steps that are done, of all its samplers together.
@@ -84,6 +90,7 @@ class VideoJob:
     submitted_s: float = 0.0
     started_s: float = 0.0
     ended_s: float = 0.0
+    seat: int = 1
     results: tuple[ResultFile, ...] = ()
 
 
@@ -94,7 +101,7 @@ class Leased(NamedTuple):
         id: the job's.
         lease: what the worker shows with all that it says of it.
         model: see `Request`.
-        prompt, workflow, files: see there.
+        prompt, workflow, files, gpus: see there.
         span_s: when the worker says nothing for so long, the job goes to another.
     """
 
@@ -105,3 +112,19 @@ class Leased(NamedTuple):
     workflow: Mapping[str, Any] | None
     files: Mapping[str, str]
     span_s: float
+    gpus: int = 1
+
+
+class Seats(NamedTuple):
+    """Which jobs a worker takes.
+
+    Attributes:
+        gpus: that it has: of those that need no more.
+        is_kept: whether it is there for those that need so many, and for no others.
+    """
+
+    gpus: int = 1
+    is_kept: bool = False
+
+
+ONE_SEAT = Seats()

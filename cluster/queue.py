@@ -14,14 +14,14 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..common.errors import InvalidInputError
 from ..common.records import record
-from .jobs import ENDED, STATES, JobState, Leased, Request, ResultFile, VideoJob
+from .jobs import ENDED, ONE_SEAT, STATES, JobState, Leased, Request, ResultFile, Seats, VideoJob
 from .tables import COLUMNS, as_job, open_tables, transaction
 
 _OF_JOB = f"SELECT {', '.join(COLUMNS)} FROM jobs"
@@ -44,6 +44,21 @@ class Rules:
     tries: int = 3
     pause_s: float = 5.0
     patience_s: float = 600.0
+
+
+class _Waiting(NamedTuple):
+    """A job that waits."""
+
+    number: int
+    priority: int
+    submitted_s: float
+    model: str
+    seat: int
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """The smaller, the sooner it comes."""
+        return -self.priority, self.number
 
 
 @dataclass(slots=True)
@@ -78,6 +93,7 @@ class JobQueue:
         # Their workers may go on without knowing that the server was away.
         until_s = self.clock() + self.rules.span_s
         self._watches = {id: _Watch(lease, worker, until_s, *rest) for id, lease, worker, *rest in rows}
+        self._seats = {seat for (seat,) in self._database.execute("SELECT DISTINCT seat FROM jobs")}
 
     def close(self) -> None:
         """Gives the file to others."""
@@ -86,20 +102,23 @@ class JobQueue:
 
     def submit(self, request: Request) -> VideoJob:
         """The job of a request: a new one, or that of an earlier request with its key."""
-        content = json.dumps([request.prompt, request.workflow, dict(request.files)], separators=(",", ":"))
+        content = json.dumps(
+            [request.prompt, request.workflow, dict(request.files), request.gpus], separators=(",", ":")
+        )
         with self.changed, transaction(self._database) as database:
             found = database.execute(f"{_OF_JOB} WHERE key = ?", (request.key,)).fetchone()
             if found is not None:
                 return self._seen(as_job(found))
             id, title = secrets.token_hex(8), request.title[:_LONGEST_SAID]
             number = database.execute(
-                "INSERT INTO jobs (id, key, state, title, model, priority, submitted_s) "
-                "VALUES (?, ?, 'queued', ?, ?, ?, ?)",
-                (id, request.key, title, request.model, request.priority, self.clock()),
+                "INSERT INTO jobs (id, key, state, title, model, priority, submitted_s, seat) "
+                "VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
+                (id, request.key, title, request.model, request.priority, self.clock(), request.seat),
             ).lastrowid
             database.execute("INSERT INTO requests VALUES (?, ?)", (number, content))
             used = [(digest, number) for digest in set(request.files.values())]
             database.executemany("INSERT INTO used_files VALUES (?, ?)", used)
+            self._seats.add(request.seat)
             self.changed.notify_all()
         return self.job(id)
 
@@ -141,7 +160,7 @@ class JobQueue:
             found = dict(self._database.execute("SELECT state, jobs FROM counts"))
         return {state: found.get(state, 0) for state in STATES}
 
-    def lease(self, worker: str, warm: str = "") -> Leased | None:
+    def lease(self, worker: str, warm: str = "", seats: Seats = ONE_SEAT) -> Leased | None:
         """Hands the next job to a worker; None where none waits.
 
         A worker has one job at a time: when it asks, one that it still seems to have was lost.
@@ -149,13 +168,14 @@ class JobQueue:
         Args:
             worker: its name.
             warm: the model that it has in memory, see `Request.model`.
+            seats: what it has.
         """
         with self.changed:
             for id in [id for id, watch in self._watches.items() if watch.worker == worker]:
                 self._lose(id, "its process ended")
             now_s = self.clock()
             with transaction(self._database) as database:
-                number = self._next(warm, now_s)
+                number = self._next(warm, seats, now_s)
                 if number is None:
                     return None
                 lease = secrets.token_hex(16)
@@ -169,8 +189,8 @@ class JobQueue:
                     (number,),
                 ).fetchone()
             self._watches[id] = _Watch(lease, worker, now_s + self.rules.span_s, reached)
-        prompt, workflow, files = json.loads(content)
-        return Leased(id, lease, model, prompt, workflow, files, self.rules.span_s)
+        prompt, workflow, files, *gpus = json.loads(content)
+        return Leased(id, lease, model, prompt, workflow, files, self.rules.span_s, *gpus)
 
     def beat(self, id: str, lease: str, reached: int, said: str) -> bool:
         """A worker says how far a job is; whether it is to go on."""
@@ -276,27 +296,49 @@ class JobQueue:
         with self.changed:
             return iter([(watch.worker, id) for id, watch in self._watches.items()])
 
-    def _next(self, warm: str, now_s: float) -> int | None:
+    def front(self, most: int) -> int:
+        """How many GPUs the job has to have whose turn it is among those that need no more than `most`; 0: none waits.
+
+        That of the highest priority, and of these the oldest.
+        """
+        with self.changed:
+            front = self._first(self._up_to(most), self.clock())
+            return 0 if front is None else front.seat
+
+    def awaited(self) -> list[int]:
+        """How many GPUs those jobs have to have that wait, each number once."""
+        with self.changed:
+            asked = "SELECT 1 FROM jobs INDEXED BY waiting WHERE state = 'queued' AND seat = ? LIMIT 1"
+            return [seat for seat in sorted(self._seats) if self._database.execute(asked, (seat,)).fetchone()]
+
+    def _up_to(self, most: int) -> list[int]:
+        return [seat for seat in self._seats if seat <= most]
+
+    def _next(self, warm: str, seats: Seats, now_s: float) -> int | None:
         """The number of the job that comes next: of the highest priority that waits, of the model at hand if there is
-        one, else the oldest."""
-        front = self._first("waiting", "", (), now_s)
+        one, else the oldest. Whoever is there for jobs of many GPUs gives way to others as one model does to another.
+        """
+        front = self._first(self._seats if seats.is_kept else self._up_to(seats.gpus), now_s)
         if front is None:
             return None
-        number, priority, submitted_s, model = front
-        if not warm or model == warm or now_s - submitted_s > self.rules.patience_s:
-            return number
-        same = self._first("waiting_for_model", "model = ? AND priority = ? AND", (warm, priority), now_s)
-        return number if same is None else same[0]
+        fitting = [seats.gpus] if seats.is_kept else self._up_to(seats.gpus)
+        if now_s - front.submitted_s <= self.rules.patience_s:
+            same = self._first(fitting, now_s, "waiting_for_model", (front.priority, warm)) if warm else None
+            front = same or self._first(fitting, now_s, "waiting", (front.priority,))
+        return front.number if front is not None and front.seat in fitting else None
 
     def _first(
-        self, index: str, which: str, values: tuple[Any, ...], now_s: float
-    ) -> tuple[int, int, float, str] | None:
+        self, seats: Iterable[int], now_s: float, index: str = "waiting", same: tuple[Any, ...] = ()
+    ) -> _Waiting | None:
+        """Of the jobs of some numbers of GPUs the one that comes first; `same`: only of this priority, and model."""
+        which = "".join(("AND priority = ? ", "AND model = ? ")[: len(same)])
         # SQLite by itself takes the index of all states and sorts: 100 ms with 100,000 jobs, and not 0.1.
-        return self._database.execute(
-            f"SELECT number, priority, submitted_s, model FROM jobs INDEXED BY {index} WHERE {which} state = 'queued' "
-            "AND not_before_s <= ? ORDER BY priority DESC, number LIMIT 1",
-            (*values, now_s),
-        ).fetchone()
+        asked = (
+            f"SELECT number, priority, submitted_s, model, seat FROM jobs INDEXED BY {index} WHERE seat = ? {which}"
+            "AND state = 'queued' AND not_before_s <= ? ORDER BY priority DESC, number LIMIT 1"
+        )
+        rows = (self._database.execute(asked, (seat, *same, now_s)).fetchone() for seat in seats)
+        return min((_Waiting(*row) for row in rows if row is not None), key=lambda each: each.rank, default=None)
 
     def _held(self, id: str, lease: str) -> _Watch | None:
         watch = self._watches.get(id)

@@ -12,11 +12,11 @@ from typing import Any
 from ..common.errors import OutputError
 from .jobs import ResultFile, VideoJob
 
-VERSION = 1
+VERSION = 2
 """Of the tables; a file of another one is refused."""
 COLUMNS = (
     "id", "state", "title", "model", "priority", "attempts", "strikes", "reached", "said", "error", "worker",
-    "submitted_s", "started_s", "ended_s", "results",
+    "submitted_s", "started_s", "ended_s", "seat", "results",
 )  # fmt: skip
 """Of a job, as `VideoJob` has them."""
 # What is asked often is answered by an index that holds no more than what is asked for; what is large lies apart.
@@ -27,7 +27,7 @@ CREATE TABLE jobs (
     strikes INTEGER NOT NULL DEFAULT 0, reached INTEGER NOT NULL DEFAULT 0, said TEXT NOT NULL DEFAULT '',
     error TEXT NOT NULL DEFAULT '', worker TEXT NOT NULL DEFAULT '', lease TEXT NOT NULL DEFAULT '',
     submitted_s REAL NOT NULL, started_s REAL NOT NULL DEFAULT 0, ended_s REAL NOT NULL DEFAULT 0,
-    not_before_s REAL NOT NULL DEFAULT 0, results TEXT NOT NULL DEFAULT '[]'
+    not_before_s REAL NOT NULL DEFAULT 0, results TEXT NOT NULL DEFAULT '[]', seat INTEGER NOT NULL DEFAULT 1
 );
 CREATE TABLE requests (
     number INTEGER PRIMARY KEY REFERENCES jobs (number) ON DELETE CASCADE, content TEXT NOT NULL
@@ -37,8 +37,8 @@ CREATE TABLE used_files (
     PRIMARY KEY (digest, number)
 ) WITHOUT ROWID;
 CREATE INDEX used_by ON used_files (number);
-CREATE INDEX waiting ON jobs (priority DESC, number) WHERE state = 'queued';
-CREATE INDEX waiting_for_model ON jobs (model, priority DESC, number) WHERE state = 'queued';
+CREATE INDEX waiting ON jobs (seat, priority DESC, number) WHERE state = 'queued';
+CREATE INDEX waiting_for_model ON jobs (model, seat, priority DESC, number) WHERE state = 'queued';
 CREATE INDEX running ON jobs (worker) WHERE state = 'running';
 CREATE INDEX of_state ON jobs (state, number);
 CREATE INDEX ended ON jobs (ended_s) WHERE ended_s > 0;
@@ -53,6 +53,13 @@ CREATE TRIGGER counted_over AFTER UPDATE OF state ON jobs WHEN old.state != new.
     UPDATE counts SET jobs = jobs - 1 WHERE state = old.state;
     INSERT INTO counts VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET jobs = jobs + 1;
 END;
+"""
+_FROM_1 = """
+ALTER TABLE jobs ADD COLUMN seat INTEGER NOT NULL DEFAULT 1;
+DROP INDEX waiting;
+DROP INDEX waiting_for_model;
+CREATE INDEX waiting ON jobs (seat, priority DESC, number) WHERE state = 'queued';
+CREATE INDEX waiting_for_model ON jobs (model, seat, priority DESC, number) WHERE state = 'queued';
 """
 
 
@@ -89,14 +96,14 @@ def open_tables(path: Path) -> sqlite3.Connection:
 
 def _make(database: sqlite3.Connection, path: Path) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        for statement in _statements(_TABLES):
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version = {VERSION}")
-    elif version != VERSION:
+    steps = {0: _TABLES, 1: _FROM_1, VERSION: ""}
+    if version not in steps:
         raise OutputError(
             f"The queue {path} has form {version}, and this version reads {VERSION}. Give another folder."
         )
+    for statement in _statements(steps[version]):
+        database.execute(statement)
+    database.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _statements(text: str) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
-from wan_director.cluster.jobs import ENDED, STATES, Request, ResultFile
+from wan_director.cluster.jobs import ENDED, STATES, Request, ResultFile, Seats
 from wan_director.cluster.queue import JobQueue, Rules
 from wan_director.common.errors import InvalidInputError, OutputError
 
@@ -40,8 +42,9 @@ def queue(tmp_path: Path, clock: Clock):
     made.close()
 
 
-def request(key: str, model: str = "", priority: int = 0) -> Request:
-    return Request(key, {"1": {"class_type": "A", "inputs": {"text": key}}}, model=model, priority=priority)
+def request(key: str, model: str = "", priority: int = 0, seat: int = 1) -> Request:
+    prompt = {"1": {"class_type": "A", "inputs": {"text": key}}}
+    return Request(key, prompt, model=model, priority=priority, gpus=seat, seat=seat)
 
 
 def test_a_job_goes_from_queued_to_done(queue, clock):
@@ -172,6 +175,55 @@ def test_jobs_are_listed_in_pages_the_newest_first(queue):
     assert [job.id for job in queue.jobs("cancelled")] == [ids[3]]
 
 
+def test_a_worker_takes_jobs_that_need_no_more_gpus_than_it_has(queue):
+    large, first, second = (queue.submit(request(f"{each}", seat=seat)).id for each, seat in enumerate([4, 1, 2]))
+    assert queue.lease("one").id == first and queue.lease("other") is None
+    taken = queue.lease("four", seats=Seats(4))
+    assert (taken.id, taken.gpus, queue.job(large).seat) == (large, 4, 4)
+    assert queue.lease("two", seats=Seats(2)).id == second
+
+
+def test_a_worker_for_large_jobs_takes_no_others_and_gives_way_to_those_that_wait_too_long(queue, clock):
+    kept = Seats(2, is_kept=True)
+    small = queue.submit(request("small", "a")).id
+    large, same = (queue.submit(request(key, model, seat=2)).id for key, model in [("b", "b"), ("c", "c")])
+    assert queue.lease("w", "c", kept).id == same, "of its model first"
+    clock.now_s += RULES.patience_s + 1
+    assert queue.lease("v", "b", kept) is None, "another has waited for too long"
+    assert queue.lease("one").id == small and queue.lease("v", "b", kept).id == large
+    queue.submit(request("later", seat=2))
+    queue.submit(request("urgent", priority=1))
+    assert queue.lease("v", "", kept) is None, "nor before those of a higher priority"
+
+
+def test_whose_turn_it_is_goes_by_priority_and_age(queue):
+    assert queue.front(8) == 0 and queue.awaited() == []
+    for key, seat, priority in [("a", 1, 0), ("b", 4, 1), ("c", 8, 2)]:
+        queue.submit(request(key, priority=priority, seat=seat))
+    assert [queue.front(most) for most in (8, 4, 1)] == [8, 4, 1] and queue.awaited() == [1, 4, 8]
+    queue.lease("w", seats=Seats(8))
+    assert queue.front(8) == 4 and queue.awaited() == [1, 4]
+
+
+def test_a_list_of_jobs_of_the_form_before_is_taken_over(queue, tmp_path):
+    job = queue.submit(request("a", "m"))
+    queue.close()
+    database = sqlite3.connect(queue.path)
+    database.executescript(
+        "DROP INDEX waiting; DROP INDEX waiting_for_model; ALTER TABLE jobs DROP COLUMN seat; PRAGMA user_version = 1;"
+        "CREATE INDEX waiting ON jobs (priority DESC, number) WHERE state = 'queued';"
+        "CREATE INDEX waiting_for_model ON jobs (model, priority DESC, number) WHERE state = 'queued';"
+    )
+    database.execute("UPDATE requests SET content = ?", (json.dumps([{"1": {}}, None, {}]),))
+    database.commit()
+    database.close()
+    opened = JobQueue(queue.path, RULES)
+    assert opened.job(job.id) == job
+    leased = opened.lease("w", "m")
+    assert (leased.id, leased.prompt, leased.gpus) == (job.id, {"1": {}}, 1)
+    opened.close()
+
+
 def test_a_queue_has_one_server(queue):
     with pytest.raises(OutputError, match="served already"):
         JobQueue(queue.path)
@@ -204,18 +256,26 @@ class AnyOrder(RuleBasedStateMachine):
         self.queue.close()
         shutil.rmtree(self.folder)
 
-    @rule(target=jobs, key=st.integers(0, 30), model=st.sampled_from("ab"), priority=st.integers(-1, 1))
-    def submit(self, key: int, model: str, priority: int) -> str:
-        id = self.queue.submit(request(str(key), model, priority)).id
+    @rule(
+        target=jobs, key=st.integers(0, 30), model=st.sampled_from("ab"), priority=st.integers(-1, 1),
+        seat=st.sampled_from([1, 1, 2, 4]),
+    )  # fmt: skip
+    def submit(self, key: int, model: str, priority: int, seat: int) -> str:
+        id = self.queue.submit(request(str(key), model, priority, seat)).id
         self.known.add(id)
         return id
 
-    @rule(target=leases, worker=st.sampled_from("vwxyz"), warm=st.sampled_from(["", "a", "b"]))
-    def lease(self, worker: str, warm: str):
-        leased = self.queue.lease(worker, warm)
+    @rule(
+        target=leases, worker=st.sampled_from("vwxyz"), warm=st.sampled_from(["", "a", "b"]),
+        gpus=st.sampled_from([1, 1, 2, 4]), is_kept=st.booleans(),
+    )  # fmt: skip
+    def lease(self, worker: str, warm: str, gpus: int, is_kept: bool):
+        leased = self.queue.lease(worker, warm, Seats(gpus, is_kept))
         if leased is None:
             return multiple()
-        assert self.queue.job(leased.id).worker == worker and leased.id not in self.ended
+        job = self.queue.job(leased.id)
+        assert job.worker == worker and leased.id not in self.ended and leased.gpus == job.seat
+        assert job.seat == gpus if is_kept else job.seat <= gpus
         return leased
 
     @rule(leased=leases, reached=st.integers(0, 9))
@@ -264,7 +324,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.clock.now_s += 1000
         self.queue.expire()
         self.clock.now_s += 1000
-        while (leased := self.queue.lease("last")) is not None:
+        while (leased := self.queue.lease("last", seats=Seats(4))) is not None:
             assert self.queue.done(leased.id, leased.lease, [RESULT])
         assert all(job.state in ENDED for job in self.queue.jobs(limit=1000))
 
