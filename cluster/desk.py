@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 from ..common.errors import InvalidInputError
 from ..common.log import logger
+from .capacity import Capacity
 from .folder import SharedFolder, checked_name
-from .jobs import PRIORITIES, STATES, JobState, Request, ResultFile, VideoJob
+from .jobs import MOST_GPUS, PRIORITIES, STATES, JobState, Request, ResultFile, Seats, VideoJob
 from .queue import JobQueue
 
 LONGEST_WAIT_S = 25.0
 """A worker's question for a job is answered at the latest after so long."""
 MOST_FILES, MOST_SHOWN = 200, 500
 _UNUSED_S = 24 * 3600.0
-_GONE_S = 600.0
 
 
 class Checked(NamedTuple):
@@ -27,10 +27,12 @@ class Checked(NamedTuple):
     Attributes:
         prompt: in the server's format, with its defaults filled in.
         model: what is the same for graphs that use the same model files.
+        gpus: that the graph itself wants to make a run together.
     """
 
     prompt: Mapping[str, Any]
     model: str
+    gpus: int = 1
 
 
 CheckPrompt = Callable[[Mapping[str, Any], Mapping[str, Path]], Checked]
@@ -55,6 +57,7 @@ class Desk:
         check: see `CheckPrompt`.
         keep_s: how long jobs and results are kept after their end.
         patient: false once the server is to end: then nobody waits for a job.
+        capacity: who makes jobs.
     """
 
     folder: SharedFolder
@@ -62,7 +65,7 @@ class Desk:
     check: CheckPrompt
     keep_s: float = 7 * 24 * 3600.0
     patient: bool = True
-    _workers: dict[str, float] = field(default_factory=dict)
+    capacity: Capacity = field(default_factory=Capacity)
 
     def submit(self, asked: Mapping[str, Any]) -> VideoJob:
         """Queues a job.
@@ -76,16 +79,22 @@ class Desk:
         if missing:
             raise MissingInputs(missing)
         checked = self.check(request.prompt, self.folder.inputs(request.files))
-        return self.queue.submit(replace(request, prompt=checked.prompt, model=checked.model))
+        seat = request.gpus if request.gpus > 1 else checked.gpus
+        self.capacity.check(seat)
+        return self.queue.submit(replace(request, prompt=checked.prompt, model=checked.model, seat=seat))
 
     def listed(self, state: str, limit: int, before: str) -> dict[str, Any]:
         """Jobs, how many there are in each state, and the workers."""
         known: JobState | None = next((each for each in STATES if each == state), None)
         if state and known is None:
             raise InvalidInputError(f"There are no jobs that are {state[:40]!r}. Choose one of: {', '.join(STATES)}.")
-        jobs = self.queue.jobs(known, max(1, min(limit, MOST_SHOWN)), before)
+        if not 1 <= limit <= MOST_SHOWN:
+            raise InvalidInputError(
+                f"1 to {MOST_SHOWN} jobs are listed at a time, got {limit}. Ask for the rest after."
+            )
+        jobs = self.queue.jobs(known, limit, before)
         busy = dict(self.queue.running())
-        workers = [{"name": name, "job": busy.get(name, "")} for name in sorted(self._workers)]
+        workers = [{"name": name, "job": busy.get(name, "")} for name in self.capacity.workers()]
         return {"jobs": [as_told(job) for job in jobs], "counts": self.queue.counts(), "workers": workers}
 
     def result(self, id: str, name: str) -> Path:
@@ -102,17 +111,18 @@ class Desk:
         """The next job for a worker, for which it waits if there is none; None after that.
 
         Args:
-            said: its name, `warm` (see `JobQueue.lease`), and how long it waits.
+            said: its name, `warm`, `gpus` and `is_kept` (see `JobQueue.lease`), and how long it waits.
             is_there: whether it still waits: nothing is handed to one that has gone.
         """
         worker, warm, wait_s = _text(said, "worker")[:100], _text(said, "warm"), _number(said, "wait_s")
+        seats = Seats(max(1, _number(said, "gpus", 1)), said.get("is_kept") is True)
         until_s = time.monotonic() + max(0.0, min(wait_s, LONGEST_WAIT_S))
         while True:
             if not is_there():
                 return None
-            self._workers[worker] = time.monotonic()
+            self.capacity.heard(worker, seats.gpus)
             with self.queue.changed:
-                leased = self.queue.lease(worker, warm)
+                leased = None if self.capacity.is_leaving(worker) else self.queue.lease(worker, warm, seats)
                 left_s = until_s - time.monotonic()
                 if leased is not None or left_s <= 0 or not self.patient:
                     return None if leased is None else leased._asdict()
@@ -120,7 +130,7 @@ class Desk:
 
     def beat(self, id: str, lease: str, said: Mapping[str, Any]) -> bool:
         """See `JobQueue.beat`."""
-        self._workers[_text(said, "worker")[:100]] = time.monotonic()
+        self.capacity.heard(_text(said, "worker")[:100])
         return self.queue.beat(id, lease, _number(said, "reached"), _text(said, "said"))
 
     def end(self, id: str, lease: str, said: Mapping[str, Any]) -> bool:
@@ -140,12 +150,24 @@ class Desk:
             raise InvalidInputError(f"Work ends done, failed, lost or released, got {how[:40]!r}.")
         return self.queue.failed(id, lease, error) if how == "failed" else self.queue.lost(id, lease, error)
 
+    def places(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """What whoever gives workers their places has to know; see `seats.Demand`.
+
+        Args:
+            said: `largest`, how many GPUs the largest machine has, and `leaving`, the workers that get no more jobs.
+        """
+        largest, leaving = _number(said, "largest"), said.get("leaving", [])
+        if not isinstance(leaving, list):
+            raise InvalidInputError("leaving is a list of workers. Send one.")
+        with self.queue.changed:
+            self.capacity.told(largest, map(str, leaving))
+            busy = [worker for worker, _ in self.queue.running()]
+            return {"busy": busy, "front": self.queue.front(largest), "awaited": self.queue.awaited()}
+
     def tidy(self) -> None:
         """Takes jobs from workers that are silent, and forgets those that have gone."""
         self.queue.expire()
-        before_s = time.monotonic() - _GONE_S
-        for name in [name for name, seen_s in list(self._workers.items()) if seen_s < before_s]:
-            del self._workers[name]
+        self.capacity.tidy()
 
     def forget(self) -> int:
         """Removes what has been kept for long enough; how many jobs that were."""
@@ -166,7 +188,7 @@ def as_told(job: VideoJob) -> dict[str, Any]:
 
 def _request(asked: Mapping[str, Any]) -> Request:
     prompt, workflow, files = asked.get("prompt"), asked.get("workflow"), asked.get("files", {})
-    key, priority = _text(asked, "key"), _number(asked, "priority")
+    key, priority, gpus = _text(asked, "key"), _number(asked, "priority"), _number(asked, "gpus", 1)
     if not isinstance(prompt, dict) or not (workflow is None or isinstance(workflow, dict)):
         raise InvalidInputError("A request has a prompt, a graph in ComfyUI's API format. Send one.")
     if not isinstance(files, dict) or not all(isinstance(each, str) for each in files.values()):
@@ -177,8 +199,10 @@ def _request(asked: Mapping[str, Any]) -> Request:
         raise InvalidInputError("key of a request has 8 to 100 letters of your choice. Send another one for each job.")
     if not PRIORITIES[0] <= priority <= PRIORITIES[1]:
         raise InvalidInputError(f"priority is from {PRIORITIES[0]} to {PRIORITIES[1]}, got {priority}.")
+    if not 1 <= gpus <= MOST_GPUS:
+        raise InvalidInputError(f"A job has 1 to {MOST_GPUS} GPUs, got {gpus}. Ask for as many as one machine has.")
     named = {checked_name(name): digest for name, digest in files.items()}
-    return Request(key, prompt, workflow, named, _text(asked, "title"), "", priority)
+    return Request(key, prompt, workflow, named, _text(asked, "title"), "", priority, gpus)
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:
@@ -188,8 +212,8 @@ def _text(said: Mapping[str, Any], name: str) -> str:
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
-def _number(said: Mapping[str, Any], name: str) -> int:
-    value = said.get(name, 0)
+def _number(said: Mapping[str, Any], name: str, usual: int = 0) -> int:
+    value = said.get(name, usual)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > 1 << 53:
         raise InvalidInputError(f"{name} is a whole number. Send one.")
     return value

@@ -321,6 +321,7 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("POST", "api/jobs/*/cancel"): lambda desk, id, _: Reply(200, as_told(desk.queue.cancel(id))),
     ("POST", "api/jobs/*/again"): lambda desk, id, _: Reply(200, as_told(desk.queue.again(id))),
+    ("POST", "worker/places"): lambda desk, said: Reply(200, desk.places(said)),
     ("POST", "worker/*/beat"): lambda desk, id, said: Reply(
         200, {"goes_on": desk.beat(id, str(said.get("lease", "")), said)}
     ),

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..common.errors import OutOfMemory, WanDirectorError
+from ..common.errors import OutOfMemory, SharingError, WanDirectorError
 from ..common.log import logger
 from .client import QueueClient, Unreachable
 from .folder import SharedFolder
-from .jobs import Leased
+from .jobs import ONE_SEAT, Leased, Seats
 
 BEAT_S = 1.0
 _WAIT_S, _AGAIN_S = 5, 1.0
@@ -70,12 +70,14 @@ class Worker:
         client: the queue.
         folder: the shared one.
         maker: see `Maker`.
+        seats: how many GPUs it has.
     """
 
     name: str
     client: QueueClient
     folder: SharedFolder
     maker: Maker
+    seats: Seats = ONE_SEAT
     _ends: threading.Event = field(default_factory=threading.Event)
     _warm: str = ""
 
@@ -87,7 +89,7 @@ class Worker:
     def work(self) -> None:
         """Until it is to end."""
         while not self._ends.is_set():
-            asked = {"worker": self.name, "warm": self._warm, "wait_s": _WAIT_S}
+            asked = {"worker": self.name, "warm": self._warm, "wait_s": _WAIT_S, **self.seats._asdict()}
             answer = self._told("/worker/lease", asked)
             if answer is not None and answer["job"] is not None:
                 self._do(Leased(**answer["job"]))
@@ -113,7 +115,7 @@ class Worker:
             return {"how": "done", "results": results}
         except NoLonger:
             return {"how": "released"}
-        except (OutOfMemory, OSError) as error:  # another machine, or another time, may do better
+        except (OutOfMemory, SharingError, OSError) as error:  # another machine, or another time, may do better
             return {"how": "lost", "error": str(error)}
         except WanDirectorError as error:
             return {"how": "failed", "error": str(error)}

@@ -86,6 +86,35 @@ def test_a_worker_waits_for_a_job_and_has_it_at_once(client, working):
     assert taken[0][0]["id"] == job["id"] and taken[0][1] - begun < 0.5
 
 
+def test_a_job_that_no_machine_can_make_is_refused_when_it_is_submitted(client, working):
+    assert submitted(client, gpus=4)["seat"] == 4, "nobody is known yet, and one may come"
+    working.ask("/worker/lease", LEASE)
+    with pytest.raises(ClusterError, match="wants 2 GPUs of one machine, and the largest machine .* has 1. Ask for 1"):
+        submitted(client, "other-key", gpus=2)
+    working.ask("/worker/lease", {**LEASE, "worker": "v", "gpus": 2})
+    assert submitted(client, "other-key", gpus=2)["seat"] == 2
+    working.ask("/worker/places", {"largest": 8, "leaving": []})
+    assert submitted(client, "third-key", gpus=8)["seat"] == 8
+    for gpus in (0, -1, 65, 1.5, True, "2"):
+        with pytest.raises(ClusterError, match="A job has 1 to 64 GPUs|gpus is a whole number"):
+            submitted(client, "fourth-key", gpus=gpus)
+
+
+def test_a_worker_that_is_to_leave_is_given_no_more(client, working):
+    taken = working.ask("/worker/lease", {**LEASE, "worker": "v"})["job"]
+    job = submitted(client)
+    said = working.ask("/worker/places", {"largest": 2, "leaving": ["w"]})
+    assert taken is None and said == {"busy": [], "front": 1, "awaited": [1]}
+    assert working.ask("/worker/lease", LEASE)["job"] is None
+    assert working.ask("/worker/lease", {**LEASE, "worker": "v"})["job"]["id"] == job["id"]
+    submitted(client, "other-key", gpus=2)
+    said = working.ask("/worker/places", {"largest": 2, "leaving": []})
+    assert said == {"busy": ["v"], "front": 2, "awaited": [2]}
+    assert working.ask("/worker/lease", LEASE)["job"] is None, "it has one GPU"
+    kept = working.ask("/worker/lease", {**LEASE, "gpus": 2, "is_kept": True})["job"]
+    assert kept["gpus"] == 2
+
+
 def test_no_job_is_handed_to_a_worker_that_has_gone(client, server, working):
     said = json.dumps({**LEASE, "worker": "gone", "wait_s": 20})
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
