@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
@@ -134,6 +134,10 @@ class Shareable(Protocol):
 
 Request = Callable[[], Shareable]
 """Gives it, with the models loaded. It can be sent to another process, see `sharing.packing`."""
+
+
+class WhoJoins(NamedTuple):
+    """Stands in a request for the runtime of the process that it is sent to."""
 
 
 class Runtime(Protocol):

@@ -17,7 +17,7 @@ from ...model_loading.footprint import ModelBytes
 from ..loaded import PlacedModel, place
 from ..models import VideoModel, load_model
 from ..recipe import ModelRecipe
-from ..runtime import Runtime
+from ..runtime import Runtime, WhoJoins
 from ..sampling.policies import StepPolicies
 
 _ROOT = __name__.rsplit(".", 3)[0]
@@ -100,6 +100,8 @@ class _Packer(pickle.Pickler):
         self.keys: set[Hashable] = set()
 
     def persistent_id(self, obj: Any) -> Any:
+        if isinstance(obj, WhoJoins):
+            return WhoJoins.__name__
         if isinstance(obj, PlacedModel):
             return self._part(obj, obj.recipe)
         if isinstance(obj, VideoModel):
@@ -131,6 +133,8 @@ class _Unpacker(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         assert self._runtime is not None, "a message without models"
+        if pid == WhoJoins.__name__:
+            return self._runtime
         if isinstance(pid, _SentPart):
             placed = place(pid.recipe, self._runtime)
             pid.check(placed)

@@ -87,4 +87,5 @@ def plan(options: argparse.Namespace, session: Session) -> None:
 def member(options: argparse.Namespace, session: Session) -> None:
     """Makes runs with the process that has started this one, until that ends."""
     session.use_host(HeadlessHost())
+    session.nodes()  # of graphs that are made together
     serve_runs(options.device)

@@ -15,6 +15,7 @@ from ..checks import NodeClasses
 from ..graph import parse_graph
 from ..runner import run_graph
 from .job_host import JobHost
+from .joining import made_together
 from .told import WorkerRuntime
 
 
@@ -42,7 +43,8 @@ class GraphMaker:
         self.use_host(JobHost(folders=self.folders, output=output, runtime=self.runtime, given=given))
         workflow = None if job.workflow is None else dict(job.workflow)
         try:
-            run_graph(parse_graph(job.prompt, self.classes, "The graph"), self.classes, workflow)
+            with made_together(job, self.folders, given, self.runtime):
+                run_graph(parse_graph(job.prompt, self.classes, "The graph"), self.classes, workflow)
         except Interrupted:
             raise NoLonger from None
         finally:
