@@ -11,27 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..common.errors import ClusterError, MissingPackageError
-from ..common.records import record
 from .keeping import KeptCommand
+from .placing import ALWAYS, KEEPER, NAMESPACE, PlaceKeeper, Places, remove_places
 
-NAMESPACE, SERVER = "wan-director", "wan-director-server"
-_WORKER = "wan-director-worker-{}"
+SERVER = "wan-director-server"
 _PATIENCE_S = 60.0
-
-
-@record
-class Seats:
-    """What each worker is given of one machine of the cluster.
-
-    Attributes:
-        count: of workers; those for which there is no room wait until a machine comes.
-        gpus: of each, all in one machine.
-        cpus: likewise.
-    """
-
-    count: int
-    gpus: float
-    cpus: float = 1.0
 
 
 @contextlib.contextmanager
@@ -66,49 +50,34 @@ def gpus_of(ray: Any) -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-def start(ray: Any, server: Sequence[str], workers: Sequence[Sequence[str]], seats: Seats) -> None:
-    """Has commands kept running in the cluster until `stop`, whatever machine is lost. Those that run there stay.
+def start(ray: Any, server: Sequence[str], places: Places) -> None:
+    """Has a server and workers kept running in the cluster until `stop`, whatever machine is lost; those that run stay.
 
     Args:
         ray: connected.
         server: the server's command; it runs on this machine as long as that is there.
-        workers: that of each worker.
-        seats: see there.
+        places: of the workers.
     """
-    groups = importlib.import_module("ray.util.placement_group")
     strategies = importlib.import_module("ray.util.scheduling_strategies")
-    kept = ray.remote(KeptCommand)
-    always = {"lifetime": "detached", "max_restarts": -1, "get_if_exists": True, "namespace": NAMESPACE}
     here = strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    first = kept.options(name=SERVER, num_cpus=0, scheduling_strategy=here, **always).remote(list(server))
+    options = {**ALWAYS, "num_cpus": 0, "scheduling_strategy": here}
+    first = ray.remote(KeptCommand).options(name=SERVER, **options).remote(list(server))
     ray.get(first.process.remote(), timeout=_PATIENCE_S)
-    there = _names(ray)
-    for number, words in enumerate(workers):
-        name = _WORKER.format(number)
-        if name in there:
-            continue
-        needs = {"CPU": seats.cpus, **({"GPU": seats.gpus} if seats.gpus else {})}
-        # A video is never spread over machines: its parts are sent to and fro in every block.
-        group = groups.placement_group([needs], strategy="STRICT_PACK", lifetime="detached", name=name)
-        place = strategies.PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
-        options = {**always, "num_cpus": seats.cpus, "num_gpus": seats.gpus, "scheduling_strategy": place}
-        kept.options(name=name, **options).remote(list(words))
+    keeper = ray.remote(PlaceKeeper).options(name=KEEPER, **options).remote(places)
+    ray.get(keeper.is_there.remote(), timeout=_PATIENCE_S)
 
 
 def stop(ray: Any) -> int:
     """Ends what `start` has started; how many commands that were."""
-    groups = importlib.import_module("ray.util.placement_group")
     names = _names(ray)
-    for name in names:
+    for name in sorted(names, key=lambda name: name != KEEPER):  # the keeper first, which would start others anew
         with contextlib.suppress(ValueError):  # it has gone
             ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
-        if name != SERVER:
-            with contextlib.suppress(ValueError):
-                groups.remove_placement_group(groups.get_placement_group(name))
+    remove_places(ray)
     until_s = time.monotonic() + _PATIENCE_S
     while _names(ray) and time.monotonic() < until_s:
         time.sleep(0.1)
-    return len(names)
+    return len([name for name in names if name != KEEPER])
 
 
 def _names(ray: Any) -> list[str]:

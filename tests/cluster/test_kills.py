@@ -58,11 +58,12 @@ def graph_of(seed: int, steps: int = STEPS) -> dict:
     return graph
 
 
-def undisturbed(graph: dict, folder: Path) -> bytes:
+def undisturbed(graph: dict, folder: Path, *more: str) -> bytes:
     """The video of the graph as `run` makes it."""
     folder.mkdir()
     (folder / "graph.json").write_text(json.dumps(graph), encoding="utf-8")
     words = ["run", str(folder / "graph.json"), "--device", "cpu", "--no-resume", "--quiet", "--output", str(folder)]
+    words += more
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have
     try:

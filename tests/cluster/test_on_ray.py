@@ -79,6 +79,69 @@ def test_ray_keeps_server_and_workers_running(address, tmp_path):
         time.sleep(0.1)
 
 
+LIST_GROUPS = """
+import sys, ray
+from ray.util.placement_group import placement_group_table
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="error")
+groups = [each for each in placement_group_table().values() if each["state"] != "REMOVED"]
+print(*(each["name"].split("-")[3] for each in groups))
+"""
+
+
+def groups(address: str) -> list[int]:
+    """How many GPUs, for which processors stand, each placement group of the cluster has."""
+    command = [sys.executable, "-c", LIST_GROUPS, address]
+    done = subprocess.run(command, env=ALONE, capture_output=True, text=True, timeout=120, check=True)
+    return sorted(map(int, done.stdout.split()))
+
+
+def wait_until(holds, within_s: float = 120) -> None:
+    until_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < until_s
+        time.sleep(0.2)
+
+
+def test_a_video_of_two_gpus_has_a_group_of_its_own_as_long_as_it_is_made(address, tmp_path):
+    from wan_director.cluster.client import QueueClient
+    from wan_director.cluster.folder import SharedFolder
+    from wan_director.common.errors import ClusterError
+
+    folder, port = SharedFolder(tmp_path / "queue"), free_port()
+    where = ("serve", str(folder.path), "--ray", address)
+    pack(*where, "--device", "cpu", "--workers", "2", "--port", str(port), "--span", "10", "--quiet")
+    client = QueueClient(f"http://127.0.0.1:{port}", folder.tokens().asking)
+
+    def submit(seed: int, **more) -> str:
+        said = {"key": f"seed-{seed:04}", "prompt": graph_of(seed, **more.pop("of", {})), **more}
+        return patiently(client, lambda queue: queue.submit(said, {}))["id"]
+
+    def state(id: str) -> str:
+        return patiently(client, lambda queue: queue.job(id))["state"]
+
+    before, large, after = submit(1), submit(2, gpus=2), submit(3)
+    wait_until(lambda: patiently(client, lambda queue: queue.jobs())["workers"])
+    wait_until(lambda: state(large) == "running")
+    assert groups(address) == [2] and state(before) == "done" and client.job(large)["seat"] == 2
+    with pytest.raises(ClusterError, match="wants 3 GPUs of one machine, and the largest machine of the queue has 2"):
+        submit(4, gpus=3)
+    worker = next(each for each in running("work", folder.path) if "--only" in each.cmdline())
+    wait_until(lambda: client.job(large)["reached"] >= 2)
+    worker.send_signal(signal.SIGKILL)
+    wait_until(lambda: state(large) == "done" and state(after) == "done")
+    assert client.job(large)["attempts"] == 2
+    (result,) = client.job(large)["results"]
+    found = client.fetch(large, result, tmp_path / "out")
+    assert found.read_bytes() == undisturbed(graph_of(2), tmp_path / "plain", "--gpus", "2")
+    wait_until(lambda: groups(address) == [1, 1])
+    endless = submit(5, gpus=2, of={"steps": 900})
+    wait_until(lambda: state(endless) == "running")
+    client.change(endless, "cancel")
+    wait_until(lambda: groups(address) == [1, 1])
+    pack(*where, "--stop")
+    assert groups(address) == []
+
+
 def running(kind: str, folder: Path) -> list:
     """The processes of a command for a folder."""
     return [

@@ -18,6 +18,7 @@ from ..graph.api_format import as_prompt
 from .job_host import JobHost
 
 MOST_NODES, DEEPEST = 500, 40
+_MEMORY = "WanDirectorMemory"
 _ASK_A_QUEUE = ("WanDirectorSubmit", "WanDirectorFetch")
 
 
@@ -34,9 +35,15 @@ def checker(classes: NodeClasses, folders: Mapping[str, list[Path]]) -> Callable
         with hosted_by(JobHost(folders=folders, given=files)), muted():
             graph = check_graph(parse_graph(prompt, classes, "The graph"), classes)
         _check_reach(graph)
-        return Checked(as_prompt(graph), model_key(graph))
+        return Checked(as_prompt(graph), model_key(graph), gpus_of(graph))
 
     return check
+
+
+def gpus_of(graph: Graph) -> int:
+    """How many GPUs the graph's own settings let make a run together; 1 where none says more."""
+    said = (node.inputs.get("gpus") for node in graph.values() if node.class_type == _MEMORY)
+    return max((value for value in said if isinstance(value, int)), default=1)
 
 
 def model_key(graph: Graph) -> str:

@@ -59,6 +59,7 @@ def submit(options: argparse.Namespace, session: Session) -> None:
     for graph, workflow, title in list(_workflows(options, classes)):  # all are read before the first is queued
         named, files = with_input_files(graph, classes, host)
         said = request_of(named, classes, workflow, options.title or title, options.priority)
+        said["gpus"] = options.gpus
         say(_patiently(lambda said=said, files=files: client.submit(said, files))["id"])
 
 
@@ -93,7 +94,8 @@ def status(options: argparse.Namespace, _session: Session) -> None:
 def _show(job: dict[str, Any]) -> None:
     when = datetime.fromtimestamp(job["submitted_s"]).strftime("%Y-%m-%d %H:%M")
     more = job["error"] if job["state"] in ("failed", "aside") else job["said"]
-    say("  ".join(filter(None, (job["id"], job["state"], when, job["title"].replace("\n", " ")[:60], more))))
+    gpus = f"{job['seat']} GPUs" if job["seat"] > 1 else ""
+    say("  ".join(filter(None, (job["id"], job["state"], when, job["title"].replace("\n", " ")[:60], gpus, more))))
 
 
 def cancel(options: argparse.Namespace, _session: Session) -> None:

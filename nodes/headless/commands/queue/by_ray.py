@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from .....cluster.folder import SharedFolder
-from .....cluster.on_ray import Seats, connected, gpus_of, start, stop
+from .....cluster.on_ray import connected, gpus_of, start, stop
+from .....cluster.placing import Places
 from .....common.errors import InvalidInputError
 from ..terminal import say
 from .working import work_words
@@ -27,8 +28,8 @@ def serve_by_ray(options: argparse.Namespace) -> None:
         count = options.workers or gpus_of(ray) // max(gpus, 1)
         if not count:
             raise InvalidInputError("The cluster has no GPU now. Say how many workers it is to have, with --workers N.")
-        workers = [work_words(options, f"ray-{number}") for number in range(count)]
-        start(ray, _server_words(options), workers, Seats(count, gpus))
+        places = Places(str(folder.path), tuple(work_words(options)), options.workers, gpus)
+        start(ray, _server_words(options), places)
         say(f"{count} workers. The address of the server is in {folder.path / 'address'}, the token in its `token`.")
         say(f"http://{options.called or options.host}:{options.port}/#token={tokens.asking}")
 

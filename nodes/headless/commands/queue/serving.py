@@ -64,7 +64,7 @@ def _workers(options: argparse.Namespace) -> Iterator[None]:
     kept = []
     try:
         for number in range(options.workers):
-            kept.append(KeptCommand(work_words(options, f"{socket.gethostname()}-{number}")))
+            kept.append(KeptCommand([*work_words(options), "--name", f"{socket.gethostname()}-{number}"]))
         yield
     finally:
         threads = [threading.Thread(target=each.end) for each in kept]

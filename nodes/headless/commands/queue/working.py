@@ -10,9 +10,11 @@ import threading
 
 from .....cluster.client import QueueClient
 from .....cluster.folder import SharedFolder
+from .....cluster.jobs import Seats
 from .....cluster.keeping import when_abandoned
 from .....cluster.worker import Worker
 from .....common.errors import InvalidInputError, MissingFileError
+from .....parallel.crew import count_devices, device_of
 from ....hosts.kept_runs import EVERY, MOST, kept_films, kept_runs
 from ...core_nodes import CORE_NODES
 from ...serving.making import GraphMaker
@@ -25,9 +27,9 @@ _USUAL = {EVERY: "0", MOST: "200"}
 _LAST_S = 15.0
 
 
-def work_words(options: argparse.Namespace, name: str) -> list[str]:
-    """The command of a worker for the options of `serve`."""
-    words = ["work", str(options.folder.absolute()), "--name", name, "--device", options.device]
+def work_words(options: argparse.Namespace) -> list[str]:
+    """The command of a worker for the options of `serve`, but for its name."""
+    words = ["work", str(options.folder.absolute()), "--device", options.device]
     for option in ("models", "comfyui", "extra_model_paths"):
         value = vars(options)[option]
         words += [f"--{option.replace('_', '-')}", str(value.absolute())] if value else []
@@ -42,8 +44,9 @@ def work(options: argparse.Namespace, session: Session) -> None:
             f"{folder.path} is no folder of a queue. Give the folder that `serve` was given, which all machines share."
         )
     environment = {**_USUAL, **os.environ}
+    gpus = count_devices(options.gpus, options.device) if options.gpus != "1" else 1
     runtime = WorkerRuntime(
-        options.device,
+        device_of(0, options.device) if gpus > 1 else options.device,
         kept_runs=kept_runs(folder.states, environment, keeps_ended=True, cost=math.inf),
         kept_films=kept_films(folder.states, environment),
     )
@@ -51,7 +54,8 @@ def work(options: argparse.Namespace, session: Session) -> None:
     classes = {**CORE_NODES, **session.nodes()}
     maker = GraphMaker(folder, model_folders(options), classes, runtime, session.use_host)
     name = options.name or f"{socket.gethostname()}-{os.getpid()}"
-    worker = Worker(name, QueueClient(options.to or _address(folder), folder.tokens().working), folder, maker)
+    client, seats = QueueClient(options.to or _address(folder), folder.tokens().working), Seats(gpus, options.only)
+    worker = Worker(name, client, folder, maker, seats)
     when_abandoned(worker.end)
     thread = threading.Thread(target=worker.work, daemon=True)
     thread.start()
