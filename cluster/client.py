@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from ..common.errors import ClusterError, InvalidInputError
 from ..common.records import record
+from ..media.faults import writing_to
 from ..media.whole import replace_file, unfinished_file
 from .folder import checked_name, digest_of
 
@@ -47,8 +48,7 @@ class QueueClient:
     timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(self.url):
             raise InvalidInputError(f"{self.url!r} is no address of a queue. Give one as http://127.0.0.1:8189.")
 
     def submit(self, request: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
@@ -83,13 +83,15 @@ class QueueClient:
         """Downloads one of a job's results, whole and compared with its digest, or not at all; its path.
 
         What lies there already is replaced, unless it is the same.
+
+        Raises:
+            OutputError: it cannot be written there.
         """
         target = folder / checked_name(result["name"])
         if target.is_file() and digest_of(target) == result["sha256"]:
             return target
-        target.parent.mkdir(parents=True, exist_ok=True)
         address = f"/api/jobs/{quote(id, safe='')}/result?{urlencode({'name': result['name']})}"
-        with unfinished_file(target.parent, "file") as part:
+        with writing_to(target.parent), _new_file(target.parent) as part:
             self._talk("GET", address, None, {}, lambda answer: _save(answer, part))
             if digest_of(part) != result["sha256"]:
                 raise Unreachable(f"{result['name']} arrived damaged. Fetch it again.")
@@ -152,6 +154,21 @@ def patiently(ask: Callable[[], Answer], wait: Callable[[], None], tries: int = 
     return ask()
 
 
+@contextlib.contextmanager
+def _new_file(folder: Path) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with unfinished_file(folder, "file") as part:
+        yield part
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
+
+
 def _read(answer: HTTPResponse) -> Any:
     return json.loads(answer.read(_MOST_ANSWER_BYTES))
 
@@ -159,7 +176,9 @@ def _read(answer: HTTPResponse) -> Any:
 def _save(answer: HTTPResponse, part: Path) -> None:
     with part.open("wb") as file:
         while piece := answer.read(_PIECE):
-            file.write(piece)
+            with writing_to(part.parent):  # else it would look as if the server were away
+                file.write(piece)
+                file.flush()
 
 
 def _refusal(status: int, said: Any) -> Exception:
