@@ -49,6 +49,10 @@ class Capacity:
         others = [gpus for _, gpus in list(self._workers.values())]
         return max([self._largest if self._is_told() else 0, *others])
 
+    def is_beyond(self, gpus: int) -> bool:
+        """Whether no machine that is known has so many GPUs."""
+        return 0 < self.largest() < gpus
+
     def check(self, gpus: int) -> None:
         """Refuses a job that nobody can ever make.
 
@@ -56,7 +60,7 @@ class Capacity:
             InvalidInputError: no machine has so many GPUs.
         """
         largest = self.largest()
-        if 0 < largest < gpus:
+        if self.is_beyond(gpus):
             raise InvalidInputError(
                 f"The job wants {gpus} GPUs of one machine, and the largest machine of the queue has {largest}. Ask "
                 f"for {largest}, or start a worker that has more."

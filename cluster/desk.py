@@ -95,7 +95,13 @@ class Desk:
         jobs = self.queue.jobs(known, limit, before)
         busy = dict(self.queue.running())
         workers = [{"name": name, "job": busy.get(name, "")} for name in self.capacity.workers()]
-        return {"jobs": [as_told(job) for job in jobs], "counts": self.queue.counts(), "workers": workers}
+        return {"jobs": [self.told(job) for job in jobs], "counts": self.queue.counts(), "workers": workers}
+
+    def told(self, job: VideoJob) -> dict[str, Any]:
+        """A job as those who ask are told of it."""
+        waits = job.state == "queued" and self.capacity.is_beyond(job.seat)
+        job = replace(job, said=f"Waits for a machine with {job.seat} GPUs") if waits else job
+        return {**asdict(job), "results": [result._asdict() for result in job.results]}
 
     def result(self, id: str, name: str) -> Path:
         """The file of a job's result.
@@ -179,11 +185,6 @@ class Desk:
         if forgotten:
             logger.info("%d jobs that ended long ago were removed with their results.", len(forgotten))
         return len(forgotten)
-
-
-def as_told(job: VideoJob) -> dict[str, Any]:
-    """A job as those who ask are told of it."""
-    return {**asdict(job), "results": [result._asdict() for result in job.results]}
 
 
 def _request(asked: Mapping[str, Any]) -> Request:

@@ -93,7 +93,6 @@ class JobQueue:
         # Their workers may go on without knowing that the server was away.
         until_s = self.clock() + self.rules.span_s
         self._watches = {id: _Watch(lease, worker, until_s, *rest) for id, lease, worker, *rest in rows}
-        self._seats = {seat for (seat,) in self._database.execute("SELECT DISTINCT seat FROM jobs")}
 
     def close(self) -> None:
         """Gives the file to others."""
@@ -118,7 +117,6 @@ class JobQueue:
             database.execute("INSERT INTO requests VALUES (?, ?)", (number, content))
             used = [(digest, number) for digest in set(request.files.values())]
             database.executemany("INSERT INTO used_files VALUES (?, ?)", used)
-            self._seats.add(request.seat)
             self.changed.notify_all()
         return self.job(id)
 
@@ -306,19 +304,21 @@ class JobQueue:
             return 0 if front is None else front.seat
 
     def awaited(self) -> list[int]:
-        """How many GPUs those jobs have to have that wait, each number once."""
+        """How many GPUs those jobs have to have that wait, each number once, in order."""
+        asked, found, seat = "SELECT min(seat) FROM jobs INDEXED BY waiting WHERE state = 'queued' AND seat > ?", [], 0
         with self.changed:
-            asked = "SELECT 1 FROM jobs INDEXED BY waiting WHERE state = 'queued' AND seat = ? LIMIT 1"
-            return [seat for seat in sorted(self._seats) if self._database.execute(asked, (seat,)).fetchone()]
+            while (seat := self._database.execute(asked, (seat,)).fetchone()[0]) is not None:
+                found.append(seat)
+        return found
 
     def _up_to(self, most: int) -> list[int]:
-        return [seat for seat in self._seats if seat <= most]
+        return [seat for seat in self.awaited() if seat <= most]
 
     def _next(self, warm: str, seats: Seats, now_s: float) -> int | None:
         """The number of the job that comes next: of the highest priority that waits, of the model at hand if there is
         one, else the oldest. Whoever is there for jobs of many GPUs gives way to others as one model does to another.
         """
-        front = self._first(self._seats if seats.is_kept else self._up_to(seats.gpus), now_s)
+        front = self._first(self.awaited() if seats.is_kept else self._up_to(seats.gpus), now_s)
         if front is None:
             return None
         fitting = [seats.gpus] if seats.is_kept else self._up_to(seats.gpus)

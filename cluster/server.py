@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ..common.errors import InvalidInputError, OutputError, WanDirectorError
 from ..common.log import logger
 from ..common.records import record
-from .desk import Desk, MissingInputs, as_told
+from .desk import Desk, MissingInputs
 from .folder import QueueTokens
 
 MOST_JSON_BYTES, MOST_FILE_BYTES = 4 << 20, 8 << 30
@@ -313,14 +313,14 @@ def _found(work: Callable[[], Reply]) -> Reply:
 
 _ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "api/jobs"): _listed,
-    ("POST", "api/jobs"): lambda desk, said: Reply(201, as_told(desk.submit(said))),
-    ("GET", "api/jobs/*"): lambda desk, id, _: _found(lambda: Reply(200, as_told(desk.queue.job(id)))),
+    ("POST", "api/jobs"): lambda desk, said: Reply(201, desk.told(desk.submit(said))),
+    ("GET", "api/jobs/*"): lambda desk, id, _: _found(lambda: Reply(200, desk.told(desk.queue.job(id)))),
     ("GET", "api/jobs/*/preview"): lambda desk, id, _: Reply(200, file=desk.folder.preview(id)),
     ("GET", "api/jobs/*/result"): lambda desk, id, said: _found(
         lambda: Reply(200, file=desk.result(id, said.get("name", "")))
     ),
-    ("POST", "api/jobs/*/cancel"): lambda desk, id, _: Reply(200, as_told(desk.queue.cancel(id))),
-    ("POST", "api/jobs/*/again"): lambda desk, id, _: Reply(200, as_told(desk.queue.again(id))),
+    ("POST", "api/jobs/*/cancel"): lambda desk, id, _: Reply(200, desk.told(desk.queue.cancel(id))),
+    ("POST", "api/jobs/*/again"): lambda desk, id, _: Reply(200, desk.told(desk.queue.again(id))),
     ("POST", "worker/places"): lambda desk, said: Reply(200, desk.places(said)),
     ("POST", "worker/*/beat"): lambda desk, id, said: Reply(
         200, {"goes_on": desk.beat(id, str(said.get("lease", "")), said)}

@@ -68,7 +68,8 @@ function fill(row, job) {
   title.textContent = job.title || job.id;
   const when = new Date(job.submitted_s * 1000).toLocaleString();
   facts.replaceChildren(element("span", "state", CALLED[job.state] || job.state), took(job),
-    job.attempts > 1 ? `, attempt ${job.attempts}` : "", job.priority ? `, priority ${job.priority}` : "", ` - ${when}`);
+    job.attempts > 1 ? `, attempt ${job.attempts}` : "", job.priority ? `, priority ${job.priority}` : "",
+    job.seat > 1 ? `, ${job.seat} GPUs` : "", ` - ${when}`);
   const isBad = job.state === "failed" || job.state === "aside";
   said.textContent = isBad ? job.error : job.said;
   said.classList.toggle("bad", isBad);

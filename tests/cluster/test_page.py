@@ -44,7 +44,8 @@ def jobs(client, working, folder) -> dict[str, str]:
               "cancelled": "Not any more", "running": "A cat jumps over a puddle", "queued": "x" * 300}  # fmt: skip
     ids = {}
     for state, title in titles.items():
-        ids[state] = client.submit({"key": f"key-{state}", "prompt": GRAPH, "title": title}, {})["id"]
+        said = {"key": f"key-{state}", "prompt": GRAPH, "title": title, "gpus": 2 if state == "queued" else 1}
+        ids[state] = client.submit(said, {})["id"]
         if state == "cancelled":
             client.change(ids[state], "cancel")
         for _ in range({"aside": 3, "done": 1, "failed": 1, "running": 1}.get(state, 0)):
@@ -54,7 +55,7 @@ def jobs(client, working, folder) -> dict[str, str]:
 
 def worked_on(working, folder, id: str, state: str) -> None:
     """A worker brings a job into a state."""
-    leased = working.ask("/worker/lease", {"worker": state, "warm": "", "wait_s": 0})["job"]
+    leased = working.ask("/worker/lease", {"worker": state, "warm": "", "wait_s": 0, "gpus": 2})["job"]
     said = {"lease": leased["lease"], "worker": state, "reached": 3, "said": "Sampling: step 4 of 20, 3 min left"}
     folder.show(id, picture())
     if state == "running":
@@ -108,6 +109,7 @@ VIEWS = {
 def test_every_job_is_listed_with_its_state_and_fits_the_window(page, name):
     assert page.locator("li").count() == 6
     assert page.locator("li.running .said").inner_text() == "Sampling: step 4 of 20, 3 min left"
+    assert ", 2 GPUs - " in page.locator("li.queued .facts").inner_text()
     assert page.locator("li.failed .said").inner_text() == "Width is 3. Use 16 or more."
     assert "1 running" in page.locator("#counts").inner_text()
     assert page.locator("li.aside .title").inner_text() == HOSTILE and page.title() == "Wan Director queue"

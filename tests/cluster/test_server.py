@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from wan_director.cluster.client import Gone, QueueClient, Unreachable
+from wan_director.cluster.jobs import Seats
 from wan_director.cluster.server import MOST_JSON_BYTES, Address, QueueServer
-from wan_director.common.errors import ClusterError, InvalidInputError, OutputError
+from wan_director.cluster.worker import Worker
+from wan_director.common.errors import ClusterError, InvalidInputError, OutOfMemory, OutputError, SharingError
 
 from .conftest import GRAPH, KEY
 
@@ -93,6 +95,8 @@ def test_a_job_that_no_machine_can_make_is_refused_when_it_is_submitted(client, 
         submitted(client, "other-key", gpus=2)
     working.ask("/worker/lease", {**LEASE, "worker": "v", "gpus": 2})
     assert submitted(client, "other-key", gpus=2)["seat"] == 2
+    said = [(job["seat"], job["said"]) for job in client.jobs()["jobs"]]
+    assert said == [(2, ""), (4, "Waits for a machine with 4 GPUs")]
     working.ask("/worker/places", {"largest": 8, "leaving": []})
     assert submitted(client, "third-key", gpus=8)["seat"] == 8
     for gpus in (0, -1, 65, 1.5, True, "2"):
@@ -301,3 +305,19 @@ def test_old_jobs_go_with_their_files(client, working, folder, server, tmp_path)
     os.utime(kept, (1, 1))
     assert server.desk.forget() == 1
     assert not folder.results(job["id"]).exists() and not kept.exists() and client.jobs()["jobs"] == []
+
+
+@pytest.mark.parametrize("error", [SharingError("Gone."), OutOfMemory("Too large."), OSError("Full.")])
+def test_what_may_go_better_another_time_is_tried_again(client, working, folder, error):
+    class Failing:
+        def make(self, job, output, report) -> None:
+            worker.end()
+            raise error
+
+        def stop(self) -> None: ...
+
+    job = submitted(client, gpus=2)
+    worker = Worker("w", working, folder, Failing(), Seats(2, is_kept=True))
+    worker.work()
+    found = client.job(job["id"])
+    assert (found["state"], found["strikes"], found["error"]) == ("queued", 1, str(error))

@@ -176,6 +176,15 @@ def test_a_job_asks_no_server_of_the_network(prompt, models):
         checker(CLASSES, models_in(models))(prompt, {})
 
 
+def test_a_job_has_as_many_gpus_as_its_graph_wants(prompt, models):
+    check = checker(CLASSES, models_in(models))
+    assert check(prompt, {}).gpus == 1
+    for id, gpus in (("20", 2), ("21", 4)):
+        prompt[id] = node("WanDirectorMemory", gpus=gpus)
+    prompt["6"]["inputs"]["memory"] = ["20", 0]
+    assert check(prompt, {}).gpus == 2, "the other one is connected to nothing"
+
+
 def test_jobs_of_the_same_models_have_one_key(prompt):
     key = model_key(parse_graph(prompt, CLASSES))
     prompt["6"]["inputs"]["seed"] = 7
