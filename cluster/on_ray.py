@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from .keeping import KeptCommand
 from .placing import ALWAYS, KEEPER, NAMESPACE, PlaceKeeper, Places, remove_places
 
 SERVER = "wan-director-server"
-_PATIENCE_S = 60.0
+_PATIENCE_S, _KNOCK_S = 60.0, 5.0
 
 
 @contextlib.contextmanager
@@ -33,8 +34,9 @@ def connected(address: str) -> Iterator[Any]:
             "ray is not installed. Install it on every machine of the cluster, as wan-director[ray]."
         ) from None
     try:
+        _knock(address)
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="error")
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except (ConnectionError, OSError, OverflowError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"There is no Ray cluster at {address} ({error}). Start one with `ray start --head`, and more machines "
             "with `ray start --address`."
@@ -43,6 +45,13 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises `OSError` where nobody listens at HOST:PORT, which Ray itself says after five minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
 
 
 def gpus_of(ray: Any) -> int:

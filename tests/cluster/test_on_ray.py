@@ -79,6 +79,15 @@ def test_ray_keeps_server_and_workers_running(address, tmp_path):
         time.sleep(0.1)
 
 
+@pytest.mark.parametrize("where", ["127.0.0.1:{}", "[::1]:{}", "127.0.0.1:99999"])
+def test_a_cluster_that_is_not_there_is_named(where, tmp_path, capsys):
+    from wan_director.__main__ import main
+
+    where = where.format(free_port())
+    assert main(["serve", str(tmp_path), "--ray", where, "--stop"]) == 1
+    assert capsys.readouterr().err.startswith(f"wan-director: There is no Ray cluster at {where} (")
+
+
 LIST_GROUPS = """
 import sys, ray
 from ray.util.placement_group import placement_group_table
