@@ -65,7 +65,7 @@ def test_a_run_is_shared_by_processes_that_stay_until_they_are_freed(comfyui_pla
         assert members(process) == [warm]
 
         stopped = shared(2, seed=3)
-        stopped["sampling"]["inputs"]["steps"] = 2000
+        stopped["sampling"]["inputs"]["steps"] = 1000
         prompt_id, _ = server.queue(stopped)
         time.sleep(3)
         assert not server.get_json(f"/history/{prompt_id}")

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from .conftest import ComfyServer, arguments_for, free_port, make_folder, node, wait_until_it_answers
 from .test_comfyui_progress import canvas_of
 
@@ -86,9 +88,10 @@ def post(server: ComfyServer, path: str, **data: Any) -> None:
 
 
 def frames_of(record: dict[str, Any], folder: Path) -> list[bytes]:
+    """The pixels of the newest frames; the files carry the graph, too."""
     assert record["status"]["status_str"] == "success", record["status"]["messages"]
     saved = max((folder / "output").glob("video_*"), key=lambda each: each.stat().st_mtime)
-    return [file.read_bytes() for file in sorted(saved.glob("*.png"))]
+    return [Image.open(file).tobytes() for file in sorted(saved.glob("*.png"))]
 
 
 def goes_on(server: ComfyServer) -> list[int]:
