@@ -17,7 +17,7 @@ from ..common.records import record
 from .client import QueueClient
 from .folder import SharedFolder
 from .keeping import KeptCommand
-from .seats import Cluster, Demand, Seat, moves
+from .seats import Cluster, Demand, WorkerSeat, moves
 
 NAMESPACE, KEEPER = "wan-director", "wan-director-keeper"
 ALWAYS = {"lifetime": "detached", "max_restarts": -1, "get_if_exists": True, "namespace": NAMESPACE}
@@ -45,7 +45,7 @@ class Places:
         """What Ray is asked for, for a worker of so many GPUs."""
         return {"CPU": float(gpus), **({"GPU": self.gpus * gpus} if self.gpus else {})}
 
-    def command(self, seat: Seat) -> list[str]:
+    def command(self, seat: WorkerSeat) -> list[str]:
         """Of the worker that has a seat."""
         large = ["--gpus", str(seat.gpus), "--only"] if seat.gpus > 1 else []
         return [*self.words, "--name", seat.name, *large]
@@ -114,10 +114,10 @@ class PlaceKeeper:
         idle_s = {name: now_s - since_s[name] for name in since_s}
         return Cluster(cluster.rooms, cluster.seats, idle_s, frozenset(self._has_worked))
 
-    def _make(self, ray: Any, made: Sequence[int], seats: Sequence[Seat]) -> None:
+    def _make(self, ray: Any, made: Sequence[int], seats: Sequence[WorkerSeat]) -> None:
         """Makes new seats, and seats workers where they are missing."""
         there = {each["name"] for each in ray.util.list_named_actors(all_namespaces=True)}
-        new = [Seat(_new_name(gpus), gpus) for gpus in made]
+        new = [WorkerSeat(_new_name(gpus), gpus) for gpus in made]
         for seat in (*new, *(seat for seat in seats if _called(seat) not in there)):
             _seat_worker(ray, self._places, seat)
 
@@ -137,16 +137,16 @@ def _rooms(ray: Any, one: Mapping[str, float]) -> dict[str, int]:
     }
 
 
-def _seats() -> Iterator[Seat]:
+def _seats() -> Iterator[WorkerSeat]:
     groups = importlib.import_module("ray.util.placement_group")
     for group in groups.placement_group_table().values():
         if group["name"].startswith(_SEAT) and group["state"] != "REMOVED":
             gpus, _, name = group["name"].removeprefix(_SEAT).partition("-")
             machine = group["bundles_to_node_id"].get(0, "") if group["state"] == "CREATED" else ""
-            yield Seat(name, int(gpus), machine)
+            yield WorkerSeat(name, int(gpus), machine)
 
 
-def _seat_worker(ray: Any, places: Places, seat: Seat) -> None:
+def _seat_worker(ray: Any, places: Places, seat: WorkerSeat) -> None:
     groups = importlib.import_module("ray.util.placement_group")
     strategies = importlib.import_module("ray.util.scheduling_strategies")
     called, needs = _called(seat), places.needs(seat.gpus)
@@ -160,7 +160,7 @@ def _seat_worker(ray: Any, places: Places, seat: Seat) -> None:
     ray.remote(KeptCommand).options(name=called, **options).remote(places.command(seat))
 
 
-def _remove(ray: Any, seat: Seat) -> None:
+def _remove(ray: Any, seat: WorkerSeat) -> None:
     groups = importlib.import_module("ray.util.placement_group")
     with contextlib.suppress(ValueError):  # it has gone
         ray.kill(ray.get_actor(_called(seat), namespace=NAMESPACE), no_restart=True)
@@ -168,7 +168,7 @@ def _remove(ray: Any, seat: Seat) -> None:
         groups.remove_placement_group(groups.get_placement_group(_called(seat)))
 
 
-def _called(seat: Seat) -> str:
+def _called(seat: WorkerSeat) -> str:
     return f"{_SEAT}{seat.gpus}-{seat.name}"
 
 

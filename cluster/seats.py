@@ -21,7 +21,7 @@ _BEFORE_WORK_S = 180.0
 """So long a worker may take to start."""
 
 
-class Seat(NamedTuple):
+class WorkerSeat(NamedTuple):
     """The place of a worker.
 
     Attributes:
@@ -62,7 +62,7 @@ class Cluster:
     """
 
     rooms: Mapping[str, int]
-    seats: tuple[Seat, ...] = ()
+    seats: tuple[WorkerSeat, ...] = ()
     idle_s: Mapping[str, float] = field(default_factory=dict)
     has_worked: frozenset[str] = frozenset()
 
@@ -107,7 +107,7 @@ def moves(cluster: Cluster, demand: Demand, wanted: int = 0) -> Moves:
     return Moves(() if waiting else (demand.front,), useless | _cleared(cluster, demand))
 
 
-def _is_useless(seat: Seat, cluster: Cluster, demand: Demand) -> bool:
+def _is_useless(seat: WorkerSeat, cluster: Cluster, demand: Demand) -> bool:
     if seat.gpus not in demand.awaited or (not seat.machine and demand.front != seat.gpus):
         return True
     patience_s = _AFTER_WORK_S if seat.name in cluster.has_worked else _BEFORE_WORK_S

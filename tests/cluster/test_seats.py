@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from wan_director.cluster.jobs import ONE_SEAT, Request, Seats
 from wan_director.cluster.queue import JobQueue, Rules
-from wan_director.cluster.seats import Cluster, Demand, Moves, Seat, moves
+from wan_director.cluster.seats import Cluster, Demand, Moves, WorkerSeat, moves
 
-ONES = (Seat("a0", 1, "a"), Seat("a1", 1, "a"), Seat("b0", 1, "b"))
+ONES = (WorkerSeat("a0", 1, "a"), WorkerSeat("a1", 1, "a"), WorkerSeat("b0", 1, "b"))
 ROOMS = {"a": 2, "b": 1}
 
 
@@ -24,33 +24,33 @@ def test_every_gpu_has_a_worker_where_no_job_wants_more():
     assert moves(Cluster(ROOMS, ONES[:2]), demand(1)).made == (1,)
     assert moves(Cluster(ROOMS, ONES), demand(1)) == Moves()
     assert moves(Cluster(ROOMS), demand(0), wanted=2).made == (1, 1)
-    assert moves(Cluster(ROOMS, (Seat("x", 1),)), demand(0)).made == (1, 1), "one of them waits for its room"
+    assert moves(Cluster(ROOMS, (WorkerSeat("x", 1),)), demand(0)).made == (1, 1), "one of them waits for its room"
 
 
 def test_a_machine_is_cleared_for_the_job_whose_turn_it_is():
     assert moves(Cluster(ROOMS, ONES), demand(2, "a1")) == Moves((2,), frozenset({"a0", "a1"}))
-    waits = (*ONES, Seat("large", 2))
+    waits = (*ONES, WorkerSeat("large", 2))
     assert moves(Cluster(ROOMS, waits), demand(2, "a1")) == Moves((), frozenset({"a0", "a1"}))
     assert moves(Cluster(ROOMS, waits[1:]), demand(2, "a1")) == Moves((), frozenset({"a1"})), "nobody takes its place"
-    sits = (Seat("b0", 1, "b"), Seat("large", 2, "a"))
+    sits = (WorkerSeat("b0", 1, "b"), WorkerSeat("large", 2, "a"))
     assert moves(Cluster(ROOMS, sits), demand(2)) == Moves()
 
 
 def test_the_machine_is_cleared_whose_workers_are_the_most_idle():
-    seats = tuple(Seat(f"{machine}{each}", 1, machine) for machine in "abc" for each in range(2))
+    seats = tuple(WorkerSeat(f"{machine}{each}", 1, machine) for machine in "abc" for each in range(2))
     rooms = {"a": 2, "b": 2, "c": 2}
     assert moves(Cluster(rooms, seats), demand(2, "a0", "b0", "b1", "c0", "c1")).leaving == {"a0", "a1"}
 
 
 @pytest.mark.parametrize("front", [0, 1, 4, 3])
 def test_a_seat_that_nobody_waits_for_is_left(front):
-    seats = (Seat("b0", 1, "b"), Seat("large", 2, "a"), Seat("unseated", 2))
+    seats = (WorkerSeat("b0", 1, "b"), WorkerSeat("large", 2, "a"), WorkerSeat("unseated", 2))
     assert moves(Cluster(ROOMS, seats), demand(front)).leaving == {"large", "unseated"}
     assert moves(Cluster(ROOMS, seats), demand(front, "large")).leaving == {"unseated"}
 
 
 def test_a_seat_whose_worker_does_nothing_is_left_in_time():
-    seats, large = (Seat("large", 2, "a"),), {"large"}
+    seats, large = (WorkerSeat("large", 2, "a"),), {"large"}
     still = demand(1, awaited=(1, 2))
     for idle_s, has_worked, leaves in [(5, True, False), (11, True, True), (100, False, False), (200, False, True)]:
         cluster = Cluster(ROOMS, seats, {"large": idle_s}, frozenset(large if has_worked else ()))
@@ -64,7 +64,7 @@ class ActedOut:
         self.now_s = 0.0
         self.rooms, self.chance, self.names = rooms, random.Random(seed), itertools.count()
         self.queue = JobQueue(folder / "queue.sqlite", Rules(span_s=1e9, patience_s=60.0), lambda: self.now_s)
-        self.seats: list[Seat] = []
+        self.seats: list[WorkerSeat] = []
         self.works: dict[str, tuple[float, object]] = {}
         self.leaving: frozenset[str] = frozenset()
         self.idle_s: dict[str, float] = {}
@@ -98,7 +98,7 @@ class ActedOut:
         self.idle_s = {name: self.idle_s.get(name, -1.0) + 1.0 for name in idle}
         cluster = Cluster(self.rooms, tuple(self.seats), self.idle_s, frozenset(self.has_worked))
         made, self.leaving = moves(cluster, said)
-        self.seats += [Seat(f"w{next(self.names)}", gpus) for gpus in made]
+        self.seats += [WorkerSeat(f"w{next(self.names)}", gpus) for gpus in made]
         for index, seat in enumerate(self.seats):
             free = Cluster(self.rooms, tuple(self.seats)).free()
             room = next((machine for machine, left in free.items() if left >= seat.gpus), None)
