@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -16,11 +16,14 @@ from ...common.log import logger
 from ...common.printable import printable_name
 from ...common.records import record
 from ...dit.adapters import parse_blocks
+from ...engine.memory import Job
 from ...media.place import refuse_outside
+from ...tuning.beginning import check_settings, earlier_losses, ready
 from ...tuning.datasets.reading import FoundClips, found_clips
+from ...tuning.fitting.outlined import outline_preparation, training_job
 from ...tuning.losses.curve import SIZE, loss_curve
 from ...tuning.losses.record import Losses
-from ...tuning.run import TrainingModels, TrainingPlaces, earlier_losses, ready
+from ...tuning.run import TrainingModels, TrainingPlaces
 from ...tuning.settings import TrainingSettings
 from ..hosts.host import host
 from ..saving.place import check_place
@@ -30,7 +33,7 @@ _ENDING = ".safetensors"
 _REFUSED = re.compile(r'[<>:"|?*\x00-\x1f]')
 
 
-@record(eq=False)
+@record(eq=False, slots=False)
 class NodeTraining:
     """One training of the node; `may_replace`: whether it may replace a file of another one."""
 
@@ -58,6 +61,7 @@ class NodeTraining:
                 "The dataset has clips in prior that are to stay, and prior_prompts asks the model to make some. Empty "
                 "one of both."
             )
+        check_settings(self.settings)
         check_place(self.places.target.stem, self.places.target.parent)
 
     def run(self) -> Tensor:
@@ -69,12 +73,22 @@ class NodeTraining:
         self.models.model.residence.unload()  # copies on a device were made in the host's inference mode
         # Nodes run in inference mode, in which there are no gradients.
         with torch.inference_mode(False), torch.enable_grad():
-            losses = self._trained(found_clips(self.dataset.parts, self.dataset.prior))
+            losses = self._trained(self._found)
         return loss_curve(losses, self.settings.training.steps, self.file_name.removesuffix(_ENDING))
 
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """What there is to do with the model that learns."""
+        return (training_job(self.settings, self._found, self.models.model),)
+
     def outline(self) -> Tensor:
-        """As `run`, at once and without values."""
+        """As `run`, at once and without values; what is done before it learns is noted, too."""
+        outline_preparation(self.settings, self.models, self._found, self.places)
         return empty(1, SIZE.height, SIZE.width, 3)
+
+    @cached_property
+    def _found(self) -> FoundClips:
+        return found_clips(self.dataset.parts, self.dataset.prior)
 
     def _trained(self, found: FoundClips) -> Losses:
         earlier = earlier_losses(self.settings, self.models, found, self.places)

@@ -77,7 +77,7 @@ class WanDirectorTrainLora(io.ComfyNode):
         weighting: str, optimiser: str, warm_up: int, decay: str, weight_decay: float, clip: float, average: float,
         turns: int, caption_drop: float, prior_copies: int, prior_weight: float, prior_batch: int, prior_width: int,
         prior_height: int, prior_frames: int, prior_steps: int, prior_cfg: float, prior_shift: float, save_every: int,
-        replace: bool,
+        replace: bool, budget: str, gigabytes: float,
     ) -> Any:  # fmt: skip
         from .models import training_models  # loaded when they are used: they are many
         from .running import NodeTraining, places_of
@@ -86,11 +86,11 @@ class WanDirectorTrainLora(io.ComfyNode):
             name, trigger, steps, learning_rate, rank, given, prior_prompts, training_seed, alpha, kind, targets,
             blocks, norms, biases, noise, shift, lowest, highest, weighting, optimiser, warm_up, decay, weight_decay,
             clip, average, turns, caption_drop, prior_copies, prior_weight, prior_batch, prior_width, prior_height,
-            prior_frames, prior_steps, prior_cfg, prior_shift, save_every,
+            prior_frames, prior_steps, prior_cfg, prior_shift, save_every, budget, gigabytes,
         )  # fmt: skip
         models, places = training_models(model, text_encoder, vae), places_of(name)
-        settings = widgets.settings(ModelFiles(*(each.file for each in models)))
+        settings = widgets.settings(ModelFiles(*(each.file for each in models.encoded_by)))
         training = NodeTraining(settings, models, dataset, places, may_replace=replace)
         training.check()
-        curve = host().runtime.perform(Work(training.run, training.outline))
+        curve = host().runtime.perform(Work(training.run, training.outline, training.jobs))
         return io.NodeOutput(training.file_name, curve)
