@@ -142,7 +142,7 @@ def file_inputs() -> list[Any]:
             "training made is used as it is, without training again.",
             **ADVANCED,
         ),
-        *budget_inputs(**ADVANCED),
+        *budget_inputs(optional=True, **ADVANCED),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...engine.runtime import Work
+from ...memory.budget import GB, LEAVE_FREE_BYTES
 from ...tuning.settings import ModelFiles
 from ..api import io, one_sentence
 from ..hosts.host import host
@@ -77,7 +78,7 @@ class WanDirectorTrainLora(io.ComfyNode):
         weighting: str, optimiser: str, warm_up: int, decay: str, weight_decay: float, clip: float, average: float,
         turns: int, caption_drop: float, prior_copies: int, prior_weight: float, prior_batch: int, prior_width: int,
         prior_height: int, prior_frames: int, prior_steps: int, prior_cfg: float, prior_shift: float, save_every: int,
-        replace: bool, budget: str, gigabytes: float,
+        replace: bool, budget: str = "leave free", gigabytes: float = LEAVE_FREE_BYTES / GB,
     ) -> Any:  # fmt: skip
         from .models import training_models  # loaded when they are used: they are many
         from .running import NodeTraining, places_of
