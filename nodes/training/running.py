@@ -1,23 +1,18 @@
-"""A training on the canvas: where its files go, what is refused before it, and what it gives."""
+"""A training on the canvas: what is refused before it, what a plan notes of it, and what it gives."""
 
 from __future__ import annotations
 
-import re
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ...common.checking import check_string, instance_of
+from ...common.checking import instance_of
 from ...common.empty_tensors import empty
 from ...common.errors import InvalidInputError, OutputError
 from ...common.log import logger
-from ...common.printable import printable_name
 from ...common.records import record
-from ...dit.adapters import parse_blocks
 from ...engine.memory import Job
-from ...media.place import refuse_outside
 from ...tuning.beginning import check_settings, earlier_losses, ready
 from ...tuning.datasets.reading import FoundClips, found_clips
 from ...tuning.fitting.outlined import outline_preparation, training_job
@@ -28,9 +23,7 @@ from ...tuning.settings import TrainingSettings
 from ..hosts.host import host
 from ..saving.place import check_place
 from .clips import TrainingClips
-
-_ENDING = ".safetensors"
-_REFUSED = re.compile(r'[<>:"|?*\x00-\x1f]')
+from .naming import ENDING
 
 
 @record(eq=False, slots=False)
@@ -74,7 +67,7 @@ class NodeTraining:
         # Nodes run in inference mode, in which there are no gradients.
         with torch.inference_mode(False), torch.enable_grad():
             losses = self._trained(self._found)
-        return loss_curve(losses, self.settings.training.steps, self.file_name.removesuffix(_ENDING))
+        return loss_curve(losses, self.settings.training.steps, self.file_name.removesuffix(ENDING))
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -105,47 +98,3 @@ class NodeTraining:
             pass
         logger.info("%s is trained: %s", self.file_name, self.places.target)
         return losses
-
-
-def places_of(name: str) -> TrainingPlaces:
-    """Where the files of a training lie; raises as `check_name`."""
-    plain = check_name(name)
-    working = host().own_folder() / "training"
-    file = partial("{}.{}{}".format, plain.replace("/", "__"))
-    return TrainingPlaces(
-        host().trained_folder() / f"{plain}{_ENDING}",
-        working / file("state", _ENDING),
-        working / "cache",
-        working / file("ended", _ENDING),
-    )
-
-
-def check_name(name: str) -> str:
-    """The name of a LoRA without its ending.
-
-    Raises:
-        InvalidInputError: it is none, or leads out of the folder.
-    """
-    check_string(name, "name")
-    plain = name.strip().replace("\\", "/").removesuffix(_ENDING)
-    if not Path(plain).name or plain.endswith("/") or _REFUSED.search(plain):
-        raise InvalidInputError(
-            f"'{printable_name(name)}' cannot be the name of a LoRA. Write one of letters and digits, such as my_cat."
-        )
-    refuse_outside(plain, host().trained_folder())
-    return plain
-
-
-def check_ranges(blocks: str | None, lowest: float | None, highest: float | None) -> None:
-    """Refuses values that do not go together; what comes over a wire is None.
-
-    Raises:
-        InvalidInputError: they do not.
-    """
-    if blocks is not None:
-        parse_blocks(blocks.strip() or "all")
-    if lowest is not None and highest is not None and not 0 <= lowest < highest <= 1:
-        raise InvalidInputError(
-            f"lowest is below highest, and both are from 0 to 1, got {lowest:g} and {highest:g}. Use 0 and 1 for all "
-            "noise."
-        )

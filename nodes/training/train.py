@@ -61,7 +61,7 @@ class WanDirectorTrainLora(io.ComfyNode):
         lowest: float | None = None,
         highest: float | None = None,
     ) -> bool:
-        from .running import check_name, check_ranges  # as in execute
+        from .naming import check_name, check_ranges  # as in execute
 
         # Raised, not answered: ComfyUI shows an answer once for each of the widgets, an exception only once.
         if name is not None:
@@ -81,7 +81,8 @@ class WanDirectorTrainLora(io.ComfyNode):
         replace: bool, budget: str = "leave free", gigabytes: float = LEAVE_FREE_BYTES / GB,
     ) -> Any:  # fmt: skip
         from .models import training_models  # loaded when they are used: they are many
-        from .running import NodeTraining, places_of
+        from .naming import places_of
+        from .running import NodeTraining
 
         widgets = TrainWidgets(
             name, trigger, steps, learning_rate, rank, given, prior_prompts, training_seed, alpha, kind, targets,

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from ...common.families import Family
 from ...common.log import logger
 from ...common.shapes import VideoShape
 from ...engine import Runtime, VideoModel
@@ -94,20 +93,20 @@ def largest_step(
         WanDirectorError: a clip cannot be used.
     """
     made = []
-    for each in _steps(settings, found, spec.family):
+    for each in _steps(settings, found, spec.family.size_multiple):
         step = StepShape(spec.config, seen_as(spec.family, each), weights, settings.lora)
         made.append(PlannedStep(spec.family, step, settings.optimiser, each))
     return max(made, key=lambda planned: planned.beside(0, parts=False))
 
 
-def _steps(settings: TrainingSettings, found: FoundClips, family: Family) -> list[Clips]:
+def _steps(settings: TrainingSettings, found: FoundClips, multiple: int) -> list[Clips]:
     """The batches that there will be, of each size the largest."""
     made, prior = [], settings.prior
     counts: Counter[tuple[VideoShape, int]] = Counter()
     for clip, part in found.clips:
-        counts[clip_shape(clip, part, family.size_multiple), part.batch_size] += part.num_repeats
+        counts[clip_shape(clip, part, multiple), part.batch_size] += part.num_repeats
     made = [Clips(video, min(count, size)) for (video, size), count in counts.items()]
-    kept = Counter(clip_shape(clip, part, family.size_multiple) for clip, part in found.prior)
+    kept = Counter(clip_shape(clip, part, multiple) for clip, part in found.prior)
     if prior.prompts:
         kept[VideoShape(prior.frames, prior.height, prior.width)] = len(prior.prompts) * prior.copies
     return [*made, *(Clips(video, min(count, prior.batch)) for video, count in kept.items())]
