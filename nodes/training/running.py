@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ...common.checking import instance_of
-from ...common.empty_tensors import empty
 from ...common.errors import InvalidInputError, OutputError
 from ...common.log import logger
 from ...common.records import record
@@ -16,7 +15,7 @@ from ...engine.memory import Job
 from ...tuning.beginning import check_settings, earlier_losses, ready
 from ...tuning.datasets.reading import FoundClips, found_clips
 from ...tuning.fitting.outlined import outline_preparation, training_job
-from ...tuning.losses.curve import SIZE, loss_curve
+from ...tuning.losses.curve import loss_curve, outline_of_curve
 from ...tuning.losses.record import Losses
 from ...tuning.run import TrainingModels, TrainingPlaces
 from ...tuning.settings import TrainingSettings
@@ -77,7 +76,7 @@ class NodeTraining:
     def outline(self) -> Tensor:
         """As `run`, at once and without values; what is done before it learns is noted, too."""
         outline_preparation(self.settings, self.models, self._found, self.places)
-        return empty(1, SIZE.height, SIZE.width, 3)
+        return outline_of_curve()
 
     @cached_property
     def _found(self) -> FoundClips:

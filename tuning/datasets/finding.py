@@ -66,7 +66,7 @@ def clips_of(part: DatasetPart) -> list[ClipFile]:
     Raises:
         InvalidInputError: a caption is missing, or there are none.
     """
-    files = list(_files_of(part))
+    files = list(files_of(part))
     if not files:
         raise InvalidInputError(
             f"There are no {'videos' if part.is_video else 'pictures'} in {part.folder or part.lines}. Put some there, "
@@ -139,11 +139,11 @@ def _part(values: Mapping[str, Any], path: Path) -> DatasetPart:
 
 def captioned(part: DatasetPart) -> Iterator[tuple[Path, str]]:
     """The files of a part, each with its caption; raises as `clips_of`."""
-    yield from ((each.path, each.caption) for each in _files_of(part))
+    yield from ((each.path, each.caption) for each in files_of(part))
 
 
-def _files_of(part: DatasetPart) -> Iterator[ClipFile]:
-    """The files of a part, each as a whole."""
+def files_of(part: DatasetPart) -> Iterator[ClipFile]:
+    """The files of a part, each as a whole; raises as `clips_of`."""
     if part.lines is not None:
         key = "video_path" if part.is_video else "image_path"
         for each in _lines(part.lines):

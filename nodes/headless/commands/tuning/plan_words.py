@@ -1,10 +1,17 @@
-"""The plan of a training in words."""
+"""The plan of a training in words, and the tables of what runs and trains on which card."""
 
 from __future__ import annotations
 
 from .....memory.budget import GB, gigabytes
 from .....tuning.fitting.plan import TrainingPlan
 from .....tuning.fitting.samples import SamplesPlan
+from .....tuning.fitting.table import table as training_table
+from ....planning.table import table as running_table
+
+
+def table_of(kind: str) -> str:
+    """What runs on which card, or trains."""
+    return training_table() if kind == "training" else running_table()
 
 
 def plan_words(made: TrainingPlan, samples: SamplesPlan | None, models: int) -> str:

@@ -1,4 +1,4 @@
-"""`plan` of a training, and the tables of both."""
+"""`plan` of a training."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from .....tuning.experts import expert_runs
 from .....tuning.fitting.before import planned_samples, planned_training
 from .....tuning.fitting.plan import PlannedStep, TrainingPlan, plan_for, plan_training
 from .....tuning.fitting.settings import TrainingMemory
-from .....tuning.fitting.table import table as training_table
 from .....tuning.settings import read_settings
-from ....planning.table import table as running_table
 from ..folders import model_folders
 from ..terminal import say
 from .plan_words import plan_words
@@ -26,11 +24,6 @@ from .training import find_model
 
 _CARD = torch.device("cuda")
 """For which dtypes are chosen where a card is only named."""
-
-
-def table_of(kind: str) -> str:
-    """What runs on which card, or trains."""
-    return training_table() if kind == "training" else running_table()
 
 
 def plan_config(options: argparse.Namespace) -> None:
