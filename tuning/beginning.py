@@ -126,13 +126,13 @@ def prepare(settings: TrainingSettings, runtime: Runtime, find: FindModel) -> Tr
     Raises:
         WanDirectorError: files are missing, or settings, clips and models do not go together.
     """
-    named = named_trainings(settings, find)
-    if len(named) > 1:
+    first, *others = named_trainings(settings, find)
+    if others:
         raise InvalidInputError(
             "The settings name two experts, which are two trainings. Take each of named_trainings in its turn."
         )
-    named[0].check_fits(runtime)
-    return named[0].prepare(runtime)
+    first.check_fits(runtime)
+    return first.prepare(runtime)
 
 
 def check_settings(settings: TrainingSettings) -> None:

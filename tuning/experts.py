@@ -15,7 +15,7 @@ from ..model_loading.kinds import DIT
 from ..model_loading.outline import outline
 from ..model_loading.pairing import check_experts
 from ..sampling.experts import Expert
-from .settings import TrainingSettings
+from .settings import OutputSettings, TrainingSettings
 
 _SUFFIXES: Mapping[Expert, str] = {"high": "_high_noise", "low": "_low_noise"}
 
@@ -58,7 +58,9 @@ def expert_runs(settings: TrainingSettings, high: Path, low: Path | None) -> tup
         "low": replace(noise, highest=min(noise.highest, boundary)),
     }
     files: Mapping[Expert, tuple[Path, Path]] = {"high": (high, low), "low": (low, high)}
-    outputs = {expert: replace(settings.output, name=settings.output.name + end) for expert, end in _SUFFIXES.items()}
+    outputs: Mapping[Expert, OutputSettings] = {
+        expert: replace(settings.output, name=settings.output.name + end) for expert, end in _SUFFIXES.items()
+    }
     return tuple(
         ExpertRun(replace(settings, noise=ranges[expert], output=output), expert, *files[expert])
         for expert, output in outputs.items()
@@ -73,7 +75,7 @@ class Alone:
         """What samples, with this model in it."""
         return model
 
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> tuple[str, ...]:
         """What tells it from others: a value for `digest`."""
         return ()
 
@@ -94,7 +96,7 @@ class Partner:
         """What samples: the pair with this model in it."""
         return with_low_noise(model, self.model) if self.expert == "high" else with_low_noise(self.model, model)
 
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> tuple[str, ...]:
         """What tells it from others: a value for `digest`."""
         return (key_of(self.model.recipe), self.expert)
 

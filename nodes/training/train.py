@@ -91,7 +91,7 @@ class WanDirectorTrainLora(io.ComfyNode):
             prior_frames, prior_steps, prior_cfg, prior_shift, save_every, budget, gigabytes,
         )  # fmt: skip
         models, places = training_models(model, text_encoder, vae), places_of(name)
-        settings = widgets.settings(ModelFiles(*(each.file for each in models.encoded_by)))
+        settings = widgets.settings(ModelFiles(models.model.file, models.text.file, models.vae.file))
         training = NodeTraining(settings, models, dataset, places, may_replace=replace)
         training.check()
         curve = host().runtime.perform(Work(training.run, training.outline, training.jobs))
