@@ -19,8 +19,7 @@ from .folders import input_folders, model_folders
 from .prompt_lines import lines_of, run_lines
 from .session import Session
 from .terminal import complain, say
-from .tuning.plan_words import table_of
-from .tuning.planning import plan_config
+from .tuning.planning import plan_config, table_of
 
 
 def run(options: argparse.Namespace, session: Session) -> None:

@@ -1,17 +1,28 @@
-"""The plan of a training in words, and the tables of what runs and trains on which card."""
+"""A training planned for a machine or a card, and the plan in words."""
 
 from __future__ import annotations
 
-from .....memory.budget import GB, gigabytes
-from .....tuning.fitting.plan import TrainingPlan
+import argparse
+
+import torch
+
+from .....engine.local import LocalRuntime
+from .....memory.budget import GB, gigabytes, parse_bytes
+from .....memory.pinned import RAM_SHARE
+from .....tuning.fitting.plan import PlannedStep, TrainingPlan, plan_for, plan_training
 from .....tuning.fitting.samples import SamplesPlan
-from .....tuning.fitting.table import table as training_table
-from ....planning.table import table as running_table
+from .....tuning.fitting.settings import TrainingMemory
 
 
-def table_of(kind: str) -> str:
-    """What runs on which card, or trains."""
-    return training_table() if kind == "training" else running_table()
+def planned_on(
+    step: PlannedStep, memory: TrainingMemory, device: torch.device, options: argparse.Namespace
+) -> TrainingPlan:
+    """On this machine, or on a card that is named."""
+    if options.vram is None:
+        return plan_training(step, memory, device, LocalRuntime())
+    vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
+    pinned = memory.pinned_bytes or (1 << 50 if ram is None else int(RAM_SHARE * ram))
+    return plan_for(step, memory, memory.bytes.limit(vram), pinned)
 
 
 def plan_words(made: TrainingPlan, samples: SamplesPlan | None, models: int) -> str:

@@ -1,4 +1,4 @@
-"""`plan` of a training."""
+"""`plan` of a training, and the tables of both."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import torch
 
 from .....common.errors import MissingFileError
 from .....engine.local import LocalRuntime
-from .....memory.budget import parse_bytes
-from .....memory.pinned import RAM_SHARE
 from .....tuning.datasets.reading import found_by
 from .....tuning.experts import expert_runs
 from .....tuning.fitting.before import planned_samples, planned_training
-from .....tuning.fitting.plan import PlannedStep, TrainingPlan, plan_for, plan_training
-from .....tuning.fitting.settings import TrainingMemory
+from .....tuning.fitting.table import table as training_table
 from .....tuning.settings import read_settings
+from ....planning.table import table as running_table
 from ..folders import model_folders
 from ..terminal import say
-from .plan_words import plan_words
+from .plan_words import plan_words, planned_on
 from .training import find_model
 
 _CARD = torch.device("cuda")
 """For which dtypes are chosen where a card is only named."""
+
+
+def table_of(kind: str) -> str:
+    """What runs on which card, or trains."""
+    return training_table() if kind == "training" else running_table()
 
 
 def plan_config(options: argparse.Namespace) -> None:
@@ -42,20 +45,9 @@ def plan_config(options: argparse.Namespace) -> None:
     low = find("diffusion_models", files.low_noise_model) if files.low_noise_model else None
     runs = expert_runs(settings, find("diffusion_models", files.diffusion_model), low)
     steps = [planned_training(each.settings, clips, each.model, device) for each in runs]
-    plans = [_planned(step, settings.memory, device, options) for step in steps]
+    plans = [planned_on(step, settings.memory, device, options) for step in steps]
     made = max(plans, key=lambda each: each.device_bytes)
     samples = planned_samples(made, settings, find("vae", files.vae), device)
     say(plan_words(made, samples, len(runs)))
     for each in (*plans, *([samples] if samples else [])):
         each.check()
-
-
-def _planned(
-    step: PlannedStep, memory: TrainingMemory, device: torch.device, options: argparse.Namespace
-) -> TrainingPlan:
-    """On this machine, or on a card that is named."""
-    if options.vram is None:
-        return plan_training(step, memory, device, LocalRuntime())
-    vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
-    pinned = memory.pinned_bytes or (1 << 50 if ram is None else int(RAM_SHARE * ram))
-    return plan_for(step, memory, memory.bytes.limit(vram), pinned)
