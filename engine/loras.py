@@ -10,6 +10,7 @@ from ..common.log import logger
 from ..common.records import record
 from ..dit.adapters import Adapter, AppliedAdapter, ParameterShapes
 from ..model_loading.build import ModelKey, model_key
+from ..model_loading.files.model_hash import other_base
 from ..model_loading.lora import LoadedLora, read_lora
 from ..model_loading.publishing.known_files import known_file
 from ..model_loading.spec import ModelSpec
@@ -84,4 +85,12 @@ def _read(reading: _LoraForModel) -> LoadedLora:
     logger.info("LoRA %s", loaded.report.line())
     if loaded.report.unmatched:
         logger.debug("LoRA %s: unmatched: %s", loaded.report.name, ", ".join(loaded.report.unmatched))
+    base = other_base(loaded.metadata, reading.spec.path)
+    if base is not None:
+        logger.info(
+            "LoRA %s was trained on %s and is put onto %s: where these are different models, it may do less.",
+            loaded.report.name,
+            base,
+            reading.spec.path.name,
+        )
     return loaded

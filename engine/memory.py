@@ -130,7 +130,7 @@ AUTOMATIC = MemorySettings()
 """What holds without a memory node: all but 1 GB of the device, as few swapped blocks as fit."""
 
 
-JobKind = Literal["text", "clip", "sound", "encode", "sample", "decode"]
+JobKind = Literal["text", "clip", "sound", "encode", "train", "sample", "decode"]
 
 
 class RunWork(NamedTuple):

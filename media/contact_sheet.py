@@ -28,7 +28,7 @@ def contact_sheet(rows: Sequence[Sequence[Tensor]], names: SheetNames) -> Iterat
     """The frames [H, W, 3] of one clip that shows all of them; one that ends sooner stays at its last frame.
 
     Args:
-        rows: of clips [F, h, w, 3] in 0..1, all of one size.
+        rows: of clips [F, h, w, 3], all of one size: in 0..1, or bytes.
         names: one for each row and column.
     """
     clips = list(chain.from_iterable(rows))
@@ -40,11 +40,16 @@ def contact_sheet(rows: Sequence[Sequence[Tensor]], names: SheetNames) -> Iterat
         sheet = ground.clone()
         for row, each in enumerate(rows):
             for column, clip in enumerate(each):
-                picture = clip[min(frame, len(clip) - 1)]
+                picture = _in_numbers(clip[min(frame, len(clip) - 1)])
                 top, left = grid.place(row, column)
                 large = picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
                 sheet[top : top + large.shape[0], left : left + large.shape[1]] = large
         yield sheet
+
+
+def _in_numbers(picture: Tensor) -> Tensor:
+    """A picture in 0..1."""
+    return picture.float() / 255 if picture.dtype == torch.uint8 else picture
 
 
 class _Grid:

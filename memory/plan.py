@@ -185,10 +185,16 @@ def keep_plain(choice: Choice, limit_bytes: int) -> Choice:
 
 
 def ways_to_run(task: Task, card: Card, pinned_bytes: int) -> list[Choice]:
-    """Every way worth considering, those with fewer swapped blocks first."""
+    """Every way worth considering that there is RAM for, those with fewer swapped blocks first."""
     counts = range(len(task.block_bytes) + 1)
-    footprints = [(count, _footprint(task, count, pinned_bytes)) for count in counts]
-    return [Choice(task, way, count, footprint, card) for count, footprint in footprints for way in task.ways]
+    sizes = sorted({way.host_bytes for way in task.ways if way.host_bytes <= pinned_bytes})
+    footprints = {(count, kept): _footprint(task, count, pinned_bytes - kept) for count in counts for kept in sizes}
+    return [
+        Choice(task, way, count, footprint, card)
+        for (count, kept), footprint in footprints.items()
+        for way in task.ways
+        if way.host_bytes == kept
+    ]
 
 
 def fewest_swapped_of_each(

@@ -21,13 +21,25 @@ def kept(folder: Path, key: tuple[object, ...], make: Callable[[], Tensor]) -> T
     Raises:
         OutputError: it cannot be written.
     """
-    name = digest(key)
-    path = folder / f"{name}.safetensors"
-    try:
-        return read(path, name)["tensor"]
-    except (OSError, Unusable):
-        tensor = make().contiguous()
+    found = kept_already(folder, key)
+    if found is not None:
+        return found
+    tensor, name = make().contiguous(), digest(key)
+    path = _path(folder, name)
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write(path, {"tensor": tensor}, name)
     return tensor
+
+
+def kept_already(folder: Path, key: tuple[object, ...]) -> Tensor | None:
+    """The tensor of a key, where there is one; see `kept`."""
+    name = digest(key)
+    try:
+        return read(_path(folder, name), name)["tensor"]
+    except (OSError, Unusable):
+        return None
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -64,6 +65,18 @@ class OptimiserSettings:
 
 def _cos(left: float) -> float:
     return float(torch.cos(torch.tensor(torch.pi * left, dtype=torch.float64)))
+
+
+def check_installed(kind: OptimiserKind) -> None:
+    """Refuses an optimiser whose package is not there.
+
+    Raises:
+        MissingPackageError: it is not.
+    """
+    if kind == "adamw8bit" and find_spec("bitsandbytes") is None:
+        raise MissingPackageError(
+            "bitsandbytes is not installed, which the optimiser adamw8bit needs. Install it, or choose 'adamw'."
+        )
 
 
 class Learner:
@@ -158,10 +171,7 @@ def _optimiser(parameters: list[nn.Parameter], settings: OptimiserSettings) -> t
     options: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.kind == "adamw":
         return torch.optim.AdamW(parameters, **options)
-    try:
-        import bitsandbytes  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise MissingPackageError(
-            "bitsandbytes is not installed, which the optimiser adamw8bit needs. Install it, or choose 'adamw'."
-        ) from None
+    check_installed(settings.kind)
+    import bitsandbytes  # pyright: ignore[reportMissingImports]
+
     return bitsandbytes.optim.AdamW8bit(parameters, **options)

@@ -13,35 +13,49 @@ from torch import Tensor
 from ..common.buckets import batches
 from ..common.errors import InvalidInputError
 from ..common.shapes import VideoShape
+from ..dit.branches.vace import VaceBranch
 from ..dit.conditioning.start_image import KeyframeImages, keyframe_mask, keyframe_video
+from ..dit.conditioning.vace import VaceControl, mask_channels, split_by_mask
 from ..dit.inputs import Conditioning, ConditioningItem
 from ..engine import PlacedModel, SamplerSettings, VideoModel, embed_prompt, empty_latent, encode, run_sampler
 from ..model_loading.pairing import check_pair
 from .batch import TrainingBatch, joined
 from .cache import kept
-from .datasets import ClipFile, DatasetPart, read_clip
+from .datasets import ClipFile, DatasetPart, PictureShape, read_beside, read_clip
+from .experts import ALONE, Alone, Partner
 from .objective import seeded
-from .settings import GivenKind, PriorSettings
+from .settings import GivenKind, PriorSettings, SampleSettings
+
+FoundClip = tuple[ClipFile, DatasetPart]
 
 
 class Encoders(NamedTuple):
-    """What makes clips and captions into what the transformer learns from, and the folder that keeps it."""
+    """What makes clips and captions into what the transformer learns from, and the folder that keeps it.
+
+    `partner`: with which the model makes the clips of a prior.
+    """
 
     model: VideoModel
     text: PlacedModel
     vae: PlacedModel
     folder: Path
+    partner: Alone | Partner = ALONE
 
-    def check(self, given: GivenKind) -> None:
+    def check(self, given: GivenKind, prior: PriorSettings) -> None:
         """Refuses models that do not go together, or that are not trained so.
 
         Raises:
             PairingError: a text encoder or VAE of another family.
-            InvalidInputError: the model takes no frames, needs some, or more than that.
+            InvalidInputError: the model takes no frames, needs some, or more than that; or it cannot make the prior.
         """
         for partner in (self.text, self.vae):
             check_pair(self.model.spec, partner.spec)
         _check_given(self.model, given)
+        if prior.prompts and (self.model.spec.config.image_channels or self._follows):
+            raise InvalidInputError(
+                f"{self.model.file} is {self.model.spec.title} and cannot make the prior of prompts alone. Give clips "
+                "of yours as the source of the prior."
+            )
 
     def caption(self, words: str) -> Tensor:
         """[1, text_tokens, text_dim]."""
@@ -54,10 +68,64 @@ class Encoders(NamedTuple):
 
     def clip(self, clip: ClipFile, part: DatasetPart, given: GivenKind) -> TrainingBatch:
         """One clip with its caption and what of it is given; see `check`."""
-        family, config = self.model.spec.family, self.model.spec.config
+        family, content = self.model.spec.family, _content(clip, part)
         frames = read_clip(clip, part, family.size_multiple)
-        content = (sha256(clip.path.read_bytes()).hexdigest(), clip.first, *frames.shape)
-        latent, told = self.latent(frames, content), Conditioning(self.caption(clip.caption))
+        made = self._told(frames, content, clip.caption, given)
+        if self._follows:
+            return self._followed(made, _control(clip, part, frames), content)
+        if clip.control or clip.mask:
+            raise InvalidInputError(
+                f"{self.model.file} has no VACE, but {clip.path.name} comes with a control video or mask. Choose a "
+                "model with VACE, or leave them out of the dataset."
+            )
+        return made
+
+    @property
+    def _follows(self) -> bool:
+        """Whether the model is told a control video with each clip."""
+        return self.model.spec.config.branch(VaceBranch) is not None
+
+    def sample(self, words: str, settings: SampleSettings, given: GivenKind, like: FoundClip) -> TrainingBatch:
+        """What a sample of a prompt is told, in the sample's size.
+
+        Args:
+            like: the clip whose frames it gets, where the model is told any.
+
+        Raises:
+            InvalidInputError: no video of the model has this size.
+        """
+        family, (clip, part) = self.model.spec.family, like
+        latent = empty_latent(family, settings.video)
+        if given == "none" and not self._follows:
+            return TrainingBatch(latent, Conditioning(self.caption(words)))
+        part = replace(part, resolution=PictureShape(settings.width, settings.height), is_bucketed=False)
+        frames = read_clip(clip, part, family.size_multiple)
+        shown = torch.arange(settings.frames).clamp(max=len(frames) - 1)
+        content = (*_content(clip, part), "sample", clip.count)
+        made = self._told(frames[shown], content, words, given)
+        if not self._follows:
+            return made
+        video, mask = _control(clip, part, frames)
+        return self._followed(made, (video[shown], mask[shown]), content)
+
+    def _followed(
+        self, made: TrainingBatch, control: tuple[Tensor, Tensor], content: tuple[object, ...]
+    ) -> TrainingBatch:
+        """A batch with its control video [F, H, W, 3] and mask [F, H, W] for VACE."""
+        video, mask = control
+        sums = tuple(sha256(each.contiguous().numpy().data).hexdigest() for each in control)
+        parts = [
+            self.latent(part, (*content, "control", number, *sums, *part.shape))
+            for number, part in enumerate(split_by_mask(video, mask))
+        ]
+        channels = mask_channels(mask, stride=self.model.spec.family.spatial_stride)
+        item: ConditioningItem = VaceControl(torch.cat([*parts, channels], dim=1))
+        return replace(made, told=replace(made.told, items=(*made.told.items, item)))
+
+    def _told(self, frames: Tensor, content: tuple[object, ...], words: str, given: GivenKind) -> TrainingBatch:
+        family, config = self.model.spec.family, self.model.spec.config
+        content = (*content, *frames.shape)
+        latent, told = self.latent(frames, content), Conditioning(self.caption(words))
         if given == "none":
             return TrainingBatch(latent, told)
         if family.given_in_latent:
@@ -73,12 +141,14 @@ class Encoders(NamedTuple):
 
     def prior(self, settings: PriorSettings) -> list[TrainingBatch]:
         """Clips that the model makes of more general prompts, before it has learned anything."""
-        made = []
+        made, sampler = [], self.partner.of(self.model)
+        low = sampler.low_noise
+        models = (sampler.recipe.key(), None if low is None else low.model.recipe.key())
         for number in range(len(settings.prompts) * settings.copies):
             prompt = settings.prompts[number % len(settings.prompts)]
             key = (
                 "prior",
-                self.model.recipe.key(),
+                models,
                 replace(settings, weight=1.0, batch=1, prompts=(), source=""),
                 prompt,
                 number,
@@ -91,7 +161,33 @@ class Encoders(NamedTuple):
         positive, negative = (Conditioning(self.caption(words)) for words in (prompt, ""))
         latent = empty_latent(self.model.spec.family, VideoShape(settings.frames, settings.height, settings.width))
         how = SamplerSettings(seed, settings.steps, settings.cfg, settings.shift, "euler")
-        return run_sampler(self.model, positive, negative, latent, how)
+        return run_sampler(self.partner.of(self.model), positive, negative, latent, how)
+
+
+def _content(clip: ClipFile, part: DatasetPart) -> tuple[object, ...]:
+    """What its frames depend on, but for their size."""
+    return sha256(clip.path.read_bytes()).hexdigest(), clip.first, part.fps if clip.count else 0.0
+
+
+def _control(clip: ClipFile, part: DatasetPart, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """The control video [F, H, W, 3] and the mask [F, H, W] that go with the frames of a clip.
+
+    A mask alone keeps the clip itself where it is black.
+
+    Raises:
+        InvalidInputError: the clip has neither.
+    """
+    if clip.control is None and clip.mask is None:
+        raise InvalidInputError(
+            f"{clip.path.name} has no control video, which a model with VACE is trained with. Name the folders of them "
+            "as control_directory or mask_directory in the dataset's .toml, or a file as control_path in its line."
+        )
+    mask = torch.ones(frames.shape[:3])
+    if clip.mask is not None:
+        mask = read_beside(clip.mask, clip, part, frames).mean(dim=3)
+    if clip.control is None:
+        return torch.where((mask > 0.5).unsqueeze(-1), 0.5, frames), mask
+    return read_beside(clip.control, clip, part, frames), mask
 
 
 class Rounds:
@@ -137,10 +233,11 @@ class Rounds:
 
 def _check_given(model: VideoModel, given: GivenKind) -> None:
     config, family = model.spec.config, model.spec.family
-    if config.branches or config.control_channels or config.source_channels or config.has_mask_alone:
+    others = [branch for branch in config.branches if not isinstance(branch, VaceBranch)]
+    if others or config.control_channels or config.source_channels or config.has_mask_alone:
         raise InvalidInputError(
             f"{model.file} is {model.spec.title}, which takes more than a prompt and frames and is not trained here. "
-            "Choose a model of text or image to video without CLIP features, control video or references."
+            "Choose a model of text or image to video, or of VACE, without CLIP features or references."
         )
     takes = bool(config.image_channels) or family.given_in_latent
     if given != "none" and not takes:

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 from ..common.checking import choice_of
 from ..common.errors import InvalidInputError
 from ..common.records import record
+from ..common.shapes import VideoShape, check_frames
+from ..sampling.validation import check_seed
 from .datasets.finding import read_toml
 from .fitting.settings import TrainingMemory
 from .learner import OptimiserSettings
@@ -26,13 +28,34 @@ GIVEN_KINDS: tuple[GivenKind, ...] = ("none", "first", "first_last")
 class ModelFiles:
     """The files that are trained with, by the names that they have in the model folders, or their paths.
 
-    `precision`: of the transformer, as of its loader.
+    Attributes:
+        diffusion_model: the transformer; of two experts that for high noise.
+        precision: of the transformer, as of its loader.
+        low_noise_model: the expert for low noise, which is trained after the other; empty for one model.
+        boundary: the noise, 0..1, at which the experts take turns; 0 for that which they were made with.
+
+    Raises:
+        InvalidInputError: a boundary that is none, or for one model alone.
     """
 
     diffusion_model: str
     text_encoder: str
     vae: str
     precision: str = "auto"
+    low_noise_model: str = ""
+    boundary: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.boundary < 1:
+            raise InvalidInputError(
+                f"The boundary of two experts is a noise between 0 and 1, got {self.boundary:g}. Use 0.875 for "
+                "T2V-A14B, 0.9 for I2V-A14B, or 0 for what the models were made with."
+            )
+        if self.boundary and not self.low_noise_model:
+            raise InvalidInputError(
+                f"[model] has a boundary of {self.boundary:g} and one model alone. Name the other as low_noise_model, "
+                "or give the range of this one as lowest or highest of [noise]."
+            )
 
 
 @record
@@ -86,6 +109,55 @@ class PriorSettings:
 
 
 @record
+class SampleSettings:
+    """Pictures or clips that are sampled while a training goes on, to see what is learned so far.
+
+    Attributes:
+        prompts: of the samples; none for no samples.
+        every: steps between two of each; the first are made before the first step, the last after the last.
+        seed: of all of them.
+        width, height, frames: of each.
+        steps, cfg, shift: that they are made with.
+
+    Raises:
+        InvalidInputError: prompts that are no texts, or numbers that make no sample.
+    """
+
+    prompts: tuple[str, ...] = ()
+    every: int = 100
+    seed: int = 0
+    width: int = 832
+    height: int = 480
+    frames: int = 1
+    steps: int = 20
+    cfg: float = 5.0
+    shift: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(prompt, str) for prompt in self.prompts):
+            raise InvalidInputError(
+                f"The prompts of [samples] are texts, got {list(self.prompts)}. Put them in quotes."
+            )
+        if min(self.every, self.steps, self.width, self.height) < 1 or not self.shift > 0:
+            raise InvalidInputError(
+                "Samples are made every 1 step or more, have sides, steps of 1 or more and a shift above 0, got "
+                f"{self.every}, {self.width} x {self.height}, {self.steps} and {self.shift:g}. Use 100, 832 x 480, 20 "
+                "and 5."
+            )
+        check_seed(self.seed)
+        check_frames(self.frames)
+
+    @property
+    def video(self) -> VideoShape:
+        """The size of each."""
+        return VideoShape(self.frames, self.height, self.width)
+
+    def are_due(self, step: int, steps: int) -> bool:
+        """Whether they are made after so many steps of so many."""
+        return bool(self.prompts) and (step % self.every == 0 or step == steps)
+
+
+@record
 class OutputSettings:
     """Where the file goes: `folder` from that of the settings on; `save_every`: steps after which a run can go on."""
 
@@ -107,17 +179,19 @@ class TrainingSettings:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     training: TrainingCourse = field(default_factory=TrainingCourse)
     prior: PriorSettings = field(default_factory=PriorSettings)
+    samples: SampleSettings = field(default_factory=SampleSettings)
     memory: TrainingMemory = field(default_factory=TrainingMemory)
     folder: Path = Path(".")
 
 
 def decisive(settings: TrainingSettings) -> TrainingSettings:
-    """The part that the numbers of a training depend on: not where things lie, and how often its state is kept."""
+    """The part that the numbers of a training depend on: not where things lie, and how it is kept and shown."""
     return replace(
         settings,
         folder=Path("."),
         dataset=replace(settings.dataset, source=""),
         output=replace(settings.output, save_every=1, folder=""),
+        samples=SampleSettings(),
         memory=TrainingMemory(),
     )
 
@@ -125,7 +199,7 @@ def decisive(settings: TrainingSettings) -> TrainingSettings:
 _SECTIONS: Mapping[str, type] = {
     "model": ModelFiles, "dataset": DatasetSettings, "output": OutputSettings, "lora": AdapterSettings,
     "noise": NoiseLevels, "optimiser": OptimiserSettings, "training": TrainingCourse, "prior": PriorSettings,
-    "memory": TrainingMemory,
+    "samples": SampleSettings, "memory": TrainingMemory,
 }  # fmt: skip
 
 

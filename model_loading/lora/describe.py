@@ -8,6 +8,7 @@ from ...common.printable import printable_name
 from ..describe import aligned
 from ..files.checkpoint import Checkpoint
 from ..files.file_type import human_bytes
+from ..files.model_hash import base_words
 from ..recognition.kin import other_adapter
 from ..recognition.refusals import LOAD_LORA
 from .misfits import made_for
@@ -48,7 +49,7 @@ def describe_lora(checkpoint: Checkpoint, loader: str = LOAD_LORA.words) -> str:
     other = other_adapter(checkpoint.tensors)
     if other is not None:
         forms = Counter({f"{other[0]}, which is not applied here": len(checkpoint.tensors)})
-    extracted = checkpoint.metadata.get(EXTRACTED)
+    extracted, base = checkpoint.metadata.get(EXTRACTED), base_words(checkpoint.metadata)
     lines = [
         ("file", str(checkpoint.path)),
         ("model", "a LoRA, which changes a diffusion model"),
@@ -56,6 +57,7 @@ def describe_lora(checkpoint: Checkpoint, loader: str = LOAD_LORA.words) -> str:
         ("size", f"{human_bytes(checkpoint.size_bytes)}, {len(checkpoint.tensors):,} tensors"),
         ("changes", ", ".join(f"{count} layers by {form}" for form, count in forms.most_common()) or "nothing known"),
         ("rank", " to ".join(str(rank) for rank in sorted({min(ranks), max(ranks)})) if ranks else "none"),
+        *([("trained on", base)] if base else []),
         *([("extracted", printable_name(extracted))] if extracted else []),
         ("belongs in", "models/loras"),
         ("goes with", f"a model it is made for, in {loader}"),

@@ -32,11 +32,13 @@ _CHANNEL_LAYERS = re.compile(r"(\w+_)?patch_embedding(_\w+)?|head\.head")
 
 @record(eq=False)
 class LoadedLora:
-    """A LoRA ready for one model, what became of its tensors, and whether the file holds parts for two experts."""
+    """A LoRA ready for one model, what became of its tensors, whether the file holds parts for two experts, and what
+    its header says."""
 
     adapter: Adapter
     report: LoraReport
     holds_two_experts: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -129,7 +131,7 @@ def read_lora_checkpoint(
     report = LoraReport(
         checkpoint.path.name, matched, len(changes), MappingProxyType(sorting.ignored), tuple(sorting.unmatched)
     )
-    return LoadedLora(adapter, report, sorting.holds_two_experts)
+    return LoadedLora(adapter, report, sorting.holds_two_experts, checkpoint.metadata)
 
 
 def _parts(checkpoint: Checkpoint) -> Mapping[str, Part | None]:

@@ -37,21 +37,16 @@ def with_memory(model: Any, memory: MemorySettings | None) -> Any:
     return replace(model, memory=memory)
 
 
-def _budget_widgets() -> list[Any]:
-    """How much of the device."""
+def budget_inputs(**more: Any) -> list[Any]:
+    """What may be taken of the device; `more`: options of both widgets."""
     return [
-        io.Combo.Input(
-            "mode",
-            options=MODES,
-            default="auto",
-            tooltip="auto keeps as much of the models on the GPU as fits. manual swaps the number of blocks you say.",
-        ),
         io.Combo.Input(
             "budget",
             options=list(KINDS),
             default="leave free",
             tooltip="What the gigabytes mean: memory of the GPU to leave alone, or the most to use of it. What does "
             "not fit into 'use at most' is refused, with what would fit.",
+            **more,
         ),
         io.Float.Input(
             "gigabytes",
@@ -61,7 +56,21 @@ def _budget_widgets() -> list[Any]:
             step=0.1,
             round=0.001,
             tooltip="GPU memory to leave free, or to use at most. 1 GB left free is enough for the screen.",
+            **more,
         ),
+    ]
+
+
+def _budget_widgets() -> list[Any]:
+    """How much of the device."""
+    return [
+        io.Combo.Input(
+            "mode",
+            options=MODES,
+            default="auto",
+            tooltip="auto keeps as much of the models on the GPU as fits. manual swaps the number of blocks you say.",
+        ),
+        *budget_inputs(),
         io.Int.Input(
             "blocks_to_swap",
             default=0,

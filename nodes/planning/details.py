@@ -44,7 +44,10 @@ def details(stage: PlannableStage, choice: Choice, fits: bool, *, has_speed: boo
     if choice.swapped:
         yield f"{choice.swapped} of {len(choice.task.block_bytes)} blocks are swapped in from RAM{_cost(choice)}"
     if choice.way.leanness:
-        yield f"a block keeps little while it runs, {choice.way.slowdown:.0%} slower"
+        how = "blocks are run again part by part" if stage.kind == "train" else "a block keeps little while it runs"
+        yield f"{how}, {choice.way.slowdown:.0%} slower"
+    if choice.way.host_bytes:
+        yield f"inputs of blocks wait in RAM for the way back: {gigabytes(choice.way.host_bytes)}"
     if choice.plain:
         kept = f"{choice.plain} of {len(choice.task.block_bytes)} blocks are made plain once and kept"
         yield f"quantised matrices of {kept}: {gigabytes(choice.plain_bytes)} of what is left"
@@ -121,7 +124,7 @@ def _prompts(stage: PlannableStage) -> Iterator[str]:
 def _cost(choice: Choice) -> str:
     if not choice.copied_bytes:
         return ""
-    if choice.task.name != "sample":
+    if choice.task.runs_once:
         return f": {gigabytes(choice.copied_bytes)} per prompt, about {choice.copied_s:.1f} s"
     slower = f"about {choice.slowdown:.0%} slower" if choice.slowdown >= 0.005 else "hidden behind it"
     return (

@@ -233,7 +233,7 @@ def _plan_stage(stage: PlannableStage, on: Machine) -> PlannedStage:
     task, settings, card = stage.job.task, stage.job.memory, on.card
     limit = settings.budget.limit(on.vram)
     pinned = on.pinned if settings.pinned_bytes is None else settings.pinned_bytes
-    if settings.blocks_to_swap is not None and stage.kind == "sample":
+    if settings.blocks_to_swap is not None and stage.kind in ("sample", "train"):
         choice = swap_exactly(task, settings.blocks_to_swap, card, pinned_bytes=pinned)
     else:
         choice = plan(task, limit, card, pinned_bytes=pinned) or smallest(task, card, pinned_bytes=pinned)

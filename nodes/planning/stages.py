@@ -86,7 +86,7 @@ class PlannableStage:
 
     def in_fp8(self) -> Job | None:
         """The job with the weights cast to fp8; None where they are that small already or cannot be cast."""
-        if self.kind not in ("sample", "text"):
+        if self.kind not in ("sample", "text", "train"):
             return None
         recipe, weights = self.job.recipe, self.job.weights
         own = _weights(self.job, recipe.precision)

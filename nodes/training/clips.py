@@ -13,7 +13,7 @@ from ...common.printable import printable_name
 from ...common.records import record
 from ...tuning.datasets import DatasetPart, PictureShape, read_dataset
 from ...tuning.datasets.clips import Extraction
-from ...tuning.datasets.finding import captioned
+from ...tuning.datasets.finding import files_of
 from ..api import io
 from ..hosts.host import host
 
@@ -104,6 +104,12 @@ def lengths_of(frames: str) -> tuple[int, ...]:
 
 
 def stamp_of(parts: Sequence[DatasetPart]) -> tuple[object, ...]:
-    """Changes when files or captions do; raises as `captioned`."""
-    files = [(path, caption) for part in parts for path, caption in captioned(part)]
+    """Changes when files, captions, control videos or masks do; raises as `files_of`."""
+    files = [
+        (path, clip.caption)
+        for part in parts
+        for clip in files_of(part)
+        for path in (clip.path, clip.control, clip.mask)
+        if path is not None
+    ]
     return tuple((str(path), caption, path.stat().st_mtime_ns, path.stat().st_size) for path, caption in files)

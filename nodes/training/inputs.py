@@ -10,6 +10,7 @@ from ...tuning.new_adapter import ADAPTER_KINDS, TARGETS
 from ...tuning.noise import NOISE_KINDS, WEIGHT_KINDS
 from ...tuning.settings import GIVEN_KINDS
 from ..api import ADVANCED, io
+from ..options.memory import budget_inputs
 
 
 def main_inputs() -> list[Any]:
@@ -131,7 +132,7 @@ def prior_inputs() -> list[Any]:
 
 
 def file_inputs() -> list[Any]:
-    """About the file."""
+    """About the file, and the memory that may be taken."""
     return [
         _int("save_every", 100, 1, 1_000_000, "Steps after which the state is kept, to go on from after a crash."),
         io.Boolean.Input(
@@ -141,6 +142,7 @@ def file_inputs() -> list[Any]:
             "training made is used as it is, without training again.",
             **ADVANCED,
         ),
+        *budget_inputs(optional=True, **ADVANCED),
     ]
 
 

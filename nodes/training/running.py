@@ -1,36 +1,31 @@
-"""A training on the canvas: where its files go, what is refused before it, and what it gives."""
+"""A training on the canvas: what is refused before it, what a plan notes of it, and what it gives."""
 
 from __future__ import annotations
 
-import re
-from functools import partial
-from pathlib import Path
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ...common.checking import check_string, instance_of
-from ...common.empty_tensors import empty
+from ...common.checking import instance_of
 from ...common.errors import InvalidInputError, OutputError
 from ...common.log import logger
-from ...common.printable import printable_name
 from ...common.records import record
-from ...dit.adapters import parse_blocks
-from ...media.place import refuse_outside
+from ...engine.memory import Job
+from ...tuning.beginning import check_settings, earlier_losses, ready
 from ...tuning.datasets.reading import FoundClips, found_clips
-from ...tuning.losses.curve import SIZE, loss_curve
+from ...tuning.fitting.outlined import outline_preparation, training_job
+from ...tuning.losses.curve import loss_curve, outline_of_curve
 from ...tuning.losses.record import Losses
-from ...tuning.run import TrainingModels, TrainingPlaces, earlier_losses, ready
+from ...tuning.run import TrainingModels, TrainingPlaces
 from ...tuning.settings import TrainingSettings
 from ..hosts.host import host
 from ..saving.place import check_place
 from .clips import TrainingClips
-
-_ENDING = ".safetensors"
-_REFUSED = re.compile(r'[<>:"|?*\x00-\x1f]')
+from .naming import ENDING
 
 
-@record(eq=False)
+@record(eq=False, slots=False)
 class NodeTraining:
     """One training of the node; `may_replace`: whether it may replace a file of another one."""
 
@@ -58,6 +53,7 @@ class NodeTraining:
                 "The dataset has clips in prior that are to stay, and prior_prompts asks the model to make some. Empty "
                 "one of both."
             )
+        check_settings(self.settings)
         check_place(self.places.target.stem, self.places.target.parent)
 
     def run(self) -> Tensor:
@@ -69,12 +65,22 @@ class NodeTraining:
         self.models.model.residence.unload()  # copies on a device were made in the host's inference mode
         # Nodes run in inference mode, in which there are no gradients.
         with torch.inference_mode(False), torch.enable_grad():
-            losses = self._trained(found_clips(self.dataset.parts, self.dataset.prior))
-        return loss_curve(losses, self.settings.training.steps, self.file_name.removesuffix(_ENDING))
+            losses = self._trained(self._found)
+        return loss_curve(losses, self.settings.training.steps, self.file_name.removesuffix(ENDING))
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """What there is to do with the model that learns."""
+        return (training_job(self.settings, self._found, self.models.model),)
 
     def outline(self) -> Tensor:
-        """As `run`, at once and without values."""
-        return empty(1, SIZE.height, SIZE.width, 3)
+        """As `run`, at once and without values; what is done before it learns is noted, too."""
+        outline_preparation(self.settings, self.models, self._found, self.places)
+        return outline_of_curve()
+
+    @cached_property
+    def _found(self) -> FoundClips:
+        return found_clips(self.dataset.parts, self.dataset.prior)
 
     def _trained(self, found: FoundClips) -> Losses:
         earlier = earlier_losses(self.settings, self.models, found, self.places)
@@ -91,47 +97,3 @@ class NodeTraining:
             pass
         logger.info("%s is trained: %s", self.file_name, self.places.target)
         return losses
-
-
-def places_of(name: str) -> TrainingPlaces:
-    """Where the files of a training lie; raises as `check_name`."""
-    plain = check_name(name)
-    working = host().own_folder() / "training"
-    file = partial("{}.{}{}".format, plain.replace("/", "__"))
-    return TrainingPlaces(
-        host().trained_folder() / f"{plain}{_ENDING}",
-        working / file("state", _ENDING),
-        working / "cache",
-        working / file("ended", _ENDING),
-    )
-
-
-def check_name(name: str) -> str:
-    """The name of a LoRA without its ending.
-
-    Raises:
-        InvalidInputError: it is none, or leads out of the folder.
-    """
-    check_string(name, "name")
-    plain = name.strip().replace("\\", "/").removesuffix(_ENDING)
-    if not Path(plain).name or plain.endswith("/") or _REFUSED.search(plain):
-        raise InvalidInputError(
-            f"'{printable_name(name)}' cannot be the name of a LoRA. Write one of letters and digits, such as my_cat."
-        )
-    refuse_outside(plain, host().trained_folder())
-    return plain
-
-
-def check_ranges(blocks: str | None, lowest: float | None, highest: float | None) -> None:
-    """Refuses values that do not go together; what comes over a wire is None.
-
-    Raises:
-        InvalidInputError: they do not.
-    """
-    if blocks is not None:
-        parse_blocks(blocks.strip() or "all")
-    if lowest is not None and highest is not None and not 0 <= lowest < highest <= 1:
-        raise InvalidInputError(
-            f"lowest is below highest, and both are from 0 to 1, got {lowest:g} and {highest:g}. Use 0 and 1 for all "
-            "noise."
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...tuning.fitting.settings import TrainingMemory
 from ...tuning.learner import OptimiserSettings
 from ...tuning.loop import TrainingCourse
 from ...tuning.new_adapter import AdapterSettings
@@ -52,6 +53,8 @@ class TrainWidgets(NamedTuple):
     prior_cfg: float
     prior_shift: float
     save_every: int
+    budget: Any
+    gigabytes: float
 
     def settings(self, files: ModelFiles) -> TrainingSettings:
         """The settings; errors as of their parts.
@@ -76,6 +79,7 @@ class TrainWidgets(NamedTuple):
             ),
             training=TrainingCourse(self.steps, self.turns, self.training_seed),
             prior=self._prior(),
+            memory=TrainingMemory(self.budget, self.gigabytes),
             folder=Path("."),
         )
 

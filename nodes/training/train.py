@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...engine.runtime import Work
+from ...memory.budget import GB, LEAVE_FREE_BYTES
 from ...tuning.settings import ModelFiles
 from ..api import io, one_sentence
 from ..hosts.host import host
@@ -60,7 +61,7 @@ class WanDirectorTrainLora(io.ComfyNode):
         lowest: float | None = None,
         highest: float | None = None,
     ) -> bool:
-        from .running import check_name, check_ranges  # as in execute
+        from .naming import check_name, check_ranges  # as in execute
 
         # Raised, not answered: ComfyUI shows an answer once for each of the widgets, an exception only once.
         if name is not None:
@@ -77,20 +78,21 @@ class WanDirectorTrainLora(io.ComfyNode):
         weighting: str, optimiser: str, warm_up: int, decay: str, weight_decay: float, clip: float, average: float,
         turns: int, caption_drop: float, prior_copies: int, prior_weight: float, prior_batch: int, prior_width: int,
         prior_height: int, prior_frames: int, prior_steps: int, prior_cfg: float, prior_shift: float, save_every: int,
-        replace: bool,
+        replace: bool, budget: str = "leave free", gigabytes: float = LEAVE_FREE_BYTES / GB,
     ) -> Any:  # fmt: skip
         from .models import training_models  # loaded when they are used: they are many
-        from .running import NodeTraining, places_of
+        from .naming import places_of
+        from .running import NodeTraining
 
         widgets = TrainWidgets(
             name, trigger, steps, learning_rate, rank, given, prior_prompts, training_seed, alpha, kind, targets,
             blocks, norms, biases, noise, shift, lowest, highest, weighting, optimiser, warm_up, decay, weight_decay,
             clip, average, turns, caption_drop, prior_copies, prior_weight, prior_batch, prior_width, prior_height,
-            prior_frames, prior_steps, prior_cfg, prior_shift, save_every,
+            prior_frames, prior_steps, prior_cfg, prior_shift, save_every, budget, gigabytes,
         )  # fmt: skip
         models, places = training_models(model, text_encoder, vae), places_of(name)
-        settings = widgets.settings(ModelFiles(*(each.file for each in models)))
+        settings = widgets.settings(ModelFiles(models.model.file, models.text.file, models.vae.file))
         training = NodeTraining(settings, models, dataset, places, may_replace=replace)
         training.check()
-        curve = host().runtime.perform(Work(training.run, training.outline))
+        curve = host().runtime.perform(Work(training.run, training.outline, training.jobs))
         return io.NodeOutput(training.file_name, curve)

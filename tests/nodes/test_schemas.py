@@ -137,7 +137,7 @@ def test_inputs_that_are_rarely_changed_are_folded_away():
             "alpha", "kind", "targets", "blocks", "norms", "biases", "noise", "shift", "lowest", "highest", "weighting",
             "optimiser", "warm_up", "decay", "weight_decay", "clip", "average", "turns", "caption_drop", "prior_copies",
             "prior_weight", "prior_batch", "prior_width", "prior_height", "prior_frames", "prior_steps", "prior_cfg",
-            "prior_shift", "save_every", "replace",
+            "prior_shift", "save_every", "replace", "budget", "gigabytes",
         },
         "WanDirectorPrepareClips": {"filters", "soft_cuts", "keep_bars", "measure", "address", "server_model"},
         "WanDirectorSubmit": {"priority"},

@@ -15,8 +15,9 @@ from wan_director.common.errors import InvalidInputError, OutOfMemory
 from wan_director.common.families import WAN_2_1
 from wan_director.common.shapes import VideoShape
 from wan_director.dit.adapters import AppliedAdapter, adapted, trainable, trainable_parameters
+from wan_director.dit.branches.vace import VaceBranch, VaceInput
 from wan_director.dit.execution import Execution
-from wan_director.dit.footprint import BLOCKWISE, FP8, PLAIN
+from wan_director.dit.footprint import BLOCKWISE, FP8, PLAIN, block_weights
 from wan_director.dit.inputs import DitInputs
 from wan_director.dit.model import WanDiT
 from wan_director.dit.presets import PRESETS
@@ -37,7 +38,7 @@ from wan_director.weights import layers
 from ..memory.test_plan_bytes import store
 
 META = torch.device("meta")
-BLOCKS = 3
+BLOCKS, VACE_BLOCKS = 3, 1
 ANY_RAM = 1 << 50
 
 
@@ -89,7 +90,10 @@ def planned(
     preset: str, video: VideoShape, adapter: AdapterSettings, unpacking=PLAIN, storage: str | None = None
 ) -> PlannedStep:
     config = PRESETS[preset] if storage else replace(PRESETS[preset], layers=BLOCKS)
-    weights = bytes_before_download(config, storage) if storage else ModelBytes(0, (0,) * BLOCKS, 2, unpacking, 0)
+    if config.branch(VaceBranch) is not None and not storage:
+        config = replace(config, branches=(VaceBranch(VACE_BLOCKS),))
+    blocks = len(block_weights(config))
+    weights = bytes_before_download(config, storage) if storage else ModelBytes(0, (0,) * blocks, 2, unpacking, 0)
     clips = Clips(video)
     step = StepShape(config, seen_as(WAN_2_1, clips), weights, adapter)
     return PlannedStep(WAN_2_1, step, OptimiserSettings(), clips)
@@ -105,7 +109,9 @@ def counted(made: PlannedStep, in_ram: int, parts: bool, unpacking) -> int:
         own = new_adapter("a", module, made.step.adapter, 0)
         latent = (shape.frames, 2 * shape.rows, 2 * shape.columns)
         image = torch.empty(1, config.image_channels, *latent) if config.image_channels else None
-        inputs = DitInputs(torch.empty(1, 16, *latent), torch.empty(1), torch.empty(1, 512, config.text_dim), image)
+        control = (VaceInput(torch.empty(1, 96, *latent), 1.0),) if config.branch(VaceBranch) is not None else ()
+        text = torch.empty(1, 512, config.text_dim)
+        inputs = DitInputs(torch.empty(1, 16, *latent), torch.empty(1), text, image, control)
     own = trainable(own, META)
     tracker, places = OnDevice(), BlockPlaces(BlockSwap(0), in_ram)
     with (
@@ -138,13 +144,16 @@ SQUARE, PICTURE = VideoShape(81, 512, 512), VideoShape(1, 512, 512)
         ("t2v-1.3B", VideoShape(81, 480, 832), AdapterSettings(), PLAIN),
         ("t2v-1.3B", SQUARE, AdapterSettings(norms=True, biases=True), PLAIN),
         ("t2v-14B", PICTURE, AdapterSettings(kind="dora"), FP8),
+        ("vace-1.3B", SQUARE, AdapterSettings(), PLAIN),
+        ("vace-14B", PICTURE, AdapterSettings(), BLOCKWISE),
     ],
 )
 def test_the_plan_is_what_is_counted(monkeypatch, preset, video, adapter, unpacking, parts):
     """Within a tenth: in all, and with the inputs of all blocks in RAM, where the device holds two of them."""
     monkeypatch.setattr(training, "make_backend", MetaBackend)
     made = planned(preset, video, adapter, unpacking)
-    for in_ram in (0, BLOCKS):
+    blocks = len(made.step.weights.blocks)
+    for in_ram in (0, blocks):
         found = counted(made, in_ram, parts, unpacking)
         assert abs(made.beside(in_ram, parts) / found - 1) <= 0.1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from wan_director.__main__ import main
 from wan_director.common.errors import InvalidInputError, MissingFileError, OutOfMemory
 from wan_director.dit.adapters import ParameterShapes
 from wan_director.engine.local import Interrupted, LocalRuntime
+from wan_director.engine.runtime import LoadedModels
 from wan_director.model_loading.lora import read_lora
+from wan_director.tuning.beginning import prepare
 from wan_director.tuning.datasets import PictureShape, clip_shape, read_clip, read_dataset
 from wan_director.tuning.datasets.finding import clips_of
-from wan_director.tuning.run import Training, prepare
+from wan_director.tuning.run import Training
 from wan_director.tuning.settings import read_settings
 
 pytest.importorskip("tomllib", reason="needs Python 3.11 or later")
@@ -133,11 +136,12 @@ def test_a_training_that_does_not_fit_is_refused_before_anything_is_loaded(tmp_p
     more = MEMORY.format(gigabytes=0.001, swapped=-1, inputs=-1, recompute="auto")
     settings = read_settings(settings_in(tmp_path, more=more))
 
-    def header(kind: str, name: str) -> Path:
-        return find(kind, name) if kind == "diffusion_models" else pytest.fail("the plan comes before the encoders")
+    class Empty(LoadedModels):
+        def once(self, key: Hashable, load: Callable[[], object]) -> object:
+            pytest.fail("the plan comes before the models")
 
     with pytest.raises(OutOfMemory, match=r"does not fit into 1 MB: to train takes .* at least"):
-        prepare(settings, LocalRuntime("cpu"), header)
+        prepare(settings, LocalRuntime("cpu", models=Empty()), find)
 
 
 def test_the_plan_sees_clips_in_the_size_that_they_are_learned_in(tmp_path):
@@ -220,8 +224,8 @@ def test_a_table_in_the_form_of_musubi_tuner_is_read(tmp_path):
     assert only.caption == "one" and read_clip(only, second, 16).shape == (1, 64, 64, 3)
     shapes = [read_clip(clip, first, 16).shape for clip in clips_of(first)]
     assert all(height * width <= 64 * 64 and not (height % 16 or width % 16) for _, height, width, _ in shapes)
-    table.write_text(table.read_text(encoding="utf-8") + "control_directory = 'x'\n", encoding="utf-8")
-    with pytest.raises(InvalidInputError, match="asks for control_directory, which this trainer does not know"):
+    table.write_text(table.read_text(encoding="utf-8") + "fp_1f_target_index = 9\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="asks for fp_1f_target_index, which this trainer does not know"):
         read_dataset(table, PictureShape(1, 1))
 
 

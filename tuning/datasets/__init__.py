@@ -2,6 +2,15 @@
 
 from .clips import ClipFile, DatasetPart, PictureShape
 from .finding import clips_of, read_dataset
-from .frames import clip_shape, read_clip
+from .frames import clip_shape, read_beside, read_clip
 
-__all__ = ["ClipFile", "DatasetPart", "PictureShape", "clip_shape", "clips_of", "read_clip", "read_dataset"]
+__all__ = [
+    "ClipFile",
+    "DatasetPart",
+    "PictureShape",
+    "clip_shape",
+    "clips_of",
+    "read_beside",
+    "read_clip",
+    "read_dataset",
+]

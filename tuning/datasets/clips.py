@@ -10,6 +10,8 @@ from ...common.errors import InvalidInputError
 from ...common.records import record
 from ...common.shapes import check_frames
 
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+VIDEOS = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"})
 Extraction = Literal["head", "chunk", "full"]
 EXTRACTIONS: tuple[Extraction, ...] = ("head", "chunk", "full")
 
@@ -23,12 +25,20 @@ class PictureShape(NamedTuple):
 
 @record
 class ClipFile:
-    """A picture or video, or some frames of one, with its caption. `count`: frames from `first` on; 0 for a picture."""
+    """A picture or video, or some frames of one, with its caption.
+
+    Attributes:
+        first, count: frames of it; 0 for a picture.
+        control: a video, or picture, that a model of VACE follows while it makes this one.
+        mask: where it does: white is made, black is kept as it is in the control video.
+    """
 
     path: Path
     caption: str
     first: int = 0
     count: int = 0
+    control: Path | None = None
+    mask: Path | None = None
 
 
 @record
@@ -49,6 +59,7 @@ class DatasetPart:
         extraction: which frames: the first, all one after the other, or the whole clip.
         max_frames: of the whole clip.
         fps: videos are brought to so many frames a second; 0 leaves them.
+        controls, masks: folders that hold, for each file, the control video or mask of the same name.
     """
 
     folder: Path | None
@@ -64,6 +75,8 @@ class DatasetPart:
     extraction: Extraction = "head"
     max_frames: int = 129
     fps: float = 0.0
+    controls: Path | None = None
+    masks: Path | None = None
 
     def __post_init__(self) -> None:
         choice_of(self.extraction, EXTRACTIONS, "frame_extraction")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import InvalidInputError, MissingFileError
 from ...media.video_reading import probe_video
-from .clips import ClipFile, DatasetPart, PictureShape
+from .clips import PICTURES, VIDEOS, ClipFile, DatasetPart, PictureShape
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-VIDEOS = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"})
 _SOURCES = ("image_directory", "video_directory", "image_jsonl_file", "video_jsonl_file")
 _NAMES = {
     "caption_extension": "caption_extension",
@@ -24,7 +24,11 @@ _NAMES = {
     "max_frames": "max_frames",
     "source_fps": "fps",
 }
-_OTHERS = ("resolution", "bucket_no_upscale", "cache_directory", *_SOURCES)
+_BESIDE = {"control_directory": "controls", "mask_directory": "masks"}
+_OTHERS = ("resolution", "bucket_no_upscale", "cache_directory", *_SOURCES, *_BESIDE)
+_CONTROL_KEYS, _MASK_KEYS = ("control_path", "vace_video"), ("mask_path", "vace_video_mask")
+"""Of a line: as musubi-tuner calls them, and DiffSynth-Studio."""
+_REFERENCE_KEY = "vace_reference_image"
 
 
 def read_dataset(source: Path, resolution: PictureShape, frames: tuple[int, ...] = ()) -> list[DatasetPart]:
@@ -62,13 +66,13 @@ def clips_of(part: DatasetPart) -> list[ClipFile]:
     Raises:
         InvalidInputError: a caption is missing, or there are none.
     """
-    files = list(captioned(part))
+    files = list(files_of(part))
     if not files:
         raise InvalidInputError(
             f"There are no {'videos' if part.is_video else 'pictures'} in {part.folder or part.lines}. Put some there, "
             "with a caption for each."
         )
-    return [clip for file in files for clip in (_excerpts(part, *file) if part.is_video else [ClipFile(*file)])]
+    return [clip for file in files for clip in (_excerpts(part, file) if part.is_video else [file])]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -115,7 +119,14 @@ def _part(values: Mapping[str, Any], path: Path) -> DatasetPart:
     options = {ours: values[name] for name, ours in _NAMES.items() if name in values}
     if "target_frames" in options:
         options["target_frames"] = tuple(options["target_frames"])
+    options |= {ours: path.parent / str(values[name]) for name, ours in _BESIDE.items() if name in values}
     is_folder = named[0].endswith("directory")
+    beside = [name for name in _BESIDE if name in values]
+    if beside and not is_folder:
+        raise InvalidInputError(
+            f"{path.name} has {' and '.join(beside)} for {named[0]}, where each line names its own. Write control_path "
+            "and mask_path into the lines."
+        )
     return DatasetPart(
         source if is_folder else None,
         None if is_folder else source,
@@ -128,11 +139,17 @@ def _part(values: Mapping[str, Any], path: Path) -> DatasetPart:
 
 def captioned(part: DatasetPart) -> Iterator[tuple[Path, str]]:
     """The files of a part, each with its caption; raises as `clips_of`."""
+    yield from ((each.path, each.caption) for each in files_of(part))
+
+
+def files_of(part: DatasetPart) -> Iterator[ClipFile]:
+    """The files of a part, each as a whole; raises as `clips_of`."""
     if part.lines is not None:
         key = "video_path" if part.is_video else "image_path"
         for each in _lines(part.lines):
             if key in each:
-                yield part.lines.parent / str(each[key]), str(each.get("caption", ""))
+                beside = (_named_in(each, keys, part.lines) for keys in (_CONTROL_KEYS, _MASK_KEYS))
+                yield ClipFile(part.lines.parent / str(each[key]), str(each.get("caption", "")), 0, 0, *beside)
         return
     assert part.folder is not None, "it has one of both"
     if not part.folder.is_dir():
@@ -142,7 +159,32 @@ def captioned(part: DatasetPart) -> Iterator[tuple[Path, str]]:
         caption = file.with_suffix(part.caption_extension)
         if not caption.is_file():
             raise InvalidInputError(f"{file.name} has no caption: write what it shows into {caption.name} beside it.")
-        yield file, caption.read_text(encoding="utf-8").strip()
+        beside = (_named_like(file, folder) for folder in (part.controls, part.masks))
+        yield ClipFile(file, caption.read_text(encoding="utf-8").strip(), 0, 0, *beside)
+
+
+def _named_like(file: Path, folder: Path | None) -> Path | None:
+    """The picture or video in a folder that has the name of a file, with any ending."""
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise MissingFileError(f"There is no folder {folder}. Give the one with the control videos or masks.")
+    found = sorted(each for each in folder.glob(f"{escape(file.stem)}.*") if each.suffix.lower() in PICTURES | VIDEOS)
+    if len(found) != 1:
+        raise InvalidInputError(
+            f"{file.name} has {len(found)} files of its name in {folder.name}. Put one there: a picture or a video."
+        )
+    return found[0]
+
+
+def _named_in(line: Mapping[str, Any], keys: tuple[str, ...], lines: Path) -> Path | None:
+    """The file that a line names by one of these keys."""
+    if line.get(_REFERENCE_KEY):
+        raise InvalidInputError(
+            f"{lines.name} names pictures as {_REFERENCE_KEY}, with which VACE is not trained here. Leave them out."
+        )
+    name = next((line[key] for key in keys if line.get(key)), None)
+    return None if name is None else lines.parent / str(name)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -164,13 +206,13 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _excerpts(part: DatasetPart, path: Path, caption: str) -> Iterator[ClipFile]:
-    video = probe_video(path)
+def _excerpts(part: DatasetPart, file: ClipFile) -> Iterator[ClipFile]:
+    video = probe_video(file.path)
     have = len(video.times) if not part.fps else int(video.duration_s * part.fps + 0.5)
     if part.extraction == "full":
         most = min(have, part.max_frames)
-        yield ClipFile(path, caption, 0, most - (most - 1) % 4)
+        yield replace(file, count=most - (most - 1) % 4)
         return
     for frames in part.target_frames:
         count = have // frames if part.extraction == "chunk" else min(1, have // frames)
-        yield from (ClipFile(path, caption, number * frames, frames) for number in range(count))
+        yield from (replace(file, first=number * frames, count=frames) for number in range(count))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from torch import Tensor
 
 from ...common.buckets import Buckets
+from ...common.errors import InvalidInputError
 from ...common.shapes import PictureSize, VideoShape
 from ...media.picture_reading import outlined_pictures, read_pictures
 from ...media.pictures import fit_pictures
 from ...media.video_reading import Cut, probe_video, read_video
-from .clips import ClipFile, DatasetPart
+from .clips import VIDEOS, ClipFile, DatasetPart
 
 
 def read_clip(clip: ClipFile, part: DatasetPart, multiple: int) -> Tensor:
@@ -21,13 +24,41 @@ def read_clip(clip: ClipFile, part: DatasetPart, multiple: int) -> Tensor:
     Raises:
         InvalidInputError: the file cannot be read, or the clip is too small.
     """
-    if clip.count:
-        frames, _ = read_video(clip.path, Cut(fps=part.fps, first=clip.first, count=clip.count))
-        frames = frames[: len(frames) - (len(frames) - 1) % 4]
-    else:
-        frames = read_pictures(clip.path).pixels[:1]
+    frames = _whole_frames(clip.path, clip, part)
+    frames = frames[: len(frames) - (len(frames) - 1) % 4]
     size = learned_size(part, PictureSize(frames.shape[2], frames.shape[1]), multiple)
     return fit_pictures(frames, size.width, size.height, "crop")
+
+
+def read_beside(path: Path, clip: ClipFile, part: DatasetPart, like: Tensor) -> Tensor:
+    """The frames [F, H, W, 3] of a control video or mask that go with those of a clip.
+
+    Args:
+        path: a video of the same times, or a picture that goes with all frames.
+        like: [F, H, W, 3], the clip's own, see `read_clip`.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or is shorter than the clip.
+    """
+    count, height, width, _ = like.shape
+    frames = _whole_frames(path, clip, part)
+    if len(frames) == 1:
+        frames = frames.expand(count, -1, -1, -1)
+    if len(frames) < count:
+        raise InvalidInputError(
+            f"{path.name} has {len(frames)} frames where {clip.path.name} has {count}. Give one of the same length, or "
+            "a picture."
+        )
+    return fit_pictures(frames[:count], width, height, "crop")
+
+
+def _whole_frames(path: Path, clip: ClipFile, part: DatasetPart) -> Tensor:
+    """The frames of a file at the times of a clip, as they are."""
+    is_video = bool(clip.count) if path == clip.path else path.suffix.lower() in VIDEOS
+    if is_video:
+        frames, _ = read_video(path, Cut(fps=part.fps, first=clip.first, count=max(clip.count, 1)))
+        return frames
+    return read_pictures(path).pixels[:1]
 
 
 def clip_shape(clip: ClipFile, part: DatasetPart, multiple: int) -> VideoShape:

@@ -28,9 +28,14 @@ class FoundClips(NamedTuple):
 
     def contents(self) -> tuple[object, ...]:
         """What tells them from others, wherever they lie: a value for `digest`."""
-        sums = {clip.path: _sum(clip.path) for clip, _ in (*self.clips, *self.prior)}
+        files = {path for clip, _ in (*self.clips, *self.prior) for path in (clip.path, clip.control, clip.mask)}
+        sums = {path: _sum(path) for path in files if path is not None}
         return tuple(
-            (sums[clip.path], clip.caption, clip.first, clip.count, replace(part, folder=None, lines=None))
+            (
+                *(sums.get(path, "") for path in (clip.path, clip.control, clip.mask) if path is not None),
+                (clip.caption, clip.first, clip.count, clip.control is not None, clip.mask is not None),
+                replace(part, folder=None, lines=None, controls=None, masks=None),
+            )
             for clips in self
             for clip, part in clips
         )

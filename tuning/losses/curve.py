@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...common.empty_tensors import empty
 from ...common.shapes import PictureSize
 from .record import Losses
 
@@ -51,6 +52,11 @@ def loss_curve(losses: Losses, steps: int, name: str) -> Tensor:
     if has_prior:
         drawing.text((SIZE.width - _RIGHT, 12), "prior", fill=_PRIOR, font=_font(15), anchor="ra")
     return torch.from_numpy(np.asarray(image).copy()).float()[None] / 255
+
+
+def outline_of_curve() -> Tensor:
+    """As `loss_curve`, without values: for a plan."""
+    return empty(1, SIZE.height, SIZE.width, 3)
 
 
 def smoothed(values: Sequence[float]) -> list[float]:

@@ -57,6 +57,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     each = commands.add_parser("train", help="train a LoRA on pictures and clips, see docs/training.md")
     each.set_defaults(command="tuning.training.train")
     each.add_argument("config", type=Path, metavar="CONFIG.toml", help="the settings; paths in it start at its folder")
+    each.add_argument("--overwrite", action="store_true", help="replace a file of this name that other settings made")
     each.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., see run")
     each.add_argument("--quiet", action="store_true", help="no progress, only warnings")
     add_model_options(each)

@@ -189,7 +189,7 @@ def test_every_node_is_planned_in_a_graph_that_runs(noting, monkeypatch):
         "AudioConcat", "Painter", "LatentCutToBatch", "RebatchImages", "WanDancerPadKeyframes",
         "WanDancerPadKeyframesList", "WanDirectorDancePart",
     }  # fmt: skip
-    # A training is planned by `plan CONFIG.toml`, and a job by the queue that has it.
+    # test_planned_training.py plans a training; clips are prepared without a model, a job is planned by its queue.
     unplanned = {
         "WanDirectorDataset", "WanDirectorTrainLora", "WanDirectorPrepareClips", "WanDirectorSubmit",
         "WanDirectorFetch",

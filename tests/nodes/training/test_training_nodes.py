@@ -14,7 +14,7 @@ from wan_director.common.errors import InvalidInputError, MissingFileError, Outp
 from wan_director.engine.local import LocalRuntime
 from wan_director.nodes.hosts.command_line import HeadlessHost
 from wan_director.nodes.hosts.host import host, hosted_by
-from wan_director.tuning.run import prepare
+from wan_director.tuning.beginning import prepare
 from wan_director.tuning.settings import read_settings
 
 NODES = wan_director.NODE_CLASS_MAPPINGS

@@ -9,16 +9,15 @@ import torch
 
 from .....common.errors import MissingFileError
 from .....engine.local import LocalRuntime
-from .....memory.budget import GB, gigabytes, parse_bytes
-from .....memory.pinned import RAM_SHARE
 from .....tuning.datasets.reading import found_by
-from .....tuning.fitting.before import planned_training
-from .....tuning.fitting.plan import TrainingPlan, plan_for, plan_training
+from .....tuning.experts import expert_runs
+from .....tuning.fitting.before import planned_samples, planned_training
 from .....tuning.fitting.table import table as training_table
 from .....tuning.settings import read_settings
 from ....planning.table import table as running_table
 from ..folders import model_folders
 from ..terminal import say
+from .plan_words import plan_words, planned_on
 from .training import find_model
 
 _CARD = torch.device("cuda")
@@ -35,46 +34,20 @@ def plan_config(options: argparse.Namespace) -> None:
     settings, runtime = read_settings(options.graph), LocalRuntime()
     clips = found_by(settings)
     folders = model_folders(options)
-    name = settings.model.diffusion_model
-    try:
-        model = find_model(folders, settings.folder, "diffusion_models", name)
-    except MissingFileError:
-        model = Path(name)  # perhaps a published one, whose size is known
-    if options.vram is None:
-        device = runtime.device("diffusion_model")
-        made = plan_training(planned_training(settings, clips, model, device), settings.memory, device, runtime)
-    else:
-        vram, ram = parse_bytes(options.vram), None if options.ram is None else parse_bytes(options.ram)
-        pinned = settings.memory.pinned_bytes or (1 << 50 if ram is None else int(RAM_SHARE * ram))
-        limit = settings.memory.bytes.limit(vram)
-        made = plan_for(planned_training(settings, clips, model, _CARD), settings.memory, limit, pinned)
-    say(_text(made))
-    made.check()
 
+    def find(kind: str, name: str) -> Path:
+        try:
+            return find_model(folders, settings.folder, kind, name)
+        except MissingFileError:
+            return Path(name)  # perhaps a published one, whose size is known
 
-def _text(made: TrainingPlan) -> str:
-    video, count = made.planned.clips.video, made.planned.clips.count
-    limit = "no limit" if made.limit is None else f"{gigabytes(made.limit)} may be used"
-    what = "clip" if video.frames > 1 else "picture"
-    several = f"{count} {what}s" if count > 1 else f"a {what}"
-    length = f"{video.frames} frames, " if video.frames > 1 else ""
-    lines = [
-        f"The largest step: {several} of {length}{video.width} x {video.height} pixels; {limit}.",
-        "",
-        *(f"{size / GB:8.2f} GB  {name}" for name, size in made.parts),
-        f"{made.device_bytes / GB:8.2f} GB  on the device at most",
-        "",
-        made.words,
-        _ram(made),
-    ]
-    return "\n".join(lines)
-
-
-def _ram(made: TrainingPlan) -> str:
-    footprint, inputs = made.choice.footprint, made.choice.way.host_bytes
-    line = (
-        f"RAM: {gigabytes(footprint.pinned_bytes + inputs)} for swapped blocks and inputs; "
-        f"{gigabytes(made.choice.copied_bytes + 2 * inputs)} cross the bus in each step"
-    )
-    from_file = footprint.file_bytes
-    return line + (f"; {gigabytes(from_file)} are read from the file, twice in each step." if from_file else ".")
+    files, device = settings.model, _CARD if options.vram else runtime.device("diffusion_model")
+    low = find("diffusion_models", files.low_noise_model) if files.low_noise_model else None
+    runs = expert_runs(settings, find("diffusion_models", files.diffusion_model), low)
+    steps = [planned_training(each.settings, clips, each.model, device) for each in runs]
+    plans = [planned_on(step, settings.memory, device, options) for step in steps]
+    made = max(plans, key=lambda each: each.device_bytes)
+    samples = planned_samples(made, settings, find("vae", files.vae), device)
+    say(plan_words(made, samples, len(runs)))
+    for each in (*plans, *([samples] if samples else [])):
+        each.check()

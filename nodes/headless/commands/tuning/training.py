@@ -9,7 +9,7 @@ from pathlib import Path
 from .....common.errors import MissingFileError
 from .....common.log import logger
 from .....engine.local import LocalRuntime
-from .....tuning.run import prepare
+from .....tuning.beginning import NamedTraining, named_trainings
 from .....tuning.settings import read_settings
 from ....hosts.host import BUNDLED_MODELS
 from ...model_paths import Folders
@@ -21,17 +21,31 @@ _TOLD_EVERY = 10
 
 
 def train(options: argparse.Namespace, session: Session) -> None:
-    """Trains a LoRA and prints its path; the log has the loss."""
+    """Trains a LoRA, or one for each of two experts, and prints their paths; the log has the loss."""
     settings = read_settings(options.config)
     runtime = LocalRuntime(options.device, show_progress=not options.quiet)
     folders = model_folders(options)
     with session.stop.between_blocks(runtime):
-        training = prepare(settings, runtime, lambda kind, name: find_model(folders, settings.folder, kind, name))
-        for made in training.run():
-            if made.step % _TOLD_EVERY == 0 or made.step == made.steps:
-                prior = "" if made.prior_loss is None else f", prior {made.prior_loss:.4f}"
-                logger.info("Step %d of %d: loss %.4f%s.", made.step, made.steps, made.loss, prior)
-    say(training.target.resolve())
+        named = named_trainings(settings, lambda kind, name: find_model(folders, settings.folder, kind, name))
+        waiting = [each for each in named if not each.is_finished()]
+        for each in waiting:
+            each.check_target(options.overwrite)
+            each.check_fits(runtime)
+        for each in named:
+            target = each.places.target.resolve()
+            if each in waiting:
+                _learn(each, runtime)
+            else:
+                logger.info("%s is finished already: these very settings made it.", target.name)
+            say(target)
+
+
+def _learn(named: NamedTraining, runtime: LocalRuntime) -> None:
+    """One training; its models are let go at the end."""
+    for made in named.prepare(runtime).run():
+        if made.step % _TOLD_EVERY == 0 or made.step == made.steps:
+            prior = "" if made.prior_loss is None else f", prior {made.prior_loss:.4f}"
+            logger.info("Step %d of %d: loss %.4f%s.", made.step, made.steps, made.loss, prior)
 
 
 def find_model(folders: Mapping[str, list[Path]] | Folders, beside: Path, kind: str, name: str) -> Path:
