@@ -22,6 +22,7 @@ from wan_director.training.scenes import (
     BACKGROUNDS,
     COLOURS,
     MIN_CONTRAST,
+    MOTIONS,
     SHAPES,
     Scene,
     coverage,
@@ -89,6 +90,11 @@ class Clips(NamedTuple):
 
 Draw = Callable[[Encoders, np.random.Generator, int, bool], Clips]
 """Draws so many clips, whose combinations of attributes are held out of training or not."""
+
+
+def with_any_motion(scenes: list[Scene], rng: np.random.Generator) -> list[Scene]:
+    """The scenes as told by somebody who knows nothing of how they move, so that words of motion say nothing."""
+    return [replace(scene, motion=str(rng.choice(MOTIONS))) for scene in scenes]
 
 
 def prompts_for(scenes: list[Scene], rng: np.random.Generator) -> list[str]:

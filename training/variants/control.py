@@ -47,6 +47,10 @@ class ControlLesson:
         """See `Lesson.learns`."""
         return True
 
+    def told(self, scenes: list[Scene], rng: np.random.Generator) -> list[Scene]:
+        """See `Lesson.told`."""
+        return scenes
+
     def clean(self, clips: Clips) -> Tensor:
         """See `Lesson.clean`."""
         return clips.parts["latent"]

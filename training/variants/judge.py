@@ -58,7 +58,7 @@ def made_scores(lesson: Lesson, model: WanDiT, encoders: Encoders, clips: Clips,
 def made(lesson: Lesson, model: WanDiT, encoders: Encoders, clips: Clips, models: Path, *, seed: int) -> Tensor:
     """Videos [B, 3, F, H, W] in 0..1 by the sampler of the pack, with everything that the lesson gives."""
     rng, items, clean = np.random.default_rng(seed), lesson.items(clips, None), lesson.clean(clips)
-    sides = [[full_caption(scene, rng) for scene in clips.scenes], [WAN_NEGATIVE] * len(clips.scenes)]
+    sides = [[full_caption(scene, rng) for scene in lesson.told(clips.scenes, rng)], [WAN_NEGATIVE] * len(clips.scenes)]
     positive, negative = (Conditioning(encoders.read(side, _TEXT), items) for side in sides)
     denoiser = Denoiser(model.eval(), positive, negative, CFG(GUIDANCE))
     solver, schedule = SOLVERS["euler"], make_schedule("simple", STEPS, SHIFT)

@@ -44,6 +44,10 @@ class Lesson(Protocol):
         """Whether the weight of this name is trained."""
         ...
 
+    def told(self, scenes: list[Scene], rng: np.random.Generator) -> list[Scene]:
+        """The scenes that prompts are made of."""
+        ...
+
     def clean(self, clips: Clips) -> Tensor:
         """What is to be made of the noise: [B, 16, T, h, w]."""
         ...

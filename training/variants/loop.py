@@ -39,7 +39,7 @@ def learn(lesson: Lesson, models: Path, runs: Path, steps: int) -> None:
     for step in range(steps):
         batch = clips.picked(rng.integers(len(clips.scenes), size=lesson.batch).tolist())
         long = rng.random() < LONG_SHARE and step > steps // 3
-        text = encoders.read(prompts_for(batch.scenes, rng), TEXT_LENGTHS[long])
+        text = encoders.read(prompts_for(lesson.told(batch.scenes, rng), rng), TEXT_LENGTHS[long])
         clean = lesson.clean(batch)
         noise, sigma = torch.randn_like(clean), noise_levels(len(clean), LATE)
         noisy = torch.lerp(clean, noise, sigma[:, None, None, None, None])

@@ -20,7 +20,7 @@ from wan_director.model_loading.kinds import DIT
 from wan_director.sampling.given import NOTHING_GIVEN, Given
 from wan_director.training import clip_stage
 from wan_director.training.scenes import Scene, coverage
-from wan_director.training.variants.clips import Clips, Encoders, pose_clips
+from wan_director.training.variants.clips import Clips, Encoders, pose_clips, with_any_motion
 from wan_director.training.variants.judge import has_colours, overlap, place_of
 from wan_director.training.variants.saving import save_transformer
 from wan_director.training.variants.starting import begun
@@ -45,6 +45,10 @@ class PoseLesson:
     def learns(self, name: str) -> bool:
         """See `Lesson.learns`."""
         return True
+
+    def told(self, scenes: list[Scene], rng: np.random.Generator) -> list[Scene]:
+        """See `Lesson.told`."""
+        return with_any_motion(scenes, rng)
 
     def clean(self, clips: Clips) -> Tensor:
         """See `Lesson.clean`: the picture stands before the video."""

@@ -18,7 +18,6 @@ from wan_director.dit.conditioning.clip_image import ClipImage
 from wan_director.dit.conditioning.start_image import KeyframeImages, keyframe_mask
 from wan_director.dit.inputs import ConditioningItem
 from wan_director.dit.model import WanDiT
-from wan_director.media.sound.syllables import SAMPLE_RATE, syllables
 from wan_director.model_loading.branch_module import add_module
 from wan_director.model_loading.build import load
 from wan_director.model_loading.kinds import DIT, INFINITETALK_MODULE
@@ -31,6 +30,7 @@ from wan_director.training.variants.ears import CONFIG as EARS
 from wan_director.training.variants.ears import made_ears, save_ears
 from wan_director.training.variants.judge import has_colours, place_of
 from wan_director.training.variants.saving import save_scaled
+from wan_director.training.variants.syllables import SAMPLE_RATE, syllables
 
 FILE = "model_patches/wan_director_tiny_demo_infinitetalk.safetensors"
 FRAMES, FPS = 33, 25
@@ -77,6 +77,10 @@ class TalkLesson:
     def learns(self, name: str) -> bool:
         """See `Lesson.learns`: the bundled model stays as it is."""
         return any(part in name for part in _OWN)
+
+    def told(self, scenes: list[Scene], rng: np.random.Generator) -> list[Scene]:
+        """See `Lesson.told`."""
+        return scenes
 
     def clean(self, clips: Clips) -> Tensor:
         """See `Lesson.clean`."""
