@@ -77,7 +77,9 @@ class HeadlessHost:
 
     def input_files(self, endings: Set[str]) -> list[str]:
         files = (file for folder in self.inputs if os.path.isdir(folder) for file in folder.iterdir())
-        return with_examples({file.name for file in files if file.suffix.lower() in endings and file.is_file()}, endings)
+        return with_examples(
+            {file.name for file in files if file.suffix.lower() in endings and file.is_file()}, endings
+        )
 
     def clips_place(self, name: str) -> Path:
         return existing_place(name, [*self.inputs, self.output, BUNDLED_CLIPS])

@@ -37,7 +37,7 @@ def with_examples(names: Iterable[str], endings: Set[str]) -> list[str]:
 
 
 def or_example(path: Path, name: str) -> Path:
-    """Where an input file lies, or where it does not, the video of its name that comes with the pack, if there is one."""
+    """Where an input file lies; where there is none, the video of its name that comes with the pack, if one does."""
     example = EXAMPLE_VIDEOS / Path(name).name
     return example if example.name == name and not os.path.isfile(path) and os.path.isfile(example) else path
 

@@ -24,7 +24,7 @@ from wan_director.training.scenes import BACKGROUNDS, COLOURS, Scene
 from wan_director.training.variants.clips import Clips, Encoders
 from wan_director.training.variants.lesson import Lesson
 
-CLIPS, AT_ONCE = 48, 16
+CLIPS, AT_ONCE = 32, 16
 STEPS, SHIFT, GUIDANCE = 20, 5.0, 2.0
 _TEXT = 512
 _APART = 0.25
@@ -33,12 +33,14 @@ _APART = 0.25
 
 def judge(lesson: Lesson, models: Path) -> dict[str, tuple[float, float]]:
     """What was measured -> before and after the training: means over clips that are held out of it."""
-    encoders, rng = Encoders(models), np.random.default_rng(91)
-    clips = lesson.draw(encoders, rng, CLIPS, True)
-    before, after = (
-        made_scores(lesson, model, encoders, clips, models) for model in (lesson.begin(models), lesson.finished(models))
-    )
+    before, after = (scores(lesson, model, models) for model in (lesson.begin(models), lesson.finished(models)))
     return {name: (before[name], after[name]) for name in after}
+
+
+def scores(lesson: Lesson, model: WanDiT, models: Path, count: int = CLIPS) -> dict[str, float]:
+    """Means over so many clips that one model makes, always the same ones."""
+    encoders = Encoders(models)
+    return made_scores(lesson, model, encoders, lesson.draw(encoders, np.random.default_rng(91), count, True), models)
 
 
 def made_scores(lesson: Lesson, model: WanDiT, encoders: Encoders, clips: Clips, models: Path) -> dict[str, float]:
