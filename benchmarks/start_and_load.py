@@ -25,6 +25,9 @@ from wan_director.common.log import logger
 from .load_14b import forget_cached
 from .report import load_average
 
+WORKFLOW = Path(__file__).resolve().parents[1] / "workflows" / "tiny_t2v.json"
+"""By its path, which older builds want."""
+
 _LOADING = """
 import sys, time, torch
 from pathlib import Path
@@ -97,7 +100,7 @@ def starts(pythons: Mapping[str, str], output: Path) -> dict[str, Callable[[], T
     for name, python in pythons.items():
         command = [python, "-m", "wan_director"]
         lines[f"--help, {name}"] = _process([*command, "--help"], output)
-        lines[f"run tiny_t2v, {name}"] = _process([*command, "run", "tiny_t2v", "--quiet"], output)
+        lines[f"run tiny_t2v, {name}"] = _process([*command, "run", str(WORKFLOW), "--quiet"], output)
     return lines
 
 

@@ -135,17 +135,24 @@ def _clip(source: RawVideo, excerpt: Excerpt, measured: Measured, settings: Prep
 def _without_duplicates(clips: Sequence[Clip], run: Preparing) -> list[Clip]:
     """The clips, of which those that repeat another kept one have that as a reason more.
 
-    The largest is kept, and of several such one whose video has a caption.
+    The largest is kept, of several such one whose video has a caption, and of several such the sharpest: a copy that
+    was compressed once more is not.
     """
     good = [number for number, clip in enumerate(clips) if clip.is_kept]
     kept_clips = [clips[number] for number in good]
-    worth = [(clip.width * clip.height, bool(caption_beside(run.folder / clip.source.name))) for clip in kept_clips]
+    worth = [
+        (clip.width * clip.height, _has_caption(clip, run), clip.measured.scores["sharpness"]) for clip in kept_clips
+    ]
     made = list(clips)
     for number, original in zip(good, originals([clip.measured.hashes for clip in kept_clips], worth)):
         if original is not None:
             why = f"duplicate of {kept_clips[original].name(run.settings)}"
             made[number] = replace(clips[number], why=(why,))
     return made
+
+
+def _has_caption(clip: Clip, run: Preparing) -> bool:
+    return bool(caption_beside(run.folder / clip.source.name))
 
 
 def _with_captions(clips: Sequence[Clip], run: Preparing, ways: Ways, runtime: Runtime) -> list[Clip]:

@@ -69,9 +69,9 @@ def test_a_server_is_shown_the_frames_and_told_of_the_camera():
 
 
 def test_of_clips_alike_the_largest_is_kept_and_then_the_first():
-    same, near, far = (5, 9), (5 ^ 0b1011, 9), (5 ^ 0b1011_1100_0011, 9)
+    same, near, far = (5, 9), (5 ^ 0b1011, 9), (5 ^ 0b1011_1100_0011_1111_1111, 9)
     assert originals([same, near, far, same], [10, 10, 10, 10]) == [None, 0, None, 0]
     assert originals([same, near, far, same], [10, 20, 10, 10]) == [1, None, None, 1]
     assert originals([(1, 2**64 - 1)], [1]) == [None] and originals([], []) == []
-    one_frame_differs = [(7, 7), (7, 7 ^ 0b1111_1000)]
+    one_frame_differs = [(7, 7), (7, 7 ^ 0b1111_1111_1111_1000)]
     assert originals(one_frame_differs, [1, 1]) == [None, None]
