@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of what is kept between runs")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="folder the finished files go to")
     parser.add_argument("--steps", type=int, help="fewer or more than usual")
+    parser.add_argument("--go-on", action="store_true", help="train the finished files further")
     parser.add_argument("--judge", action="store_true", help="only measure the finished files")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -32,7 +33,7 @@ def main() -> None:
     for name in options.names:
         lesson = LESSONS[name]()
         if not options.judge:
-            learn(lesson, options.models, options.runs, options.steps or lesson.steps)
+            learn(lesson, options.models, options.runs, options.steps or lesson.steps, goes_on=options.go_on)
         for measured, (before, after) in judge(lesson, options.models).items():
             logger.info("%s: %s %.3f, untrained %.3f", name, measured, after, before)
 

@@ -32,7 +32,7 @@ REFERENCE_SHARE = 0.5
 class ControlLesson:
     """A clip follows outlines, or a shape in white; words or a picture say what it looks like."""
 
-    name = "control"
+    name, file = "control", FILE
     clips, batch, steps, rate = 1024, 32, 1200, 2e-3
 
     def draw(self, encoders: Encoders, rng: np.random.Generator, count: int, held_out: bool) -> Clips:

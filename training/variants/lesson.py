@@ -19,7 +19,7 @@ class Lesson(Protocol):
     """A miniature to make.
 
     Attributes:
-        name: of its checkpoints.
+        name, file: what it is called, and its file among the models.
         clips: how many it learns from.
         batch: clips of a step.
         steps: of the training; the learning rate falls to zero on the way.
@@ -27,6 +27,7 @@ class Lesson(Protocol):
     """
 
     name: str
+    file: str
     clips: int
     batch: int
     steps: int

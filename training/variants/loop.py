@@ -15,6 +15,7 @@ from wan_director.training.optimizer import MuonAdamW, average_weights
 from wan_director.training.parallel import average_gradients
 from wan_director.training.variants.clips import Clips, Encoders, prompts_for
 from wan_director.training.variants.lesson import Lesson
+from wan_director.training.variants.saving import read_scaled
 
 TEXT_LENGTHS = 48, 512
 """To how many tokens prompts are padded: short ones mostly, which are quick, and as long as they are in use."""
@@ -24,12 +25,17 @@ LATE = 0.9
 """As far on as the training of the demo came, in the choice of noise levels."""
 
 
-def learn(lesson: Lesson, models: Path, runs: Path, steps: int) -> None:
-    """Trains a miniature and writes it among the models; its clips are kept in `runs`."""
+def learn(lesson: Lesson, models: Path, runs: Path, steps: int, *, goes_on: bool = False) -> None:
+    """Trains a miniature and writes it among the models; its clips are kept in `runs`.
+
+    `goes_on`: from its finished file, else from what every one begins with.
+    """
     torch.manual_seed(31)
     encoders, rng = Encoders(models), np.random.default_rng(32)
     clips = kept_clips(lesson, encoders, runs)
     model = lesson.begin(models)
+    if goes_on:
+        model.load_state_dict(read_scaled(models / lesson.file), strict=False)
     for name, weight in model.named_parameters():
         weight.requires_grad_(lesson.learns(name))
     weights: dict[str, Tensor] = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}

@@ -31,7 +31,7 @@ FILE = "diffusion_models/wan_director_tiny_demo_animate2.safetensors"
 class PoseLesson:
     """A clip shows who is in a picture, and moves as something else does in another clip."""
 
-    name = "pose"
+    name, file = "pose", FILE
     clips, batch, steps, rate = 1024, 24, 1000, 2e-3
 
     def draw(self, encoders: Encoders, rng: np.random.Generator, count: int, held_out: bool) -> Clips:

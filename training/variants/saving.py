@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from wan_director.training.dit_stage import CONFIG
 from wan_director.training.export import METADATA
 
 _LARGEST = torch.finfo(torch.float8_e4m3fn).max
+_SCALE = ".scale_weight"
 _HALF = ("patch_embedding", "ref_conv", "modulation", "norm")
 """What stays in float16: convolutions and norms, and what is no matrix."""
 
@@ -33,6 +34,18 @@ def save_scaled(weights: Mapping[str, Tensor], path: Path, metadata: Mapping[str
             continue
         scale = plain.abs().max() / _LARGEST
         tensors[name] = (plain / scale).to(torch.float8_e4m3fn)
-        tensors[f"{name.removesuffix('.weight')}.scale_weight"] = scale
+        tensors[name.removesuffix(".weight") + _SCALE] = scale
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata=dict(metadata))
+
+
+def read_scaled(path: Path) -> dict[str, Tensor]:
+    """What `save_scaled` wrote, in float32."""
+    tensors = load_file(path)
+    weights = {}
+    for name, weight in tensors.items():
+        if name == "scaled_fp8" or name.endswith(_SCALE):
+            continue
+        scale = tensors.get(name.removesuffix(".weight") + _SCALE)
+        weights[name] = weight.float() if scale is None else weight.float() * scale
+    return weights

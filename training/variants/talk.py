@@ -48,8 +48,8 @@ _OWN = ("audio_proj.", ".audio_cross_attn.", ".norm_x.")
 class TalkLesson:
     """A clip goes on from a picture, and its shape is as large as what is heard is loud."""
 
-    name = "talk"
-    clips, batch, steps, rate = 512, 12, 900, 3e-3
+    name, file = "talk", FILE
+    clips, batch, steps, rate = 256, 12, 900, 3e-3
 
     def draw(self, encoders: Encoders, rng: np.random.Generator, count: int, held_out: bool) -> Clips:
         """See `Lesson.draw`."""

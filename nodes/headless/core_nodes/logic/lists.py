@@ -7,7 +7,7 @@ from typing import Any
 
 from .....common.errors import InvalidInputError
 from .... import standin as io
-from ..dynamic_inputs import Anything, Growing
+from ..dynamic_inputs import Anything, Growing, Matching, MatchingOutput
 
 
 class CreateList(io.ComfyNode):
@@ -20,8 +20,8 @@ class CreateList(io.ComfyNode):
             display_name="Create List",
             category="utilities",
             is_input_list=True,
-            inputs=[Growing("inputs", Anything.Input("input"), prefix="input", most=100)],
-            outputs=[Anything.Output(display_name="list", is_output_list=True)],
+            inputs=[Growing("inputs", Matching("input", "type"), prefix="input", most=10)],
+            outputs=[MatchingOutput(display_name="list", is_output_list=True)],
         )
 
     @classmethod

@@ -6,15 +6,12 @@ video_wan_animate2 is made.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .... import standin as io
 from ...looping import LoopTurns
-from ..dynamic_inputs import Anything, Choice, Choosing, Growing
-
-_WHOLE = {"min": -sys.maxsize, "max": sys.maxsize}
+from ..dynamic_inputs import Anything, Choice, Choosing, Growing, Matching, MatchingOutput
 
 
 class StartLoop(io.ComfyNode):
@@ -25,14 +22,14 @@ class StartLoop(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         counted = [
-            io.Int.Input("start_iteration_index", default=0, **_WHOLE),
-            io.Int.Input("max_iteration", default=4, **_WHOLE),
-            io.Int.Input("step", default=1, min=1, max=sys.maxsize),
+            io.Int.Input("start_iteration_index", default=0),
+            io.Int.Input("max_iteration", default=4, max=0xFFFFFFFFFFFFFFFF),
+            io.Int.Input("step", default=1, min=1),
         ]
         modes = [
-            Choice("simple", [io.Int.Input("num_iterations", default=4, min=0, max=sys.maxsize)]),
+            Choice("simple", [io.Int.Input("num_iterations", default=4, min=0)]),
             Choice("For", counted),
-            Choice("List", [Anything.Input("list")]),
+            Choice("List", [Matching("list", "list_item")]),
         ]
         return io.Schema(
             node_id="StartLoop",
@@ -43,14 +40,14 @@ class StartLoop(io.ComfyNode):
                 Choosing("mode", modes),
                 io.Boolean.Input("cache_iterations", default=False, advanced=True),
                 io.Int.Input("parent_iteration", optional=True, force_input=True),
-                Anything.Input("initial_iteration_value", optional=True),
+                Matching("initial_iteration_value", "carried_value", optional=True),
             ],
             outputs=[
                 io.Int.Output(display_name="iteration_index"),
                 io.Boolean.Output(display_name="is_first"),
                 io.Boolean.Output(display_name="is_last"),
-                Anything.Output(display_name="list_item"),
-                Anything.Output(display_name="current_iteration_value"),
+                MatchingOutput(display_name="list_item"),
+                MatchingOutput(display_name="current_iteration_value"),
             ],
         )
 
@@ -74,16 +71,19 @@ class EndLoop(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> Any:
+        each = Anything.Input("termination")
         return io.Schema(
             node_id="EndLoop",
             display_name="End Loop",
             category="utilities/looping",
             is_input_list=True,
             inputs=[
-                Anything.Input("output_value", optional=True),
-                Anything.Input("next_iteration_value", optional=True),
+                Matching("output_value", "output_value", optional=True),
+                Matching("next_iteration_value", "carried_value", optional=True),
                 io.Boolean.Input("accumulate", default=False),
-                Growing("terminations", Anything.Input("termination"), prefix="termination", most=50, least=0),
+                Growing(
+                    "terminations", Anything.Input("termination"), prefix="termination", most=50, least=0, optional=True
+                ),
             ],
-            outputs=[Anything.Output(display_name="outputs", is_output_list=True)],
+            outputs=[MatchingOutput(display_name="outputs", is_output_list=True)],
         )
