@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="fewer or more than usual")
     parser.add_argument("--go-on", action="store_true", help="train the finished files further")
     parser.add_argument("--judge", action="store_true", help="only measure the finished files")
+    parser.add_argument("--unjudged", action="store_true", help="only train")
     options = parser.parse_args()
     torch.set_num_threads(1)
     log_to_console()
@@ -34,7 +35,7 @@ def main() -> None:
         lesson = LESSONS[name]()
         if not options.judge:
             learn(lesson, options.models, options.runs, options.steps or lesson.steps, goes_on=options.go_on)
-        for measured, (before, after) in judge(lesson, options.models).items():
+        for measured, (before, after) in ({} if options.unjudged else judge(lesson, options.models)).items():
             logger.info("%s: %s %.3f, untrained %.3f", name, measured, after, before)
 
 

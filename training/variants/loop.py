@@ -19,10 +19,10 @@ from wan_director.training.variants.saving import read_scaled
 
 TEXT_LENGTHS = 48, 512
 """To how many tokens prompts are padded: short ones mostly, which are quick, and as long as they are in use."""
-LONG_SHARE = 0.25
+LONG_SHARE = 0.1
 DRAWN_AT_ONCE = 128
-LATE = 0.9
-"""As far on as the training of the demo came, in the choice of noise levels."""
+PROGRESS = 0.5
+"""As far on as the training of the demo was, in the choice of noise levels: high ones, where places are decided."""
 
 
 def learn(lesson: Lesson, models: Path, runs: Path, steps: int, *, goes_on: bool = False) -> None:
@@ -47,7 +47,7 @@ def learn(lesson: Lesson, models: Path, runs: Path, steps: int, *, goes_on: bool
         long = rng.random() < LONG_SHARE and step > steps // 3
         text = encoders.read(prompts_for(lesson.told(batch.scenes, rng), rng), TEXT_LENGTHS[long])
         clean = lesson.clean(batch)
-        noise, sigma = torch.randn_like(clean), noise_levels(len(clean), LATE)
+        noise, sigma = torch.randn_like(clean), noise_levels(len(clean), PROGRESS)
         noisy = torch.lerp(clean, noise, sigma[:, None, None, None, None])
         seen = Conditioning(text, lesson.items(batch, rng))
         answer = model(seen.inputs(lesson.shown(batch).shown(noisy, 1.0), sigma * 1000))

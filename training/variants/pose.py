@@ -32,7 +32,7 @@ class PoseLesson:
     """A clip shows who is in a picture, and moves as something else does in another clip."""
 
     name, file = "pose", FILE
-    clips, batch, steps, rate = 1024, 24, 1000, 2e-3
+    clips, batch, steps, rate = 1024, 24, 1000, 3e-3
 
     def draw(self, encoders: Encoders, rng: np.random.Generator, count: int, held_out: bool) -> Clips:
         """See `Lesson.draw`."""
