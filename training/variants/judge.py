@@ -24,7 +24,7 @@ from wan_director.training.scenes import BACKGROUNDS, COLOURS, Scene
 from wan_director.training.variants.clips import Clips, Encoders
 from wan_director.training.variants.lesson import Lesson
 
-CLIPS, AT_ONCE = 32, 16
+CLIPS, AT_ONCE = 16, 16
 STEPS, SHIFT, GUIDANCE = 20, 5.0, 2.0
 _TEXT = 512
 _APART = 0.25

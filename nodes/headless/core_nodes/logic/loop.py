@@ -71,7 +71,6 @@ class EndLoop(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> Any:
-        each = Anything.Input("termination")
         return io.Schema(
             node_id="EndLoop",
             display_name="End Loop",
