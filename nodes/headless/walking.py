@@ -97,7 +97,7 @@ class Walk:
                 self._results.keep(node, self._run(node, self._inputs(node)))
                 waiting.pop()
 
-    def made(self, id: str) -> Sequence[Any]:
+    def outcome(self, id: str) -> Sequence[Any]:
         """What one of the wanted nodes has given."""
         return self._results.of(id)
 
@@ -111,7 +111,7 @@ class Walk:
             ends = loop.wanted | (self._wanted & set(loop.body))
             turn = Walk({**around, **loop.body}, self._classes, ends, self._run, made)
             turn.go()
-            made |= {id: turn.made(id) for id in ends}
+            made |= {id: turn.outcome(id) for id in ends}
             carried = _value_of(loop.following, made)
             outputs = [*(outputs if loop.is_collecting else ()), _value_of(loop.output, made)]
         return (flat(outputs),)
