@@ -125,7 +125,8 @@ def test_the_registrys_tool_packs_what_is_for_users(checkout, published, tmp_pat
     tops = {name.split("/")[0] for name in names}
     assert not tops & {".ci", ".github", "tests", "training", "benchmarks", "findings", "Makefile", "CONTRIBUTING.md"}
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "web", "locales"} <= tops
-    assert (checkout / "node.zip").stat().st_size < 20e6 and len(names) < 1500
+    # 3.5 MB of these are miniatures of Fun-Control, Wan-Animate-2 and InfiniteTalk, so that their graphs run at once.
+    assert (checkout / "node.zip").stat().st_size < 24e6 and len(names) < 1500
 
 
 @pytest.mark.parametrize(("name", "shape"), [("icon", (1, 1)), ("banner", (21, 9))])

@@ -138,16 +138,20 @@ def unit_area(shape: str) -> float:
     return 4 * SQUARE_HALF_SIDE**2 if shape == "square" else math.pi
 
 
-def render(scenes: list[Scene], frames: int, height: int, width: int) -> Tensor:
-    """Draws the scenes, anti-aliased: [B, 3, F, H, W] float32 in -1..1."""
+def render(scenes: list[Scene], frames: int, height: int, width: int, swell: Tensor | None = None) -> Tensor:
+    """Draws the scenes, anti-aliased: [B, 3, F, H, W] float32 in -1..1; `swell`: see `coverage`."""
     colour = torch.tensor([scene.colour_rgb for scene in scenes])[:, :, None, None, None]
     background = torch.tensor([scene.background_rgb for scene in scenes])[:, :, None, None, None]
-    alpha = coverage(scenes, frames, height, width)[:, None]
+    alpha = coverage(scenes, frames, height, width, swell)[:, None]
     return (background + (colour - background) * alpha) * 2 - 1
 
 
-def coverage(scenes: list[Scene], frames: int, height: int, width: int) -> Tensor:
-    """How much of each pixel the shape covers: [B, F, H, W] in 0..1."""
+def coverage(scenes: list[Scene], frames: int, height: int, width: int, swell: Tensor | None = None) -> Tensor:
+    """How much of each pixel the shape covers: [B, F, H, W] in 0..1.
+
+    Args:
+        swell: [B, F], by how much larger than the scene's the shape is in each frame; None for as large.
+    """
     when = torch.linspace(0, 1, frames)[None, :, None]
     scale = torch.tensor([width, height], dtype=torch.float32)
     start = torch.tensor([scene.start for scene in scenes]) * scale
@@ -155,6 +159,7 @@ def coverage(scenes: list[Scene], frames: int, height: int, width: int) -> Tenso
     centre = start[:, None] + (end - start)[:, None] * when  # [B, F, 2] in pixels
     log_radii = torch.tensor([scene.radii for scene in scenes]).log()
     radius = (log_radii[:, :1] + (log_radii[:, 1:] - log_radii[:, :1]) * when[..., 0]).exp() * min(height, width)
+    radius = radius if swell is None else radius * swell
     x = torch.arange(width) + 0.5 - centre[..., :1]  # [B, F, W]
     y = torch.arange(height) + 0.5 - centre[..., 1:]  # [B, F, H]
     alpha = torch.empty(len(scenes), frames, height, width)

@@ -10,7 +10,8 @@ import torch
 
 from ..standin import HiddenHolder
 from .graph import Graph, GraphNode, Link
-from .lists import Executed, calls, executed
+from .lists import Executed, Several, calls, executed
+from .looping import Loop, LoopTurns, flat, loops_of
 from .ordering import NodeClasses, depths, types_of
 from .widgets import WIDGET_TYPES, inputs_of, nested_inputs
 
@@ -26,14 +27,24 @@ class Walk:
         node_classes: by name.
         ends: ids of the nodes that are wanted.
         run: runs a node.
+        made: what nodes have given already that are not to run, by id; then what the wanted ones give is kept.
     """
 
-    def __init__(self, graph: Graph, node_classes: NodeClasses, ends: Collection[str], run: RunNode) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        node_classes: NodeClasses,
+        ends: Collection[str],
+        run: RunNode,
+        made: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
         self._graph = graph
         self._classes = node_classes
-        self._ends = ends
+        self._loops = loops_of({id: node for id, node in graph.items() if id not in (made or ())}, node_classes)
+        inside = {id for loop in self._loops.values() for id in (loop.start.id, *loop.body)}
+        self._wanted, self._ends = set(ends), set(ends) - inside
         self._run = run
-        self._results = _Results(graph, ends)
+        self._results = _Results(graph, ends, made or {}, () if made is None else ends)
         self._depths = depths(graph)
         self._lazy = {node.id: lazy_wires(node, node_classes[node.class_type]) for node in graph.values()}
 
@@ -75,12 +86,49 @@ class Walk:
             if missing:
                 ordered = sorted(dict.fromkeys(missing), key=lambda id: self._depths[id])
                 waiting += [self._graph[id] for id in ordered]
+            elif node.id in self._loops:
+                loop = self._loops[node.id]
+                outcome = self._go_round(loop)
+                for inner in (loop.start, *loop.body.values()):
+                    self._results.keep(inner, ())
+                self._results.keep(node, outcome)
+                waiting.pop()
             elif not self._asks_for_more(node):
                 self._results.keep(node, self._run(node, self._inputs(node)))
                 waiting.pop()
 
+    def outcome(self, id: str) -> Sequence[Any]:
+        """What one of the wanted nodes has given."""
+        return self._results.of(id)
+
+    def _go_round(self, loop: Loop) -> tuple[Several]:
+        """Runs what lies in a loop as often as its start says, and gives what comes out."""
+        outside = {link.node: self._results.of(link.node) for link in loop.links_in}
+        turns, carried, outputs = self._turns(loop), _value_of(loop.initial, outside), list[Any]()
+        for place in range(len(turns.numbers)):
+            made = {**outside, loop.start.id: turns.outputs(place, carried)}
+            around = {id: GraphNode(id, self._graph[id].class_type, self._graph[id].title, {}) for id in made}
+            ends = loop.wanted | (self._wanted & set(loop.body))
+            turn = Walk({**around, **loop.body}, self._classes, ends, self._run, made)
+            turn.go()
+            made |= {id: turn.outcome(id) for id in ends}
+            carried = _value_of(loop.following, made)
+            outputs = [*(outputs if loop.is_collecting else ()), _value_of(loop.output, made)]
+        return (flat(outputs),)
+
+    def _turns(self, loop: Loop) -> LoopTurns:
+        """How often a loop is gone through; once where that is not known, as it may be in a plan.
+
+        Raises:
+            GraphError: not at all.
+        """
+        turns = self._run(loop.start, self._results.inputs(loop.start))[0]
+        return turns.checked(loop.start) if isinstance(turns, LoopTurns) else LoopTurns((0,))
+
     def _strong(self, node: GraphNode) -> list[Link]:
         """The wires that a node needs now: all but the lazy ones that it has not asked for."""
+        if node.id in self._loops:
+            return self._loops[node.id].links_in
         lazy = self._lazy[node.id]
         return [value for name, value in node.inputs.items() if isinstance(value, Link) and name not in lazy]
 
@@ -112,16 +160,23 @@ def execute(node: GraphNode, node_class: type, inputs: Mapping[str, Any], carrie
 class _Results:
     """What nodes have made and others still need."""
 
-    def __init__(self, graph: Graph, ends: Collection[str]) -> None:
+    def __init__(
+        self, graph: Graph, ends: Collection[str], made: Mapping[str, Sequence[Any]], kept: Collection[str]
+    ) -> None:
         self._graph = graph
         self._ends = ends
-        self._made: dict[str, Sequence[Any]] = {}
-        self._done: set[str] = set()
+        self._made: dict[str, Sequence[Any]] = dict(made)
+        self._done: set[str] = set(made)
         self._uses = Counter(link.node for node in graph.values() for link in node.links)
+        self._uses.update(kept)
 
     def has(self, node: GraphNode) -> bool:
         """Whether a node has run."""
         return node.id in self._done
+
+    def of(self, id: str) -> Sequence[Any]:
+        """What a node has made, which somebody still needs."""
+        return self._made[id]
 
     def inputs(self, node: GraphNode, left_out: Collection[str] = ()) -> dict[str, Any]:
         """A node's inputs, with the values behind its wires; None for wires that are left out."""
@@ -149,6 +204,16 @@ class _Results:
                     link.node not in self._ends
                 ):  # nobody will ask for it any more: what it would have needed is free too
                     released.append(self._graph[link.node])
+
+
+def is_no_round(outputs: Sequence[Any]) -> bool:
+    """Whether what a node gives is that a loop is not gone through at all."""
+    return bool(outputs) and isinstance(outputs[0], LoopTurns) and not outputs[0].numbers
+
+
+def _value_of(source: Any, made: Mapping[str, Sequence[Any]]) -> Any:
+    """A value, or what came over a wire."""
+    return made[source.node][source.slot] if isinstance(source, Link) else source
 
 
 def lazy_wires(node: GraphNode, node_class: type) -> set[str]:

@@ -27,7 +27,7 @@ from ..saving import NO_VALUES, NodeValues, file_prefix, result_in_subfolder
 from ..sockets.models import WanModel
 from .comfy_progress import say_in_node
 from .comfy_runtime import ComfyRuntime
-from .host import BUNDLED_CLIPS, BUNDLED_MODELS, LANGUAGE_MODELS, model_folder_names
+from .host import BUNDLED_CLIPS, BUNDLED_MODELS, LANGUAGE_MODELS, model_folder_names, or_example, with_examples
 
 
 def register_bundled_models() -> None:
@@ -90,12 +90,13 @@ class ComfyHost:
         plain, folder = folder_paths.annotated_filepath(name)
         output = folder_paths.get_output_directory()
         if folder != output or os.path.isfile(path):
-            return path
+            return or_example(path, name)
         return result_in_subfolder(plain, Path(output)) or path
 
     def input_files(self, endings: Set[str]) -> list[str]:
         files = Path(folder_paths.get_input_directory()).iterdir()
-        return sorted(file.name for file in files if file.suffix.lower() in endings and file.is_file())
+        names = (file.name for file in files if file.suffix.lower() in endings and file.is_file())
+        return with_examples(names, endings)
 
     def clips_place(self, name: str) -> Path:
         folders = (folder_paths.get_input_directory(), folder_paths.get_output_directory(), BUNDLED_CLIPS)

@@ -21,7 +21,7 @@ from ..saving.names import NO_VALUES, NodeValues, file_prefix
 from ..saving.place import folder_and_name
 from ..sockets.models import WanModel
 from ..sockets.native_model import NativeModel, native_model_alone
-from .host import BUNDLED_CLIPS, BUNDLED_MODELS
+from .host import BUNDLED_CLIPS, BUNDLED_MODELS, or_example, with_examples
 
 MODEL_ENDINGS = frozenset({".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt", ".gguf"})
 
@@ -73,11 +73,13 @@ class HeadlessHost:
         found = next((path for path in candidates if os.path.isfile(path)), None)  # False for names too long
         if found is None and kind == "output":
             found = next(filter(None, (result_in_subfolder(plain, folder) for folder in folders)), None)
-        return found or candidates[0]
+        return found or or_example(candidates[0], name)
 
     def input_files(self, endings: Set[str]) -> list[str]:
         files = (file for folder in self.inputs if os.path.isdir(folder) for file in folder.iterdir())
-        return sorted({file.name for file in files if file.suffix.lower() in endings and file.is_file()})
+        return with_examples(
+            {file.name for file in files if file.suffix.lower() in endings and file.is_file()}, endings
+        )
 
     def clips_place(self, name: str) -> Path:
         return existing_place(name, [*self.inputs, self.output, BUNDLED_CLIPS])

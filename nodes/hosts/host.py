@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+import os
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -21,8 +22,24 @@ BUNDLED_MODELS = Path(__file__).resolve().parents[2] / "models"
 BUNDLED_CLIPS = Path(__file__).resolve().parents[2] / "docs"
 """The folder of the examples to train on."""
 
+EXAMPLE_VIDEOS = BUNDLED_CLIPS / "example_videos"
+"""The folder of videos that the bundled workflows begin with, as if they lay in the input folder."""
+
 LANGUAGE_MODELS = "LLM"
 """The folder of models that write prompts, as other packs call it too; each is a folder in it."""
+
+
+def with_examples(names: Iterable[str], endings: Set[str]) -> list[str]:
+    """Names of input files, sorted, and behind them those of the videos that come with the pack."""
+    own = sorted(names)
+    examples = sorted(path.name for path in EXAMPLE_VIDEOS.glob("*") if path.suffix.lower() in endings)
+    return [*own, *(name for name in examples if name not in own)]
+
+
+def or_example(path: Path, name: str) -> Path:
+    """Where an input file lies; where there is none, the video of its name that comes with the pack, if one does."""
+    example = EXAMPLE_VIDEOS / Path(name).name
+    return example if example.name == name and not os.path.isfile(path) and os.path.isfile(example) else path
 
 
 def model_folder_names() -> tuple[str, ...]:
@@ -60,11 +77,11 @@ class Host(Protocol):
         ...
 
     def input_file(self, name: str) -> Path:
-        """Where the input file called `name` lies; it may not exist."""
+        """Where the input file called `name` lies, see `or_example`; it may not exist."""
         ...
 
     def input_files(self, endings: Set[str]) -> list[str]:
-        """Names of the input files with one of these endings, sorted, as the dropdowns show them."""
+        """Names of the input files with one of these endings, as the dropdowns show them, see `with_examples`."""
         ...
 
     def clips_place(self, name: str) -> Path:

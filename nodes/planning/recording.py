@@ -17,7 +17,7 @@ from ...engine.recipe import ModelRecipe
 from ...engine.record import RecordingRuntime
 from ..headless.checks import NodeClasses, named
 from ..headless.graph import Graph, GraphNode, Link
-from ..headless.walking import Walk, execute
+from ..headless.walking import Walk, execute, is_no_round
 from ..headless.widgets import InputSpec, inputs_of
 from ..hosts.host import host, hosted_by
 from .host import RecordingHost
@@ -125,7 +125,9 @@ class _Recorder:
         self._note(node)
         if output is None or any(isinstance(value, Foreign) and value.is_used for value in values.values()):
             self._made.passed_over.append(node)
-        return blanks if output is None else output.args
+        if output is None or (self._files.has_guessed and is_no_round(output.args)):
+            return blanks  # a loop goes round once where it is not known how often
+        return output.args
 
     def _certain(self, error: WanDirectorError, is_guessed: bool) -> WanDirectorError | None:
         """A refusal, if it is one whatever was guessed; `is_guessed`: whether the node was given a guess."""

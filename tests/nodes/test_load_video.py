@@ -17,6 +17,7 @@ from wan_director.nodes.planning.stages import find_stages
 
 from .conftest import call
 
+VOICE = "wan_director_tiny_voice.mp4"
 AS_IN_THE_FILE = {"start_frame": 0, "frames": 0, "fps": 0.0, "width": 0, "height": 0, "fit": "crop"}
 
 
@@ -91,7 +92,22 @@ def test_the_input_folder_s_videos_are_offered(clip, tmp_path):
     (tmp_path / "a.GIF").touch()
     (tmp_path / "text.txt").touch()
     (kind, options) = WanDirectorLoadVideo.INPUT_TYPES()["required"]["file"]
-    assert options["options"] == ["a.GIF", "clip.mp4"] and options["video_upload"] is True
+    assert options["options"] == ["a.GIF", "clip.mp4", VOICE] and options["video_upload"] is True
+
+
+def test_the_bundled_video_is_read_where_there_is_none_of_its_name(clip, tmp_path):
+    """From everywhere, for the workflows that begin with it; a file of the user's own comes first."""
+    assert WanDirectorLoadVideo.validate_inputs(VOICE) is True
+    images, fps, _count, audio = load(file=VOICE)
+    assert (tuple(images.shape), fps) == ((37, 64, 64, 3), 25) and audio["waveform"].abs().max() > 0.5
+    (tmp_path / "away").mkdir()
+    for name in (f"away/{VOICE}", f"../{VOICE}"):
+        with pytest.raises(MissingFileError):
+            load(file=name)
+    clip.rename(tmp_path / VOICE)
+    assert len(load(file=VOICE)[0]) == 30
+    (_, options) = WanDirectorLoadVideo.INPUT_TYPES()["required"]["file"]
+    assert options["options"] == [VOICE]
 
 
 def test_the_size_is_known_to_the_plan(tiny_host):

@@ -52,20 +52,16 @@ from .loaders import (
     UnetLoaderGGUF,
     VAELoader,
 )
-from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, Painter, SolidMask
-from .pictures import Canny, LoadImage, LoadImageMask, PreviewImage, SaveAnimatedWEBP, SaveImage
-from .sampling import DESCRIBING as DESCRIBING_A_RUN
-from .sampling import RUNNING as RUNNING_A_MODEL
-from .saving import SaveVideo
-from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
-from .sounds import AudioConcat, EmptyAudio, LoadAudio, TrimAudioDuration
-from .values import (
+from .logic import (
     ComfyAndNode,
     ComfyMathExpression,
     ComfyNotNode,
     ComfyOrNode,
     ComfySwitchNode,
+    CreateList,
     CustomCombo,
+    EndLoop,
+    GetItemFromList,
     PreviewAny,
     PrimitiveBoolean,
     PrimitiveFloat,
@@ -73,9 +69,17 @@ from .values import (
     PrimitiveString,
     PrimitiveStringMultiline,
     RegexExtract,
+    StartLoop,
     StringConcatenate,
     StringReplace,
 )
+from .masks import ImagePadForOutpaint, ImageToMask, InvertMask, JoinImageWithAlpha, MaskToImage, Painter, SolidMask
+from .pictures import Canny, LoadImage, LoadImageMask, PreviewImage, SaveAnimatedWEBP, SaveImage
+from .sampling import DESCRIBING as DESCRIBING_A_RUN
+from .sampling import RUNNING as RUNNING_A_MODEL
+from .saving import SaveVideo
+from .scaling import ImageScale, ImageScaleBy, ImageScaleToTotalPixels, ResizeImageMaskNode
+from .sounds import AudioConcat, EmptyAudio, LoadAudio, TrimAudioDuration
 from .videos import CreateVideo, GetVideoComponents, LoadVideo, VideoSlice
 from .wan import (
     TCFG,
@@ -162,6 +166,7 @@ _NODES = (
     PrimitiveInt, PrimitiveFloat, PrimitiveBoolean, PrimitiveString, PrimitiveStringMultiline,
     StringConcatenate, StringReplace, RegexExtract, CustomCombo, PreviewAny, ComfySwitchNode, ComfyNotNode,
     ComfyAndNode, ComfyOrNode, ComfyMathExpression,
+    StartLoop, EndLoop, CreateList, GetItemFromList,
 )  # fmt: skip
 
 CORE_NODES = {node.define_schema().node_id: node for node in _NODES}

@@ -25,6 +25,14 @@ class ManyTyped(Input):
         self.io_type = ",".join(types)
 
 
+class ChoiceOrNumber(Input):
+    """A dropdown that takes whole numbers by wire, too: what was a number in older versions of ComfyUI."""
+
+    io_type = "INT,COMBO"
+    widget_options = ("default", "options")
+    always = {"widgetType": "COMBO"}
+
+
 class Matching(Input):
     """A socket whose type is that of the others of its `template`; a lazy one is computed when the node asks for it."""
 

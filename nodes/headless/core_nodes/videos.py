@@ -18,7 +18,7 @@ from ... import standin as io
 from ...api import answer
 from ...hosts.host import host
 from ...sockets.sounds import native_audio, sound_of
-from .dynamic_inputs import Audio, Video
+from .dynamic_inputs import Audio, ChoiceOrNumber, Video
 from .pictures import is_there
 
 
@@ -224,14 +224,22 @@ class CreateVideo(io.ComfyNode):
                 io.Image.Input("images"),
                 io.Float.Input("fps", default=30.0, min=1.0, max=120.0, step=1.0),
                 Audio.Input("audio", optional=True),
-                io.Int.Input("bit_depth", default=8, min=8, max=10, step=2, optional=True),
+                ChoiceOrNumber("bit_depth", options=[8, 10, "auto"], default=8, optional=True),
+                io.Combo.Input("color_space", options=["sRGB", "HDR", "HDR PQ"], default="sRGB", optional=True),
             ],
             outputs=[Video.Output()],
         )
 
     @classmethod
-    def execute(cls, images: Tensor, fps: float, audio: Any = None, bit_depth: int = 8) -> Any:
+    def execute(
+        cls, images: Tensor, fps: float, audio: Any = None, bit_depth: int | str = 8, color_space: str = "sRGB"
+    ) -> Any:
+        """`bit_depth` and `color_space` as newer ComfyUIs have them; what is not written here is said or refused."""
         sound_of(audio)  # refuses what is none
-        if bit_depth != 8:
-            logger.warning("Create Video: %d bits are not written from the command line; it will be 8.", bit_depth)
+        if color_space != "sRGB":
+            raise InvalidInputError(
+                f"Create Video: the colours '{color_space}' are not written from the command line. Choose sRGB."
+            )
+        if bit_depth not in (8, "auto"):
+            logger.warning("Create Video: %s bits are not written from the command line; it will be 8.", bit_depth)
         return io.NodeOutput(ClipOfFrames(images, fps, audio))

@@ -7,7 +7,7 @@ import time
 import pytest
 from wan_director.common.errors import InvalidInputError
 from wan_director.nodes.headless.core_nodes import CORE_NODES
-from wan_director.nodes.headless.core_nodes.expression import evaluate
+from wan_director.nodes.headless.core_nodes.logic.expression import evaluate
 
 VALUES = {"a": 7, "b": 2.5, "c": True}
 

@@ -62,7 +62,7 @@ TRANSFORMERS = {
     "wan2.2_fun_camera_low_noise_14B_fp8_scaled": "fun_camera_a14b",
     "Wan2_1-I2V-ATI-14B_fp8_e4m3fn": "with_clip", "chrono_edit_14B_fp16": "with_clip",
     "Wan21-WanMove_fp8_scaled_e4m3fn_KJ": "with_clip",
-    "wan_animate_2_distill_int8_convrot": "with_clip",
+    "wan_animate_2_distill_int8_convrot": "with_clip", "wan_animate_2_int8_convrot": "with_clip",
     "wan2.1_14B_SCAIL_2_fp16": "scail2", "wan2.1_14B_SCAIL_2_int8_convrot": "scail2",
     "wan2.2_bernini_r_high_noise_fp8_scaled": "wan21_t2v", "wan2.2_bernini_r_low_noise_fp8_scaled": "wan21_t2v",
     "causal_forcing-framewise": "wan21_t2v",
@@ -108,10 +108,9 @@ RUNNING = [
     "video_bernini_r_video_editing", "video_bernini_r_image_editing", "video_causal_forcing_i2v",
     "video_wan_animate2_distilled", "video_wan2_2_14B_s2v", "video_humo", "video_wan_dancer",
 ]  # fmt: skip
-RUNNING_APART = ("video_wan2_1_infinitetalk",)
-"""By a test of its own."""
+RUNNING_APART = ("video_wan2_1_infinitetalk", "video_wan_animate2")
+"""By tests of their own."""
 REFUSED = {
-    "video_wan_animate2": "StartLoop",
     "video_wan21_scail2_character_replacement": "SAM3_VideoTrack .*; use masks made before, in Wan Coloured Masks",
     "video_wan_vace_inpainting": "SAM3_Detect",
 }  # fmt: skip
@@ -227,6 +226,24 @@ def test_the_infinitetalk_template_runs_as_it_is_shipped(official_host, tmp_path
     ]
     lengths = sorted(len(read_video(file)[0]) for file in files)
     assert lengths == [13, 26] and all(probe_sound(file) is not None for file in files)
+
+
+def test_the_template_of_animate_2_makes_its_parts_in_a_loop(official_host, tmp_path):
+    """A clip of 13 frames in three parts of 5, of which the later ones begin with the last frame of the one before."""
+    graph, workflow = read_graph(template("video_wan_animate2"), CLASSES)
+    save_inputs(graph, tmp_path, frames=13)
+    sizes = {482: 64, 854: 64, 81: 5}
+    changed = {
+        id: replace(node, inputs={key: sizes.get(value, value) if type(value) is int else value
+                                  for key, value in node.inputs.items()})
+        for id, node in graph.items()
+    }  # fmt: skip
+    files = [
+        official_host.output / each["subfolder"] / each["filename"]
+        for one in run_graph(changed, CLASSES, workflow)
+        for each in one.get("images", [])
+    ]
+    assert [len(read_video(file)[0]) for file in files] == [13, 13]
 
 
 def test_a_template_needs_no_file_behind_a_switch_that_is_off(official_host, official_models, tmp_path):

@@ -187,7 +187,7 @@ def test_every_node_is_planned_in_a_graph_that_runs(noting, monkeypatch):
     # In graphs that ComfyUI ships, which test_template_table.py plans.
     shipped = {
         "AudioConcat", "Painter", "LatentCutToBatch", "RebatchImages", "WanDancerPadKeyframes",
-        "WanDancerPadKeyframesList", "WanDirectorDancePart",
+        "WanDancerPadKeyframesList", "WanDirectorDancePart", "StartLoop", "EndLoop", "CreateList", "GetItemFromList",
     }  # fmt: skip
     # test_planned_training.py plans a training; clips are prepared without a model, a job is planned by its queue.
     unplanned = {

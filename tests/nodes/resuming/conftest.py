@@ -78,7 +78,13 @@ def at_step(model: VideoModel, step: int, then: Callable[[], None]):
             then()
 
     experts = [model, *([] if model.low_noise is None else [model.low_noise.model])]
-    hooks = [expert.residence.module.head.register_forward_hook(act) for expert in experts]
+    heads = [
+        child
+        for expert in experts
+        for name, child in expert.residence.module.named_children()
+        if name in ("head", "head_global")  # the second one is that of a plan of a whole dance
+    ]
+    hooks = [head.register_forward_hook(act) for head in heads]
     try:
         yield
     finally:

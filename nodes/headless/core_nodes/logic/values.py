@@ -7,10 +7,10 @@ import re
 import sys
 from typing import Any
 
-from ....common.errors import InvalidInputError
-from ....common.log import logger
-from ... import standin as io
-from .dynamic_inputs import Anything, Growing, ManyTyped, Matching, MatchingOutput
+from .....common.errors import InvalidInputError
+from .....common.log import logger
+from .... import standin as io
+from ..dynamic_inputs import Anything, Growing, ManyTyped, Matching, MatchingOutput
 from .expression import LETTERS, evaluate
 
 _WHOLE = {"min": -sys.maxsize, "max": sys.maxsize}
@@ -191,7 +191,7 @@ def _as_text(source: Any) -> str:
 
 
 class ComfySwitchNode(io.ComfyNode):
-    """One of two inputs; the other is not computed."""
+    """One of two inputs; the other is not computed. Nothing where that one is not connected, as in newer ComfyUIs."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -201,8 +201,8 @@ class ComfySwitchNode(io.ComfyNode):
             category="utilities/logic",
             inputs=[
                 io.Boolean.Input("switch"),
-                Matching("on_false", "switch", lazy=True),
-                Matching("on_true", "switch", lazy=True),
+                Matching("on_false", "switch", lazy=True, optional=True),
+                Matching("on_true", "switch", lazy=True, optional=True),
             ],
             outputs=[MatchingOutput(display_name="output")],
             is_experimental=True,

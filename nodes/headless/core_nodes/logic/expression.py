@@ -9,7 +9,7 @@ import string
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ....common.errors import InvalidInputError
+from .....common.errors import InvalidInputError
 
 LETTERS = tuple(string.ascii_lowercase)
 """Names that values may have."""
