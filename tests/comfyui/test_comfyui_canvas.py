@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,6 +102,17 @@ WIRES = """() => {
         });
     }
     return found;
+}"""
+# Shows the whole graph: what lies outside the view is not drawn.
+WHOLE = """() => {
+    const boxes = app.graph.nodes.map(node => node.getBounding());
+    const [left, top] = [0, 1].map(side => Math.min(...boxes.map(box => box[side])));
+    const [right, bottom] = [0, 1].map(side => Math.max(...boxes.map(box => box[side] + box[side + 2])));
+    const {canvas, ds} = app.canvas;
+    const room = 100;
+    ds.scale = Math.min(canvas.clientWidth / (right - left + 2 * room), canvas.clientHeight / (bottom - top + 2 * room));
+    ds.offset = [room - left, room - top];
+    app.canvas.setDirty(true, true);
 }"""
 SHOWN = """() => [...document.querySelectorAll('video')].map(video => [video.videoWidth, video.videoHeight])"""
 # How far each video plays on within a second or two, as a user sees it who presses play; those of a second begin again.
@@ -202,15 +214,17 @@ def loaded(canvas, renderer: str, screenshots: Path, request: pytest.FixtureRequ
 
 
 def run(canvas, comfyui, look: Callable[[], object] = lambda: None) -> dict[str, Any]:
-    """Presses the Run button and looks until the run ends; gives the server's record of it."""
+    """Presses the Run button and looks until the run ends; gives the server's record of it. One that takes over six
+    minutes is ended, so that the next one does not wait for it."""
     done = set(comfyui.get_json("/history"))
     canvas.get_by_role("button", name="Run", exact=True).first.click()
-    for _ in range(600):
+    for _ in range(1800):
         canvas.wait_for_timeout(200)
         look()
         if new := set(comfyui.get_json("/history")) - done:
             canvas.wait_for_timeout(2000)
             return comfyui.get_json("/history")[new.pop()]
+    urllib.request.urlopen(urllib.request.Request(comfyui.url + "/interrupt", b""), timeout=60).close()
     raise TimeoutError("the run does not end")
 
 
@@ -278,6 +292,8 @@ def test_notes_can_be_read(canvas, loaded: Loaded):
 
 
 def test_no_wire_passes_behind_a_node(canvas, loaded: Loaded):
+    canvas.evaluate(WHOLE)
+    canvas.wait_for_timeout(500)
     assert canvas.evaluate(WIRES) == []
 
 
