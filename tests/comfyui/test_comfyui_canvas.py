@@ -110,7 +110,8 @@ WHOLE = """() => {
     const [right, bottom] = [0, 1].map(side => Math.max(...boxes.map(box => box[side] + box[side + 2])));
     const {canvas, ds} = app.canvas;
     const room = 100;
-    ds.scale = Math.min(canvas.clientWidth / (right - left + 2 * room), canvas.clientHeight / (bottom - top + 2 * room));
+    const [wide, high] = [right - left + 2 * room, bottom - top + 2 * room];
+    ds.scale = Math.min(canvas.clientWidth / wide, canvas.clientHeight / high);
     ds.offset = [room - left, room - top];
     app.canvas.setDirty(true, true);
 }"""
