@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from wan_director.training.scenes import BACKGROUNDS, COLOURS, SHAPES, signed_distance, unit_area
+from wan_director.training.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    SHAPES,
+    TAUGHT_BACKGROUNDS,
+    TAUGHT_COLOURS,
+    signed_distance,
+    unit_area,
+)
 
 NONE = "none"
 BACKGROUND_SHARE = 0.5
@@ -59,13 +66,16 @@ class Finding:
 NOTHING = Finding(NONE, NONE, NONE, NONE, NONE, NONE, NONE, 0.0, 1.0)
 
 
-def detect(video: Tensor, shapes: Sequence[str] = SHAPES) -> Finding:
+def detect(video: Tensor, *, taught: bool = False) -> Finding:
     """Describes one clip [3, F, H, W] with values in -1..1; one frame counts as a clip that stays still.
 
     Args:
         video: the clip.
-        shapes: that are told apart; those of the training, and BAR where a model may have been taught it.
+        taught: whether the colours have names, too, that no clip of the training shows.
     """
+    colours, backgrounds = COLOURS, BACKGROUNDS
+    if taught:
+        colours, backgrounds = COLOURS | TAUGHT_COLOURS, BACKGROUNDS | TAUGHT_BACKGROUNDS
     video = ((video.float() + 1) / 2).clamp(0, 1)
     if video.shape[1] == 1:
         video = video.expand(-1, 2, -1, -1)
@@ -73,7 +83,7 @@ def detect(video: Tensor, shapes: Sequence[str] = SHAPES) -> Finding:
     distance = _distance(video, background)
     if (distance < PLAIN).float().mean() < BACKGROUND_SHARE:
         return NOTHING
-    background_name = nearest(background, BACKGROUNDS)
+    background_name = nearest(background, backgrounds)
     core = distance > 0.30
     if core.flatten(1).sum(1).min() < 9:
         return replace(NOTHING, background=background_name)
@@ -82,10 +92,10 @@ def detect(video: Tensor, shapes: Sequence[str] = SHAPES) -> Finding:
         return replace(NOTHING, background=background_name)
     axis = (colour - background) / (colour - background).square().sum()
     alpha = torch.einsum("cfhw,c->fhw", video - background[:, None, None, None], axis).clamp(0, 1)
-    shape, overlap = _shape(alpha, shapes)
+    shape, overlap = _shape(alpha)
     motion, speed, size, jump = _motion(alpha, unit_area(shape) if shape != NONE else math.pi)
     return Finding(
-        nearest(colour, COLOURS),
+        nearest(colour, colours),
         background_name,
         shape,
         _strict_shape(alpha) if shape != NONE else NONE,
@@ -116,20 +126,20 @@ def _moments(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return area, (mask.sum(1) * columns).sum(1) / area, (mask.sum(2) * rows).sum(1) / area
 
 
-def _shape(alpha: Tensor, shapes: Sequence[str]) -> tuple[str, float]:
+def _shape(alpha: Tensor) -> tuple[str, float]:
     """The template of equal area at the centre of mass that covers the mask best, by vote of the frames."""
     area, x, y = _moments(alpha)
     columns, rows = torch.arange(alpha.shape[2]) + 0.5, torch.arange(alpha.shape[1]) + 0.5
     overlaps = {}
-    for shape in shapes:
+    for shape in SHAPES:
         radius = (area / unit_area(shape)).sqrt()[:, None, None]
         dx, dy = columns[None, None] - x[:, None, None], rows[None, :, None] - y[:, None, None]
         template = (0.5 - signed_distance(shape, dx, dy, radius)).clamp(0, 1)
         overlaps[shape] = torch.minimum(template, alpha).sum((1, 2)) / torch.maximum(template, alpha).sum((1, 2))
-    table = torch.stack([overlaps[shape] for shape in shapes])  # [shapes, F]
+    table = torch.stack([overlaps[shape] for shape in SHAPES])  # [shapes, F]
     winner = Counter(table.argmax(0).tolist()).most_common(1)[0][0]
     overlap = float(table[winner].mean())
-    return (shapes[winner] if overlap > MIN_IOU else NONE), overlap
+    return (SHAPES[winner] if overlap > MIN_IOU else NONE), overlap
 
 
 def _strict_shape(alpha: Tensor) -> str:

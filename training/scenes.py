@@ -23,10 +23,11 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "black": (0.04, 0.04, 0.04),
 }
 BACKGROUNDS: dict[str, tuple[float, float, float]] = {**COLOURS, "gray": (0.50, 0.50, 0.50)}
-SHAPES = ("circle", "square", "triangle")
-BAR = "bar"
-"""A shape that no clip of the training has: what the model can be taught afterwards."""
+TAUGHT_COLOURS: dict[str, tuple[float, float, float]] = {"brown": (0.45, 0.27, 0.10)}
+TAUGHT_BACKGROUNDS: dict[str, tuple[float, float, float]] = {"lavender": (0.55, 0.55, 0.95)}
+"""What the model can be taught afterwards: far from all colours that its training shows (0.46 of RGB and more)."""
 
+SHAPES = ("circle", "square", "triangle")
 MOTIONS = ("right", "left", "up", "down", "still", "grow", "shrink")
 SPEEDS = ("slow", "fast")
 SIZES = ("small", "big")
@@ -45,9 +46,6 @@ RADIUS = {"small": (0.14, 0.17), "big": (0.215, 0.25)}
 
 TRIANGLE_RADIUS = 1.30
 SQUARE_HALF_SIDE = 0.92
-BAR_HALF_SIDES = (1.25, 0.45)
-"""Half the width and height of a bar of radius 1."""
-
 HELD_OUT_MODULUS = 6
 
 
@@ -123,8 +121,6 @@ def extents(shape: str) -> tuple[float, float, float, float]:
     if shape == "triangle":
         half = TRIANGLE_RADIUS * math.sqrt(3) / 2
         return half, half, TRIANGLE_RADIUS, TRIANGLE_RADIUS / 2
-    if shape == BAR:
-        return (BAR_HALF_SIDES[0],) * 2 + (BAR_HALF_SIDES[1],) * 2
     reach = SQUARE_HALF_SIDE if shape == "square" else 1.0
     return reach, reach, reach, reach
 
@@ -133,8 +129,6 @@ def unit_area(shape: str) -> float:
     """Area of a shape of radius 1."""
     if shape == "triangle":
         return 3 * math.sqrt(3) / 4 * TRIANGLE_RADIUS**2
-    if shape == BAR:
-        return 4 * BAR_HALF_SIDES[0] * BAR_HALF_SIDES[1]
     return 4 * SQUARE_HALF_SIDE**2 if shape == "square" else math.pi
 
 
@@ -175,8 +169,6 @@ def signed_distance(shape: str, x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
         return (x * x + y * y).sqrt() - radius
     if shape == "square":
         return torch.maximum(x.abs(), y.abs()) - SQUARE_HALF_SIDE * radius
-    if shape == BAR:
-        return torch.maximum(x.abs() - BAR_HALF_SIDES[0] * radius, y.abs() - BAR_HALF_SIDES[1] * radius)
     inner = radius * TRIANGLE_RADIUS / 2  # distance of the sides from the centre of mass
     return torch.maximum(y - inner, x.abs() * (math.sqrt(3) / 2) - y * 0.5 - inner)
 

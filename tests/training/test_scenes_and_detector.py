@@ -9,7 +9,15 @@ import pytest
 import torch
 from wan_director.training.captions import caption
 from wan_director.training.detector import NONE, detect
-from wan_director.training.scenes import BAR, MOTIONS, SHAPES, is_held_out, place, render, sample_scene
+from wan_director.training.scenes import (
+    MOTIONS,
+    SHAPES,
+    TAUGHT_BACKGROUNDS,
+    TAUGHT_COLOURS,
+    is_held_out,
+    render,
+    sample_scene,
+)
 
 SIZES = [(17, 64, 64), (9, 64, 96), (33, 96, 64), (17, 128, 128)]
 
@@ -27,15 +35,20 @@ def test_detector_is_right_on_every_drawn_clip(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_bar_is_told_from_the_shapes_of_the_training(size):
+def test_colours_that_the_training_does_not_show_are_told_where_they_are_asked_for(size):
     rng = np.random.default_rng(sum(size))
     scenes = [sample_scene(rng, aspect=size[2] / size[1]) for _ in range(24)]
-    bars = [place(replace(scene, shape=BAR), rng, size[2] / size[1]) for scene in scenes]
-    for shown in (scenes, bars):
+    (colour, rgb), (background, behind) = *TAUGHT_COLOURS.items(), *TAUGHT_BACKGROUNDS.items()
+    taught = [
+        replace(scene, colour=colour, background=background, colour_rgb=rgb, background_rgb=behind) for scene in scenes
+    ]
+    for shown in (scenes, taught):
         for scene, video in zip(shown, render(shown, *size)):
-            finding = detect(video, (*SHAPES, BAR))
+            finding = detect(video, taught=True)
             for attribute in ("colour", "background", "shape", "motion"):
                 assert getattr(finding, attribute) == getattr(scene, attribute), scene
+            if shown is taught:
+                assert (detect(video).colour, detect(video).background) == (NONE, NONE)
 
 
 @pytest.mark.parametrize("strength", [0.05, 0.2, 0.5, 1.0])
