@@ -180,7 +180,7 @@ class Training:
             "ss_learning_rate": f"{settings.optimiser.learning_rate:g}",
             "ss_seed": str(settings.training.seed),
             "ss_output_name": settings.output.name,
-            **base_metadata(self.model.spec.path, self.model.runtime.check_interrupt),
+            **base_metadata(self.model.spec.path, self.model.spec.path.name, self.model.runtime.check_interrupt),
             **({"modelspec.trigger_phrase": settings.output.trigger} if settings.output.trigger else {}),
             "wan_director.trigger": settings.output.trigger,
         }

@@ -46,10 +46,10 @@ def full_hash(path: Path, check: Callable[[], None] = lambda: None) -> str | Non
     return whole.hexdigest()
 
 
-def base_metadata(path: Path, check: Callable[[], None] = lambda: None) -> dict[str, str]:
-    """What the header of a LoRA says of the model that it was trained on; errors of `check` go through."""
-    found = {BASE_NAME: path.name, BASE_HASH: short_hash(path), BASE_SHA256: full_hash(path, check)}
-    return {name: value for name, value in found.items() if value is not None}
+def base_metadata(path: Path, name: str, check: Callable[[], None] = lambda: None) -> dict[str, str]:
+    """What the header of a LoRA says of the model called so that it was trained on; errors of `check` go through."""
+    found = {BASE_NAME: name, BASE_HASH: short_hash(path), BASE_SHA256: full_hash(path, check)}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def base_words(metadata: Mapping[str, str]) -> str | None:

@@ -101,7 +101,8 @@ def test_what_is_said_is_heard_as_in_comfyui(model, people, start):
     said = model.audio_proj(scene(people, start).features, begins=True)  # [1, people, T, tokens, width]
     expected = EXPECTED[f"{people} heard {start}"]
     found = said.transpose(1, 2).flatten(2, 3)
-    assert found.shape == expected.shape and (found - expected).abs().max() <= 2e-6 * expected.abs().max()
+    # 1.7e-6 at most on a processor of Intel, 2.5e-6 on one of AMD
+    assert found.shape == expected.shape and (found - expected).abs().max() <= 5e-6 * expected.abs().max()
 
 
 def test_a_model_whose_layers_nothing_steers_is_as_without_them(model):

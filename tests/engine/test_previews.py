@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from wan_director.common.families import TINY, WAN_2_1, Family
+from wan_director.common.records import record
 from wan_director.common.shapes import LatentShape
 from wan_director.dit.config import DiTConfig
 from wan_director.dit.inputs import Conditioning
@@ -212,7 +213,7 @@ def test_a_damaged_decoder_blurs_the_preview(tmp_path: Path, caplog: pytest.LogC
     assert "The previews are blurred: taew2_1.safetensors" in caplog.text
 
 
-@dataclass(frozen=True)
+@record
 class Costly(ColourPreview):
     """One that takes so much between two steps."""
 

@@ -341,8 +341,12 @@ def test_a_switch_asks_for_the_side_it_takes():
     assert switch.check_lazy_status(switch=True, on_true=3) == []
     assert switch.execute(switch=True, on_true=3).args == (3,)
     assert switch.execute(switch=False, on_false=4).args == (4,)
-    required = switch.INPUT_TYPES()["required"]
-    assert [required[name][1].get("lazy") for name in ("switch", "on_false", "on_true")] == [None, True, True]
+    inputs = switch.INPUT_TYPES()
+    assert list(inputs["required"]) == ["switch"] and not inputs["required"]["switch"][1].get("lazy")
+    assert {name: each[1].get("lazy") for name, each in inputs["optional"].items()} == {
+        "on_false": True,
+        "on_true": True,
+    }
 
 
 def test_a_preview_of_pictures_is_no_reason_to_run():
