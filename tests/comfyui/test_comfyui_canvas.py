@@ -307,7 +307,8 @@ def size_of(saved: dict[str, Any]) -> list[int]:
     node = next(
         n
         for n in saved["nodes"]
-        if n["type"] in ("WanDirectorEmptyLatent", "WanDirectorLongVideo", "WanDirectorBatchPrompts")
+        if n["type"]
+        in ("WanDirectorEmptyLatent", "WanDirectorLongVideo", "WanDirectorBatchPrompts", "WanDirectorInfiniteTalk")
     )
     named = [each["name"] for each in node["inputs"] if "widget" in each]
     return [node["widgets_values"][named.index(side)] for side in ("width", "height")]
@@ -325,7 +326,8 @@ def test_the_run_button_plays_the_video_and_covers_nothing(
         state = state_of(canvas)
         found.extend(covered(state) + sticking_out(state))
 
-    assert run(canvas, comfyui, look)["status"]["status_str"] == "success"
+    told = run(canvas, comfyui, look)["status"]
+    assert told["status_str"] == "success", told["messages"]
     canvas.screenshot(path=screenshots / f"{name}_{renderer}_after_its_run.png")
     state = state_of(canvas)
     assert canvas.evaluate(SHOWN) == [size]
