@@ -208,41 +208,33 @@ def test_an_official_template_runs_as_it_is_shipped(name, official_host, tmp_pat
         assert float(frames.std()) > 0
 
 
-def test_the_infinitetalk_template_runs_as_it_is_shipped(official_host, tmp_path):
-    """Two chunks of 13 frames, the second of which begins with the last 9 of the first: both are saved whole,
-    and nobody has painted masks."""
-    graph, workflow = read_graph(template("video_wan2_1_infinitetalk"), CLASSES)
-    save_inputs(graph, tmp_path)
-    sizes = {832: 64, 480: 64, 81: 13}
+def videos_of(name: str, host, folder: Path, sizes: dict[int, int], frames: int = 9) -> list[Path]:
+    """Runs a template as it is shipped, but for whole numbers that stand in `sizes`; gives the videos that it saved."""
+    graph, workflow = read_graph(template(name), CLASSES)
+    save_inputs(graph, folder, frames)
     changed = {
         id: replace(node, inputs={key: sizes.get(value, value) if type(value) is int else value
                                   for key, value in node.inputs.items()})
         for id, node in graph.items()
     }  # fmt: skip
-    files = [
-        official_host.output / each["subfolder"] / each["filename"]
+    return [
+        host.output / each["subfolder"] / each["filename"]
         for one in run_graph(changed, CLASSES, workflow)
         for each in one.get("images", [])
     ]
+
+
+def test_the_infinitetalk_template_runs_as_it_is_shipped(official_host, tmp_path):
+    """Two chunks of 13 frames, the second of which begins with the last 9 of the first: both are saved whole,
+    and nobody has painted masks."""
+    files = videos_of("video_wan2_1_infinitetalk", official_host, tmp_path, {832: 64, 480: 64, 81: 13})
     lengths = sorted(len(read_video(file)[0]) for file in files)
     assert lengths == [13, 26] and all(probe_sound(file) is not None for file in files)
 
 
 def test_the_template_of_animate_2_makes_its_parts_in_a_loop(official_host, tmp_path):
     """A clip of 13 frames in three parts of 5, of which the later ones begin with the last frame of the one before."""
-    graph, workflow = read_graph(template("video_wan_animate2"), CLASSES)
-    save_inputs(graph, tmp_path, frames=13)
-    sizes = {482: 64, 854: 64, 81: 5}
-    changed = {
-        id: replace(node, inputs={key: sizes.get(value, value) if type(value) is int else value
-                                  for key, value in node.inputs.items()})
-        for id, node in graph.items()
-    }  # fmt: skip
-    files = [
-        official_host.output / each["subfolder"] / each["filename"]
-        for one in run_graph(changed, CLASSES, workflow)
-        for each in one.get("images", [])
-    ]
+    files = videos_of("video_wan_animate2", official_host, tmp_path, {482: 64, 854: 64, 81: 5}, frames=13)
     assert [len(read_video(file)[0]) for file in files] == [13, 13]
 
 
