@@ -56,13 +56,10 @@ class NamedTraining:
 
     def is_finished(self) -> bool:
         """Whether this very training has made the file that is there."""
-        if self.places.ended is None or not self.places.target.is_file():
-            return False
         keys = [key_of(recipe) for recipe in (self._recipe(self.run.model), self.text, self.vae)]
         if self.run.partner is not None:
             keys += [key_of(self._recipe(self.run.partner)), self.run.expert]
-        state = _kept(self.settings, keys, self.found, self.places)
-        return state.losses_of(self.places.target, self.places.ended) is not None
+        return _losses_of(self.settings, keys, self.found, self.places) is not None
 
     def check_target(self, may_replace: bool) -> None:
         """Refuses to replace a file that other settings made.
@@ -193,9 +190,15 @@ def earlier_losses(
     settings: TrainingSettings, models: TrainingModels, found: FoundClips, places: TrainingPlaces
 ) -> Losses | None:
     """The losses of this very training, where it has made the file that is there; None where it has not."""
+    return _losses_of(settings, models.keys, found, places)
+
+
+def _losses_of(
+    settings: TrainingSettings, keys: Sequence[str], found: FoundClips, places: TrainingPlaces
+) -> Losses | None:
     if places.ended is None or not places.target.is_file():
         return None
-    return _kept(settings, models.keys, found, places).losses_of(places.target, places.ended)
+    return _kept(settings, keys, found, places).losses_of(places.target, places.ended)
 
 
 def _prior(settings: TrainingSettings, encoders: Encoders, found: FoundClips) -> Iterator[TrainingBatch]:
